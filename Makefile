@@ -1,0 +1,63 @@
+# `make` lists the targets. ARGS= goes to the underlying command, e.g. `make table ARGS=--quick`, `make test ARGS="-n0 -x"`.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+# Where torch and CUDA are already installed, `make gpu GPU_PYTHON=python3` needs no environment of its own.
+GPU_PYTHON ?= $(PY)
+
+PIP := $(PY) -m pip install --disable-pip-version-check --constraint constraints.txt
+EXTRAS := plots,notebooks,distributed,jax,dev
+simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help table bounds speed gpu test lint notebooks clean $(VENV)
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+table: $(VENV) ## the Gromov-Wasserstein simulation table, beside the published one
+	$(call simulate,$(PY),gw_table)
+
+bounds: $(VENV) ## how tight each lower bound is
+	$(call simulate,$(PY),bounds)
+
+speed: $(VENV) ## running times against POT
+	$(call simulate,$(PY),speed)
+
+gpu: ## the tests and the benchmark that need a CUDA device
+	$(GPU_PYTHON) -m pytest -o addopts= -m gpu
+	$(call simulate,$(GPU_PYTHON),gpu)
+ifeq ($(GPU_PYTHON),$(PY))
+gpu: $(VENV)
+endif
+
+# pytest's workers are the parallelism
+test: export OMP_NUM_THREADS := 1
+test: $(VENV) ## the test suite
+	$(PY) -m pytest $(ARGS)
+
+lint: $(VENV) ## style, formatting and types
+	$(PY) -m ruff check $(ARGS)
+	$(PY) -m ruff format --check
+	$(PY) -m mypy $(wildcard gwtools fusion)
+
+notebooks: $(VENV) ## execute the notebooks in quick form (ARGS=--write: in full, keeping the outputs)
+	$(PY) notebooks/execute.py $(ARGS)
+
+clean: ## remove caches, build products and quick results
+	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache simulations/results/*-quick
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# The environment, made when it is missing and renewed when the pins change.
+$(VENV): $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(PY)
+	$(PIP) torch
+	$(PIP) --editable '.[$(EXTRAS)]'
+	touch $@
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)

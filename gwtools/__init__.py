@@ -1,0 +1,36 @@
+"""Gromov-Wasserstein distances between spaces that share no coordinates, each with a certificate."""
+
+from gwtools import bounds
+from gwtools.certify import certify
+from gwtools.plans import DensePlan, Plan, SparsePlan
+from gwtools.problems import GWProblem
+from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Kind, Status
+from gwtools.solve import solve
+from gwtools.solvers import ConditionalGradient, Progress, Sinkhorn, Solver, Sorted
+from gwtools.spaces import DenseSpace, GramSpace, PointCloud, Space, as_space
+
+__all__ = [
+    "Certificate",
+    "ConditionalGradient",
+    "ConvergenceError",
+    "ConvergenceWarning",
+    "DensePlan",
+    "DenseSpace",
+    "GWProblem",
+    "GWResult",
+    "GramSpace",
+    "Kind",
+    "Plan",
+    "PointCloud",
+    "Progress",
+    "Sinkhorn",
+    "Solver",
+    "Sorted",
+    "Space",
+    "SparsePlan",
+    "Status",
+    "as_space",
+    "bounds",
+    "certify",
+    "solve",
+]

@@ -1,0 +1,125 @@
+"""The only file that knows array libraries.
+
+Everything else is written against the array-API standard; the few functions that the standard lacks, and the crossing to
+the CPU that the linear programs need, live here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import array_api_compat as compat
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.distance import cdist as _scipy_cdist
+
+Array: TypeAlias = Any
+Namespace: TypeAlias = Any
+NumpyArray: TypeAlias = npt.NDArray[Any]
+
+namespace = compat.array_namespace
+device = compat.device
+
+
+def is_array(value: object) -> bool:
+    """Tell whether ``value`` is an array of a library that follows the array-API standard."""
+    return bool(compat.is_array_api_obj(value))
+
+
+def library(array: Array) -> str:
+    """Name the array library that ``array`` belongs to, as a reader would write it."""
+    module = namespace(array).__name__
+    return str(module.removeprefix("array_api_compat.").split(".")[0])
+
+
+def is_floating(array: Array) -> bool:
+    """Tell whether the array holds real floating-point numbers, half precision included."""
+    return bool(namespace(array).isdtype(array.dtype, "real floating")) or "bfloat16" in str(array.dtype)
+
+
+def epsilon(array: Array) -> float:
+    """Spacing of 1.0 in the array's dtype."""
+    return float(namespace(array).finfo(array.dtype).eps)
+
+
+def to_numpy(array: Array) -> NumpyArray:
+    """Copy to the CPU as NumPy, out of any gradient graph; bfloat16, which NumPy lacks, becomes float32 exactly."""
+    if compat.is_torch_array(array):
+        array = array.detach().cpu()
+        if "bfloat16" in str(array.dtype):
+            array = array.float()
+        return np.asarray(array.numpy())
+    if compat.is_cupy_array(array):
+        return np.asarray(array.get())
+    if compat.is_numpy_array(array) or compat.is_jax_array(array):
+        return np.asarray(array)
+    return np.asarray(np.from_dlpack(array))
+
+
+def from_numpy(array: NumpyArray, like: Array) -> Array:
+    """Bring a NumPy array to the library and device of ``like``; floating-point values take its dtype as well."""
+    xp = namespace(like)
+    dtype = like.dtype if np.issubdtype(array.dtype, np.floating) else None
+    if xp is namespace(array):
+        return array if dtype is None else array.astype(dtype, copy=False)
+    return xp.asarray(np.ascontiguousarray(array), dtype=dtype, device=device(like))
+
+
+def widen(array: Array) -> Array:
+    """Convert to float64 exactly; in NumPy on the CPU where the library or the device has no float64."""
+    xp = namespace(array)
+    if compat.is_jax_array(array) and xp.zeros(1, dtype=float).dtype != xp.float64:
+        return to_numpy(array).astype(np.float64)
+    if "mps" in str(device(array)):
+        return to_numpy(array).astype(np.float64)
+    return xp.astype(array, xp.float64, copy=False)
+
+
+def at_least_single(array: Array) -> Array:
+    """Convert half-precision arrays to float32, in which sums are made; leave wider ones as they are."""
+    return array if epsilon(array) < 1e-5 else namespace(array).astype(array, namespace(array).float32)
+
+
+def power_of_four(value: float) -> float:
+    """Largest power of four at most ``value``: scaling by it, or by its root, is exact."""
+    return 4.0 ** math.floor(math.log(value, 4.0)) if value > 0.0 else 1.0
+
+
+def pairwise_distances(x: Array, y: Array) -> Array:
+    """Euclidean distances between the rows of ``x`` (n, d) and ``y`` (m, d).
+
+    Computed from differences, never from the expansion of the square, so that near points keep their digits. The gradient
+    at coinciding points is defined as zero.
+    """
+    if compat.is_numpy_array(x):
+        return _scipy_cdist(x, y).astype(x.dtype, copy=False)
+    xp = namespace(x, y)
+    if compat.is_torch_array(x):
+        return xp.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+    square = xp.zeros((x.shape[0], y.shape[0]), dtype=x.dtype, device=device(x))
+    for k in range(x.shape[1]):
+        square = square + (x[:, k][:, None] - y[:, k][None, :]) ** 2
+    apart = square > 0
+    return xp.where(apart, xp.sqrt(xp.where(apart, square, xp.ones_like(square))), xp.zeros_like(square))
+
+
+def scatter_sum(index: Array, values: Array, size: int) -> Array:
+    """Sum ``values`` by ``index`` into an array of length ``size``; indices may repeat."""
+    if compat.is_numpy_array(values):
+        return np.bincount(index, weights=values, minlength=size).astype(values.dtype, copy=False)
+    xp = namespace(values)
+    zeros = xp.zeros(size, dtype=values.dtype, device=device(values))
+    if compat.is_torch_array(values):
+        return zeros.index_add(0, index, values)
+    if compat.is_jax_array(values):
+        return zeros.at[index].add(values)
+    hits = xp.arange(size, device=device(values))[:, None] == index[None, :]
+    return xp.astype(hits, values.dtype) @ values
+
+
+def logsumexp(array: Array, axis: int) -> Array:
+    """Logarithm of the sum of exponentials along ``axis`` of a matrix whose every line has a finite entry."""
+    xp = namespace(array)
+    top = xp.max(array, axis=axis, keepdims=True)
+    return xp.log(xp.sum(xp.exp(array - top), axis=axis)) + xp.squeeze(top, axis=axis)

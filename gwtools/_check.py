@@ -1,0 +1,169 @@
+"""The only file that rejects input: each error says the requirement, what was received and the remedy, in one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+from gwtools import _array
+from gwtools._array import Array
+
+
+def array(value: Any, name: str, ndim: int) -> Array:
+    """Require a non-empty array of finite floating-point numbers with ``ndim`` axes."""
+    if not _array.is_array(value):
+        raise TypeError(
+            f"{name} must be an array of NumPy, PyTorch, JAX, CuPy or another array-API library, "
+            f"but is of type {type(value).__name__}: convert it first, for example with numpy.asarray({name}, dtype=float)."
+        )
+    if not _array.is_floating(value):
+        raise TypeError(
+            f"{name} must hold floating-point numbers, but has dtype {value.dtype}: "
+            "convert it yourself, for example with .astype(float), so that nothing is truncated."
+        )
+    if value.ndim != ndim:
+        raise ValueError(
+            f"{name} must have {ndim} axes, but has shape {tuple(value.shape)}: "
+            "pass one row or entry for each atom of the space."
+        )
+    if 0 in tuple(value.shape):
+        raise ValueError(
+            f"{name} must not be empty, but has shape {tuple(value.shape)}: a space needs at least one atom."
+        )
+    finite(value, name)
+    return value
+
+
+def finite(value: Array, name: str) -> None:
+    """Require that no entry is NaN or infinite."""
+    xp = _array.namespace(value)
+    if not bool(xp.all(xp.isfinite(value))):
+        raise ValueError(
+            f"{name} must be finite, but holds NaN or infinite entries: remove those atoms or replace the entries."
+        )
+
+
+def symmetric(matrix: Array, name: str) -> None:
+    """Require a square matrix, symmetric up to rounding (THEORY.md, theorem 14)."""
+    n, m = matrix.shape
+    if n != m:
+        raise ValueError(
+            f"{name} must be a square matrix, but has shape {(n, m)}: pass the values of all pairs, "
+            "or gwtools.PointCloud for coordinates."
+        )
+    xp = _array.namespace(matrix)
+    largest, skew = _array.at_least_single(xp.max(xp.abs(matrix))), _array.at_least_single(_largest_skew(matrix))
+    if float(skew) > 128 * _array.epsilon(matrix) * float(largest):
+        raise ValueError(
+            f"{name} must be symmetric, but differs from its transpose by up to {float(skew):.3g}: "
+            "pass (C + C.T) / 2 if that is what you mean."
+        )
+
+
+def _largest_skew(matrix: Array) -> Array:
+    """Largest |C - C'| entry, by blocks of rows so that no second matrix is made."""
+    xp = _array.namespace(matrix)
+    n = matrix.shape[0]
+    step = max(1, min(n, 2**22 // n))
+    tops = [xp.max(xp.abs(matrix[i : i + step, :] - matrix[:, i : i + step].T)) for i in range(0, n, step)]
+    return xp.max(xp.stack(tops))
+
+
+def weights(value: Any, data: Array, size: int) -> Array:
+    """Return probability weights that match ``data``: uniform for None, else checked and divided by their sum."""
+    xp = _array.namespace(data)
+    if value is None:
+        return xp.full((size,), 1.0 / size, dtype=data.dtype, device=_array.device(data))
+    array(value, "weights", 1)
+    same_kind(value, data, "weights", "the space's values")
+    if value.shape[0] != size:
+        raise ValueError(
+            f"weights must have one entry for each of the {size} atoms, but has {value.shape[0]}: pass an array of shape ({size},)."
+        )
+    if bool(xp.any(value < 0)):
+        raise ValueError(
+            f"weights must be non-negative, but the smallest is {float(xp.min(value)):.3g}: clip or remove those atoms."
+        )
+    wide = _array.at_least_single(value)
+    total = xp.sum(wide)
+    if float(total) <= 0.0:
+        raise ValueError("weights must have positive mass, but sum to zero: give some atom a positive weight.")
+    if abs(float(total) - 1.0) > math.sqrt(_array.epsilon(value)):
+        raise ValueError(
+            f"weights must sum to 1, but sum to {float(total):.6g}: divide them by their sum if that is what you mean."
+        )
+    return value if float(total) == 1.0 else xp.astype(wide / total, value.dtype)
+
+
+def same_library(first: Array, second: Array, name: str, other: str) -> None:
+    """Require one array library and one device for both arrays."""
+    _same("library", _array.library(first), _array.library(second), name, other)
+    _same("device", str(_array.device(first)), str(_array.device(second)), name, other)
+
+
+def same_kind(first: Array, second: Array, name: str, other: str) -> None:
+    """Require one array library, one dtype and one device for both arrays."""
+    same_library(first, second, name, other)
+    _same("dtype", str(first.dtype), str(second.dtype), name, other)
+
+
+def _same(kind: str, first: str, second: str, name: str, other: str) -> None:
+    if first != second:
+        raise TypeError(
+            f"{name} must have the same array {kind} as {other}, but they have {first} and {second}: "
+            "convert one of them first."
+        )
+
+
+def choice(value: Any, name: str, options: Collection[Any]) -> None:
+    """Require one of a few values."""
+    if value not in options:
+        allowed = ", ".join(repr(option) for option in options)
+        raise ValueError(f"{name} must be one of {allowed}, but is {value!r}: choose one of these.")
+
+
+def number(
+    value: Any, name: str, *, above: float | None = None, least: float | None = None, below: float = math.inf
+) -> None:
+    """Require a finite real number, greater than ``above`` or at least ``least``, and less than ``below``."""
+    limit = f"greater than {above}" if above is not None else f"at least {least}"
+    limit += "" if below == math.inf else f" and less than {below}"
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or (above is not None and value <= above)
+        or (least is not None and value < least)
+        or value >= below
+    ):
+        raise ValueError(f"{name} must be a finite number {limit}, but is {value!r}: pass such a number.")
+
+
+def coupling_shape(shape: tuple[int, ...], expected: tuple[int, int]) -> None:
+    """Require a plan between spaces of the given sizes."""
+    if tuple(shape) != expected:
+        raise ValueError(
+            f"plan must have shape {expected}, one row for each atom of x and one column for each of y, "
+            f"but has {tuple(shape)}: transpose it or pass the spaces in the plan's order."
+        )
+
+
+def marginal(found: Array, wanted: Array, side: str) -> None:
+    """Require that a given plan's marginal is the space's weights, within the square root of the dtype's epsilon."""
+    xp = _array.namespace(wanted)
+    error = float(xp.sum(xp.abs(found - wanted)))
+    if not error <= math.sqrt(_array.epsilon(wanted)):
+        raise ValueError(
+            f"plan must have the weights of {side} as its marginal, but misses them by {error:.3g} in total: "
+            "pass a coupling of the two spaces' weights."
+        )
+
+
+def non_negative(mass: Array, name: str) -> None:
+    """Require that a plan carries no negative mass."""
+    xp = _array.namespace(mass)
+    if bool(xp.any(mass < 0)):
+        raise ValueError(
+            f"{name} must be non-negative, but its smallest entry is {float(xp.min(mass)):.3g}: clip and rescale it."
+        )

@@ -1,0 +1,343 @@
+"""Linear transport: one sort on the line, exact linear programs, and Sinkhorn's scaling in the log domain."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse
+
+from gwtools import _array
+from gwtools._array import Array, NumpyArray
+from gwtools.plans import DensePlan, SparsePlan
+
+_DENSE_PROGRAM = 300**2
+_ARCS_PER_ATOM = 8
+_ROUNDING = 1e-14
+
+
+class Line(NamedTuple):
+    """The comonotone coupling of two weighted lists of numbers: indices into each list, and the mass of each atom."""
+
+    first: Array
+    second: Array
+    mass: Array
+
+
+def comonotone(x: Array, a: Array, y: Array, b: Array) -> Line:
+    """Couple two weighted lists of numbers in sorted order, by the north-west corner rule.
+
+    Parameters
+    ----------
+    x, a : arrays of shape (n,)
+        Values and weights.
+    y, b : arrays of shape (m,)
+        Values and weights.
+
+    Returns
+    -------
+    Line
+        At most n + m atoms; exactly n where n = m and all weights are equal.
+    """
+    xp = _array.namespace(x, a, y, b)
+    order_x, order_y = xp.argsort(x), xp.argsort(y)
+    mass_x, mass_y = xp.take(a, order_x), xp.take(b, order_y)
+    if x.shape == y.shape and bool(xp.all(mass_x == mass_y)):
+        return Line(order_x, order_y, mass_x)
+    ends_x, ends_y = xp.cumulative_sum(mass_x), xp.cumulative_sum(mass_y)
+    # Both lists end at the same total, so that no sliver of mass is left over by rounding.
+    ends_x, ends_y = ends_x / ends_x[-1], ends_y / ends_y[-1]
+    ends = xp.sort(xp.concat([ends_x, ends_y]))
+    starts = xp.concat([xp.zeros_like(ends[:1]), ends[:-1]])
+    middles = (starts + ends) / 2
+    first = xp.clip(xp.searchsorted(ends_x, middles), max=x.shape[0] - 1)
+    second = xp.clip(xp.searchsorted(ends_y, middles), max=y.shape[0] - 1)
+    return Line(xp.take(order_x, first), xp.take(order_y, second), ends - starts)
+
+
+def line(x: Array, a: Array, y: Array, b: Array, p: float) -> Array:
+    """Return W_p^p between two weighted lists of numbers, in units of x to the power p.
+
+    Parameters
+    ----------
+    x, a : arrays of shape (n,)
+        Values and weights.
+    y, b : arrays of shape (m,)
+        Values and weights.
+    p : float
+        Power of the cost, at least 1.
+
+    Notes
+    -----
+    Differentiable in the values; at ties any order gives the same value and a valid subgradient.
+    """
+    xp = _array.namespace(x, y)
+    pairs = comonotone(x, a, y, b)
+    apart = xp.abs(xp.take(x, pairs.first) - xp.take(y, pairs.second))
+    return xp.vecdot(pairs.mass, apart if p == 1 else apart**p)
+
+
+def sorting_plan(x: Array, a: Array, y: Array, b: Array) -> SparsePlan:
+    """Return the comonotone coupling of two weighted lists of numbers as a plan of shape (n, m)."""
+    pairs = comonotone(x, a, y, b)
+    kept = _array.namespace(pairs.mass).nonzero(pairs.mass > 0)[0]
+    take = _array.namespace(pairs.mass).take
+    return SparsePlan(
+        take(pairs.first, kept), take(pairs.second, kept), take(pairs.mass, kept), (x.shape[0], y.shape[0])
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A solved linear program: the vertex, its potentials and a value that no coupling can go below."""
+
+    plan: SparsePlan
+    potentials: tuple[NumpyArray, NumpyArray]
+    lower: float
+
+
+def exact(
+    cost: NumpyArray,
+    a: NumpyArray,
+    b: NumpyArray,
+    start: SparsePlan | None = None,
+    potentials: tuple[NumpyArray, NumpyArray] | None = None,
+) -> Program:
+    """Minimise Σ cost_ij π_ij over couplings of a and b exactly, with POT's network simplex on the CPU.
+
+    Large programs are solved on few arcs at a time: those that the potentials price lowest and those of a feasible plan. Arcs
+    that violate dual feasibility join until none is left, so the answer is optimal for the whole matrix.
+
+    Parameters
+    ----------
+    cost : numpy array of shape (n, m)
+        Costs, of any sign; float64.
+    a, b : numpy arrays of shape (n,) and (m,)
+        Positive weights with equal sums.
+    start : SparsePlan, optional
+        A coupling whose arcs are kept, so that every partial program is feasible.
+    potentials : pair of arrays, optional
+        Potentials of a similar program.
+
+    Returns
+    -------
+    Program
+        A vertex with at most n + m − 1 atoms. ``lower`` is proved by the potentials alone, whatever the simplex did.
+
+    Raises
+    ------
+    RuntimeError
+        If POT returns a plan that is no coupling.
+    """
+    n, m = cost.shape
+    if n == 1 or m == 1:
+        rows, cols = np.divmod(np.arange(n * m), m)
+        plan = SparsePlan(rows, cols, (a if m == 1 else b).astype(float), (n, m))
+        u, v = (cost[:, 0], np.zeros(1)) if m == 1 else (np.zeros(1), cost[0])
+        return Program(plan, (u, v), float(plan.inner(cost)))
+    # POT takes negative costs for infeasible ones and has absolute tolerances: shift to >= 0 and scale to 1.
+    shift = float(cost.min())
+    unit = max(float(cost.max()) - shift, np.finfo(float).tiny)
+    scaled = (cost - shift) / unit
+    b = b * (a.sum() / b.sum())
+    if n * m <= _DENSE_PROGRAM or start is None:
+        plan, u, v = _simplex(scaled, a, b)
+        slack = min(0.0, float((scaled - u[:, None] - v).min()))
+    else:
+        u, v = (np.zeros(n), np.zeros(m)) if potentials is None else potentials
+        plan, u, v, slack = _priced_simplex(scaled, a, b, start, ((u - shift) / unit, v / unit))
+    lower = (float(a @ u + b @ v) + slack) * unit + shift
+    return Program(plan, (u * unit + shift, v * unit), lower)
+
+
+def _simplex(cost: NumpyArray | scipy.sparse.coo_array, a: NumpyArray, b: NumpyArray) -> tuple[SparsePlan, NumpyArray, NumpyArray]:
+    """Run POT's network simplex on non-negative costs and check that what it returns is a coupling."""
+    import ot  # imported here because POT loads every array library that is installed
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the check below replaces POT's warnings
+        flow, log = ot.lp.emd(a, b, cost, numItermax=10**9, log=True, center_dual=False, check_marginals=False)
+    rows, cols = (index.astype(np.int64) for index in flow.nonzero())
+    mass = flow.tocsr()[rows, cols] if scipy.sparse.issparse(flow) else flow[rows, cols]
+    plan = SparsePlan(rows, cols, np.asarray(mass, dtype=float).ravel(), cost.shape)
+    error = max(float(np.abs(found - wanted).max()) for found, wanted in zip(plan.marginals(), (a, b), strict=True))
+    if not error <= 1e-10:
+        raise RuntimeError(
+            f"the network simplex returned a plan that misses its marginals by {error:.3g}: {log['warning'] or 'no reason given'}"
+        )
+    return plan, log["u"], log["v"]
+
+
+def _priced_simplex(
+    cost: NumpyArray,
+    a: NumpyArray,
+    b: NumpyArray,
+    start: SparsePlan,
+    potentials: tuple[NumpyArray, NumpyArray],
+) -> tuple[SparsePlan, NumpyArray, NumpyArray, float]:
+    """Solve a large program on growing sets of arcs; return the vertex, its potentials and the last violation (<= 0)."""
+    n, m = cost.shape
+    # Tighten the potentials: every atom gets an arc of reduced cost zero.
+    v = (cost - potentials[0][:, None]).min(axis=0)
+    reduced = cost - v
+    u = reduced.min(axis=1)
+    reduced -= u[:, None]
+    chosen = _ARCS_PER_ATOM * (n + m) / (n * m)
+    arcs = reduced <= _quantile(reduced, chosen)
+    arcs[start.rows, start.cols] = True
+    while True:
+        rows, cols = np.nonzero(arcs)
+        plan, u, v = _simplex(scipy.sparse.coo_array((cost[rows, cols], (rows, cols)), shape=(n, m)), a, b)
+        np.subtract(cost, v, out=reduced)
+        reduced -= u[:, None]
+        violated = reduced < 0
+        violated &= ~arcs
+        share = np.count_nonzero(violated) / (n * m)
+        # Arcs already chosen violate by rounding at most: a violation of that size among the others ends the rounds too.
+        worst = float(reduced.min())
+        if share == 0.0 or worst >= -_ROUNDING * max(float(np.abs(u).max()), float(np.abs(v).max())):
+            return plan, u, v, min(worst, 0.0)
+        atoms = np.arange(n), np.arange(m)
+        arcs[atoms[0], reduced.argmin(axis=1)] = True
+        arcs[reduced.argmin(axis=0), atoms[1]] = True
+        arcs |= violated & (reduced <= _quantile(reduced, min(share, chosen)))
+
+
+def _quantile(values: NumpyArray, share: float) -> float:
+    """Estimate a quantile from a strided sample: pricing needs no exact rank."""
+    sample = values.ravel()[:: max(1, values.size // 65_536)]
+    rank = min(sample.size - 1, int(share * sample.size))
+    return float(np.partition(sample, rank)[rank])
+
+
+class Scaling(NamedTuple):
+    """Log-domain scalings of a kernel, the plan they make and its total marginal error."""
+
+    u: Array
+    v: Array
+    plan: Array
+    error: float
+
+
+def sinkhorn(
+    log_kernel: Array, a: Array, b: Array, u: Array, v: Array, tolerance: float, max_newton: int = 30
+) -> Scaling:
+    """Scale exp(log_kernel) to the marginals a and b, in the log domain.
+
+    A few of Sinkhorn's sweeps, then Newton steps on the concave dual with conjugate gradients inside: sweeps alone need a
+    number of steps that grows as the kernel sharpens, Newton steps hardly any more.
+
+    Parameters
+    ----------
+    log_kernel : array of shape (n, m)
+        Any finite values.
+    a, b : arrays of shape (n,) and (m,)
+        Positive weights with equal sums.
+    u, v : arrays of shape (n,) and (m,)
+        Scalings to start from.
+    tolerance : float
+        Total marginal error at which to stop.
+    max_newton : int
+        Newton steps at most.
+
+    Returns
+    -------
+    Scaling
+        Finite for every finite kernel; its plan has the marginals up to ``error`` only: see :func:`round_to`.
+    """
+    xp = _array.namespace(log_kernel)
+    for _ in range(3):
+        v = xp.log(b) - _array.logsumexp(log_kernel + u[:, None], axis=0)
+        u = xp.log(a) - _array.logsumexp(log_kernel + v[None, :], axis=1)
+    state = _scaled(log_kernel, a, b, u, v)
+    for _ in range(max_newton):
+        if state.error <= tolerance:
+            break
+        swept = _sweep(log_kernel, a, b, state)
+        following = _newton(log_kernel, a, b, swept if swept.error < state.error else state)
+        if not following.error < state.error * 0.999:
+            break
+        state = following
+    return state
+
+
+def _scaled(log_kernel: Array, a: Array, b: Array, u: Array, v: Array) -> Scaling:
+    xp = _array.namespace(log_kernel)
+    plan = xp.exp(log_kernel + u[:, None] + v[None, :])
+    error = xp.sum(xp.abs(xp.sum(plan, axis=1) - a)) + xp.sum(xp.abs(xp.sum(plan, axis=0) - b))
+    return Scaling(u, v, plan, float(error))
+
+
+def _sweep(log_kernel: Array, a: Array, b: Array, state: Scaling, sweeps: int = 10) -> Scaling:
+    """Sweep over rows and columns by plain products with the current plan, whose scalings stay near one."""
+    xp = _array.namespace(log_kernel)
+    x, tiny = xp.ones_like(a), xp.finfo(a.dtype).smallest_normal
+    for _ in range(sweeps):
+        y = b / xp.clip(x @ state.plan, min=tiny)
+        x = a / xp.clip(state.plan @ y, min=tiny)
+    u, v = state.u + xp.log(x), state.v + xp.log(y)
+    finite = bool(xp.all(xp.isfinite(u))) and bool(xp.all(xp.isfinite(v)))
+    return _scaled(log_kernel, a, b, u, v) if finite else state
+
+
+def _newton(log_kernel: Array, a: Array, b: Array, state: Scaling) -> Scaling:
+    """Take one Newton step on the dual a·u + b·v − Σ plan, shortened until the dual grows."""
+    xp = _array.namespace(log_kernel)
+    plan, tiny = state.plan, xp.finfo(a.dtype).smallest_normal
+    rows, cols = xp.clip(xp.sum(plan, axis=1), min=tiny), xp.clip(xp.sum(plan, axis=0), min=tiny)
+    # Schur complement of the Hessian [diag(rows) plan; planᵀ diag(cols)] in the second scaling.
+    dv = _conjugate_gradient(
+        lambda p: cols * p - ((plan @ p) / rows) @ plan, b - cols - ((a - rows) / rows) @ plan, cols
+    )
+    du = (a - rows - plan @ dv) / rows
+    slope = float((a - rows) @ du + (b - cols) @ dv)
+    reach = max(float(xp.max(xp.abs(du))), float(xp.max(xp.abs(dv))))
+    if not (math.isfinite(slope) and math.isfinite(reach)):
+        return state
+    step, mass = min(1.0, 10.0 / max(reach, 1e-300)), float(xp.sum(plan))
+    while step > 1e-4:
+        following = _scaled(log_kernel, a, b, state.u + step * du, state.v + step * dv)
+        linear_part = step * float(a @ du + b @ dv)
+        if linear_part - (float(xp.sum(following.plan)) - mass) >= 1e-4 * step * slope - 1e-14:
+            return following
+        step /= 2
+    return state
+
+
+def _conjugate_gradient(operator: Callable[[Array], Array], right: Array, diagonal: Array, steps: int = 60) -> Array:
+    """Solve a symmetric positive semidefinite system to two digits, with diagonal preconditioning."""
+    xp = _array.namespace(right)
+    solution, residual = xp.zeros_like(right), right
+    preconditioned = residual / diagonal
+    direction, size = preconditioned, float(residual @ preconditioned)
+    target = 1e-4 * size
+    for _ in range(steps):
+        if not size > target:
+            break
+        image = operator(direction)
+        curvature = float(direction @ image)
+        if not curvature > 0.0:
+            break
+        solution = solution + (size / curvature) * direction
+        residual = residual - (size / curvature) * image
+        preconditioned = residual / diagonal
+        size, previous = float(residual @ preconditioned), size
+        direction = preconditioned + (size / previous) * direction
+    return solution
+
+
+def round_to(matrix: Array, a: Array, b: Array) -> DensePlan:
+    """Turn a non-negative matrix into a coupling of a and b that is near it (Altschuler, Weed and Rigollet 2017, alg. 2)."""
+    xp = _array.namespace(matrix)
+    tiny = xp.finfo(matrix.dtype).smallest_normal
+    # 1-2. Scale down the rows, then the columns, that carry too much mass.
+    matrix = matrix * xp.clip(a / xp.clip(xp.sum(matrix, axis=1), min=tiny), max=1.0)[:, None]
+    matrix = matrix * xp.clip(b / xp.clip(xp.sum(matrix, axis=0), min=tiny), max=1.0)[None, :]
+    # 3. Spread the missing mass as a product.
+    rows, cols = xp.clip(a - xp.sum(matrix, axis=1), min=0.0), xp.clip(b - xp.sum(matrix, axis=0), min=0.0)
+    missing = xp.clip((xp.sum(rows) + xp.sum(cols)) / 2, min=tiny)
+    return DensePlan(matrix + rows[:, None] * (cols / missing)[None, :])

@@ -1,0 +1,207 @@
+"""Couplings between two spaces: a sparse list of atoms or a dense matrix, behind one interface."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
+
+import array_api_compat as compat
+import numpy as np
+import scipy.sparse
+
+from gwtools import _array, _check
+from gwtools._array import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Plan(ABC):
+    """A coupling π of shape (n, m): mass that atoms of x send to atoms of y."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Numbers of atoms (n, m)."""
+
+    @abstractmethod
+    def dense(self) -> Array:
+        """Return the (n, m) matrix of masses."""
+
+    @abstractmethod
+    def sparse(self) -> scipy.sparse.coo_array:
+        """Return the non-zero masses as a ``scipy.sparse.coo_array`` of shape (n, m), on the CPU."""
+
+    @abstractmethod
+    def marginals(self) -> tuple[Array, Array]:
+        """Return the row sums (n,) and the column sums (m,)."""
+
+    @abstractmethod
+    def inner(self, matrix: Array) -> Array:
+        """Return Σ π_ij matrix_ij for a matrix of shape (n, m)."""
+
+    @abstractmethod
+    def apply(self, values: Array) -> Array:
+        """Return π @ values for values of shape (m, k)."""
+
+    @property
+    @abstractmethod
+    def masses(self) -> Array:
+        """All stored masses, in any order."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class DensePlan(Plan):
+    """A coupling stored as its full matrix.
+
+    Parameters
+    ----------
+    matrix : array of shape (n, m)
+        Masses, non-negative.
+    """
+
+    matrix: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of atoms (n, m)."""
+        n, m = self.matrix.shape
+        return n, m
+
+    @property
+    def masses(self) -> Array:
+        """The matrix itself."""
+        return self.matrix
+
+    def dense(self) -> Array:
+        """Return the (n, m) matrix of masses."""
+        return self.matrix
+
+    def sparse(self) -> scipy.sparse.coo_array:
+        """Return the non-zero masses as a ``scipy.sparse.coo_array`` of shape (n, m), on the CPU."""
+        return scipy.sparse.coo_array(_array.to_numpy(self.matrix))
+
+    def marginals(self) -> tuple[Array, Array]:
+        """Return the row sums (n,) and the column sums (m,)."""
+        xp = _array.namespace(self.matrix)
+        return xp.sum(self.matrix, axis=1), xp.sum(self.matrix, axis=0)
+
+    def inner(self, matrix: Array) -> Array:
+        """Return Σ π_ij matrix_ij for a matrix of shape (n, m)."""
+        xp = _array.namespace(matrix)
+        return xp.vecdot(xp.reshape(self.matrix, (-1,)), xp.reshape(matrix, (-1,)))
+
+    def apply(self, values: Array) -> Array:
+        """Return π @ values for values of shape (m, k)."""
+        return self.matrix @ values
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class SparsePlan(Plan):
+    """A coupling stored as a list of atoms: what linear programs and sorts return, with at most n + m − 1 of them.
+
+    Parameters
+    ----------
+    rows, cols : integer arrays of shape (k,)
+        Positions of the atoms; a position may repeat.
+    mass : array of shape (k,)
+        Masses, non-negative.
+    size : (int, int)
+        Numbers of atoms (n, m) of the two spaces.
+    """
+
+    rows: Array
+    cols: Array
+    mass: Array
+    size: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of atoms (n, m)."""
+        return self.size
+
+    @property
+    def masses(self) -> Array:
+        """The stored masses (k,)."""
+        return self.mass
+
+    @cached_property
+    def _csr(self) -> scipy.sparse.csr_array:
+        return scipy.sparse.csr_array((self.mass, (self.rows, self.cols)), shape=self.size)
+
+    def dense(self) -> Array:
+        """Return the (n, m) matrix of masses."""
+        n, m = self.size
+        flat = _array.scatter_sum(self.rows * m + self.cols, self.mass, n * m)
+        return _array.namespace(self.mass).reshape(flat, (n, m))
+
+    def sparse(self) -> scipy.sparse.coo_array:
+        """Return the non-zero masses as a ``scipy.sparse.coo_array`` of shape (n, m), on the CPU."""
+        rows, cols, mass = map(_array.to_numpy, (self.rows, self.cols, self.mass))
+        plan = scipy.sparse.coo_array((mass, (rows, cols)), shape=self.size)
+        plan.sum_duplicates()
+        plan.eliminate_zeros()
+        return plan
+
+    def marginals(self) -> tuple[Array, Array]:
+        """Return the row sums (n,) and the column sums (m,)."""
+        n, m = self.size
+        return _array.scatter_sum(self.rows, self.mass, n), _array.scatter_sum(self.cols, self.mass, m)
+
+    def inner(self, matrix: Array) -> Array:
+        """Return Σ π_ij matrix_ij for a matrix of shape (n, m)."""
+        xp = _array.namespace(matrix)
+        flat = xp.take(xp.reshape(matrix, (-1,)), self.rows * self.size[1] + self.cols)
+        return xp.vecdot(self.mass, flat)
+
+    def apply(self, values: Array) -> Array:
+        """Return π @ values for values of shape (m, k)."""
+        if compat.is_numpy_array(values):
+            return self._csr @ values
+        return self.dense() @ values
+
+
+def as_plan(plan: Any, shape: tuple[int, int]) -> Plan:
+    """Return a plan as it is and a dense matrix as a plan, after checking shape, finiteness and sign.
+
+    Raises
+    ------
+    TypeError
+        If ``plan`` is neither a plan nor a floating-point array.
+    ValueError
+        If its shape is not ``shape`` or a mass is negative, NaN or infinite.
+    """
+    if not isinstance(plan, Plan):
+        plan = DensePlan(_check.array(plan, "plan", 2))
+    _check.coupling_shape(plan.shape, shape)
+    _check.finite(plan.masses, "plan")
+    _check.non_negative(plan.masses, "plan")
+    return plan
+
+
+def mix(first: Plan, second: Plan, step: Any) -> Plan:
+    """Return the coupling (1 − step) · first + step · second, sparse when both are and the library has sparse sums."""
+    if isinstance(first, SparsePlan) and isinstance(second, SparsePlan) and compat.is_numpy_array(first.mass):
+        total = ((1.0 - step) * first._csr + step * second._csr).tocoo()
+        rows, cols = (index.astype(np.int64) for index in total.coords)
+        return SparsePlan(rows, cols, total.data, first.size)
+    return DensePlan((1.0 - step) * first.dense() + step * second.dense())
+
+
+def embed(plan: Plan, rows: Array, cols: Array, shape: tuple[int, int]) -> Plan:
+    """Place a coupling of the atoms ``rows`` × ``cols`` into a larger coupling that gives all other atoms no mass."""
+    if isinstance(plan, SparsePlan):
+        xp = _array.namespace(plan.mass)
+        return SparsePlan(xp.take(rows, plan.rows), xp.take(cols, plan.cols), plan.mass, shape)
+    matrix = plan.dense()
+    xp = _array.namespace(matrix)
+    for axis, index, size in ((0, rows, shape[0]), (1, cols, shape[1])):
+        found = xp.searchsorted(index, xp.arange(size, device=_array.device(index)))
+        found = xp.clip(found, max=index.shape[0] - 1)
+        present = xp.take(index, found) == xp.arange(size, device=_array.device(index))
+        matrix = xp.take(matrix, found, axis=axis)
+        mask = present[:, None] if axis == 0 else present[None, :]
+        matrix = xp.where(mask, matrix, xp.zeros_like(matrix))
+    return DensePlan(matrix)

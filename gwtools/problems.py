@@ -1,0 +1,149 @@
+"""The quadratic problem over couplings, written so that only residuals are multiplied (THEORY.md, theorem 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+from gwtools import _array, _check
+from gwtools._array import Array
+from gwtools.plans import Plan, SparsePlan
+from gwtools.residuals import LowRankResidual, Residual
+from gwtools.spaces import Space, converted
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class GWProblem:
+    """Minimise F(π) = Σ (C_ik − D_jl)² π_ij π_kl over couplings π of the weights of x and y.
+
+    By theorem 2, for every coupling, F(π) = (m_C − m_D)² + 2 E_π(α − β)² + ‖R‖² + ‖S‖² − 2 ⟨π, R π S⟩.
+
+    Parameters
+    ----------
+    x, y : Space
+        Spaces of n and m atoms, of one array library, dtype and device.
+
+    Raises
+    ------
+    TypeError
+        If the spaces' arrays differ in library, dtype or device.
+    """
+
+    x: Space
+    y: Space
+
+    def __post_init__(self) -> None:
+        _check.same_kind(self.x.weights, self.y.weights, "x", "y")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of atoms (n, m)."""
+        return self.x.size, self.y.size
+
+    @cached_property
+    def left(self) -> Residual:
+        """R, the residual of x."""
+        return self.x.residual()
+
+    @cached_property
+    def right(self) -> Residual:
+        """S, the residual of y."""
+        return self.y.residual()
+
+    @cached_property
+    def constant(self) -> Array:
+        """(m_C − m_D)² + ‖R‖² + ‖S‖², in squared units of C."""
+        return (self.x.mean - self.y.mean) ** 2 + self.left.norm_squared() + self.right.norm_squared()
+
+    @cached_property
+    def linear_cost(self) -> Array:
+        """The costs 2 (α_i − β_j)², shape (n, m), in squared units of C."""
+        return 2 * (self.x.deviations[:, None] - self.y.deviations[None, :]) ** 2
+
+    @cached_property
+    def product_objective(self) -> float:
+        """F(a ⊗ b) = ‖C‖² + ‖D‖² − 2 m_C m_D: the scale against which decreases and gaps are judged."""
+        spread = self.x.weights @ self.x.deviations**2 + self.y.weights @ self.y.deviations**2
+        return float(self.constant + 2 * spread)
+
+    def cross(self, plan: Plan) -> Array:
+        """Return R π S, shape (n, m), in squared units of C."""
+        left, right = self.left, self.right
+        if isinstance(left, LowRankResidual) and isinstance(right, LowRankResidual):
+            # (G Gᵀ) π (H Hᵀ) through the d × d' matrix Z = Gᵀ π H alone.
+            core = left.factor.T @ plan.apply(right.factor)
+            return (left.sign * right.sign) * ((left.factor @ core) @ right.factor.T)
+        return left.apply(plan.apply(right.dense()))
+
+    def value(self, plan: Plan, cross: Array) -> Array:
+        """Return the objective from a plan and its ``cross`` matrix; a sum of squares, so never below zero."""
+        xp = _array.namespace(cross)
+        return xp.clip(self.constant + plan.inner(self.linear_cost) - 2 * plan.inner(cross), min=0.0)
+
+    def gradient(self, cross: Array) -> Array:
+        """Return the gradient 2 (α_i − β_j)² − 4 (R π S)_ij, up to terms that are constant on couplings."""
+        return self.linear_cost - 4 * cross
+
+    def objective(self, plan: Plan) -> Array:
+        """Return F(π), in squared units of C.
+
+        Parameters
+        ----------
+        plan : Plan
+            A coupling of shape (n, m) with the spaces' weights as its marginals.
+        """
+        _check.coupling_shape(plan.shape, self.shape)
+        low_rank = self.x.low_rank is not None and self.y.low_rank is not None
+        if isinstance(plan, SparsePlan) and not low_rank:
+            return self._sum_of_squares(plan)
+        return self.value(plan, self.cross(plan))
+
+    def _sum_of_squares(self, plan: SparsePlan) -> Array:
+        """Sum (C_ik − D_jl)² over pairs of atoms of a sparse plan, where nothing cancels."""
+        xp, mass = _array.namespace(plan.mass), plan.mass
+        x, y = self.x.restrict(plan.rows), self.y.restrict(plan.cols)
+        parts = [mass[i:j] @ ((x.rows(i, j) - y.rows(i, j)) ** 2 @ mass) for i, j in x.blocks()]
+        return xp.sum(xp.stack(parts))
+
+    def linearize(self, plan: Plan) -> Array:
+        """Return the (n, m) costs of the linear program whose solution is the steepest vertex from ``plan``."""
+        _check.coupling_shape(plan.shape, self.shape)
+        return self.gradient(self.cross(plan))
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Two spaces made ready to compute with: atoms without weight dropped, half precision widened, units near 1.
+
+    ``unit`` is a power of four: values of C are ``unit`` times those of the prepared spaces, exactly.
+    """
+
+    x: Space
+    y: Space
+    unit: float
+    atoms: tuple[Array | None, Array | None]
+
+
+def prepare(x: Space, y: Space) -> Prepared:
+    """Drop atoms of zero weight, widen half precision and rescale where squares could over- or underflow."""
+    _check.same_kind(x.weights, y.weights, "x", "y")
+    (x, atoms_x), (y, atoms_y) = _supported(x), _supported(y)
+    x, y = (converted(s, _array.at_least_single) for s in (x, y))
+    top = max(x.largest(), y.largest())
+    # Fourth powers of values within these limits neither overflow nor lose digits.
+    safe = 2.0**200 if _array.epsilon(x.weights) < 1e-10 else 2.0**24
+    unit = 1.0 if 1 / safe < top < safe or top == 0.0 else _array.power_of_four(top)
+    if unit != 1.0:
+        x, y = x.scaled(1 / unit), y.scaled(1 / unit)
+    return Prepared(x, y, unit, (atoms_x, atoms_y))
+
+
+def _supported(space: Space) -> tuple[Space, Array | None]:
+    xp = _array.namespace(space.weights)
+    positive = space.weights > 0
+    if bool(xp.all(positive)):
+        return space, None
+    atoms = xp.nonzero(positive)[0]
+    return space.restrict(atoms), atoms

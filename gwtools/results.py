@@ -1,0 +1,156 @@
+"""What a solver returns: data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from gwtools._array import Array
+from gwtools.plans import Plan
+
+
+class Status(Enum):
+    """Why a solver stopped; the value is the sentence a user reads."""
+
+    CLOSED_FORM = "The value is a closed form: nothing was iterated."
+    STATIONARY = "The plan is stationary: the Frank-Wolfe gap fell below the tolerance."
+    FIXED_POINT = "The plan is a fixed point: the objective no longer changes by more than the tolerance."
+    GLOBAL = "The plan is globally optimal: the certified gap fell below the tolerance."
+    MAX_ITERATIONS = "The iterations ran out before the tolerance was met: raise max_iterations or the tolerance."
+    STOPPED = "The callback asked to stop: the plan is the best one found so far."
+    NON_FINITE = "A step gave NaN or infinite values: the plan is the last finite one."
+
+    @property
+    def success(self) -> bool:
+        """Whether the solver met its own criterion."""
+        return self in (Status.CLOSED_FORM, Status.STATIONARY, Status.FIXED_POINT, Status.GLOBAL)
+
+
+class Kind(Enum):
+    """What a certificate proves."""
+
+    GLOBAL = "global"
+    BRACKET = "bracket"
+    LOWER = "lower"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A proved interval for GW_2².
+
+    Attributes
+    ----------
+    lower : float
+        No coupling's objective is below this, in squared units of C; rounded down.
+    upper : float
+        The objective of a coupling, in squared units of C; rounded up.
+    kind : Kind
+        GLOBAL where the two meet up to rounding or the solver's proof, BRACKET where a plan was given and they do not,
+        LOWER where no plan was given (``upper`` is then the product coupling's or another cheap coupling's).
+    bound : str
+        Name of the theorem in THEORY.md that gave ``lower``.
+    bounds : dict
+        Every lower bound that was computed, by name, rounded down.
+    a_priori : float or None
+        How far GW_2² can at most lie above the ``norm`` bound, known before any solver runs (theorem 3).
+    """
+
+    lower: float
+    upper: float
+    kind: Kind
+    bound: str
+    bounds: dict[str, float] = field(default_factory=dict)
+    a_priori: float | None = None
+
+    @property
+    def gap(self) -> float:
+        """``upper − lower``, in squared units of C."""
+        return self.upper - self.lower
+
+    def __str__(self) -> str:
+        """Say the interval, its kind and the theorem."""
+        return f"[{self.lower:.6g}, {self.upper:.6g}] ({self.kind.value}, lower bound by {self.bound})"
+
+
+@dataclass(frozen=True, eq=False)
+class GWResult:
+    """A Gromov-Wasserstein number with its coupling and its proof.
+
+    Attributes
+    ----------
+    objective : 0-d array
+        GW_2² of the plan, in squared units of C; an array of the spaces' library and dtype.
+    distance : 0-d array
+        Root of the objective, in units of C. Mémoli's distance is half of it.
+    estimate : 0-d array
+        The solver's own value: for :class:`gwtools.Sorted` its closed form (units of C to the power p), for all others the
+        objective.
+    plan : Plan
+        A coupling of the two weights.
+    status : Status
+        Why the solver stopped.
+    certificate : Certificate
+        A proved interval for GW_2².
+    iterations : int
+        Steps made.
+    frank_wolfe_gap : float or None
+        Decrease that the linearisation at the plan still promises, where the solver computes it; squared units of C.
+    solver : str
+        The solver, as it was set.
+    """
+
+    objective: Array
+    distance: Array
+    estimate: Array
+    plan: Plan
+    status: Status
+    certificate: Certificate
+    iterations: int
+    frank_wolfe_gap: float | None
+    solver: str
+
+    def __str__(self) -> str:
+        """Lay the number, its certificate and the status out for a reader."""
+        n, m = self.plan.shape
+        lines = [
+            f"Gromov-Wasserstein between {n} and {m} atoms by {self.solver}",
+            f"  distance     {float(self.distance):.6g}",
+            f"  objective    {float(self.objective):.6g}  (GW_2^2 of the plan)",
+        ]
+        if float(self.estimate) != float(self.objective):
+            lines.append(f"  estimate     {float(self.estimate):.6g}  (the solver's closed form)")
+        lines.append(f"  certificate  {self.certificate}")
+        lines.append(f"  status       {self.status.value} ({self.iterations} iterations)")
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the numbers as plain Python values, for JSON."""
+        c = self.certificate
+        return {
+            "distance": float(self.distance),
+            "objective": float(self.objective),
+            "estimate": float(self.estimate),
+            "lower": c.lower,
+            "upper": c.upper,
+            "gap": c.gap,
+            "kind": c.kind.value,
+            "bound": c.bound,
+            "status": self.status.name,
+            "message": self.status.value,
+            "iterations": self.iterations,
+            "frank_wolfe_gap": self.frank_wolfe_gap,
+            "solver": self.solver,
+        }
+
+
+class ConvergenceWarning(UserWarning):
+    """A solver stopped before its criterion was met; the result's status says why."""
+
+
+class ConvergenceError(RuntimeError):
+    """Raised instead of the warning with ``throw=True``; the best plan found is kept in ``result``."""
+
+    def __init__(self, result: GWResult) -> None:
+        super().__init__(result.status.value)
+        self.result = result

@@ -1,0 +1,117 @@
+"""The entry point: two spaces and a solver in, a result with its certificate out."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from gwtools import _array, _check
+from gwtools.certify import EFFORTS, certify
+from gwtools.plans import embed
+from gwtools.problems import GWProblem, Prepared, prepare
+from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult
+from gwtools.solvers import ConditionalGradient, Outcome, Progress, Solver
+from gwtools.solvers.base import Callback
+from gwtools.spaces import Space, as_space
+
+
+def solve(
+    x: Any,
+    y: Any,
+    solver: Solver | None = None,
+    *,
+    effort: str = "linear",
+    throw: bool = False,
+    callback: Callback | None = None,
+) -> GWResult:
+    """Compute the Gromov-Wasserstein distance between two spaces, with a certificate.
+
+    Parameters
+    ----------
+    x, y : Space or square array
+        Spaces of n and m atoms, of one array library, dtype and device. A raw array is a :class:`gwtools.DenseSpace` with
+        uniform weights.
+    solver : Solver, optional
+        :class:`gwtools.ConditionalGradient` by default; or :class:`gwtools.Sinkhorn`, :class:`gwtools.Sorted`.
+    effort : {"linear"}
+        What the certificate may spend; see :func:`gwtools.certify`.
+    throw : bool
+        Raise :class:`gwtools.ConvergenceError` where the solver's criterion is not met, instead of warning.
+    callback : callable, optional
+        Called with a :class:`gwtools.solvers.Progress` after every step; return True to stop with the best plan so far.
+
+    Returns
+    -------
+    GWResult
+        Objective (GW_2², squared units of C), distance, estimate, plan, status and certificate. Arrays are of the library,
+        dtype and device of the spaces; half precision is computed in float32, and the plan and the numbers stay so.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On bad input, before any work.
+    ConvergenceError
+        With ``throw=True``, where the criterion is not met.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Where the criterion is not met; the best plan is returned and ``status`` says why.
+    """
+    x, y = as_space(x, "x"), as_space(y, "y")
+    solver = ConditionalGradient() if solver is None else solver
+    if not isinstance(solver, Solver):
+        raise TypeError(
+            f"solver must be a gwtools solver, but is {solver!r}: pass an instance such as gwtools.ConditionalGradient()."
+        )
+    _check.choice(effort, "effort", EFFORTS)
+    ready = prepare(x, y)
+    outcome = solver.run(GWProblem(ready.x, ready.y), _in_units(callback, ready.unit))
+    result = _result(x, y, ready, outcome, str(solver), effort)
+    if not result.status.success:
+        if throw:
+            raise ConvergenceError(result)
+        warnings.warn(result.status.value, ConvergenceWarning, stacklevel=2)
+    return result
+
+
+def _result(x: Space, y: Space, ready: Prepared, outcome: Outcome, name: str, effort: str) -> GWResult:
+    objective = GWProblem(ready.x, ready.y).objective(outcome.plan)
+    distance = _array.namespace(objective).sqrt(objective) * ready.unit
+    # Multiplied twice: the square of the unit alone may overflow.
+    objective = objective * ready.unit * ready.unit
+    estimate = objective
+    if outcome.estimate is not None:
+        estimate = outcome.estimate * ready.unit**outcome.power
+    plan = outcome.plan
+    if any(atoms is not None for atoms in ready.atoms):
+        rows, cols = (
+            _array.namespace(s.weights).arange(s.size, device=_array.device(s.weights)) if atoms is None else atoms
+            for s, atoms in zip((x, y), ready.atoms, strict=True)
+        )
+        plan = embed(plan, rows, cols, (x.size, y.size))
+    return GWResult(
+        objective=objective,
+        distance=distance,
+        estimate=estimate,
+        plan=plan,
+        status=outcome.status,
+        certificate=certify(x, y, plan, effort),
+        iterations=outcome.iterations,
+        frank_wolfe_gap=None if outcome.frank_wolfe_gap is None else outcome.frank_wolfe_gap * ready.unit * ready.unit,
+        solver=name,
+    )
+
+
+def _in_units(callback: Callback | None, unit: float) -> Callback | None:
+    """Report progress in the caller's units, not in those of the prepared problem."""
+    if callback is None or unit == 1.0:
+        return callback
+
+    def wrapped(progress: Progress) -> Any:
+        gap = progress.frank_wolfe_gap
+        return callback(
+            Progress(progress.iteration, progress.objective * unit * unit, None if gap is None else gap * unit * unit)
+        )
+
+    return wrapped

@@ -1,0 +1,8 @@
+"""Solvers of the Gromov-Wasserstein problem: each takes a problem and returns a coupling with the reason it stopped."""
+
+from gwtools.solvers.base import Outcome, Progress, Solver
+from gwtools.solvers.closed_form import Sorted
+from gwtools.solvers.conditional_gradient import ConditionalGradient
+from gwtools.solvers.sinkhorn import Sinkhorn
+
+__all__ = ["ConditionalGradient", "Outcome", "Progress", "Sinkhorn", "Solver", "Sorted"]

@@ -1,0 +1,122 @@
+"""What every solver is, and the one loop that runs those that iterate."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Generic, TypeVar
+
+from gwtools._array import Array
+from gwtools.plans import Plan
+from gwtools.problems import GWProblem
+from gwtools.results import Status
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback is told after every step: the step, the plan's objective and, where known, its Frank-Wolfe gap."""
+
+    iteration: int
+    objective: float
+    frank_wolfe_gap: float | None
+
+
+Callback = Callable[[Progress], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A solver's answer: a coupling, why it stopped, and its own value if that is not the objective.
+
+    ``estimate`` is in units of C to the power ``power``.
+    """
+
+    plan: Plan
+    status: Status
+    iterations: int = 0
+    frank_wolfe_gap: float | None = None
+    estimate: Array | None = None
+    power: float = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Solver(ABC):
+    """A way to answer a :class:`GWProblem`; immutable, so that one solver serves many problems."""
+
+    @abstractmethod
+    def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
+        """Answer the problem; ``callback`` is called after every step and stops the solver by returning True."""
+
+    def __str__(self) -> str:
+        """Name the solver and the settings that differ from their defaults."""
+        changed = [
+            f"{f.name}={value!r}" if isinstance(value := getattr(self, f.name), str | int | float) else f"{f.name}=…"
+            for f in fields(self)
+            if getattr(self, f.name) is not f.default and getattr(self, f.name) != f.default
+        ]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where an iterative solver stands: a coupling, its objective, and a status once its criterion is met."""
+
+    plan: Plan
+    objective: float
+    status: Status | None = None
+    frank_wolfe_gap: float | None = None
+
+
+S = TypeVar("S", bound=State)
+
+
+@dataclass(frozen=True, eq=False)
+class IterativeSolver(Solver, Generic[S]):
+    """A solver that repeats a step until its own criterion is met.
+
+    Parameters
+    ----------
+    tolerance : float
+        Relative to the product coupling's objective.
+    max_iterations : int
+        Steps at most.
+    """
+
+    tolerance: float = 1e-9
+    max_iterations: int = 1000
+
+    @abstractmethod
+    def start(self, problem: GWProblem) -> S:
+        """Return the first state."""
+
+    @abstractmethod
+    def step(self, problem: GWProblem, state: S) -> S:
+        """Return the next state, with its status set where the criterion is met."""
+
+    def improves(self, new: S, best: S) -> bool:
+        """Tell whether ``new`` is to be returned rather than ``best``; the newest is, unless a solver says otherwise."""
+        return True
+
+    def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
+        """Repeat steps until the criterion is met, the callback returns True, a value is not finite or steps run out."""
+        best = state = self.start(problem)
+        status, iteration = state.status, 0
+        while status is None:
+            iteration += 1
+            state = self.step(problem, state)
+            if not math.isfinite(state.objective):
+                status = Status.NON_FINITE
+                break
+            if self.improves(state, best):
+                best = state
+            stop = callback is not None and callback(
+                Progress(iteration, state.objective, state.frank_wolfe_gap)
+            )
+            status = state.status
+            if status is None and stop is True:
+                status = Status.STOPPED
+            elif status is None and iteration >= self.max_iterations:
+                status = Status.MAX_ITERATIONS
+        return Outcome(best.plan, status, iteration, best.frank_wolfe_gap)

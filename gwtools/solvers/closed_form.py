@@ -1,0 +1,48 @@
+"""Closed forms that need sorts and at most one small eigenvalue problem."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from gwtools import _check, bounds
+from gwtools.linear import sorting_plan
+from gwtools.problems import GWProblem
+from gwtools.results import Status
+from gwtools.solvers.base import Callback, Outcome, Solver
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Sorted(Solver):
+    """Sort the row means of both spaces: a lower bound as the estimate, the sorting coupling as the plan.
+
+    Parameters
+    ----------
+    kind : {"row_means", "norm", "spectral"}
+        Which closed form is the estimate: theorem 1 (W_p^p between row means, the "approximate GW" of InfiGFusion), 3 or 4.
+    p : float
+        Power of the row-means estimate, at least 1; the other kinds are of power 2.
+
+    Notes
+    -----
+    O(n log n) after the row means. The estimate is never above GW_p^p; the plan's objective is never below GW_2², and a
+    poor answer in general: theorem 8.
+    """
+
+    kind: str = "row_means"
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check.choice(self.kind, "kind", ("row_means", "norm", "spectral"))
+        _check.number(self.p, "p", least=1.0)
+
+    def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
+        """Evaluate the closed form and build the sorting coupling."""
+        x, y = problem.x, problem.y
+        if self.kind == "row_means":
+            estimate, power = bounds.row_means(x, y, p=self.p), self.p
+        else:
+            estimate, power = getattr(bounds, self.kind)(x, y), 2.0
+        plan = sorting_plan(x.row_means, x.weights, y.row_means, y.weights)
+        return Outcome(plan, Status.CLOSED_FORM, estimate=estimate, power=power)

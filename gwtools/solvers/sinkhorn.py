@@ -1,0 +1,142 @@
+"""Entropic and proximal solvers by Sinkhorn's scaling in the log domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import final
+
+from gwtools import _array, _check
+from gwtools._array import Array
+from gwtools.linear import round_to, sinkhorn
+from gwtools.plans import DensePlan, mix
+from gwtools.problems import GWProblem
+from gwtools.results import Status
+from gwtools.solvers.base import IterativeSolver, State
+
+
+@dataclass(frozen=True, eq=False)
+class _State(State):
+    """A rounded plan with its ``cross`` matrix, and what the next kernel starts from: exponent, ε and scalings."""
+
+    cross: Array = None
+    exponent: Array = None
+    epsilon: float = 0.0
+    u: Array = None
+    v: Array = None
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Sinkhorn(IterativeSolver[_State]):
+    """Minimise Σ (C_ik − D_jl)² π_ij π_kl, plain or plus ε KL(π | a ⊗ b), by scaling kernels.
+
+    Parameters
+    ----------
+    tolerance : float
+        Stop when a step changes the objective by at most this share of the product coupling's objective.
+    max_iterations : int
+        Kernels scaled at most.
+    epsilon : float, optional
+        Weight ε of the entropy, in squared units of C; by default 1/1000 of the product coupling's objective.
+    proximal : bool
+        True: the entropy is only a means. It is annealed down to ε from half the product coupling's objective, then steps
+        are proximal, argmin ⟨∇F(π_k), π⟩ + ε KL(π | π_k), and the limit is stationary for the plain problem.
+        False: entropic Gromov-Wasserstein at the fixed ε.
+    cooling : float
+        Factor between the ε of two annealing steps, between 0 and 1.
+
+    Notes
+    -----
+    Every plan is rounded to the exact marginals, so that its objective is a true upper bound. Steps decrease the objective
+    where it is concave over couplings, or where ε is above its smoothness relative to the entropy; elsewhere a proximal step
+    is halved towards the last plan until it does. Where row means tie, the product coupling may be a saddle that the
+    iteration cannot leave by itself: the annealed costs are then tilted by ε/1000 along the atoms' order.
+    """
+
+    tolerance: float = 1e-5
+    max_iterations: int = 200
+    epsilon: float | None = None
+    proximal: bool = True
+    cooling: float = 0.7
+
+    def __post_init__(self) -> None:
+        _check.number(self.tolerance, "tolerance", least=0.0)
+        _check.number(self.max_iterations, "max_iterations", least=1)
+        if self.epsilon is not None:
+            _check.number(self.epsilon, "epsilon", above=0.0)
+        _check.number(self.cooling, "cooling", above=0.0, below=1.0)
+
+    def start(self, problem: GWProblem) -> _State:
+        """Return the product coupling with flat scalings."""
+        a, b = problem.x.weights, problem.y.weights
+        plan = DensePlan(a[:, None] * b[None, :])
+        zeros = _array.namespace(a).zeros_like(plan.matrix)
+        scale = problem.product_objective
+        status = Status.STATIONARY if scale == 0.0 else None
+        epsilon = max(scale / 2, self._final(problem)) if self.proximal else self._final(problem)
+        return _State(plan, scale, status, None, zeros, zeros, epsilon, zeros[:, 0], zeros[0, :])
+
+    def _final(self, problem: GWProblem) -> float:
+        return 1e-3 * problem.product_objective if self.epsilon is None else self.epsilon
+
+    def step(self, problem: GWProblem, state: _State) -> _State:
+        """Scale the kernel of the current linearisation, round it to a coupling and judge the change."""
+        a, b = problem.x.weights, problem.y.weights
+        epsilon, final = state.epsilon, self._final(problem)
+        annealing = self.proximal and epsilon > final
+        exponent = state.exponent - problem.gradient(state.cross) / epsilon
+        if annealing:
+            exponent = exponent - _tilt(problem)
+        exact = 1e-5 if _array.epsilon(a) > 1e-10 else 1e-7
+        scaling = sinkhorn(exponent, a, b, state.u, state.v, 1e-3 if annealing else exact)
+        plan = round_to(scaling.plan, a, b)
+        cross = problem.cross(plan)
+        objective = float(problem.value(plan, cross))
+        if annealing:
+            # Kernels restart from the product coupling at every ε; the scalings carry over in units of the cost.
+            cooler = max(self.cooling * epsilon, final)
+            u, v = (scaling.u * (epsilon / cooler), scaling.v * (epsilon / cooler))
+            return _State(plan, objective, None, None, cross, state.exponent, cooler, u, v)
+        new = _State(plan, objective, None, None, cross, exponent, epsilon, scaling.u, scaling.v)
+        return self._settle(problem, state, new)
+
+    def _settle(self, problem: GWProblem, old: _State, new: _State) -> _State:
+        """Shorten a step that climbs, and tell whether the iteration has come to rest."""
+        xp = _array.namespace(new.cross)
+        negligible = self.tolerance * problem.product_objective
+        before, after, step = self._merit(problem, old), self._merit(problem, new), 1.0
+        plan = new.plan
+        while after > before + negligible and step > 1e-3:
+            step /= 2
+            plan = mix(old.plan, new.plan, step)
+            cross = (1 - step) * old.cross + step * new.cross
+            mixed = replace(new, plan=plan, objective=float(problem.value(plan, cross)), cross=cross)
+            after = self._merit(problem, mixed)
+        if step < 1.0:
+            tiny = xp.finfo(new.cross.dtype).smallest_normal
+            zeros = xp.zeros_like(new.cross)
+            new = replace(mixed, exponent=xp.log(xp.clip(plan.dense(), min=tiny)), u=zeros[:, 0], v=zeros[0, :])
+        if not self.proximal:
+            new = replace(new, exponent=xp.zeros_like(new.cross))
+        return replace(new, status=Status.FIXED_POINT) if abs(after - before) <= negligible else new
+
+    def _merit(self, problem: GWProblem, state: _State) -> float:
+        """The objective, plus ε KL(π | a ⊗ b) where the entropy is part of the problem."""
+        if self.proximal:
+            return state.objective
+        xp, plan = _array.namespace(state.cross), state.plan.dense()
+        product = problem.x.weights[:, None] * problem.y.weights[None, :]
+        ratio = xp.where(plan > 0, plan / product, xp.ones_like(plan))
+        return state.objective + state.epsilon * float(xp.sum(plan * xp.log(ratio)))
+
+
+def _tilt(problem: GWProblem) -> Array:
+    """A small generic cost, in units of ε, along the atoms' order where row means tie; zero where they do not."""
+    xp = _array.namespace(problem.x.weights)
+    slopes = []
+    for space in (problem.x, problem.y):
+        values = xp.sort(space.deviations)
+        ties = values[1:] - values[:-1] <= 64 * _array.epsilon(values) * float(xp.max(xp.abs(space.row_means)))
+        kwargs = {"dtype": values.dtype, "device": _array.device(values)}
+        slopes.append(xp.linspace(-1.0, 1.0, space.size, **kwargs) * float(bool(xp.any(ties))))
+    return 1e-3 * slopes[0][:, None] * slopes[1][None, :]
