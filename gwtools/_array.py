@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import array_api_compat as compat
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist as _scipy_cdist
 
 Array: TypeAlias = Any
@@ -123,3 +124,13 @@ def logsumexp(array: Array, axis: int) -> Array:
     xp = namespace(array)
     top = xp.max(array, axis=axis, keepdims=True)
     return xp.log(xp.sum(xp.exp(array - top), axis=axis)) + xp.squeeze(top, axis=axis)
+
+
+def thin(matrix: Array, share: float) -> Any:
+    """Drop entries that together are at most ``share`` of their row; compressed where SciPy can and few are left."""
+    if not compat.is_numpy_array(matrix):
+        return matrix
+    kept = matrix > (share / matrix.shape[1]) * matrix.sum(axis=1)[:, None]
+    if np.count_nonzero(kept) > matrix.size // 8:
+        return matrix
+    return csr_array(np.where(kept, matrix, 0.0))

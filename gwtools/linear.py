@@ -253,13 +253,12 @@ def sinkhorn(
     for _ in range(3):
         v = xp.log(b) - _array.logsumexp(log_kernel + u[:, None], axis=0)
         u = xp.log(a) - _array.logsumexp(log_kernel + v[None, :], axis=1)
-    state = _scaled(log_kernel, a, b, u, v)
+    state = _sweep(log_kernel, a, b, _scaled(log_kernel, a, b, u, v))
     for _ in range(max_newton):
         if state.error <= tolerance:
             break
-        swept = _sweep(log_kernel, a, b, state)
-        following = _newton(log_kernel, a, b, swept if swept.error < state.error else state)
-        if not following.error < state.error * 0.999:
+        following = _newton(log_kernel, a, b, state)
+        if following is state:
             break
         state = following
     return state
@@ -289,9 +288,11 @@ def _newton(log_kernel: Array, a: Array, b: Array, state: Scaling) -> Scaling:
     xp = _array.namespace(log_kernel)
     plan, tiny = state.plan, xp.finfo(a.dtype).smallest_normal
     rows, cols = xp.clip(xp.sum(plan, axis=1), min=tiny), xp.clip(xp.sum(plan, axis=0), min=tiny)
-    # Schur complement of the Hessian [diag(rows) plan; planᵀ diag(cols)] in the second scaling.
+    # Schur complement of the Hessian [diag(rows) plan; planᵀ diag(cols)] in the second scaling; a sharp plan has few
+    # entries that a direction of two digits can feel.
+    core = _array.thin(plan, 1e-4)
     dv = _conjugate_gradient(
-        lambda p: cols * p - ((plan @ p) / rows) @ plan, b - cols - ((a - rows) / rows) @ plan, cols
+        lambda p: cols * p - ((core @ p) / rows) @ core, b - cols - ((a - rows) / rows) @ plan, cols
     )
     du = (a - rows - plan @ dv) / rows
     slope = float((a - rows) @ du + (b - cols) @ dv)

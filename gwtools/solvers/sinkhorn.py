@@ -87,8 +87,7 @@ class Sinkhorn(IterativeSolver[_State]):
         exponent = state.exponent - problem.gradient(state.cross) / epsilon
         if annealing:
             exponent = exponent - _tilt(problem)
-        exact = 1e-5 if _array.epsilon(a) > 1e-10 else 1e-7
-        scaling = sinkhorn(exponent, a, b, state.u, state.v, 1e-3 if annealing else exact)
+        scaling = sinkhorn(exponent, a, b, state.u, state.v, 1e-3 if annealing else 1e-5)
         plan = round_to(scaling.plan, a, b)
         cross = problem.cross(plan)
         objective = float(problem.value(plan, cross))
@@ -97,28 +96,28 @@ class Sinkhorn(IterativeSolver[_State]):
             cooler = max(self.cooling * epsilon, final)
             u, v = (scaling.u * (epsilon / cooler), scaling.v * (epsilon / cooler))
             return _State(plan, objective, None, None, cross, state.exponent, cooler, u, v)
-        new = _State(plan, objective, None, None, cross, exponent, epsilon, scaling.u, scaling.v)
+        # The next kernel is relative to this plan, and needs about the same scalings again.
+        following = exponent + scaling.u[:, None] + scaling.v[None, :] if self.proximal else state.exponent
+        new = _State(plan, objective, None, None, cross, following, epsilon, scaling.u, scaling.v)
         return self._settle(problem, state, new)
 
     def _settle(self, problem: GWProblem, old: _State, new: _State) -> _State:
         """Shorten a step that climbs, and tell whether the iteration has come to rest."""
-        xp = _array.namespace(new.cross)
         negligible = self.tolerance * problem.product_objective
         before, after, step = self._merit(problem, old), self._merit(problem, new), 1.0
-        plan = new.plan
-        while after > before + negligible and step > 1e-3:
+        target = new
+        while after > before and step > 1e-2:
             step /= 2
-            plan = mix(old.plan, new.plan, step)
-            cross = (1 - step) * old.cross + step * new.cross
-            mixed = replace(new, plan=plan, objective=float(problem.value(plan, cross)), cross=cross)
-            after = self._merit(problem, mixed)
-        if step < 1.0:
-            tiny = xp.finfo(new.cross.dtype).smallest_normal
-            zeros = xp.zeros_like(new.cross)
-            new = replace(mixed, exponent=xp.log(xp.clip(plan.dense(), min=tiny)), u=zeros[:, 0], v=zeros[0, :])
-        if not self.proximal:
-            new = replace(new, exponent=xp.zeros_like(new.cross))
-        return replace(new, status=Status.FIXED_POINT) if abs(after - before) <= negligible else new
+            plan, cross = mix(old.plan, target.plan, step), (1 - step) * old.cross + step * target.cross
+            new = replace(new, plan=plan, objective=float(problem.value(plan, cross)), cross=cross)
+            after = self._merit(problem, new)
+        if after > before:
+            return replace(old, status=Status.FIXED_POINT)
+        if step < 1.0 and self.proximal:
+            xp = _array.namespace(new.cross)
+            smallest = xp.finfo(new.cross.dtype).smallest_normal
+            new = replace(new, exponent=xp.log(xp.clip(new.plan.dense(), min=smallest)))
+        return replace(new, status=Status.FIXED_POINT) if before - after <= negligible else new
 
     def _merit(self, problem: GWProblem, state: _State) -> float:
         """The objective, plus ε KL(π | a ⊗ b) where the entropy is part of the problem."""
