@@ -162,6 +162,16 @@ class SparsePlan(Plan):
             return self._csr @ values
         return self.dense() @ values
 
+    def rows_apart(self, other: SparsePlan) -> Array | None:
+        """Return the atoms of x that two plans treat differently, or None where the library has no sparse sums."""
+        if not compat.is_numpy_array(self.mass):
+            return None
+        return np.unique((self._csr - other._csr).nonzero()[0])
+
+    def apply_rows(self, rows: Array, values: Array) -> Array:
+        """Return the given rows of π @ values, for NumPy values of shape (m, k)."""
+        return self._csr[rows] @ values
+
 
 def as_plan(plan: Any, shape: tuple[int, int]) -> Plan:
     """Return a plan as it is and a dense matrix as a plan, after checking shape, finiteness and sign.

@@ -77,6 +77,14 @@ class GWProblem:
             return (left.sign * right.sign) * ((left.factor @ core) @ right.factor.T)
         return left.apply(plan.apply(right.dense()))
 
+    def updated_cross(self, plan: SparsePlan, known: SparsePlan, cross: Array) -> Array:
+        """Return R π S from that of a known plan: late in a solve few rows differ, and only those are multiplied."""
+        rows = plan.rows_apart(known)
+        if rows is None or 2 * rows.shape[0] > plan.shape[0] or isinstance(self.left, LowRankResidual):
+            return self.cross(plan)
+        moved = plan.apply_rows(rows, self.right.dense()) - known.apply_rows(rows, self.right.dense())
+        return cross + self.left.dense()[:, rows] @ moved
+
     def value(self, plan: Plan, cross: Array) -> Array:
         """Return the objective from a plan and its ``cross`` matrix; a sum of squares, so never below zero."""
         xp = _array.namespace(cross)

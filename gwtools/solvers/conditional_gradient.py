@@ -90,7 +90,8 @@ class ConditionalGradient(IterativeSolver[_State]):
         if gap <= negligible and state.plan is state.vertex:
             return replace(state, frank_wolfe_gap=gap, status=Status.STATIONARY)
         vertex = _from_numpy(program.plan, problem.x.weights)
-        cross = problem.cross(vertex)
+        known = state.plan is state.vertex and isinstance(state.plan, SparsePlan)
+        cross = problem.updated_cross(vertex, state.plan, state.cross) if known else problem.cross(vertex)
         slope = min(0.0, float(vertex.inner(gradient)) - here)
         # The curvature −2 ⟨Δ, R Δ S⟩ along Δ = vertex − plan. A gap of 0 at a plan that is no vertex may hide a descent.
         between = float(vertex.inner(state.cross)) + float(state.plan.inner(cross))
