@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
+import scipy.sparse
+
 from gwtools import _array
-from gwtools._array import Array
+from gwtools._array import Array, NumpyArray
 
 
 def array(value: Any, name: str, ndim: int) -> Array:
@@ -79,7 +82,8 @@ def weights(value: Any, data: Array, size: int) -> Array:
     same_kind(value, data, "weights", "the space's values")
     if value.shape[0] != size:
         raise ValueError(
-            f"weights must have one entry for each of the {size} atoms, but has {value.shape[0]}: pass an array of shape ({size},)."
+            f"weights must have one entry for each of the {size} atoms, but has {value.shape[0]}: "
+            f"pass an array of shape ({size},)."
         )
     if bool(xp.any(value < 0)):
         raise ValueError(
@@ -167,3 +171,66 @@ def non_negative(mass: Array, name: str) -> None:
         raise ValueError(
             f"{name} must be non-negative, but its smallest entry is {float(xp.min(mass)):.3g}: clip and rescale it."
         )
+
+
+def graph(value: Any) -> None:
+    """Require a sparse matrix or a networkx graph without directions."""
+    if scipy.sparse.issparse(value):
+        if value.ndim != 2 or value.shape[0] != value.shape[1] or value.shape[0] == 0:
+            raise ValueError(
+                f"adjacency must be a square matrix with one row for each node, but has shape {tuple(value.shape)}: "
+                "pass the edge lengths of all pairs of at least one node."
+            )
+        return
+    if not is_networkx(value):
+        raise TypeError(
+            f"adjacency must be a scipy.sparse matrix or a networkx graph, but is of type {type(value).__name__}: "
+            "convert it first, for example with scipy.sparse.csr_array(adjacency)."
+        )
+    if len(value) == 0:
+        raise ValueError("adjacency must have at least one node, but the graph is empty: add its nodes first.")
+    if value.is_directed():
+        raise ValueError(
+            "adjacency must be an undirected graph, but its edges have directions: "
+            "pass graph.to_undirected() if that is what you mean."
+        )
+
+
+def is_networkx(value: Any) -> bool:
+    """Tell whether ``value`` is a networkx graph, without importing networkx."""
+    return any(kind.__module__.partition(".")[0] == "networkx" for kind in type(value).__mro__) and hasattr(
+        value, "edges"
+    )
+
+
+def edge_lengths(adjacency: scipy.sparse.csr_array) -> None:
+    """Require finite and non-negative edge lengths, the same both ways up to rounding."""
+    lengths = adjacency.data
+    finite(lengths, "adjacency")
+    if (lengths < 0).any():
+        raise ValueError(
+            f"adjacency must hold non-negative edge lengths, but the smallest is {lengths.min():.3g}: "
+            "turn similarities into lengths first, for example by -log or 1 / weight."
+        )
+    edges = scipy.sparse.csr_array((np.ones_like(lengths), adjacency.indices, adjacency.indptr), adjacency.shape)
+    skew = max(
+        abs(matrix - matrix.T).max() / top for matrix, top in ((adjacency, lengths.max(initial=1.0)), (edges, 1.0))
+    )
+    if skew > 128 * np.finfo(float).eps:
+        raise ValueError(
+            "adjacency must be symmetric, but some edge has another length the other way or is missing there: "
+            "pass adjacency.maximum(adjacency.T) if that is what you mean."
+        )
+
+
+def connected(count: int, labels: NumpyArray, nodes: Sequence[Any]) -> None:
+    """Require that every node can be reached from every other."""
+    if count == 1:
+        return
+    sizes = np.bincount(labels)
+    shown = np.argsort(-sizes, kind="stable")[:5]
+    named = ", ".join(f"{sizes[c]} with {nodes[int(np.argmax(labels == c))]!r}" for c in shown)
+    raise ValueError(
+        f"adjacency must connect all nodes, but has {count} components (numbers of nodes: {named}"
+        f"{', …' if count > len(shown) else ''}): pass the largest one alone, or add the edges that are missing."
+    )

@@ -154,7 +154,9 @@ def exact(
     return Program(plan, (u * unit + shift, v * unit), lower)
 
 
-def _simplex(cost: NumpyArray | scipy.sparse.coo_array, a: NumpyArray, b: NumpyArray) -> tuple[SparsePlan, NumpyArray, NumpyArray]:
+def _simplex(
+    cost: NumpyArray | scipy.sparse.coo_array, a: NumpyArray, b: NumpyArray
+) -> tuple[SparsePlan, NumpyArray, NumpyArray]:
     """Run POT's network simplex on non-negative costs and check that what it returns is a coupling."""
     import ot  # imported here because POT loads every array library that is installed
 
@@ -167,7 +169,8 @@ def _simplex(cost: NumpyArray | scipy.sparse.coo_array, a: NumpyArray, b: NumpyA
     error = max(float(np.abs(found - wanted).max()) for found, wanted in zip(plan.marginals(), (a, b), strict=True))
     if not error <= 1e-10:
         raise RuntimeError(
-            f"the network simplex returned a plan that misses its marginals by {error:.3g}: {log['warning'] or 'no reason given'}"
+            f"the network simplex returned a plan that misses its marginals by {error:.3g}: "
+            f"{log['warning'] or 'no reason given'}"
         )
     return plan, log["u"], log["v"]
 

@@ -183,12 +183,11 @@ def as_plan(plan: Any, shape: tuple[int, int]) -> Plan:
     ValueError
         If its shape is not ``shape`` or a mass is negative, NaN or infinite.
     """
-    if not isinstance(plan, Plan):
-        plan = DensePlan(_check.array(plan, "plan", 2))
-    _check.coupling_shape(plan.shape, shape)
-    _check.finite(plan.masses, "plan")
-    _check.non_negative(plan.masses, "plan")
-    return plan
+    result: Plan = plan if isinstance(plan, Plan) else DensePlan(_check.array(plan, "plan", 2))
+    _check.coupling_shape(result.shape, shape)
+    _check.finite(result.masses, "plan")
+    _check.non_negative(result.masses, "plan")
+    return result
 
 
 def mix(first: Plan, second: Plan, step: Any) -> Plan:

@@ -37,6 +37,10 @@ class Residual(ABC):
     def spectrum(self) -> Array:
         """Return the eigenvalues of diag(√a) R diag(√a) in ascending order; those left out are zero."""
 
+    @abstractmethod
+    def modes(self) -> tuple[Array, Array]:
+        """Return eigenvalues λ (k,) in ascending order and the vectors √a ∘ u (n, k) of their unit eigenvectors u."""
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -68,6 +72,13 @@ class DenseResidual(Residual):
         xp = _array.namespace(self.matrix)
         root = xp.sqrt(self.weights)
         return xp.linalg.eigvalsh(root[:, None] * self.matrix * root[None, :])
+
+    def modes(self) -> tuple[Array, Array]:
+        """Return all n eigenvalues and their weighted eigenvectors (n, n)."""
+        xp = _array.namespace(self.matrix)
+        root = xp.sqrt(self.weights)
+        values, vectors = xp.linalg.eigh(root[:, None] * self.matrix * root[None, :])
+        return values, root[:, None] * vectors
 
 
 @final
@@ -102,3 +113,13 @@ class LowRankResidual(Residual):
         """Return the t eigenvalues that can be non-zero, in ascending order."""
         values = self.definite_sign * _array.namespace(self.factor).linalg.eigvalsh(self._covariance())
         return values if self.definite_sign > 0 else _array.namespace(values).flip(values)
+
+    def modes(self) -> tuple[Array, Array]:
+        """Return the t eigenvalues that can be non-zero and their weighted eigenvectors (n, t); zero ones have none."""
+        xp = _array.namespace(self.factor)
+        values, vectors = xp.linalg.eigh(self._covariance())
+        lengths = xp.sqrt(xp.clip(values, min=xp.finfo(values.dtype).smallest_normal))
+        modes = self.weights[:, None] * (self.factor @ vectors) / lengths[None, :]
+        if self.definite_sign > 0:
+            return values, modes
+        return -xp.flip(values), xp.flip(modes, axis=1)

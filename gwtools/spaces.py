@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Self, final
+from typing import Any, Self, TypeVar, cast, final
 
 from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools.residuals import DenseResidual, LowRankResidual, Residual
 
 _BLOCK_ENTRIES = 2**21
+S = TypeVar("S", bound="Space")
 
 
 @dataclass(frozen=True)
@@ -282,7 +284,7 @@ class PointCloud(Space):
         reach = float(xp.max(xp.abs(x)))
         if reach == 0.0:
             return 0.0
-        radius = reach * float(xp.max(xp.sum((x / reach) ** 2, axis=1))) ** 0.5
+        radius = reach * math.sqrt(float(xp.max(xp.sum((x / reach) ** 2, axis=1))))
         return 2 * radius if self.metric == "euclidean" else (2 * radius) ** 2
 
     def with_data(self, data: Array, weights: Array) -> Self:
@@ -368,11 +370,11 @@ class GramSpace(Space):
         return self.with_data(self.factor * factor**0.5, self.weights)
 
 
-def _unchecked(space: Any, **fields: Any) -> Any:
+def _unchecked(space: S, **changed: Array) -> S:
     """Copy a space with other fields and without the checks: for values derived from checked ones."""
     copy = object.__new__(type(space))
-    for name in space.__dataclass_fields__:
-        object.__setattr__(copy, name, fields.get(name, getattr(space, name)))
+    for field in fields(cast(Any, space)):
+        object.__setattr__(copy, field.name, changed.get(field.name, getattr(space, field.name)))
     return copy
 
 

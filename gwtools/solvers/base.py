@@ -95,28 +95,21 @@ class IterativeSolver(Solver, Generic[S]):
     def step(self, problem: GWProblem, state: S) -> S:
         """Return the next state, with its status set where the criterion is met."""
 
-    def improves(self, new: S, best: S) -> bool:
-        """Tell whether ``new`` is to be returned rather than ``best``; the newest is, unless a solver says otherwise."""
-        return True
-
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Repeat steps until the criterion is met, the callback returns True, a value is not finite or steps run out."""
-        best = state = self.start(problem)
+        state = self.start(problem)
         status, iteration = state.status, 0
         while status is None:
             iteration += 1
-            state = self.step(problem, state)
-            if not math.isfinite(state.objective):
+            following = self.step(problem, state)
+            if not math.isfinite(following.objective):
                 status = Status.NON_FINITE
                 break
-            if self.improves(state, best):
-                best = state
-            stop = callback is not None and callback(
-                Progress(iteration, state.objective, state.frank_wolfe_gap)
-            )
+            state = following
+            stop = callback is not None and callback(Progress(iteration, state.objective, state.frank_wolfe_gap))
             status = state.status
             if status is None and stop is True:
                 status = Status.STOPPED
             elif status is None and iteration >= self.max_iterations:
                 status = Status.MAX_ITERATIONS
-        return Outcome(best.plan, status, iteration, best.frank_wolfe_gap)
+        return Outcome(state.plan, status, iteration, state.frank_wolfe_gap)

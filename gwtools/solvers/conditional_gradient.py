@@ -10,7 +10,7 @@ import numpy as np
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
 from gwtools.linear import exact, sorting_plan
-from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan, mix
+from gwtools.plans import DensePlan, SparsePlan, as_plan, mix
 from gwtools.problems import GWProblem
 from gwtools.results import Status
 from gwtools.solvers.base import IterativeSolver, State
@@ -36,7 +36,8 @@ class ConditionalGradient(IterativeSolver[_State]):
         Linear programs at most.
     init : "product", Plan or array of shape (n, m)
         Coupling to start from. From the product coupling the first program is solved by the sorting coupling (theorem 8), and
-        that step is taken before any gap is tested: the product coupling can be a saddle where the gap is 0.
+        that step is taken before any gap is tested. Where row means are constant, the product coupling is a saddle with gap
+        0: the first step is then along the eigenvectors of the residuals that descend most.
 
     Notes
     -----
@@ -70,13 +71,30 @@ class ConditionalGradient(IterativeSolver[_State]):
         cross = problem.cross(vertex)
         spread = float(x.weights @ x.deviations**2 + y.weights @ y.deviations**2)
         slope = float(vertex.inner(problem.linear_cost)) - 2 * spread
-        step = _line_search(min(slope, 0.0), -2 * float(vertex.inner(cross)))
-        if step in (0.0, 1.0):
-            # A step of 0 would stay on a saddle: leave it all the same.
+        if -slope <= self.tolerance * problem.product_objective:
+            return self._leave_saddle(problem)
+        step = _line_search(slope, -2 * float(vertex.inner(cross)))
+        if step == 1.0:
             return _State(vertex, float(problem.value(vertex, cross)), cross=cross, vertex=vertex)
         product = DensePlan(x.weights[:, None] * y.weights[None, :])
         plan, cross = mix(product, vertex, step), step * cross
         return _State(plan, float(problem.value(plan, cross)), cross=cross, vertex=vertex)
+
+    def _leave_saddle(self, problem: GWProblem) -> _State:
+        """Step from the product coupling, where row means promise nothing, along the modes that descend most (theorem 8)."""
+        a, b = problem.x.weights, problem.y.weights
+        xp, product = _array.namespace(a), a[:, None] * b[None, :]
+        (values_x, modes_x), (values_y, modes_y) = problem.left.modes(), problem.right.modes()
+        descent, end = max((float(values_x[k] * values_y[k]), k) for k in (0, -1))
+        if not descent > self.tolerance * problem.product_objective:
+            # No direction descends: the objective is convex at the product coupling, which is then optimal up to the tolerance.
+            plan = DensePlan(product)
+            return _State(plan, problem.product_objective, Status.STATIONARY, 0.0, xp.zeros_like(product))
+        direction = modes_x[:, end][:, None] * modes_y[:, end][None, :]
+        reach = 1.0 / float(xp.max(-direction / product))
+        plan = DensePlan(xp.clip(product + reach * direction, min=0.0))
+        cross = problem.cross(plan)
+        return _State(plan, float(problem.value(plan, cross)), cross=cross)
 
     def step(self, problem: GWProblem, state: _State) -> _State:
         """Solve the linear program at the plan and move to the best point between the plan and its vertex."""
@@ -90,8 +108,10 @@ class ConditionalGradient(IterativeSolver[_State]):
         if gap <= negligible and state.plan is state.vertex:
             return replace(state, frank_wolfe_gap=gap, status=Status.STATIONARY)
         vertex = _from_numpy(program.plan, problem.x.weights)
-        known = state.plan is state.vertex and isinstance(state.plan, SparsePlan)
-        cross = problem.updated_cross(vertex, state.plan, state.cross) if known else problem.cross(vertex)
+        if state.vertex is not None and state.plan is state.vertex:
+            cross = problem.updated_cross(vertex, state.vertex, state.cross)
+        else:
+            cross = problem.cross(vertex)
         slope = min(0.0, float(vertex.inner(gradient)) - here)
         # The curvature −2 ⟨Δ, R Δ S⟩ along Δ = vertex − plan. A gap of 0 at a plan that is no vertex may hide a descent.
         between = float(vertex.inner(state.cross)) + float(state.plan.inner(cross))
@@ -104,10 +124,6 @@ class ConditionalGradient(IterativeSolver[_State]):
         plan = vertex if step == 1.0 else mix(state.plan, vertex, step)
         objective = float(problem.value(plan, cross))
         return _State(plan, objective, None, gap, cross, vertex, program.potentials)
-
-    def improves(self, new: _State, best: _State) -> bool:
-        """Tell whether the new objective is no worse: the step that leaves a saddle may climb."""
-        return new.objective <= best.objective
 
 
 def _criterion(gap: float, negligible: float) -> Status:
@@ -122,8 +138,10 @@ def _line_search(slope: float, curvature: float) -> float:
 
 
 def _to_numpy(plan: SparsePlan) -> SparsePlan:
-    return SparsePlan(*map(_array.to_numpy, (plan.rows, plan.cols, plan.mass)), plan.size)
+    rows, cols, mass = (_array.to_numpy(part) for part in (plan.rows, plan.cols, plan.mass))
+    return SparsePlan(rows, cols, mass, plan.size)
 
 
 def _from_numpy(plan: SparsePlan, like: Array) -> SparsePlan:
-    return SparsePlan(*(_array.from_numpy(part, like) for part in (plan.rows, plan.cols, plan.mass)), plan.size)
+    rows, cols, mass = (_array.from_numpy(part, like) for part in (plan.rows, plan.cols, plan.mass))
+    return SparsePlan(rows, cols, mass, plan.size)

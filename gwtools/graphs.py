@@ -1,0 +1,144 @@
+"""Graphs as spaces: C is the matrix of shortest-path lengths, made row by row from the edges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self, final
+
+import numpy as np
+import scipy.sparse
+from scipy.sparse import csgraph
+
+from gwtools import _array, _check, spaces
+from gwtools._array import Array, NumpyArray
+from gwtools.spaces import Space
+
+
+@dataclass(frozen=True, eq=False)
+class _Paths:
+    """Shortest paths of one graph, shared by the spaces over its nodes, so that a stored matrix serves all of them."""
+
+    adjacency: scipy.sparse.csr_array
+
+    @cached_property
+    def matrix(self) -> NumpyArray:
+        """Lengths between all pairs of nodes."""
+        return np.asarray(csgraph.dijkstra(self.adjacency, directed=False))
+
+    def rows(self, sources: NumpyArray) -> NumpyArray:
+        """Return lengths from some nodes to all: looked up where the matrix is stored or small, else computed."""
+        if "matrix" in self.__dict__ or self.adjacency.shape[0] ** 2 <= spaces._BLOCK_ENTRIES:
+            return np.asarray(self.matrix[sources])
+        return np.asarray(csgraph.dijkstra(self.adjacency, directed=False, indices=sources))
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class GraphSpace(Space):
+    """A space of nodes with the shortest-path lengths between them.
+
+    Parameters
+    ----------
+    adjacency : scipy.sparse matrix or array of shape (n, n), or networkx.Graph
+        Edge lengths, non-negative and symmetric, of any real dtype; stored zeros are edges of length zero. The edges of a
+        networkx graph have the length ``weight``, or 1 without that attribute; of parallel edges the shortest counts.
+    weights : numpy array of shape (n,), optional
+        Probability weights of dtype float64, in the order of the nodes; uniform by default.
+
+    Attributes
+    ----------
+    nodes : tuple
+        The atoms: the nodes of a networkx graph in its order, else 0 to n − 1.
+
+    Raises
+    ------
+    TypeError
+        If adjacency is neither sparse nor a networkx graph, or weights are no float64 NumPy array.
+    ValueError
+        If the graph is empty, directed or not connected, an edge length is negative or not finite, or the weights are
+        negative, do not sum to 1 or do not match.
+
+    Notes
+    -----
+    Lengths are float64 and computed by Dijkstra's algorithm from blocks of nodes whenever rows are asked for; they are kept
+    where ``dense`` is called or the matrix holds no more than one block. A restricted space keeps the paths of the whole
+    graph.
+    """
+
+    adjacency: Any
+    weights: Array = None
+    nodes: tuple[Any, ...] = field(init=False)
+    _index: NumpyArray = field(init=False)
+    _paths: _Paths = field(init=False)
+
+    def __post_init__(self) -> None:
+        _check.graph(self.adjacency)
+        edges, nodes = _edges(self.adjacency)
+        _check.edge_lengths(edges)
+        _check.connected(*csgraph.connected_components(edges, directed=False), nodes)
+        index = np.arange(len(nodes))
+        weights = _check.weights(self.weights, np.empty(0), len(nodes))
+        fields = {"adjacency": edges, "weights": weights, "nodes": nodes, "_index": index, "_paths": _Paths(edges)}
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def data(self) -> Array:
+        """The stored edge lengths, each edge once from either end."""
+        return self.adjacency.data
+
+    @property
+    def sign(self) -> int:
+        """0: shortest paths need not be of negative type."""
+        return 0
+
+    def rows(self, start: int, stop: int) -> Array:
+        """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of the edge lengths."""
+        lengths = self._paths.rows(self._index[start:stop])
+        return lengths if len(self._index) == lengths.shape[1] and self._whole else lengths[:, self._index]
+
+    @cached_property
+    def _whole(self) -> bool:
+        """Whether the atoms are all the nodes in their order, so that no columns need be picked."""
+        return bool(np.array_equal(self._index, np.arange(self.adjacency.shape[0])))
+
+    def dense(self) -> Array:
+        """Return the (n, n) matrix C, which is kept from then on."""
+        matrix = self._paths.matrix
+        return matrix if self._whole else matrix[np.ix_(self._index, self._index)]
+
+    def largest(self) -> float:
+        """Return an upper bound of the diameter: twice the length to the node farthest from the first."""
+        return 2.0 * float(self.rows(0, 1).max())
+
+    def with_data(self, data: Array, weights: Array) -> Self:
+        """Return the space over other edge lengths and weights, without checking them again."""
+        old = self.adjacency
+        edges = scipy.sparse.csr_array((data, old.indices, old.indptr), shape=old.shape)
+        return spaces._unchecked(self, adjacency=edges, weights=weights, _paths=_Paths(edges))
+
+    def restrict(self, index: Array) -> Self:
+        """Return the space over the atoms ``index``, with the same weights; paths still use every node of the graph."""
+        nodes = tuple(self.nodes[i] for i in index)
+        return spaces._unchecked(self, weights=self.weights[index], nodes=nodes, _index=self._index[index])
+
+    def scaled(self, factor: float) -> Self:
+        """Return the space whose matrix is ``factor`` · C."""
+        return self if factor == 1.0 else self.with_data(self.data * factor, self.weights)
+
+
+def _edges(graph: Any) -> tuple[scipy.sparse.csr_array, tuple[Any, ...]]:
+    """Return the edge lengths of a sparse matrix or a networkx graph in float64, and its nodes."""
+    if scipy.sparse.issparse(graph):
+        return scipy.sparse.csr_array(graph).astype(np.float64), tuple(range(graph.shape[0]))
+    nodes = tuple(graph)
+    position = {node: i for i, node in enumerate(nodes)}
+    lengths: dict[tuple[int, int], float] = {}
+    for one, other, length in graph.edges(data="weight", default=1):
+        for pair in ((position[one], position[other]), (position[other], position[one])):
+            lengths[pair] = min(float(length), lengths.get(pair, np.inf))
+    rows, cols = np.array(list(lengths), dtype=np.int32).reshape(-1, 2).T
+    values = np.array(list(lengths.values()), dtype=np.float64)
+    return scipy.sparse.csr_array((values, (rows, cols)), shape=(len(nodes), len(nodes))), nodes
