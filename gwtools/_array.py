@@ -105,6 +105,11 @@ def pairwise_distances(x: Array, y: Array) -> Array:
     return xp.where(apart, xp.sqrt(xp.where(apart, square, xp.ones_like(square))), xp.zeros_like(square))
 
 
+def columns(matrix: Array) -> Array:
+    """Transpose a matrix and, in NumPy, store it row by row: work on few coordinates then runs along many atoms."""
+    return np.ascontiguousarray(matrix.T) if compat.is_numpy_array(matrix) else matrix.T
+
+
 def scatter_sum(index: Array, values: Array, size: int) -> Array:
     """Sum ``values`` by ``index`` into an array of length ``size``; indices may repeat."""
     if compat.is_numpy_array(values):
@@ -119,11 +124,22 @@ def scatter_sum(index: Array, values: Array, size: int) -> Array:
     return xp.astype(hits, values.dtype) @ values
 
 
+def scaled_exp(matrix: Array, rows: Array, cols: Array) -> Array:
+    """Return exp(matrix + rows 1ᵀ + 1 colsᵀ), with one array allocated where the library can write in place."""
+    result = matrix + rows[:, None]
+    if compat.is_numpy_array(result):
+        np.add(result, cols, out=result)
+        return np.exp(result, out=result)
+    return namespace(result).exp(result + cols[None, :])
+
+
 def logsumexp(array: Array, axis: int) -> Array:
     """Logarithm of the sum of exponentials along ``axis`` of a matrix whose every line has a finite entry."""
     xp = namespace(array)
-    top = xp.max(array, axis=axis, keepdims=True)
-    return xp.log(xp.sum(xp.exp(array - top), axis=axis)) + xp.squeeze(top, axis=axis)
+    top = xp.max(array, axis=axis)
+    zeros = xp.zeros(array.shape[axis], dtype=array.dtype, device=device(array))
+    exponentials = scaled_exp(array, -top, zeros) if axis == 1 else scaled_exp(array, zeros, -top)
+    return xp.log(xp.sum(exponentials, axis=axis)) + top
 
 
 def thin(matrix: Array, share: float) -> Any:

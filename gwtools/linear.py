@@ -253,23 +253,20 @@ def sinkhorn(
         Finite for every finite kernel; its plan has the marginals up to ``error`` only: see :func:`round_to`.
     """
     xp = _array.namespace(log_kernel)
-    for _ in range(3):
-        v = xp.log(b) - _array.logsumexp(log_kernel + u[:, None], axis=0)
-        u = xp.log(a) - _array.logsumexp(log_kernel + v[None, :], axis=1)
+    v = xp.log(b) - _array.logsumexp(log_kernel + u[:, None], axis=0)
+    u = xp.log(a) - _array.logsumexp(log_kernel + v[None, :], axis=1)
     state = _sweep(log_kernel, a, b, _scaled(log_kernel, a, b, u, v))
     for _ in range(max_newton):
         if state.error <= tolerance:
             break
         following = _newton(log_kernel, a, b, state)
-        if following is state:
-            break
-        state = following
+        state = following if following is not state else _sweep(log_kernel, a, b, state)
     return state
 
 
 def _scaled(log_kernel: Array, a: Array, b: Array, u: Array, v: Array) -> Scaling:
     xp = _array.namespace(log_kernel)
-    plan = xp.exp(log_kernel + u[:, None] + v[None, :])
+    plan = _array.scaled_exp(log_kernel, u, v)
     error = xp.sum(xp.abs(xp.sum(plan, axis=1) - a)) + xp.sum(xp.abs(xp.sum(plan, axis=0) - b))
     return Scaling(u, v, plan, float(error))
 
@@ -302,8 +299,8 @@ def _newton(log_kernel: Array, a: Array, b: Array, state: Scaling) -> Scaling:
     reach = max(float(xp.max(xp.abs(du))), float(xp.max(xp.abs(dv))))
     if not (math.isfinite(slope) and math.isfinite(reach)):
         return state
-    step, mass = min(1.0, 10.0 / max(reach, 1e-300)), float(xp.sum(plan))
-    while step > 1e-4:
+    step, mass = min(1.0, 20.0 / max(reach, 1e-300)), float(xp.sum(plan))
+    for _ in range(10):
         following = _scaled(log_kernel, a, b, state.u + step * du, state.v + step * dv)
         linear_part = step * float(a @ du + b @ dv)
         if linear_part - (float(xp.sum(following.plan)) - mass) >= 1e-4 * step * slope - 1e-14:
@@ -312,7 +309,7 @@ def _newton(log_kernel: Array, a: Array, b: Array, state: Scaling) -> Scaling:
     return state
 
 
-def _conjugate_gradient(operator: Callable[[Array], Array], right: Array, diagonal: Array, steps: int = 60) -> Array:
+def _conjugate_gradient(operator: Callable[[Array], Array], right: Array, diagonal: Array, steps: int = 500) -> Array:
     """Solve a symmetric positive semidefinite system to two digits, with diagonal preconditioning."""
     xp = _array.namespace(right)
     solution, residual = xp.zeros_like(right), right

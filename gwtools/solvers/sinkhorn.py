@@ -73,7 +73,7 @@ class Sinkhorn(IterativeSolver[_State]):
         zeros = _array.namespace(a).zeros_like(plan.matrix)
         scale = problem.product_objective
         status = Status.STATIONARY if scale == 0.0 else None
-        epsilon = max(scale / 2, self._final(problem)) if self.proximal else self._final(problem)
+        epsilon = max(scale / 8, self._final(problem)) if self.proximal else self._final(problem)
         return _State(plan, scale, status, None, zeros, zeros, epsilon, zeros[:, 0], zeros[0, :])
 
     def _final(self, problem: GWProblem) -> float:

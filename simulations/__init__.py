@@ -1,0 +1,1 @@
+"""One script for every measured claim: ``python -m simulations.NAME --out DIR`` writes its CSV, Markdown and figure."""

@@ -1,0 +1,136 @@
+"""What all simulations share: the command line, the folder of results, its metadata and tables, the look of figures."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from cycler import cycler
+
+Row = dict[str, Any]
+
+PACKAGES = ("numpy", "scipy", "POT", "gwfusion")
+
+
+def command_line(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of the options that every simulation takes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--quick", action="store_true", help="a small run; its results go to OUT-quick")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default: %(default)s)")
+    return parser
+
+
+def results_folder(arguments: argparse.Namespace) -> Path:
+    """Make the folder of results; quick ones have their own, so that they never replace those of a full run."""
+    out: Path = arguments.out
+    folder = out.with_name(f"{out.name}-quick") if arguments.quick else out
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that the numbers of a run depend on."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def claim(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write ``meta.json`` beside the results, or exit where the folder holds results made under other facts."""
+    path = folder / "meta.json"
+    if not path.exists():
+        path.write_text(json.dumps(facts, indent=2) + "\n")
+        return
+    found = json.loads(path.read_text())
+    if changed := [name for name, value in facts.items() if found.get(name) != value]:
+        raise SystemExit(
+            f"{folder} holds results that differ in {', '.join(changed)} (see meta.json): "
+            "delete that folder, or choose another one with --out."
+        )
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read a CSV file; numbers come back as numbers."""
+    with path.open(newline="") as file:
+        return [{name: _parsed(text) for name, text in row.items()} for row in csv.DictReader(file)]
+
+
+def _parsed(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def resume_rows(path: Path) -> list[Row]:
+    """Read the rows that an earlier run finished; a last line that was cut short is removed from the file."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    complete = text[: text.rfind("\n") + 1]
+    if complete != text:
+        path.write_text(complete)
+    return read_rows(path)
+
+
+def append_row(path: Path, row: Row) -> None:
+    """Append one row, after the header in a new file; it is handed to the system before this returns."""
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        if file.tell() == 0:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write a CSV file; numbers are rounded to six digits, as these are for reading."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _rounded(value) for name, value in row.items()} for row in rows)
+
+
+def _rounded(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Lay out a Markdown table with its numbers to the right, readable as plain text."""
+    cells = [list(header), *([str(value) for value in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = ["| " + " | ".join(text.rjust(w) for text, w in zip(row, widths, strict=True)) + " |" for row in cells]
+    rule = "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def figure_style() -> AbstractContextManager[None]:
+    """Return the context in which every figure is drawn."""
+    style: Any = {
+        "figure.dpi": 150,
+        "figure.constrained_layout.use": True,
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.3,
+        "axes.prop_cycle": cycler(color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]),
+        "legend.frameon": False,
+        "errorbar.capsize": 2,
+    }
+    return matplotlib.rc_context(style)
