@@ -10,10 +10,11 @@ import numpy as np
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
 from gwtools.linear import exact, sorting_plan
-from gwtools.plans import DensePlan, SparsePlan, as_plan, mix
+from gwtools.plans import SparsePlan, as_plan, mix
 from gwtools.problems import GWProblem
 from gwtools.results import Status
 from gwtools.solvers.base import IterativeSolver, State
+from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,35 +67,22 @@ class ConditionalGradient(IterativeSolver[_State]):
         return _State(plan, float(problem.value(plan, cross)), cross=cross)
 
     def _leave_product(self, problem: GWProblem) -> _State:
+        """Step from the product coupling to the sorting coupling, or off the saddle where row means promise nothing."""
         x, y = problem.x, problem.y
+        product = product_plan(problem)
+        if is_blind(problem, self.tolerance):
+            plan = off_saddle(problem, self.tolerance)
+            if plan is None:
+                still = _array.namespace(product.matrix).zeros_like(product.matrix)
+                return _State(product, problem.product_objective, Status.STATIONARY, 0.0, still)
+            cross = problem.cross(plan)
+            return _State(plan, float(problem.value(plan, cross)), cross=cross)
         vertex = sorting_plan(x.row_means, x.weights, y.row_means, y.weights)
         cross = problem.cross(vertex)
-        spread = float(x.weights @ x.deviations**2 + y.weights @ y.deviations**2)
-        slope = float(vertex.inner(problem.linear_cost)) - 2 * spread
-        if -slope <= self.tolerance * problem.product_objective:
-            return self._leave_saddle(problem)
-        step = _line_search(slope, -2 * float(vertex.inner(cross)))
-        if step == 1.0:
-            return _State(vertex, float(problem.value(vertex, cross)), cross=cross, vertex=vertex)
-        product = DensePlan(x.weights[:, None] * y.weights[None, :])
-        plan, cross = mix(product, vertex, step), step * cross
-        return _State(plan, float(problem.value(plan, cross)), cross=cross, vertex=vertex)
-
-    def _leave_saddle(self, problem: GWProblem) -> _State:
-        """Step from the product coupling, where row means promise nothing, along the modes that descend most (theorem 8)."""
-        a, b = problem.x.weights, problem.y.weights
-        xp, product = _array.namespace(a), a[:, None] * b[None, :]
-        (values_x, modes_x), (values_y, modes_y) = problem.left.modes(), problem.right.modes()
-        descent, end = max((float(values_x[k] * values_y[k]), k) for k in (0, -1))
-        if not descent > self.tolerance * problem.product_objective:
-            # No direction descends: the objective is convex at the product coupling, which is then optimal up to the tolerance.
-            plan = DensePlan(product)
-            return _State(plan, problem.product_objective, Status.STATIONARY, 0.0, xp.zeros_like(product))
-        direction = modes_x[:, end][:, None] * modes_y[:, end][None, :]
-        reach = 1.0 / float(xp.max(-direction / product))
-        plan = DensePlan(xp.clip(product + reach * direction, min=0.0))
-        cross = problem.cross(plan)
-        return _State(plan, float(problem.value(plan, cross)), cross=cross)
+        slope = float(vertex.inner(problem.linear_cost)) - float(product.inner(problem.linear_cost))
+        step = _line_search(min(slope, 0.0), -2 * float(vertex.inner(cross)))
+        mixed, cross = (vertex, cross) if step == 1.0 else (mix(product, vertex, step), step * cross)
+        return _State(mixed, float(problem.value(mixed, cross)), cross=cross, vertex=vertex)
 
     def step(self, problem: GWProblem, state: _State) -> _State:
         """Solve the linear program at the plan and move to the best point between the plan and its vertex."""

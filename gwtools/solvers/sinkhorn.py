@@ -12,6 +12,7 @@ from gwtools.plans import DensePlan, mix
 from gwtools.problems import GWProblem
 from gwtools.results import Status
 from gwtools.solvers.base import IterativeSolver, State
+from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +40,9 @@ class Sinkhorn(IterativeSolver[_State]):
     epsilon : float, optional
         Weight ε of the entropy, in squared units of C; by default 1/1000 of the product coupling's objective.
     proximal : bool
-        True: the entropy is only a means. It is annealed down to ε from half the product coupling's objective, then steps
-        are proximal, argmin ⟨∇F(π_k), π⟩ + ε KL(π | π_k), and the limit is stationary for the plain problem.
+        True: the entropy is only a means. It is annealed down to ε from an eighth of the product coupling's objective, then
+        steps are proximal, argmin ⟨∇F(π_k), π⟩ + ε KL(π | π_k), and the limit is stationary for the plain
+        problem.
         False: entropic Gromov-Wasserstein at the fixed ε.
     cooling : float
         Factor between the ε of two annealing steps, between 0 and 1.
@@ -49,8 +51,8 @@ class Sinkhorn(IterativeSolver[_State]):
     -----
     Every plan is rounded to the exact marginals, so that its objective is a true upper bound. Steps decrease the objective
     where it is concave over couplings, or where ε is above its smoothness relative to the entropy; elsewhere a proximal step
-    is halved towards the last plan until it does. Where row means tie, the product coupling may be a saddle that the
-    iteration cannot leave by itself: the annealed costs are then tilted by ε/1000 along the atoms' order.
+    is halved towards the last plan until it does. Where row means are constant, the product coupling is a saddle
+    that no iteration leaves by itself: it then starts from a coupling beside it (theorem 8).
     """
 
     tolerance: float = 1e-5
@@ -67,14 +69,18 @@ class Sinkhorn(IterativeSolver[_State]):
         _check.number(self.cooling, "cooling", above=0.0, below=1.0)
 
     def start(self, problem: GWProblem) -> _State:
-        """Return the product coupling with flat scalings."""
-        a, b = problem.x.weights, problem.y.weights
-        plan = DensePlan(a[:, None] * b[None, :])
-        zeros = _array.namespace(a).zeros_like(plan.matrix)
+        """Return the product coupling, or a coupling off the saddle that it can be, with flat scalings."""
         scale = problem.product_objective
-        status = Status.STATIONARY if scale == 0.0 else None
+        plan: DensePlan | None = product_plan(problem)
+        if is_blind(problem, self.tolerance):
+            plan = off_saddle(problem, self.tolerance)
+        status = Status.STATIONARY if plan is None or scale == 0.0 else None
+        plan = plan or product_plan(problem)
+        cross = problem.cross(plan)
+        zeros = _array.namespace(cross).zeros_like(cross)
         epsilon = max(scale / 8, self._final(problem)) if self.proximal else self._final(problem)
-        return _State(plan, scale, status, None, zeros, zeros, epsilon, zeros[:, 0], zeros[0, :])
+        objective = float(problem.value(plan, cross))
+        return _State(plan, objective, status, None, cross, zeros, epsilon, zeros[:, 0], zeros[0, :])
 
     def _final(self, problem: GWProblem) -> float:
         return 1e-3 * problem.product_objective if self.epsilon is None else self.epsilon
@@ -85,8 +91,6 @@ class Sinkhorn(IterativeSolver[_State]):
         epsilon, final = state.epsilon, self._final(problem)
         annealing = self.proximal and epsilon > final
         exponent = state.exponent - problem.gradient(state.cross) / epsilon
-        if annealing:
-            exponent = exponent - _tilt(problem)
         scaling = sinkhorn(exponent, a, b, state.u, state.v, 1e-3 if annealing else 1e-5)
         plan = round_to(scaling.plan, a, b)
         cross = problem.cross(plan)
@@ -127,15 +131,3 @@ class Sinkhorn(IterativeSolver[_State]):
         product = problem.x.weights[:, None] * problem.y.weights[None, :]
         ratio = xp.where(plan > 0, plan / product, xp.ones_like(plan))
         return state.objective + state.epsilon * float(xp.sum(plan * xp.log(ratio)))
-
-
-def _tilt(problem: GWProblem) -> Array:
-    """A small generic cost, in units of ε, along the atoms' order where row means tie; zero where they do not."""
-    xp = _array.namespace(problem.x.weights)
-    slopes = []
-    for space in (problem.x, problem.y):
-        values = xp.sort(space.deviations)
-        ties = values[1:] - values[:-1] <= 64 * _array.epsilon(values) * float(xp.max(xp.abs(space.row_means)))
-        kwargs = {"dtype": values.dtype, "device": _array.device(values)}
-        slopes.append(xp.linspace(-1.0, 1.0, space.size, **kwargs) * float(bool(xp.any(ties))))
-    return 1e-3 * slopes[0][:, None] * slopes[1][None, :]

@@ -1,0 +1,47 @@
+"""The way off the product coupling where the row means of a space are constant: it is then a saddle (theorem 8)."""
+
+from __future__ import annotations
+
+import math
+
+from gwtools import _array
+from gwtools.plans import DensePlan
+from gwtools.problems import GWProblem
+
+
+def product_plan(problem: GWProblem) -> DensePlan:
+    """Return the product coupling a ⊗ b."""
+    return DensePlan(problem.x.weights[:, None] * problem.y.weights[None, :])
+
+
+def is_blind(problem: GWProblem, tolerance: float) -> bool:
+    """Tell whether the linearisation at the product coupling promises less than ``tolerance`` of its objective."""
+    x, y = problem.x, problem.y
+    spreads = (float(space.weights @ space.deviations**2) for space in (x, y))
+    return 4 * math.prod(map(math.sqrt, spreads)) <= tolerance * problem.product_objective
+
+
+def off_saddle(problem: GWProblem, tolerance: float) -> DensePlan | None:
+    """Go from the product coupling as far as masses stay positive along the modes that descend most.
+
+    Parameters
+    ----------
+    problem : GWProblem
+        One whose row means promise nothing.
+    tolerance : float
+        Relative to the product coupling's objective.
+
+    Returns
+    -------
+    DensePlan or None
+        None where no direction descends by more than the tolerance: the objective is then convex over couplings and the
+        product coupling its minimum.
+    """
+    (values_x, modes_x), (values_y, modes_y) = problem.left.modes(), problem.right.modes()
+    descent, end = max((float(values_x[k] * values_y[k]), k) for k in (0, -1))
+    if not descent > tolerance * problem.product_objective:
+        return None
+    xp, product = _array.namespace(modes_x), product_plan(problem).matrix
+    direction = modes_x[:, end][:, None] * modes_y[:, end][None, :]
+    reach = 1.0 / float(xp.max(-direction / product))
+    return DensePlan(xp.clip(product + reach * direction, min=0.0))
