@@ -1,7 +1,9 @@
 """Gromov-Wasserstein distances between spaces that share no coordinates, each with a certificate."""
 
-from gwtools import bounds
+from gwtools import batch, bounds, stability
+from gwtools.batch import solve_batch
 from gwtools.certify import certify
+from gwtools.graphs import GraphSpace
 from gwtools.plans import DensePlan, Plan, SparsePlan
 from gwtools.problems import GWProblem
 from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Kind, Status
@@ -19,6 +21,7 @@ __all__ = [
     "GWProblem",
     "GWResult",
     "GramSpace",
+    "GraphSpace",
     "Kind",
     "Plan",
     "PointCloud",
@@ -30,7 +33,10 @@ __all__ = [
     "SparsePlan",
     "Status",
     "as_space",
+    "batch",
     "bounds",
     "certify",
     "solve",
+    "solve_batch",
+    "stability",
 ]

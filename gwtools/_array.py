@@ -64,7 +64,7 @@ def from_numpy(array: NumpyArray, like: Array) -> Array:
     dtype = like.dtype if np.issubdtype(array.dtype, np.floating) else None
     if xp is namespace(array):
         return array if dtype is None else array.astype(dtype, copy=False)
-    return xp.asarray(np.ascontiguousarray(array), dtype=dtype, device=device(like))
+    return xp.asarray(np.asarray(array, order="C"), dtype=dtype, device=device(like))
 
 
 def widen(array: Array) -> Array:

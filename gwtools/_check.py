@@ -153,14 +153,32 @@ def coupling_shape(shape: tuple[int, ...], expected: tuple[int, int]) -> None:
         )
 
 
-def marginal(found: Array, wanted: Array, side: str) -> None:
-    """Require that a given plan's marginal is the space's weights, within the square root of the dtype's epsilon."""
+def marginal(found: Array, wanted: Array, side: str, epsilon: float | None = None) -> None:
+    """Require that a given plan's marginal is the space's weights, within the square root of the dtype's epsilon.
+
+    ``epsilon`` is that of the stored weights where they were widened since.
+    """
     xp = _array.namespace(wanted)
     error = float(xp.sum(xp.abs(found - wanted)))
-    if not error <= math.sqrt(_array.epsilon(wanted)):
+    if not error <= math.sqrt(_array.epsilon(wanted) if epsilon is None else epsilon):
         raise ValueError(
             f"plan must have the weights of {side} as its marginal, but misses them by {error:.3g} in total: "
             "pass a coupling of the two spaces' weights."
+        )
+
+
+def same_weights(first: Array, second: Array, name: str, other: str) -> None:
+    """Require one size and, up to rounding, one list of weights."""
+    if first.shape != second.shape:
+        raise ValueError(
+            f"{name} must have the atoms of {other}, but they have {second.shape[0]} and {first.shape[0]}: "
+            "pass two spaces over the same atoms."
+        )
+    apart = float(_array.namespace(first).max(_array.namespace(first).abs(first - second)))
+    if apart > 128 * _array.epsilon(first):
+        raise ValueError(
+            f"{name} must have the weights of {other}, but they differ by up to {apart:.3g}: "
+            "pass two spaces over the same atoms, with equal weights."
         )
 
 
@@ -181,6 +199,8 @@ def graph(value: Any) -> None:
                 f"adjacency must be a square matrix with one row for each node, but has shape {tuple(value.shape)}: "
                 "pass the edge lengths of all pairs of at least one node."
             )
+        if value.dtype.kind not in "biuf":
+            raise TypeError(f"adjacency must hold real numbers, but has dtype {value.dtype}: convert it first.")
         return
     if not is_networkx(value):
         raise TypeError(
@@ -198,9 +218,7 @@ def graph(value: Any) -> None:
 
 def is_networkx(value: Any) -> bool:
     """Tell whether ``value`` is a networkx graph, without importing networkx."""
-    return any(kind.__module__.partition(".")[0] == "networkx" for kind in type(value).__mro__) and hasattr(
-        value, "edges"
-    )
+    return hasattr(value, "edges") and any(kind.__module__.startswith("networkx.") for kind in type(value).__mro__)
 
 
 def edge_lengths(adjacency: scipy.sparse.csr_array) -> None:
@@ -212,11 +230,9 @@ def edge_lengths(adjacency: scipy.sparse.csr_array) -> None:
             f"adjacency must hold non-negative edge lengths, but the smallest is {lengths.min():.3g}: "
             "turn similarities into lengths first, for example by -log or 1 / weight."
         )
-    edges = scipy.sparse.csr_array((np.ones_like(lengths), adjacency.indices, adjacency.indptr), adjacency.shape)
-    skew = max(
-        abs(matrix - matrix.T).max() / top for matrix, top in ((adjacency, lengths.max(initial=1.0)), (edges, 1.0))
-    )
-    if skew > 128 * np.finfo(float).eps:
+    present = scipy.sparse.csr_array((np.ones_like(lengths), adjacency.indices, adjacency.indptr), adjacency.shape)
+    skew, missing = (abs(matrix - matrix.T).max() for matrix in (adjacency, present))
+    if missing or skew > 128 * np.finfo(float).eps * lengths.max(initial=0.0):
         raise ValueError(
             "adjacency must be symmetric, but some edge has another length the other way or is missing there: "
             "pass adjacency.maximum(adjacency.T) if that is what you mean."
@@ -229,8 +245,8 @@ def connected(count: int, labels: NumpyArray, nodes: Sequence[Any]) -> None:
         return
     sizes = np.bincount(labels)
     shown = np.argsort(-sizes, kind="stable")[:5]
-    named = ", ".join(f"{sizes[c]} with {nodes[int(np.argmax(labels == c))]!r}" for c in shown)
+    named = "; ".join(f"{sizes[c]} nodes, one is {nodes[int(np.argmax(labels == c))]!r}" for c in shown)
     raise ValueError(
-        f"adjacency must connect all nodes, but has {count} components (numbers of nodes: {named}"
-        f"{', …' if count > len(shown) else ''}): pass the largest one alone, or add the edges that are missing."
+        f"adjacency must connect all nodes, but has {count} components ({named}{'; …' if count > len(shown) else ''}): "
+        "pass the largest one alone, or add the edges that are missing."
     )

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from gwtools import _array, _check
+from gwtools import convex as _convex
 from gwtools._array import Array
-from gwtools.linear import line
-from gwtools.spaces import Space, as_space
+from gwtools.linear import exact, line
+from gwtools.problems import Prepared, prepare, supported
+from gwtools.rows import Centred, centred, transports
+from gwtools.spaces import Space, as_space, converted
 
 
 def _spaces(x: Any, y: Any) -> tuple[Space, Space]:
@@ -94,12 +99,125 @@ def spectral(x: Any, y: Any) -> Array:
         In squared units of C. O(n d²) for point clouds with squared distances and Gram spaces, else O(n³).
     """
     x, y = _spaces(x, y)
-    xp = _array.namespace(x.weights)
-    values_x, values_y = x.residual().spectrum(), y.residual().spectrum()
+    return _additive_part(x, y) + matched(x.residual().spectrum(), y.residual().spectrum())
+
+
+def matched(values_x: Array, values_y: Array) -> Array:
+    """Return Σ (λ⁺ − μ⁺)² + Σ (λ⁻ − μ⁻)² of two ascending spectra, positive and negative parts matched by rank."""
+    xp = _array.namespace(values_x, values_y)
     length = max(values_x.shape[0], values_y.shape[0])
     positive = _padded(xp.clip(values_x, min=0.0), length, 1) - _padded(xp.clip(values_y, min=0.0), length, 1)
     negative = _padded(xp.clip(values_x, max=0.0), length, -1) - _padded(xp.clip(values_y, max=0.0), length, -1)
-    return _additive_part(x, y) + xp.sum(positive**2) + xp.sum(negative**2)
+    return xp.sum(positive**2) + xp.sum(negative**2)
+
+
+def second(x: Any, y: Any, p: float = 2.0) -> Array:
+    """Return W_p^p between all values of C and all values of D, Mémoli's second lower bound (theorem 7).
+
+    Parameters
+    ----------
+    x, y : Space or square array
+        Spaces of n and m atoms.
+    p : float
+        Power of the distance, at least 1.
+
+    Returns
+    -------
+    0-d array
+        In units of C to the power p; at most :func:`third`. O(n² log n) time and O(n²) memory.
+    """
+    x, y = _spaces(x, y)
+    _check.number(p, "p", least=1.0)
+    (C, a), (D, b) = (_pairs(converted(supported(s)[0], _array.at_least_single)) for s in (x, y))
+    return _array.namespace(C).astype(line(C, a, D, b, p), x.weights.dtype, copy=False)
+
+
+def _pairs(space: Space) -> tuple[Array, Array]:
+    """Return all values of C and their weights a_i a_k, each of shape (n²,)."""
+    xp, a = _array.namespace(space.weights), space.weights
+    return xp.reshape(space.dense(), (-1,)), xp.reshape(a[:, None] * a[None, :], (-1,))
+
+
+def third(x: Any, y: Any, p: float = 2.0, residual: bool = False) -> Array:
+    """Return the least mean W_p^p between coupled rows of C and D, Mémoli's third lower bound (theorem 7).
+
+    Parameters
+    ----------
+    x, y : Space or square array
+        Spaces of n and m atoms.
+    p : float
+        Power of the distance, at least 1.
+    residual : bool
+        Split off means and row means and transport rows of R and S: (m_C − m_D)² + min E[2 (α_i − β_j)² + W_2²(R_i, S_j)],
+        never below :func:`norm`; for p = 2 only. Neither version dominates the other.
+
+    Returns
+    -------
+    0-d array
+        In units of C to the power p. Computed in NumPy and float64 on the CPU; gradients do not pass. O(n m min(n, m)) for
+        the costs, whose transports are exact and weighted, and one linear program solved to a proved value.
+
+    Raises
+    ------
+    ValueError
+        If ``residual`` is asked for with another p than 2.
+    """
+    x, y = _spaces(x, y)
+    _check.number(p, "p", least=1.0)
+    if residual:
+        _check.choice(p, "p", (2,))
+    ready = prepare(x, y)
+    left, right = _centred(ready)
+    offset, costs = third_costs(left, right, p, residual)
+    value = max(offset + exact(costs, left.weights, right.weights).lower, 0.0)
+    return _rescaled(_array.from_numpy(np.asarray(value), ready.x.weights), ready.unit, p, x.weights)
+
+
+def third_costs(x: Centred, y: Centred, p: float = 2.0, residual: bool = False) -> tuple[float, np.ndarray]:
+    """Return a constant and the (n, m) costs of a linear program that together bound GW_p^p (theorem 7)."""
+    if not residual:
+        return 0.0, transports(x.matrix, x.weights, y.matrix, y.weights, p)
+    rows = 2 * (x.deviations[:, None] - y.deviations) ** 2
+    return (x.mean - y.mean) ** 2, rows + transports(x.residual, x.weights, y.residual, y.weights)
+
+
+def convex(x: Any, y: Any, steps: int = 500, tolerance: float = 1e-3) -> Array:
+    """Return the convex quadratic bound, mixed with both third bounds, at most GW_2² (theorem 10).
+
+    Parameters
+    ----------
+    x, y : Space or square array
+        Spaces of n and m atoms.
+    steps : int
+        Steps of the ascent at most; each costs a few n × m matrix products, and every tenth a linear program.
+    tolerance : float
+        Stop when fifty steps gained less than this share of the bound.
+
+    Returns
+    -------
+    0-d array
+        In squared units of C; a bound whenever the ascent stops, and never below :func:`third` of either kind. Computed in
+        NumPy and float64 on the CPU; gradients do not pass.
+    """
+    x, y = _spaces(x, y)
+    _check.number(steps, "steps", least=0)
+    _check.number(tolerance, "tolerance", least=0.0)
+    ready = prepare(x, y)
+    left, right = _centred(ready)
+    offset = (left.mean - right.mean) ** 2
+    _, value = _convex.maximise(_convex.programme(left, right), steps=int(steps), tolerance=tolerance)
+    value = max(offset + value, 0.0)
+    return _rescaled(_array.from_numpy(np.asarray(value), ready.x.weights), ready.unit, 2.0, x.weights)
+
+
+def _centred(ready: Prepared) -> tuple[Centred, Centred]:
+    return centred(ready.x), centred(ready.y)
+
+
+def _rescaled(value: Array, unit: float, p: float, like: Array) -> Array:
+    """Undo the unit of prepared spaces, in two factors since unit^p alone may overflow, and return to their dtype."""
+    half = unit ** (p / 2)
+    return _array.namespace(like).astype(value * half * half, like.dtype, copy=False)
 
 
 def _additive_part(x: Space, y: Space) -> Array:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
-from gwtools import _array, _check, bounds
+import numpy as np
+
+from gwtools import _array, _check, proofs
+from gwtools._array import Array
+from gwtools.linear import sorting_plan
 from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan
-from gwtools.problems import GWProblem, prepare
-from gwtools.results import Certificate, Kind
+from gwtools.problems import GWProblem, Prepared, prepare
+from gwtools.proofs import Bound
+from gwtools.results import CONVEX_TOLERANCE, Certificate, Kind
+from gwtools.rounding import Radii, equal, gamma, radii
 from gwtools.spaces import Space, as_space, converted
 
-EFFORTS = ("linear",)
+EFFORTS = ("linear", "quadratic", "cubic")
 
 
 def certify(x: Any, y: Any, plan: Any = None, effort: str = "linear") -> Certificate:
@@ -22,9 +28,13 @@ def certify(x: Any, y: Any, plan: Any = None, effort: str = "linear") -> Certifi
     x, y : Space or square array
         Spaces of n and m atoms, of one array library, dtype and device.
     plan : Plan or array of shape (n, m), optional
-        A coupling, whose objective is the upper bound; without one it is the product coupling's.
-    effort : {"linear"}
-        What may be spent on lower bounds: "linear" takes those that need sorts and one pass over the pairs.
+        A coupling, whose objective is the upper bound; without one it is a cheap coupling's: the product coupling, and from
+        "quadratic" on the best of it and of couplings that sort row means or eccentricities.
+    effort : {"linear", "quadratic", "cubic"}
+        What may be spent on lower bounds. "linear": ``row_means``, ``norm`` and, where the spaces have a low-rank form,
+        ``spectral``, by sorts and one pass over the pairs. "quadratic" adds ``first`` and ``second`` in O(n² log n) and,
+        for a plan between spaces whose kinds make the problem convex, ``convexity``, which is one linear program. "cubic" adds
+        ``third``, ``residual_third``, ``spectral``, ``convex`` and ``convexity`` for any spaces.
 
     Returns
     -------
@@ -46,46 +56,125 @@ def certify(x: Any, y: Any, plan: Any = None, effort: str = "linear") -> Certifi
         plan = as_plan(plan, (x.size, y.size))
         _check.same_library(plan.masses, x.weights, "plan", "the spaces")
         plan = _widened(plan)
+    stored = _array.epsilon(x.weights)
     x, y = (converted(s, _array.widen) for s in (x, y))
-    missed = 0.0
     if plan is not None:
         for found, space, side in zip(plan.marginals(), (x, y), "xy", strict=True):
-            _check.marginal(found, space.weights, side)
-            missed += float(_array.namespace(found).sum(_array.namespace(found).abs(found - space.weights)))
-    return _interval(x, y, plan, missed)
+            _check.marginal(found, space.weights, side, stored)
+    return _interval(x, y, plan, effort)
 
 
-def _interval(x: Space, y: Space, plan: Plan | None, missed: float) -> Certificate:
+def _interval(x: Space, y: Space, plan: Plan | None, effort: str) -> Certificate:
     ready = prepare(x, y)
-    unit = ready.unit
-    values = {
-        "row_means": float(bounds.row_means(ready.x, ready.y)),
-        "norm": float(bounds.norm(ready.x, ready.y)),
-    }
-    if ready.x.low_rank is not None and ready.y.low_rank is not None:
-        values["spectral"] = float(bounds.spectral(ready.x, ready.y))
-    slack = rounding(ready.x, ready.y)
-    lower = {name: max(0.0, _scale(value - slack, unit, -math.inf)) for name, value in values.items()}
+    unit, scale = ready.unit, rounding(ready.x, ready.y)
+    known = radii(ready.x), radii(ready.y)
+    bounds = proofs.linear(ready.x, ready.y, *known)
+    upper = _product(ready.x, ready.y, *known)
+    if plan is not None:
+        upper = _objective(GWProblem(x.scaled(1 / unit), y.scaled(1 / unit)), plan)
+    if effort != "linear":
+        sides = proofs.side(ready.x), proofs.side(ready.y)
+        bounds |= _heavy(*sides, ready, _supported(plan, ready), effort)
+        if plan is None:
+            upper = min([upper, *_sorted(ready.x, ready.y, sides)])
+    lower = {name: max(0.0, _scale(bound.lower, unit, -math.inf)) for name, bound in bounds.items()}
     best = max(lower, key=lambda name: lower[name])
-    problem = GWProblem(ready.x, ready.y)
-    if plan is None:
-        objective = problem.product_objective
-    else:
-        objective = float(GWProblem(x.scaled(1 / unit), y.scaled(1 / unit)).objective(plan))
-    top = ready.x.largest() + ready.y.largest()
-    # A plan that misses its marginals by δ in all is within 2δ of a coupling, whose objective differs by 4δ top² at most.
-    around = slack + 4 * missed * top**2
-    upper = _scale(objective + around, unit, math.inf)
-    closed = upper - lower[best] <= 4 * _scale(around, unit, math.inf)
+    closed = upper.upper - bounds[best].lower <= 4 * (scale + bounds[best].loss + upper.upper - upper.value)
+    closed |= "convexity" in bounds and upper.upper - bounds["convexity"].lower <= CONVEX_TOLERANCE * upper.upper
     kind = Kind.GLOBAL if closed else (Kind.LOWER if plan is None else Kind.BRACKET)
-    a_priori = 4 * float(ready.x.residual_norm_squared()) ** 0.5 * float(ready.y.residual_norm_squared()) ** 0.5
-    return Certificate(lower[best], upper, kind, best, lower, _scale(a_priori + slack, unit, math.inf))
+    a_priori = 4 * math.prod(float(s.residual_norm_squared()) ** 0.5 for s in (ready.x, ready.y)) + scale
+    return Certificate(
+        lower[best], _scale(upper.upper, unit, math.inf), kind, best, lower, _scale(a_priori, unit, math.inf)
+    )
+
+
+def _heavy(x: proofs.Side, y: proofs.Side, ready: Prepared, plan: Array | None, effort: str) -> dict[str, Bound]:
+    """Return the lower bounds that need whole matrices."""
+    bounds = {"first": proofs.first(x, y), "second": proofs.second(x, y)}
+    bend = proofs.known_product_sign(x, y, ready.x.sign, ready.y.sign)
+    if effort == "cubic":
+        modes = proofs.modes(x), proofs.modes(y)
+        bounds["third"], bounds["residual_third"] = (proofs.third(x, y, residual) for residual in (False, True))
+        bounds["spectral"] = proofs.spectral(x, y, *modes)
+        bounds["convex"] = proofs.quadratic(x, y, *modes)
+        bend = min(bend, proofs.product_sign(*modes))
+    if plan is not None and math.isfinite(bend):
+        bounds["convexity"] = proofs.convexity(x, y, plan, bend)
+    return bounds
+
+
+def _supported(plan: Plan | None, ready: Prepared) -> Array | None:
+    """Return a plan as a NumPy matrix over the atoms that carry weight."""
+    if plan is None:
+        return None
+    matrix = _array.to_numpy(plan.dense())
+    for axis, atoms in enumerate(ready.atoms):
+        matrix = matrix if atoms is None else np.take(matrix, _array.to_numpy(atoms), axis=axis)
+    return matrix
+
+
+class Upper(NamedTuple):
+    """A coupling's objective, rounded up and as computed, in squared units of C."""
+
+    upper: float
+    value: float
+
+
+def _product(x: Space, y: Space, of_x: Radii, of_y: Radii) -> Upper:
+    """Return the product coupling's objective (m_C − m_D)² + 2 (‖α‖² + ‖β‖²) + ‖R‖² + ‖S‖² (theorem 2)."""
+    norms = x.residual_norm_squared() + y.residual_norm_squared()
+    spread = sum(s.weights @ s.deviations**2 for s in (x, y))
+    value = float((x.mean - y.mean) ** 2 + 2 * spread + norms)
+    terms = 2 * (x.size + y.size + of_x.weights + of_y.weights) + of_x.norm_terms + of_y.norm_terms + 40
+    return Upper((value**0.5 + of_x.whole() + of_y.whole()) ** 2 * (1 + gamma(terms)), value)
+
+
+def _objective(problem: GWProblem, plan: Plan) -> Upper:
+    """Return the objective of the coupling that is nearest to a plan (theorem 13 g)."""
+    x, y = problem.x, problem.y
+    value, of_x, of_y = float(problem.objective(plan)), radii(x), radii(y)
+    top, size = of_x.largest + of_y.largest, x.size + y.size
+    if isinstance(plan, SparsePlan) and (x.low_rank is None or y.low_rank is None):
+        # A sum of squares: its error is relative, but for that of the entries.
+        rounded = ((value * (1 + gamma(2 * plan.masses.shape[0] + 20))) ** 0.5 + of_x.entries + of_y.entries) ** 2
+        missed = 0.0 if _is_matching(plan, x, y) else _missed(plan, x, y)
+        return Upper(rounded * (1 + gamma(20)) + 1.01 * top**2 * missed * (2 + missed), value)
+    missed, error = _missed(plan, x, y), of_x.whole() + of_y.whole()
+    error += gamma(4 * size + of_x.norm_terms + of_y.norm_terms + 60) * 8 * top
+    return Upper(
+        (value**0.5 + error) ** 2 + 26 * top**2 * missed * (1 + missed) + gamma(8 * size + 60) * 8 * top**2, value
+    )
+
+
+def _is_matching(plan: SparsePlan, x: Space, y: Space) -> bool:
+    """Tell whether a plan has one atom for each of x and of y, with equal weights: a coupling without any rounding."""
+    if not x.size == y.size == plan.mass.shape[0] or not (equal(x.weights) and equal(plan.mass)):
+        return False
+    xp = _array.namespace(plan.mass)
+    marginals = zip(plan.marginals(), (x, y), strict=True)
+    return all(bool(xp.all(found == space.weights)) for found, space in marginals)
+
+
+def _missed(plan: Plan, x: Space, y: Space) -> float:
+    """Return the largest distance from a plan to the nearest coupling of the exactly normalised weights."""
+    (rows, cols), xp = plan.marginals(), _array.namespace(x.weights)
+    missed = float(xp.sum(xp.abs(rows - x.weights))) + 2 * float(xp.sum(xp.abs(cols - y.weights)))
+    terms = max(x.size, y.size) + plan.masses.shape[0] + radii(x).weights + radii(y).weights
+    return 1.01 * missed + 3 * gamma(terms)
+
+
+def _sorted(x: Space, y: Space, sides: tuple[proofs.Side, proofs.Side]) -> list[Upper]:
+    """Return the objectives of couplings that sort row means, up or down, and eccentricities."""
+    problem, a, b = GWProblem(x, y), x.weights, y.weights
+    sizes = [_array.from_numpy(s.parts.matrix**2 @ s.parts.weights, x.weights) for s in sides]
+    pairs = ((x.row_means, y.row_means), (x.row_means, -y.row_means), (sizes[0], sizes[1]))
+    return [_objective(problem, sorting_plan(first, a, second, b)) for first, second in pairs]
 
 
 def rounding(x: Space, y: Space) -> float:
-    """Bound the float64 error of an objective or a bound of two prepared spaces (theorem 13), in squared units of C."""
+    """Return the scale of float64 error of prepared spaces' objectives, in squared units of C: gaps below it are closed."""
     terms = x.size + y.size + sum(max(s.data.shape) for s in (x, y)) + 64
-    return 16 * terms * 2.0**-52 * (x.largest() + y.largest()) ** 2
+    return float(16 * terms * 2.0**-52 * (x.largest() + y.largest()) ** 2)
 
 
 def _scale(value: float, unit: float, towards: float) -> float:
@@ -96,8 +185,8 @@ def _scale(value: float, unit: float, towards: float) -> float:
 def _widened(plan: Plan) -> Plan:
     """Bring a plan to float64, in NumPy where the library has none, as the spaces are."""
     if isinstance(plan, SparsePlan):
-        mass = _array.widen(plan.mass)
-        if _array.library(mass) == _array.library(plan.mass):
-            return SparsePlan(plan.rows, plan.cols, mass, plan.size)
-        return SparsePlan(*(_array.to_numpy(part) for part in (plan.rows, plan.cols)), mass, plan.size)
+        mass, rows, cols = _array.widen(plan.mass), plan.rows, plan.cols
+        if _array.library(mass) != _array.library(plan.mass):
+            rows, cols = _array.to_numpy(rows), _array.to_numpy(cols)
+        return SparsePlan(rows, cols, mass, plan.size)
     return DensePlan(_array.widen(plan.dense()))

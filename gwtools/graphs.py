@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self, final
@@ -11,7 +10,7 @@ import numpy as np
 import scipy.sparse
 from scipy.sparse import csgraph
 
-from gwtools import _array, _check, spaces
+from gwtools import _check, spaces
 from gwtools._array import Array, NumpyArray
 from gwtools.spaces import Space
 
@@ -77,7 +76,8 @@ class GraphSpace(Space):
         _check.graph(self.adjacency)
         edges, nodes = _edges(self.adjacency)
         _check.edge_lengths(edges)
-        _check.connected(*csgraph.connected_components(edges, directed=False), nodes)
+        count, labels = csgraph.connected_components(edges, directed=False)
+        _check.connected(count, labels, nodes)
         index = np.arange(len(nodes))
         weights = _check.weights(self.weights, np.empty(0), len(nodes))
         fields = {"adjacency": edges, "weights": weights, "nodes": nodes, "_index": index, "_paths": _Paths(edges)}
@@ -94,10 +94,15 @@ class GraphSpace(Space):
         """0: shortest paths need not be of negative type."""
         return 0
 
+    @property
+    def roundings(self) -> int:
+        """A sum of at most as many edges as the graph has nodes, whichever of them are atoms."""
+        return int(self.adjacency.shape[0])
+
     def rows(self, start: int, stop: int) -> Array:
         """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of the edge lengths."""
         lengths = self._paths.rows(self._index[start:stop])
-        return lengths if len(self._index) == lengths.shape[1] and self._whole else lengths[:, self._index]
+        return lengths if self._whole else lengths[:, self._index]
 
     @cached_property
     def _whole(self) -> bool:
@@ -116,6 +121,8 @@ class GraphSpace(Space):
     def with_data(self, data: Array, weights: Array) -> Self:
         """Return the space over other edge lengths and weights, without checking them again."""
         old = self.adjacency
+        if data is old.data:
+            return spaces._unchecked(self, weights=weights)
         edges = scipy.sparse.csr_array((data, old.indices, old.indptr), shape=old.shape)
         return spaces._unchecked(self, adjacency=edges, weights=weights, _paths=_Paths(edges))
 
@@ -132,7 +139,9 @@ class GraphSpace(Space):
 def _edges(graph: Any) -> tuple[scipy.sparse.csr_array, tuple[Any, ...]]:
     """Return the edge lengths of a sparse matrix or a networkx graph in float64, and its nodes."""
     if scipy.sparse.issparse(graph):
-        return scipy.sparse.csr_array(graph).astype(np.float64), tuple(range(graph.shape[0]))
+        matrix = scipy.sparse.csr_array(graph).astype(np.float64)
+        matrix.sum_duplicates()
+        return matrix, tuple(range(graph.shape[0]))
     nodes = tuple(graph)
     position = {node: i for i, node in enumerate(nodes)}
     lengths: dict[tuple[int, int], float] = {}

@@ -274,12 +274,17 @@ def sinkhorn(
     v = xp.log(b) - _array.logsumexp(log_kernel + u[:, None], axis=0)
     u = xp.log(a) - _array.logsumexp(log_kernel + v[None, :], axis=1)
     state = _sweep(log_kernel, a, b, _scaled(log_kernel, a, b, u, v))
+    # Exponents are only as exact as the largest of them is long: no scaling meets the marginals better.
+    tolerance = max(tolerance, 2 * _array.epsilon(a) * float(xp.max(xp.abs(log_kernel))))
+    best = state
     for _ in range(max_newton):
-        if state.error <= tolerance:
+        if best.error <= tolerance:
             break
         following = _newton(log_kernel, a, b, state)
         state = following if following is not state else _sweep(log_kernel, a, b, state)
-    return state
+        # The dual grows at every step; the error need not fall.
+        best = min(best, state, key=lambda scaling: scaling.error)
+    return best
 
 
 def _scaled(log_kernel: Array, a: Array, b: Array, u: Array, v: Array) -> Scaling:
@@ -304,7 +309,8 @@ def _sweep(log_kernel: Array, a: Array, b: Array, state: Scaling, sweeps: int = 
 def _newton(log_kernel: Array, a: Array, b: Array, state: Scaling) -> Scaling:
     """Take one Newton step on the dual a·u + b·v − Σ plan, shortened until the dual grows."""
     xp = _array.namespace(log_kernel)
-    plan, tiny = state.plan, xp.finfo(a.dtype).smallest_normal
+    # Rows that lost all mass are given a little curvature: their scalings grow step by step instead of overflowing.
+    plan, tiny = state.plan, 1e-12 * float(xp.max(b))
     rows, cols = xp.clip(xp.sum(plan, axis=1), min=tiny), xp.clip(xp.sum(plan, axis=0), min=tiny)
     # Schur complement of the Hessian [diag(rows) plan; planᵀ diag(cols)] in the second scaling; a sharp plan has few
     # entries that a direction of two digits can feel.
@@ -327,14 +333,14 @@ def _newton(log_kernel: Array, a: Array, b: Array, state: Scaling) -> Scaling:
     return state
 
 
-def _conjugate_gradient(operator: Callable[[Array], Array], right: Array, diagonal: Array, steps: int = 500) -> Array:
+def _conjugate_gradient(operator: Callable[[Array], Array], right: Array, diagonal: Array, steps: int = 200) -> Array:
     """Solve a symmetric positive semidefinite system to two digits, with diagonal preconditioning."""
     xp = _array.namespace(right)
     solution, residual = xp.zeros_like(right), right
     preconditioned = residual / diagonal
     direction, size = preconditioned, float(residual @ preconditioned)
     target = 1e-4 * size
-    for _ in range(steps):
+    for _ in range(min(steps, right.shape[0])):
         if not size > target:
             break
         image = operator(direction)

@@ -137,7 +137,7 @@ class Prepared:
 def prepare(x: Space, y: Space) -> Prepared:
     """Drop atoms of zero weight, widen half precision and rescale where squares could over- or underflow."""
     _check.same_kind(x.weights, y.weights, "x", "y")
-    (x, atoms_x), (y, atoms_y) = _supported(x), _supported(y)
+    (x, atoms_x), (y, atoms_y) = supported(x), supported(y)
     x, y = (converted(s, _array.at_least_single) for s in (x, y))
     top = max(x.largest(), y.largest())
     # Fourth powers of values within these limits neither overflow nor lose digits.
@@ -148,7 +148,8 @@ def prepare(x: Space, y: Space) -> Prepared:
     return Prepared(x, y, unit, (atoms_x, atoms_y))
 
 
-def _supported(space: Space) -> tuple[Space, Array | None]:
+def supported(space: Space) -> tuple[Space, Array | None]:
+    """Return the space over the atoms of positive weight, and those atoms where they are not all."""
     xp = _array.namespace(space.weights)
     positive = space.weights > 0
     if bool(xp.all(positive)):

@@ -3,11 +3,62 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 from gwtools import _array
 from gwtools._array import Array
+
+_BLOCK_ENTRIES = 2**17
+
+
+@dataclass(frozen=True, eq=False)
+class LowRankForm:
+    """The form C = m + α1ᵀ + 1αᵀ + sign · G Gᵀ with G (n, t) and Gᵀ a = 0, of squared distances and of inner products.
+
+    ``columns(i, j)`` makes columns i to j of Gᵀ; G itself is stored only if it is asked for.
+    """
+
+    weights: Array
+    mean: Array
+    deviations: Array
+    sign: int
+    rank: int
+    columns: Callable[[int, int], Array]
+
+    @property
+    def saves_work(self) -> bool:
+        """Whether G has no more columns than rows, so that products with it are cheaper than with R."""
+        return self.rank <= int(self.weights.shape[0])
+
+    @property
+    def additive(self) -> Array:
+        """The vector u = α + m/2 of C = u1ᵀ + 1uᵀ + sign · G Gᵀ, shape (n,)."""
+        return self.deviations + self.mean / 2
+
+    @cached_property
+    def factor(self) -> Array:
+        """The matrix G, shape (n, t)."""
+        parts = [self.columns(i, j) for i, j in column_blocks(int(self.weights.shape[0]), self.rank)]
+        return _array.namespace(self.weights).concat(parts, axis=1).T
+
+    @cached_property
+    def covariance(self) -> Array:
+        """The matrix Gᵀ diag(a) G, shape (t, t), whose eigenvalues are those of diag(√a) R diag(√a) but for sign and zeros."""
+        total: Array = 0
+        for i, j in column_blocks(int(self.weights.shape[0]), self.rank):
+            part = self.columns(i, j)
+            total = total + (part * self.weights[None, i:j]) @ part.T
+        return total
+
+
+def column_blocks(size: int, height: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of columns that stay in the processor's cache together."""
+    step = max(1, _BLOCK_ENTRIES // height)
+    for start in range(0, size, step):
+        yield start, min(start + step, size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,40 +137,42 @@ class DenseResidual(Residual):
 class LowRankResidual(Residual):
     """A residual R = sign · G Gᵀ of a space of inner products, with G of shape (n, t) and Gᵀ a = 0."""
 
-    factor: Array
-    definite_sign: int
+    form: LowRankForm
 
     @property
     def sign(self) -> int:
         """The sign of the product: 1 for inner products, −1 for squared distances."""
-        return self.definite_sign
+        return self.form.sign
+
+    @property
+    def factor(self) -> Array:
+        """The matrix G, shape (n, t)."""
+        return self.form.factor
 
     def apply(self, values: Array) -> Array:
         """Return R @ values for values of shape (n, k)."""
-        return self.definite_sign * (self.factor @ (self.factor.T @ values))
+        return self.sign * (self.factor @ (self.factor.T @ values))
 
     def dense(self) -> Array:
         """Return the (n, n) matrix R."""
-        return self.definite_sign * (self.factor @ self.factor.T)
-
-    def _covariance(self) -> Array:
-        return self.factor.T @ (self.weights[:, None] * self.factor)
+        return self.sign * (self.factor @ self.factor.T)
 
     def norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik² = ‖Gᵀ diag(a) G‖², in squared units of C."""
-        return _array.namespace(self.factor).sum(self._covariance() ** 2)
+        return _array.namespace(self.weights).sum(self.form.covariance**2)
 
     def spectrum(self) -> Array:
         """Return the t eigenvalues that can be non-zero, in ascending order."""
-        values = self.definite_sign * _array.namespace(self.factor).linalg.eigvalsh(self._covariance())
-        return values if self.definite_sign > 0 else _array.namespace(values).flip(values)
+        xp = _array.namespace(self.weights)
+        values = self.sign * xp.linalg.eigvalsh(self.form.covariance)
+        return values if self.sign > 0 else xp.flip(values)
 
     def modes(self) -> tuple[Array, Array]:
         """Return the t eigenvalues that can be non-zero and their weighted eigenvectors (n, t); zero ones have none."""
         xp = _array.namespace(self.factor)
-        values, vectors = xp.linalg.eigh(self._covariance())
+        values, vectors = xp.linalg.eigh(self.form.covariance)
         lengths = xp.sqrt(xp.clip(values, min=xp.finfo(values.dtype).smallest_normal))
         modes = self.weights[:, None] * (self.factor @ vectors) / lengths[None, :]
-        if self.definite_sign > 0:
+        if self.sign > 0:
             return values, modes
         return -xp.flip(values), xp.flip(modes, axis=1)

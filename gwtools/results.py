@@ -27,8 +27,16 @@ class Status(Enum):
         return self in (Status.CLOSED_FORM, Status.STATIONARY, Status.FIXED_POINT, Status.GLOBAL)
 
 
+CONVEX_TOLERANCE = 1e-3
+
+
 class Kind(Enum):
-    """What a certificate proves."""
+    """What a certificate proves.
+
+    GLOBAL: the interval is closed. Its width is at most four times what float64 rounding may account for, or, where the
+    problem is convex and the ``convexity`` bound was computed (theorem 11), at most ``CONVEX_TOLERANCE`` of ``upper``.
+    BRACKET: both ends are proved, the upper one by a plan that was given. LOWER: no plan was given.
+    """
 
     GLOBAL = "global"
     BRACKET = "bracket"

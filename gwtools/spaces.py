@@ -11,25 +11,10 @@ from typing import Any, Self, TypeVar, cast, final
 
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.residuals import DenseResidual, LowRankResidual, Residual
+from gwtools.residuals import DenseResidual, LowRankForm, LowRankResidual, Residual, column_blocks
 
 _BLOCK_ENTRIES = 2**21
 S = TypeVar("S", bound="Space")
-
-
-@dataclass(frozen=True)
-class LowRankForm:
-    """The form C = u 1ᵀ + 1 uᵀ + sign · G Gᵀ with Gᵀ a = 0, shared by squared distances and inner products."""
-
-    additive: Array
-    factor: Array
-    sign: int
-
-    @property
-    def saves_work(self) -> bool:
-        """Whether G has no more columns than rows, so that products with it are cheaper than with R."""
-        n, t = self.factor.shape
-        return bool(t <= n)
 
 
 class Space(ABC):
@@ -71,9 +56,14 @@ class Space(ABC):
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C, for a power of four that keeps every digit."""
 
+    @property
+    def roundings(self) -> int:
+        """How many roundings lie behind an entry of C, as a multiple of max |C_ik|: at most n in a shortest path."""
+        return self.size
+
     @cached_property
     def low_rank(self) -> LowRankForm | None:
-        """The low-rank form of C, or None where it has none that saves work."""
+        """The low-rank form of C, or None where it has none."""
         return None
 
     @property
@@ -99,17 +89,21 @@ class Space(ABC):
     def row_means(self) -> Array:
         """f_C = C a, shape (n,), in units of C."""
         if (form := self.low_rank) is not None:
-            return form.additive + self.weights @ form.additive
+            return form.deviations + form.mean
         return _array.namespace(self.weights).concat([self.rows(i, j) @ self.weights for i, j in self.blocks()])
 
     @cached_property
     def mean(self) -> Array:
         """m_C = aᵀ C a, in units of C."""
+        if (form := self.low_rank) is not None:
+            return form.mean
         return self.weights @ self.row_means
 
     @cached_property
     def deviations(self) -> Array:
         """α = f_C − m_C, shape (n,), in units of C."""
+        if (form := self.low_rank) is not None:
+            return form.deviations
         return self.row_means - self.mean
 
     def power_means(self, p: float) -> Array:
@@ -133,15 +127,15 @@ class Space(ABC):
 
     def residual_norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik² without storing R, in squared units of C."""
-        if self.low_rank is not None:
-            return self.residual().norm_squared()
+        if (form := self.low_rank) is not None and form.saves_work:
+            return LowRankResidual(self.weights, form).norm_squared()
         xp, a = _array.namespace(self.weights), self.weights
         return xp.sum(xp.stack([a[i:j] @ (self.residual_rows(i, j) ** 2 @ a) for i, j in self.blocks()]))
 
     def residual(self) -> Residual:
         """Return R in the cheapest form that applies it: n t numbers where C has rank t, else n²."""
         if (form := self.low_rank) is not None:
-            low_rank = LowRankResidual(self.weights, form.factor, form.sign)
+            low_rank = LowRankResidual(self.weights, form)
             return low_rank if form.saves_work else DenseResidual(self.weights, low_rank.dense(), form.sign)
         matrix = _array.namespace(self.weights).concat([self.residual_rows(i, j) for i, j in self.blocks()])
         return DenseResidual(self.weights, matrix, self.sign)
@@ -185,6 +179,11 @@ class DenseSpace(Space):
     @property
     def sign(self) -> int:
         """0: a matrix says nothing of the sign of its residual before its spectrum is computed."""
+        return 0
+
+    @property
+    def roundings(self) -> int:
+        """0: the entries are the stored values."""
         return 0
 
     def rows(self, start: int, stop: int) -> Array:
@@ -259,19 +258,33 @@ class PointCloud(Space):
         """−1: both distances are of negative type (Schoenberg), so R is negative semidefinite."""
         return -1
 
+    @property
+    def roundings(self) -> int:
+        """A difference, a square and a sum of d terms, a root or a square."""
+        return int(self.points.shape[1]) + 4
+
     @cached_property
-    def _centred(self) -> Array:
-        # Twice: the first mean is only as accurate as the coordinates are large, the second as the cloud is wide.
-        once = self.points - self.weights @ self.points
-        return once - self.weights @ once
+    def _centre(self) -> Array:
+        """The weighted mean less the first point: its rounding is that of the cloud's width, however far it is from 0."""
+        return sum(self._about_first(i, j) @ self.weights[i:j] for i, j in column_blocks(*self.points.shape))
+
+    def _about_first(self, start: int, stop: int) -> Array:
+        return _array.columns(self.points[start:stop, :]) - self.points[0, :][:, None]
+
+    def _centred(self, start: int, stop: int) -> Array:
+        """Points about their weighted mean, one a column, shape (d, stop − start)."""
+        return self._about_first(start, stop) - self._centre[:, None]
 
     @cached_property
     def low_rank(self) -> LowRankForm | None:
-        """The form u 1ᵀ + 1 uᵀ − G Gᵀ with u = |x|² and G = √2 x, x centred, for squared distances."""
+        """The form with G = √2 x and α = |x|² less its mean, x centred, for squared distances."""
         if self.metric == "euclidean":
             return None
-        x = self._centred
-        return LowRankForm(_array.namespace(x).sum(x**2, axis=1), 2.0**0.5 * x, -1)
+        xp, (n, d) = _array.namespace(self.points), self.points.shape
+        squares = xp.concat([xp.sum(self._centred(i, j) ** 2, axis=0) for i, j in column_blocks(n, d)])
+        spread = self.weights @ squares
+        columns = lambda i, j: 2.0**0.5 * self._centred(i, j)  # noqa: E731
+        return LowRankForm(self.weights, 2 * spread, squares - spread, -1, d, columns)
 
     def rows(self, start: int, stop: int) -> Array:
         """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of C."""
@@ -279,13 +292,14 @@ class PointCloud(Space):
         return distances if self.metric == "euclidean" else distances**2
 
     def largest(self) -> float:
-        """Return an upper bound of the diameter, or of its square: twice the distance to the farthest point."""
-        xp, x = _array.namespace(self.points), self._centred
-        reach = float(xp.max(xp.abs(x)))
-        if reach == 0.0:
-            return 0.0
-        radius = reach * math.sqrt(float(xp.max(xp.sum((x / reach) ** 2, axis=1))))
-        return 2 * radius if self.metric == "euclidean" else (2 * radius) ** 2
+        """Return an upper bound of the diameter, or of its square: the diagonal of the box around the points."""
+        return self._diagonal if self.metric == "euclidean" else self._diagonal**2
+
+    @cached_property
+    def _diagonal(self) -> float:
+        xp, coordinates = _array.namespace(self.points), range(self.points.shape[1])
+        sides = [float(xp.max(self.points[:, k])) - float(xp.min(self.points[:, k])) for k in coordinates]
+        return math.hypot(*sides) * (1 + 1e-15)
 
     def with_data(self, data: Array, weights: Array) -> Self:
         """Return the space over other points and weights, without checking them again."""
@@ -340,12 +354,27 @@ class GramSpace(Space):
         """1: centred inner products are positive semidefinite."""
         return 1
 
+    @property
+    def roundings(self) -> int:
+        """A sum of t products."""
+        return int(self.factor.shape[0])
+
     @cached_property
     def low_rank(self) -> LowRankForm | None:
-        """The form u 1ᵀ + 1 uᵀ + G Gᵀ with G the centred columns and u their products with the mean column."""
+        """The form with G the centred columns and α their products with the mean column."""
         mean = self.factor @ self.weights
-        centred = (self.factor - mean[:, None]).T
-        return LowRankForm(centred @ mean + (mean @ mean) / 2, centred, 1)
+        centred = self.factor - mean[:, None]
+        shift = mean @ centred
+        offset = self.weights @ shift
+        # The mean column is exact up to rounding only: so are its products with the centred ones centred again.
+        return LowRankForm(
+            self.weights,
+            mean @ mean + 2 * offset,
+            shift - offset,
+            1,
+            self.factor.shape[0],
+            lambda i, j: centred[:, i:j],
+        )
 
     def rows(self, start: int, stop: int) -> Array:
         """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of C."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -17,13 +18,17 @@ from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
 
 @dataclass(frozen=True, eq=False)
 class _State(State):
-    """A rounded plan with its ``cross`` matrix, and what the next kernel starts from: exponent, ε and scalings."""
+    """A rounded plan with its ``cross`` matrix, and what the next kernel starts from: exponent, ε and scalings.
+
+    ``error`` is that of an unfinished scaling, which the next step takes up.
+    """
 
     cross: Array = None
     exponent: Array = None
     epsilon: float = 0.0
     u: Array = None
     v: Array = None
+    error: float = math.inf
 
 
 @final
@@ -91,7 +96,12 @@ class Sinkhorn(IterativeSolver[_State]):
         epsilon, final = state.epsilon, self._final(problem)
         annealing = self.proximal and epsilon > final
         exponent = state.exponent - problem.gradient(state.cross) / epsilon
-        scaling = sinkhorn(exponent, a, b, state.u, state.v, 1e-3 if annealing else 1e-5)
+        tolerance = 1e-3 if annealing else 1e-5
+        scaling = sinkhorn(exponent, a, b, state.u, state.v, tolerance)
+        if scaling.error > 10 * tolerance and scaling.error < state.error / 2:
+            return replace(state, u=scaling.u, v=scaling.v, error=scaling.error)
+        if annealing and scaling.error > 100 * tolerance:
+            return replace(state, epsilon=final, error=math.inf)
         plan = round_to(scaling.plan, a, b)
         cross = problem.cross(plan)
         objective = float(problem.value(plan, cross))

@@ -1,0 +1,240 @@
+"""Lower bounds of GW_2² with their rounding: each returns the computed value and a number that is surely not above GW_2².
+
+Sources are the theorems of THEORY.md that the names of :mod:`gwtools.bounds` cite; how each is rounded is theorem 13.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gwtools import _array, convex, rounding
+from gwtools._array import NumpyArray
+from gwtools.bounds import matched, third_costs
+from gwtools.linear import exact
+from gwtools.rounding import Radii, floor, gamma, shrunk
+from gwtools.rows import Centred, centred
+from gwtools.spaces import Space
+
+
+class Bound(NamedTuple):
+    """A bound as computed and as proved, in squared units of C."""
+
+    value: float
+    lower: float
+
+    @property
+    def loss(self) -> float:
+        """What rounding down has cost."""
+        return self.value - self.lower
+
+
+class Side(NamedTuple):
+    """A space in NumPy with the radii of its parts."""
+
+    parts: Centred
+    radii: Radii
+
+
+class Modes(NamedTuple):
+    """Eigenpairs of diag(√a) R diag(√a) without the null vector √a, how far they are off it and off orthonormality."""
+
+    values: NumpyArray
+    vectors: NumpyArray
+    error: float
+    off: float
+
+
+def linear(x: Space, y: Space, radii_x: Radii, radii_y: Radii) -> dict[str, Bound]:
+    """Return the bounds that need sorts and one pass over the pairs: theorems 1 and 3, and 4 where its spectra are small."""
+    off = radii_x.deviations + radii_y.deviations
+    apart = abs(float(x.mean) - float(y.mean))
+    between, proved = rounding.line(x.deviations, x.weights, y.deviations, y.weights)
+    proved = shrunk(proved**0.5, off) ** 2
+    means = shrunk(apart, radii_x.mean + radii_y.mean) ** 2
+    additive = Bound(apart**2 + 2 * between, means + 2 * proved)
+    norms = [float(s.residual_norm_squared()) ** 0.5 for s in (x, y)]
+    radius = radii_x.norm(norms[0]) + radii_y.norm(norms[1])
+    bounds = {
+        "row_means": Bound(apart**2 + between, floor(means + proved)),
+        "norm": _added(additive, norms[0] - norms[1], radius),
+    }
+    if all(s.low_rank is not None and s.low_rank.saves_work for s in (x, y)):
+        bounds["spectral"] = _small_spectra(x, y, additive, radii_x, radii_y)
+    return bounds
+
+
+def _added(additive: Bound, root: float, radius: float) -> Bound:
+    """Add the square of a length that is known up to a radius."""
+    return Bound(additive.value + root**2, floor(additive.lower + shrunk(abs(root), radius) ** 2))
+
+
+def _small_spectra(x: Space, y: Space, additive: Bound, radii_x: Radii, radii_y: Radii) -> Bound:
+    """Theorem 4 from the covariances of low-rank forms."""
+    spectra, radius = [], 0.0
+    for space, radii in ((x, radii_x), (y, radii_y)):
+        form: Any = space.low_rank
+        covariance = _array.to_numpy(form.covariance)
+        covariance = (covariance + covariance.T) / 2
+        values, vectors = np.linalg.eigh(covariance)
+        radius += (
+            radii.norm(float(np.linalg.norm(covariance))) + rounding.eigenvalue_error(covariance, values, vectors)[0]
+        )
+        spectra.append(form.sign * values)
+    return _matched(additive, spectra[0], spectra[1], radius)
+
+
+def _matched(additive: Bound, lam: NumpyArray, mu: NumpyArray, radius: float) -> Bound:
+    root = float(matched(np.sort(lam), np.sort(mu))) ** 0.5
+    return _added(additive, root, radius + gamma(4 * (len(lam) + len(mu)) + 6) * root)
+
+
+def side(space: Space) -> Side:
+    """Read a prepared space into NumPy, O(n²), with the radii of parts that are summed over its matrix."""
+    return Side(centred(space), rounding.dense_radii(space, space.largest()))
+
+
+def first(x: Side, y: Side) -> Bound:
+    """Theorem 1 for the eccentricities (Σ_k a_k C_ik²)^(1/2)."""
+    sizes = [np.sqrt(s.parts.matrix**2 @ s.parts.weights) for s in (x, y)]
+    value, lower = rounding.line(sizes[0], x.parts.weights, sizes[1], y.parts.weights)
+    off = 0.0
+    for s, size in zip((x, y), sizes, strict=True):
+        off += gamma(s.radii.size + s.radii.weights + 5) * float(size.max()) + s.radii.entries
+    return Bound(value, floor(shrunk(lower**0.5, off) ** 2))
+
+
+def second(x: Side, y: Side) -> Bound:
+    """Theorem 7 for all pairwise values; the entries of stored matrices are exact."""
+    lists = [(s.parts.matrix.ravel(), np.outer(s.parts.weights, s.parts.weights).ravel()) for s in (x, y)]
+    equal = all(rounding.equal(s.parts.weights) for s in (x, y))
+    terms = 0 if equal else 2 * max(x.radii.weights, y.radii.weights) + 1
+    value, lower = rounding.line(*lists[0], *lists[1], terms=terms)
+    return Bound(value, floor(shrunk(lower**0.5, x.radii.entries + y.radii.entries) ** 2))
+
+
+def third(x: Side, y: Side, residual: bool) -> Bound:
+    """Theorem 7 for coupled rows of C and D, or of R and S, from the potentials of the linear program."""
+    offset, costs = third_costs(x.parts, y.parts, residual=residual)
+    program = exact(costs, x.parts.weights, y.parts.weights)
+    below = _transport_error(x, y) + gamma(8) * costs
+    proved = _dual_value(costs, program.potentials[1], x, y, below)
+    off = x.radii.whole() + y.radii.whole() if residual else x.radii.entries + y.radii.entries
+    return Bound(offset + program.lower, _rooted(offset + max(proved, 0.0), off))
+
+
+def _rooted(value: float, radius: float) -> float:
+    """Take a radius off the root of a bound that is a few roundings from the proof."""
+    return floor(shrunk(floor(max(float(value), 0.0)) ** 0.5, radius) ** 2)
+
+
+def _transport_error(x: Side, y: Side) -> float:
+    """How far a computed W_2² between two rows of C and D, or of R and S, may be above the exact one.
+
+    Squares and products of values up to ``top`` under positions that are off by a few (n + m) u.
+    """
+    top = sum(max(float(np.abs(s.parts.matrix).max()), float(np.abs(s.parts.residual).max())) for s in (x, y))
+    return 16 * gamma(6 * (x.radii.size + y.radii.size) + 40) * top**2
+
+
+def _dual_value(costs: NumpyArray, potential: NumpyArray, x: Side, y: Side, below: NumpyArray) -> float:
+    terms = max(x.radii.weights, y.radii.weights)
+    return rounding.dual_value(costs, potential, x.parts.weights, y.parts.weights, terms, below)
+
+
+def modes(side: Side) -> Modes:
+    """Return the eigenpairs that the convex bound uses, with the distance of U diag(λ) Uᵀ from the exact matrix."""
+    root = np.sqrt(side.parts.weights)
+    values, vectors = convex.spectrum(side.parts)
+    matrix = root[:, None] * side.parts.residual * root
+    error, off = rounding.eigenvalue_error(matrix, values, vectors)
+    stored = gamma(2 * side.radii.weights + 8) * float(np.linalg.norm(matrix))
+    return Modes(values, vectors, error + stored, off)
+
+
+def spectral(x: Side, y: Side, of_x: Modes, of_y: Modes) -> Bound:
+    """Theorem 4 from all eigenvalues of both residuals."""
+    between, proved = rounding.line(x.parts.deviations, x.parts.weights, y.parts.deviations, y.parts.weights)
+    proved = shrunk(proved**0.5, x.radii.deviations + y.radii.deviations) ** 2
+    apart = abs(x.parts.mean - y.parts.mean)
+    additive = Bound(apart**2 + 2 * between, shrunk(apart, x.radii.mean + y.radii.mean) ** 2 + 2 * proved)
+    radius = x.radii.residual + of_x.error + y.radii.residual + of_y.error
+    return _matched(additive, of_x.values, of_y.values, radius)
+
+
+def quadratic(x: Side, y: Side, of_x: Modes, of_y: Modes) -> Bound:
+    """Theorem 10: the best point of the ascent, proved by the potentials of one linear program."""
+    offset = (x.parts.mean - y.parts.mean) ** 2
+    programme = convex.programme(x.parts, y.parts, (of_x.values, of_x.vectors), (of_y.values, of_y.vectors))
+    point, value = convex.maximise(programme)
+    proved = offset * (1 - gamma(8)) + _proved_point(programme, point, x, y, of_x, of_y)
+    return Bound(offset + value, _rooted(proved, _whole(x, y, of_x, of_y)))
+
+
+def _whole(x: Side, y: Side, of_x: Modes, of_y: Modes) -> float:
+    """The larger radius of the root of the objective: of its parts with these modes, or of the stored entries."""
+    return max(x.radii.whole(of_x.error) + y.radii.whole(of_y.error), x.radii.entries + y.radii.entries)
+
+
+def _proved_point(p: convex.Programme, point: convex.Point, x: Side, y: Side, of_x: Modes, of_y: Modes) -> float:
+    """Return the bound of a point, less what rounding may have added to it (theorem 13 f)."""
+    theta, d, q = point.theta, point.d, point.q
+    n, m = p.root.shape
+    # 1. Slacks that are surely not above −2 λ μ − s − t.
+    largest = float(np.abs(p.lam).max(initial=0.0) * np.abs(p.mu).max(initial=0.0))
+    lowered = np.maximum(d - 64 * rounding.UNIT * largest, 0.0)
+    point = point._replace(d=lowered)
+    excess = float(np.maximum(64 * rounding.UNIT * largest - d, 0.0).max(axis=1, initial=0.0).sum())
+    # 2. The slope, and how much of it may be rounding.
+    slope = point.slope(p)
+    curved = (2 * theta[0] / p.root) * (np.abs(p.U) @ (lowered * np.abs(q)) @ np.abs(p.V).T)
+    terms = n + m + x.radii.weights + y.radii.weights + 16
+    below = gamma(terms) * curved + gamma(12) * np.tensordot(theta, np.abs(p.costs), 1) + _transport_error(x, y)
+    program = exact(slope, p.a, p.b)
+    proved = _dual_value(slope, program.potentials[1], x, y, below)
+    # 3. Eigenvectors that are orthonormal up to rounding only, and the sums of the constant.
+    tilted = 2 * theta[0] * float(np.linalg.norm(lowered * q)) * (of_x.off + of_y.off + of_x.off * of_y.off)
+    sums = p.norms + abs(point.duals) + float(np.sum(d * q**2)) + abs(proved)
+    return float(point.constant(p) + proved - excess - 1.01 * tilted - gamma(n * m + 20) * sums)
+
+
+def convexity(x: Side, y: Side, plan: NumpyArray, product_sign: float) -> Bound:
+    """Theorem 11: the tangent at a plan, below a convex objective, and below any other less 8 τ min(n, m).
+
+    ``product_sign`` is τ ≥ max λ_i μ_j of the stored residuals' spectra.
+    """
+    a, b, R, S = x.parts.weights, y.parts.weights, x.parts.residual, y.parts.residual
+    cross = R @ plan @ S
+    costs = 2 * (x.parts.deviations[:, None] - y.parts.deviations) ** 2 - 4 * cross
+    norms = [float(w @ (residual**2 @ w)) for w, residual in ((a, R), (b, S))]
+    constant = (x.parts.mean - y.parts.mean) ** 2 + sum(norms)
+    between = float(np.sum(plan * cross))
+    program = exact(costs, a, b)
+    # A plan that misses its marginals is no contraction: its excess widens the distance to the couplings.
+    widest = float((plan.sum(axis=1) / a).max() * (plan.sum(axis=0) / b).max()) ** 0.5
+    bend = 2 * product_sign * (1 + widest) ** 2 * min(plan.shape) * (1 + gamma(64))
+    terms = 2 * sum(plan.shape) + 2 * (x.radii.weights + y.radii.weights) + 20
+    size = float(np.abs(R).max() * np.abs(S).max()) * float(plan.sum())
+    below = gamma(8) * np.abs(costs) + 8 * gamma(terms) * size
+    proved = _dual_value(costs, program.potentials[1], x, y, below)
+    sums = constant + abs(between) + abs(proved)
+    lower = constant + 2 * between + proved - bend - gamma(terms) * (sums + 2 * size)
+    return Bound(constant + 2 * between + program.lower - bend, _rooted(lower, x.radii.whole() + y.radii.whole()))
+
+
+def known_product_sign(x: Side, y: Side, sign_x: int, sign_y: int) -> float:
+    """Return τ ≥ max λ_i μ_j for residuals that the kinds of spaces say are of opposite signs, else infinity."""
+    if sign_x * sign_y >= 0:
+        return float(np.inf)
+    sizes = [float(s.parts.weights @ (s.parts.residual**2 @ s.parts.weights)) ** 0.5 for s in (x, y)]
+    return 1.01 * float(x.radii.residual * (sizes[1] + y.radii.residual) + y.radii.residual * sizes[0])
+
+
+def product_sign(of_x: Modes, of_y: Modes) -> float:
+    """Return τ ≥ max λ_i μ_j from computed spectra and their errors."""
+    ends = [
+        (float(m.values.min(initial=0.0)) - m.error, float(m.values.max(initial=0.0)) + m.error) for m in (of_x, of_y)
+    ]
+    (low_x, high_x), (low_y, high_y) = ends
+    return float(1.01 * max(low_x * low_y, high_x * high_y, 0.0))

@@ -1,0 +1,219 @@
+"""Hypothesis strategies: spaces with their matrices, couplings, and pairs whose distance is known beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gwtools as gw
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tests.checkers import euclidean, objective, two_by_two, walk
+
+KINDS = ("dense", "euclidean", "sqeuclidean", "gram")
+CONDITIONALLY_NEGATIVE = ("euclidean", "sqeuclidean")
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A space as a test knows it: the stored values, the weights and, computed apart, the matrix C."""
+
+    kind: str
+    data: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def size(self) -> int:
+        return len(self.weights)
+
+    @property
+    def matrix(self) -> np.ndarray:
+        if self.kind == "dense":
+            return self.data
+        if self.kind == "gram":
+            return self.data.T @ self.data
+        return euclidean(self.data) ** (2 if self.kind == "sqeuclidean" else 1)
+
+    def space(self, array: Any = np.asarray) -> gw.Space:
+        data, weights = array(self.data), array(self.weights)
+        if self.kind == "dense":
+            return gw.DenseSpace(data, weights)
+        if self.kind == "gram":
+            return gw.GramSpace(data, weights)
+        return gw.PointCloud(data, weights, metric=self.kind)
+
+    def take(self, order: Any) -> Drawn:
+        """The same space with its atoms in another order, or some of them."""
+        data = {"dense": lambda d: d[np.ix_(order, order)], "gram": lambda d: d[:, order]}.get(self.kind, lambda d: d[order])
+        return replace(self, data=np.ascontiguousarray(data(self.data)), weights=self.weights[order])
+
+    def scaled(self, factor: float) -> Drawn:
+        """The space with ``factor`` · C, up to rounding of the root where C is quadratic in the data."""
+        return replace(self, data=self.data * (factor**0.5 if self.kind in ("sqeuclidean", "gram") else factor))
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Two spaces, their GW_2² and a coupling that attains it."""
+
+    x: Drawn
+    y: Drawn
+    value: float
+    plan: np.ndarray
+
+
+def normalised(counts: Any) -> np.ndarray:
+    counts = np.asarray(counts, dtype=float)
+    return counts / counts.sum()
+
+
+@st.composite
+def weights(draw: st.DrawFn, size: int, null: bool = False) -> np.ndarray:
+    """Non-uniform, uniform and very unequal weights; with ``null``, some of them zero."""
+    counts = draw(st.lists(st.sampled_from([1, 1, 2, 3, 7, 50]), min_size=size, max_size=size))
+    if null:
+        kept = draw(st.lists(st.booleans(), min_size=size, max_size=size).filter(any))
+        counts = [c * k for c, k in zip(counts, kept, strict=True)]
+    return normalised(counts)
+
+
+@st.composite
+def values(draw: st.DrawFn, shape: tuple[int, ...], generic: bool) -> np.ndarray:
+    """Numbers on a small lattice, where ties are common, or in general position."""
+    if generic or draw(st.booleans()):
+        return np.random.default_rng(draw(st.integers(0, 2**32 - 1))).standard_normal(shape)
+    return draw(hnp.arrays(float, shape, elements=st.integers(-4, 4).map(lambda k: k / 2)))
+
+
+@st.composite
+def spaces(
+    draw: st.DrawFn,
+    kinds: tuple[str, ...] = KINDS,
+    least: int = 1,
+    most: int = 7,
+    generic: bool = False,
+    null: bool = False,
+) -> Drawn:
+    kind = draw(st.sampled_from(kinds))
+    n = draw(st.integers(least, most))
+    if kind == "dense":
+        data = draw(values((n, n), generic))
+        data = (data + data.T) / 2
+    else:
+        d = draw(st.integers(2 if generic else 1, 3))
+        data = draw(values((n, d), generic))
+        data = data.T.copy() if kind == "gram" else data
+    return Drawn(kind, data, draw(weights(n, null)))
+
+
+def pairs(**options: Any) -> st.SearchStrategy[tuple[Drawn, Drawn]]:
+    return st.tuples(spaces(**options), spaces(**options))
+
+
+def additive() -> st.SearchStrategy[Drawn]:
+    """Spaces with C_ik = u_i + u_k."""
+
+    @st.composite
+    def build(draw: st.DrawFn) -> Drawn:
+        n = draw(st.integers(1, 7))
+        u = draw(values((n,), False))
+        return Drawn("dense", u[:, None] + u[None, :], draw(weights(n)))
+
+    return build()
+
+
+def vertex(a: np.ndarray, b: np.ndarray, order_a: Any, order_b: Any) -> np.ndarray:
+    """The north-west corner coupling under two orders: a vertex of the couplings."""
+    plan = np.zeros((len(a), len(b)))
+    for i, j, mass in walk(np.argsort(order_a), a, np.argsort(order_b), b):
+        plan[i, j] += mass
+    return plan
+
+
+@st.composite
+def couplings(draw: st.DrawFn, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Convex combinations of the product coupling and of vertices."""
+    orders = st.tuples(st.permutations(range(len(a))), st.permutations(range(len(b))))
+    chosen = draw(st.lists(orders, min_size=1, max_size=3))
+    parts = [np.outer(a, b), *(vertex(a, b, *order) for order in chosen)]
+    mixing = normalised([draw(st.integers(0, 3)), *(draw(st.integers(1, 3)) for _ in chosen)])
+    return sum(share * part for share, part in zip(mixing, parts, strict=True))
+
+
+@st.composite
+def coupled(draw: st.DrawFn, **options: Any) -> tuple[Drawn, Drawn, np.ndarray]:
+    x, y = draw(pairs(**options))
+    return x, y, draw(couplings(x.weights, y.weights))
+
+
+@st.composite
+def permuted_copies(draw: st.DrawFn, generic: bool = False, kinds: tuple[str, ...] = KINDS) -> Known:
+    x = draw(spaces(kinds=kinds, generic=generic))
+    order = np.array(draw(st.permutations(range(x.size))))
+    plan = np.zeros((x.size, x.size))
+    plan[order, np.arange(x.size)] = x.weights[order]
+    return Known(x, x.take(order), 0.0, plan)
+
+
+@st.composite
+def one_points(draw: st.DrawFn) -> Known:
+    """One point against any space: there is one coupling, and its objective is a second moment about C_11."""
+    x, y = draw(spaces(most=1)), draw(spaces())
+    centre, b = x.matrix[0, 0], y.weights
+    return Known(x, y, float(b @ ((y.matrix - centre) ** 2 @ b)), y.weights[None, :])
+
+
+@st.composite
+def two_points(draw: st.DrawFn) -> Known:
+    """Two spaces of two points at distances s and t: (s − t)²/2 for uniform weights, else the end of a segment."""
+    s, t = draw(st.tuples(st.integers(0, 8), st.integers(0, 8)))
+    x, y = (Drawn("dense", float(d) * (1 - np.eye(2)), draw(weights(2))) for d in (s, t))
+    ends = [vertex(x.weights, y.weights, (0, 1), order) for order in ((0, 1), (1, 0))]
+    plan = min(ends, key=lambda end: objective(x.matrix, y.matrix, end))
+    return Known(x, y, two_by_two(x.matrix, x.weights, y.matrix, y.weights), plan)
+
+
+@st.composite
+def simplices(draw: st.DrawFn, uniform: bool = False) -> Known:
+    """Simplices of weights a and b where b splits the atoms of a: Σ a_i² − Σ b_j², so 1/n − 1/m for uniform weights.
+
+    The objective is Σ a_i² + Σ b_j² − 2 P(i = k, j = l), and P(i = k, j = l) ≤ Σ b_j² with equality where j tells i.
+    """
+    n = draw(st.integers(1, 4))
+    counts = [draw(st.integers(1, 3))] * n if uniform else draw(st.lists(st.integers(1, 3), min_size=n, max_size=n))
+    owner = np.repeat(np.arange(n), counts)
+    b = np.full(len(owner), 1 / len(owner)) if uniform else draw(weights(len(owner)))
+    a = np.array([b[owner == i].sum() for i in range(n)])
+    plan = np.where(owner[None, :] == np.arange(n)[:, None], b[None, :], 0.0)
+    x, y = (Drawn("dense", 1 - np.eye(len(w)), w) for w in (a, b))
+    return Known(x, y, float(a @ a - b @ b), plan)
+
+
+@st.composite
+def scaled_copies(draw: st.DrawFn, generic: bool = False) -> Known:
+    """A space and s ≥ 0 times it: (1 − s)² Σ a_i a_k C_ik², attained by the identity (theorem 7 v)."""
+    x = draw(spaces(generic=generic))
+    s = draw(st.sampled_from([0.25, 0.5, 4.0, 2.25]))
+    second_moment = float(x.weights @ (x.matrix**2 @ x.weights))
+    return Known(x, x.scaled(s), (1 - s) ** 2 * second_moment, np.diag(x.weights))
+
+
+@st.composite
+def additive_pairs(draw: st.DrawFn) -> Known:
+    """An additive space against any: the sorting coupling is optimal (theorem 5)."""
+    x, y = draw(additive()), draw(spaces())
+    plan = np.zeros((x.size, y.size))
+    for i, j, mass in walk(x.matrix @ x.weights, x.weights, y.matrix @ y.weights, y.weights):
+        plan[i, j] += mass
+    return Known(x, y, objective(x.matrix, y.matrix, plan), plan)
+
+
+def known() -> st.SearchStrategy[Known]:
+    return st.one_of(permuted_copies(), one_points(), two_points(), simplices(), scaled_copies(), additive_pairs())
+
+
+def well_separated(*spaces: Drawn, least: float = 1e-3) -> bool:
+    """Whether no two row means nearly tie."""
+    return all(np.diff(np.sort(s.matrix @ s.weights)).min(initial=np.inf) > least for s in spaces)

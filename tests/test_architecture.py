@@ -1,0 +1,152 @@
+"""The direction of the arrows: who may import whom, and that gwtools works without what it must not need."""
+
+import ast
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import gwtools
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "gwtools"
+MODULES = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in PACKAGE.rglob("*.py")}
+
+# Data flows one way: no module imports from a later stage than its own. Modules that are not named belong to the third.
+STAGES = [
+    {"gwtools._array"},
+    {"gwtools._check"},
+    set(),
+    {"gwtools.certify"},
+    {"gwtools.solvers"},
+    {"gwtools.solve"},
+    {"gwtools.batch"},
+    {"gwtools.__init__", "gwtools.__main__"},
+]
+DATA = 2
+
+# Array libraries are reached through _array; plans and rows keep sparse sums and blocks for NumPy.
+KNOWS_COMPAT = {"gwtools._array", "gwtools.plans"}
+FORBIDDEN = {"torch", "jax", "cupy", "array_api_strict", "fusion", "simulations", "tests", "matplotlib", "networkx"}
+
+
+def imports(path):
+    """Absolute names of the modules that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES or f"{inner}.__init__" in MODULES else node.module
+
+
+def local(name):
+    return f"{name}.__init__" if f"{name}.__init__" in MODULES else name
+
+
+def stage(module):
+    names = [module, ".".join(module.split(".")[:2])]
+    return next((i for i, members in enumerate(STAGES) if members & set(names)), DATA)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_arrows_point_one_way(module):
+    for name in map(local, imports(MODULES[module])):
+        if name in MODULES and module != "gwtools.__main__":
+            assert stage(name) <= stage(module), f"{module} imports {name}"
+
+
+def test_no_module_imports_itself_round_a_corner():
+    arrows = {m: {n for n in map(local, imports(path)) if n in MODULES} for m, path in MODULES.items()}
+    with contextlib.suppress(KeyError):
+        del arrows["gwtools.__main__"]
+    TopologicalSorter(arrows).prepare()
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_gwtools_knows_no_array_library(module):
+    roots = {name.split(".")[0] for name in imports(MODULES[module])}
+    assert not roots & FORBIDDEN
+    assert "array_api_compat" not in roots or module in KNOWS_COMPAT
+
+
+def test_pot_is_reached_through_linear_alone():
+    assert [m for m, path in MODULES.items() if "ot" in {n.split(".")[0] for n in imports(path)}] == ["gwtools.linear"]
+
+
+def test_certificates_know_no_solver():
+    assert not any("solvers" in name for name in imports(PACKAGE / "certify.py"))
+
+
+def run(code, **environment):
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("POT_BACKEND")}
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, env=clean | environment, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_import_loads_no_optional_library():
+    code = "import sys, gwtools; print(sorted(set(sys.modules) & {'torch', 'jax', 'ot', 'matplotlib', 'networkx'}))"
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("solver", ["ConditionalGradient", "Sinkhorn", "Sorted"])
+def test_works_without_torch_and_jax(solver):
+    code = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {sorted(FORBIDDEN | {"tensorflow"})!r}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import numpy as np, gwtools as gw
+print(float(gw.solve(1 - np.eye(2), 1 - np.eye(4), gw.{solver}()).objective))
+"""
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+    assert abs(float(done.stdout) - 0.25) < 1e-3
+
+
+def test_public_names_exist_and_are_listed():
+    assert sorted(gwtools.__all__) == list(gwtools.__all__)
+    for name in gwtools.__all__:
+        public = getattr(gwtools, name)
+        assert public.__doc__, name
+
+
+def theorems():
+    """Title, functions and tests of every theorem; `::name` continues the path before it."""
+    text = (PACKAGE / "THEORY.md").read_text(encoding="utf-8")
+    for entry in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        functions = re.search(r"\*\*Function\*\*(.*?)\*\*Test\*\*", entry, flags=re.DOTALL)
+        tests = re.search(r"\*\*Test\*\*(.*?)(?:\n\n|\Z)", entry, flags=re.DOTALL)
+        if functions and tests:
+            path, named = "", []
+            for found, name in re.findall(r"`(tests/[\w/]+\.py)?(?:::(\w+))?`", tests[1]):
+                path = found or path
+                named.append((path, name))
+            dotted = re.findall(r"`gwtools\.([\w.]+)", functions[1])
+            yield pytest.param(dotted, named, id=entry.splitlines()[0].split(".")[0])
+
+
+def exists(dotted):
+    target = gwtools
+    for part in dotted.split("."):
+        target = getattr(target, part, None)
+    return target is not None
+
+
+@pytest.mark.parametrize(("functions", "tests"), list(theorems()))
+def test_theorems_whose_functions_exist_have_their_tests(functions, tests):
+    if not all(map(exists, functions)):
+        pytest.skip("a function of this theorem is not there yet")
+    assert tests
+    for path, name in tests:
+        assert f"def {name}" in (ROOT / path).read_text(encoding="utf-8"), name

@@ -1,0 +1,281 @@
+"""Bad input: one sentence that says what is required, what was received and what to do, at every entry point."""
+
+import sys
+
+import gwtools as gw
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.strategies import spaces
+
+GOOD = np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 2.5], [2.0, 2.5, 0.0]])
+SPACE = gw.DenseSpace(GOOD)
+PLAN = np.full((3, 3), 1 / 9)
+BOUNDS = ("row_means", "first", "norm", "spectral")
+
+
+def refused(call, error, *words):
+    with pytest.raises(error) as caught:
+        call()
+    message = str(caught.value)
+    requirement, _, rest = message.partition(", but ")
+    received, _, remedy = rest.partition(": ")
+    assert type(caught.value) is error
+    assert " must " in requirement, message
+    assert received, message
+    assert remedy.endswith("."), message
+    assert ". " not in message, message
+    for word in words:
+        assert word in message, message
+
+
+def matrix_entries():
+    """Every public way in for a raw matrix."""
+    pair = {
+        "solve x": lambda v: gw.solve(v, SPACE),
+        "solve y": lambda v: gw.solve(SPACE, v),
+        "certify x": lambda v: gw.certify(v, SPACE),
+        "certify y": lambda v: gw.certify(SPACE, v),
+        "DenseSpace": gw.DenseSpace,
+        "as_space": gw.as_space,
+    }
+    for name in BOUNDS:
+        pair[f"{name} x"] = lambda v, bound=getattr(gw.bounds, name): bound(v, SPACE)
+        pair[f"{name} y"] = lambda v, bound=getattr(gw.bounds, name): bound(SPACE, v)
+    return pair
+
+
+def changed(index, value):
+    matrix = GOOD.copy()
+    matrix[index] = value
+    return matrix
+
+
+BAD_MATRICES = {
+    "NaN": (changed((1, 1), np.nan), ValueError, ("distances must be finite", "NaN or infinite")),
+    "inf": (changed((0, 0), np.inf), ValueError, ("distances must be finite",)),
+    "-inf": (changed((0, 0), -np.inf), ValueError, ("distances must be finite",)),
+    "asymmetric": (changed((0, 1), 1.25), ValueError, ("must be symmetric", "0.25", "(C + C.T) / 2")),
+    "nearly symmetric": (changed((0, 1), 1 + 1e-6), ValueError, ("must be symmetric",)),
+    "not square": (GOOD[:2], ValueError, ("must be a square matrix", "(2, 3)", "PointCloud")),
+    "vector": (GOOD[0], ValueError, ("must have 2 axes", "(3,)")),
+    "cube": (GOOD[None], ValueError, ("must have 2 axes", "(1, 3, 3)")),
+    "empty": (np.zeros((0, 0)), ValueError, ("must not be empty", "(0, 0)")),
+    "integers": (GOOD.astype(int), TypeError, ("floating-point", "int64", ".astype(float)")),
+    "booleans": (GOOD > 1, TypeError, ("floating-point", "bool")),
+    "complex": (GOOD + 0j, TypeError, ("floating-point", "complex128")),
+    "objects": (GOOD.astype(object), TypeError, ("floating-point", "object")),
+    "list": (GOOD.tolist(), TypeError, ("array", "list")),
+    "None": (None, TypeError, ("array", "NoneType")),
+    "number": (1.0, TypeError, ("array", "float")),
+    "text": ("X.csv", TypeError, ("array", "str")),
+}
+
+
+@pytest.mark.parametrize("entry", matrix_entries())
+@pytest.mark.parametrize("case", BAD_MATRICES)
+def test_bad_matrices(entry, case):
+    value, error, words = BAD_MATRICES[case]
+    refused(lambda: matrix_entries()[entry](value), error, *words)
+
+
+SPACES = {
+    "DenseSpace": (lambda values, weights=None: gw.DenseSpace(values, weights), "distances"),
+    "PointCloud": (lambda values, weights=None: gw.PointCloud(values, weights), "points"),
+    "GramSpace": (lambda values, weights=None: gw.GramSpace(values, weights), "factor"),
+}
+
+
+@pytest.mark.parametrize("kind", SPACES)
+@pytest.mark.parametrize("case", [c for c in BAD_MATRICES if "symmetric" not in c and c != "not square"])
+def test_bad_data(kind, case):
+    value, error, words = BAD_MATRICES[case]
+    build, name = SPACES[kind]
+    refused(lambda: build(value), error, *(word.replace("distances", name) for word in words), name)
+
+
+BAD_WEIGHTS = {
+    "NaN": (np.array([0.5, np.nan, 0.5]), ValueError, ("must be finite",)),
+    "inf": (np.array([0.5, np.inf, 0.5]), ValueError, ("must be finite",)),
+    "negative": (np.array([0.75, -0.25, 0.5]), ValueError, ("must be non-negative", "-0.25")),
+    "no mass": (np.zeros(3), ValueError, ("positive mass", "sum to zero")),
+    "too much": (np.array([0.5, 0.5, 0.5]), ValueError, ("must sum to 1", "1.5", "divide")),
+    "too little": (np.array([0.5, 0.25, 0.25 - 1e-7]), ValueError, ("must sum to 1",)),
+    "too long": (np.full(4, 0.25), ValueError, ("each of the 3 atoms", "4", "(3,)")),
+    "too short": (np.full(2, 0.5), ValueError, ("each of the 3 atoms", "2")),
+    "matrix": (np.full((3, 1), 1 / 3), ValueError, ("must have 1 axes", "(3, 1)")),
+    "empty": (np.zeros(0), ValueError, ("must not be empty",)),
+    "integers": (np.array([1, 0, 0]), TypeError, ("floating-point", "int64")),
+    "list": ([0.5, 0.25, 0.25], TypeError, ("array", "list")),
+    "other dtype": (np.full(3, 1 / 3, dtype=np.float32), TypeError, ("same array dtype", "float32", "float64")),
+}
+
+
+@pytest.mark.parametrize("kind", SPACES)
+@pytest.mark.parametrize("case", BAD_WEIGHTS)
+def test_bad_weights(kind, case):
+    value, error, words = BAD_WEIGHTS[case]
+    refused(lambda: SPACES[kind][0](GOOD, value), error, "weights", *words)
+
+
+@given(spaces(), st.floats(1e-7, 1e-2))
+def test_weights_off_by_more_than_rounding_are_refused(drawn, off):
+    refused(lambda: gw.DenseSpace(drawn.matrix, drawn.weights * (1 + off)), ValueError, "must sum to 1")
+
+
+BAD_PLANS = {
+    "wrong shape": (np.full((2, 3), 1 / 6), ValueError, ("must have shape (3, 3)", "(2, 3)")),
+    "wrong rows": (np.diag([0.5, 0.25, 0.25]) + 0.0, ValueError, ("marginal", "of x")),
+    "wrong columns": (np.full((3, 1), 1 / 3) * np.array([[0.5, 0.25, 0.25]]), ValueError, ("marginal", "of y")),
+    "too much mass": (2 * PLAN, ValueError, ("marginal",)),
+    "negative": (PLAN + 0.2 * np.outer([1, -1, 0], [1, -1, 0]), ValueError, ("non-negative",)),
+    "NaN": (PLAN * np.array([[1, 1, np.nan]]), ValueError, ("must be finite",)),
+    "inf": (PLAN * np.array([[1, 1, np.inf]]), ValueError, ("must be finite",)),
+    "integers": (np.eye(3, dtype=int), TypeError, ("floating-point", "int64")),
+    "list": (PLAN.tolist(), TypeError, ("array", "list")),
+    "vector": (PLAN[0], ValueError, ("must have 2 axes",)),
+}
+PLAN_ENTRIES = {
+    "certify": lambda plan: gw.certify(SPACE, SPACE, plan),
+    "init": lambda plan: gw.solve(SPACE, SPACE, gw.ConditionalGradient(init=plan)),
+}
+
+
+@pytest.mark.parametrize("entry", PLAN_ENTRIES)
+@pytest.mark.parametrize("case", BAD_PLANS)
+def test_bad_plans(entry, case):
+    value, error, words = BAD_PLANS[case]
+    refused(lambda: PLAN_ENTRIES[entry](value), error, "plan", *words)
+
+
+@pytest.mark.parametrize("entry", PLAN_ENTRIES)
+@pytest.mark.parametrize("case", ["wrong shape", "wrong rows", "wrong columns", "negative", "NaN", "inf"])
+def test_bad_plan_objects(entry, case):
+    value, error, words = BAD_PLANS[case]
+    refused(lambda: PLAN_ENTRIES[entry](gw.DensePlan(value)), error, "plan", *words)
+    rows, cols = np.indices(value.shape).reshape(2, -1)
+    sparse = gw.SparsePlan(rows, cols, value.ravel(), value.shape)
+    refused(lambda: PLAN_ENTRIES[entry](sparse), error, "plan", *words)
+
+
+def test_start_of_another_dtype():
+    refused(lambda: PLAN_ENTRIES["init"](PLAN.astype(np.float32)), TypeError, "same array dtype", "float32")
+
+
+def pair_entries():
+    entries = {
+        "solve": gw.solve,
+        "certify": gw.certify,
+        "GWProblem": lambda x, y: gw.GWProblem(gw.as_space(x), gw.as_space(y)),
+        "sinkhorn": lambda x, y: gw.solve(x, y, gw.Sinkhorn()),
+        "sorted": lambda x, y: gw.solve(x, y, gw.Sorted()),
+    }
+    return entries | {name: getattr(gw.bounds, name) for name in BOUNDS}
+
+
+@pytest.mark.parametrize("entry", pair_entries())
+def test_mixed_dtypes(entry):
+    narrow = GOOD.astype(np.float32)
+    refused(lambda: pair_entries()[entry](GOOD, narrow), TypeError, "same array dtype", "float64", "float32")
+
+
+@pytest.mark.parametrize("entry", pair_entries())
+def test_mixed_libraries(entry):
+    torch = pytest.importorskip("torch")
+    strict = pytest.importorskip("array_api_strict")
+    for other, name in ((torch.asarray(GOOD), "torch"), (strict.asarray(GOOD), "array_api_strict")):
+        refused(lambda: pair_entries()[entry](GOOD, other), TypeError, "same array library", "numpy", name)  # noqa: B023
+
+
+@pytest.mark.parametrize("entry", pair_entries())
+def test_mixed_devices(entry):
+    strict = pytest.importorskip("array_api_strict")
+    there = strict.asarray(GOOD, device=strict.Device("device1"))
+    refused(lambda: pair_entries()[entry](strict.asarray(GOOD), there), TypeError, "same array device", "device1")
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_weights_on_another_device(kind):
+    torch, strict = pytest.importorskip("torch"), pytest.importorskip("array_api_strict")
+    here, there = strict.asarray(GOOD), strict.full((3,), 1 / 3, device=strict.Device("device1"))
+    refused(lambda: SPACES[kind][0](here, there), TypeError, "weights", "same array device")
+    meta = torch.full((3,), 1 / 3, dtype=torch.float64, device="meta")
+    refused(lambda: SPACES[kind][0](torch.asarray(GOOD), meta), TypeError, "weights", "same array device", "meta")
+
+
+@pytest.mark.parametrize("kind", SPACES)
+def test_weights_of_another_library(kind):
+    torch = pytest.importorskip("torch")
+    weights = torch.full((3,), 1 / 3, dtype=torch.float64)
+    refused(lambda: SPACES[kind][0](GOOD, weights), TypeError, "weights", "same array library")
+
+
+@pytest.mark.parametrize("entry", PLAN_ENTRIES)
+def test_plan_of_another_library(entry):
+    torch = pytest.importorskip("torch")
+    refused(lambda: PLAN_ENTRIES[entry](torch.asarray(PLAN)), TypeError, "plan", "same array library")
+
+
+OPTIONS = {
+    "metric": (lambda v: gw.PointCloud(GOOD, metric=v), "'euclidean', 'sqeuclidean'"),
+    "kind": (lambda v: gw.Sorted(kind=v), "'row_means', 'norm', 'spectral'"),
+    "effort": (lambda v: gw.certify(GOOD, GOOD, effort=v), "'linear'"),
+    "effort of solve": (lambda v: gw.solve(GOOD, GOOD, effort=v), "'linear'"),
+    "init": (lambda v: gw.ConditionalGradient(init=v), "'product'"),
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_unknown_options(option):
+    call, allowed = OPTIONS[option]
+    refused(lambda: call("cosine"), ValueError, option.split()[0], "must be one of", allowed, "'cosine'")
+
+
+@pytest.mark.parametrize("option", [o for o in OPTIONS if o != "init"])
+@pytest.mark.parametrize("value", [None, 1, ["linear"]], ids=["None", "number", "list"])
+def test_options_of_another_type(option, value):
+    refused(lambda: OPTIONS[option][0](value), ValueError, "must be one of")
+
+
+NUMBERS = {
+    "tolerance": (lambda v: gw.ConditionalGradient(tolerance=v), [-1e-9, np.nan, np.inf, "1e-3", None, True]),
+    "tolerance of Sinkhorn": (lambda v: gw.Sinkhorn(tolerance=v), [-1e-9, np.nan, np.inf, "1e-3", None]),
+    "max_iterations": (lambda v: gw.ConditionalGradient(max_iterations=v), [0, -1, 0.5, np.nan, "10", None, 2.5]),
+    "max_iterations of Sinkhorn": (lambda v: gw.Sinkhorn(max_iterations=v), [0, -1, np.inf, "10", None, 2.5]),
+    "epsilon": (lambda v: gw.Sinkhorn(epsilon=v), [0.0, -1.0, np.nan, np.inf, "small"]),
+    "cooling": (lambda v: gw.Sinkhorn(cooling=v), [0.0, 1.0, 2.0, -0.5, np.nan]),
+    "p": (lambda v: gw.bounds.row_means(GOOD, GOOD, p=v), [0.5, 0.0, -1.0, np.nan, np.inf, "2", None]),
+    "p of first": (lambda v: gw.bounds.first(GOOD, GOOD, p=v), [0.5, np.nan, np.inf, "2"]),
+    "p of Sorted": (lambda v: gw.Sorted(p=v), [0.5, np.nan, np.inf, "2"]),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, (_, bad) in NUMBERS.items() for v in bad], ids=str)
+def test_bad_numbers(name, value):
+    refused(lambda: NUMBERS[name][0](value), ValueError, name.split()[0], "must be a", repr(value))
+
+
+@pytest.mark.parametrize("value", [np.int64(3), np.float64(3.0), np.float32(3.0), 3], ids=lambda v: type(v).__name__)
+def test_numpy_numbers_are_numbers(value):
+    assert float(gw.bounds.row_means(GOOD, 2 * GOOD, p=value)) == float(gw.bounds.row_means(GOOD, 2 * GOOD, p=3.0))
+    if value == int(value) and not isinstance(value, np.floating):
+        assert gw.ConditionalGradient(max_iterations=value).max_iterations == 3
+
+
+@pytest.mark.parametrize("solver", ["sinkhorn", gw.Sinkhorn, 3, ["sorted"]], ids=["text", "class", "number", "list"])
+def test_what_is_no_solver(solver):
+    refused(lambda: gw.solve(GOOD, GOOD, solver), TypeError, "solver", "gwtools.ConditionalGradient()")
+
+
+def test_bad_input_is_told_before_any_work(monkeypatch):
+    monkeypatch.setattr(sys.modules["gwtools.solve"], "prepare", lambda *_: pytest.fail("work was done"))
+    refused(lambda: gw.solve(GOOD, GOOD, effort="cubic?"), ValueError, "effort")
+    refused(lambda: gw.solve(GOOD, GOOD, "sinkhorn"), TypeError, "solver")
+
+
+@pytest.mark.parametrize("bad", [gw.DenseSpace, object(), {"distances": GOOD}], ids=["class", "object", "dict"])
+def test_what_is_no_space(bad):
+    refused(lambda: gw.solve(bad, GOOD), TypeError, "x must be a gwtools space or a square array")
+    refused(lambda: gw.solve(GOOD, bad), TypeError, "y must be a gwtools space or a square array")

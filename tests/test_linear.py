@@ -1,0 +1,220 @@
+"""Linear transport: the line, exact programs small and large, and scaling."""
+
+import gwtools as gw
+import numpy as np
+import ot
+import pytest
+from gwtools import linear
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+
+from tests import checkers
+from tests.strategies import couplings, values, vertex, weights
+
+
+@st.composite
+def lines(draw, null=False):
+    """Two weighted lists of numbers, with ties."""
+    n, m = draw(st.integers(1, 7)), draw(st.integers(1, 7))
+    return draw(values((n,), False)), draw(weights(n, null)), draw(values((m,), False)), draw(weights(m, null))
+
+
+@st.composite
+def programs(draw):
+    n, m = draw(st.integers(1, 7)), draw(st.integers(1, 7))
+    return draw(values((n, m), False)), draw(weights(n)), draw(weights(m))
+
+
+@given(lines(null=True), st.sampled_from([1.0, 1.5, 2.0, 4.0]))
+def test_lemma_A_line_is_the_linear_program(lists, p):
+    x, a, y, b = lists
+    cost = np.abs(x[:, None] - y[None, :]) ** p
+    found = float(linear.line(x, a, y, b, p))
+    assert found == pytest.approx(checkers.linear_program(cost, a, b), rel=1e-9, abs=1e-12)
+    assert found == pytest.approx(checkers.line(x, a, y, b, p), rel=1e-12, abs=1e-14)
+
+
+@given(lines(null=True))
+def test_sorting_plan_is_comonotone_and_has_the_marginals(lists):
+    x, a, y, b = lists
+    plan = linear.sorting_plan(x, a, y, b)
+    assert checkers.coupling_error(plan.dense(), a, b) <= 1e-15
+    assert plan.mass.min() > 0
+    assert len(plan.mass) <= len(a) + len(b)
+    order = np.lexsort((y[plan.cols], x[plan.rows]))
+    assert np.all(np.diff(y[plan.cols][order]) >= 0)
+
+
+@given(st.integers(1, 50), st.integers(0, 2**32 - 1))
+def test_equal_uniform_weights_give_a_permutation(n, seed):
+    x, y = np.random.default_rng(seed).standard_normal((2, n))
+    w = np.full(n, 1 / n)
+    plan = linear.sorting_plan(x, w, y, w)
+    assert sorted(plan.rows) == sorted(plan.cols) == list(range(n))
+    assert np.array_equal(plan.mass, w)
+
+
+@given(programs())
+def test_exact_is_the_linear_program(program):
+    cost, a, b = program
+    found = linear.exact(cost, a, b)
+    least, scale = checkers.linear_program(cost, a, b), max(1.0, np.abs(cost).max())
+    assert checkers.coupling_error(found.plan.dense(), a, b) <= 1e-12
+    assert len(found.plan.mass) <= len(a) + len(b) - 1
+    assert float((found.plan.dense() * cost).sum()) == pytest.approx(least, abs=1e-9 * scale)
+    assert least - 1e-9 * scale <= found.lower <= least + 1e-12 * scale
+
+
+@given(programs(), st.data())
+def test_exact_lower_is_below_every_coupling(program, data):
+    cost, a, b = program
+    plan = data.draw(couplings(a, b))
+    assert linear.exact(cost, a, b).lower <= float((plan * cost).sum()) + 1e-14 * max(1.0, np.abs(cost).max())
+
+
+@given(programs(), st.sampled_from([1e-12, 1e-3, 1e6]), st.sampled_from([-1e3, -1.0, 0.0, 10.0]))
+def test_exact_does_not_depend_on_the_unit_and_origin_of_costs(program, unit, shift):
+    cost, a, b = program
+    scale = unit * (np.abs(cost).max() + abs(shift) + 1.0)
+    found = linear.exact(unit * (cost + shift), a, b)
+    expected = unit * (checkers.linear_program(cost, a, b) + shift)
+    assert float(found.plan.inner(unit * (cost + shift))) == pytest.approx(expected, abs=1e-9 * scale)
+    assert found.lower == pytest.approx(expected, abs=1e-9 * scale)
+
+
+def test_constant_costs():
+    found = linear.exact(np.full((3, 4), -2.5), np.full(3, 1 / 3), np.full(4, 0.25))
+    assert found.lower == pytest.approx(-2.5)
+    assert checkers.coupling_error(found.plan.dense(), np.full(3, 1 / 3), np.full(4, 0.25)) <= 1e-15
+
+
+def large_costs(name, n, m, rng):
+    x, y = rng.standard_normal((n, 3)), rng.standard_normal((m, 3))
+    return {
+        "random": lambda: rng.random((n, m)),
+        "negative": lambda: -rng.random((n, m)) - 5,
+        "inner": lambda: -x @ y.T,
+        "squared": lambda: ((x[:, None] - y[None]) ** 2).sum(-1),
+        "integers": lambda: rng.integers(0, 3, (n, m)).astype(float),
+        "rank one": lambda: np.outer(x[:, 0], y[:, 0]),
+        "one cheap column": lambda: rng.random((n, m)) + 100.0 * (np.arange(m) > 0),
+    }[name]()
+
+
+LARGE = ["random", "negative", "inner", "squared", "integers", "rank one", "one cheap column"]
+SHAPES = [(320, 320), (301, 340), (1000, 100)]
+
+
+def starting_plan(a, b, rng):
+    n, m = len(a), len(b)
+    matrix = vertex(a, b, rng.permutation(n), rng.permutation(m))
+    rows, cols = np.nonzero(matrix)
+    return gw.SparsePlan(rows, cols, matrix[rows, cols], (n, m))
+
+
+def dense_optimum(cost, a, b):
+    """POT's dense simplex on shifted costs, with its own dual as a proof of optimality."""
+    plan, log = ot.lp.emd(a, b, cost - cost.min(), numItermax=10**8, log=True)
+    value = float((plan * cost).sum())
+    dual = float(log["u"] @ a + log["v"] @ b) + cost.min()
+    assert abs(value - dual) <= 1e-9 * np.abs(cost).max()
+    return value
+
+
+@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_large_programs(name, shape, rng):
+    n, m = shape
+    assert n * m > linear._DENSE_PROGRAM
+    cost = large_costs(name, n, m, rng)
+    a, b = rng.dirichlet(np.full(n, 3.0)), rng.dirichlet(np.full(m, 3.0))
+    expected, scale = dense_optimum(cost, a, b), np.abs(cost).max()
+    start, potentials = starting_plan(a, b, rng), None
+    for _ in range(2):
+        found = linear.exact(cost, a, b, start, potentials)
+        assert checkers.coupling_error(found.plan.dense(), a, b) <= 1e-12
+        assert float(found.plan.inner(cost)) == pytest.approx(expected, abs=1e-9 * scale)
+        assert expected - 1e-9 * scale <= found.lower <= expected + 1e-12 * scale
+        start, potentials = found.plan, found.potentials
+
+
+@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("quality", ["near", "random", "huge"])
+def test_large_programs_from_any_potentials(name, quality, rng):
+    """Potentials of another program only cost time: near ones, random ones and ones far out of scale."""
+    n = 310
+    cost, w = large_costs(name, n, n, rng), np.full(n, 1 / n)
+    rows, cols = linear_sum_assignment(cost)
+    expected, scale = float(cost[rows, cols].mean()), np.abs(cost).max()
+    start = starting_plan(w, w, rng)
+    if quality == "near":
+        other = cost + 0.01 * scale * rng.standard_normal(cost.shape)
+        potentials = linear.exact(other, w, w, start).potentials
+    else:
+        potentials = tuple(rng.standard_normal((2, n)) * (1e6 if quality == "huge" else 1.0))
+    found = linear.exact(cost, w, w, start, potentials)
+    assert checkers.coupling_error(found.plan.dense(), w, w) <= 1e-12
+    assert float(found.plan.inner(cost)) == pytest.approx(expected, abs=1e-9 * scale)
+    assert expected - 1e-9 * scale <= found.lower <= expected + 1e-12 * scale
+
+
+def test_large_program_potentials_are_feasible(rng):
+    n, m = 320, 330
+    cost = large_costs("squared", n, m, rng)
+    a, b = rng.dirichlet(np.full(n, 3.0)), rng.dirichlet(np.full(m, 3.0))
+    found = linear.exact(cost, a, b, starting_plan(a, b, rng))
+    u, v = found.potentials
+    assert (cost - u[:, None] - v[None, :]).min() >= -1e-12 * cost.max()
+    assert float(a @ u + b @ v) == pytest.approx(found.lower, abs=1e-10 * cost.max())
+
+
+def test_a_simplex_that_fails_is_not_trusted(monkeypatch):
+    """POT answers infeasibility with a plan of zeros and a warning."""
+
+    def broken(a, b, cost, **options):
+        return np.zeros(cost.shape), {"u": np.zeros(len(a)), "v": np.zeros(len(b)), "warning": "infeasible"}
+
+    monkeypatch.setattr("ot.lp.emd", broken)
+    with pytest.raises(RuntimeError, match=r"misses its marginals by .*infeasible"):
+        linear.exact(np.eye(2), np.full(2, 0.5), np.full(2, 0.5))
+
+
+@given(programs(), st.sampled_from([1.0, 1e-2, 1e-4]))
+def test_sinkhorn_scales_to_the_marginals(program, epsilon):
+    cost, a, b = program
+    kernel = np.log(np.outer(a, b)) - cost / epsilon
+    found = linear.sinkhorn(kernel, a, b, np.zeros(len(a)), np.zeros(len(b)), 1e-9)
+    assert np.all(np.isfinite(found.plan))
+    assert found.plan.sum() > 0.1
+    error = np.abs(found.plan.sum(1) - a).sum() + np.abs(found.plan.sum(0) - b).sum()
+    assert found.error == pytest.approx(error, abs=1e-12)
+    if epsilon >= 1e-2:
+        assert error <= 1e-7
+    scalings = np.exp(np.clip(kernel + found.u[:, None] + found.v[None, :], -745, 100))
+    assert np.abs(scalings - found.plan).max() <= 1e-9
+
+
+@given(programs())
+def test_sinkhorn_of_a_product_kernel_is_the_product(program):
+    _, a, b = program
+    found = linear.sinkhorn(np.zeros((len(a), len(b))), a, b, np.zeros(len(a)), np.zeros(len(b)), 1e-12)
+    assert np.abs(found.plan - np.outer(a, b)).max() <= 1e-15
+
+
+@given(programs(), st.sampled_from([0.0, 1e-9, 0.3, 3.0]), st.integers(0, 2**32 - 1))
+def test_round_to_gives_a_coupling_that_is_near(program, size, seed):
+    """Altschuler, Weed and Rigollet 2017, lemma 7: the distance is at most twice the marginal error."""
+    _, a, b = program
+    noise = 1 + size * np.random.default_rng(seed).uniform(-0.9, 1, (len(a), len(b))).clip(-1 / max(size, 1))
+    matrix = np.maximum(np.outer(a, b) * noise, 0)
+    found = linear.round_to(matrix, a, b).dense()
+    assert checkers.coupling_error(found, a, b) <= 1e-15
+    error = np.abs(matrix.sum(1) - a).sum() + np.abs(matrix.sum(0) - b).sum()
+    assert np.abs(found - matrix).sum() <= 2 * error + 1e-14
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_round_to_of_nothing_is_the_product(dtype):
+    a, b = np.array([0.25, 0.75], dtype=dtype), np.array([0.5, 0.125, 0.375], dtype=dtype)
+    assert np.array_equal(linear.round_to(np.zeros((2, 3), dtype=dtype), a, b).dense(), np.outer(a, b))

@@ -1,0 +1,83 @@
+"""Plans: a sparse and a dense coupling of the same masses say the same."""
+
+import gwtools as gw
+import numpy as np
+import pytest
+from gwtools.plans import as_plan, embed, mix
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import checkers
+from tests.strategies import couplings, weights
+
+
+@st.composite
+def masses(draw, null=False):
+    a, b = (draw(weights(draw(st.integers(1, 7)), null)) for _ in range(2))
+    return draw(couplings(a, b))
+
+
+def sparse(matrix, repeat=False):
+    """The sparse plan of a matrix; with ``repeat``, every atom is listed twice at half its mass."""
+    rows, cols = np.nonzero(matrix)
+    mass = matrix[rows, cols]
+    if repeat:
+        rows, cols, mass = np.tile(rows, 2), np.tile(cols, 2), np.tile(mass / 2, 2)
+    return gw.SparsePlan(rows, cols, mass, matrix.shape)
+
+
+FORMS = {
+    "dense": gw.DensePlan,
+    "sparse": sparse,
+    "repeated": lambda matrix: sparse(matrix, repeat=True),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(masses(null=True), st.integers(0, 2**32 - 1))
+def test_every_form_says_the_same(form, matrix, seed):
+    plan, rng = FORMS[form](matrix), np.random.default_rng(seed)
+    n, m = matrix.shape
+    cost, values = rng.standard_normal((n, m)), rng.standard_normal((m, 3))
+    assert plan.shape == (n, m)
+    assert np.abs(plan.dense() - matrix).max() <= 1e-16
+    assert np.abs(plan.sparse().toarray() - matrix).max() <= 1e-16
+    assert plan.sparse().nnz == np.count_nonzero(matrix)
+    assert checkers.coupling_error(matrix, *plan.marginals()) <= 1e-15
+    assert float(plan.inner(cost)) == pytest.approx(float((matrix * cost).sum()), abs=1e-14)
+    assert np.abs(plan.apply(values) - matrix @ values).max() <= 1e-14
+    assert plan.masses.sum() == pytest.approx(1, abs=1e-14)
+
+
+@pytest.mark.parametrize("first", FORMS)
+@pytest.mark.parametrize("second", FORMS)
+@given(st.data(), st.floats(0, 1))
+def test_mix_is_the_convex_combination(first, second, data, step):
+    a, b = (data.draw(weights(data.draw(st.integers(1, 6)))) for _ in range(2))
+    matrices = [data.draw(couplings(a, b)) for _ in range(2)]
+    mixed = mix(FORMS[first](matrices[0]), FORMS[second](matrices[1]), step)
+    expected = (1 - step) * matrices[0] + step * matrices[1]
+    assert np.abs(mixed.dense() - expected).max() <= 1e-15
+    assert isinstance(mixed, gw.DensePlan) == ("dense" in (first, second))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(masses(), st.data())
+def test_embed_places_masses_and_zeros(form, matrix, data):
+    n, m = (size + data.draw(st.integers(0, 3)) for size in matrix.shape)
+    rows, cols = (
+        np.array(sorted(data.draw(st.sets(st.integers(0, total - 1), min_size=size, max_size=size))))
+        for total, size in zip((n, m), matrix.shape, strict=True)
+    )
+    found = embed(FORMS[form](matrix), rows, cols, (n, m))
+    expected = np.zeros((n, m))
+    expected[np.ix_(rows, cols)] = matrix
+    assert found.shape == (n, m)
+    assert np.abs(found.dense() - expected).max() <= 1e-16
+
+
+@given(masses())
+def test_as_plan(matrix):
+    plan = gw.DensePlan(matrix)
+    assert as_plan(plan, matrix.shape) is plan
+    assert as_plan(matrix, matrix.shape).matrix is matrix

@@ -1,0 +1,125 @@
+"""The quadratic problem: objective and linearisation for every kind of space and of plan, and its preparation."""
+
+import gwtools as gw
+import numpy as np
+import pytest
+from gwtools.problems import prepare
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import checkers
+from tests.strategies import KINDS, coupled, couplings, known, pairs, vertex
+from tests.test_plans import FORMS
+
+
+def scale(x, y):
+    return max(1e-300, *(np.abs(s.matrix).max() ** 2 for s in (x, y)))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(coupled(null=True))
+def test_objective_is_the_sum_over_quadruples(form, instance):
+    x, y, plan = instance
+    found = float(gw.GWProblem(x.space(), y.space()).objective(FORMS[form](plan)))
+    assert abs(found - checkers.objective(x.matrix, y.matrix, plan)) <= 1e-13 * scale(x, y)
+    assert found >= 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(coupled(null=True))
+def test_linearize_is_the_gradient_along_couplings(form, instance):
+    x, y, plan = instance
+    found = gw.GWProblem(x.space(), y.space()).linearize(FORMS[form](plan))
+    difference = found - checkers.gradient(x.matrix, y.matrix, plan)
+    centred = difference - difference @ y.weights[:, None]
+    centred = centred - x.weights[None, :] @ centred
+    assert np.abs(centred).max() <= 1e-12 * scale(x, y)
+
+
+@given(coupled(), st.data())
+def test_objective_of_a_transported_plan_does_not_depend_on_labels(instance, data):
+    x, y, plan = instance
+    order = np.array(data.draw(st.permutations(range(x.size))))
+    here = gw.GWProblem(x.space(), y.space()).objective(gw.DensePlan(plan))
+    there = gw.GWProblem(x.take(order).space(), y.space()).objective(gw.DensePlan(plan[order]))
+    assert abs(float(here) - float(there)) <= 1e-13 * scale(x, y)
+
+
+@given(coupled())
+def test_objective_is_symmetric_in_the_spaces(instance):
+    x, y, plan = instance
+    here = gw.GWProblem(x.space(), y.space()).objective(gw.DensePlan(plan))
+    there = gw.GWProblem(y.space(), x.space()).objective(gw.DensePlan(plan.T))
+    assert abs(float(here) - float(there)) <= 1e-13 * scale(x, y)
+
+
+@given(known())
+def test_known_answers(known):
+    problem = gw.GWProblem(known.x.space(), known.y.space())
+    for form in FORMS.values():
+        assert abs(float(problem.objective(form(known.plan))) - known.value) <= 1e-12 * scale(known.x, known.y)
+
+
+@given(st.data())
+def test_a_sparse_plan_of_a_copy_has_objective_exactly_zero(data):
+    """Nothing cancels where differences are squared: 0, not 1e-16."""
+    x, _ = data.draw(pairs(kinds=("dense", "euclidean"), generic=True))
+    order = np.array(data.draw(st.permutations(range(x.size))))
+    y = x.take(order)
+    plan = gw.SparsePlan(order, np.arange(x.size), y.weights, (x.size, x.size))
+    assert float(gw.GWProblem(x.space(), y.space()).objective(plan)) == 0.0
+
+
+@given(coupled(null=True))
+def test_prepare_changes_nothing_but_null_atoms(instance):
+    x, y, _ = instance
+    given_spaces = x.space(), y.space()
+    ready = prepare(*given_spaces)
+    assert ready.unit == 1.0
+    for drawn, before, space, atoms in zip((x, y), given_spaces, (ready.x, ready.y), ready.atoms, strict=True):
+        kept = np.flatnonzero(drawn.weights > 0)
+        assert np.array_equal(space.weights, before.weights[kept])
+        assert (atoms is None) == (len(kept) == drawn.size)
+        assert atoms is None or np.array_equal(atoms, kept)
+        assert np.allclose(space.dense(), drawn.matrix[np.ix_(kept, kept)], rtol=1e-13, atol=1e-13)
+
+
+@given(pairs(generic=True, least=2), st.sampled_from([1e150, 1e-150, 1e80, 1e-80]))
+def test_prepare_brings_extreme_units_to_one(pair, factor):
+    x, y = (s.scaled(factor) for s in pair)
+    ready = prepare(x.space(), y.space())
+    exponent = np.log2(ready.unit)
+    assert exponent == int(exponent)
+    assert int(exponent) % 2 == 0
+    largest = max(ready.x.largest(), ready.y.largest())
+    assert 0.9 <= largest <= 4.1
+    for drawn, space in ((x, ready.x), (y, ready.y)):
+        assert np.allclose(np.asarray(space.dense()) * ready.unit, drawn.matrix, rtol=1e-10, atol=1e-12 * factor)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+def test_float32_objective(kind, data):
+    x, y = data.draw(pairs(kinds=(kind,)))
+    plan = data.draw(couplings(x.weights, y.weights))
+    x32, y32 = (s.space(lambda v: v.astype(np.float32)) for s in (x, y))
+    found = gw.GWProblem(x32, y32).objective(gw.DensePlan(plan.astype(np.float32)))
+    assert found.dtype == np.float32
+    assert abs(float(found) - checkers.objective(x.matrix, y.matrix, plan)) <= 1e-5 * scale(x, y)
+
+
+@given(pairs(), st.data())
+def test_sparse_vertices_and_their_dense_forms_agree(pair, data):
+    x, y = pair
+    orders = [data.draw(st.permutations(range(s.size))) for s in pair]
+    plan = vertex(x.weights, y.weights, *orders)
+    problem = gw.GWProblem(x.space(), y.space())
+    dense, sparse = (float(problem.objective(FORMS[form](plan))) for form in ("dense", "sparse"))
+    assert abs(dense - sparse) <= 1e-13 * scale(x, y)
+
+
+def test_plans_of_another_shape_are_refused():
+    problem = gw.GWProblem(gw.DenseSpace(np.eye(2)), gw.DenseSpace(np.eye(3)))
+    for ask in (problem.objective, problem.linearize):
+        with pytest.raises(ValueError, match=r"plan must have shape \(2, 3\).*but has \(3, 2\): transpose it"):
+            ask(gw.DensePlan(np.full((3, 2), 1 / 6)))

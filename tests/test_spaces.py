@@ -1,0 +1,181 @@
+"""Spaces: rows, means, moments and residuals, whichever way C is stored."""
+
+import gwtools as gw
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from tests import checkers
+from tests.strategies import KINDS, spaces
+
+
+def close(found, expected, scale=1.0):
+    return np.abs(np.asarray(found) - expected).max() <= 1e-12 * max(1e-300, scale)
+
+
+def largest(drawn, p=1):
+    return np.abs(drawn.matrix).max() ** p
+
+
+@given(spaces(null=True))
+def test_dense_is_the_matrix(drawn):
+    assert close(drawn.space().dense(), drawn.matrix, 10 * max(1.0, largest(drawn)) * 1e-3)
+
+
+@given(spaces(), st.data())
+def test_rows_are_rows_of_the_matrix(drawn, data):
+    start = data.draw(st.integers(0, drawn.size - 1))
+    stop = data.draw(st.integers(start + 1, drawn.size))
+    assert close(drawn.space().rows(start, stop), drawn.matrix[start:stop], largest(drawn))
+
+
+@given(spaces(null=True))
+def test_means(drawn):
+    space, (mean, alpha, _) = drawn.space(), checkers.parts(drawn.matrix, drawn.weights)
+    assert close(space.row_means, drawn.matrix @ drawn.weights, largest(drawn))
+    assert close(space.mean, mean, largest(drawn))
+    assert close(space.deviations, alpha, largest(drawn))
+
+
+@given(spaces(null=True), st.sampled_from([1.0, 1.5, 2.0, 3.0]))
+def test_power_means(drawn, p):
+    expected = np.abs(drawn.matrix) ** p @ drawn.weights
+    assert close(drawn.space().power_means(p), expected, 10 * largest(drawn, p))
+
+
+@given(spaces(null=True))
+def test_residual(drawn):
+    space, (_, _, R) = drawn.space(), checkers.parts(drawn.matrix, drawn.weights)
+    residual, size = space.residual(), checkers.norm(R, drawn.weights) ** 2
+    assert close(residual.dense(), R, 10 * largest(drawn))
+    assert close(space.residual_rows(0, drawn.size), R, 10 * largest(drawn))
+    assert close(residual.dense() @ drawn.weights, 0, 10 * largest(drawn))
+    values = np.random.default_rng(0).standard_normal((drawn.size, 3))
+    assert close(residual.apply(values), R @ values, 100 * largest(drawn))
+    for found in (residual.norm_squared(), space.residual_norm_squared()):
+        assert close(found, size, 10 * largest(drawn, 2))
+    second_moment = drawn.weights @ (drawn.matrix**2 @ drawn.weights)
+    assert close(space.second_moment(), second_moment, 10 * largest(drawn, 2))
+
+
+@given(spaces(null=True))
+def test_spectrum(drawn):
+    found = np.asarray(drawn.space().residual().spectrum())
+    assert np.all(np.diff(found) >= 0)
+    padded = np.sort(np.concatenate([found, np.zeros(max(0, drawn.size - len(found)))]))
+    expected = checkers.spectrum(drawn.matrix, drawn.weights)
+    expected = np.sort(np.concatenate([expected, np.zeros(len(padded) - len(expected))]))
+    assert close(padded, expected, 10 * largest(drawn))
+
+
+@given(spaces(kinds=KINDS[1:], null=True))
+def test_sign_is_that_of_the_spectrum(drawn):
+    space = drawn.space()
+    assert space.sign == (1 if drawn.kind == "gram" else -1) == space.residual().sign
+    assert (space.sign * checkers.spectrum(drawn.matrix, drawn.weights)).min() >= -1e-12 * largest(drawn)
+
+
+@given(spaces(kinds=("dense",)))
+def test_a_matrix_has_no_known_sign(drawn):
+    assert drawn.space().sign == 0
+
+
+@given(spaces())
+def test_largest_bounds_every_entry(drawn):
+    bound = drawn.space().largest()
+    assert largest(drawn) <= bound * (1 + 1e-14)
+    assert bound <= 4 * largest(drawn) + 1e-12 or drawn.kind == "gram"
+    if drawn.kind == "dense":
+        assert bound == largest(drawn)
+
+
+@given(spaces(null=True), st.data())
+def test_restrict(drawn, data):
+    index = np.array(sorted(data.draw(st.sets(st.integers(0, drawn.size - 1), min_size=1))))
+    restricted = drawn.space().restrict(index)
+    assert type(restricted) is type(drawn.space())
+    assert np.array_equal(restricted.weights, drawn.weights[index])
+    assert close(restricted.dense(), drawn.matrix[np.ix_(index, index)], largest(drawn))
+
+
+@given(spaces(), st.sampled_from([4.0**-7, 1.0, 16.0, 4.0**30]))
+def test_scaling_by_powers_of_four_is_exact(drawn, factor):
+    space = drawn.space()
+    scaled = space.scaled(factor)
+    assert type(scaled) is type(space)
+    assert np.array_equal(scaled.dense(), factor * np.asarray(space.dense()))
+    assert scaled.weights is space.weights
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_blocks_agree_with_one_block(kind, monkeypatch, rng):
+    data = rng.standard_normal((9, 2))
+    space = {
+        "dense": lambda: gw.DenseSpace(checkers.euclidean(data)),
+        "gram": lambda: gw.GramSpace(data.T),
+    }.get(kind, lambda: gw.PointCloud(data, metric=kind))()
+    whole = [np.asarray(v) for v in (space.dense(), space.row_means, space.residual().dense(), space.power_means(1.0))]
+    monkeypatch.setattr("gwtools.spaces._BLOCK_ENTRIES", 20)
+    again = space.restrict(np.arange(9))
+    assert list(again.blocks()) == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 9)]
+    parts = [again.dense(), again.row_means, again.residual().dense(), again.power_means(1.0)]
+    for expected, found in zip(whole, parts, strict=True):
+        assert np.abs(expected - found).max() <= 1e-14 * np.abs(expected).max()
+
+
+@given(spaces(kinds=("euclidean", "sqeuclidean")), st.sampled_from([1e3, 1e6]))
+def test_clouds_far_from_the_origin_keep_their_digits(drawn, far):
+    """Centring loses nothing but what adding the offset itself has rounded away."""
+    points = np.round(drawn.data * 2**10) / 2**10 + far * 2.0
+    moved = gw.PointCloud(points, drawn.weights, metric=drawn.kind)
+    home = gw.PointCloud(points - far * 2.0, drawn.weights, metric=drawn.kind)
+    scale = max(1.0, largest(drawn))
+    for name in ("row_means", "deviations", "mean"):
+        assert np.abs(getattr(moved, name) - getattr(home, name)).max() <= 1e-12 * scale
+    assert abs(float(moved.residual_norm_squared() - home.residual_norm_squared())) <= 1e-12 * scale**2
+
+
+@given(spaces(kinds=("dense",)))
+def test_as_space_passes_spaces_and_wraps_arrays(drawn):
+    space = drawn.space()
+    assert gw.as_space(space) is space
+    wrapped = gw.as_space(drawn.matrix)
+    assert isinstance(wrapped, gw.DenseSpace)
+    assert wrapped.distances is drawn.matrix
+    assert np.array_equal(wrapped.weights, np.full(drawn.size, 1 / drawn.size))
+
+
+@given(spaces())
+def test_read_only_arrays_are_accepted_and_nothing_is_written(drawn):
+    for array in (drawn.data, drawn.weights):
+        array.setflags(write=False)
+    result = gw.solve(drawn.space(), drawn.space(), gw.Sorted())
+    assert np.isfinite(result.objective)
+
+
+@given(spaces(null=True))
+def test_weights_off_by_rounding_are_normalised(drawn):
+    assume(drawn.size > 1)
+    off = gw.DenseSpace(drawn.matrix, drawn.weights * (1 + 1e-9))
+    assert abs(float(off.weights.sum()) - 1) <= 4e-16
+    assert np.abs(off.weights - drawn.weights).max() <= 1e-15
+
+
+@given(spaces(kinds=("dense",)))
+def test_asymmetry_of_rounding_size_is_accepted(drawn):
+    noisy = drawn.matrix.copy()
+    noisy[0, -1] *= 1 + 4e-16
+    assert gw.DenseSpace(noisy).size == drawn.size
+
+
+def test_repr_names_kind_size_and_library():
+    assert repr(gw.PointCloud(np.zeros((3, 2)))) == "PointCloud(size=3, numpy float64)"
+    assert repr(gw.DenseSpace(np.zeros((3, 3), dtype=np.float32))) == "DenseSpace(size=3, numpy float32)"
+    assert repr(gw.GramSpace(np.zeros((3, 2)))) == "GramSpace(size=2, numpy float64)"
+
+
+@pytest.mark.parametrize("name", ["weights", "distances"])
+def test_spaces_are_frozen(name):
+    with pytest.raises(AttributeError):
+        setattr(gw.DenseSpace(np.zeros((2, 2))), name, np.zeros(2))
