@@ -145,7 +145,8 @@ def maximise(
     candidates = [linear_point(programme, index) for index in (1, 2)]
     values = [point.bound(programme) for point in candidates]
     best, record = candidates[int(np.argmax(values))], [max(values)]
-    if min(np.abs(programme.lam).max(initial=0.0), np.abs(programme.mu).max(initial=0.0)) <= 1e-15:
+    sizes = [float(np.abs(values).max(initial=0.0)) for values in (programme.lam, programme.mu)]
+    if min(sizes) <= 1e-15 * max(*sizes, float(np.abs(programme.costs).max()) ** 0.5):
         return best, record[0]  # R = 0 or S = 0: residual TLB is exact
     for point in _points(programme, steps, every):
         value = point.bound(programme)

@@ -34,7 +34,7 @@ def exact_objective(C: np.ndarray, D: np.ndarray, plan: np.ndarray) -> Fraction:
     """Σ (C_ik − D_jl)² π_ij π_kl in rational arithmetic."""
     atoms = [(i, j, Fraction(float(plan[i, j]))) for i, j in np.argwhere(plan > 0)]
     C, D = ([[Fraction(float(v)) for v in row] for row in matrix] for matrix in (C, D))
-    return sum(((C[i][k] - D[j][l]) ** 2 * s * t for i, j, s in atoms for k, l, t in atoms), Fraction(0))
+    return sum(((C[i][k] - D[j][m]) ** 2 * s * t for i, j, s in atoms for k, m, t in atoms), Fraction(0))
 
 
 def line(x: Any, a: Any, y: Any, b: Any, p: float) -> float:
@@ -161,7 +161,9 @@ def coupling_error(plan: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
     return max(np.abs(plan.sum(1) - a).max(), np.abs(plan.sum(0) - b).max())
 
 
-def check_result(result: Any, C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray, tolerance: float = 1e-12) -> float:
+def check_result(
+    result: Any, C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray, tolerance: float = 1e-12
+) -> float:
     """Hold a result against its own plan; return the plan's objective. ``tolerance`` is that of the dtype."""
     plan = to_numpy(result.plan.dense())
     assert plan.shape == (len(a), len(b))

@@ -46,9 +46,7 @@ class Library:
 
 
 LIBRARIES = [
-    Library(name, dtype)
-    for name in ("numpy", "torch", "jax", "array_api_strict")
-    for dtype in ("float64", "float32")
+    Library(name, dtype) for name in ("numpy", "torch", "jax", "array_api_strict") for dtype in ("float64", "float32")
 ]
 
 

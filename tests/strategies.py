@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import gwtools as gw
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import gwtools as gw
 from tests.checkers import euclidean, objective, two_by_two, walk
 
 KINDS = ("dense", "euclidean", "sqeuclidean", "gram")
@@ -46,7 +46,9 @@ class Drawn:
 
     def take(self, order: Any) -> Drawn:
         """The same space with its atoms in another order, or some of them."""
-        data = {"dense": lambda d: d[np.ix_(order, order)], "gram": lambda d: d[:, order]}.get(self.kind, lambda d: d[order])
+        data = {"dense": lambda d: d[np.ix_(order, order)], "gram": lambda d: d[:, order]}.get(
+            self.kind, lambda d: d[order]
+        )
         return replace(self, data=np.ascontiguousarray(data(self.data)), weights=self.weights[order])
 
     def scaled(self, factor: float) -> Drawn:

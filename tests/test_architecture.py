@@ -9,8 +9,9 @@ import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import gwtools
 import pytest
+
+import gwtools
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "gwtools"

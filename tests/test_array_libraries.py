@@ -1,13 +1,20 @@
 """Array in, same array out: library, dtype and device are kept, and every library gives the numbers of NumPy."""
 
-import gwtools as gw
 import numpy as np
 import pytest
+
+import gwtools as gw
 from tests import checkers
 from tests.libraries import Library, to_numpy
 from tests.strategies import KINDS, Drawn
 
-SOLVERS = [gw.ConditionalGradient(), gw.Sinkhorn(), gw.Sinkhorn(proximal=False), gw.Sorted(), gw.Sorted(kind="spectral")]
+SOLVERS = [
+    gw.ConditionalGradient(),
+    gw.Sinkhorn(),
+    gw.Sinkhorn(proximal=False),
+    gw.Sorted(),
+    gw.Sorted(kind="spectral"),
+]
 NUMPY = Library("numpy", "float64")
 
 

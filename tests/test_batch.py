@@ -76,7 +76,8 @@ def test_other_solvers_run_problem_by_problem(solver):
 
 @pytest.mark.parametrize("kind", ["dense", "gram"])
 def test_libraries_and_dtypes_are_kept(library, kind):
-    xs, ys = problems(kind, library.dtype)
+    # Two problems: JAX compiles each operation for each shape.
+    xs, ys = (side[:2] for side in problems(kind, library.dtype))
     solver = gw.Sorted(kind="norm")
     results = gw.solve_batch(made(xs, library.array), made(ys, library.array), solver)
     for found, expected in zip(results, gw.solve_batch(made(xs), made(ys), solver), strict=True):

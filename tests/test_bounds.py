@@ -2,14 +2,14 @@
 
 from fractions import Fraction
 
-import gwtools as gw
 import numpy as np
 import ot
 import pytest
-from gwtools.linear import comonotone
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gwtools as gw
+from gwtools.linear import comonotone
 from tests import checkers
 from tests.strategies import (
     CONDITIONALLY_NEGATIVE,
@@ -375,7 +375,10 @@ def test_theorem_13_outward(instance, data):
     certificate = gw.certify(gw.DenseSpace(C, a), gw.DenseSpace(D, b), plan)
     assert all(Fraction(lower) <= exact for lower in certificate.bounds.values())
     assert exact <= Fraction(certificate.upper)
-    assert certificate.gap <= float(exact - Fraction(certificate.lower)) + 1e-9 * max(np.abs(C).max(), np.abs(D).max()) ** 2
+    assert (
+        certificate.gap
+        <= float(exact - Fraction(certificate.lower)) + 1e-9 * max(np.abs(C).max(), np.abs(D).max()) ** 2
+    )
 
 
 @given(lattice_pairs(), st.sampled_from([2.0**-490, 2.0**490, 1.0]))
@@ -471,5 +474,3 @@ def test_p_must_be_at_least_one(pair):
     for bound in (gw.bounds.row_means, gw.bounds.first):
         with pytest.raises(ValueError, match=r"p must be a finite number at least 1\.0"):
             bound(x, y, p=0.5)
-
-

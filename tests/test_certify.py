@@ -1,12 +1,12 @@
 """Certificates: an interval that holds, whatever plan it is given."""
 
-import gwtools as gw
 import numpy as np
 import pytest
-from gwtools.certify import rounding
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gwtools as gw
+from gwtools.certify import rounding
 from tests import checkers
 from tests.solvers.test_conditional_gradient import arguments, scale
 from tests.strategies import additive_pairs, coupled, couplings, known, one_points, pairs, permuted_copies
@@ -43,7 +43,9 @@ def test_without_a_plan_the_upper_bound_is_the_product(pair):
     assert certificate.kind in (gw.Kind.LOWER, gw.Kind.GLOBAL)
 
 
-@pytest.mark.parametrize("family", [one_points(), permuted_copies(), additive_pairs()], ids=["one point", "copy", "additive"])
+@pytest.mark.parametrize(
+    "family", [one_points(), permuted_copies(), additive_pairs()], ids=["one point", "copy", "additive"]
+)
 @given(data=st.data())
 def test_closed_gaps_are_global(family, data):
     known = data.draw(family)
@@ -90,9 +92,7 @@ def test_float32_spaces_are_certified_as_the_values_they_store(instance):
     x, y, plan = instance
     narrow = [s.space(lambda v: v.astype(np.float32)) for s in (x, y)]
     certificate = gw.certify(*narrow, plan.astype(np.float32))
-    wide = [
-        stored(space, drawn) for space, drawn in zip(narrow, (x, y), strict=True)
-    ]
+    wide = [stored(space, drawn) for space, drawn in zip(narrow, (x, y), strict=True)]
     checkers.check_certificate(certificate, *wide[0], *wide[1])
     exact_plan = np.outer(wide[0][1], wide[1][1])
     assert certificate.lower <= checkers.objective(wide[0][0], wide[1][0], exact_plan)

@@ -1,13 +1,14 @@
 """Bad input: one sentence that says what is required, what was received and what to do, at every entry point."""
 
 import sys
+from functools import partial
 
-import gwtools as gw
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gwtools as gw
 from tests.strategies import spaces
 
 GOOD = np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 2.5], [2.0, 2.5, 0.0]])
@@ -42,8 +43,9 @@ def matrix_entries():
         "as_space": gw.as_space,
     }
     for name in BOUNDS:
-        pair[f"{name} x"] = lambda v, bound=getattr(gw.bounds, name): bound(v, SPACE)
-        pair[f"{name} y"] = lambda v, bound=getattr(gw.bounds, name): bound(SPACE, v)
+        bound = getattr(gw.bounds, name)
+        pair[f"{name} x"] = partial(bound, y=SPACE)
+        pair[f"{name} y"] = partial(bound, SPACE)
     return pair
 
 

@@ -4,11 +4,11 @@ import json
 import subprocess
 import sys
 
-import gwtools as gw
 import numpy as np
 import pytest
-from gwtools.__main__ import main
 
+import gwtools as gw
+from gwtools.__main__ import main
 from tests.checkers import euclidean
 
 

@@ -297,6 +297,16 @@ def test_theorem_13_scales(pair, factor):
         assert there.bounds[name] / factor / factor == pytest.approx(here.bounds[name], rel=1e-8, abs=100 * slack(x, y))
 
 
+@given(pairs(null=True), st.sampled_from([2.0**-20, 2.0**20]))
+def test_theorem_13_radii_have_the_units_of_what_they_bound(pair, factor):
+    """A power of two changes no digit: neither of a value nor of what rounding takes off it."""
+    x, y = pair
+    here = gw.certify(x.space(), y.space(), effort="quadratic").bounds
+    there = gw.certify(x.scaled(factor).space(), y.scaled(factor).space(), effort="quadratic").bounds
+    for name in QUADRATIC:
+        assert there[name] / factor**2 == pytest.approx(here[name], rel=4e-16, abs=0)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_narrow_torch_spaces_are_certified_as_the_values_they_store(dtype, effort):

@@ -1,14 +1,14 @@
 """Linear transport: the line, exact programs small and large, and scaling."""
 
-import gwtools as gw
 import numpy as np
 import ot
 import pytest
-from gwtools import linear
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
+import gwtools as gw
+from gwtools import linear
 from tests import checkers
 from tests.strategies import couplings, values, vertex, weights
 

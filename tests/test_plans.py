@@ -1,12 +1,12 @@
 """Plans: a sparse and a dense coupling of the same masses say the same."""
 
-import gwtools as gw
 import numpy as np
 import pytest
-from gwtools.plans import as_plan, embed, mix
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gwtools as gw
+from gwtools.plans import as_plan, embed, mix
 from tests import checkers
 from tests.strategies import couplings, weights
 

@@ -1,12 +1,12 @@
 """The quadratic problem: objective and linearisation for every kind of space and of plan, and its preparation."""
 
-import gwtools as gw
 import numpy as np
 import pytest
-from gwtools.problems import prepare
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gwtools as gw
+from gwtools.problems import prepare
 from tests import checkers
 from tests.strategies import KINDS, coupled, couplings, known, pairs, vertex
 from tests.test_plans import FORMS

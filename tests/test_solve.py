@@ -3,12 +3,12 @@
 import json
 import warnings
 
-import gwtools as gw
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gwtools as gw
 from tests import checkers
 from tests.solvers.test_conditional_gradient import random_problem, scale
 from tests.strategies import Drawn, pairs

@@ -1,11 +1,11 @@
 """Spaces: rows, means, moments and residuals, whichever way C is stored."""
 
-import gwtools as gw
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import gwtools as gw
 from tests import checkers
 from tests.strategies import KINDS, spaces
 

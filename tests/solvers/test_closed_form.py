@@ -1,11 +1,11 @@
 """Sorted: the closed forms as estimates, with the sorting coupling as the plan."""
 
-import gwtools as gw
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gwtools as gw
 from tests import checkers
 from tests.solvers.test_conditional_gradient import arguments, scale
 from tests.strategies import couplings, pairs

@@ -1,12 +1,14 @@
 """Conditional gradient: known answers, the saddle, its stopping rule, and POT from the same start."""
 
-import gwtools as gw
+import itertools
+
 import numpy as np
 import ot
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import gwtools as gw
 from tests import checkers
 from tests.strategies import (
     CONDITIONALLY_NEGATIVE,
@@ -163,7 +165,9 @@ def test_objective_is_that_of_POT_from_the_same_start(kind, n, m, seed):
         x.matrix, y.matrix, x.weights, y.weights, G0=start, log=True, tol_rel=1e-15, tol_abs=1e-15, max_iter=2000
     )
     assert float(ours.objective) == pytest.approx(float(log["gw_dist"]), rel=1e-8)
-    assert float(ours.objective) == pytest.approx(float(gw.GWProblem(x.space(), y.space()).objective(gw.DensePlan(plan))), rel=1e-8)
+    assert float(ours.objective) == pytest.approx(
+        float(gw.GWProblem(x.space(), y.space()).objective(gw.DensePlan(plan))), rel=1e-8
+    )
 
 
 def interior_start(x, y, seed):
@@ -223,7 +227,7 @@ def test_objective_falls_at_every_step(rng):
     gw.solve(x, y, callback=seen.append)
     objectives = [step.objective for step in seen]
     assert len(objectives) > 2
-    assert all(after <= before * (1 + 1e-14) for before, after in zip(objectives, objectives[1:], strict=False))
+    assert all(after <= before * (1 + 1e-14) for before, after in itertools.pairwise(objectives))
     assert [step.iteration for step in seen] == list(range(1, len(seen) + 1))
 
 
@@ -234,8 +238,12 @@ def test_scales(factor, pair):
     assume(well_separated(x, y))
     here, there = solve(x, y), solve(x.scaled(factor), y.scaled(factor))
     assert np.isfinite(there.objective)
-    assert float(there.distance) / factor == pytest.approx(float(here.distance), rel=1e-9, abs=1e-7 * scale(x, y) ** 0.5)
-    assert float(there.objective) / factor / factor == pytest.approx(float(here.objective), rel=1e-9, abs=1e-12 * scale(x, y))
+    assert float(there.distance) / factor == pytest.approx(
+        float(here.distance), rel=1e-9, abs=1e-7 * scale(x, y) ** 0.5
+    )
+    assert float(there.objective) / factor / factor == pytest.approx(
+        float(here.objective), rel=1e-9, abs=1e-12 * scale(x, y)
+    )
     assert there.frank_wolfe_gap / factor / factor == pytest.approx(here.frank_wolfe_gap, abs=1e-9 * scale(x, y))
 
 

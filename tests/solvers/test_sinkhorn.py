@@ -1,12 +1,14 @@
 """Sinkhorn: proximal and entropic, with exact marginals at every ε."""
 
-import gwtools as gw
+import warnings
+
 import numpy as np
 import ot
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import gwtools as gw
 from tests import checkers
 from tests.solvers.test_conditional_gradient import CONSTANT_ROW_MEANS, arguments, random_problem, scale
 from tests.strategies import (
@@ -113,7 +115,9 @@ def test_tiny_epsilon_loses_no_mass(kind, proximal, dtype, n, m):
     assert np.all(np.isfinite(plan))
     assert checkers.coupling_error(plan, x.weights, y.weights) <= (1e-12 if dtype is np.float64 else 1e-6)
     assert 0 < float(result.objective) <= mean_cost
-    assert float(result.objective) == pytest.approx(checkers.objective(x.matrix, y.matrix, plan), rel=1e-4 if dtype is np.float32 else 1e-9)
+    assert float(result.objective) == pytest.approx(
+        checkers.objective(x.matrix, y.matrix, plan), rel=1e-4 if dtype is np.float32 else 1e-9
+    )
 
 
 def scaled_to(kernel, a, b):
@@ -124,17 +128,20 @@ def scaled_to(kernel, a, b):
     return kernel
 
 
-@QUIET
-@pytest.mark.parametrize("epsilon", [0.1, 0.3, 1.0])
-@pytest.mark.parametrize("seed", [1, 3])
-def test_entropic_plan_is_a_fixed_point(epsilon, seed):
-    """Scaling a ⊗ b exp(−∇F(π) / ε) gives π back: π is stationary for F + ε KL(π | a ⊗ b)."""
+@pytest.mark.parametrize("share", [0.1, 0.3, 1.0])
+@pytest.mark.parametrize("seed", [1, 3, 4])
+def test_entropic_plan_is_a_fixed_point(share, seed):
+    """Scaling a ⊗ b exp(−∇F(π) / ε) gives π back, as far as a decrease by the tolerance can move a plan.
+
+    A step of a concave problem decreases F + ε KL by ε KL(π | π⁺) at least (theorem 8 e), and ‖π − π⁺‖² ≤ 2 KL.
+    """
     x, y = random_problem("euclidean", 8, 6, seed)
-    epsilon *= product_objective(x, y)
-    plan = solve(x, y, epsilon=epsilon, proximal=False, tolerance=1e-14, max_iterations=500).plan.dense()
+    epsilon, solver = share * product_objective(x, y), gw.Sinkhorn()
+    plan = solve(x, y, epsilon=epsilon, proximal=False).plan.dense()
     slope = checkers.gradient(x.matrix, y.matrix, plan)
     kernel = np.outer(x.weights, y.weights) * np.exp(-(slope - slope.min()) / epsilon)
-    assert np.abs(scaled_to(kernel, x.weights, y.weights) - plan).sum() <= 1e-4
+    moved = np.abs(scaled_to(kernel, x.weights, y.weights) - plan).sum()
+    assert moved <= (2 * solver.tolerance / share) ** 0.5
 
 
 @pytest.mark.parametrize("seed", [1, 3, 4])
@@ -158,14 +165,15 @@ def test_proximal_is_stationary_for_the_plain_problem(seed):
     assert 0 <= gap <= 1e-2 * product_objective(x, y)
 
 
-@pytest.mark.filterwarnings("ignore:Sinkhorn did not converge")
 @pytest.mark.parametrize("seed", range(3))
 def test_proximal_is_as_good_as_the_proximal_solver_of_POT(seed):
     x, y = random_problem("euclidean", 50, 50, seed)
     product = product_objective(x, y)
-    theirs = ot.solve_gromov(
-        x.matrix, y.matrix, a=x.weights, b=y.weights, reg=0.05 * product, method="PPA", max_iter=100
-    ).plan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = ot.solve_gromov(
+            x.matrix, y.matrix, a=x.weights, b=y.weights, reg=0.05 * product, method="PPA", max_iter=100
+        ).plan
     assert float(solve(x, y).objective) <= objective_by_products(x, y, theirs) * (1 + 1e-3)
 
 
