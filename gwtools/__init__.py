@@ -1,7 +1,6 @@
 """Gromov-Wasserstein distances between spaces that share no coordinates, each with a certificate."""
 
-from gwtools import batch, bounds, stability
-from gwtools.batch import solve_batch
+from gwtools import bounds, stability
 from gwtools.certify import certify
 from gwtools.graphs import GraphSpace
 from gwtools.plans import DensePlan, Plan, SparsePlan
@@ -33,10 +32,8 @@ __all__ = [
     "SparsePlan",
     "Status",
     "as_space",
-    "batch",
     "bounds",
     "certify",
     "solve",
-    "solve_batch",
     "stability",
 ]

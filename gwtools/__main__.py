@@ -48,14 +48,18 @@ def _parser() -> argparse.ArgumentParser:
 def _read(path: Path) -> NumpyArray:
     """Read a .npy array, or comma-separated numbers with at most one line of column names above them."""
     if path.suffix == ".npy":
-        return np.asarray(np.load(path, allow_pickle=False))
+        try:
+            return np.asarray(np.load(path, allow_pickle=False))
+        except ValueError as error:
+            raise ValueError(f"{path} must hold a NumPy array, but {error}: save it with numpy.save.") from error
     if path.suffix != ".csv":
         raise ValueError(f"{path} must end in .csv or .npy, but ends in {path.suffix!r}: convert the file first.")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    if not any(line.strip() for line in lines):
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = lines if lines and _numeric(lines[0]) else lines[1:]
+    if not lines:
         raise ValueError(f"{path} must hold numbers, but is empty: write one row for each atom.")
     try:
-        return np.loadtxt(lines, delimiter=",", ndmin=2, skiprows=0 if _numeric(lines[0]) else 1)
+        return np.loadtxt(lines, delimiter=",", ndmin=2)
     except ValueError as error:
         raise ValueError(f"{path} must hold comma-separated numbers, but {error}: fix that line.") from error
 

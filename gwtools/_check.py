@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,8 @@ def weights(value: Any, data: Array, size: int) -> Array:
     xp = _array.namespace(data)
     if value is None:
         return xp.full((size,), 1.0 / size, dtype=data.dtype, device=_array.device(data))
+    if _array.is_array(value):
+        same_library(value, data, "weights", "the space's values")
     array(value, "weights", 1)
     same_kind(value, data, "weights", "the space's values")
     if value.shape[0] != size:
@@ -135,13 +138,19 @@ def number(
     limit += "" if below == math.inf else f" and less than {below}"
     if (
         isinstance(value, bool)
-        or not isinstance(value, int | float)
+        or not isinstance(value, Real)
         or not math.isfinite(value)
-        or (above is not None and value <= above)
-        or (least is not None and value < least)
-        or value >= below
+        or (above is not None and float(value) <= above)
+        or (least is not None and float(value) < least)
+        or float(value) >= below
     ):
         raise ValueError(f"{name} must be a finite number {limit}, but is {value!r}: pass such a number.")
+
+
+def integer(value: Any, name: str, *, least: int) -> None:
+    """Require an integer of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} must be an integer at least {least}, but is {value!r}: pass such a number.")
 
 
 def coupling_shape(shape: tuple[int, ...], expected: tuple[int, int]) -> None:

@@ -18,7 +18,7 @@ from gwtools.plans import DensePlan, SparsePlan
 _DENSE_PROGRAM = 300**2
 _ARCS_PER_ATOM = 8
 _ROUNDING = 1e-14
-_SLIVER = 2.0**-50
+_SLIVER = 2.0**-45
 
 
 class Line(NamedTuple):
@@ -99,7 +99,9 @@ def balanced(a: Array, b: Array) -> bool:
 def sorting_plan(x: Array, a: Array, y: Array, b: Array) -> SparsePlan:
     """Return the comonotone coupling of two weighted lists of numbers as a plan of shape (n, m)."""
     pairs = comonotone(x, a, y, b)
-    kept = _array.namespace(pairs.mass).nonzero(pairs.mass > 0)[0]
+    kept = _array.namespace(pairs.mass).nonzero(
+        pairs.mass > _SLIVER * float(_array.namespace(pairs.mass).max(pairs.mass))
+    )[0]
     take = _array.namespace(pairs.mass).take
     return SparsePlan(
         take(pairs.first, kept), take(pairs.second, kept), take(pairs.mass, kept), (x.shape[0], y.shape[0])

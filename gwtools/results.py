@@ -103,7 +103,8 @@ class GWResult:
     iterations : int
         Steps made.
     frank_wolfe_gap : float or None
-        Decrease that the linearisation at the plan still promises, where the solver computes it; squared units of C.
+        Decrease that the linearisation at the plan still promises, squared units of C; None where no program was solved
+        at this plan, as after a solver that ran out of iterations.
     solver : str
         The solver, as it was set.
     """

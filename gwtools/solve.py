@@ -33,7 +33,7 @@ def solve(
         uniform weights.
     solver : Solver, optional
         :class:`gwtools.ConditionalGradient` by default; or :class:`gwtools.Sinkhorn`, :class:`gwtools.Sorted`.
-    effort : {"linear"}
+    effort : {"linear", "quadratic", "cubic"}
         What the certificate may spend; see :func:`gwtools.certify`.
     throw : bool
         Raise :class:`gwtools.ConvergenceError` where the solver's criterion is not met, instead of warning.
@@ -66,7 +66,7 @@ def solve(
         )
     _check.choice(effort, "effort", EFFORTS)
     ready = prepare(x, y)
-    outcome = solver.run(GWProblem(ready.x, ready.y), _in_units(callback, ready.unit))
+    outcome = solver.in_units(ready.unit).run(GWProblem(ready.x, ready.y), _in_units(callback, ready.unit))
     result = _result(x, y, ready, outcome, str(solver), effort)
     if not result.status.success:
         if throw:

@@ -428,6 +428,6 @@ def as_space(value: Any, name: str = "space") -> Space:
     if not _array.is_array(value):
         raise TypeError(
             f"{name} must be a gwtools space or a square array, but is of type {type(value).__name__}: "
-            "pass gwtools.DenseSpace, PointCloud, GramSpace or a matrix of distances."
+            "pass gwtools.DenseSpace, PointCloud, GramSpace, GraphSpace or a matrix of distances."
         )
     return DenseSpace(value)

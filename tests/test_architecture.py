@@ -25,7 +25,6 @@ STAGES = [
     {"gwtools.certify"},
     {"gwtools.solvers"},
     {"gwtools.solve"},
-    {"gwtools.batch"},
     {"gwtools.__init__", "gwtools.__main__"},
 ]
 DATA = 2

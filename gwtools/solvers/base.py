@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from gwtools._array import Array
 from gwtools.plans import Plan
@@ -16,7 +16,7 @@ from gwtools.results import Status
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback is told after every step: the step, the plan's objective and, where known, its Frank-Wolfe gap."""
+    """What a callback is told after every step: the step, the plan's objective and, where computed, its Frank-Wolfe gap."""
 
     iteration: int
     objective: float
@@ -49,12 +49,16 @@ class Solver(ABC):
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Answer the problem; ``callback`` is called after every step and stops the solver by returning True."""
 
+    def in_units(self, unit: float) -> Self:
+        """Return the solver for spaces whose C is divided by ``unit``; settings with units change with it."""
+        return self
+
     def __str__(self) -> str:
         """Name the solver and the settings that differ from their defaults."""
         changed = [
             f"{f.name}={value!r}" if isinstance(value := getattr(self, f.name), str | int | float) else f"{f.name}=…"
             for f in fields(self)
-            if getattr(self, f.name) is not f.default and getattr(self, f.name) != f.default
+            if type(getattr(self, f.name)) is not type(f.default) or getattr(self, f.name) != f.default
         ]
         return f"{type(self).__name__}({', '.join(changed)})"
 

@@ -51,7 +51,7 @@ class ConditionalGradient(IterativeSolver[_State]):
 
     def __post_init__(self) -> None:
         _check.number(self.tolerance, "tolerance", least=0.0)
-        _check.number(self.max_iterations, "max_iterations", least=1)
+        _check.integer(self.max_iterations, "max_iterations", least=1)
         if isinstance(self.init, str):
             _check.choice(self.init, "init", ("product",))
 
@@ -111,7 +111,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         cross = cross if step == 1.0 else (1.0 - step) * state.cross + step * cross
         plan = vertex if step == 1.0 else mix(state.plan, vertex, step)
         objective = float(problem.value(plan, cross))
-        return _State(plan, objective, None, gap, cross, vertex, program.potentials)
+        return _State(plan, objective, None, None, cross, vertex, program.potentials)
 
 
 def _criterion(gap: float, negligible: float) -> Status:

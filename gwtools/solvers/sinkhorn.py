@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Self, final
 
 from gwtools import _array, _check
 from gwtools._array import Array
@@ -68,10 +68,14 @@ class Sinkhorn(IterativeSolver[_State]):
 
     def __post_init__(self) -> None:
         _check.number(self.tolerance, "tolerance", least=0.0)
-        _check.number(self.max_iterations, "max_iterations", least=1)
+        _check.integer(self.max_iterations, "max_iterations", least=1)
         if self.epsilon is not None:
             _check.number(self.epsilon, "epsilon", above=0.0)
         _check.number(self.cooling, "cooling", above=0.0, below=1.0)
+
+    def in_units(self, unit: float) -> Self:
+        """Return the solver with ε divided by ``unit`` squared."""
+        return self if self.epsilon is None else replace(self, epsilon=self.epsilon / unit / unit)
 
     def start(self, problem: GWProblem) -> _State:
         """Return the product coupling, or a coupling off the saddle that it can be, with flat scalings."""
