@@ -26,9 +26,8 @@ bounds: $(VENV) ## how tight each lower bound is
 speed: $(VENV) ## running times against POT
 	$(call simulate,$(PY),speed)
 
-gpu: ## the tests and the benchmark that need a CUDA device
-	$(GPU_PYTHON) -m pytest -o addopts= -m gpu
-	$(call simulate,$(GPU_PYTHON),gpu)
+gpu: ## the tests that need a CUDA device
+	$(GPU_PYTHON) -m pytest -o addopts= -m gpu $(ARGS)
 ifeq ($(GPU_PYTHON),$(PY))
 gpu: $(VENV)
 endif
