@@ -67,6 +67,11 @@ def from_numpy(array: NumpyArray, like: Array) -> Array:
     return xp.asarray(np.asarray(array, order="C"), dtype=dtype, device=device(like))
 
 
+def detached(array: Array) -> Array:
+    """Return the values outside any gradient graph, for checks."""
+    return array.detach() if compat.is_torch_array(array) else array
+
+
 def widen(array: Array) -> Array:
     """Convert to float64 exactly; in NumPy on the CPU where the library or the device has no float64."""
     xp = namespace(array)

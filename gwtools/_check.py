@@ -56,7 +56,7 @@ def symmetric(matrix: Array, name: str) -> None:
             f"{name} must be a square matrix, but has shape {(n, m)}: pass the values of all pairs, "
             "or gwtools.PointCloud for coordinates."
         )
-    xp = _array.namespace(matrix)
+    xp, matrix = _array.namespace(matrix), _array.detached(matrix)
     largest, skew = _array.at_least_single(xp.max(xp.abs(matrix))), _array.at_least_single(_largest_skew(matrix))
     if float(skew) > 128 * _array.epsilon(matrix) * float(largest):
         raise ValueError(
@@ -93,14 +93,14 @@ def weights(value: Any, data: Array, size: int) -> Array:
             f"weights must be non-negative, but the smallest is {float(xp.min(value)):.3g}: clip or remove those atoms."
         )
     wide = _array.at_least_single(value)
-    total = xp.sum(wide)
-    if float(total) <= 0.0:
+    total = float(xp.sum(_array.detached(wide)))
+    if total <= 0.0:
         raise ValueError("weights must have positive mass, but sum to zero: give some atom a positive weight.")
-    if abs(float(total) - 1.0) > math.sqrt(_array.epsilon(value)):
+    if abs(total - 1.0) > math.sqrt(_array.epsilon(value)):
         raise ValueError(
-            f"weights must sum to 1, but sum to {float(total):.6g}: divide them by their sum if that is what you mean."
+            f"weights must sum to 1, but sum to {total:.6g}: divide them by their sum if that is what you mean."
         )
-    return value if float(total) == 1.0 else xp.astype(wide / total, value.dtype)
+    return value if total == 1.0 else xp.astype(wide / xp.sum(wide), value.dtype)
 
 
 def same_library(first: Array, second: Array, name: str, other: str) -> None:

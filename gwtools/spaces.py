@@ -196,8 +196,8 @@ class DenseSpace(Space):
 
     def largest(self) -> float:
         """Return max |C_ik|, in units of C."""
-        xp = _array.namespace(self.distances)
-        return max(float(xp.max(self.distances)), -float(xp.min(self.distances)))
+        xp, values = _array.namespace(self.distances), _array.detached(self.distances)
+        return max(float(xp.max(values)), -float(xp.min(values)))
 
     def with_data(self, data: Array, weights: Array) -> Self:
         """Return the space over another matrix and weights, without checking them again."""
