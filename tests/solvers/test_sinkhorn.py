@@ -165,24 +165,19 @@ def test_proximal_is_stationary_for_the_plain_problem(seed):
     assert 0 <= gap <= 1e-2 * product_objective(x, y)
 
 
-def test_proximal_is_mostly_as_good_as_the_proximal_solver_of_POT():
-    """Both stop in local minima: on two of three instances ours is no worse."""
-    wins = 0
-    for seed in range(3):
-        x, y = random_problem("euclidean", 50, 50, seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            theirs = ot.solve_gromov(
-                x.matrix,
-                y.matrix,
-                a=x.weights,
-                b=y.weights,
-                reg=0.05 * product_objective(x, y),
-                method="PPA",
-                max_iter=100,
-            ).plan
-        wins += float(solve(x, y).objective) <= objective_by_products(x, y, theirs) * (1 + 1e-3)
-    assert wins >= 2
+LOCAL_MINIMUM = pytest.mark.xfail(strict=True, reason="annealing ends in another local minimum, 3 % above POT's")
+
+
+@pytest.mark.parametrize("seed", [pytest.param(0, marks=LOCAL_MINIMUM), 1, 2])
+def test_proximal_is_as_good_as_the_proximal_solver_of_POT(seed):
+    x, y = random_problem("euclidean", 50, 50, seed)
+    product = product_objective(x, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = ot.solve_gromov(
+            x.matrix, y.matrix, a=x.weights, b=y.weights, reg=0.05 * product, method="PPA", max_iter=100
+        ).plan
+    assert float(solve(x, y).objective) <= objective_by_products(x, y, theirs) * (1 + 1e-3)
 
 
 def objective_by_products(x, y, plan):
