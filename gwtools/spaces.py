@@ -283,7 +283,10 @@ class PointCloud(Space):
         xp, (n, d) = _array.namespace(self.points), self.points.shape
         squares = xp.concat([xp.sum(self._centred(i, j) ** 2, axis=0) for i, j in column_blocks(n, d)])
         spread = self.weights @ squares
-        columns = lambda i, j: 2.0**0.5 * self._centred(i, j)  # noqa: E731
+
+        def columns(i: int, j: int) -> Array:
+            return 2.0**0.5 * self._centred(i, j)
+
         return LowRankForm(self.weights, 2 * spread, squares - spread, -1, d, columns)
 
     def rows(self, start: int, stop: int) -> Array:
