@@ -2,13 +2,12 @@
 
 from gwtools import bounds, stability
 from gwtools.certify import certify
-from gwtools.graphs import GraphSpace
 from gwtools.plans import DensePlan, Plan, SparsePlan
 from gwtools.problems import GWProblem
 from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Kind, Status
 from gwtools.solve import solve
 from gwtools.solvers import ConditionalGradient, Progress, Sinkhorn, Solver, Sorted
-from gwtools.spaces import DenseSpace, GramSpace, PointCloud, Space, as_space
+from gwtools.spaces import DenseSpace, GramSpace, GraphSpace, PointCloud, Space, as_space
 
 __all__ = [
     "Certificate",

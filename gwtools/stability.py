@@ -15,11 +15,10 @@ import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.graphs import GraphSpace
 from gwtools.linear import exact
 from gwtools.plans import SparsePlan
 from gwtools.problems import GWProblem
-from gwtools.spaces import DenseSpace, GramSpace, PointCloud, Space, as_space, converted
+from gwtools.spaces import DenseSpace, GramSpace, GraphSpace, PointCloud, Space, as_space, converted
 
 # Unit roundoff of rounding to nearest, and half the smallest subnormal.
 _PRECISIONS = {

@@ -96,7 +96,7 @@ def test_restricted_nodes_keep_the_paths_of_the_whole_graph(graph, data):
 
 
 def test_blocks_of_rows_are_computed_on_the_fly_and_kept_only_by_dense(monkeypatch):
-    monkeypatch.setattr("gwtools.spaces._BLOCK_ENTRIES", 20)
+    monkeypatch.setattr("gwtools.spaces.base.BLOCK_ENTRIES", 20)
     space, whole = gw.GraphSpace(ring(9)), nx.floyd_warshall_numpy(nx.cycle_graph(9))
     assert np.array_equal(np.concatenate([space.rows(i, j) for i, j in space.blocks()]), whole)
     assert np.array_equal(space.row_means, whole.mean(0))

@@ -10,9 +10,10 @@ import numpy as np
 import scipy.sparse
 from scipy.sparse import csgraph
 
-from gwtools import _check, spaces
+from gwtools import _check
 from gwtools._array import Array, NumpyArray
-from gwtools.spaces import Space
+from gwtools.spaces import base
+from gwtools.spaces.base import Space, unchecked
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class _Paths:
 
     def rows(self, sources: NumpyArray) -> NumpyArray:
         """Return lengths from some nodes to all: looked up where the matrix is stored or small, else computed."""
-        if "matrix" in self.__dict__ or self.adjacency.shape[0] ** 2 <= spaces._BLOCK_ENTRIES:
+        if "matrix" in self.__dict__ or self.adjacency.shape[0] ** 2 <= base.BLOCK_ENTRIES:
             return np.asarray(self.matrix[sources])
         return np.asarray(csgraph.dijkstra(self.adjacency, directed=False, indices=sources))
 
@@ -122,14 +123,14 @@ class GraphSpace(Space):
         """Return the space over other edge lengths and weights, without checking them again."""
         old = self.adjacency
         if data is old.data:
-            return spaces._unchecked(self, weights=weights)
+            return unchecked(self, weights=weights)
         edges = scipy.sparse.csr_array((data, old.indices, old.indptr), shape=old.shape)
-        return spaces._unchecked(self, adjacency=edges, weights=weights, _paths=_Paths(edges))
+        return unchecked(self, adjacency=edges, weights=weights, _paths=_Paths(edges))
 
     def restrict(self, index: Array) -> Self:
         """Return the space over the atoms ``index``, with the same weights; paths still use every node of the graph."""
         nodes = tuple(self.nodes[i] for i in index)
-        return spaces._unchecked(self, weights=self.weights[index], nodes=nodes, _index=self._index[index])
+        return unchecked(self, weights=self.weights[index], nodes=nodes, _index=self._index[index])
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""

@@ -1,0 +1,156 @@
+"""What every space is: a symmetric matrix C over n atoms with probability weights a, read in rows or in a low-rank form."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from functools import cached_property
+from typing import Any, Self, TypeVar, cast
+
+from gwtools import _array
+from gwtools._array import Array
+from gwtools.residuals import DenseResidual, LowRankForm, LowRankResidual, Residual
+
+BLOCK_ENTRIES = 2**21
+S = TypeVar("S", bound="Space")
+
+
+class Space(ABC):
+    """A symmetric matrix C (n, n) over n atoms with probability weights a (n,).
+
+    Subclasses say how rows of C are made; means, moments and the residual follow from that, in blocks of rows, or from
+    the low-rank form where there is one.
+    """
+
+    weights: Array
+
+    @property
+    @abstractmethod
+    def data(self) -> Array:
+        """The stored values that define C."""
+
+    @abstractmethod
+    def rows(self, start: int, stop: int) -> Array:
+        """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of C."""
+
+    @property
+    @abstractmethod
+    def sign(self) -> int:
+        """1 where the kind of space makes R positive semidefinite, −1 where negative, 0 where it says nothing."""
+
+    @abstractmethod
+    def largest(self) -> float:
+        """Return an upper bound of max |C_ik|, in units of C."""
+
+    @abstractmethod
+    def with_data(self, data: Array, weights: Array) -> Self:
+        """Return the space of the same kind over other stored values and weights, without checking them again."""
+
+    @abstractmethod
+    def restrict(self, index: Array) -> Self:
+        """Return the space over the atoms ``index``, with the same weights for them."""
+
+    @abstractmethod
+    def scaled(self, factor: float) -> Self:
+        """Return the space whose matrix is ``factor`` · C, for a power of four that keeps every digit."""
+
+    @property
+    def roundings(self) -> int:
+        """How many roundings lie behind an entry of C, as a multiple of max |C_ik|: at most n in a shortest path."""
+        return self.size
+
+    @cached_property
+    def low_rank(self) -> LowRankForm | None:
+        """The low-rank form of C, or None where it has none."""
+        return None
+
+    @property
+    def size(self) -> int:
+        """Number of atoms n."""
+        return int(self.weights.shape[0])
+
+    def __repr__(self) -> str:
+        """Name the kind, the size and the array library."""
+        return f"{type(self).__name__}(size={self.size}, {_array.library(self.weights)} {self.weights.dtype})"
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """Yield ranges of rows that hold about two million entries each."""
+        step = max(1, BLOCK_ENTRIES // self.size)
+        for start in range(0, self.size, step):
+            yield start, min(start + step, self.size)
+
+    def dense(self) -> Array:
+        """Return the (n, n) matrix C."""
+        return _array.namespace(self.weights).concat([self.rows(i, j) for i, j in self.blocks()])
+
+    @cached_property
+    def row_means(self) -> Array:
+        """f_C = C a, shape (n,), in units of C."""
+        if (form := self.low_rank) is not None:
+            return form.deviations + form.mean
+        return _array.namespace(self.weights).concat([self.rows(i, j) @ self.weights for i, j in self.blocks()])
+
+    @cached_property
+    def mean(self) -> Array:
+        """m_C = aᵀ C a, in units of C."""
+        if (form := self.low_rank) is not None:
+            return form.mean
+        return self.weights @ self.row_means
+
+    @cached_property
+    def deviations(self) -> Array:
+        """α = f_C − m_C, shape (n,), in units of C."""
+        if (form := self.low_rank) is not None:
+            return form.deviations
+        return self.row_means - self.mean
+
+    def power_means(self, p: float) -> Array:
+        """Return Σ_k a_k |C_ik|^p for every atom, shape (n,), in units of C to the power p."""
+        xp = _array.namespace(self.weights)
+        if p == 2 and (form := self.low_rank) is not None and form.saves_work:
+            u, g, a = form.additive, form.factor, self.weights
+            spread = xp.sum((g @ (g.T @ (a[:, None] * g))) * g, axis=1)
+            cross = g @ (g.T @ (a * u))
+            return xp.clip(u**2 + 2 * u * (a @ u) + a @ u**2 + 2 * form.sign * cross + spread, min=0.0)
+        return xp.concat([xp.abs(self.rows(i, j)) ** p @ self.weights for i, j in self.blocks()])
+
+    def second_moment(self) -> Array:
+        """Return ‖C‖² = Σ a_i a_k C_ik² = m_C² + 2‖α‖² + ‖R‖² (theorem 2), in squared units of C."""
+        return self.mean**2 + 2 * (self.weights @ self.deviations**2) + self.residual_norm_squared()
+
+    def residual_rows(self, start: int, stop: int) -> Array:
+        """Return rows of R = C − m − α1ᵀ − 1αᵀ, shape (stop − start, n), in units of C."""
+        alpha = self.deviations
+        return self.rows(start, stop) - alpha[start:stop, None] - (alpha + self.mean)[None, :]
+
+    def residual_norm_squared(self) -> Array:
+        """Return ‖R‖² = Σ a_i a_k R_ik² without storing R, in squared units of C."""
+        if (form := self.low_rank) is not None and form.saves_work:
+            return LowRankResidual(self.weights, form).norm_squared()
+        xp, a = _array.namespace(self.weights), self.weights
+        return xp.sum(xp.stack([a[i:j] @ (self.residual_rows(i, j) ** 2 @ a) for i, j in self.blocks()]))
+
+    def residual(self) -> Residual:
+        """Return R in the cheapest form that applies it: n t numbers where C has rank t, else n²."""
+        if (form := self.low_rank) is not None:
+            low_rank = LowRankResidual(self.weights, form)
+            return low_rank if form.saves_work else DenseResidual(self.weights, low_rank.dense(), form.sign)
+        matrix = _array.namespace(self.weights).concat([self.residual_rows(i, j) for i, j in self.blocks()])
+        return DenseResidual(self.weights, matrix, self.sign)
+
+
+def unchecked(space: S, **changed: Array) -> S:
+    """Copy a space with other fields and without the checks: for values derived from checked ones."""
+    copy = object.__new__(type(space))
+    for field in fields(cast(Any, space)):
+        object.__setattr__(copy, field.name, changed.get(field.name, getattr(space, field.name)))
+    return copy
+
+
+def converted(space: Space, convert: Callable[[Array], Array]) -> Space:
+    """Convert a space's arrays to a wider dtype, in which the weights are made to sum to 1 again."""
+    weights = convert(space.weights)
+    if weights.dtype == space.weights.dtype:
+        return space
+    return space.with_data(convert(space.data), weights / _array.namespace(weights).sum(weights))

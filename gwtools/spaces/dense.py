@@ -1,0 +1,101 @@
+"""Spaces given by their matrix, and raw square arrays read as such."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self, final
+
+from gwtools import _array, _check
+from gwtools._array import Array
+from gwtools.spaces.base import Space, unchecked
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class DenseSpace(Space):
+    """A space given by its symmetric matrix: distances, a kernel, a graph's adjacency.
+
+    Parameters
+    ----------
+    distances : array of shape (n, n)
+        Symmetric matrix C of finite floating-point numbers; it need not be a metric.
+    weights : array of shape (n,), optional
+        Probability weights; uniform by default.
+
+    Raises
+    ------
+    TypeError
+        If an argument is no array of an array-API library, does not hold floating-point numbers, or weights and
+        distances differ in library, dtype or device.
+    ValueError
+        If the matrix is empty, not square, not symmetric or not finite, or the weights are negative, do not sum to 1 or
+        do not match.
+    """
+
+    distances: Array
+    weights: Array = None
+
+    def __post_init__(self) -> None:
+        _check.array(self.distances, "distances", 2)
+        _check.symmetric(self.distances, "distances")
+        object.__setattr__(self, "weights", _check.weights(self.weights, self.distances, self.distances.shape[0]))
+
+    @property
+    def data(self) -> Array:
+        """The matrix C."""
+        return self.distances
+
+    @property
+    def sign(self) -> int:
+        """0: a matrix says nothing of the sign of its residual before its spectrum is computed."""
+        return 0
+
+    @property
+    def roundings(self) -> int:
+        """0: the entries are the stored values."""
+        return 0
+
+    def rows(self, start: int, stop: int) -> Array:
+        """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of C."""
+        return self.distances[start:stop, :]
+
+    def dense(self) -> Array:
+        """Return the (n, n) matrix C."""
+        return self.distances
+
+    def largest(self) -> float:
+        """Return max |C_ik|, in units of C."""
+        xp, values = _array.namespace(self.distances), _array.detached(self.distances)
+        return max(float(xp.max(values)), -float(xp.min(values)))
+
+    def with_data(self, data: Array, weights: Array) -> Self:
+        """Return the space over another matrix and weights, without checking them again."""
+        return unchecked(self, distances=data, weights=weights)
+
+    def restrict(self, index: Array) -> Self:
+        """Return the space over the atoms ``index``, with the same weights for them."""
+        xp = _array.namespace(self.distances)
+        block = xp.take(xp.take(self.distances, index, axis=0), index, axis=1)
+        return self.with_data(block, xp.take(self.weights, index))
+
+    def scaled(self, factor: float) -> Self:
+        """Return the space whose matrix is ``factor`` · C."""
+        return self.with_data(self.distances * factor, self.weights)
+
+
+def as_space(value: Any, name: str = "space") -> Space:
+    """Return a space as it is and a raw square array as a :class:`DenseSpace` with uniform weights.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :class:`DenseSpace`, with ``name`` said where the value is no array at all.
+    """
+    if isinstance(value, Space):
+        return value
+    if not _array.is_array(value):
+        raise TypeError(
+            f"{name} must be a gwtools space or a square array, but is of type {type(value).__name__}: "
+            "pass gwtools.DenseSpace, PointCloud, GramSpace, GraphSpace or a matrix of distances."
+        )
+    return DenseSpace(value)

@@ -1,0 +1,96 @@
+"""Spaces of inner products, given by a factor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self, final
+
+from gwtools import _array, _check
+from gwtools._array import Array
+from gwtools.residuals import LowRankForm
+from gwtools.spaces.base import Space, unchecked
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class GramSpace(Space):
+    """A space of inner products C = FᵀF, given by its factor: a kernel with explicit features, a graph on logits.
+
+    Parameters
+    ----------
+    factor : array of shape (t, n)
+        F, one column for each atom; finite floating-point numbers, in the root of the units of C.
+    weights : array of shape (n,), optional
+        Probability weights; uniform by default.
+
+    Raises
+    ------
+    TypeError
+        If an argument is no array of an array-API library, does not hold floating-point numbers, or weights and factor
+        differ in library, dtype or device.
+    ValueError
+        If the factor is empty, not of shape (t, n) or not finite, or the weights are negative, do not sum to 1 or do
+        not match.
+    """
+
+    factor: Array
+    weights: Array = None
+
+    def __post_init__(self) -> None:
+        _check.array(self.factor, "factor", 2)
+        object.__setattr__(self, "weights", _check.weights(self.weights, self.factor, self.factor.shape[1]))
+
+    @property
+    def data(self) -> Array:
+        """The factor F."""
+        return self.factor
+
+    @property
+    def sign(self) -> int:
+        """1: centred inner products are positive semidefinite."""
+        return 1
+
+    @property
+    def roundings(self) -> int:
+        """A sum of t products."""
+        return int(self.factor.shape[0])
+
+    @cached_property
+    def low_rank(self) -> LowRankForm | None:
+        """The form with G the centred columns and α their products with the mean column."""
+        mean = self.factor @ self.weights
+        centred = self.factor - mean[:, None]
+        shift = mean @ centred
+        offset = self.weights @ shift
+        # The mean column is exact up to rounding only: so are its products with the centred ones centred again.
+        return LowRankForm(
+            self.weights,
+            mean @ mean + 2 * offset,
+            shift - offset,
+            1,
+            self.factor.shape[0],
+            lambda i, j: centred[:, i:j],
+        )
+
+    def rows(self, start: int, stop: int) -> Array:
+        """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of C."""
+        return self.factor[:, start:stop].T @ self.factor
+
+    def largest(self) -> float:
+        """Return an upper bound of max |C_ik|: the largest squared norm of a column."""
+        xp = _array.namespace(self.factor)
+        return float(xp.max(xp.sum(self.factor**2, axis=0)))
+
+    def with_data(self, data: Array, weights: Array) -> Self:
+        """Return the space over another factor and weights, without checking them again."""
+        return unchecked(self, factor=data, weights=weights)
+
+    def restrict(self, index: Array) -> Self:
+        """Return the space over the atoms ``index``, with the same weights for them."""
+        xp = _array.namespace(self.factor)
+        return self.with_data(xp.take(self.factor, index, axis=1), xp.take(self.weights, index))
+
+    def scaled(self, factor: float) -> Self:
+        """Return the space whose matrix is ``factor`` · C."""
+        return self.with_data(self.factor * factor**0.5, self.weights)
