@@ -145,8 +145,8 @@ def maximise(
     candidates = [linear_point(programme, index) for index in (1, 2)]
     values = [point.bound(programme) for point in candidates]
     best, record = candidates[int(np.argmax(values))], [max(values)]
-    sizes = [float(np.abs(values).max(initial=0.0)) for values in (programme.lam, programme.mu)]
-    if min(sizes) <= 1e-15 * max(*sizes, float(np.abs(programme.costs).max()) ** 0.5):
+    sizes = [float(np.abs(values).max(initial=0.0)) ** 2 for values in (programme.lam, programme.mu)]
+    if min(sizes) <= 1e-30 * max(*sizes, float(np.abs(programme.costs).max())):
         return best, record[0]  # R = 0 or S = 0: residual TLB is exact
     for point in _points(programme, steps, every):
         value = point.bound(programme)

@@ -346,9 +346,10 @@ def _conjugate_gradient(operator: Callable[[Array], Array], right: Array, diagon
         if not size > target:
             break
         image = operator(direction)
-        curvature = float(direction @ image)
-        if not curvature > 0.0:
-            break
+        curvature, flat = float(direction @ image), float(direction @ (diagonal * direction)) * _array.epsilon(right)
+        if not curvature > flat:
+            # Parts of the plan hardly touch: moving mass between them costs nothing yet, so the step goes there alone, and far.
+            return direction / math.sqrt(_array.epsilon(right)) if flat > 0.0 else solution
         solution = solution + (size / curvature) * direction
         residual = residual - (size / curvature) * image
         preconditioned = residual / diagonal

@@ -199,6 +199,12 @@ def mix(first: Plan, second: Plan, step: Any) -> Plan:
     return DensePlan((1.0 - step) * first.dense() + step * second.dense())
 
 
+def marginal_error(plan: Plan, a: Array, b: Array) -> float:
+    """Return Σ |π 1 − a| + Σ |πᵀ 1 − b|, the mass that is out of place."""
+    xp = _array.namespace(a)
+    return sum(float(xp.sum(xp.abs(found - wanted))) for found, wanted in zip(plan.marginals(), (a, b), strict=True))
+
+
 def embed(plan: Plan, rows: Array, cols: Array, shape: tuple[int, int]) -> Plan:
     """Place a coupling of the atoms ``rows`` × ``cols`` into a larger coupling that gives all other atoms no mass."""
     if isinstance(plan, SparsePlan):

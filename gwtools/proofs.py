@@ -237,4 +237,4 @@ def product_sign(of_x: Modes, of_y: Modes) -> float:
         (float(m.values.min(initial=0.0)) - m.error, float(m.values.max(initial=0.0)) + m.error) for m in (of_x, of_y)
     ]
     (low_x, high_x), (low_y, high_y) = ends
-    return float(1.01 * max(low_x * low_y, high_x * high_y, 0.0))
+    return float((1 + gamma(8)) * max(low_x * low_y, high_x * high_y, 0.0))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Generic, Self, TypeVar
 
+from gwtools import _array
 from gwtools._array import Array
 from gwtools.plans import Plan
 from gwtools.problems import GWProblem
@@ -83,13 +84,17 @@ class IterativeSolver(Solver, Generic[S]):
     Parameters
     ----------
     tolerance : float
-        Relative to the product coupling's objective.
+        Relative to the product coupling's objective; what the dtype cannot tell from rounding is always tolerated.
     max_iterations : int
         Steps at most.
     """
 
     tolerance: float = 1e-9
     max_iterations: int = 1000
+
+    def negligible(self, problem: GWProblem) -> float:
+        """Return the change of the objective that counts as none, in squared units of C."""
+        return max(self.tolerance, 16 * _array.epsilon(problem.x.weights)) * problem.product_objective
 
     @abstractmethod
     def start(self, problem: GWProblem) -> S:

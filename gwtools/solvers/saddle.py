@@ -14,32 +14,32 @@ def product_plan(problem: GWProblem) -> DensePlan:
     return DensePlan(problem.x.weights[:, None] * problem.y.weights[None, :])
 
 
-def is_blind(problem: GWProblem, tolerance: float) -> bool:
-    """Tell whether the linearisation at the product coupling promises less than ``tolerance`` of its objective."""
+def is_blind(problem: GWProblem, negligible: float) -> bool:
+    """Tell whether the linearisation at the product coupling promises no decrease above ``negligible``."""
     x, y = problem.x, problem.y
     spreads = (float(space.weights @ space.deviations**2) for space in (x, y))
-    return 4 * math.prod(map(math.sqrt, spreads)) <= tolerance * problem.product_objective
+    return 4 * math.prod(map(math.sqrt, spreads)) <= negligible
 
 
-def off_saddle(problem: GWProblem, tolerance: float) -> DensePlan | None:
+def off_saddle(problem: GWProblem, negligible: float) -> DensePlan | None:
     """Go from the product coupling as far as masses stay positive along the modes that descend most.
 
     Parameters
     ----------
     problem : GWProblem
         One whose row means promise nothing.
-    tolerance : float
-        Relative to the product coupling's objective.
+    negligible : float
+        Decrease that counts as none, in squared units of C.
 
     Returns
     -------
     DensePlan or None
-        None where no direction descends by more than the tolerance: the objective is then convex over couplings and the
+        None where no direction descends by more than that: the objective is then convex over couplings and the
         product coupling its minimum.
     """
     (values_x, modes_x), (values_y, modes_y) = problem.left.modes(), problem.right.modes()
     descent, end = max((float(values_x[k] * values_y[k]), k) for k in (0, -1))
-    if not descent > tolerance * problem.product_objective:
+    if not descent > negligible:
         return None
     xp, product = _array.namespace(modes_x), product_plan(problem).matrix
     direction = modes_x[:, end][:, None] * modes_y[:, end][None, :]

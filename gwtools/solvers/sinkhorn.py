@@ -9,7 +9,7 @@ from typing import Self, final
 from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools.linear import round_to, sinkhorn
-from gwtools.plans import DensePlan, mix
+from gwtools.plans import DensePlan, Plan, mix
 from gwtools.problems import GWProblem
 from gwtools.results import Status
 from gwtools.solvers.base import IterativeSolver, State
@@ -81,15 +81,11 @@ class Sinkhorn(IterativeSolver[_State]):
         """Return the product coupling, or a coupling off the saddle that it can be, with flat scalings."""
         scale = problem.product_objective
         plan: DensePlan | None = product_plan(problem)
-        if is_blind(problem, self.tolerance):
-            plan = off_saddle(problem, self.tolerance)
+        if is_blind(problem, self.negligible(problem)):
+            plan = off_saddle(problem, self.negligible(problem))
         status = Status.STATIONARY if plan is None or scale == 0.0 else None
-        plan = plan or product_plan(problem)
-        cross = problem.cross(plan)
-        zeros = _array.namespace(cross).zeros_like(cross)
         epsilon = max(scale / 8, self._final(problem)) if self.proximal else self._final(problem)
-        objective = float(problem.value(plan, cross))
-        return _State(plan, objective, status, None, cross, zeros, epsilon, zeros[:, 0], zeros[0, :])
+        return replace(_unscaled(problem, plan or product_plan(problem), epsilon), status=status)
 
     def _final(self, problem: GWProblem) -> float:
         return 1e-3 * problem.product_objective if self.epsilon is None else self.epsilon
@@ -99,6 +95,8 @@ class Sinkhorn(IterativeSolver[_State]):
         a, b = problem.x.weights, problem.y.weights
         epsilon, final = state.epsilon, self._final(problem)
         annealing = self.proximal and epsilon > final
+        if self.proximal and not annealing and state.objective > problem.product_objective:
+            state = _unscaled(problem, product_plan(problem), final)  # annealing led uphill
         exponent = state.exponent - problem.gradient(state.cross) / epsilon
         tolerance = 1e-3 if annealing else 1e-5
         scaling = sinkhorn(exponent, a, b, state.u, state.v, tolerance)
@@ -121,11 +119,11 @@ class Sinkhorn(IterativeSolver[_State]):
 
     def _settle(self, problem: GWProblem, old: _State, new: _State) -> _State:
         """Shorten a step that climbs, and tell whether the iteration has come to rest."""
-        negligible = self.tolerance * problem.product_objective
         before, after, step = self._merit(problem, old), self._merit(problem, new), 1.0
-        target = new
-        while after > before and step > 1e-2:
-            step /= 2
+        target, slope = new, 0.0 if after <= before else self._slope(problem, old, new.plan)
+        while after > before and slope < 0.0 and step > 1e-6:
+            # Least value of the parabola through both ends with the slope of the first: exact for the objective itself.
+            step *= slope / (2 * (slope - (after - before) / step))
             plan, cross = mix(old.plan, target.plan, step), (1 - step) * old.cross + step * target.cross
             new = replace(new, plan=plan, objective=float(problem.value(plan, cross)), cross=cross)
             after = self._merit(problem, new)
@@ -135,13 +133,31 @@ class Sinkhorn(IterativeSolver[_State]):
             xp = _array.namespace(new.cross)
             smallest = xp.finfo(new.cross.dtype).smallest_normal
             new = replace(new, exponent=xp.log(xp.clip(new.plan.dense(), min=smallest)))
-        return replace(new, status=Status.FIXED_POINT) if before - after <= negligible else new
+        return replace(new, status=Status.FIXED_POINT) if before - after <= self.negligible(problem) else new
+
+    def _slope(self, problem: GWProblem, state: _State, target: Plan) -> float:
+        """Derivative of the merit at a state towards another plan."""
+        gradient = problem.gradient(state.cross)
+        if not self.proximal:
+            gradient = gradient + state.epsilon * _log_ratio(problem, state.plan)
+        return float(target.inner(gradient) - state.plan.inner(gradient))
 
     def _merit(self, problem: GWProblem, state: _State) -> float:
         """The objective, plus ε KL(π | a ⊗ b) where the entropy is part of the problem."""
         if self.proximal:
             return state.objective
-        xp, plan = _array.namespace(state.cross), state.plan.dense()
-        product = problem.x.weights[:, None] * problem.y.weights[None, :]
-        ratio = xp.where(plan > 0, plan / product, xp.ones_like(plan))
-        return state.objective + state.epsilon * float(xp.sum(plan * xp.log(ratio)))
+        return state.objective + state.epsilon * float(state.plan.inner(_log_ratio(problem, state.plan)))
+
+
+def _unscaled(problem: GWProblem, plan: DensePlan, epsilon: float) -> _State:
+    """Return the state at a plan whose kernel is relative to the product coupling and not scaled yet."""
+    cross = problem.cross(plan)
+    zeros = _array.namespace(cross).zeros_like(cross)
+    return _State(plan, float(problem.value(plan, cross)), None, None, cross, zeros, epsilon, zeros[:, 0], zeros[0, :])
+
+
+def _log_ratio(problem: GWProblem, plan: Plan) -> Array:
+    """Return log(π / a ⊗ b), with the smallest number in place of zero masses."""
+    xp, matrix = _array.namespace(problem.x.weights), plan.dense()
+    ratio = matrix / (problem.x.weights[:, None] * problem.y.weights[None, :])
+    return xp.log(xp.clip(ratio, min=xp.finfo(matrix.dtype).smallest_normal))
