@@ -19,6 +19,8 @@ Array: TypeAlias = Any
 Namespace: TypeAlias = Any
 NumpyArray: TypeAlias = npt.NDArray[Any]
 
+_WORTH_COMPRESSING = 2**16  # entries: products with less are quick anyhow
+
 namespace = compat.array_namespace
 device = compat.device
 
@@ -111,7 +113,9 @@ def pairwise_distances(x: Array, y: Array) -> Array:
 
 
 def columns(matrix: Array) -> Array:
-    """Transpose a matrix and, in NumPy, store it row by row: work on few coordinates then runs along many atoms."""
+    """Transpose a matrix and, in NumPy and SciPy, store it row by row, along which products and sums run."""
+    if isinstance(matrix, csr_array):
+        return matrix.T.tocsr()
     return np.ascontiguousarray(matrix.T) if compat.is_numpy_array(matrix) else matrix.T
 
 
@@ -130,7 +134,13 @@ def scatter_sum(index: Array, values: Array, size: int) -> Array:
 
 
 def scaled_exp(matrix: Array, rows: Array, cols: Array) -> Array:
-    """Return exp(matrix + rows 1ᵀ + 1 colsᵀ), with one array allocated where the library can write in place."""
+    """Return exp(matrix + rows 1ᵀ + 1 colsᵀ), with one array allocated where the library can write in place.
+
+    Of a compressed matrix, the entries that it stores.
+    """
+    if isinstance(matrix, csr_array):
+        values = matrix.data + np.repeat(rows, np.diff(matrix.indptr)) + cols[matrix.indices]
+        return csr_array((np.exp(values), matrix.indices, matrix.indptr), shape=matrix.shape)
     result = matrix + rows[:, None]
     if compat.is_numpy_array(result):
         np.add(result, cols, out=result)
@@ -149,9 +159,16 @@ def logsumexp(array: Array, axis: int) -> Array:
 
 def thin(matrix: Array, share: float) -> Any:
     """Drop entries that together are at most ``share`` of their row; compressed where SciPy can and few are left."""
-    if not compat.is_numpy_array(matrix):
-        return matrix
-    kept = matrix > (share / matrix.shape[1]) * matrix.sum(axis=1)[:, None]
+    return supported(matrix, matrix, share)
+
+
+def supported(values: Array, matrix: Array, share: float) -> Any:
+    """Drop ``values`` at entries of a matrix that together are at most ``share`` of their row, as in :func:`thin`."""
+    if not compat.is_numpy_array(values) or values.size < _WORTH_COMPRESSING:
+        return values
+    kept = matrix > (share / matrix.shape[1]) * (matrix @ np.ones_like(matrix[0]))[:, None]
     if np.count_nonzero(kept) > matrix.size // 8:
-        return matrix
-    return csr_array(np.where(kept, matrix, 0.0))
+        return values
+    index = np.flatnonzero(kept)
+    ends = np.concatenate([[0], np.cumsum(np.count_nonzero(kept, axis=1))])
+    return csr_array((values.ravel()[index], index % matrix.shape[1], ends), shape=matrix.shape)

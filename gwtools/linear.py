@@ -275,30 +275,57 @@ def sinkhorn(
     xp = _array.namespace(log_kernel)
     v = xp.log(b) - _array.logsumexp(log_kernel + u[:, None], axis=0)
     u = xp.log(a) - _array.logsumexp(log_kernel + v[None, :], axis=1)
-    state = _sweep(log_kernel, a, b, _scaled(log_kernel, a, b, u, v))
+    state = _scaled(log_kernel, a, b, u, v)
     # Exponents are only as exact as the largest of them is long: no scaling meets the marginals better.
     tolerance = max(tolerance, 2 * _array.epsilon(a) * float(xp.max(xp.abs(log_kernel))))
-    best = state
-    for _ in range(max_newton):
-        if best.error <= tolerance:
-            break
-        following = _newton(log_kernel, a, b, state)
-        state = following if following is not state else _sweep(log_kernel, a, b, state)
+    steps, dense = 0, False
+    while state.error > tolerance and steps < max_newton:
+        # Entries that hold no mass to speak of are left out until the scalings have moved.
+        kernel = log_kernel if dense else _array.supported(log_kernel, state.plan, 1e-9 * tolerance)
+        dense = dense or kernel is log_kernel
+        start = state if dense else _scaled(kernel, a, b, state.u, state.v)
+        start = _sweep(kernel, a, b, start) if steps == 0 else start
+        found, taken = _ascend(kernel, a, b, start, tolerance, max_newton - steps, math.inf if dense else 30.0)
+        steps += taken
+        if not dense:
+            found = _scaled(log_kernel, a, b, found.u, found.v)
+            dense = found.error > max(tolerance, state.error / 2)
+        state = min(state, found, key=lambda scaling: scaling.error)
+    return state
+
+
+def _ascend(
+    kernel: Array, a: Array, b: Array, start: Scaling, tolerance: float, most: int, reach: float
+) -> tuple[Scaling, int]:
+    """Take Newton steps until the marginals are met, scalings have moved by ``reach`` or steps run out; count them."""
+    xp = _array.namespace(a)
+    best = state = start
+    steps, moved = 0, 0.0
+    while best.error > tolerance and steps < most and moved <= reach:
+        following = _newton(kernel, a, b, state)
+        state = following if following is not state else _sweep(kernel, a, b, state)
         # The dual grows at every step; the error need not fall.
         best = min(best, state, key=lambda scaling: scaling.error)
-    return best
+        moved = float(xp.max(xp.abs(state.u - start.u))) + float(xp.max(xp.abs(state.v - start.v)))
+        steps += 1
+    return best, max(1, steps)
 
 
 def _scaled(log_kernel: Array, a: Array, b: Array, u: Array, v: Array) -> Scaling:
-    xp = _array.namespace(log_kernel)
-    plan = _array.scaled_exp(log_kernel, u, v)
-    error = xp.sum(xp.abs(xp.sum(plan, axis=1) - a)) + xp.sum(xp.abs(xp.sum(plan, axis=0) - b))
-    return Scaling(u, v, plan, float(error))
+    xp, plan = _array.namespace(a), _array.scaled_exp(log_kernel, u, v)
+    rows, cols = _sums(plan, a, b)
+    return Scaling(u, v, plan, float(xp.sum(xp.abs(rows - a)) + xp.sum(xp.abs(cols - b))))
+
+
+def _sums(plan: Array, a: Array, b: Array) -> tuple[Array, Array]:
+    """Row and column sums of a plan of any storage."""
+    xp = _array.namespace(a)
+    return plan @ xp.ones_like(b), xp.ones_like(a) @ plan
 
 
 def _sweep(log_kernel: Array, a: Array, b: Array, state: Scaling, sweeps: int = 10) -> Scaling:
     """Sweep over rows and columns by plain products with the current plan, whose scalings stay near one."""
-    xp = _array.namespace(log_kernel)
+    xp = _array.namespace(a)
     x, tiny = xp.ones_like(a), xp.finfo(a.dtype).smallest_normal
     for _ in range(sweeps):
         y = b / xp.clip(x @ state.plan, min=tiny)
@@ -310,26 +337,27 @@ def _sweep(log_kernel: Array, a: Array, b: Array, state: Scaling, sweeps: int = 
 
 def _newton(log_kernel: Array, a: Array, b: Array, state: Scaling) -> Scaling:
     """Take one Newton step on the dual a·u + b·v − Σ plan, shortened until the dual grows."""
-    xp = _array.namespace(log_kernel)
+    xp = _array.namespace(a)
     # Rows that lost all mass are given a little curvature: their scalings grow step by step instead of overflowing.
     plan, tiny = state.plan, 1e-12 * float(xp.max(b))
-    rows, cols = xp.clip(xp.sum(plan, axis=1), min=tiny), xp.clip(xp.sum(plan, axis=0), min=tiny)
+    rows, cols = (xp.clip(sums, min=tiny) for sums in _sums(plan, a, b))
     # Schur complement of the Hessian [diag(rows) plan; planᵀ diag(cols)] in the second scaling; a sharp plan has few
     # entries that a direction of two digits can feel.
     core = _array.thin(plan, 1e-4)
+    back = _array.columns(core)
     dv = _conjugate_gradient(
-        lambda p: cols * p - ((core @ p) / rows) @ core, b - cols - ((a - rows) / rows) @ plan, cols
+        lambda p: cols * p - back @ ((core @ p) / rows), b - cols - ((a - rows) / rows) @ plan, cols
     )
     du = (a - rows - plan @ dv) / rows
     slope = float((a - rows) @ du + (b - cols) @ dv)
     reach = max(float(xp.max(xp.abs(du))), float(xp.max(xp.abs(dv))))
     if not (math.isfinite(slope) and math.isfinite(reach)):
         return state
-    step, mass = min(1.0, 20.0 / max(reach, 1e-300)), float(xp.sum(plan))
+    step, mass = min(1.0, 20.0 / max(reach, 1e-300)), float(xp.sum(rows))
     for _ in range(10):
         following = _scaled(log_kernel, a, b, state.u + step * du, state.v + step * dv)
         linear_part = step * float(a @ du + b @ dv)
-        if linear_part - (float(xp.sum(following.plan)) - mass) >= 1e-4 * step * slope - 1e-14:
+        if linear_part - (float(xp.sum(following.plan @ xp.ones_like(b))) - mass) >= 1e-4 * step * slope - 1e-14:
             return following
         step /= 2
     return state
