@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import gwtools as gw
-from gwtools.batch import stacks
+from gwtools.batch import lines
 from tests import checkers
 from tests.libraries import to_numpy
 from tests.strategies import KINDS, Drawn
@@ -102,7 +102,7 @@ def test_certificates_hold_for_the_stored_values_of_float32(kind):
         expected = gw.certify(x, y, found.plan)
         assert found.certificate.lower == pytest.approx(expected.lower, rel=1e-8, abs=1e-10)
         # What float32 masses miss of the marginals is judged by the largest value: here itself, there a box around it.
-        assert found.certificate.upper == pytest.approx(expected.upper, rel=1e-4)
+        assert found.certificate.upper <= expected.upper * (1 + 1e-8)
         assert found.certificate.upper >= checkers.objective(*matrices(x, y), to_numpy(found.plan.dense()))
 
 
@@ -173,10 +173,10 @@ def test_comonotone_couplings_of_many_lists_are_those_of_each():
     x, y = rng.integers(0, 4, (20, 6)).astype(float), rng.integers(0, 4, (20, 5)).astype(float)
     a, b = (rng.integers(0, 3, v.shape) + np.eye(1, v.shape[1]) for v in (x, y))
     a, b = (w / w.sum(axis=1, keepdims=True) for w in (a, b))
-    atoms = stacks.comonotone(x, a, y, b)
+    atoms = lines.comonotone(x, a, y, b)
     plans = np.zeros((20, 6, 5))
     np.add.at(plans, (np.arange(20)[:, None], atoms.rows, atoms.cols), atoms.mass)
     np.testing.assert_allclose(plans.sum(2), a, atol=1e-15)
     np.testing.assert_allclose(plans.sum(1), b, atol=1e-15)
     expected = [checkers.line(*case, 2.0) for case in zip(x, a, y, b, strict=True)]
-    np.testing.assert_allclose(stacks.total(atoms, x, y, 2.0), expected, atol=1e-13)
+    np.testing.assert_allclose(lines.total(atoms, x, y, 2.0), expected, atol=1e-13)

@@ -62,14 +62,39 @@ def test_gradients_of_other_powers(name, p):
     assert torch.autograd.gradcheck(value, inputs, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["row_means", "norm", "first"])
-def test_second_derivatives(name):
-    (data_x, a), (data_y, b) = drawn("gram", 4, 1), drawn("gram", 6, 2)
+@pytest.mark.parametrize("name", ["row_means", "norm", "spectral"])
+@pytest.mark.parametrize("height", [2, 7])
+def test_second_derivatives_in_factors_of_any_height(name, height):
+    rng = np.random.default_rng(4)
+    factor, other = (torch.asarray(rng.standard_normal((height, n))) for n in (4, 6))
+    (_, a), (_, b) = drawn("gram", 4, 1), drawn("gram", 6, 2)
 
-    def value(data_x):
-        return getattr(gw.batch, name)([space("gram", data_x, a)], [space("gram", data_y, b)])
+    def value(factor):
+        return getattr(gw.batch, name)([space("gram", factor, a)], [space("gram", other, b)])
 
-    assert torch.autograd.gradgradcheck(value, (data_x.requires_grad_(),), atol=1e-5, rtol=1e-5)
+    assert torch.autograd.gradgradcheck(value, (factor.requires_grad_(),), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["row_means", "first", "norm", "spectral"])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_batches_of_spaces_without_residual_have_finite_gradients(name, value):
+    """Equal columns have R = 0, where norms have no derivative."""
+    factors = [torch.full((3, n), value, dtype=torch.float64, requires_grad=True) for n in (4, 5)]
+    spaces = [gw.GramSpace(f) for f in factors]
+    getattr(gw.batch, name)(spaces, spaces[::-1]).sum().backward()
+    assert all(bool(torch.all(torch.isfinite(f.grad))) for f in factors)
+
+
+def test_factors_of_unequal_heights_are_those_of_each():
+    rng = np.random.default_rng(0)
+    factors = [torch.asarray(rng.standard_normal((t, 4))).requires_grad_() for t in (3, 5, 9, 4)]
+    spaces = [gw.GramSpace(f) for f in factors]
+    for name in ("row_means", "norm", "spectral"):
+        together = getattr(gw.batch, name)(spaces, spaces[::-1])
+        alone = torch.stack([getattr(gw.bounds, name)(x, y) for x, y in zip(spaces, spaces[::-1], strict=True)])
+        torch.testing.assert_close(together, alone, rtol=1e-10, atol=1e-12)
+        for found, wanted in zip(*(torch.autograd.grad(v.sum(), factors) for v in (together, alone)), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", [*SINGLE, *BATCHED])

@@ -12,7 +12,7 @@ from typing import Any
 
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.batch import solve, stacks
+from gwtools.batch import gather, lines, solve, stacks
 from gwtools.batch.stacks import Stack
 from gwtools.spaces import Space
 
@@ -74,7 +74,7 @@ def norm(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
         In squared units of C.
     """
     left, right = _lists(xs, ys)
-    return solve.norm_of(stacks.profile(left), stacks.profile(right))
+    return solve.norm_of(gather.profile(left), gather.profile(right))
 
 
 def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
@@ -91,7 +91,7 @@ def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
         In squared units of C. The eigenvalues of n × n matrices take most of the time, together or one by one.
     """
     left, right = _lists(xs, ys)
-    return solve.spectral_of(left, right, stacks.profile(left), stacks.profile(right))
+    return solve.spectral_of(left, right, gather.profile(left), gather.profile(right))
 
 
 def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
@@ -116,10 +116,10 @@ def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
     parts = []
     for group in solve.groups(left, right):
         sides = ([side[i] for i in group] for side in (left, right))
-        (x, a), (y, b) = (_entries(stacks.stack(side, max(s.size for s in side))) for side in sides)
-        parts.append(stacks.line(x, a, y, b, p))
+        (x, a), (y, b) = (_entries(gather.stack(side, max(s.size for s in side))) for side in sides)
+        parts.append(lines.line(x, a, y, b, p))
         places.extend(group)
-    return stacks.taken(_array.namespace(parts[0]).concat(parts), sorted(range(len(places)), key=places.__getitem__))
+    return gather.in_order(parts, places)
 
 
 def _entries(s: Stack) -> tuple[Array, Array]:
@@ -137,5 +137,5 @@ def _lists(xs: Sequence[Any], ys: Sequence[Any]) -> tuple[list[Space], list[Spac
 
 def _line(xs: Sequence[Any], ys: Sequence[Any], read: Callable[[Stack], tuple[Array, Array]], p: float) -> Array:
     """Transport what is read of each pair of spaces: values and weights."""
-    (x, a), (y, b) = (stacks.gathered(side, read) for side in _lists(xs, ys))
-    return stacks.line(x, a, y, b, p)
+    (x, a), (y, b) = (gather.gathered(side, read) for side in _lists(xs, ys))
+    return lines.line(x, a, y, b, p)

@@ -13,7 +13,8 @@ import numpy as np
 
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
-from gwtools.batch.stacks import Atoms, Profile, balanced, comonotone, gathered, support, total
+from gwtools.batch.gather import Profile, gathered
+from gwtools.batch.lines import Atoms, balanced, comonotone, support, total
 from gwtools.results import Certificate, Kind
 from gwtools.rounding import Radii, floor
 from gwtools.rounding import gamma as _gamma
@@ -44,7 +45,7 @@ class Upper(NamedTuple):
 def facts(spaces: Sequence[Space]) -> Facts:
     """Read what rounding depends on from the spaces."""
     roundings = np.array([s.roundings for s in spaces])
-    largest, skew = (_numpy(v) for v in gathered(spaces, lambda s: (s.largest, s.skew), _array.widen))
+    largest, skew = (_numpy(v) for v in gathered(spaces, lambda s: (s.largest, s.skew), _array.widen, dense=True))
     return Facts(
         sizes=np.array([s.size for s in spaces]),
         largest=largest * (1 + gamma(roundings + 2)),

@@ -10,8 +10,9 @@ import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.batch import certificates, stacks
-from gwtools.batch.stacks import Atoms, Profile
+from gwtools.batch import certificates, gather, lines, stacks
+from gwtools.batch.gather import Profile
+from gwtools.batch.lines import Atoms
 from gwtools.certify import EFFORTS, certify
 from gwtools.plans import Plan, SparsePlan
 from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Status
@@ -109,7 +110,7 @@ def solve_batch(
 
 def _in_range(left: Sequence[Space], right: Sequence[Space]) -> list[int]:
     """Find the problems in which squares keep their digits without a change of units; others are solved by themselves."""
-    tops = [_array.to_numpy(stacks.gathered(side, lambda s: (s.largest,))[0]) for side in (left, right)]
+    tops = [_array.to_numpy(gather.gathered(side, lambda s: (s.largest,), dense=True)[0]) for side in (left, right)]
     top, safe = np.maximum(*tops), 2.0**200 if _array.epsilon(left[0].weights) < 1e-10 else 2.0**24
     return np.nonzero(((1 / safe < top) & (top < safe)) | (top == 0.0))[0].tolist()
 
@@ -125,10 +126,10 @@ def _report(results: Sequence[GWResult], throw: bool) -> None:
 
 def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted, effort: str) -> list[GWResult]:
     """:class:`gwtools.Sorted` on all problems."""
-    x, y = stacks.profile(left), stacks.profile(right)
-    atoms = stacks.comonotone(x.row_means, x.weights, y.row_means, y.weights)
+    x, y = (gather.profile(side, dense=True) for side in (left, right))
+    atoms = lines.comonotone(x.row_means, x.weights, y.row_means, y.weights)
     if solver.kind == "row_means":
-        estimate = stacks.total(atoms, x.row_means, y.row_means, solver.p)
+        estimate = lines.total(atoms, x.row_means, y.row_means, solver.p)
     else:
         estimate = norm_of(x, y) if solver.kind == "norm" else spectral_of(left, right, x, y)
     objective = _objectives(left, right, atoms, _array.at_least_single)
@@ -150,23 +151,23 @@ def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted, effor
     )
 
 
-def _objectives(left: Sequence[Space], right: Sequence[Space], atoms: Atoms, convert: stacks.Convert) -> Array:
+def _objectives(left: Sequence[Space], right: Sequence[Space], atoms: Atoms, convert: gather.Convert) -> Array:
     """Objectives of sorting couplings, shape (B,), group by group."""
     places: list[int] = []
     parts = []
     for group in groups(left, right):
         sides = ([side[i] for i in group] for side in (left, right))
-        x, y = (stacks.stack(side, max(s.size for s in side), convert) for side in sides)
-        rows, cols, mass = (stacks.taken(v, group) for v in atoms[:3])
-        width = int(_array.namespace(mass).max(stacks.support(mass)))
+        x, y = (gather.stack(side, max(s.size for s in side), convert) for side in sides)
+        rows, cols, mass = (gather.taken(v, group) for v in atoms[:3])
+        width = int(_array.namespace(mass).max(lines.support(mass)))
         parts.append(stacks.objective(x, y, rows[:, :width], cols[:, :width], convert(mass[:, :width])))
         places.extend(group)
-    return stacks.taken(_array.namespace(parts[0]).concat(parts), sorted(range(len(places)), key=places.__getitem__))
+    return gather.in_order(parts, places)
 
 
 def _plans(left: Sequence[Space], right: Sequence[Space], atoms: Atoms) -> list[SparsePlan]:
     rows, cols, mass = atoms[:3]
-    counts = _array.to_numpy(stacks.support(mass)).tolist()
+    counts = _array.to_numpy(lines.support(mass)).tolist()
     return [
         SparsePlan(rows[i, :k], cols[i, :k], mass[i, :k], (x.size, y.size))
         for i, (k, x, y) in enumerate(zip(counts, left, right, strict=True))
@@ -184,7 +185,7 @@ def _certificates(
     x, y = known
     wide = _array.widen(atoms.mass)
     if wide.dtype != atoms.mass.dtype:
-        x, y = (stacks.profile(side, _array.widen) for side in (left, right))
+        x, y = (gather.profile(side, _array.widen, dense=True) for side in (left, right))
         if _array.library(wide) != _array.library(atoms.mass):
             atoms = Atoms(*(_array.to_numpy(v) for v in atoms))
         atoms = atoms._replace(mass=wide)
@@ -228,7 +229,7 @@ def norm_of(x: Profile, y: Profile) -> Array:
 def spectral_of(left: Sequence[Space], right: Sequence[Space], x: Profile, y: Profile) -> Array:
     """Theorem 4 for two lists of spaces, shape (B,)."""
     size = max(s.size for s in (*left, *right))
-    spectra = [stacks.gathered(side, lambda s: (s.spectrum(),), size=size)[0] for side in (left, right)]
+    spectra = [gather.gathered(side, lambda s: (s.spectrum(),), size=size)[0] for side in (left, right)]
     xp = _array.namespace(spectra[0])
     # Padding zeros stand behind the eigenvalues: sorted, both signs are matched by rank.
     values = [xp.sort(v, axis=1) for v in spectra]
@@ -238,4 +239,4 @@ def spectral_of(left: Sequence[Space], right: Sequence[Space], x: Profile, y: Pr
 
 def _additive_part(x: Profile, y: Profile) -> Array:
     """(m_C − m_D)² + 2 W_2²(α, β), shape (B,)."""
-    return (x.mean - y.mean) ** 2 + 2 * stacks.line(x.deviations, x.weights, y.deviations, y.weights, 2.0)
+    return (x.mean - y.mean) ** 2 + 2 * lines.line(x.deviations, x.weights, y.deviations, y.weights, 2.0)
