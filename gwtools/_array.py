@@ -130,21 +130,21 @@ def scatter_sum(index: Array, values: Array, size: int) -> Array:
 
 
 def scaled_exp(matrix: Array, rows: Array, cols: Array) -> Array:
-    """Return exp(matrix + rows 1ᵀ + 1 colsᵀ), with one array allocated where the library can write in place."""
-    result = matrix + rows[:, None]
+    """Return exp(matrix + rows 1ᵀ + 1 colsᵀ) of one or of a stack, with one array allocated where that is possible."""
+    result = matrix + rows[..., :, None]
     if compat.is_numpy_array(result):
-        np.add(result, cols, out=result)
+        np.add(result, cols[..., None, :], out=result)
         return np.exp(result, out=result)
-    return namespace(result).exp(result + cols[None, :])
+    return namespace(result).exp(result + cols[..., None, :])
 
 
 def logsumexp(array: Array, axis: int) -> Array:
-    """Logarithm of the sum of exponentials along ``axis`` of a matrix whose every line has a finite entry."""
+    """Logarithm of the sum of exponentials along ``axis`` of an array whose every line has a finite entry."""
     xp = namespace(array)
-    top = xp.max(array, axis=axis)
-    zeros = xp.zeros(array.shape[axis], dtype=array.dtype, device=device(array))
-    exponentials = scaled_exp(array, -top, zeros) if axis == 1 else scaled_exp(array, zeros, -top)
-    return xp.log(xp.sum(exponentials, axis=axis)) + top
+    top = xp.max(array, axis=axis, keepdims=True)
+    apart = array - top
+    exponentials = np.exp(apart, out=apart) if compat.is_numpy_array(apart) else xp.exp(apart)
+    return xp.log(xp.sum(exponentials, axis=axis)) + xp.squeeze(top, axis=axis)
 
 
 def thin(matrix: Array, share: float) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numpy as np
 
 from gwtools import _array
 from gwtools._array import Array
@@ -134,5 +136,24 @@ def padded(array: Array, size: int) -> Array:
 
 def taken(values: Array, places: Sequence[int]) -> Array:
     """Return the problems at the given places of a (B, …) array."""
-    xp = _array.namespace(values)
-    return xp.take(values, xp.asarray(places, device=_array.device(values)), axis=0)
+    index = _array.from_numpy(np.asarray(places, dtype=np.int64), values)
+    return _array.namespace(values).take(values, index, axis=0)
+
+
+T = TypeVar("T", bound=tuple[Any, ...])
+
+
+def at(values: T, places: Sequence[int]) -> T:
+    """Return the problems at the given places of a named tuple of (B, …) arrays."""
+    return cast(Any, type(values))(*(taken(v, places) for v in values))
+
+
+def together(parts: Sequence[T], places: Sequence[int]) -> T:
+    """Join named tuples of (B, …) arrays, whose problems stand at the given places, in the order of the problems."""
+    return cast(Any, type(parts[0]))(*(in_order(part, places) for part in zip(*parts, strict=True)))
+
+
+def split(mask: Array) -> tuple[list[int], list[int]]:
+    """Return the places where a mask (B,) holds, and the others: one crossing to the CPU for all problems."""
+    here = _array.to_numpy(mask)
+    return np.nonzero(here)[0].tolist(), np.nonzero(~here)[0].tolist()
