@@ -68,8 +68,31 @@ def from_numpy(array: NumpyArray, like: Array) -> Array:
 
 
 def detached(array: Array) -> Array:
-    """Return the values outside any gradient graph, for checks."""
+    """Return the values outside any gradient graph."""
     return array.detach() if compat.is_torch_array(array) else array
+
+
+def on_cpu(array: Array) -> bool:
+    """Tell whether the array lies in the processor's memory."""
+    return "cpu" in str(device(array)).lower()
+
+
+def tracked(array: Array) -> bool:
+    """Tell whether gradients with respect to the array are asked for."""
+    return bool(compat.is_torch_array(array) and array.requires_grad)
+
+
+def number(array: Array) -> float:
+    """Read a 0-d array as a Python number, outside any gradient graph."""
+    return float(detached(array))
+
+
+def root(value: Array, p: float = 2.0) -> Array:
+    """The p-th root of numbers that are not negative, with a zero subgradient at zero."""
+    xp = namespace(value)
+    positive, ones = value > 0, xp.ones_like(value)
+    base = xp.where(positive, value, ones)
+    return xp.where(positive, xp.sqrt(base) if p == 2 else base ** (1.0 / p), xp.zeros_like(value))
 
 
 def widen(array: Array) -> Array:

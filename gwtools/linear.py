@@ -101,7 +101,7 @@ def sorting_plan(x: Array, a: Array, y: Array, b: Array) -> SparsePlan:
     """Return the comonotone coupling of two weighted lists of numbers as a plan of shape (n, m)."""
     pairs = comonotone(x, a, y, b)
     kept = _array.namespace(pairs.mass).nonzero(
-        pairs.mass > _SLIVER * float(_array.namespace(pairs.mass).max(pairs.mass))
+        pairs.mass > _SLIVER * _array.number(_array.namespace(pairs.mass).max(pairs.mass))
     )[0]
     take = _array.namespace(pairs.mass).take
     return SparsePlan(

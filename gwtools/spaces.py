@@ -301,7 +301,8 @@ class PointCloud(Space):
     @cached_property
     def _diagonal(self) -> float:
         xp, coordinates = _array.namespace(self.points), range(self.points.shape[1])
-        sides = [float(xp.max(self.points[:, k])) - float(xp.min(self.points[:, k])) for k in coordinates]
+        points = _array.detached(self.points)
+        sides = [float(xp.max(points[:, k])) - float(xp.min(points[:, k])) for k in coordinates]
         return math.hypot(*sides) * (1 + 1e-15)
 
     def with_data(self, data: Array, weights: Array) -> Self:
@@ -386,7 +387,7 @@ class GramSpace(Space):
     def largest(self) -> float:
         """Return an upper bound of max |C_ik|: the largest squared norm of a column."""
         xp = _array.namespace(self.factor)
-        return float(xp.max(xp.sum(self.factor**2, axis=0)))
+        return float(xp.max(xp.sum(_array.detached(self.factor) ** 2, axis=0)))
 
     def with_data(self, data: Array, weights: Array) -> Self:
         """Return the space over another factor and weights, without checking them again."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.batch import gather, lines, solve, stacks
+from gwtools.batch import gather, lines
+from gwtools.batch.gather import Profile
 from gwtools.batch.stacks import Stack
 from gwtools.spaces import Space
 
@@ -55,7 +56,7 @@ def first(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
 
     def read(s: Stack) -> tuple[Array, Array]:
         size = s.power_means(p)
-        return size if p == 1 else stacks.rooted(size, p), s.weights
+        return size if p == 1 else _array.root(size, p), s.weights
 
     return _line(xs, ys, read, p)
 
@@ -74,7 +75,7 @@ def norm(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
         In squared units of C.
     """
     left, right = _lists(xs, ys)
-    return solve.norm_of(gather.profile(left), gather.profile(right))
+    return norm_of(gather.profile(left), gather.profile(right))
 
 
 def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
@@ -91,7 +92,7 @@ def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
         In squared units of C. The eigenvalues of n × n matrices take most of the time, together or one by one.
     """
     left, right = _lists(xs, ys)
-    return solve.spectral_of(left, right, gather.profile(left), gather.profile(right))
+    return spectral_of(left, right, gather.profile(left), gather.profile(right))
 
 
 def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
@@ -114,12 +115,34 @@ def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
     left, right = _lists(xs, ys)
     places: list[int] = []
     parts = []
-    for group in solve.groups(left, right):
+    for group in gather.groups(left, right):
         sides = ([side[i] for i in group] for side in (left, right))
         (x, a), (y, b) = (_entries(gather.stack(side, max(s.size for s in side))) for side in sides)
         parts.append(lines.line(x, a, y, b, p))
         places.extend(group)
     return gather.in_order(parts, places)
+
+
+def norm_of(x: Profile, y: Profile) -> Array:
+    """Theorem 3 for two lists of spaces, shape (B,)."""
+    gap = _array.root(x.residual_norm_squared) - _array.root(y.residual_norm_squared)
+    return _additive_part(x, y) + gap**2
+
+
+def spectral_of(left: Sequence[Space], right: Sequence[Space], x: Profile, y: Profile) -> Array:
+    """Theorem 4 for two lists of spaces, shape (B,)."""
+    size = max(s.size for s in (*left, *right))
+    spectra = [gather.gathered(side, lambda s: (s.spectrum(),), size=size)[0] for side in (left, right)]
+    xp = _array.namespace(spectra[0])
+    # Padding zeros stand behind the eigenvalues: sorted, both signs are matched by rank.
+    values = [xp.sort(v, axis=1) for v in spectra]
+    parts = [[xp.clip(v, **side) for v in values] for side in ({"min": 0.0}, {"max": 0.0})]
+    return _additive_part(x, y) + sum(xp.sum((first - second) ** 2, axis=1) for first, second in parts)
+
+
+def _additive_part(x: Profile, y: Profile) -> Array:
+    """(m_C − m_D)² + 2 W_2²(α, β), shape (B,)."""
+    return (x.mean - y.mean) ** 2 + 2 * lines.line(x.deviations, x.weights, y.deviations, y.weights, 2.0)
 
 
 def _entries(s: Stack) -> tuple[Array, Array]:
@@ -129,7 +152,7 @@ def _entries(s: Stack) -> tuple[Array, Array]:
 
 
 def _lists(xs: Sequence[Any], ys: Sequence[Any]) -> tuple[list[Space], list[Space]]:
-    left, right = solve.spaces(xs, ys)
+    left, right = gather.spaces(xs, ys)
     if not left:
         raise ValueError("xs must hold at least one space, but is empty: no array library is known then.")
     return left, right

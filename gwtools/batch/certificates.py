@@ -174,6 +174,16 @@ def of_atoms(x: Profile, y: Profile, plan: Atoms, value: NumpyArray, radii: tupl
     return Upper(value, rounded * (1 + gamma(20)) + 1.01 * top**2 * missed * (2 + missed))
 
 
+def of_matrices(x: Profile, y: Profile, plan: Array, value: NumpyArray, radii: tuple[Radii, Radii]) -> Upper:
+    """Round the objectives of couplings (B, N, M) up (theorem 13 g)."""
+    (of_x, of_y), xp = radii, _array.namespace(plan)
+    top, size = of_x.largest + of_y.largest, of_x.size + of_y.size
+    missed: Any = _missed(xp.sum(plan, axis=2), xp.sum(plan, axis=1), x, y, of_x.size, radii)
+    error: Any = of_x.whole() + of_y.whole() + gamma(4 * size + of_x.norm_terms + of_y.norm_terms + 60) * 8 * top
+    upper = (np.sqrt(value) + error) ** 2 + 26 * top**2 * missed * (1 + missed) + gamma(8 * size + 60) * 8 * top**2
+    return Upper(value, upper)
+
+
 def _sums(index: Array, mass: Array, shape: tuple[int, int]) -> Array:
     """Sum masses by atom, shape (B, N)."""
     xp, (count, size) = _array.namespace(mass), shape

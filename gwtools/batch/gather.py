@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from gwtools import _array
+from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools.batch.stacks import CloudStack, DenseStack, GramStack, Stack
-from gwtools.spaces import GramSpace, PointCloud, Space, converted
+from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted
 
 _BLOCK_ENTRIES = 2**18
+_DEVICE_ENTRIES = 2**24
+_STEP = 8
+T = TypeVar("T", bound=tuple[Any, ...])
 
 Convert = Callable[[Array], Array]
 
@@ -140,17 +143,49 @@ def taken(values: Array, places: Sequence[int]) -> Array:
     return _array.namespace(values).take(values, index, axis=0)
 
 
-T = TypeVar("T", bound=tuple[Any, ...])
+def spaces(xs: Sequence[Any], ys: Sequence[Any]) -> tuple[list[Space], list[Space]]:
+    """Read two lists of as many spaces, all of one library, dtype and device."""
+    left, right = (
+        [as_space(v, f"{name}[{i}]") for i, v in enumerate(values)] for values, name in ((xs, "xs"), (ys, "ys"))
+    )
+    if len(left) != len(right):
+        raise ValueError(
+            f"xs and ys must have the same length, but have {len(left)} and {len(right)}: pass one y for each x."
+        )
+    kinds: dict[Any, Array] = {}
+    for space in (*left, *right):
+        weights = space.weights
+        kinds.setdefault((type(weights), weights.dtype, _array.device(weights)), weights)
+    for weights in kinds.values():
+        _check.same_kind(weights, left[0].weights, "every space", "the first one")
+    return left, right
+
+
+def groups(left: Sequence[Space], right: Sequence[Space]) -> Iterator[list[int]]:
+    """Split problems by sizes that round up to the same multiple of eight; on the CPU, into groups that fit its cache."""
+    buckets: dict[tuple[int, int], list[int]] = {}
+    for i, (x, y) in enumerate(zip(left, right, strict=True)):
+        buckets.setdefault((-(-x.size // _STEP), -(-y.size // _STEP)), []).append(i)
+    for key, members in buckets.items():
+        entries = _BLOCK_ENTRIES if _array.on_cpu(left[0].weights) else _DEVICE_ENTRIES
+        count = max(1, entries // (max(key) * _STEP) ** 2)
+        yield from (members[start : start + count] for start in range(0, len(members), count))
+
+
+def saves_work(space: Space) -> bool:
+    """Tell whether the space has a form of at most its size in rank."""
+    kind, size, *rank = _form(space)
+    return bool(kind != "dense" and rank[0] <= size)
 
 
 def at(values: T, places: Sequence[int]) -> T:
     """Return the problems at the given places of a named tuple of (B, …) arrays."""
-    return cast(Any, type(values))(*(taken(v, places) for v in values))
+    return cast(T, cast(Any, type(values))(*(taken(v, places) for v in values)))
 
 
 def together(parts: Sequence[T], places: Sequence[int]) -> T:
     """Join named tuples of (B, …) arrays, whose problems stand at the given places, in the order of the problems."""
-    return cast(Any, type(parts[0]))(*(in_order(part, places) for part in zip(*parts, strict=True)))
+    return cast(T, cast(Any, type(parts[0]))(*(in_order(part, places) for part in zip(*parts, strict=True))))
 
 
 def split(mask: Array) -> tuple[list[int], list[int]]:

@@ -83,7 +83,8 @@ def sinkhorn(kernel: Kernel, u: Array, v: Array, max_newton: int = 30) -> Scalin
     # Exponents are only as exact as the largest of them is long: no scaling meets the marginals better.
     tolerance = xp.maximum(kernel.tolerance, 2 * _array.epsilon(u) * kernel.magnitude)
     kernel, best = kernel._replace(tolerance=tolerance), state
-    places, order, parts = list(range(u.shape[0])), [], []
+    places, parts = list(range(u.shape[0])), []
+    order: list[int] = []
     for _ in range(max_newton):
         going, done = split(best.error > kernel.tolerance)
         if done:

@@ -105,15 +105,18 @@ class Found(NamedTuple):
     iterations: list[int]
 
 
-# Statuses while problems run, by their place in this tuple.
-_STATUSES = (None, Status.FIXED_POINT, Status.NON_FINITE)
+# By their code while problems run; one that still runs when the loop ends has run out of iterations.
+_STATUSES = (Status.MAX_ITERATIONS, Status.FIXED_POINT, Status.NON_FINITE)
 
 
 def solve(problem: Problems, solver: Sinkhorn) -> Found:
-    """Run the solver on all problems; where one is blind at the product coupling, the caller solves it by itself."""
-    xp, order, parts, status, iterations = _array.namespace(problem.a), [], [], [], []
+    """Run the solver on problems outside any gradient graph, none of which is blind at the product coupling."""
+    xp, parts = _array.namespace(problem.a), []
+    order: list[int] = []
+    status: list[Status] = []
+    iterations: list[int] = []
     state, places = _start(problem, solver), list(range(problem.a.shape[0]))
-    code = xp.astype(problem.product_objective == 0, xp.int64)  # nothing to do
+    code = xp.zeros_like(problem.constant)
     for iteration in range(solver.max_iterations + 1):
         going, done = split(code == 0)
         last = iteration == solver.max_iterations
@@ -122,7 +125,7 @@ def solve(problem: Problems, solver: Sinkhorn) -> Found:
             parts.append(taken(state.plan, leaving))
             order.extend(places[i] for i in leaving)
             codes = _array.to_numpy(code)[leaving].tolist()
-            status.extend(_status(c, iteration) for c in codes)
+            status.extend(_STATUSES[int(c)] for c in codes)
             iterations.extend([iteration] * len(leaving))
             places = [places[i] for i in going]
             problem, state = at(problem, going), at(state, going)
@@ -135,12 +138,6 @@ def solve(problem: Problems, solver: Sinkhorn) -> Found:
     return Found(in_order(parts, order), [status[i] for i in back], [iterations[i] for i in back])
 
 
-def _status(code: int, iteration: int) -> Status:
-    if iteration == 0 and code:
-        return Status.STATIONARY
-    return _STATUSES[code] or Status.MAX_ITERATIONS
-
-
 def _where(mask: Array, first: State, second: State) -> State:
     """Return the first states where the mask (B,) holds, and the second elsewhere."""
     return State(*(chosen_rows(mask, f, s) for f, s in zip(first, second, strict=True)))
@@ -151,8 +148,6 @@ def _start(problem: Problems, solver: Sinkhorn) -> State:
     cross, scale = problem.cross(plan), problem.product_objective
     xp, final = _array.namespace(plan), _final(problem, solver)
     epsilon = xp.maximum(scale / 8, final) if solver.proximal else final
-    # A problem without scale is done before its first step.
-    epsilon = xp.where(scale > 0, epsilon, xp.ones_like(scale))
     infinite = xp.full_like(scale, float("inf"))
     u, v = xp.zeros_like(problem.a), xp.zeros_like(problem.b)
     return State(plan, cross, problem.value(plan, cross), xp.zeros_like(plan), epsilon, u, v, infinite)
@@ -166,7 +161,7 @@ def _final(problem: Problems, solver: Sinkhorn) -> Array:
 def _step(problem: Problems, state: State, solver: Sinkhorn) -> tuple[State, Array]:
     """Scale the kernels of the current linearisations, round them to couplings and judge the changes."""
     xp, final, epsilon = _array.namespace(problem.a), _final(problem, solver), state.epsilon
-    annealing = (epsilon > final) & solver.proximal
+    annealing = epsilon > final  # never at a fixed ε
     exponent = state.exponent - (problem.linear_cost - 4 * state.cross) / epsilon[:, None, None]
     exponent = xp.where(problem.here, exponent, xp.full_like(exponent, _NOWHERE))
     tolerance = xp.where(annealing, xp.full_like(epsilon, 1e-3), xp.full_like(epsilon, 1e-5))
@@ -195,13 +190,13 @@ def _settled(problem: Problems, old: State, new: State, settling: Array, solver:
     xp, before = _array.namespace(old.cross), _merit(problem, old, solver)
     climbing, others = split(settling & (_merit(problem, new, solver) > before))
     if climbing:
-        short = _shortened(*(at(v, climbing) for v in (problem, old, new)), solver)
+        short = _shortened(at(problem, climbing), at(old, climbing), at(new, climbing), solver)
         order = [*others, *climbing]
         new = together([at(new, others), short], order) if others else short
     after = _merit(problem, new, solver)
     new = _where(settling & (after > before), old, new)
     resting = settling & (before - after <= solver.tolerance * problem.product_objective)
-    return new, xp.astype(resting, xp.int64)
+    return new, xp.astype(resting, before.dtype)
 
 
 def _shortened(problem: Problems, old: State, target: State, solver: Sinkhorn) -> State:

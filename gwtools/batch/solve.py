@@ -3,53 +3,34 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.batch import certificates, gather, lines, stacks
-from gwtools.batch.gather import Profile
+from gwtools.batch import bounds, certificates, gather, lines, sinkhorn, stacks
+from gwtools.batch.gather import groups, spaces
 from gwtools.batch.lines import Atoms
 from gwtools.certify import EFFORTS, certify
-from gwtools.plans import Plan, SparsePlan
+from gwtools.plans import DensePlan, Plan, SparsePlan
+from gwtools.problems import detached
 from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Status
 from gwtools.solve import solve
-from gwtools.solvers import ConditionalGradient, Solver, Sorted
-from gwtools.spaces import Space, as_space
-
-_STEP = 8
-_ENTRIES = 2**18
+from gwtools.solvers import ConditionalGradient, Sinkhorn, Solver, Sorted
+from gwtools.spaces import Space
 
 
-def spaces(xs: Sequence[Any], ys: Sequence[Any]) -> tuple[list[Space], list[Space]]:
-    """Read two lists of as many spaces, all of one library, dtype and device."""
-    left, right = (
-        [as_space(v, f"{name}[{i}]") for i, v in enumerate(values)] for values, name in ((xs, "xs"), (ys, "ys"))
-    )
-    if len(left) != len(right):
-        raise ValueError(
-            f"xs and ys must have the same length, but have {len(left)} and {len(right)}: pass one y for each x."
-        )
-    kinds: dict[Any, Array] = {}
-    for space in (*left, *right):
-        weights = space.weights
-        kinds.setdefault((type(weights), weights.dtype, _array.device(weights)), weights)
-    for weights in kinds.values():
-        _check.same_kind(weights, left[0].weights, "every space", "the first one")
-    return left, right
+class Solved(NamedTuple):
+    """What is known of a group of problems: the fields of their results, and their plans (B, …) before they are cut."""
 
-
-def groups(left: Sequence[Space], right: Sequence[Space]) -> Iterator[list[int]]:
-    """Split problems by sizes that round up to the same multiple of eight, a few hundred thousand entries at a time."""
-    buckets: dict[tuple[int, int], list[int]] = {}
-    for i, (x, y) in enumerate(zip(left, right, strict=True)):
-        buckets.setdefault((-(-x.size // _STEP), -(-y.size // _STEP)), []).append(i)
-    for key, members in buckets.items():
-        count = max(1, _ENTRIES // (max(key) * _STEP) ** 2)
-        yield from (members[start : start + count] for start in range(0, len(members), count))
+    plans: Sequence[Plan]
+    objective: Array
+    estimate: Array
+    statuses: Sequence[Status]
+    iterations: Sequence[int]
+    stacked: Any
 
 
 def solve_batch(
@@ -65,11 +46,12 @@ def solve_batch(
     xs, ys : sequences of B spaces or square arrays
         Spaces of any sizes, all of one array library, dtype and device.
     solver : Solver, optional
-        :class:`gwtools.Sorted` runs together; any other one, as by default :class:`gwtools.ConditionalGradient`, problem
-        by problem.
+        :class:`gwtools.Sorted` and :class:`gwtools.Sinkhorn` run together; any other one, as by default
+        :class:`gwtools.ConditionalGradient`, problem by problem. So does Sinkhorn in JAX, which compiles for every new shape,
+        where row means are constant, and where gradients with respect to weights are asked for.
     effort : {"linear", "quadratic", "cubic"}
         What each certificate may spend. Those of linear effort are computed together, except between two spaces that both
-        have a low-rank form.
+        have a form of lower rank than their size.
     throw : bool
         Raise :class:`gwtools.ConvergenceError` for the first problem whose criterion is not met, instead of warning once.
 
@@ -94,10 +76,9 @@ def solve_batch(
     solver = ConditionalGradient() if solver is None else solver
     _check.choice(effort, "effort", EFFORTS)
     results: list[Any] = [None] * len(left)
-    if isinstance(solver, Sorted) and left:
-        easy = _in_range(left, right)
-        found = _sorted([left[i] for i in easy], [right[i] for i in easy], solver, effort) if easy else []
-        for i, result in zip(easy, found, strict=True):
+    for together, places in _batches(left, right, solver):
+        sides = [left[i] for i in places], [right[i] for i in places]
+        for i, result in zip(places, _results(*sides, together(*sides), solver, effort), strict=True):
             results[i] = result
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -106,6 +87,20 @@ def solve_batch(
                 results[i] = solve(left[i], right[i], solver, effort=effort)
     _report(results, throw)
     return results
+
+
+Together = Callable[[Sequence[Space], Sequence[Space]], Solved]
+
+
+def _batches(left: Sequence[Space], right: Sequence[Space], solver: Solver) -> list[tuple[Together, list[int]]]:
+    """Find which problems are solved together, and how; the others are solved by themselves."""
+    if not left or not isinstance(solver, Sorted | Sinkhorn):
+        return []
+    easy = _in_range(left, right)
+    if isinstance(solver, Sorted):
+        chosen = solver
+        return [(lambda xs, ys: _sorted(xs, ys, chosen), easy)] if easy else []
+    return _scaled([left[i] for i in easy], [right[i] for i in easy], easy, solver)
 
 
 def _in_range(left: Sequence[Space], right: Sequence[Space]) -> list[int]:
@@ -124,31 +119,48 @@ def _report(results: Sequence[GWResult], throw: bool) -> None:
         warnings.warn(text, ConvergenceWarning, stacklevel=3)
 
 
-def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted, effort: str) -> list[GWResult]:
+def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted) -> Solved:
     """:class:`gwtools.Sorted` on all problems."""
     x, y = (gather.profile(side, dense=True) for side in (left, right))
     atoms = lines.comonotone(x.row_means, x.weights, y.row_means, y.weights)
     if solver.kind == "row_means":
         estimate = lines.total(atoms, x.row_means, y.row_means, solver.p)
     else:
-        estimate = norm_of(x, y) if solver.kind == "norm" else spectral_of(left, right, x, y)
+        estimate = bounds.norm_of(x, y) if solver.kind == "norm" else bounds.spectral_of(left, right, x, y)
     objective = _objectives(left, right, atoms, _array.at_least_single)
-    plans = _plans(left, right, atoms)
-    proofs: list[Certificate] | None = None
-    if effort == "linear":
-        proofs = _certificates(left, right, (x, y), atoms, objective)
-    return results(
-        left,
-        right,
-        plans,
-        objective,
-        estimate,
-        [Status.CLOSED_FORM] * len(plans),
-        [0] * len(plans),
-        proofs,
-        solver,
-        effort,
-    )
+    plans, count = _plans(left, right, atoms), len(left)
+    return Solved(plans, objective, estimate, [Status.CLOSED_FORM] * count, [0] * count, atoms)
+
+
+def _scaled(
+    left: Sequence[Space], right: Sequence[Space], places: Sequence[int], solver: Sinkhorn
+) -> list[tuple[Together, list[int]]]:
+    """Group the problems that :class:`gwtools.Sinkhorn` solves together: those with a slope at the product coupling."""
+    batches: list[tuple[Together, list[int]]] = []
+    if not places or _array.library(left[0].weights) == "jax":
+        return batches
+    fixed = [i for i in range(len(places)) if not any(_array.tracked(s.weights) for s in (left[i], right[i]))]
+    for group in groups([left[i] for i in fixed], [right[i] for i in fixed]):
+        members = [fixed[i] for i in group]
+        still = sinkhorn.problems(*([detached(side[i]) for i in members] for side in (left, right)))
+        _, sighted = gather.split(still.is_blind(solver.tolerance))
+        if sighted:
+            problem = gather.at(still, sighted) if len(sighted) < len(members) else still
+
+            def together(xs: Sequence[Space], ys: Sequence[Space], problem: Any = problem) -> Solved:
+                return _iterated(xs, ys, sinkhorn.solve(problem, solver), problem)
+
+            batches.append((together, [places[members[i]] for i in sighted]))
+    return batches
+
+
+def _iterated(left: Sequence[Space], right: Sequence[Space], found: sinkhorn.Found, still: sinkhorn.Problems) -> Solved:
+    """Evaluate held plans within the spaces' gradient graph."""
+    live = any(_array.tracked(s.data) for s in (*left, *right))
+    problem = sinkhorn.problems(left, right) if live else still
+    objective = problem.value(found.plan, problem.cross(found.plan))
+    plans = [DensePlan(found.plan[i, : x.size, : y.size]) for i, (x, y) in enumerate(zip(left, right, strict=True))]
+    return Solved(plans, objective, objective, found.status, found.iterations, found.plan)
 
 
 def _objectives(left: Sequence[Space], right: Sequence[Space], atoms: Atoms, convert: gather.Convert) -> Array:
@@ -174,69 +186,42 @@ def _plans(left: Sequence[Space], right: Sequence[Space], atoms: Atoms) -> list[
     ]
 
 
-def _certificates(
-    left: Sequence[Space],
-    right: Sequence[Space],
-    known: tuple[Profile, Profile],
-    atoms: Atoms,
-    objective: Array,
-) -> list[Certificate]:
-    """Certify sorting couplings together, in float64."""
-    x, y = known
-    wide = _array.widen(atoms.mass)
-    if wide.dtype != atoms.mass.dtype:
-        x, y = (gather.profile(side, _array.widen, dense=True) for side in (left, right))
-        if _array.library(wide) != _array.library(atoms.mass):
-            atoms = Atoms(*(_array.to_numpy(v) for v in atoms))
-        atoms = atoms._replace(mass=wide)
-        objective = _objectives(left, right, atoms, _array.widen)
-    of_x, of_y = (certificates.facts(side) for side in (left, right))
-    radii = certificates.radii(x, of_x), certificates.radii(y, of_y)
-    upper = certificates.of_atoms(x, y, atoms, _array.to_numpy(objective), radii)
-    return certificates.certify(x, y, of_x, of_y, radii, upper)
-
-
-def results(
-    left: Sequence[Space],
-    right: Sequence[Space],
-    plans: Sequence[Plan],
-    objective: Array,
-    estimate: Array,
-    statuses: Sequence[Status],
-    iterations: Sequence[int],
-    proofs: Sequence[Certificate] | None,
-    solver: Solver,
-    effort: str,
+def _results(
+    left: Sequence[Space], right: Sequence[Space], solved: Solved, solver: Solver, effort: str
 ) -> list[GWResult]:
     """Cut arrays over all problems into results; certificates that need more than these bounds are made one by one."""
-    distance, name, found = stacks.rooted(objective, 2.0), str(solver), []
-    for i, (x, y, plan) in enumerate(zip(left, right, plans, strict=True)):
-        # Two low-rank forms have a bound of their own at linear effort.
-        alone = proofs is None or (x.low_rank is not None and y.low_rank is not None)
-        proof = certify(x, y, plan, effort) if alone or proofs is None else proofs[i]
-        found.append(
-            GWResult(objective[i], distance[i], estimate[i], plan, statuses[i], proof, iterations[i], None, name)
-        )
+    proofs = _certificates(left, right, solved) if effort == "linear" else [None] * len(left)
+    distance, name, found = _array.root(solved.objective), str(solver), []
+    for i, (x, y, plan, proof) in enumerate(zip(left, right, solved.plans, proofs, strict=True)):
+        # Two forms of low rank have a bound of their own at linear effort.
+        if proof is None or (gather.saves_work(x) and gather.saves_work(y)):
+            proof = certify(x, y, plan, effort)
+        numbers = solved.objective[i], distance[i], solved.estimate[i]
+        found.append(GWResult(*numbers, plan, solved.statuses[i], proof, solved.iterations[i], None, name))
     return found
 
 
-def norm_of(x: Profile, y: Profile) -> Array:
-    """Theorem 3 for two lists of spaces, shape (B,)."""
-    gap = stacks.rooted(x.residual_norm_squared, 2.0) - stacks.rooted(y.residual_norm_squared, 2.0)
-    return _additive_part(x, y) + gap**2
-
-
-def spectral_of(left: Sequence[Space], right: Sequence[Space], x: Profile, y: Profile) -> Array:
-    """Theorem 4 for two lists of spaces, shape (B,)."""
-    size = max(s.size for s in (*left, *right))
-    spectra = [gather.gathered(side, lambda s: (s.spectrum(),), size=size)[0] for side in (left, right)]
-    xp = _array.namespace(spectra[0])
-    # Padding zeros stand behind the eigenvalues: sorted, both signs are matched by rank.
-    values = [xp.sort(v, axis=1) for v in spectra]
-    parts = [[xp.clip(v, **side) for v in values] for side in ({"min": 0.0}, {"max": 0.0})]
-    return _additive_part(x, y) + sum(xp.sum((first - second) ** 2, axis=1) for first, second in parts)
-
-
-def _additive_part(x: Profile, y: Profile) -> Array:
-    """(m_C − m_D)² + 2 W_2²(α, β), shape (B,)."""
-    return (x.mean - y.mean) ** 2 + 2 * lines.line(x.deviations, x.weights, y.deviations, y.weights, 2.0)
+def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved) -> Sequence[Certificate]:
+    """Certify couplings together, in float64."""
+    left, right = ([detached(s) for s in side] for side in (left, right))
+    atoms = solved.stacked if isinstance(solved.stacked, Atoms) else None
+    mass = _array.detached(solved.stacked if atoms is None else atoms.mass)
+    wide, objective = _array.widen(mass), solved.objective
+    if atoms is not None:
+        if _array.library(wide) != _array.library(mass):
+            atoms = Atoms(*(_array.to_numpy(v) for v in atoms))
+        atoms = atoms._replace(mass=wide)
+    if wide.dtype != mass.dtype and atoms is not None:
+        objective = _objectives(left, right, atoms, _array.widen)
+    elif wide.dtype != mass.dtype:
+        problem = sinkhorn.problems(left, right, _array.widen)
+        objective = problem.value(wide, problem.cross(wide))
+    value = _array.to_numpy(objective)
+    x, y = (gather.profile(side, _array.widen, dense=True) for side in (left, right))
+    of_x, of_y = (certificates.facts(side) for side in (left, right))
+    radii = certificates.radii(x, of_x), certificates.radii(y, of_y)
+    if atoms is not None:
+        upper = certificates.of_atoms(x, y, atoms, value, radii)
+    else:
+        upper = certificates.of_matrices(x, y, wide, value, radii)
+    return certificates.certify(x, y, of_x, of_y, radii, upper)

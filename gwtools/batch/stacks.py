@@ -83,7 +83,7 @@ class Stack(ABC):
 
     def spectrum(self) -> Array:
         """Return the eigenvalues of diag(√a) R diag(√a), shape (B, k), in no order; those left out are zero."""
-        root = rooted(self.weights, 2.0)
+        root = _array.root(self.weights)
         return _array.namespace(root).linalg.eigvalsh(root[:, :, None] * self.residual * root[:, None, :])
 
 
@@ -241,15 +241,6 @@ def transposed(matrix: Array) -> Array:
 def dot(first: Array, second: Array) -> Array:
     """Return the inner products of the rows of two (B, K) arrays, shape (B,)."""
     return _array.namespace(first, second).vecdot(first, second)
-
-
-def rooted(value: Array, p: float) -> Array:
-    """The p-th root, with a zero subgradient at zero."""
-    xp = _array.namespace(value)
-    positive = value > 0
-    ones = xp.ones_like(value)
-    root = xp.where(positive, value, ones) ** (1.0 / p)
-    return xp.where(positive, root, 0.0 * ones)
 
 
 def objective(x: Stack, y: Stack, rows: Array, cols: Array, mass: Array) -> Array:
