@@ -1,6 +1,7 @@
 """Gromov-Wasserstein distances between spaces that share no coordinates, each with a certificate."""
 
-from gwtools import bounds, stability
+from gwtools import batch, bounds, stability
+from gwtools.batch import solve_batch
 from gwtools.certify import certify
 from gwtools.plans import DensePlan, Plan, SparsePlan
 from gwtools.problems import GWProblem
@@ -31,8 +32,10 @@ __all__ = [
     "SparsePlan",
     "Status",
     "as_space",
+    "batch",
     "bounds",
     "certify",
     "solve",
+    "solve_batch",
     "stability",
 ]

@@ -70,8 +70,31 @@ def from_numpy(array: NumpyArray, like: Array) -> Array:
 
 
 def detached(array: Array) -> Array:
-    """Return the values outside any gradient graph, for checks."""
+    """Return the values outside any gradient graph."""
     return array.detach() if compat.is_torch_array(array) else array
+
+
+def on_cpu(array: Array) -> bool:
+    """Tell whether the array lies in the processor's memory."""
+    return "cpu" in str(device(array)).lower()
+
+
+def tracked(array: Array) -> bool:
+    """Tell whether gradients with respect to the array are asked for."""
+    return bool(compat.is_torch_array(array) and array.requires_grad)
+
+
+def number(array: Array) -> float:
+    """Read a 0-d array as a Python number, outside any gradient graph."""
+    return float(detached(array))
+
+
+def root(value: Array, p: float = 2.0) -> Array:
+    """The p-th root of numbers that are not negative, with a zero subgradient at zero."""
+    xp = namespace(value)
+    positive, ones = value > 0, xp.ones_like(value)
+    base = xp.where(positive, value, ones)
+    return xp.where(positive, xp.sqrt(base) if p == 2 else base ** (1.0 / p), xp.zeros_like(value))
 
 
 def widen(array: Array) -> Array:
@@ -134,27 +157,27 @@ def scatter_sum(index: Array, values: Array, size: int) -> Array:
 
 
 def scaled_exp(matrix: Array, rows: Array, cols: Array) -> Array:
-    """Return exp(matrix + rows 1ᵀ + 1 colsᵀ), with one array allocated where the library can write in place.
+    """Return exp(matrix + rows 1ᵀ + 1 colsᵀ) of one or of a stack, with one array allocated where that is possible.
 
     Of a compressed matrix, the entries that it stores.
     """
     if isinstance(matrix, csr_array):
         values = matrix.data + np.repeat(rows, np.diff(matrix.indptr)) + cols[matrix.indices]
         return csr_array((np.exp(values), matrix.indices, matrix.indptr), shape=matrix.shape)
-    result = matrix + rows[:, None]
+    result = matrix + rows[..., :, None]
     if compat.is_numpy_array(result):
-        np.add(result, cols, out=result)
+        np.add(result, cols[..., None, :], out=result)
         return np.exp(result, out=result)
-    return namespace(result).exp(result + cols[None, :])
+    return namespace(result).exp(result + cols[..., None, :])
 
 
 def logsumexp(array: Array, axis: int) -> Array:
-    """Logarithm of the sum of exponentials along ``axis`` of a matrix whose every line has a finite entry."""
+    """Logarithm of the sum of exponentials along ``axis`` of an array whose every line has a finite entry."""
     xp = namespace(array)
-    top = xp.max(array, axis=axis)
-    zeros = xp.zeros(array.shape[axis], dtype=array.dtype, device=device(array))
-    exponentials = scaled_exp(array, -top, zeros) if axis == 1 else scaled_exp(array, zeros, -top)
-    return xp.log(xp.sum(exponentials, axis=axis)) + top
+    top = xp.max(array, axis=axis, keepdims=True)
+    apart = array - top
+    exponentials = np.exp(apart, out=apart) if compat.is_numpy_array(apart) else xp.exp(apart)
+    return xp.log(xp.sum(exponentials, axis=axis)) + xp.squeeze(top, axis=axis)
 
 
 def thin(matrix: Array, share: float) -> Any:

@@ -168,7 +168,7 @@ def marginal(found: Array, wanted: Array, side: str, epsilon: float | None = Non
     ``epsilon`` is that of the stored weights where they were widened since.
     """
     xp = _array.namespace(wanted)
-    error = float(xp.sum(xp.abs(found - wanted)))
+    error = _array.number(xp.sum(xp.abs(found - wanted)))
     if not error <= math.sqrt(_array.epsilon(wanted) if epsilon is None else epsilon):
         raise ValueError(
             f"plan must have the weights of {side} as its marginal, but misses them by {error:.3g} in total: "
@@ -183,7 +183,7 @@ def same_weights(first: Array, second: Array, name: str, other: str) -> None:
             f"{name} must have the atoms of {other}, but they have {second.shape[0]} and {first.shape[0]}: "
             "pass two spaces over the same atoms."
         )
-    apart = float(_array.namespace(first).max(_array.namespace(first).abs(first - second)))
+    apart = _array.number(_array.namespace(first).max(_array.namespace(first).abs(first - second)))
     if apart > 128 * _array.epsilon(first):
         raise ValueError(
             f"{name} must have the weights of {other}, but they differ by up to {apart:.3g}: "

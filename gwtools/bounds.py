@@ -63,7 +63,7 @@ def first(x: Any, y: Any, p: float = 2.0) -> Array:
     x, y = _spaces(x, y)
     _check.number(p, "p", least=1.0)
     sizes = (s.power_means(p) for s in (x, y))
-    ecc_x, ecc_y = sizes if p == 1 else (_root(size, p) for size in sizes)
+    ecc_x, ecc_y = sizes if p == 1 else (_array.root(size, p) for size in sizes)
     return line(ecc_x, x.weights, ecc_y, y.weights, p)
 
 
@@ -81,7 +81,7 @@ def norm(x: Any, y: Any) -> Array:
         In squared units of C; never below the square of theorem 1's bound.
     """
     x, y = _spaces(x, y)
-    gap = _root(x.residual_norm_squared(), 2.0) - _root(y.residual_norm_squared(), 2.0)
+    gap = _array.root(x.residual_norm_squared()) - _array.root(y.residual_norm_squared())
     return _additive_part(x, y) + gap**2
 
 
@@ -230,11 +230,3 @@ def _padded(ascending: Array, length: int, sign: int) -> Array:
     xp = _array.namespace(ascending)
     zeros = xp.zeros(length - ascending.shape[0], dtype=ascending.dtype, device=_array.device(ascending))
     return xp.concat([zeros, ascending] if sign > 0 else [ascending, zeros])
-
-
-def _root(value: Array, p: float) -> Array:
-    """The p-th root, with a zero subgradient at zero."""
-    xp = _array.namespace(value)
-    positive = value > 0
-    root = xp.where(positive, value, xp.ones_like(value)) ** (1.0 / p)
-    return xp.where(positive, root, xp.zeros_like(value))

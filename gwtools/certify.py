@@ -11,7 +11,7 @@ from gwtools import _array, _check, proofs
 from gwtools._array import Array
 from gwtools.linear import sorting_plan
 from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan
-from gwtools.problems import GWProblem, Prepared, prepare
+from gwtools.problems import GWProblem, Prepared, detached, prepare
 from gwtools.proofs import Bound
 from gwtools.results import CONVEX_TOLERANCE, Certificate, Kind
 from gwtools.rounding import Radii, equal, gamma, radii
@@ -57,7 +57,7 @@ def certify(x: Any, y: Any, plan: Any = None, effort: str = "linear") -> Certifi
         _check.same_library(plan.masses, x.weights, "plan", "the spaces")
         plan = _widened(plan)
     stored = _array.epsilon(x.weights)
-    x, y = (converted(s, _array.widen) for s in (x, y))
+    x, y = (converted(detached(s), _array.widen) for s in (x, y))
     if plan is not None:
         for found, space, side in zip(plan.marginals(), (x, y), "xy", strict=True):
             _check.marginal(found, space.weights, side, stored)
@@ -185,8 +185,8 @@ def _scale(value: float, unit: float, towards: float) -> float:
 def _widened(plan: Plan) -> Plan:
     """Bring a plan to float64, in NumPy where the library has none, as the spaces are."""
     if isinstance(plan, SparsePlan):
-        mass, rows, cols = _array.widen(plan.mass), plan.rows, plan.cols
+        mass, rows, cols = _array.widen(_array.detached(plan.mass)), plan.rows, plan.cols
         if _array.library(mass) != _array.library(plan.mass):
             rows, cols = _array.to_numpy(rows), _array.to_numpy(cols)
         return SparsePlan(rows, cols, mass, plan.size)
-    return DensePlan(_array.widen(plan.dense()))
+    return DensePlan(_array.widen(_array.detached(plan.dense())))

@@ -19,6 +19,7 @@ _DENSE_PROGRAM = 300**2
 _ARCS_PER_ATOM = 8
 _ROUNDING = 1e-14
 _SLIVER = 2.0**-45
+_SMALL_SYSTEM = 128  # unknowns: one factorisation is cheaper than the inner iterations
 
 
 class Line(NamedTuple):
@@ -100,7 +101,7 @@ def sorting_plan(x: Array, a: Array, y: Array, b: Array) -> SparsePlan:
     """Return the comonotone coupling of two weighted lists of numbers as a plan of shape (n, m)."""
     pairs = comonotone(x, a, y, b)
     kept = _array.namespace(pairs.mass).nonzero(
-        pairs.mass > _SLIVER * float(_array.namespace(pairs.mass).max(pairs.mass))
+        pairs.mass > _SLIVER * _array.number(_array.namespace(pairs.mass).max(pairs.mass))
     )[0]
     take = _array.namespace(pairs.mass).take
     return SparsePlan(
@@ -341,13 +342,14 @@ def _newton(log_kernel: Array, a: Array, b: Array, state: Scaling) -> Scaling:
     # Rows that lost all mass are given a little curvature: their scalings grow step by step instead of overflowing.
     plan, tiny = state.plan, 1e-12 * float(xp.max(b))
     rows, cols = (xp.clip(sums, min=tiny) for sums in _sums(plan, a, b))
-    # Schur complement of the Hessian [diag(rows) plan; planᵀ diag(cols)] in the second scaling; a sharp plan has few
-    # entries that a direction of two digits can feel.
-    core = _array.thin(plan, 1e-4)
-    back = _array.columns(core)
-    dv = _conjugate_gradient(
-        lambda p: cols * p - back @ ((core @ p) / rows), b - cols - ((a - rows) / rows) @ plan, cols
-    )
+    right = b - cols - ((a - rows) / rows) @ plan
+    if max(plan.shape) <= _SMALL_SYSTEM:
+        dv = schur_solve(plan, rows, cols, right)
+    else:
+        # A sharp plan has few entries that a direction of two digits can feel.
+        core = _array.thin(plan, 1e-4)
+        back = _array.columns(core)
+        dv = _conjugate_gradient(lambda p: cols * p - back @ ((core @ p) / rows), right, cols)
     du = (a - rows - plan @ dv) / rows
     slope = float((a - rows) @ du + (b - cols) @ dv)
     reach = max(float(xp.max(xp.abs(du))), float(xp.max(xp.abs(dv))))
@@ -361,6 +363,19 @@ def _newton(log_kernel: Array, a: Array, b: Array, state: Scaling) -> Scaling:
             return following
         step /= 2
     return state
+
+
+def schur_solve(plan: Array, rows: Array, cols: Array, right: Array) -> Array:
+    """Solve with the Schur complement of the Hessian [diag(rows) plan; planᵀ diag(cols)] in the second scaling.
+
+    Takes one system or a stack of them. Scaled by √cols it is 1 − KᵀK with a contraction K. Scalings that are constant, or
+    constant on blocks that hardly exchange mass, are its null vectors: a small multiple of 1 bounds the solution.
+    """
+    xp, root = _array.namespace(plan), _array.namespace(plan).sqrt(cols)
+    contraction = plan / (xp.sqrt(rows)[..., :, None] * root[..., None, :])
+    ones = xp.eye(plan.shape[-1], dtype=plan.dtype, device=_array.device(plan))
+    matrix = (1 + _array.epsilon(plan) ** 0.5 / 16) * ones - xp.matrix_transpose(contraction) @ contraction
+    return xp.linalg.solve(matrix, (right / root)[..., None])[..., 0] / root
 
 
 def _conjugate_gradient(operator: Callable[[Array], Array], right: Array, diagonal: Array, steps: int = 200) -> Array:
@@ -387,13 +402,18 @@ def _conjugate_gradient(operator: Callable[[Array], Array], right: Array, diagon
 
 
 def round_to(matrix: Array, a: Array, b: Array) -> DensePlan:
-    """Turn a non-negative matrix into a coupling of a and b that is near it (Altschuler, Weed and Rigollet 2017, alg. 2)."""
+    """Turn a non-negative matrix into a coupling of a and b that is near it."""
+    return DensePlan(rounded(matrix, a, b))
+
+
+def rounded(matrix: Array, a: Array, b: Array) -> Array:
+    """Round a non-negative matrix, or a stack of them, to marginals a and b (Altschuler, Weed and Rigollet 2017, alg. 2)."""
     xp = _array.namespace(matrix)
     tiny = xp.finfo(matrix.dtype).smallest_normal
     # 1-2. Scale down the rows, then the columns, that carry too much mass.
-    matrix = matrix * xp.clip(a / xp.clip(xp.sum(matrix, axis=1), min=tiny), max=1.0)[:, None]
-    matrix = matrix * xp.clip(b / xp.clip(xp.sum(matrix, axis=0), min=tiny), max=1.0)[None, :]
+    matrix = matrix * xp.clip(a / xp.clip(xp.sum(matrix, axis=-1), min=tiny), max=1.0)[..., :, None]
+    matrix = matrix * xp.clip(b / xp.clip(xp.sum(matrix, axis=-2), min=tiny), max=1.0)[..., None, :]
     # 3. Spread the missing mass as a product.
-    rows, cols = xp.clip(a - xp.sum(matrix, axis=1), min=0.0), xp.clip(b - xp.sum(matrix, axis=0), min=0.0)
-    missing = xp.clip((xp.sum(rows) + xp.sum(cols)) / 2, min=tiny)
-    return DensePlan(matrix + rows[:, None] * (cols / missing)[None, :])
+    rows, cols = xp.clip(a - xp.sum(matrix, axis=-1), min=0.0), xp.clip(b - xp.sum(matrix, axis=-2), min=0.0)
+    missing = xp.clip((xp.sum(rows, axis=-1) + xp.sum(cols, axis=-1)) / 2, min=tiny)
+    return matrix + rows[..., :, None] * (cols / missing[..., None])[..., None, :]

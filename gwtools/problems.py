@@ -37,6 +37,11 @@ class GWProblem:
     def __post_init__(self) -> None:
         _check.same_kind(self.x.weights, self.y.weights, "x", "y")
 
+    def detached(self) -> GWProblem:
+        """Return the problem outside any gradient graph."""
+        x, y = detached(self.x), detached(self.y)
+        return self if x is self.x and y is self.y else GWProblem(x, y)
+
     @property
     def shape(self) -> tuple[int, int]:
         """Numbers of atoms (n, m)."""
@@ -119,6 +124,46 @@ class GWProblem:
         """Return the (n, m) costs of the linear program whose solution is the steepest vertex from ``plan``."""
         _check.coupling_shape(plan.shape, self.shape)
         return self.gradient(self.cross(plan))
+
+
+def detached(space: Space) -> Space:
+    """Return the space outside any gradient graph."""
+    if not (_array.tracked(space.data) or _array.tracked(space.weights)):
+        return space
+    return space.with_data(_array.detached(space.data), _array.detached(space.weights))
+
+
+def enveloped(problem: GWProblem, plan: Plan, potentials: tuple[Array, Array]) -> Array:
+    """Return F(π) of a stationary plan with the gradient of the minimum, by the envelope theorem.
+
+    The plan is held: no first-order change of it matters. With potentials f, g of the linearisation at the plan, a change of
+    the weights that keeps their mass changes the minimum by ⟨f, da⟩ + ⟨g, db⟩.
+
+    Parameters
+    ----------
+    problem : GWProblem
+        Spaces within a gradient graph.
+    plan : Plan
+        A coupling outside of it.
+    potentials : pair of arrays of shape (n,) and (m,)
+        Potentials of the linear program with the costs ``problem.linearize(plan)``.
+    """
+    x, y = problem.x, problem.y
+    if not (_array.tracked(x.weights) or _array.tracked(y.weights)):
+        return problem.objective(plan)
+    value = GWProblem(*(s.with_data(s.data, _array.detached(s.weights)) for s in (x, y))).objective(plan)
+    still, matrix = problem.detached(), plan.dense()
+    shifts = _row_part(still.x, still.y, matrix), _row_part(still.y, still.x, matrix.T)
+    for space, potential, shift in zip((x, y), potentials, shifts, strict=True):
+        value = value + (space.weights - _array.detached(space.weights)) @ (potential + shift)
+    return value
+
+
+def _row_part(x: Space, y: Space, plan: Array) -> Array:
+    """What the gradient 2 Σ (C_ik − D_jl)² π_kl has in row i beside ``GWProblem.gradient``, up to a constant, shape (n,)."""
+    alpha = x.deviations
+    rows = x.residual().apply((plan @ y.deviations)[:, None])[:, 0]
+    return 2 * x.power_means(2.0) - 2 * alpha**2 - 4 * y.mean * alpha - 4 * rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from gwtools import _array
 from gwtools._array import Array
 from gwtools.plans import Plan
 
@@ -124,11 +125,11 @@ class GWResult:
         n, m = self.plan.shape
         lines = [
             f"Gromov-Wasserstein between {n} and {m} atoms by {self.solver}",
-            f"  distance     {float(self.distance):.6g}",
-            f"  objective    {float(self.objective):.6g}  (GW_2^2 of the plan)",
+            f"  distance     {_array.number(self.distance):.6g}",
+            f"  objective    {_array.number(self.objective):.6g}  (GW_2^2 of the plan)",
         ]
-        if float(self.estimate) != float(self.objective):
-            lines.append(f"  estimate     {float(self.estimate):.6g}  (the solver's closed form)")
+        if _array.number(self.estimate) != _array.number(self.objective):
+            lines.append(f"  estimate     {_array.number(self.estimate):.6g}  (the solver's closed form)")
         lines.append(f"  certificate  {self.certificate}")
         lines.append(f"  status       {self.status.value} ({self.iterations} iterations)")
         return "\n".join(lines)
@@ -137,9 +138,9 @@ class GWResult:
         """Return the numbers as plain Python values, for JSON."""
         c = self.certificate
         return {
-            "distance": float(self.distance),
-            "objective": float(self.objective),
-            "estimate": float(self.estimate),
+            "distance": _array.number(self.distance),
+            "objective": _array.number(self.objective),
+            "estimate": _array.number(self.estimate),
             "lower": c.lower,
             "upper": c.upper,
             "gap": c.gap,

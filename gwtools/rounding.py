@@ -5,7 +5,6 @@ All radii are in units of prepared spaces, whose values neither over- nor underf
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +52,9 @@ class Radii:
 
     def whole(self, spectrum: float = 0.0) -> float:
         """How far the vector (m, √2 α, R), hence the root of an objective or a bound, may be off (theorem 6 a)."""
-        return 1.01 * math.sqrt(self.mean**2 + 2 * self.deviations**2 + (self.residual + spectrum) ** 2)
+        squares = self.mean**2 + 2 * self.deviations**2 + (self.residual + spectrum) ** 2
+        length: float = 1.01 * squares**0.5
+        return length
 
 
 def radii(space: Space) -> Radii:

@@ -8,7 +8,7 @@ from typing import Any
 from gwtools import _array, _check
 from gwtools.certify import EFFORTS, certify
 from gwtools.plans import embed
-from gwtools.problems import GWProblem, Prepared, prepare
+from gwtools.problems import GWProblem, Prepared, enveloped, prepare
 from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult
 from gwtools.solvers import ConditionalGradient, Outcome, Progress, Solver
 from gwtools.solvers.base import Callback
@@ -57,6 +57,14 @@ def solve(
     -----
     ConvergenceWarning
         Where the criterion is not met; the best plan is returned and ``status`` says why.
+
+    Notes
+    -----
+    PyTorch differentiates ``objective``, ``distance`` and ``estimate`` with respect to distances, points, factors and weights.
+    Estimates are closed forms. Objectives of iterative solvers have the gradient of the minimum, by the envelope theorem: exact
+    where the plan is stationary and unique, for weights along changes that keep their mass, where the potentials are
+    unique; at a fixed ε, that of the objective plus the entropy. Plans of iterative solvers carry no gradient. Where a distance
+    is 0, its gradient is taken to be 0.
     """
     x, y = as_space(x, "x"), as_space(y, "y")
     solver = ConditionalGradient() if solver is None else solver
@@ -76,8 +84,12 @@ def solve(
 
 
 def _result(x: Space, y: Space, ready: Prepared, outcome: Outcome, name: str, effort: str) -> GWResult:
-    objective = GWProblem(ready.x, ready.y).objective(outcome.plan)
-    distance = _array.namespace(objective).sqrt(objective) * ready.unit
+    problem = GWProblem(ready.x, ready.y)
+    if outcome.potentials is None:
+        objective = problem.objective(outcome.plan)
+    else:
+        objective = enveloped(problem, outcome.plan, outcome.potentials)
+    distance = _array.root(objective) * ready.unit
     # Multiplied twice: the square of the unit alone may overflow.
     objective = objective * ready.unit * ready.unit
     estimate = objective

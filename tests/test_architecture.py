@@ -25,6 +25,7 @@ STAGES = [
     {"gwtools.certify"},
     {"gwtools.solvers"},
     {"gwtools.solve"},
+    {"gwtools.batch"},
     {"gwtools.__init__", "gwtools.__main__"},
 ]
 DATA = 2

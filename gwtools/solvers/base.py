@@ -31,7 +31,8 @@ Callback = Callable[[Progress], Any]
 class Outcome:
     """A solver's answer: a coupling, why it stopped, and its own value if that is not the objective.
 
-    ``estimate`` is in units of C to the power ``power``.
+    ``estimate`` is in units of C to the power ``power``. ``potentials`` are those of the linearisation at a stationary plan,
+    which is then outside any gradient graph.
     """
 
     plan: Plan
@@ -40,6 +41,7 @@ class Outcome:
     frank_wolfe_gap: float | None = None
     estimate: Array | None = None
     power: float = 2.0
+    potentials: tuple[Array, Array] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,11 +103,16 @@ class IterativeSolver(Solver, Generic[S]):
         """Return the first state."""
 
     @abstractmethod
+    def potentials(self, problem: GWProblem, state: S) -> tuple[Array, Array]:
+        """Return potentials (n,) and (m,) of the linear program with the linearisation at the last plan as its costs."""
+
+    @abstractmethod
     def step(self, problem: GWProblem, state: S) -> S:
         """Return the next state, with its status set where the criterion is met."""
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Repeat steps until the criterion is met, the callback returns True, a value is not finite or steps run out."""
+        problem = problem.detached()
         state = self.start(problem)
         status, iteration = state.status, 0
         while status is None:
@@ -121,4 +128,5 @@ class IterativeSolver(Solver, Generic[S]):
                 status = Status.STOPPED
             elif status is None and iteration >= self.max_iterations:
                 status = Status.MAX_ITERATIONS
-        return Outcome(state.plan, status, iteration, state.frank_wolfe_gap)
+        potentials = self.potentials(problem, state)
+        return Outcome(state.plan, status, iteration, state.frank_wolfe_gap, potentials=potentials)

@@ -92,6 +92,14 @@ class ConditionalGradient(IterativeSolver[_State]):
         mixed, cross = (vertex, cross) if step == 1.0 else (mix(product, vertex, step), step * cross)
         return _State(mixed, float(problem.value(mixed, cross)), cross=cross, vertex=vertex)
 
+    def potentials(self, problem: GWProblem, state: _State) -> tuple[Array, Array]:
+        """Return the last program's potentials."""
+        a, b = problem.x.weights, problem.y.weights
+        xp = _array.namespace(a, b)
+        if state.potentials is None:
+            return xp.zeros_like(a), xp.zeros_like(b)
+        return _array.from_numpy(state.potentials[0], a), _array.from_numpy(state.potentials[1], b)
+
     def step(self, problem: GWProblem, state: _State) -> _State:
         """Solve the linear program at the plan and move to the best point between the plan and its vertex."""
         gradient = problem.gradient(state.cross)
@@ -102,7 +110,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         gap = max(0.0, here - program.lower)
         negligible = self.negligible(problem)
         if gap <= negligible and state.plan is state.vertex:
-            return replace(state, frank_wolfe_gap=gap, status=Status.STATIONARY)
+            return replace(state, frank_wolfe_gap=gap, potentials=program.potentials, status=Status.STATIONARY)
         vertex = _from_numpy(program.plan, problem.x.weights)
         if state.vertex is not None and state.plan is state.vertex:
             cross = problem.updated_cross(vertex, state.vertex, state.cross)
@@ -115,7 +123,8 @@ class ConditionalGradient(IterativeSolver[_State]):
         step = _line_search(slope, curvature)
         decrease = -step * (slope + step * curvature)
         if decrease <= max(1e-3 * negligible, _array.epsilon(problem.x.weights) * state.objective):
-            return replace(state, frank_wolfe_gap=gap, status=_criterion(gap, negligible))
+            status = _criterion(gap, negligible)
+            return replace(state, frank_wolfe_gap=gap, potentials=program.potentials, status=status)
         cross = cross if step == 1.0 else (1.0 - step) * state.cross + step * cross
         plan = vertex if step == 1.0 else mix(state.plan, vertex, step)
         objective = float(problem.value(plan, cross))

@@ -90,6 +90,13 @@ class Sinkhorn(IterativeSolver[_State]):
     def _final(self, problem: GWProblem) -> float:
         return 1e-3 * problem.product_objective if self.epsilon is None else self.epsilon
 
+    def potentials(self, problem: GWProblem, state: _State) -> tuple[Array, Array]:
+        """Return ε times the scalings, potentials at a fixed point; those of the weights are the entropy's at a fixed ε."""
+        if self.proximal:
+            return state.epsilon * state.u, state.epsilon * state.v
+        log, a, b = _array.namespace(state.u).log, problem.x.weights, problem.y.weights
+        return state.epsilon * (state.u - log(a)), state.epsilon * (state.v - log(b))
+
     def step(self, problem: GWProblem, state: _State) -> _State:
         """Scale the kernel of the current linearisation, round it to a coupling and judge the change."""
         a, b = problem.x.weights, problem.y.weights

@@ -100,7 +100,8 @@ class PointCloud(Space):
     @cached_property
     def _diagonal(self) -> float:
         xp, coordinates = _array.namespace(self.points), range(self.points.shape[1])
-        sides = [float(xp.max(self.points[:, k])) - float(xp.min(self.points[:, k])) for k in coordinates]
+        points = _array.detached(self.points)
+        sides = [float(xp.max(points[:, k])) - float(xp.min(points[:, k])) for k in coordinates]
         return math.hypot(*sides) * (1 + 1e-15)
 
     def with_data(self, data: Array, weights: Array) -> Self:

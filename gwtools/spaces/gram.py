@@ -80,7 +80,7 @@ class GramSpace(Space):
     def largest(self) -> float:
         """Return an upper bound of max |C_ik|: the largest squared norm of a column."""
         xp = _array.namespace(self.factor)
-        return float(xp.max(xp.sum(self.factor**2, axis=0)))
+        return float(xp.max(xp.sum(_array.detached(self.factor) ** 2, axis=0)))
 
     def with_data(self, data: Array, weights: Array) -> Self:
         """Return the space over another factor and weights, without checking them again."""

@@ -1,0 +1,164 @@
+"""The lower bounds of :mod:`gwtools.bounds` for many pairs of spaces at once, one function a theorem.
+
+Each takes two lists of B spaces of any sizes, of one array library, dtype and device, and returns the B values as an array of
+shape (B,), in units of C to the power p: plain and differentiable. Spaces are grouped by size and padded with atoms that carry
+no weight. Values must be within the range in which squares keep their digits; only :func:`gwtools.solve` changes units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gwtools import _array, _check
+from gwtools._array import Array
+from gwtools.batch import gather, lines
+from gwtools.batch.gather import Profile
+from gwtools.batch.stacks import Stack
+from gwtools.spaces import Space
+
+
+def row_means(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
+    """Return W_p^p between weighted row means for each pair, at most GW_p^p (theorem 1).
+
+    Parameters
+    ----------
+    xs, ys : sequences of B spaces or square arrays
+        Spaces of any sizes.
+    p : float
+        Power of the distance, at least 1.
+
+    Returns
+    -------
+    array of shape (B,)
+        In units of C to the power p.
+    """
+    _check.number(p, "p", least=1.0)
+    return _line(xs, ys, lambda s: (s.row_means, s.weights), p)
+
+
+def first(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
+    """Return W_p^p between p-eccentricities for each pair, at most GW_p^p (theorem 1).
+
+    Parameters
+    ----------
+    xs, ys : sequences of B spaces or square arrays
+        Spaces of any sizes.
+    p : float
+        Power of the distance, at least 1.
+
+    Returns
+    -------
+    array of shape (B,)
+        In units of C to the power p.
+    """
+    _check.number(p, "p", least=1.0)
+
+    def read(s: Stack) -> tuple[Array, Array]:
+        size = s.power_means(p)
+        return size if p == 1 else _array.root(size, p), s.weights
+
+    return _line(xs, ys, read, p)
+
+
+def norm(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
+    """Return (m_C − m_D)² + 2 W_2²(α, β) + (‖R‖ − ‖S‖)² for each pair, at most GW_2² (theorem 3).
+
+    Parameters
+    ----------
+    xs, ys : sequences of B spaces or square arrays
+        Spaces of any sizes.
+
+    Returns
+    -------
+    array of shape (B,)
+        In squared units of C.
+    """
+    left, right = _lists(xs, ys)
+    return norm_of(gather.profile(left), gather.profile(right))
+
+
+def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
+    """Return the bound of sorted residual spectra for each pair, at most GW_2² (theorem 4).
+
+    Parameters
+    ----------
+    xs, ys : sequences of B spaces or square arrays
+        Spaces of any sizes.
+
+    Returns
+    -------
+    array of shape (B,)
+        In squared units of C. The eigenvalues of n × n matrices take most of the time, together or one by one.
+    """
+    left, right = _lists(xs, ys)
+    return spectral_of(left, right, gather.profile(left), gather.profile(right))
+
+
+def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
+    """Return W_p^p between all values of C and all values of D for each pair, at most GW_p^p (theorem 7).
+
+    Parameters
+    ----------
+    xs, ys : sequences of B spaces or square arrays
+        Spaces of any sizes.
+    p : float
+        Power of the distance, at least 1.
+
+    Returns
+    -------
+    array of shape (B,)
+        In units of C to the power p.
+    """
+    _check.number(p, "p", least=1.0)
+
+    left, right = _lists(xs, ys)
+    places: list[int] = []
+    parts = []
+    for group in gather.groups(left, right):
+        sides = ([side[i] for i in group] for side in (left, right))
+        (x, a), (y, b) = (_entries(gather.stack(side, max(s.size for s in side))) for side in sides)
+        parts.append(lines.line(x, a, y, b, p))
+        places.extend(group)
+    return gather.in_order(parts, places)
+
+
+def norm_of(x: Profile, y: Profile) -> Array:
+    """Theorem 3 for two lists of spaces, shape (B,)."""
+    gap = _array.root(x.residual_norm_squared) - _array.root(y.residual_norm_squared)
+    return _additive_part(x, y) + gap**2
+
+
+def spectral_of(left: Sequence[Space], right: Sequence[Space], x: Profile, y: Profile) -> Array:
+    """Theorem 4 for two lists of spaces, shape (B,)."""
+    size = max(s.size for s in (*left, *right))
+    spectra = [gather.gathered(side, lambda s: (s.spectrum(),), size=size)[0] for side in (left, right)]
+    xp = _array.namespace(spectra[0])
+    # Padding zeros stand behind the eigenvalues: sorted, both signs are matched by rank.
+    values = [xp.sort(v, axis=1) for v in spectra]
+    parts = [[xp.clip(v, **side) for v in values] for side in ({"min": 0.0}, {"max": 0.0})]
+    return _additive_part(x, y) + sum(xp.sum((first - second) ** 2, axis=1) for first, second in parts)
+
+
+def _additive_part(x: Profile, y: Profile) -> Array:
+    """(m_C − m_D)² + 2 W_2²(α, β), shape (B,)."""
+    return (x.mean - y.mean) ** 2 + 2 * lines.line(x.deviations, x.weights, y.deviations, y.weights, 2.0)
+
+
+def _entries(s: Stack) -> tuple[Array, Array]:
+    """All values of each matrix, with their masses."""
+    xp, flat = _array.namespace(s.matrix), (s.shape[0], -1)
+    return xp.reshape(s.matrix, flat), xp.reshape(s.weights[:, :, None] * s.weights[:, None, :], flat)
+
+
+def _lists(xs: Sequence[Any], ys: Sequence[Any]) -> tuple[list[Space], list[Space]]:
+    left, right = gather.spaces(xs, ys)
+    if not left:
+        raise ValueError("xs must hold at least one space, but is empty: no array library is known then.")
+    return left, right
+
+
+def _line(xs: Sequence[Any], ys: Sequence[Any], read: Callable[[Stack], tuple[Array, Array]], p: float) -> Array:
+    """Transport what is read of each pair of spaces: values and weights."""
+    (x, a), (y, b) = (gather.gathered(side, read) for side in _lists(xs, ys))
+    return lines.line(x, a, y, b, p)

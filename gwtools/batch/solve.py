@@ -1,0 +1,227 @@
+"""Many problems at once: lists of spaces in, a list of results out, each what the single call returns."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gwtools import _array, _check
+from gwtools._array import Array
+from gwtools.batch import bounds, certificates, gather, lines, sinkhorn, stacks
+from gwtools.batch.gather import groups, spaces
+from gwtools.batch.lines import Atoms
+from gwtools.certify import EFFORTS, certify
+from gwtools.plans import DensePlan, Plan, SparsePlan
+from gwtools.problems import detached
+from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Status
+from gwtools.solve import solve
+from gwtools.solvers import ConditionalGradient, Sinkhorn, Solver, Sorted
+from gwtools.spaces import Space
+
+
+class Solved(NamedTuple):
+    """What is known of a group of problems: the fields of their results, and their plans (B, …) before they are cut."""
+
+    plans: Sequence[Plan]
+    objective: Array
+    estimate: Array
+    statuses: Sequence[Status]
+    iterations: Sequence[int]
+    stacked: Any
+
+
+def solve_batch(
+    xs: Sequence[Any], ys: Sequence[Any], solver: Solver | None = None, *, effort: str = "linear", throw: bool = False
+) -> list[GWResult]:
+    """Solve many problems at once; each result is that of :func:`gwtools.solve`.
+
+    Problems are grouped by size, padded with atoms without weight and computed together; each stops by itself. Fast where
+    spaces are small and many: a padded group holds the matrices of its spaces, whatever form they are stored in.
+
+    Parameters
+    ----------
+    xs, ys : sequences of B spaces or square arrays
+        Spaces of any sizes, all of one array library, dtype and device.
+    solver : Solver, optional
+        :class:`gwtools.Sorted` and :class:`gwtools.Sinkhorn` run together; any other one, as by default
+        :class:`gwtools.ConditionalGradient`, problem by problem. So does Sinkhorn in JAX, which compiles for every new shape,
+        where row means are constant, and where gradients with respect to weights are asked for.
+    effort : {"linear", "quadratic", "cubic"}
+        What each certificate may spend. Those of linear effort are computed together, except between two spaces that both
+        have a form of lower rank than their size.
+    throw : bool
+        Raise :class:`gwtools.ConvergenceError` for the first problem whose criterion is not met, instead of warning once.
+
+    Returns
+    -------
+    list of B GWResult
+        In the order of the problems. Objectives, distances and estimates keep library, dtype, device and gradient graph.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On bad input, before any work; so where the lists differ in length.
+    ConvergenceError
+        With ``throw=True``, where a criterion is not met.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Once, with the number of problems whose criterion is not met.
+    """
+    left, right = spaces(xs, ys)
+    solver = ConditionalGradient() if solver is None else solver
+    _check.choice(effort, "effort", EFFORTS)
+    results: list[Any] = [None] * len(left)
+    for together, places in _batches(left, right, solver):
+        sides = [left[i] for i in places], [right[i] for i in places]
+        for i, result in zip(places, _results(*sides, together(*sides), solver, effort), strict=True):
+            results[i] = result
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for i, result in enumerate(results):
+            if result is None:
+                results[i] = solve(left[i], right[i], solver, effort=effort)
+    _report(results, throw)
+    return results
+
+
+Together = Callable[[Sequence[Space], Sequence[Space]], Solved]
+
+
+def _batches(left: Sequence[Space], right: Sequence[Space], solver: Solver) -> list[tuple[Together, list[int]]]:
+    """Find which problems are solved together, and how; the others are solved by themselves."""
+    if not left or not isinstance(solver, Sorted | Sinkhorn):
+        return []
+    easy = _in_range(left, right)
+    if isinstance(solver, Sorted):
+        chosen = solver
+        return [(lambda xs, ys: _sorted(xs, ys, chosen), easy)] if easy else []
+    return _scaled([left[i] for i in easy], [right[i] for i in easy], easy, solver)
+
+
+def _in_range(left: Sequence[Space], right: Sequence[Space]) -> list[int]:
+    """Find the problems in which squares keep their digits without a change of units; others are solved by themselves."""
+    tops = [_array.to_numpy(gather.gathered(side, lambda s: (s.largest,), dense=True)[0]) for side in (left, right)]
+    top, safe = np.maximum(*tops), 2.0**200 if _array.epsilon(left[0].weights) < 1e-10 else 2.0**24
+    return np.nonzero(((1 / safe < top) & (top < safe)) | (top == 0.0))[0].tolist()
+
+
+def _report(results: Sequence[GWResult], throw: bool) -> None:
+    missed = [r for r in results if not r.status.success]
+    if missed and throw:
+        raise ConvergenceError(missed[0])
+    if missed:
+        text = f"{len(missed)} of {len(results)} problems: {missed[0].status.value}"
+        warnings.warn(text, ConvergenceWarning, stacklevel=3)
+
+
+def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted) -> Solved:
+    """:class:`gwtools.Sorted` on all problems."""
+    x, y = (gather.profile(side, dense=True) for side in (left, right))
+    atoms = lines.comonotone(x.row_means, x.weights, y.row_means, y.weights)
+    if solver.kind == "row_means":
+        estimate = lines.total(atoms, x.row_means, y.row_means, solver.p)
+    else:
+        estimate = bounds.norm_of(x, y) if solver.kind == "norm" else bounds.spectral_of(left, right, x, y)
+    objective = _objectives(left, right, atoms, _array.at_least_single)
+    plans, count = _plans(left, right, atoms), len(left)
+    return Solved(plans, objective, estimate, [Status.CLOSED_FORM] * count, [0] * count, atoms)
+
+
+def _scaled(
+    left: Sequence[Space], right: Sequence[Space], places: Sequence[int], solver: Sinkhorn
+) -> list[tuple[Together, list[int]]]:
+    """Group the problems that :class:`gwtools.Sinkhorn` solves together: those with a slope at the product coupling."""
+    batches: list[tuple[Together, list[int]]] = []
+    if not places or _array.library(left[0].weights) == "jax":
+        return batches
+    fixed = [i for i in range(len(places)) if not any(_array.tracked(s.weights) for s in (left[i], right[i]))]
+    for group in groups([left[i] for i in fixed], [right[i] for i in fixed]):
+        members = [fixed[i] for i in group]
+        still = sinkhorn.problems(*([detached(side[i]) for i in members] for side in (left, right)))
+        _, sighted = gather.split(still.is_blind(solver.tolerance))
+        if sighted:
+            problem = gather.at(still, sighted) if len(sighted) < len(members) else still
+
+            def together(xs: Sequence[Space], ys: Sequence[Space], problem: Any = problem) -> Solved:
+                return _iterated(xs, ys, sinkhorn.solve(problem, solver), problem)
+
+            batches.append((together, [places[members[i]] for i in sighted]))
+    return batches
+
+
+def _iterated(left: Sequence[Space], right: Sequence[Space], found: sinkhorn.Found, still: sinkhorn.Problems) -> Solved:
+    """Evaluate held plans within the spaces' gradient graph."""
+    live = any(_array.tracked(s.data) for s in (*left, *right))
+    problem = sinkhorn.problems(left, right) if live else still
+    objective = problem.value(found.plan, problem.cross(found.plan))
+    plans = [DensePlan(found.plan[i, : x.size, : y.size]) for i, (x, y) in enumerate(zip(left, right, strict=True))]
+    return Solved(plans, objective, objective, found.status, found.iterations, found.plan)
+
+
+def _objectives(left: Sequence[Space], right: Sequence[Space], atoms: Atoms, convert: gather.Convert) -> Array:
+    """Objectives of sorting couplings, shape (B,), group by group."""
+    places: list[int] = []
+    parts = []
+    for group in groups(left, right):
+        sides = ([side[i] for i in group] for side in (left, right))
+        x, y = (gather.stack(side, max(s.size for s in side), convert) for side in sides)
+        rows, cols, mass = (gather.taken(v, group) for v in atoms[:3])
+        width = int(_array.namespace(mass).max(lines.support(mass)))
+        parts.append(stacks.objective(x, y, rows[:, :width], cols[:, :width], convert(mass[:, :width])))
+        places.extend(group)
+    return gather.in_order(parts, places)
+
+
+def _plans(left: Sequence[Space], right: Sequence[Space], atoms: Atoms) -> list[SparsePlan]:
+    rows, cols, mass = atoms[:3]
+    counts = _array.to_numpy(lines.support(mass)).tolist()
+    return [
+        SparsePlan(rows[i, :k], cols[i, :k], mass[i, :k], (x.size, y.size))
+        for i, (k, x, y) in enumerate(zip(counts, left, right, strict=True))
+    ]
+
+
+def _results(
+    left: Sequence[Space], right: Sequence[Space], solved: Solved, solver: Solver, effort: str
+) -> list[GWResult]:
+    """Cut arrays over all problems into results; certificates that need more than these bounds are made one by one."""
+    proofs = _certificates(left, right, solved) if effort == "linear" else [None] * len(left)
+    distance, name, found = _array.root(solved.objective), str(solver), []
+    for i, (x, y, plan, proof) in enumerate(zip(left, right, solved.plans, proofs, strict=True)):
+        # Two forms of low rank have a bound of their own at linear effort.
+        if proof is None or (gather.saves_work(x) and gather.saves_work(y)):
+            proof = certify(x, y, plan, effort)
+        numbers = solved.objective[i], distance[i], solved.estimate[i]
+        found.append(GWResult(*numbers, plan, solved.statuses[i], proof, solved.iterations[i], None, name))
+    return found
+
+
+def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved) -> Sequence[Certificate]:
+    """Certify couplings together, in float64."""
+    left, right = ([detached(s) for s in side] for side in (left, right))
+    atoms = solved.stacked if isinstance(solved.stacked, Atoms) else None
+    mass = _array.detached(solved.stacked if atoms is None else atoms.mass)
+    wide, objective = _array.widen(mass), solved.objective
+    if atoms is not None:
+        if _array.library(wide) != _array.library(mass):
+            atoms = Atoms(*(_array.to_numpy(v) for v in atoms))
+        atoms = atoms._replace(mass=wide)
+    if wide.dtype != mass.dtype and atoms is not None:
+        objective = _objectives(left, right, atoms, _array.widen)
+    elif wide.dtype != mass.dtype:
+        problem = sinkhorn.problems(left, right, _array.widen)
+        objective = problem.value(wide, problem.cross(wide))
+    value = _array.to_numpy(objective)
+    x, y = (gather.profile(side, _array.widen, dense=True) for side in (left, right))
+    of_x, of_y = (certificates.facts(side) for side in (left, right))
+    radii = certificates.radii(x, of_x), certificates.radii(y, of_y)
+    if atoms is not None:
+        upper = certificates.of_atoms(x, y, atoms, value, radii)
+    else:
+        upper = certificates.of_matrices(x, y, wide, value, radii)
+    return certificates.certify(x, y, of_x, of_y, radii, upper)

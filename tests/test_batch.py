@@ -1,0 +1,182 @@
+"""Many problems at once: every result is that of the single call."""
+
+import numpy as np
+import pytest
+
+import gwtools as gw
+from gwtools.batch import lines
+from tests import checkers
+from tests.libraries import to_numpy
+from tests.strategies import KINDS, Drawn
+
+SORTED = [gw.Sorted(), gw.Sorted(p=3.0), gw.Sorted(kind="norm"), gw.Sorted(kind="spectral")]
+BOUNDS = ["row_means", "first", "norm", "spectral", "second"]
+
+
+def problems(kind="euclidean", dtype="float64", seed=3):
+    """Pairs of unequal and equal sizes, uniform, unequal and null weights, ties and copies."""
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for n, style in ((4, "uniform"), (4, "uniform"), (9, "unequal"), (17, "null"), (12, "uniform"), (1, "uniform")):
+        points = rng.standard_normal((n, 2)).astype(dtype).astype(float)
+        weights = np.ones(n) if style == "uniform" else rng.integers(1, 5, n).astype(float)
+        if style == "null":
+            weights[::3] = 0.0
+        data = {"gram": points.T.copy(), "dense": checkers.euclidean(points).astype(dtype).astype(float)}.get(
+            kind, points
+        )
+        drawn.append(Drawn(kind, data, weights / weights.sum()))
+    order = [(0, 1), (2, 3), (3, 4), (4, 4), (5, 2), (3, 3), (0, 2), (1, 5)]
+    return [drawn[i] for i, _ in order], [drawn[j] for _, j in order]
+
+
+def made(side, array=np.asarray):
+    return [s.space(array) for s in side]
+
+
+def matrices(*found):
+    """The exact matrices of stored points or factors."""
+    wide = [to_numpy(s.data) for s in found]
+    return [
+        checkers.euclidean(v) if isinstance(s, gw.PointCloud) else v.T @ v for s, v in zip(found, wide, strict=True)
+    ]
+
+
+def agree(found, expected, tolerance=1e-10):
+    # A root of the rounding of zero is of no use to compare.
+    values = [(r.objective, r.distance**2, r.estimate) for r in (found, expected)]
+    for mine, other in zip(*values, strict=True):
+        assert float(mine) == pytest.approx(float(other), rel=tolerance, abs=tolerance)
+    assert (found.status, found.iterations, found.solver) == (expected.status, expected.iterations, expected.solver)
+    assert found.plan.shape == expected.plan.shape
+    assert np.abs(to_numpy(found.plan.dense()) - to_numpy(expected.plan.dense())).max() <= tolerance
+    mine, other = found.certificate, expected.certificate
+    assert mine.lower == pytest.approx(other.lower, rel=1e-8, abs=1e-8)
+    assert mine.upper == pytest.approx(other.upper, rel=1e-8, abs=1e-8)
+    assert mine.a_priori == pytest.approx(other.a_priori, rel=1e-8, abs=1e-8)
+    assert set(mine.bounds) == set(other.bounds)
+    assert mine.kind is other.kind
+
+
+@pytest.mark.parametrize("solver", SORTED, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_result_is_that_of_the_single_solve(kind, solver):
+    xs, ys = problems(kind)
+    for found, x, y in zip(gw.solve_batch(made(xs), made(ys), solver), xs, ys, strict=True):
+        agree(found, gw.solve(x.space(), y.space(), solver))
+        checkers.check_result(found, x.matrix, x.weights, y.matrix, y.weights)
+
+
+@pytest.mark.parametrize("solver", [gw.ConditionalGradient(), gw.Sinkhorn()], ids=str)
+def test_other_solvers_run_problem_by_problem(solver):
+    xs, ys = problems()
+    for found, x, y in zip(gw.solve_batch(made(xs), made(ys), solver), xs, ys, strict=True):
+        agree(found, gw.solve(x.space(), y.space(), solver))
+
+
+@pytest.mark.parametrize("kind", ["dense", "gram"])
+def test_libraries_and_dtypes_are_kept(library, kind):
+    # Two problems: JAX compiles each operation for each shape.
+    xs, ys = (side[:2] for side in problems(kind, library.dtype))
+    solver = gw.Sorted(kind="norm")
+    results = gw.solve_batch(made(xs, library.array), made(ys, library.array), solver)
+    for found, expected in zip(results, gw.solve_batch(made(xs), made(ys), solver), strict=True):
+        assert all(library.owns(v) for v in (found.objective, found.distance, found.estimate, found.plan.dense()))
+        assert found.objective.shape == ()
+        scale = expected.certificate.a_priori + float(expected.objective) + 1.0
+        for name in ("objective", "estimate"):
+            assert abs(float(getattr(found, name)) - float(getattr(expected, name))) <= library.rtol * scale
+        assert found.certificate.lower == pytest.approx(expected.certificate.lower, abs=library.rtol * scale)
+    for name in ("row_means", "second"):
+        values = getattr(gw.batch, name)(made(xs, library.array), made(ys, library.array))
+        assert library.owns(values)
+        assert values.shape == (len(xs),)
+
+
+@pytest.mark.parametrize("kind", ["euclidean", "gram"])
+def test_certificates_hold_for_the_stored_values_of_float32(kind):
+    torch = pytest.importorskip("torch")
+    xs, ys = problems(kind, "float32")
+    xs, ys = ([s.space(lambda v: torch.asarray(v, dtype=torch.float32)) for s in side] for side in (xs, ys))
+    for found, x, y in zip(gw.solve_batch(xs, ys, gw.Sorted()), xs, ys, strict=True):
+        expected = gw.certify(x, y, found.plan)
+        assert found.certificate.lower == pytest.approx(expected.lower, rel=1e-8, abs=1e-10)
+        # What float32 masses miss of the marginals is judged by the largest value: here itself, there a box around it.
+        assert found.certificate.upper <= expected.upper * (1 + 1e-8)
+        assert found.certificate.upper >= checkers.objective(*matrices(x, y), to_numpy(found.plan.dense()))
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0])
+@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_bounds_are_those_of_single_pairs(kind, name, p):
+    if name in ("norm", "spectral") and p != 2.0:
+        pytest.skip("of power 2 only")
+    settings = {} if name in ("norm", "spectral") else {"p": p}
+    xs, ys = problems(kind)
+    values = getattr(gw.batch, name)(made(xs), made(ys), **settings)
+    expected = [float(getattr(gw.bounds, name)(x.space(), y.space(), **settings)) for x, y in zip(xs, ys, strict=True)]
+    np.testing.assert_allclose(values, expected, rtol=1e-10, atol=1e-11)
+
+
+def test_certified_interval_of_a_copy_is_closed():
+    (space, *_), _ = problems("dense")
+    (found,) = gw.solve_batch([space.space()], [space.space()], gw.Sorted())
+    assert float(found.objective) == 0.0
+    assert found.certificate.kind is gw.Kind.GLOBAL
+
+
+@pytest.mark.parametrize("factor", [1e150, 1e-150])
+def test_extreme_units_are_solved_by_themselves(factor):
+    xs, ys = problems("dense")
+    xs[1] = xs[1].scaled(factor)
+    ys[1] = ys[1].scaled(factor)
+    for found, x, y in zip(gw.solve_batch(made(xs), made(ys), gw.Sorted()), xs, ys, strict=True):
+        expected = gw.solve(x.space(), y.space(), gw.Sorted())
+        assert float(found.distance) == pytest.approx(float(expected.distance), rel=1e-10, abs=1e-200)
+        assert found.certificate.lower == pytest.approx(expected.certificate.lower, rel=1e-8, abs=1e-8)
+
+
+def test_raw_matrices_and_empty_lists():
+    (found,) = gw.solve_batch([1 - np.eye(2)], [1 - np.eye(4)], gw.Sorted())
+    assert float(found.objective) == pytest.approx(0.25)
+    assert gw.solve_batch([], [], gw.Sorted()) == []
+    with pytest.raises(ValueError, match="at least one"):
+        gw.batch.row_means([], [])
+
+
+def test_bad_input_is_refused_before_any_work():
+    with pytest.raises(ValueError, match="same length"):
+        gw.solve_batch([np.eye(2)], [])
+    with pytest.raises(TypeError, match="dtype"):
+        gw.solve_batch([np.eye(2)], [np.eye(2, dtype=np.float32)])
+    with pytest.raises(TypeError, match=r"ys\[0\]"):
+        gw.solve_batch([np.eye(2)], ["two"])
+    with pytest.raises(ValueError, match="effort"):
+        gw.solve_batch([np.eye(2)], [np.eye(2)], effort="endless")
+    with pytest.raises(TypeError, match="solver"):
+        gw.solve_batch([np.eye(2)], [np.eye(2)], "sorted")
+
+
+def test_problems_that_do_not_converge_warn_once_or_throw():
+    xs, ys = problems("dense")
+    solver = gw.Sinkhorn(max_iterations=1)
+    with pytest.warns(gw.ConvergenceWarning, match="of 8 problems") as caught:
+        gw.solve_batch(made(xs), made(ys), solver)
+    assert len(caught) == 1
+    with pytest.raises(gw.ConvergenceError):
+        gw.solve_batch(made(xs), made(ys), solver, throw=True)
+
+
+def test_comonotone_couplings_of_many_lists_are_those_of_each():
+    rng = np.random.default_rng(5)
+    x, y = rng.integers(0, 4, (20, 6)).astype(float), rng.integers(0, 4, (20, 5)).astype(float)
+    a, b = (rng.integers(0, 3, v.shape) + np.eye(1, v.shape[1]) for v in (x, y))
+    a, b = (w / w.sum(axis=1, keepdims=True) for w in (a, b))
+    atoms = lines.comonotone(x, a, y, b)
+    plans = np.zeros((20, 6, 5))
+    np.add.at(plans, (np.arange(20)[:, None], atoms.rows, atoms.cols), atoms.mass)
+    np.testing.assert_allclose(plans.sum(2), a, atol=1e-15)
+    np.testing.assert_allclose(plans.sum(1), b, atol=1e-15)
+    expected = [checkers.line(*case, 2.0) for case in zip(x, a, y, b, strict=True)]
+    np.testing.assert_allclose(lines.total(atoms, x, y, 2.0), expected, atol=1e-13)

@@ -1,0 +1,144 @@
+"""Gradients against finite differences: closed forms and bounds by autograd, objectives by the envelope theorem."""
+
+import numpy as np
+import pytest
+
+import gwtools as gw
+
+torch = pytest.importorskip("torch")
+# Torch says once a process that a number was read from an array with a gradient: the checks of input do.
+pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
+
+KINDS = ("dense", "euclidean", "sqeuclidean", "gram")
+SINGLE = {name: getattr(gw.bounds, name) for name in ("row_means", "first", "norm", "spectral", "second")}
+BATCHED = {f"batch.{name}": getattr(gw.batch, name) for name in SINGLE}
+
+
+def drawn(kind, n, seed):
+    """Generic data and weights; a dense space is the matrix plus its transpose, whose diagonal has no ties."""
+    rng = np.random.default_rng(seed)
+    points, weights = rng.standard_normal((n, 2)), rng.uniform(1, 2, n)
+    data = {"gram": points.T.copy(), "dense": rng.standard_normal((n, n))}.get(kind, points)
+    return torch.asarray(data), torch.asarray(weights / weights.sum())
+
+
+def space(kind, data, weights):
+    if kind == "dense":
+        return gw.DenseSpace(data + data.T, weights)
+    return gw.GramSpace(data, weights) if kind == "gram" else gw.PointCloud(data, weights, metric=kind)
+
+
+def preserving(weights, moves):
+    """Weights moved without a change of their sum."""
+    return weights + moves - moves.mean()
+
+
+@pytest.mark.parametrize("name", [*SINGLE, *BATCHED])
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_bounds_in_data_and_weights(kind, name):
+    (data_x, a), (data_y, b) = drawn(kind, 4, 1), drawn(kind, 6, 2)
+    bound = SINGLE.get(name) or (lambda x, y: BATCHED[name]([x, y], [y, x])[0])
+    inputs = [v.requires_grad_() for v in (data_x, data_y, torch.zeros(4).double(), torch.zeros(6).double())]
+
+    def value(data_x, data_y, moved_x, moved_y):
+        return bound(space(kind, data_x, preserving(a, moved_x)), space(kind, data_y, preserving(b, moved_y)))
+
+    assert torch.autograd.gradcheck(value, inputs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["row_means", "norm"])
+@pytest.mark.parametrize("p", [1.0, 3.0])
+def test_gradients_of_other_powers(name, p):
+    bound = {
+        "row_means": lambda x, y: gw.batch.row_means([x], [y], p),
+        "norm": lambda x, y: gw.batch.first([x], [y], p),
+    }[name]
+    (data_x, a), (data_y, b) = drawn("euclidean", 4, 1), drawn("euclidean", 6, 2)
+    inputs = [v.requires_grad_() for v in (data_x, data_y)]
+
+    def value(data_x, data_y):
+        return bound(space("euclidean", data_x, a), space("euclidean", data_y, b))
+
+    assert torch.autograd.gradcheck(value, inputs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["row_means", "norm", "spectral"])
+@pytest.mark.parametrize("height", [2, 7])
+def test_second_derivatives_in_factors_of_any_height(name, height):
+    rng = np.random.default_rng(4)
+    factor, other = (torch.asarray(rng.standard_normal((height, n))) for n in (4, 6))
+    (_, a), (_, b) = drawn("gram", 4, 1), drawn("gram", 6, 2)
+
+    def value(factor):
+        return getattr(gw.batch, name)([space("gram", factor, a)], [space("gram", other, b)])
+
+    assert torch.autograd.gradgradcheck(value, (factor.requires_grad_(),), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["row_means", "first", "norm", "spectral"])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_batches_of_spaces_without_residual_have_finite_gradients(name, value):
+    """Equal columns have R = 0, where norms have no derivative."""
+    factors = [torch.full((3, n), value, dtype=torch.float64, requires_grad=True) for n in (4, 5)]
+    spaces = [gw.GramSpace(f) for f in factors]
+    getattr(gw.batch, name)(spaces, spaces[::-1]).sum().backward()
+    assert all(bool(torch.all(torch.isfinite(f.grad))) for f in factors)
+
+
+def test_factors_of_unequal_heights_are_those_of_each():
+    rng = np.random.default_rng(0)
+    factors = [torch.asarray(rng.standard_normal((t, 4))).requires_grad_() for t in (3, 5, 9, 4)]
+    spaces = [gw.GramSpace(f) for f in factors]
+    for name in ("row_means", "norm", "spectral"):
+        together = getattr(gw.batch, name)(spaces, spaces[::-1])
+        alone = torch.stack([getattr(gw.bounds, name)(x, y) for x, y in zip(spaces, spaces[::-1], strict=True)])
+        torch.testing.assert_close(together, alone, rtol=1e-10, atol=1e-12)
+        for found, wanted in zip(*(torch.autograd.grad(v.sum(), factors) for v in (together, alone)), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", [*SINGLE, *BATCHED])
+def test_ties_and_coinciding_points_have_finite_subgradients(name):
+    points = torch.asarray([[0.0, 0.0], [0.0, 0.0], [1.0, 2.0]], dtype=torch.float64, requires_grad=True)
+    weights = torch.full((3,), 1 / 3, dtype=torch.float64, requires_grad=True)
+    bound = SINGLE.get(name) or (lambda x, y: BATCHED[name]([x], [y])[0])
+    bound(gw.PointCloud(points, weights), gw.PointCloud(points.detach())).backward()
+    assert bool(torch.all(torch.isfinite(points.grad)))
+    assert bool(torch.all(torch.isfinite(weights.grad)))
+
+
+SOLVED = {
+    "solve": lambda x, y, solver: gw.solve(x, y, solver),
+    "solve_batch": lambda x, y, solver: gw.solve_batch([x], [y], solver)[0],
+}
+
+
+@pytest.mark.parametrize("call", SOLVED)
+@pytest.mark.parametrize("solver", [gw.ConditionalGradient(), gw.Sorted()], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_objectives_by_the_envelope_theorem(kind, solver, call):
+    """At a vertex that stays optimal nearby, the plan is constant: the gradient at the held plan is the objective's."""
+    (data_x, a), (data_y, b) = drawn(kind, 4, 1), drawn(kind, 5, 2)
+    if kind == "dense":  # distances, whose optima are vertices
+        data_x, data_y = (torch.cdist(drawn("euclidean", n, n)[0], drawn("euclidean", n, n)[0]) / 2 for n in (4, 5))
+
+    def value(data_x, data_y):
+        return SOLVED[call](space(kind, data_x, a), space(kind, data_y, b), solver).objective
+
+    assert torch.autograd.gradcheck(value, (data_x.requires_grad_(), data_y.requires_grad_()), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["norm", "row_means"])
+def test_gradients_of_a_batch_are_those_of_single_solves(kind):
+    pairs = [(drawn("gram", n, n), drawn("gram", m, m + 20)) for n, m in ((3, 5), (9, 4), (5, 5))]
+    for pair in pairs:
+        pair[0][0].requires_grad_()
+    spaces = [[space("gram", *side) for side in pair] for pair in pairs]
+    solver = gw.Sorted(kind=kind)
+    together = gw.solve_batch(*zip(*spaces, strict=True), solver)
+    sum(r.estimate + r.objective for r in together).backward()
+    for pair in pairs:
+        found, pair[0][0].grad = pair[0][0].grad.clone(), None
+        alone = gw.solve(*(space("gram", *side) for side in pair), solver)
+        (alone.estimate + alone.objective).backward()
+        torch.testing.assert_close(found, pair[0][0].grad, rtol=1e-9, atol=1e-11)
