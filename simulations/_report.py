@@ -6,8 +6,10 @@ import argparse
 import csv
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,40 @@ def results_folder(arguments: argparse.Namespace) -> Path:
     folder = out.with_name(f"{out.name}-quick") if arguments.quick else out
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A study over sizes, with several runs of each: what is run, and how it is published."""
+
+    run: Callable[[Path, Sequence[int], int, int], None]
+    publish: Callable[[Path], None]
+    sizes: Sequence[int]
+    quick_sizes: Sequence[int]
+    counts: tuple[int, int]
+    unit: str
+
+    def main(self, description: str | None, argv: Sequence[str] | None) -> int:
+        """Read the command line, run what an earlier run has not finished, and publish all of it."""
+        parser = command_line(description)
+        full, quick = self.counts
+        parser.add_argument(
+            "--sizes", type=int, nargs="+", help=f"sizes (default: {self.sizes}, quick {self.quick_sizes})"
+        )
+        parser.add_argument(f"--{self.unit}", type=int, help=f"{self.unit} a size (default: {full}, quick {quick})")
+        arguments = parser.parse_args(argv)
+        sizes = arguments.sizes or (self.quick_sizes if arguments.quick else self.sizes)
+        count = getattr(arguments, self.unit) or (quick if arguments.quick else full)
+        folder = results_folder(arguments)
+        try:
+            self.run(folder, sizes, count, arguments.seed)
+        except KeyboardInterrupt:
+            print(
+                f"Interrupted: what is finished is kept in {folder}; the same command resumes there.", file=sys.stderr
+            )
+            return 130
+        self.publish(folder)
+        return 0
 
 
 def versions() -> dict[str, str]:

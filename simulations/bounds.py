@@ -272,22 +272,7 @@ def publish(folder: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = report.command_line(__doc__)
-    parser.add_argument(
-        "--sizes", type=int, nargs="+", help=f"numbers of atoms (default: {SIZES}, quick {QUICK_SIZES})"
-    )
-    parser.add_argument("--seeds", type=int, help=f"instances a family (default: {SEEDS}, quick {QUICK_SEEDS})")
-    arguments = parser.parse_args(argv)
-    sizes = arguments.sizes or (QUICK_SIZES if arguments.quick else SIZES)
-    seeds = arguments.seeds or (QUICK_SEEDS if arguments.quick else SEEDS)
-    folder = report.results_folder(arguments)
-    try:
-        run(folder, sizes, seeds, arguments.seed)
-    except KeyboardInterrupt:
-        print(f"Interrupted: finished instances are kept in {folder}; the same command resumes there.", file=sys.stderr)
-        return 130
-    publish(folder)
-    return 0
+    return report.Grid(run, publish, SIZES, QUICK_SIZES, (SEEDS, QUICK_SEEDS), "seeds").main(__doc__, argv)
 
 
 if __name__ == "__main__":

@@ -254,20 +254,7 @@ def publish(folder: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = report.command_line(__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", help="numbers of points (default: the published ones)")
-    parser.add_argument("--trials", type=int, help=f"trials a size (default: {TRIALS}, quick {QUICK_TRIALS})")
-    arguments = parser.parse_args(argv)
-    sizes = arguments.sizes or (QUICK_SIZES if arguments.quick else SIZES)
-    trials = arguments.trials or (QUICK_TRIALS if arguments.quick else TRIALS)
-    folder = report.results_folder(arguments)
-    try:
-        run(folder, sizes, trials, arguments.seed)
-    except KeyboardInterrupt:
-        print(f"Interrupted: finished trials are kept in {folder}; the same command resumes there.", file=sys.stderr)
-        return 130
-    publish(folder)
-    return 0
+    return report.Grid(run, publish, SIZES, QUICK_SIZES, (TRIALS, QUICK_TRIALS), "trials").main(__doc__, argv)
 
 
 if __name__ == "__main__":
