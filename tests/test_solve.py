@@ -14,7 +14,7 @@ from tests.solvers.test_conditional_gradient import random_problem, scale
 from tests.strategies import Drawn, pairs
 
 SOLVERS = [
-    gw.ConditionalGradient(),
+    gw.ConditionalGradient(max_iterations=50),
     gw.Sinkhorn(),
     gw.Sinkhorn(proximal=False),
     gw.Sorted(),
