@@ -50,7 +50,8 @@ class Sinkhorn(IterativeSolver[_State]):
         problem.
         False: entropic Gromov-Wasserstein at the fixed ε.
     cooling : float
-        Factor between the ε of two annealing steps, between 0 and 1.
+        Factor between the ε of two annealing steps, between 0 and 1. Slower cooling, towards 1, takes longer and mostly ends in
+        a lower objective.
 
     Notes
     -----
