@@ -74,7 +74,8 @@ def solve(
         )
     _check.choice(effort, "effort", EFFORTS)
     ready = prepare(x, y)
-    outcome = solver.in_units(ready.unit).run(GWProblem(ready.x, ready.y), _in_units(callback, ready.unit))
+    solver_here = solver.in_units(ready.unit).on_atoms(ready, (x.size, y.size))
+    outcome = solver_here.run(GWProblem(ready.x, ready.y), _in_units(callback, ready.unit))
     result = _result(x, y, ready, outcome, str(solver), effort)
     if not result.status.success:
         if throw:

@@ -11,7 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 from gwtools import _array
 from gwtools._array import Array
 from gwtools.plans import Plan
-from gwtools.problems import GWProblem
+from gwtools.problems import GWProblem, Prepared
 from gwtools.results import Status
 
 
@@ -54,6 +54,10 @@ class Solver(ABC):
 
     def in_units(self, unit: float) -> Self:
         """Return the solver for spaces whose C is divided by ``unit``; settings with units change with it."""
+        return self
+
+    def on_atoms(self, prepared: Prepared, shape: tuple[int, int]) -> Self:
+        """Return the solver for the atoms that carry weight among those of spaces of sizes ``shape``."""
         return self
 
     def __str__(self) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, Self, final
 
 import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
 from gwtools.linear import exact, round_to, sorting_plan
-from gwtools.plans import SparsePlan, as_plan, marginal_error, mix
-from gwtools.problems import GWProblem
+from gwtools.plans import DensePlan, SparsePlan, as_plan, marginal_error, mix
+from gwtools.problems import GWProblem, Prepared
 from gwtools.results import Status
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, State
 from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
@@ -54,6 +54,17 @@ class ConditionalGradient(IterativeSolver[_State]):
         _check.integer(self.max_iterations, "max_iterations", least=1)
         if isinstance(self.init, str):
             _check.choice(self.init, "init", ("product",))
+
+    def on_atoms(self, prepared: Prepared, shape: tuple[int, int]) -> Self:
+        """Return the solver whose ``init`` is cut to the atoms that carry weight."""
+        if isinstance(self.init, str) or all(kept is None for kept in prepared.atoms):
+            return self
+        plan = as_plan(self.init, shape)
+        _check.same_kind(plan.masses, prepared.x.weights, "plan", "the spaces")
+        matrix = plan.dense()
+        for axis, kept in enumerate(prepared.atoms):
+            matrix = matrix if kept is None else _array.namespace(matrix).take(matrix, kept, axis=axis)
+        return replace(self, init=DensePlan(matrix))
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Take steps until the gap is closed; a plan whose marginals drifted over many mixtures is set right in the end."""

@@ -261,3 +261,16 @@ def test_str_says_what_differs_from_the_defaults():
     assert str(gw.ConditionalGradient()) == "ConditionalGradient()"
     assert str(gw.ConditionalGradient(tolerance=1e-3)) == "ConditionalGradient(tolerance=0.001)"
     assert str(gw.ConditionalGradient(init=np.eye(2) / 2)) == "ConditionalGradient(init=…)"
+
+
+def test_init_may_have_rows_for_atoms_without_weight():
+    x, y = random_problem("dense", 6, 5, 2)
+    start = np.outer(x.weights, y.weights)
+    start[:2, :2] += 0.9 * start[:2, :2].min() * np.array([[1, -1], [-1, 1]])
+    expected = solve(x, y, init=start)
+    padded = gw.DenseSpace(np.pad(x.matrix, (0, 1)), np.append(x.weights, 0.0))
+    found = gw.solve(padded, y.space(), gw.ConditionalGradient(init=np.pad(start, ((0, 1), (0, 0)))))
+    assert found.objective == expected.objective
+    assert np.array_equal(found.plan.dense()[:-1], expected.plan.dense())
+    with pytest.raises(ValueError, match="misses them"):
+        gw.solve(padded, y.space(), gw.ConditionalGradient(init=np.pad(start, ((1, 0), (0, 0)))))
