@@ -12,7 +12,7 @@ simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds speed gpu test lint notebooks clean $(VENV)
+.PHONY: help table bounds speed batch gpu test lint notebooks clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -26,8 +26,13 @@ bounds: $(VENV) ## how tight each lower bound is
 speed: $(VENV) ## running times against POT
 	$(call simulate,$(PY),speed)
 
-gpu: ## the tests that need a CUDA device
-	$(GPU_PYTHON) -m pytest -o addopts= -m gpu $(ARGS)
+batch: export OMP_NUM_THREADS := 1
+batch: $(VENV) ## throughput of batches against loops and ot.batch
+	$(call simulate,$(PY),batch)
+
+gpu: ## the tests that need a CUDA device, then its timing tables
+	$(GPU_PYTHON) -m pytest -o addopts= -m gpu
+	$(call simulate,$(GPU_PYTHON),gpu)
 ifeq ($(GPU_PYTHON),$(PY))
 gpu: $(VENV)
 endif

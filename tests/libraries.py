@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,19 @@ class Library:
 LIBRARIES = [
     Library(name, dtype) for name in ("numpy", "torch", "jax", "array_api_strict") for dtype in ("float64", "float32")
 ]
+
+
+EAGER = [library for library in LIBRARIES if library.name != "jax"]
+
+
+def tried(values: Iterable[Any], few: Collection[Any]) -> list[Any]:
+    """Pairs of a library and a value: all, but for JAX, which compiles every operation for every shape anew, only a few."""
+    pairs = itertools.product(LIBRARIES, values)
+    return [
+        pytest.param(library, value, id=f"{library}-{value}")
+        for library, value in pairs
+        if library.name != "jax" or value in few
+    ]
 
 
 def to_numpy(value: Any) -> np.ndarray:

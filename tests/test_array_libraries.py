@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import gwtools as gw
+from gwtools import _array, _check, linear
+from gwtools.batch import gather, scaling
 from tests import checkers
-from tests.libraries import Library, to_numpy
+from tests.libraries import EAGER, Library, to_numpy, tried
 from tests.strategies import KINDS, Drawn
 
 SOLVERS = [
@@ -42,16 +44,9 @@ def stopping(solver):
     return solver.tolerance if isinstance(solver, gw.Sinkhorn) else 0.0
 
 
-def few_for_jax(library, kind):
-    """JAX compiles every operation for every shape anew: one kind of space is enough of that."""
-    if library.name == "jax" and kind != "euclidean":
-        pytest.skip("JAX is tried on Euclidean clouds")
-
-
 @pytest.mark.parametrize("solver", SOLVERS, ids=str)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("library", "kind"), tried(KINDS, ["euclidean"]), indirect=["library"])
 def test_solve_keeps_library_and_dtype_and_agrees_with_numpy(library, kind, solver):
-    few_for_jax(library, kind)
     pair = drawn_pair(kind, library.dtype)
     result = gw.solve(*(s.space(library.array) for s in pair), solver)
     expected = gw.solve(*(s.space() for s in pair), solver)
@@ -111,9 +106,9 @@ def test_certificates_agree_with_numpy(library, kind):
     assert found.lower <= checkers.objective(pair[0].matrix, pair[1].matrix, plan) <= found.upper
 
 
+@pytest.mark.parametrize("library", EAGER, indirect=True, ids=str)
 @pytest.mark.parametrize("solver", SOLVERS, ids=str)
 def test_null_atoms(library, solver):
-    few_for_jax(library, "dense")
     pair = drawn_pair("euclidean", library.dtype, null=True)
     plan = to_numpy(gw.solve(*(s.space(library.array) for s in pair), solver).plan.dense())
     assert plan.shape == (4, 5)
@@ -132,10 +127,10 @@ def test_start_from_a_plan(library):
     agree(found.objective, expected.objective, library, 10.0)
 
 
+@pytest.mark.parametrize("library", EAGER, indirect=True, ids=str)
 @pytest.mark.parametrize("solver", SOLVERS[:3], ids=str)
 def test_saddles(library, solver):
     """Constant row means are where the libraries' own kernels (eigenvectors, sorts with ties) take part."""
-    few_for_jax(library, "dense")
     result = gw.solve(library.array(1 - np.eye(2)), library.array(1 - np.eye(4)), solver)
     assert library.owns(result.plan.dense())
     # Entropic iterations may rest elsewhere, but not at the product coupling, whose objective is 1/2.
@@ -211,3 +206,50 @@ def test_gradients_at_coinciding_spaces_are_finite(name):
     value = getattr(gw.bounds, name)(gw.PointCloud(points), gw.PointCloud(points.detach()))
     value.backward()
     assert bool(torch.all(torch.isfinite(points.grad)))
+
+
+@pytest.mark.parametrize("name", ["row_means", "norm"])
+def test_jax_differentiates_bounds(name):
+    """By jax.grad outside of jit, as sizes and ties are read."""
+    jax = pytest.importorskip("jax")
+    library = Library("jax", "float64")
+    x, y = drawn_pair("euclidean", "float64")
+    with library.active():
+        other = y.space(library.array)
+
+        def bound(points):
+            return getattr(gw.bounds, name)(gw.PointCloud(points), other)
+
+        found = to_numpy(jax.grad(bound)(library.array(x.data)))
+    torch = pytest.importorskip("torch")
+    points = torch.asarray(x.data).requires_grad_()
+    getattr(gw.bounds, name)(gw.PointCloud(points), y.space(torch.asarray)).backward()
+    np.testing.assert_allclose(found, points.grad.numpy(), atol=1e-10)
+
+
+def meta(shape, dtype="float64"):
+    torch = pytest.importorskip("torch")
+    return torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
+
+
+MADE = {
+    "weights": lambda: _check.weights(None, meta((3, 2)), 3),
+    "scatter_sum": lambda: _array.scatter_sum(meta((4,), "int64"), meta((4,)), 3),
+    "from_numpy": lambda: _array.from_numpy(np.ones(3), meta((2,), "float32")),
+    "pairwise_distances": lambda: _array.pairwise_distances(meta((3, 2)), meta((4, 2))),
+    "root": lambda: _array.root(meta((3,)), 3.0),
+    "logsumexp": lambda: _array.logsumexp(meta((3, 4)), axis=1),
+    "rounded": lambda: linear.rounded(meta((2, 3, 4)), meta((2, 3)), meta((2, 4))),
+    "schur_solve": lambda: linear.schur_solve(meta((2, 3, 4)), meta((2, 3)), meta((2, 4)), meta((2, 4))),
+    "padded": lambda: gather.padded(meta((2, 3, 3)), 5),
+    "taken": lambda: gather.taken(meta((4, 2)), [0, 3]),
+    "kept": lambda: scaling.kept(meta((3,)) > 0, meta((3,)), 1.0),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_arrays_are_made_on_the_device_of_their_neighbours(name):
+    """The meta device has no values: an array made on the CPU beside it fails or shows."""
+    found = MADE[name]()
+    assert found.device.type == "meta"
+    assert str(found.dtype) == ("torch.float32" if name == "from_numpy" else "torch.float64")

@@ -6,11 +6,12 @@ import pytest
 import gwtools as gw
 from gwtools.batch import lines
 from tests import checkers
-from tests.libraries import to_numpy
+from tests.libraries import Library, to_numpy, tried
 from tests.strategies import KINDS, Drawn
 
 SORTED = [gw.Sorted(), gw.Sorted(p=3.0), gw.Sorted(kind="norm"), gw.Sorted(kind="spectral")]
-BOUNDS = ["row_means", "first", "norm", "spectral", "second"]
+SCALED = [gw.Sinkhorn(), gw.Sinkhorn(epsilon=2.0, proximal=False), gw.Sinkhorn(max_iterations=3)]
+POWERS = ["row_means", "first", "second"]
 
 
 def problems(kind="euclidean", dtype="float64", seed=3):
@@ -67,17 +68,61 @@ def test_each_result_is_that_of_the_single_solve(kind, solver):
         checkers.check_result(found, x.matrix, x.weights, y.matrix, y.weights)
 
 
-@pytest.mark.parametrize("solver", [gw.ConditionalGradient(), gw.Sinkhorn()], ids=str)
+@pytest.mark.filterwarnings("ignore::gwtools.ConvergenceWarning")
+@pytest.mark.parametrize("solver", SCALED, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_scaled_problems_stop_by_themselves_where_the_single_solve_stops(kind, solver):
+    xs, ys = problems(kind)
+    for found, x, y in zip(gw.solve_batch(made(xs), made(ys), solver), xs, ys, strict=True):
+        agree(found, gw.solve(x.space(), y.space(), solver), 1e-8)
+        checkers.check_result(found, x.matrix, x.weights, y.matrix, y.weights)
+
+
+def test_problems_that_descend_late_keep_their_own_pace():
+    """Sizes of one bucket, whose steps differ in number, with kernels that need shortened Newton steps."""
+    rng = np.random.default_rng(2)
+    sizes = rng.integers(9, 17, (12, 2))
+    sides = [[gw.PointCloud(rng.standard_normal((n, 3))) for n in column] for column in sizes.T]
+    results = gw.solve_batch(*sides, gw.Sinkhorn())
+    assert len({r.iterations for r in results}) > 1
+    for found, x, y in zip(results, *sides, strict=True):
+        agree(found, gw.solve(x, y, gw.Sinkhorn()), 1e-8)
+
+
+def test_problems_blind_at_the_product_coupling_leave_it():
+    """Constant row means beside a problem that has none."""
+    xs = [1 - np.eye(2), checkers.euclidean(np.arange(6.0).reshape(3, 2) ** 2)]
+    for found, x in zip(gw.solve_batch(xs, [1 - np.eye(4)] * 2, gw.Sinkhorn()), xs, strict=True):
+        agree(found, gw.solve(x, 1 - np.eye(4), gw.Sinkhorn()), 1e-8)
+    assert float(gw.solve_batch(xs, [1 - np.eye(4)] * 2, gw.Sinkhorn())[0].objective) == pytest.approx(0.25, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["torch", "array_api_strict"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_scaled_problems_in_other_libraries(name, dtype):
+    library, (xs, ys) = Library(name, dtype), (side[::6] for side in problems("euclidean", dtype))
+    results = gw.solve_batch(made(xs, library.array), made(ys, library.array), gw.Sinkhorn())
+    for found, x, y in zip(results, xs, ys, strict=True):
+        assert all(library.owns(v) for v in (found.objective, found.distance, found.plan.dense()))
+        expected = gw.solve(x.space(), y.space(), gw.Sinkhorn())
+        scale = gw.GWProblem(x.space(), y.space()).product_objective
+        assert abs(float(found.objective) - float(expected.objective)) <= max(library.rtol, 1e-8) * scale
+        plan = to_numpy(found.plan.dense())
+        assert checkers.coupling_error(plan, x.weights, y.weights) <= (1e-12 if dtype == "float64" else 1e-6)
+        assert found.certificate.lower <= checkers.objective(x.matrix, y.matrix, plan) + library.rtol * scale
+        assert found.certificate.upper >= checkers.objective(x.matrix, y.matrix, plan) - library.rtol * scale
+
+
+@pytest.mark.parametrize("solver", [gw.ConditionalGradient()], ids=str)
 def test_other_solvers_run_problem_by_problem(solver):
     xs, ys = problems()
     for found, x, y in zip(gw.solve_batch(made(xs), made(ys), solver), xs, ys, strict=True):
         agree(found, gw.solve(x.space(), y.space(), solver))
 
 
-@pytest.mark.parametrize("kind", ["dense", "gram"])
+@pytest.mark.parametrize(("library", "kind"), tried(["dense", "gram"], ["dense"]), indirect=["library"])
 def test_libraries_and_dtypes_are_kept(library, kind):
-    # Two problems: JAX compiles each operation for each shape.
-    xs, ys = (side[:2] for side in problems(kind, library.dtype))
+    xs, ys = (side[: 1 if library.name == "jax" else 2] for side in problems(kind, library.dtype))
     solver = gw.Sorted(kind="norm")
     results = gw.solve_batch(made(xs, library.array), made(ys, library.array), solver)
     for found, expected in zip(results, gw.solve_batch(made(xs), made(ys), solver), strict=True):
@@ -106,13 +151,19 @@ def test_certificates_hold_for_the_stored_values_of_float32(kind):
         assert found.certificate.upper >= checkers.objective(*matrices(x, y), to_numpy(found.plan.dense()))
 
 
-@pytest.mark.parametrize("p", [1.0, 2.0, 3.0])
-@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize(("name", "settings"), [(name, {"p": p}) for name in POWERS for p in (1.0, 2.0, 3.0)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_bounds_are_those_of_single_pairs(kind, name, p):
-    if name in ("norm", "spectral") and p != 2.0:
-        pytest.skip("of power 2 only")
-    settings = {} if name in ("norm", "spectral") else {"p": p}
+def test_bounds_of_any_power_are_those_of_single_pairs(kind, name, settings):
+    check_bound(kind, name, settings)
+
+
+@pytest.mark.parametrize("name", ["norm", "spectral"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_bounds_of_power_two_are_those_of_single_pairs(kind, name):
+    check_bound(kind, name, {})
+
+
+def check_bound(kind, name, settings):
     xs, ys = problems(kind)
     values = getattr(gw.batch, name)(made(xs), made(ys), **settings)
     expected = [float(getattr(gw.bounds, name)(x.space(), y.space(), **settings)) for x, y in zip(xs, ys, strict=True)]

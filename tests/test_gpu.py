@@ -17,3 +17,24 @@ def test_results_stay_on_the_device_and_agree(solver):
     there = gw.solve(*(gw.PointCloud(torch.tensor(points, device="cuda")) for points in (x, y)), solver)
     assert there.plan.dense().device.type == "cuda"
     assert float(there.objective) == pytest.approx(float(here.objective), rel=1e-8)
+
+
+@pytest.mark.parametrize("solver", [gw.Sinkhorn(), gw.Sorted(kind="norm")], ids=str)
+def test_batches_stay_on_the_device_and_agree(solver):
+    rng = np.random.default_rng(1)
+    pairs = [[rng.standard_normal((n, 3)) for n in pair] for pair in ((9, 12), (15, 10), (20, 31))]
+    sides = list(zip(*([gw.PointCloud(torch.tensor(p, device="cuda")) for p in pair] for pair in pairs), strict=True))
+    for found, (x, y) in zip(gw.solve_batch(*sides, solver), pairs, strict=True):
+        expected = gw.solve(gw.PointCloud(x), gw.PointCloud(y), solver)
+        assert found.objective.device.type == found.plan.dense().device.type == "cuda"
+        assert float(found.objective) == pytest.approx(float(expected.objective), rel=1e-8)
+
+
+@pytest.mark.parametrize("name", ["row_means", "first", "norm", "spectral", "second"])
+def test_bounds_of_batches_differentiate_on_the_device(name):
+    rng = np.random.default_rng(2)
+    factors = [torch.tensor(rng.standard_normal((t, 6)), device="cuda", requires_grad=True) for t in (4, 9)]
+    values = getattr(gw.batch, name)([gw.GramSpace(f) for f in factors], [gw.GramSpace(f) for f in factors[::-1]])
+    values.sum().backward()
+    assert values.device.type == "cuda"
+    assert all(bool(torch.all(torch.isfinite(f.grad))) for f in factors)

@@ -1,0 +1,232 @@
+"""Throughput of batches: many pairs of small spaces at once against a Python loop over single calls, and against ot.batch.
+
+The pairs are Euclidean distance matrices of 3-D Gaussian clouds of 10 to 64 points, uniform weights, both sizes at random.
+Every run makes its spaces anew, as they keep what was computed of them; making them is not timed. Loops run over the first
+pairs only (column "loop of"): throughput is in pairs a second, of processor time where one thread does all the work. In the
+second table all pairs are of one size, and POT's proximal solver runs at fixed ε with its own tolerances; its plans are
+rounded to the marginals before they are judged.
+
+    python -m simulations.batch --out DIR [--quick] [--seed S] [--repeats R] [--pairs B]
+
+writes trials.csv (one row a run), summary.csv, peers.csv, meta.json and batch.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.distance import cdist
+from tqdm import tqdm
+
+import gwtools as gw
+from gwtools.linear import rounded
+from simulations import _report as report
+from simulations._report import Row
+
+Numbers: TypeAlias = npt.NDArray[Any]
+Convert: TypeAlias = Callable[[Numbers], Any]
+
+SMALLEST, LARGEST = 10, 64
+PEERS = ((0.1, 50), (0.3, 50))  # ε and iterations of ot.batch
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How many pairs run together, how many in the loop, and in the loop of Sinkhorn; sizes and pairs against ot.batch."""
+
+    pairs: int
+    loop: int
+    slow: int
+    sizes: tuple[int, ...]
+    equal: int
+
+
+FULL, QUICK = Scale(4096, 64, 16, (16, 32), 32), Scale(64, 16, 8, (12,), 8)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One computation: all pairs at once, and one pair."""
+
+    name: str
+    together: Callable[[Any, Any], Any]
+    alone: Callable[[Any, Any], Any]
+    slow: bool = False
+
+
+def cases() -> list[Case]:
+    """Return the solvers and bounds that run in batches."""
+    solvers = [gw.Sorted(), gw.Sorted(kind="norm"), gw.Sorted(kind="spectral"), gw.Sinkhorn()]
+    found = [
+        Case(str(s), partial(gw.solve_batch, solver=s), partial(gw.solve, solver=s), isinstance(s, gw.Sinkhorn))
+        for s in solvers
+    ]
+    names = ("row_means", "first", "norm", "spectral", "second")
+    return found + [Case(f"bounds.{name}", getattr(gw.batch, name), getattr(gw.bounds, name)) for name in names]
+
+
+def matrices(count: int, seed: int, smallest: int = SMALLEST, largest: int = LARGEST) -> list[tuple[Numbers, Numbers]]:
+    """Draw pairs of distance matrices."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(smallest, largest + 1, (count, 2))
+    clouds = [[rng.standard_normal((n, 3)) for n in pair] for pair in sizes]
+    return [(cdist(x, x), cdist(y, y)) for x, y in clouds]
+
+
+def spaces(pairs: Sequence[tuple[Numbers, Numbers]], convert: Convert) -> tuple[list[gw.Space], list[gw.Space]]:
+    """Make the spaces of both sides."""
+    made = [[gw.DenseSpace(convert(matrix)) for matrix in pair] for pair in pairs]
+    return [x for x, _ in made], [y for _, y in made]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run takes place: how its arrays are made, the clock that it is timed by, and its name."""
+
+    convert: Convert
+    clock: Callable[[], float]
+    name: str
+
+    def timed(self, run: Callable[[], Any]) -> tuple[Any, float]:
+        """Run once."""
+        start = self.clock()
+        value = run()
+        return value, self.clock() - start
+
+
+def measure(
+    case: Case, pairs: Sequence[tuple[Numbers, Numbers]], scale: Scale, repeats: int, machine: Machine
+) -> list[Row]:
+    """Let the batch and the loop take turns."""
+    some, rows = pairs[: scale.slow if case.slow else scale.loop], []
+    for repeat in range(repeats):
+        xs, ys = spaces(pairs, machine.convert)
+        _, together = machine.timed(partial(case.together, xs, ys))
+        xs, ys = spaces(some, machine.convert)
+        loop = partial(lambda xs, ys: [case.alone(x, y) for x, y in zip(xs, ys, strict=True)], xs, ys)
+        _, alone = machine.timed(loop)
+        row = {"case": case.name, "pairs": len(pairs), "loop_of": len(some), "repeat": repeat}
+        rows.append(row | {"batch_s": together, "loop_s": alone})
+    return rows
+
+
+def summarise(rows: Sequence[Row]) -> Row:
+    """Return the throughputs by median times, and their ratio."""
+    first = rows[0]
+    batch = first["pairs"] / median(row["batch_s"] for row in rows)
+    loop = first["loop_of"] / median(row["loop_s"] for row in rows)
+    known = {name: first[name] for name in ("case", "pairs", "loop_of")}
+    return known | {"batch_per_s": batch, "loop_per_s": loop, "ratio": batch / loop}
+
+
+def peers(size: int, count: int, seed: int, machine: Machine) -> list[Row]:
+    """Solve pairs of one size by gw.solve_batch and by ot.batch, and judge all plans by one objective."""
+    from ot.batch import solve_gromov_batch
+
+    pairs = matrices(count, seed, size, size)
+    xs, ys = spaces(pairs, machine.convert)
+    found, seconds = machine.timed(lambda: gw.solve_batch(xs, ys, gw.Sinkhorn()))
+    rows = [{"n": size, "pairs": count, "solver": "gw.Sinkhorn()", "seconds": seconds}]
+    rows[0]["objective"] = float(np.mean([float(r.objective) for r in found]))
+    stacks = [machine.convert(np.stack([pair[k] for pair in pairs])) for k in (0, 1)]
+    for epsilon, steps in PEERS:
+        run = partial(solve_gromov_batch, *stacks, reg=epsilon, max_iter=steps)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result, seconds = machine.timed(run)
+        row = {"n": size, "pairs": count, "solver": f"ot.batch, ε = {epsilon}, {steps} steps", "seconds": seconds}
+        rows.append(row | {"objective": _mean_objective(xs, ys, result.plan)})
+    return rows
+
+
+def _mean_objective(xs: Sequence[gw.Space], ys: Sequence[gw.Space], plans: Any) -> float:
+    values = []
+    for x, y, plan in zip(xs, ys, plans, strict=True):
+        coupling = gw.DensePlan(rounded(plan, x.weights, y.weights))
+        values.append(float(gw.GWProblem(x, y).objective(coupling)))
+    return float(np.mean(values))
+
+
+def tables(summary: Sequence[Row], against: Sequence[Row]) -> str:
+    """Lay both tables out."""
+    header = ["case", "pairs", "loop of", "batch, pairs/s", "loop, pairs/s", "batch / loop"]
+    first = [
+        [
+            row["case"],
+            row["pairs"],
+            row["loop_of"],
+            f"{row['batch_per_s']:.4g}",
+            f"{row['loop_per_s']:.4g}",
+            f"{row['ratio']:.1f}",
+        ]
+        for row in summary
+    ]
+    second = [
+        [row["n"], row["pairs"], row["solver"], f"{row['seconds']:.3g}", f"{row['objective']:.5f}"] for row in against
+    ]
+    parts = (
+        report.markdown_table(header, first),
+        report.markdown_table(["n", "pairs", "solver", "seconds", "mean objective"], second),
+    )
+    return "\n\n".join(parts)
+
+
+def run(folder: Path, arguments: Any, machine: Machine) -> int:
+    """Measure everything and write the results, with the machine's name beside them."""
+    scale = QUICK if arguments.quick else FULL
+    scale = replace(scale, pairs=arguments.pairs or scale.pairs)
+    # Times are compared within one process only, so earlier runs are of no use.
+    for name in ("trials.csv", "meta.json"):
+        (folder / name).unlink(missing_ok=True)
+    facts = {
+        "seed": arguments.seed,
+        "repeats": arguments.repeats,
+        "device": machine.name,
+        "versions": report.versions(),
+    }
+    report.claim(folder, facts)
+    pairs, summary = matrices(scale.pairs, arguments.seed), []
+    for case in tqdm(cases(), unit="case"):
+        rows = measure(case, pairs, scale, 1 if case.slow else arguments.repeats, machine)
+        for row in rows:
+            report.append_row(folder / "trials.csv", row)
+        summary.append(summarise(rows))
+    report.write_rows(folder / "summary.csv", summary)
+    against = [row for n in scale.sizes for row in peers(n, scale.equal, arguments.seed, machine)]
+    report.write_rows(folder / "peers.csv", against)
+    text = tables(summary, against)
+    note = f"On {machine.name}. Medians of {arguments.repeats} runs; Sinkhorn and the second table: one run."
+    (folder / f"{folder.name.removesuffix('-quick')}.md").write_text(f"# Throughput of batches\n\n{text}\n\n{note}\n")
+    print(text, f"Written to {folder}.", sep="\n\n")
+    return 0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of these tables' length."""
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each side (default: %(default)s)")
+    parser.add_argument("--pairs", type=int, help=f"pairs in a batch (default: {FULL.pairs})")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = report.command_line(__doc__)
+    add_options(parser)
+    arguments = parser.parse_args(argv)
+    machine = Machine(
+        np.asarray, time.process_time, "NumPy on one core of a shared machine, in seconds of processor time"
+    )
+    return run(report.results_folder(arguments), arguments, machine)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
