@@ -1,0 +1,184 @@
+"""Asking a teacher once, and keeping what it says about every completion token."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from fusion.data import Encoded, Example, encode
+from fusion.models import model_fingerprint, template_fingerprint, tokenizer_fingerprint
+from fusion.store import Origin, Record, StoreWriter, TeacherRows, data_fingerprint
+from fusion.topk import top_k
+
+# Entries of full rows that are widened to float32 at a time: 64 MiB.
+_CHUNK = 2**24
+
+
+def capture(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    path: str | Path,
+    *,
+    k: int = 10,
+    batch_size: int = 8,
+    shard_size: int = 256,
+    max_length: int | None = None,
+    rank: int = 0,
+    world: int = 1,
+    progress: bool = True,
+) -> None:
+    """Store the top-k logits of a teacher at every completion token; go on where an earlier run was interrupted.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        The teacher, on the device and in the dtype it shall compute in.
+    tokenizer : PreTrainedTokenizerBase
+        Its fast tokenizer.
+    examples : sequence of Example
+        Examples of the same content are asked once.
+    path : path
+        Folder of the store (:class:`fusion.TeacherStore`).
+    k : int
+        Logits a token.
+    batch_size : int
+        Examples a forward pass. Batches never cross shards, so that a resumed run computes the same ones.
+    shard_size : int
+        Examples a file, and what an interruption can cost.
+    max_length : int, optional
+        Tokens beyond it are cut from the completion's end.
+    rank, world : int
+        This process writes every ``world``-th shard, from ``rank`` on.
+    progress : bool
+        Whether to show a bar.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds the beginning of another capture, a prompt leaves no room for its completion, or a logit is
+        not finite.
+    """
+    unique = list({example.key: example for example in examples}.values())
+    _check_sizes(unique, k, model.config.get_text_config().vocab_size, batch_size, shard_size, rank, world)
+    origin = Origin(
+        model=model_fingerprint(model),
+        tokenizer=tokenizer_fingerprint(tokenizer),
+        template=template_fingerprint(tokenizer),
+        vocabulary=model.config.get_text_config().vocab_size,
+        k=k,
+        dtype=str(model.dtype).removeprefix("torch."),
+        logits=True,
+        data=data_fingerprint(unique),
+        examples=len(unique),
+        shard_size=shard_size,
+        max_length=max_length,
+    )
+    writer = StoreWriter(path, origin, rank)
+    open_shards = [index for index in range(rank, origin.shards, world) if index not in writer.done]
+    for index in tqdm(open_shards, desc="capture", unit="shard", disable=not progress):
+        chosen = unique[index * shard_size : (index + 1) * shard_size]
+        encoded = [encode(example, tokenizer, max_length) for example in chosen]
+        rows = _shard_rows(model, encoded, k, batch_size)
+        writer.write(index, [Record(e.key, c.digest, r) for e, c, r in zip(chosen, encoded, rows, strict=True)])
+
+
+def _shard_rows(model: PreTrainedModel, encoded: Sequence[Encoded], k: int, batch_size: int) -> list[TeacherRows]:
+    """Rows in the order of the examples; batches are of similar length."""
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].input_ids))
+    rows: dict[int, TeacherRows] = {}
+    for first in range(0, len(order), batch_size):
+        batch = order[first : first + batch_size]
+        rows |= zip(batch, teacher_rows(model, [encoded[i] for i in batch], k), strict=True)
+    return [rows[i] for i in range(len(encoded))]
+
+
+@torch.inference_mode()
+def teacher_rows(model: PreTrainedModel, batch: Sequence[Encoded], k: int) -> list[TeacherRows]:
+    """Ask a model about one batch.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+    batch : sequence of Encoded
+    k : int
+
+    Returns
+    -------
+    list of TeacherRows
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        logits, first = _logits(model, batch)
+        return [
+            _rows(logits[i, code.positions[0] - first : code.positions[-1] + 1 - first], code, k)
+            for i, code in enumerate(batch)
+        ]
+    finally:
+        model.train(was_training)
+
+
+def _logits(model: PreTrainedModel, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
+    """Logits of the positions from the first that any example needs on, and which that is."""
+    longest = max(len(code.input_ids) for code in batch)
+    ids = np.zeros((len(batch), longest), dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for i, code in enumerate(batch):  # on the right, so that positions need no shift
+        ids[i, : len(code.input_ids)], mask[i, : len(code.input_ids)] = code.input_ids, 1
+    first = min(int(code.positions[0]) for code in batch)
+    inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        return model(**inputs, use_cache=False, logits_to_keep=longest - first).logits, first
+    return model(**inputs, use_cache=False).logits[:, first:], first
+
+
+def _rows(logits: Tensor, code: Encoded, k: int) -> TeacherRows:
+    """The rows of one example from its full logits (n, V), a few at a time."""
+    targets = torch.from_numpy(code.input_ids[code.completion_mask]).to(logits.device)
+    parts = [_chunk(rows, wanted, k) for rows, wanted in _chunks(logits, targets)]
+    values, ids, logsumexp, mean, std, nll = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+    return TeacherRows(values, ids, logsumexp, mean, std, nll, code.ends)
+
+
+def _chunks(logits: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    step = max(1, _CHUNK // logits.shape[-1])
+    return zip(logits.split(step), targets.split(step), strict=True)
+
+
+def _chunk(logits: Tensor, targets: Tensor, k: int) -> tuple[Tensor, ...]:
+    found = top_k(logits[None], k)
+    nll = found.logsumexp[0] - logits.gather(-1, targets[:, None])[:, 0].float()
+    return (
+        found.values[0].half(),
+        found.ids[0].int(),
+        found.logsumexp[0],
+        found.mean[0].half(),
+        found.std[0].half(),
+        nll.half(),
+    )
+
+
+def _check_sizes(
+    examples: Sequence[Example], k: int, vocabulary: int, batch_size: int, shard_size: int, rank: int, world: int
+) -> None:
+    if not examples:
+        raise ValueError("examples must not be empty, but there are none: give at least one.")
+    if not 1 <= k <= vocabulary:
+        raise ValueError(f"k must be between 1 and the vocabulary's {vocabulary}, but is {k}: choose another.")
+    if min(batch_size, shard_size) < 1:
+        raise ValueError(
+            f"batch_size and shard_size must be at least 1, but are {batch_size} and {shard_size}: raise the lower one."
+        )
+    if not 0 <= rank < world:
+        raise ValueError(
+            f"rank must be between 0 and world - 1 = {world - 1}, but is {rank}: number the processes from 0."
+        )
