@@ -13,10 +13,13 @@ from typing import Any
 import yaml
 from transformers import TrainingArguments
 
+from fusion import _check
+from fusion.topk import KINDS
+
 CHOICES = {
     "weighting": ("uniform", "static", "ce"),
     "fusion_schedule": ("constant", "linear", "cosine"),
-    "standardize": ("none", "center", "logprob", "softmax", "zscore"),
+    "standardize": KINDS,
     "align": ("bytes", "positional"),
     "graph": ("row_means", "norm", "spectral", "gw"),
     "channels": ("rank", "vocabulary"),
@@ -34,7 +37,7 @@ class FusionConfig(TrainingArguments):
     student : str
         Folder or name of the student, a Hugging Face causal language model.
     data, eval_data : str
-        Training and held-out examples, read by the command line; see `fusion.data.read_examples`.
+        Training and held-out examples, read by the command line; see `fusion.tasks.read_data`.
     stores : dict of str to str
         Folder of each teacher's store, by a name of your choice.
     weighting : {"uniform", "static", "ce"}
@@ -45,7 +48,8 @@ class FusionConfig(TrainingArguments):
     standardize : {"logprob", "none", "center", "softmax", "zscore"}
         What the losses compare; "none" are the raw logits of the published method.
     temperature : float
-        Divides the student's logits; `teacher_temperatures` those of the teachers named there (default: the same).
+        Divides the logits of student and teacher; `teacher_temperatures` where a teacher is to have its own. Other than 1
+        only where `standardize` is neither "logprob" nor "softmax".
     align : {"bytes", "positional"}
         Which positions ULD compares: those whose next byte is the same, or the n-th of each.
     graph : {"row_means", "norm", "spectral", "gw"}
@@ -53,7 +57,7 @@ class FusionConfig(TrainingArguments):
     fusion_weight, final_fusion_weight : float
         w at the first and, unless `fusion_schedule` is "constant", at the last step, in [0, 1].
     max_length : int
-        Longer examples are refused; never cut.
+        Tokens beyond it are cut from the completion's end.
     lora : dict
         Arguments of `peft.LoraConfig`; None trains the student's own weights.
     trained_layers : int
@@ -93,22 +97,22 @@ class FusionConfig(TrainingArguments):
     def __post_init__(self) -> None:
         """Check the settings of fusion before those of the Trainer are resolved."""
         for name, options in CHOICES.items():
-            _choice(name, getattr(self, name), options)
+            _check.choice(getattr(self, name), name, options)
         for name in ("temperature", "ce_temperature"):
-            _number(name, getattr(self, name), above=0.0)
+            _check.number(getattr(self, name), name, above=0)
         for name in ("uld_weight", "graph_weight"):
-            _number(name, getattr(self, name), least=0.0)
+            _check.number(getattr(self, name), name, least=0)
         for name in ("fusion_weight", "final_fusion_weight"):
-            _number(name, getattr(self, name), least=0.0, most=1.0)
+            _check.number(getattr(self, name), name, least=0, most=1)
         for name, value in self.teacher_temperatures.items():
-            _number(f"teacher_temperatures.{name}", value, above=0.0)
+            _check.number(value, f"teacher_temperatures.{name}", above=0)
         for name, value in self.static_weights.items():
-            _number(f"static_weights.{name}", value, least=0.0)
+            _check.number(value, f"static_weights.{name}", least=0)
         for name in ("k", "max_length"):
-            _integer(name, getattr(self, name))
+            _check.count(getattr(self, name), name)
         self._check_teachers()
         self._check_trained()
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[no-untyped-call]
 
     def _check_teachers(self) -> None:
         for name in ("static_weights", "teacher_temperatures"):
@@ -120,10 +124,16 @@ class FusionConfig(TrainingArguments):
         if self.weighting == "static" and set(self.static_weights) != set(self.stores):
             missing = ", ".join(sorted(set(self.stores) - set(self.static_weights)))
             raise ValueError(f"static_weights must hold every teacher of stores, but lacks {missing}: add a weight.")
+        hot = sorted({self.temperature, *self.teacher_temperatures.values()} - {1})
+        if hot and self.standardize in ("logprob", "softmax"):
+            raise ValueError(
+                f"temperatures must be 1 where standardize is {self.standardize!r}, as stores hold the log-sum-exp at 1 only, "
+                f"but one is {hot[0]}: use 'center', which has them, too."
+            )
 
     def _check_trained(self) -> None:
         if self.trained_layers is not None:
-            _integer("trained_layers", self.trained_layers)
+            _check.count(self.trained_layers, "trained_layers")
         if self.lora is not None and self.trained_layers is not None:
             raise ValueError("lora and trained_layers must not both be set, but are: choose one of them.")
         if self.label_smoothing_factor:
@@ -209,38 +219,18 @@ def _file(path: Path) -> dict[str, Any]:
     return settings
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML 1.1 takes 1e-4 for a string; YAML 1.2, which people expect, for a number."""
 
 
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+_Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )
 
 
 def _parsed(text: str, source: str) -> Any:
     try:
-        return yaml.load(text, _Loader)  # noqa: S506, a safe loader
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         where = " ".join(str(error).split())
         raise ValueError(f"{source} must be valid YAML, but {where}: quote or correct the value.") from error
-
-
-def _choice(name: str, value: Any, options: tuple[str, ...]) -> None:
-    if value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(options)}, but is {value!r}: choose one of these.")
-
-
-def _number(
-    name: str, value: Any, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
-) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not (number and value > above and least <= value <= most):
-        limit = f"above {above:g}" if above > -math.inf else f"at least {least:g}"
-        limit += "" if most == math.inf else f" and at most {most:g}"
-        raise ValueError(f"{name} must be a finite number {limit}, but is {value!r}: pass such a number.")
-
-
-def _integer(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be an integer at least 1, but is {value!r}: pass such a number.")
