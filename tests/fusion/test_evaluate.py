@@ -98,9 +98,9 @@ def test_table_has_a_row_for_each_score():
     assert text.splitlines()[-1] == "| t | 4 | 25.0% | 4.6% – 69.9% | 50.0% | 25.0% | 2 |"
 
 
-def test_generation_is_greedy_whatever_the_batch(tiny_llama):
+def test_generation_is_greedy_whatever_the_batch(llama):
     """Against the argmax of one forward pass a token, without padding or cache."""
-    model, tokenizer = tiny_llama
+    model, tokenizer = llama
     problems = [Problem(prompt, "x", "t") for prompt in ("one and two", "the", "a longer prompt than the others are")]
     expected = []
     for problem in problems:
