@@ -66,7 +66,8 @@ def capture(
         If the folder holds the beginning of another capture, a prompt leaves no room for its completion, or a logit is
         not finite.
     """
-    unique = list({example.key: example for example in examples}.values())
+    asked = {example.key: example for example in examples}
+    unique = list(asked.values())
     _check_sizes(unique, k, model.config.get_text_config().vocab_size, batch_size, shard_size, rank, world)
     origin = Origin(
         model=model_fingerprint(model),
@@ -76,7 +77,7 @@ def capture(
         k=k,
         dtype=str(model.dtype).removeprefix("torch."),
         logits=True,
-        data=data_fingerprint(unique),
+        data=data_fingerprint(asked),
         examples=len(unique),
         shard_size=shard_size,
         max_length=max_length,

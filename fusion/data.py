@@ -113,8 +113,12 @@ def read_examples(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Exam
     ValueError
         If a row is not of this form; the message names the row.
     """
-    rows = _lines(Path(source)) if isinstance(source, str | Path) else source
-    return [_example(row, number) for number, row in enumerate(rows, start=1)]
+    return [_example(row, number) for number, row in enumerate(read_rows(source), start=1)]
+
+
+def read_rows(source: str | Path | Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+    """Return the rows of a JSONL file, or what is given if it is no path."""
+    return _lines(Path(source)) if isinstance(source, str | Path) else source
 
 
 def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:

@@ -115,8 +115,24 @@ def fetch(name: str, path: str | Path, dtype: str = "float32") -> Path:
     return path
 
 
-def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """Load the fast tokenizer of a local folder; nothing is looked up elsewhere."""
+def load_tokenizer(path: str | Path, template: str | Path | None = None) -> PreTrainedTokenizerBase:
+    """Load the fast tokenizer of a local folder; nothing is looked up elsewhere.
+
+    Parameters
+    ----------
+    path : path
+    template : path, optional
+        A Jinja file to be used as chat template, as base models need that shall answer conversations.
+
+    Returns
+    -------
+    PreTrainedTokenizerBase
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no model or no fast tokenizer.
+    """
     _folder(path)
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     if not tokenizer.is_fast:
@@ -124,6 +140,8 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
             f"{path} must hold a fast tokenizer, which knows the span of each token, but holds a "
             f"{type(tokenizer).__name__}: save its tokenizer.json."
         )
+    if template is not None:
+        tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
     return tokenizer  # type: ignore[no-any-return]
 
 
