@@ -156,6 +156,16 @@ class FusionTrainer(Trainer):  # type: ignore[misc]
             resume_from_checkpoint = newest_checkpoint(self.args.output_dir)
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
+    def save_student(self) -> None:
+        """Write the student to ``output_dir`` as a folder of its own: adapters are merged into it."""
+        if self.args.lora is None:
+            self.save_model()
+        elif self.is_world_process_zero():
+            self.accelerator.unwrap_model(self.model).merge_and_unload().save_pretrained(self.args.output_dir)
+        if self.is_world_process_zero():
+            self.processing_class.save_pretrained(self.args.output_dir)
+            self.state.save_to_json(str(Path(self.args.output_dir) / "trainer_state.json"))
+
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, *args: Any) -> Any:
         """Take the micro-batches of one step, and count what the loss of all of them is divided by."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, *args)
@@ -195,7 +205,9 @@ class FusionTrainer(Trainer):  # type: ignore[misc]
         keep = {"logits_to_keep": length - first} if self._skips_prompts else {}
         out = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False, **keep)
         logits = out.logits if self._skips_prompts else out.logits[:, first:]
-        return read(logits[:, :-1], _targets(inputs), self.args.k, statistics=self.args.standardize in ("center", "zscore"))
+        return read(
+            logits[:, :-1], _targets(inputs), self.args.k, statistics=self.args.standardize in ("center", "zscore")
+        )
 
     def _teacher(self, name: str, batch: TeacherBatch, found: HeadOutput, meter: Meter) -> tuple[Tensor, Tensor]:
         """Sums of one teacher's ULD and graph terms over a micro-batch, with the weights of its examples."""
