@@ -49,7 +49,7 @@ def align(student_ends: ArrayLike, teacher_ends: ArrayLike, how: How = "bytes") 
 
 def _checked(ends: ArrayLike, name: str) -> Index:
     found = np.asarray(ends)
-    if found.ndim != 1 or found.size and (found.dtype.kind not in "iu" or found[0] < 0 or (np.diff(found) < 0).any()):
+    if found.ndim != 1 or (found.size and (found.dtype.kind not in "iu" or found[0] < 0 or (np.diff(found) < 0).any())):
         raise ValueError(
             f"{name} must be a list of integers that start at 0 or above and never decrease, but is {found!r}: "
             "pass the bytes at which the tokens end."

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fusion.data import Encoded, Example, encode
 from fusion.models import model_fingerprint, template_fingerprint, tokenizer_fingerprint
+from fusion.rows import Reading, read_logits
 from fusion.store import Origin, Record, StoreWriter, TeacherRows, data_fingerprint
-from fusion.topk import top_k
-
-# Entries of full rows that are widened to float32 at a time: 64 MiB.
-_CHUNK = 2**24
 
 
 def capture(
@@ -116,7 +115,7 @@ def teacher_rows(model: PreTrainedModel, batch: Sequence[Encoded], k: int) -> li
     list of TeacherRows
     """
     was_training = model.training
-    model.eval()
+    model.train(False)
     try:
         logits, first = _logits(model, batch)
         return [
@@ -143,29 +142,23 @@ def _logits(model: PreTrainedModel, batch: Sequence[Encoded]) -> tuple[Tensor, i
 
 
 def _rows(logits: Tensor, code: Encoded, k: int) -> TeacherRows:
-    """The rows of one example from its full logits (n, V), a few at a time."""
+    """The rows of one example from its full logits (n, V)."""
     targets = torch.from_numpy(code.input_ids[code.completion_mask]).to(logits.device)
-    parts = [_chunk(rows, wanted, k) for rows, wanted in _chunks(logits, targets)]
-    values, ids, logsumexp, mean, std, nll = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
-    return TeacherRows(values, ids, logsumexp, mean, std, nll, code.ends)
-
-
-def _chunks(logits: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    step = max(1, _CHUNK // logits.shape[-1])
-    return zip(logits.split(step), targets.split(step), strict=True)
-
-
-def _chunk(logits: Tensor, targets: Tensor, k: int) -> tuple[Tensor, ...]:
-    found = top_k(logits[None], k)
-    nll = found.logsumexp[0] - logits.gather(-1, targets[:, None])[:, 0].float()
-    return (
-        found.values[0].half(),
-        found.ids[0].int(),
-        found.logsumexp[0],
-        found.mean[0].half(),
-        found.std[0].half(),
-        nll.half(),
+    found = read_logits(logits, torch.arange(len(logits), device=logits.device), targets[:, None], Reading(k))
+    mean, std = found.moments.half().unbind(1)
+    return TeacherRows(
+        values=_array(found.values.half()),
+        ids=_array(found.ids.int()),
+        logsumexp=_array(found.logsumexp[:, 0].float()),
+        mean=_array(mean),
+        std=_array(std),
+        nll=_array((found.logsumexp[:, 0] - found.at[:, 0]).half()),
+        ends=code.ends,
     )
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return tensor.cpu().numpy()
 
 
 def _check_sizes(

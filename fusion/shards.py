@@ -117,7 +117,7 @@ class Origin:
 class Shard(NamedTuple):
     """A line of the manifest."""
 
-    index: int
+    number: int
     examples: int
     tokens: int
     sha256: str
@@ -179,14 +179,15 @@ def pack(origin: Origin, index: int, records: Sequence[Record]) -> tuple[Shard, 
     """
     tokens = _TOKEN_DTYPES | (_STATISTICS if origin.logits else {})
     rows = [record.rows for record in records]
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         "keys": _bytes([record.key for record in records], KEY_BYTES),
         "texts": _bytes([record.digest for record in records], TEXT_BYTES),
         "counts": np.array([len(row.ends) for row in rows], dtype=np.int32),
-        "lengths": np.concatenate([np.diff(row.ends, prepend=0) for row in rows]).astype(np.uint16),
+        "lengths": _lengths([row.ends for row in rows]),
     }
     for name in tokens.keys() - tensors.keys():
-        tensors[name] = np.concatenate([getattr(row, name) for row in rows]).astype(_NUMPY[tokens[name]])
+        with np.errstate(over="ignore"):  # what overflows is refused below
+            tensors[name] = np.concatenate([getattr(row, name) for row in rows]).astype(_NUMPY[tokens[name]])
         if not np.isfinite(tensors[name]).all():
             raise ValueError(
                 f"teacher must give finite {name} that fit into {tensors[name].dtype}, but does not in shard {index}: "
@@ -201,7 +202,7 @@ def open_shard(
     path: Path, origin: Origin, shard: Shard
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]]:
     """Verify a shard in full and return its keys, text digests and token counts, or refuse it."""
-    file = path / shard_name(shard.index)
+    file = path / shard_name(shard.number)
     try:
         with file.open("rb") as content:
             if hashlib.file_digest(content, "sha256").hexdigest() != shard.sha256:
@@ -226,7 +227,7 @@ def read_rows(path: Path, origin: Origin, index: int, first: int, last: int) -> 
 
 
 def _check_schema(tensors: Any, origin: Origin, shard: Shard) -> None:
-    if (tensors.metadata() or {}).get("shard") != f"{origin.digest}/{shard.index}":
+    if (tensors.metadata() or {}).get("shard") != f"{origin.digest}/{shard.number}":
         raise ValueError("it belongs to another store or place")
     wanted = {name: (dtype, [shard.examples]) for name, dtype in _EXAMPLE_DTYPES.items()}
     wanted |= {"keys": ("U8", [shard.examples, KEY_BYTES]), "texts": ("U8", [shard.examples, TEXT_BYTES])}
@@ -247,6 +248,16 @@ def differing(origin: Origin, other: Origin) -> str | None:
     return next((f.name for f in fields(Origin) if getattr(origin, f.name) != getattr(other, f.name)), None)
 
 
+def _lengths(ends: Sequence[NDArray[np.int32]]) -> NDArray[np.uint16]:
+    lengths = np.concatenate([np.diff(each, prepend=0) for each in ends])
+    if lengths.min() < 0 or lengths.max() >= 2**16:
+        raise ValueError(
+            f"tokens must be 0 to 65535 bytes long, but one is {lengths.min() if lengths.min() < 0 else lengths.max()}: "
+            "repair the tokenizer or drop that example."
+        )
+    return lengths.astype(np.uint16)
+
+
 def _bytes(digests: Sequence[str], length: int) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(bytes.fromhex(d)[:length] for d in digests), dtype=np.uint8).reshape(-1, length)
 
@@ -256,5 +267,7 @@ def _sha256(content: Mapping[str, Any]) -> str:
 
 
 def _broken(file: Path, error: Exception) -> ValueError:
-    reason = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error)
+    if isinstance(error, FileNotFoundError):
+        return ValueError(f"{file} must be as it was written, but is missing: capture again.")
+    reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
     return ValueError(f"{file} must be as it was written, but {reason}: delete it and capture again.")

@@ -35,7 +35,7 @@ def byte_ends(
     (n,) int32 array
         Non-decreasing; the last is the length of the text.
     """
-    whole, tokens = text.encode(), tokenizer.convert_ids_to_tokens(ids)
+    whole, tokens = text.encode(), tokenizer.convert_ids_to_tokens(list(ids))
     added = frozenset(tokenizer.get_added_vocab())
     for spell in (_byte_level, _byte_fallback):
         pieces = [token.encode() if token in added else spell(token) for token in tokens]

@@ -120,8 +120,8 @@ class TeacherStore:
             found, wanted = getattr(self.manifest, name), fingerprint(tokenizer)
             if found != wanted:
                 raise ValueError(
-                    f"{self.path} must be captured with the {name} {wanted[:12]}, but was with {found[:12] or 'an unknown one'}: "
-                    "capture again, or pass the tokenizer of that time."
+                    f"{self.path} must be captured with the {name} {wanted[:12]}, but was with "
+                    f"{found[:12] or 'an unknown one'}: capture again, or pass the tokenizer of that time."
                 )
         for example in examples:
             text = encode(example, tokenizer, self.manifest.max_length).digest
@@ -140,10 +140,10 @@ class TeacherStore:
         for key, text, count in zip(keys, texts, counts.tolist(), strict=True):
             if key.tobytes() in self._places:
                 raise ValueError(
-                    f"{self.path / shards.shard_name(shard.index)} must hold examples of its own, but one is also in "
+                    f"{self.path / shards.shard_name(shard.number)} must hold examples of its own, but one is also in "
                     f"{shards.shard_name(self._places[key.tobytes()][0])}: delete one of them and capture again."
                 )
-            self._places[key.tobytes()] = (shard.index, first, first + count)
+            self._places[key.tobytes()] = (shard.number, first, first + count)
             self._texts[key.tobytes()] = text.tobytes()
             first += count
 
@@ -185,13 +185,16 @@ class StoreWriter:
                     f"{path} must be gone on with as it was begun, but {odd} was {getattr(begun, odd)!r} and is "
                     f"{getattr(origin, odd)!r}: choose another folder, or delete this one."
                 )
-        for shard in listed:
-            shards.open_shard(self.path, origin, shard)
-        self.done = frozenset(shard.index for shard in listed)
         own = self.path / shards.manifest_name(rank)
-        self._own = shards.read_manifest(own)[1] if own.exists() else []
-        if not self._own:
-            shards.write_manifest(self.path, origin, [], rank)
+        before = shards.read_manifest(own)[1] if own.exists() else []
+        self._own = [shard for shard in before if (self.path / shards.shard_name(shard.number)).exists()]
+        gone = set(before) - set(self._own)  # deleted since: made again
+        kept = [shard for shard in listed if shard not in gone]
+        for shard in kept:
+            shards.open_shard(self.path, origin, shard)
+        self.done = frozenset(shard.number for shard in kept)
+        if gone or not before:
+            shards.write_manifest(self.path, origin, self._own, rank)
 
     def write(self, index: int, records: Sequence[Record]) -> None:
         """Write the shard of this index, and only then say so in the manifest."""
@@ -234,16 +237,16 @@ def _read_manifests(path: Path) -> tuple[Origin, list[Shard]]:
 def _check_complete(path: Path, origin: Origin, listed: Sequence[Shard]) -> None:
     """Require that each shard is listed once, is full, and has its file, and that there are no other shards."""
     for index, shard in enumerate(listed):
-        if shard.index != index:
-            fault = "listed twice" if index and shard.index == listed[index - 1].index else "not listed"
-            name = shards.shard_name(shard.index if fault == "listed twice" else index)
+        if shard.number != index:
+            fault = "listed twice" if index and shard.number == listed[index - 1].number else "not listed"
+            name = shards.shard_name(shard.number if fault == "listed twice" else index)
             raise ValueError(f"{path} must list {name} once, but it is {fault}: run the capture again.")
     if len(listed) != origin.shards or sum(shard.examples for shard in listed) != origin.examples:
         raise ValueError(
             f"{path} must hold {origin.examples} examples, but has {sum(shard.examples for shard in listed)} in "
             f"{len(listed)} of {origin.shards} shards: run the same capture again, it goes on where it stopped."
         )
-    names = {shards.shard_name(shard.index) for shard in listed}
+    names = {shards.shard_name(shard.number) for shard in listed}
     for file in sorted(path.glob("*.safetensors")):
         if file.name not in names:
             raise ValueError(f"{file} must be listed in a manifest, but is not: delete it.")

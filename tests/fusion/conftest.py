@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from tests.fusion import tiny  # noqa: E402
+from tests.fusion import tiny
 
 
 @pytest.fixture(scope="session")

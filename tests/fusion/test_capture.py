@@ -59,12 +59,6 @@ def test_rows_are_those_of_a_plain_forward_pass(tmp_path, request, name, sizes):
     agree(store, teacher, EXAMPLES, k=7)
 
 
-def test_full_rows_are_read_in_pieces(tmp_path, llama, monkeypatch):
-    monkeypatch.setattr("fusion.capture._CHUNK", 3 * len(llama[1]))
-    capture(*llama, EXAMPLES, tmp_path, k=3, progress=False)
-    agree(TeacherStore(tmp_path), llama, EXAMPLES, k=3)
-
-
 def test_models_without_a_choice_of_positions_are_asked_for_all(tmp_path, llama):
     class Plain(torch.nn.Module):
         config, dtype, device = llama[0].config, llama[0].dtype, llama[0].device

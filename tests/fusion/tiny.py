@@ -18,8 +18,7 @@ from transformers import (
 
 from fusion.data import Example, Message
 
-WORDS = ("one two three sum of and the is what plus minus times equals answer question please compute naïve café 東京 Ωmega "
-         "twelve hundred thousand why because therefore so then left right").split()  # fmt: skip
+WORDS = ["sum", "total", "result of adding", "naïve sum", "café bill", "東京 count", "Ωmega", "number"]
 SENTENCES = [
     f"What is {a} plus {b}? The sum of {a} and {b} is {a + b}." for a in range(0, 400, 7) for b in range(0, 90, 17)
 ]
