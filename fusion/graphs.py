@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -118,7 +118,7 @@ def _values(student: TopKLogits, teacher: TopKLogits, kind: str, channels: str) 
     if kind == "row_means":
         for side in (student, teacher):
             _warn_if_degenerate(side, places)
-        return row_means(xs, ys) * (student.k if channels == "rank" else 1)
+        return KINDS[kind](xs, ys) * (student.k if channels == "rank" else 1)
     return KINDS[kind](xs, ys)
 
 
@@ -135,35 +135,21 @@ def _space(side: TopKLogits, b: int, channels: str, dtype: torch.dtype) -> gw.Gr
     return gw.GramSpace(factor, weights)
 
 
-def row_means(xs: Spaces, ys: Spaces) -> Tensor:
-    """W_1 between row means, at most GW_1 (theorem 1), shape (B,)."""
-    return torch.stack([gw.bounds.row_means(x, y, p=1) for x, y in zip(xs, ys, strict=True)])
-
-
-def _norm(xs: Spaces, ys: Spaces) -> Tensor:
-    return torch.stack([gw.bounds.norm(x, y) for x, y in zip(xs, ys, strict=True)])
-
-
-def _spectral(xs: Spaces, ys: Spaces) -> Tensor:
-    return torch.stack([gw.bounds.spectral(x, y) for x, y in zip(xs, ys, strict=True)])
-
-
 def _gw(xs: Spaces, ys: Spaces) -> Tensor:
     """Objective of the best coupling found; by the envelope theorem its gradient is that at the coupling held fixed."""
     return torch.stack([gw.GWProblem(x, y).objective(_coupling(x, y)) for x, y in zip(xs, ys, strict=True)])
 
 
 def _coupling(x: gw.GramSpace, y: gw.GramSpace) -> gw.Plan:
+    """Run the solver alone: any coupling's objective is an upper bound, so neither status nor certificate is asked for."""
     x, y = (gw.GramSpace(s.factor.detach(), s.weights) for s in (x, y))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", gw.ConvergenceWarning)  # any coupling's objective is an upper bound
-        return gw.solve(x, y).plan
+    return gw.ConditionalGradient().run(gw.GWProblem(x, y)).plan
 
 
 KINDS: dict[str, Callable[[Spaces, Spaces], Tensor]] = {
-    "row_means": row_means,
-    "norm": _norm,
-    "spectral": _spectral,
+    "row_means": partial(gw.batch.row_means, p=1),
+    "norm": gw.batch.norm,
+    "spectral": gw.batch.spectral,
     "gw": _gw,
 }
 

@@ -41,9 +41,9 @@ def rows(logits, mask, k, kind="none", temperature=1.0):
 
 def uld(student, teacher):
     """Mean over aligned rows (n, k) of both."""
-    return sum(sum(abs(s - t) for s, t in zip(*pair, strict=True)) for pair in zip(student, teacher, strict=True)) / len(
-        student
-    )
+    return sum(
+        sum(abs(s - t) for s, t in zip(*pair, strict=True)) for pair in zip(student, teacher, strict=True)
+    ) / len(student)
 
 
 def graph(H):
@@ -80,10 +80,10 @@ def parts(C):
 
 def compare(C, D, kind):
     """One pair of graphs with uniform weights."""
-    (f, m, alpha, R), (g, l, beta, S) = parts(C), parts(D)
+    (f, m, alpha, R), (g, mean, beta, S) = parts(C), parts(D)
     if kind == "row_means":
         return line(f, g, 1)
-    additive = (m - l) ** 2 + 2 * line(alpha, beta, 2)
+    additive = (m - mean) ** 2 + 2 * line(alpha, beta, 2)
     if kind == "norm":
         return additive + (math.sqrt((R**2).mean()) - math.sqrt((S**2).mean())) ** 2
     eigenvalues = []

@@ -69,7 +69,11 @@ def test_statistics_have_gradients(statistic, rng):
     logits.data[0, 1] = 0.5  # a constant row, where the deviation has no gradient but a subgradient
     getattr(fusion.top_k(logits, 2), statistic)[0, ::2].sum().backward()
     other = logits.detach().clone().requires_grad_()
-    of_row = {"logsumexp": lambda x: x.logsumexp(-1), "mean": lambda x: x.mean(-1), "std": lambda x: x.std(-1, correction=0)}
+    of_row = {
+        "logsumexp": lambda x: x.logsumexp(-1),
+        "mean": lambda x: x.mean(-1),
+        "std": lambda x: x.std(-1, correction=0),
+    }
     of_row[statistic](other[0, ::2]).sum().backward()
     torch.testing.assert_close(logits.grad, other.grad)
 
