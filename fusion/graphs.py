@@ -78,18 +78,23 @@ def graph_loss(
         Once for each standardisation, where "row_means" is degenerate: a sequence's row masses are constant to 1e-3.
     """
     _check.choice(kind, "kind", KINDS)
-    _check.choice(channels, "channels", CHANNELS)
     _check.choice(reduction, "reduction", ("mean", "sum", "none"))
     _check.paired(student, teacher)
+    check_nodes(kind, channels)
+    with torch.autocast(student.values.device.type, enabled=False):
+        if group is not None:
+            student, teacher = shared(student, group), shared(teacher, group)
+        return _reduced(_values(student, teacher, kind, channels), student, teacher, reduction)
+
+
+def check_nodes(kind: str | None, channels: str) -> None:
+    """Require channels that graphs of a kind can have."""
+    _check.choice(channels, "channels", CHANNELS)
     if kind == "gw" and channels != "rank":
         raise ValueError(
             f"channels must be 'rank' for kind 'gw', but are {channels!r}: couplings of whole vocabularies are out of reach, "
             "use kind 'spectral' there."
         )
-    with torch.autocast(student.values.device.type, enabled=False):
-        if group is not None:
-            student, teacher = shared(student, group), shared(teacher, group)
-        return _reduced(_values(student, teacher, kind, channels), student, teacher, reduction)
 
 
 def taking_part(student: TopKLogits, teacher: TopKLogits) -> Tensor:

@@ -157,12 +157,13 @@ class FusionLoss:
         _check.number(self.weight, "weight", least=0, most=1)
         _check.choice(self.alignment, "alignment", (*ALIGNMENTS, None))
         _check.choice(self.graph, "graph", (*graphs.KINDS, None))
-        _check.choice(self.channels, "channels", graphs.CHANNELS)
         _check.choice(self.standardize, "standardize", KINDS)
         for name in ("alignment_weight", "graph_weight"):
             _check.number(getattr(self, name), name, least=0)
         for name in ("temperature", "beta"):
             _check.number(getattr(self, name), name, above=0)
+        _check.number(1 - self.beta, "1 − beta", above=0)
+        graphs.check_nodes(self.graph, self.channels)
         for name, value in (self.teacher_weights or {}).items():
             _check.number(value, f"teacher_weights[{name!r}]", least=0)
 
@@ -282,4 +283,4 @@ def _mean(values: Tensor, mask: Tensor, total: float | None, group: Any) -> Tens
     if group is not None and total is None:
         dist.all_reduce(count, group=group)
         count = count / dist.get_world_size(group)
-    return values.sum() / count.clamp(min=torch.finfo(values.dtype).tiny)
+    return values.sum() / count.to(values.dtype).clamp(min=torch.finfo(values.dtype).tiny)

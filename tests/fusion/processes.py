@@ -16,11 +16,11 @@ CASES = [("row_means", "rank"), ("norm", "rank"), ("spectral", "rank"), ("gw", "
 CASES += [(kind, "vocabulary") for kind in ("row_means", "norm", "spectral")]
 
 
-def run(work):
-    """Run ``work(rank)`` in two processes joined by gloo; return what rank 0 puts together."""
+def run():
+    """Run every case in two processes joined by gloo; return what rank 0 puts together."""
     with tempfile.TemporaryDirectory() as folder:
         context = multiprocessing.get_context("spawn")
-        members = [context.Process(target=_member, args=(work, rank, folder)) for rank in range(RANKS)]
+        members = [context.Process(target=_member, args=(rank, folder)) for rank in range(RANKS)]
         for member in members:
             member.start()
         for member in members:
@@ -29,10 +29,10 @@ def run(work):
         return torch.load(Path(folder) / "result", weights_only=False)
 
 
-def _member(work, rank, folder):
+def _member(rank, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS)
-    result = work(rank)
+    result = split_graphs(rank) | split_objective(rank)
     if rank == 0:
         torch.save(result, Path(folder) / "result")
     dist.barrier()

@@ -10,6 +10,11 @@ def draw(rng, B, T, V, scale=2.0):
     return torch.tensor(rng.standard_normal((B, T, V)) * scale)
 
 
+def number(value):
+    """A tensor's value outside its gradient graph."""
+    return float(value.detach() if isinstance(value, torch.Tensor) else value)
+
+
 def row(logits, k, kind="none", temperature=1.0):
     """The k largest entries of one row, standardised by the whole of it."""
     x = [float(v) for v in logits]

@@ -14,6 +14,7 @@ import fusion
 import gwtools as gw
 from fusion import graphs
 from tests.fusion import reference
+from tests.fusion.reference import number
 
 SEEDS = st.integers(0, 2**32 - 1)
 BOUNDS = ("row_means", "norm", "spectral")
@@ -63,7 +64,7 @@ def test_value_is_that_of_the_formula(kind, channels, drawn):
     student, teacher = drawn
     found = fusion.graph_loss(topk(*student), topk(*teacher), kind, channels)
     wanted = reference.graph_loss(slow(student), slow(teacher), kind, channels)
-    assert float(found) == pytest.approx(wanted, rel=1e-6, abs=1e-9)
+    assert number(found) == pytest.approx(wanted, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize(("kind", "channels"), CASES)
@@ -98,7 +99,7 @@ def test_loss_of_an_identical_teacher_is_zero(case, drawn):
     student = topk(logits, mask, k)
     loss = fusion.graph_loss(student, student.detach(), kind, channels)
     loss.backward()
-    assert 0 <= float(loss.detach()) < 1e-9
+    assert 0 <= number(loss.detach()) < 1e-9
     assert logits.grad.isfinite().all()
 
 
@@ -114,7 +115,7 @@ def test_neither_padding_nor_the_order_of_positions_matters(case, drawn, seed):
     found = [
         fusion.graph_loss(ours, theirs, kind, channels) for ours in (topk(logits, mask, k), topk(padded, longer, k))
     ]
-    assert float(found[0]) == pytest.approx(float(found[1]), rel=1e-9, abs=1e-9)
+    assert number(found[0]) == pytest.approx(number(found[1]), rel=1e-9, abs=1e-9)
 
 
 def first_graphs(drawn):
@@ -131,8 +132,8 @@ def costs(C, D, p):
 @given(drawn=pairs(k=3), seed=SEEDS)
 def test_row_means_are_k_times_a_bound_of_every_coupling(drawn, seed):
     C, D = first_graphs(drawn)
-    loss = float(fusion.graph_loss(*(topk(*one) for one in drawn), reduction="none")[0])
-    assert loss / 3 == pytest.approx(float(gw.bounds.row_means(C, D, p=1)), rel=1e-9, abs=1e-12)
+    loss = number(fusion.graph_loss(*(topk(*one) for one in drawn), reduction="none")[0])
+    assert loss / 3 == pytest.approx(number(gw.bounds.row_means(C, D, p=1)), rel=1e-9, abs=1e-12)
     share = np.random.default_rng(seed).dirichlet(np.ones(6))
     mixed = sum(w * np.eye(3)[list(order)] / 3 for w, order in zip(share, permutations(range(3)), strict=True))
     apart = abs(C[:, None, :, None] - D[None, :, None, :])
@@ -146,7 +147,7 @@ def test_norm_spectral_gw_2_squared_and_gw_are_in_this_order(drawn):
     exact = min(costs(*first_graphs(drawn), 2))
     sides = [topk(*one) for one in drawn]
     norm, spectral, best = (
-        float(fusion.graph_loss(*sides, kind, reduction="none")[0]) for kind in ("norm", "spectral", "gw")
+        number(fusion.graph_loss(*sides, kind, reduction="none")[0]) for kind in ("norm", "spectral", "gw")
     )
     slack = 1e-9 * (1 + exact)
     assert norm <= spectral + slack
@@ -167,7 +168,7 @@ def test_renormalised_softmax_leaves_the_difference_of_mean_rows(rng):
     means = [side.values[0].mean(dim=0) for side in sides]
     with pytest.warns(UserWarning, match="degenerate on these 'softmax' logits"):
         loss = fusion.graph_loss(*sides)
-    assert float(loss) == pytest.approx(float((means[0] - means[1]).abs().sum()) / k, rel=1e-9)
+    assert number(loss) == pytest.approx(number((means[0] - means[1]).abs().sum()) / k, rel=1e-9)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fusion.graph_loss(*sides)  # said once
@@ -177,8 +178,8 @@ def test_z_scores_of_the_k_logits_leave_nothing_but_the_spectrum_sees(rng):
     k = 5
     sides = [fusion.top_k(reference.draw(rng, 1, T, k), k, standardize="zscore") for T in (6, 8)]
     with pytest.warns(UserWarning, match="degenerate on these 'zscore' logits"):
-        assert float(fusion.graph_loss(*sides)) < 1e-12
-    assert float(fusion.graph_loss(*sides, "spectral")) > 1e-5
+        assert number(fusion.graph_loss(*sides)) < 1e-12
+    assert number(fusion.graph_loss(*sides, "spectral")) > 1e-5
 
 
 @pytest.mark.parametrize("kind", ["none", "center", "logprob", "zscore"])
@@ -192,10 +193,10 @@ def test_no_warning_where_row_masses_vary(kind, rng):
 def test_raw_logits_carry_a_constant_that_centred_ones_do_not(rng):
     logits = reference.draw(rng, 1, 4, 30)
     shifted = logits + 3
-    assert float(fusion.graph_loss(fusion.top_k(logits), fusion.top_k(shifted))) > 1
+    assert number(fusion.graph_loss(fusion.top_k(logits), fusion.top_k(shifted))) > 1
     for kind in ("center", "logprob", "zscore"):
         sides = [fusion.top_k(x, standardize=kind) for x in (logits, shifted)]
-        assert float(fusion.graph_loss(*sides)) < 1e-9
+        assert number(fusion.graph_loss(*sides)) < 1e-9
 
 
 @pytest.mark.parametrize(("kind", "channels"), CASES_AND_GW)
@@ -216,14 +217,14 @@ def test_half_precision_and_autocast_lose_nothing_in_the_sums(kind, channels, rn
     with torch.autocast("cpu", torch.bfloat16):
         found = fusion.graph_loss(*(fusion.top_k(x) for x in sides), kind, channels)
     assert found.dtype == torch.float32
-    assert float(found) == pytest.approx(float(wanted), rel=2e-3)
+    assert number(found) == pytest.approx(number(wanted), rel=2e-3)
 
 
 def test_double_stays_double_and_the_narrower_side_is_widened(rng):
     student, teacher = reference.draw(rng, 1, 3, 8), reference.draw(rng, 1, 4, 9)
     single = fusion.graph_loss(fusion.top_k(student, 3), fusion.top_k(teacher.float(), 3))
     assert single.dtype == torch.float64
-    assert float(single) == pytest.approx(float(fusion.graph_loss(*(fusion.top_k(x, 3) for x in (student, teacher)))))
+    assert number(single) == pytest.approx(number(fusion.graph_loss(*(fusion.top_k(x, 3) for x in (student, teacher)))))
 
 
 def test_sequences_that_one_side_lacks_take_no_part(rng):
@@ -232,9 +233,9 @@ def test_sequences_that_one_side_lacks_take_no_part(rng):
     mask[1] = False
     teacher = replace(teacher, mask=mask)
     each = fusion.graph_loss(student, teacher, reduction="none")
-    assert float(each[1]) == 0
-    assert float(fusion.graph_loss(student, teacher)) == pytest.approx(float(each.sum()) / 2)
-    assert float(fusion.graph_loss(student, teacher, reduction="sum")) == pytest.approx(float(each.sum()))
+    assert number(each[1]) == 0
+    assert number(fusion.graph_loss(student, teacher)) == pytest.approx(number(each.sum()) / 2)
+    assert number(fusion.graph_loss(student, teacher, reduction="sum")) == pytest.approx(number(each.sum()))
     with pytest.raises(ValueError, match="some sequence must have a valid position"):
         fusion.graph_loss(student, replace(teacher, mask=torch.zeros_like(mask)))
 
@@ -265,4 +266,3 @@ def test_sides_that_do_not_fit_are_refused(rng):
     ):
         with pytest.raises(ValueError, match=words):
             fusion.graph_loss(side, other)
-
