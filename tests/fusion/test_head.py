@@ -64,27 +64,33 @@ def test_nll_is_the_cross_entropy_and_topk_that_of_the_logits(seed):
     torch.testing.assert_close(found, theirs)
 
 
-def objective(out, teacher):
-    index = torch.arange(out.nll.shape[1]).expand(out.nll.shape).contiguous()
-    term = fusion.TeacherTerm(teacher, index, index, out.topk.mask, out.logprobs_at)
-    return fusion.FusionLoss()(out.topk, out.nll, {"a": term}).total
-
-
 @pytest.mark.parametrize("autocast", [False, True])
-def test_bfloat16_heads_give_the_loss_of_single_precision(autocast, rng):
-    """To 1 % in the loss and 3 % in the gradient's norm: the logits themselves are rounded to 8 bits."""
-    (hidden, weight, _), labels, _ = heads(rng, 2, 24, 32, 300, torch.float32)
-    teacher = fusion.top_k(torch.tensor(rng.standard_normal((2, 24, 50)) * 5).float())
-    half = [t.detach().bfloat16().requires_grad_() for t in (hidden, weight)]
-    single = objective(fusion.chunked_head(hidden, weight, labels, chunk=7), teacher)
+@pytest.mark.parametrize(("alignment", "graph", "tolerance"), [("kl", "spectral", 0.03), ("uld", "row_means", 0.1)])
+def test_bfloat16_heads_give_the_loss_of_single_precision(alignment, graph, tolerance, autocast, rng):
+    """To 1 % in the loss; in the gradient's norm to 3 %, and to 10 % where it is made of signs.
+
+    The logits themselves are rounded to 8 bits: ranks that then change places, and differences that then change sign, move
+    whole units of the gradient of an absolute value.
+    """
+    (hidden, weight, _), labels, _ = heads(rng, 2, 24, 32, 300, torch.bfloat16)
+    teacher = fusion.top_k(torch.tensor(rng.standard_normal((2, 24, 300)) * 5).float())
+    single = [t.detach().float().requires_grad_() for t in (hidden, weight)]
+    index, loss = torch.arange(24).expand(2, 24).contiguous(), fusion.FusionLoss(0.5, alignment, graph)
+
+    def total(hidden, weight):
+        out = fusion.chunked_head(hidden, weight, labels, ids=teacher.ids, chunk=7)
+        term = fusion.TeacherTerm(teacher, index, index, out.topk.mask, out.logprobs_at)
+        return loss(out.topk, out.nll, {"a": term}).total
+
+    wanted = total(*single)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        rounded = objective(fusion.chunked_head(*half, labels, chunk=7), teacher)
-    assert rounded.dtype == torch.float32
-    torch.testing.assert_close(rounded, single, rtol=1e-2, atol=0)
-    wanted, found = torch.autograd.grad(single, (hidden, weight)), torch.autograd.grad(rounded, half)
-    for ours, theirs in zip(found, wanted, strict=True):
-        assert ours.dtype == torch.bfloat16
-        assert number((ours.float() - theirs).norm()) <= 3e-2 * number(theirs.norm())
+        found = total(hidden, weight)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, wanted, rtol=1e-2, atol=0)
+    theirs, ours = torch.autograd.grad(wanted, single), torch.autograd.grad(found, (hidden, weight))
+    for half, full in zip(ours, theirs, strict=True):
+        assert half.dtype == torch.bfloat16
+        assert number((half.float() - full).norm()) <= tolerance * number(full.norm())
 
 
 def test_frozen_heads_and_frozen_bodies_get_no_gradient(rng):
@@ -115,7 +121,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("chunk", [1, 3, 8])
 def test_never_more_than_a_chunk_of_logits_is_alive(chunk, rng):
-    (hidden, weight, bias), labels, ids = heads(rng, 2, 10, 4, 101)
+    (hidden, weight, bias), labels, ids = heads(rng, 2, 10, 1, 101)
     with Largest(101) as seen:
         out = fusion.chunked_head(hidden, weight, labels, 3, bias=bias, ids=ids, statistics=True, chunk=chunk)
         everything(out, rng).backward()
