@@ -39,33 +39,36 @@ def finished(folder):
     return torch.load(folder / "done.pt", weights_only=True)
 
 
+def wait_for_checkpoint(folder, step, process):
+    """Wait until a step at least this far has begun to be saved."""
+    while process.is_alive() and not any(int(p.name.rpartition("-")[2]) >= step for p in folder.glob("checkpoint-*")):
+        time.sleep(0.002)
+
+
 def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_killed_at_random_moments_a_run_ends_with_the_same_weights(context, store, tmp_path):
     """SIGKILL during training and during checkpoints, of which there is one a step."""
-    settings = {"max_steps": 10, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 2,
+    settings = {"max_steps": 12, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 2,
                 "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "learning_rate": 1e-2}  # fmt: skip
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
-    start = time.perf_counter()
     whole = started(context, runs.train, str(tmp_path / "whole"), store, settings)
     whole.join()
-    seconds = time.perf_counter() - start
     assert whole.exitcode == 0
-
-    moments, kills = random.Random(0), 0
-    for _ in range(20):
+    moments = random.Random(0)
+    for kill in range(KILLS):
         process = started(context, runs.train, str(tmp_path / "killed"), store, settings)
-        process.join(moments.uniform(0.2, 0.7) * seconds if kills < KILLS else None)
-        if process.exitcode == 0:
-            break
+        wait_for_checkpoint(tmp_path / "killed", moments.randint(2 * kill, 2 * kill + 1), process)
+        time.sleep(moments.uniform(0.0, 0.2))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        kills += 1
-    assert kills > 0
+    last = started(context, runs.train, str(tmp_path / "killed"), store, settings)
+    last.join()
+    assert last.exitcode == 0
     assert same(finished(tmp_path / "whole"), finished(tmp_path / "killed"))
 
 
