@@ -12,7 +12,7 @@ simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds speed gpu test lint notebooks clean $(VENV)
+.PHONY: help table bounds speed losses gpu test lint notebooks clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -25,6 +25,10 @@ bounds: $(VENV) ## how tight each lower bound is
 
 speed: $(VENV) ## running times against POT
 	$(call simulate,$(PY),speed)
+
+losses: $(VENV) ## what the fusion losses move, and what they cost
+	$(call simulate,$(PY),loss_fields)
+	$(call simulate,$(PY),loss_speed)
 
 gpu: ## the tests that need a CUDA device
 	$(GPU_PYTHON) -m pytest -o addopts= -m gpu $(ARGS)

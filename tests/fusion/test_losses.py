@@ -321,3 +321,19 @@ def test_public_names_are_listed_and_documented():
         _ = fusion.nothing
     for name in ("FusionLoss", "TopKLogits", "graph_loss", "read", "top_k", "uld_loss"):
         assert getattr(fusion, name).__doc__
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("graph", ["row_means", "norm", "spectral", "gw"])
+def test_losses_stay_on_the_device_and_agree(graph, rng):
+    logits, labels, near, far = batch(rng)
+    found = []
+    for device in ("cpu", "cuda"):
+        x = logits.detach().to(device).requires_grad_()
+        out = fusion.read(x, labels.to(device), 3)
+        both = terms(out, labels.to(device), near.to(device), far.to(device))
+        total = fusion.FusionLoss(graph=graph)(out.topk, out.nll, both).total
+        found.append((total.cpu(), torch.autograd.grad(total, x)[0].cpu()))
+    for here, there in zip(*found, strict=True):
+        torch.testing.assert_close(there, here)
