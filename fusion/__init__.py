@@ -8,8 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# At once, since the name is also that of its module: whoever imports that first would otherwise hide the function.
+from fusion.align import align
+
 if TYPE_CHECKING:
-    from fusion.align import align
     from fusion.config import FusionConfig
     from fusion.data import Example, encode, read_examples
     from fusion.graphs import graph_loss
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from fusion.trainer import FusionTrainer
 
 _ROOMS = {
-    "align": ("align",),
     "config": ("FusionConfig",),
     "data": ("Example", "encode", "read_examples"),
     "graphs": ("graph_loss",),

@@ -161,7 +161,7 @@ def batch(rng, B=3, T=4, V=9, k=3):
 
 def terms(out, labels, near, far):
     B, T = labels.shape
-    index = torch.arange(T).expand(B, T).contiguous()
+    index = torch.arange(T, device=labels.device).expand(B, T).contiguous()
     pairs = labels != -100
     short = index[:, : T - 1]
     return {
@@ -306,8 +306,9 @@ def test_two_ranks_that_share_sequences_have_the_loss_and_gradient_of_one():
 
 def test_losses_need_neither_transformers_nor_what_the_trainer_needs():
     code = """
-import sys, fusion
+import sys, fusion, fusion.align as loaded
 fusion.FusionLoss, fusion.top_k, fusion.graph_loss, fusion.read
+assert callable(fusion.align)
 print(sorted(set(sys.modules) & {'transformers', 'datasets', 'accelerate', 'matplotlib'}))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
