@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -117,28 +115,33 @@ def teacher_rows(model: PreTrainedModel, batch: Sequence[Encoded], k: int) -> li
     was_training = model.training
     model.train(False)
     try:
-        logits, first = _logits(model, batch)
-        return [
-            _rows(logits[i, code.positions[0] - first : code.positions[-1] + 1 - first], code, k)
-            for i, code in enumerate(batch)
-        ]
+        logits = _logits(model, batch).split([len(code.ends) for code in batch])  # type: ignore[no-untyped-call]
+        return [_rows(rows, code, k) for rows, code in zip(logits, batch, strict=True)]
     finally:
         model.train(was_training)
 
 
-def _logits(model: PreTrainedModel, batch: Sequence[Encoded]) -> tuple[Tensor, int]:
-    """Logits of the positions from the first that any example needs on, and which that is."""
-    longest = max(len(code.input_ids) for code in batch)
-    ids = np.zeros((len(batch), longest), dtype=np.int64)
-    mask = np.zeros_like(ids)
-    for i, code in enumerate(batch):  # on the right, so that positions need no shift
-        ids[i, : len(code.input_ids)], mask[i, : len(code.input_ids)] = code.input_ids, 1
-    first = min(int(code.positions[0]) for code in batch)
-    inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        return model(**inputs, use_cache=False, logits_to_keep=longest - first).logits, first
-    return model(**inputs, use_cache=False).logits[:, first:], first
+def _logits(model: PreTrainedModel, batch: Sequence[Encoded]) -> Tensor:
+    """The rows of full logits (N, V) that predict completion tokens, example after example."""
+    shape = (len(batch), max(len(code.input_ids) for code in batch))
+    ids, mask, wanted = (torch.zeros(shape, dtype=kind) for kind in (torch.int64, torch.int64, torch.bool))
+    for i, code in enumerate(batch):  # padded on the right, so that positions need no shift
+        ids[i, : len(code.input_ids)], mask[i, : len(code.input_ids)] = torch.from_numpy(code.input_ids), 1
+        wanted[i, torch.from_numpy(code.positions)] = True
+    ids, mask, wanted = (tensor.to(model.device) for tensor in (ids, mask, wanted))
+
+    def select(_: Any, hidden: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (hidden[0][wanted][None], *hidden[1:])
+
+    # The head sees these positions alone: with short answers and large vocabularies it would be most of the work.
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    hook = None if head is None else head.register_forward_pre_hook(select)
+    try:
+        logits: Tensor = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    finally:
+        if hook is not None:
+            hook.remove()
+    return logits[wanted] if logits.shape[:2] == shape else logits[0]
 
 
 def _rows(logits: Tensor, code: Encoded, k: int) -> TeacherRows:

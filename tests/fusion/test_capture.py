@@ -59,12 +59,15 @@ def test_rows_are_those_of_a_plain_forward_pass(tmp_path, request, name, sizes):
     agree(store, teacher, EXAMPLES, k=7)
 
 
-def test_models_without_a_choice_of_positions_are_asked_for_all(tmp_path, llama):
+def test_models_without_a_head_of_their_own_are_asked_for_all(tmp_path, llama):
     class Plain(torch.nn.Module):
         config, dtype, device = llama[0].config, llama[0].dtype, llama[0].device
 
         def forward(self, input_ids, attention_mask, use_cache):
             return llama[0](input_ids=input_ids, attention_mask=attention_mask, use_cache=use_cache)
+
+        def get_output_embeddings(self):
+            return None
 
         def state_dict(self):
             return llama[0].state_dict()
@@ -158,6 +161,7 @@ def test_leaves_the_model_as_it_was(tmp_path):
     model.train()
     capture(model, tokenizer, EXAMPLES, tmp_path, progress=False)
     assert model.training
+    assert model(torch.tensor([[3, 4, 5]])).logits.shape == (1, 3, len(tokenizer))
 
 
 def exported(teacher, example, k):
