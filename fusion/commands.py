@@ -147,6 +147,8 @@ def train(arguments: Sequence[str]) -> None:
     trainer = FusionTrainer(args=config, train_dataset=read_data(config.data), eval_dataset=held_out)
     before = {} if held_out is None else trainer.evaluate()
     trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
+    if before:
+        trainer.state.log_history.insert(0, before | {"step": 0})
     after = {} if held_out is None else trainer.evaluate()
     trainer.save_student()
     if trainer.is_world_process_zero():
