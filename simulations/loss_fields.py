@@ -142,15 +142,12 @@ def draw(rows: Sequence[Row], fields: Mapping[tuple[str, str], Tensor], path: Pa
         for i, axes_of_case in enumerate(figure.subplots(len(names), len(LOSSES), sharex=True, sharey=True)):
             for j, (axes, loss) in enumerate(zip(axes_of_case, LOSSES, strict=True)):
                 gradient = fields[names[i], loss]
-                top = float(gradient.abs().max())
-                axes.imshow(
-                    gradient if top > ROUNDING else gradient * 0, cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto"
-                )
+                top = max(float(gradient.abs().max()), ROUNDING)
+                axes.imshow(gradient, cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto")
                 axes.grid(visible=False)
-                norm = float(gradient.norm())
-                axes.text(
-                    0.98, 0.02, f"norm {_number(norm)}", ha="right", va="bottom", transform=axes.transAxes, size=6
-                )
+                label = f"norm {_number(float(gradient.norm()))}"
+                box = {"facecolor": "white", "alpha": 0.8, "pad": 1, "edgecolor": "none"}
+                axes.text(0.98, 0.03, label, ha="right", va="bottom", transform=axes.transAxes, size=6, bbox=box)
                 if i == 0:
                     axes.set_title(loss, fontsize="medium")
                 if j == 0:

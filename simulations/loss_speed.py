@@ -4,9 +4,9 @@ Each loss runs forward and backward from the student's logits, against stored to
 cross-entropy of the same logits, the k × k graph by outer products, and TRL's ULD loss where that is installed (it sorts whole
 rows of both models, and has no k). "sft + uld + graph" reads all it needs in one pass, the cross-entropy included.
 
-    python -m simulations.loss_speed --out DIR [--quick] [--seed S] [--repeats R]
+    python -m simulations.loss_speed --out DIR [--quick] [--seed S] [--repeats R] [--parts step head losses]
 
-writes losses.csv, head.csv, step.csv, meta.json and loss_speed.md. With a CUDA device everything runs there, at B = 4 and
+writes step.csv, head.csv, losses.csv, meta.json and loss_speed.md. With a CUDA device everything runs there, at B = 4 and
 T = 2048. Times on a CPU are those of the processor, in all threads. Peak memory is that above the inputs: of the process on
 Linux, else empty; of the device on CUDA.
 """
@@ -205,33 +205,29 @@ def trl_uld(logits: Tensor, labels: Tensor, seed: int) -> Callable[[], Tensor] |
     return run
 
 
-def measure_losses(sizes: Sizes, repeats: int, seed: int, path: Path) -> list[Row]:
+def measure_losses(sizes: Sizes, repeats: int, seed: int, path: Path) -> None:
     """Measure every loss at every vocabulary and k."""
-    rows = []
     for V in sizes.vocabularies:
         for k in sizes.ks:
             for name, run in tqdm(losses(sizes, V, k, seed), desc=f"V = {V}, k = {k}", unit="loss"):
                 seconds, peak = seconds_and_peak(run, repeats)
                 row = {"V": V, "k": "" if "cross" in name or "TRL" in name else k, "loss": name}
-                rows.append(row | {"seconds": seconds, "peak_mb": peak})
-                report.append_row(path, rows[-1])
-    return rows
+                report.append_row(path, row | {"seconds": seconds, "peak_mb": peak, "repeats": repeats})
 
 
-def measure_head(sizes: Sizes, seed: int, path: Path) -> list[Row]:
-    """Measure the largest head once, whole and in chunks: negative log-likelihoods, top-k logits and the gradient of both."""
+def measure_head(sizes: Sizes, repeats: int, seed: int, path: Path) -> None:
+    """Measure the largest head, whole and in chunks: negative log-likelihoods, top-k logits and the gradient; once on a CPU."""
     V, d = sizes.vocabularies[-1], sizes.head_width
     generator = torch.Generator(DEVICE).manual_seed(seed)
     weight = (torch.randn(V, d, generator=generator, device=DEVICE) / d**0.5).requires_grad_()
-    rows = []
-    for B, name in ((1, "whole"), (1, "chunked"), (4, "chunked"), *(((4, "whole"),) if CUDA else ())):
+    larger = ((4, "whole"), (4, "chunked")) if CUDA else ()
+    for B, name in ((1, "whole"), (1, "chunked"), *larger):
         hidden = torch.randn(B, sizes.head_length, d, generator=generator, device=DEVICE).requires_grad_()
         labels = torch.randint(V, hidden.shape[:2], generator=generator, device=DEVICE)
         run = differentiated(head(name, hidden, weight, labels), hidden, weight)
-        seconds, peak = seconds_and_peak(run, 1 if CUDA else 0)
-        rows.append({"B": B, "T": sizes.head_length, "V": V, "d": d, "head": name, "seconds": seconds, "peak_mb": peak})
-        report.append_row(path, rows[-1])
-    return rows
+        seconds, peak = seconds_and_peak(run, repeats if CUDA else 0)
+        row = {"B": B, "T": sizes.head_length, "V": V, "d": d, "head": name, "seconds": seconds, "peak_mb": peak}
+        report.append_row(path, row)
 
 
 def head(name: str, hidden: Tensor, weight: Tensor, labels: Tensor) -> Callable[[], Tensor]:
@@ -249,7 +245,7 @@ def head(name: str, hidden: Tensor, weight: Tensor, labels: Tensor) -> Callable[
     return whole if name == "whole" else chunked
 
 
-def measure_step(sizes: Sizes, repeats: int, seed: int, path: Path) -> list[Row]:
+def measure_step(sizes: Sizes, repeats: int, seed: int, path: Path) -> None:
     """Let training steps with and without the losses take turns."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -277,7 +273,6 @@ def measure_step(sizes: Sizes, repeats: int, seed: int, path: Path) -> list[Row]
         return objective(out.topk, out.nll, term).total
 
     steps: dict[str, Callable[[], Tensor]] = {"sft": sft, "sft, then top_k": added, "read once": read_once}
-    rows = []
     for repeat in tqdm(range(repeats + 1), desc="step", unit="round"):
         for name, loss in steps.items():
             start = _clock()
@@ -285,51 +280,62 @@ def measure_step(sizes: Sizes, repeats: int, seed: int, path: Path) -> list[Row]
             optimiser.step()
             optimiser.zero_grad()
             if repeat:  # the first round warms up
-                rows.append({"step": name, "repeat": repeat, "seconds": _clock() - start})
-                report.append_row(path, rows[-1])
-    return rows
+                report.append_row(path, {"step": name, "repeat": repeat, "seconds": _clock() - start})
 
 
-def tables(of_losses: Sequence[Row], of_head: Sequence[Row], of_step: Sequence[Row]) -> str:
-    """Lay everything out."""
-    steps = {name: median([row["seconds"] for row in of_step if row["step"] == name]) for name in _names(of_step)}
-    base = steps["sft"]
-    peaks = {(row["B"], row["head"]): row["peak_mb"] for row in of_head}
-    plain = {row["V"]: row["seconds"] for row in of_losses if row["loss"] == "cross-entropy"}
-    rows = [
+PARTS: dict[str, Callable[[Sizes, int, int, Path], None]] = {
+    "step": measure_step,
+    "head": measure_head,
+    "losses": measure_losses,
+}
+
+
+def tables(found: dict[str, list[Row]]) -> str:
+    """Lay out what was measured."""
+    layouts = {"losses": _losses_table, "head": _head_table, "step": _step_table}
+    return "\n\n".join(layout(found[name]) for name, layout in layouts.items() if found[name])
+
+
+def _losses_table(rows: Sequence[Row]) -> str:
+    plain = {row["V"]: row["seconds"] for row in rows if row["loss"] == "cross-entropy"}
+    lines = [
         [
             row["V"],
             row["k"],
             row["loss"],
-            f"{1e3 * row['seconds']:.1f}",
+            f"{1e3 * row['seconds']:.0f}",
             f"{row['seconds'] / plain[row['V']]:.2f}",
             _mb(row),
         ]
-        for row in of_losses
+        for row in rows
     ]
-    head_rows = [
-        [row[name] for name in ("B", "T", "V", "d", "head")] + [f"{row['seconds']:.1f}", _mb(row)] for row in of_head
-    ]
-    share = "" if "" in peaks.values() else f"{peaks[1, 'chunked'] / peaks[1, 'whole']:.3f} of the whole one's peak."
+    header = ["V", "k", "loss", "ms", "× cross-entropy", "peak, MB"]
+    text = f"Forward and backward, medians of {rows[0]['repeats']}."
+    return "\n\n".join(["## Losses", report.markdown_table(header, lines), text])
+
+
+def _head_table(rows: Sequence[Row]) -> str:
+    names = ("B", "T", "V", "d", "head")
+    lines = [[*(row[name] for name in names), f"{row['seconds']:.1f}", _mb(row)] for row in rows]
+    peaks = [row["peak_mb"] for row in rows[:2]]
+    share = "" if "" in peaks else f"The chunked head's peak is {peaks[1] / peaks[0]:.1%} of the whole one's at B = 1."
+    title = "## The head: cross-entropy and 10 logits a position, forward and backward"
+    return "\n\n".join([title, report.markdown_table([*names, "s", "peak, MB"], lines), share])
+
+
+def _step_table(rows: Sequence[Row]) -> str:
+    names = list(dict.fromkeys(row["step"] for row in rows))
+    seconds = {name: median([row["seconds"] for row in rows if row["step"] == name]) for name in names}
+    lines = [[name, f"{s:.3f}", f"{s / seconds['sft'] - 1:+.1%}"] for name, s in seconds.items()]
     return "\n\n".join(
         [
-            "## Losses, forward and backward",
-            report.markdown_table(["V", "k", "loss", "ms", "× cross-entropy", "peak, MB"], rows),
-            "## The head: cross-entropy and top-k logits (k = 10)",
-            report.markdown_table(["B", "T", "V", "d", "head", "s", "peak, MB"], head_rows),
-            f"At B = 1 the chunked head takes {share}" if share else "Peak memory is not known on this system.",
             f"## A training step of a 135M-parameter decoder, T = {STEP_TOKENS}, k = {STEP_K}",
-            report.markdown_table(
-                ["step", "s", "added"], [[name, f"{s:.3f}", f"{s / base - 1:+.1%}"] for name, s in steps.items()]
-            ),
-            "Medians. `sft`: the model's own loss. `sft, then top_k`: that plus ULD and the row-means graph of `fusion.top_k`. "
-            "`read once`: all three from `fusion.read`, with one gradient array.",
+            report.markdown_table(["step", "s", "added"], lines),
+            f"Medians of {len(rows) // len(names)}, in turns, with AdamW's step. `sft`: the model's own loss. `sft, then "
+            "top_k`: that plus ULD and the row-means graph of `fusion.top_k`. `read once`: all three from `fusion.read`, with "
+            "one gradient array.",
         ]
     )
-
-
-def _names(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row["step"] for row in rows))
 
 
 def _mb(row: Row) -> str:
@@ -339,21 +345,23 @@ def _mb(row: Row) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = report.command_line(__doc__)
     parser.add_argument("--repeats", type=int, default=REPEATS, help="repeats of each run (default: %(default)s)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure anew (default: all)")
     arguments = parser.parse_args(argv)
     folder = report.results_folder(arguments)
     sizes = QUICK if arguments.quick else Sizes()
-    # Times are compared within one process only, so earlier ones are of no use.
-    for name in ("losses.csv", "head.csv", "step.csv", "meta.json"):
-        (folder / name).unlink(missing_ok=True)
     device = torch.cuda.get_device_name() if CUDA else f"CPU, {torch.get_num_threads()} threads"
     versions = report.versions() | {"torch": torch.__version__}
-    facts = {"seed": arguments.seed, "repeats": arguments.repeats, "device": device, "versions": versions}
-    report.claim(folder, facts | {"B": sizes.batch, "T": sizes.length})
-    common = (arguments.repeats, arguments.seed)
-    of_step = measure_step(sizes, *common, folder / "step.csv")
-    of_head = measure_head(sizes, arguments.seed, folder / "head.csv")
-    of_losses = measure_losses(sizes, *common, folder / "losses.csv")
-    text = f"{device}; B = {sizes.batch}, T = {sizes.length} for the losses.\n\n{tables(of_losses, of_head, of_step)}"
+    facts = {"seed": arguments.seed, "device": device, "B": sizes.batch, "T": sizes.length, "versions": versions}
+    if set(arguments.parts) == set(PARTS):
+        (folder / "meta.json").unlink(missing_ok=True)
+    report.claim(folder, facts)
+    for name in arguments.parts:
+        # Times are compared within one process only, so earlier ones of the same part are of no use.
+        path = folder / f"{name}.csv"
+        path.unlink(missing_ok=True)
+        PARTS[name](sizes, arguments.repeats, arguments.seed, path)
+    found = {name: report.resume_rows(folder / f"{name}.csv") for name in PARTS}
+    text = f"{device}; B = {sizes.batch}, T = {sizes.length} for the losses.\n\n{tables(found)}"
     (folder / "loss_speed.md").write_text(f"# What the fusion losses cost\n\n{text}\n")
     print(text, f"Written to {folder}.", sep="\n\n")
     return 0
