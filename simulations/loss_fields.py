@@ -143,7 +143,7 @@ def draw(rows: Sequence[Row], fields: Mapping[tuple[str, str], Tensor], path: Pa
             for j, (axes, loss) in enumerate(zip(axes_of_case, LOSSES, strict=True)):
                 gradient = fields[names[i], loss]
                 top = max(float(gradient.abs().max()), ROUNDING)
-                axes.imshow(gradient, cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto")
+                axes.imshow(gradient.numpy(), cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto")
                 axes.grid(visible=False)
                 label = f"norm {_number(float(gradient.norm()))}"
                 box = {"facecolor": "white", "alpha": 0.8, "pad": 1, "edgecolor": "none"}
