@@ -116,6 +116,24 @@ def test_bytes_of_split_characters():
     assert ends.tolist()[-5:] == [2, 3, 4, 5, 6]  # one byte each where characters are unknown
 
 
+class Halving:
+    """Byte-level tokens that cut 東 after its second byte, behind a space that the tokenizer put there, or not."""
+
+    def __init__(self, *tokens):
+        self.convert_ids_to_tokens = lambda ids: [tokens[i] for i in ids]
+
+    def get_added_vocab(self):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "ends"), [(["æĿ", "±"], [2, 3]), (["Ġ", "æĿ", "±"], [0, 2, 3]), (["ĠæĿ", "±"], [2, 3])]
+)
+def test_cuts_inside_characters_are_exact_where_tokens_spell_the_text(tokens, ends):
+    spans = [(0, 1)] * len(tokens)
+    assert byte_ends("東", range(len(tokens)), spans, Halving(*tokens)).tolist() == ends
+
+
 @pytest.mark.parametrize("make", CHATTING)
 def test_templates_wrap_the_answer_as_it_is(make):
     tokenizer = make()

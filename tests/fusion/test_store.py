@@ -251,6 +251,13 @@ def test_what_was_deleted_is_captured_again(copy, captured, llama):
         assert file.read_bytes() == (copy / file.name).read_bytes()
 
 
+def test_an_edited_manifest_is_blamed_itself(copy):
+    file = copy / "manifest-0.json"
+    file.write_text(file.read_text(encoding="utf-8").replace('"k": 4', '"k": 3'), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"manifest-0\.json must be as it was written, but its checksum is another"):
+        TeacherStore(copy)
+
+
 def test_a_writer_does_not_build_on_damage(copy):
     flip(shard(copy), -1)
     with pytest.raises(ValueError, match=r"shard-00001.*checksum"):
