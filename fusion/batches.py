@@ -168,8 +168,8 @@ class Collator:
             batch[name] = padded([empty if r is None else getattr(r, name)[:, : self.k].astype(kind) for r in rows])
         for name in ("logsumexp", "mean", "std"):
             if getattr(seen[0], name) is not None:
-                empty = np.zeros(0, dtype=np.float32)
-                batch[name] = padded([empty if r is None else getattr(r, name).astype(np.float32) for r in rows])
+                nothing = np.zeros(0, dtype=np.float32)
+                batch[name] = padded([nothing if r is None else getattr(r, name).astype(np.float32) for r in rows])
         return batch  # type: ignore[no-any-return]
 
 

@@ -90,10 +90,10 @@ def capture(arguments: Sequence[str]) -> None:
 
     told = settings_of(CaptureSettings, arguments)
     examples, start = read_data(told.data), time.perf_counter()
-    model = load_model(told.teacher, told.dtype).to(_device(told.device))
+    model: Any = load_model(told.teacher, told.dtype)
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     run(
-        model,
+        model.to(_device(told.device)),
         load_tokenizer(told.teacher),
         examples,
         told.store,
@@ -166,7 +166,8 @@ def evaluate(arguments: Sequence[str]) -> None:
 
     told = settings_of(EvaluateSettings, arguments)
     problems, start = read_problems(told.data), time.perf_counter()
-    model = load_model(told.model, told.dtype).to(_device(told.device))
+    model: Any = load_model(told.model, told.dtype)
+    model = model.to(_device(told.device))
     texts = room.generate(model, load_tokenizer(told.model), problems, told.max_new_tokens, told.batch_size)
     scores = room.score(problems, texts)
     print(room.table(scores), f"{spent(start)}.", sep="\n\n")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import torch
 from scipy.stats import binomtest
@@ -62,7 +63,7 @@ class Score:
         found = binomtest(self.correct, self.problems).proportion_ci(0.95, method="wilson")
         return float(found.low), float(found.high)
 
-    def as_dict(self) -> dict[str, str | int | float]:
+    def as_dict(self) -> dict[str, Any]:
         """Return all fields and the accuracy with its interval, for a row of a table."""
         low, high = self.interval
         counts = {"task": self.task, "problems": self.problems, "correct": self.correct}
@@ -139,7 +140,7 @@ def generate(
     list of str
         The text after each prompt, without special tokens.
     """
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     prompts = [_prompt(problem, tokenizer) for problem in problems]
     # Long prompts first: if memory is short, one learns it at once; and a batch pads little.
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i][0]))
@@ -162,7 +163,7 @@ def _prompt(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> tuple[list[
 
 
 def _continue(
-    model: PreTrainedModel,
+    model: Any,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[list[int]],
     ends: list[int],
@@ -187,7 +188,7 @@ def _continue(
     )
     for row in written[:, longest:].tolist():
         stop = next((i for i, token in enumerate(row) if token in ends), len(row))
-        yield tokenizer.decode(row[:stop], skip_special_tokens=True)
+        yield str(tokenizer.decode(row[:stop], skip_special_tokens=True))
 
 
 def table(scores: Iterable[Score]) -> str:

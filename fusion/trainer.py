@@ -83,7 +83,7 @@ class Meter:
         return {n: s / c for n, s, c in zip(self._names, sums, counts, strict=True) if c > 0}
 
 
-class FusionTrainer(Trainer):  # type: ignore[misc]
+class FusionTrainer(Trainer):
     """Fuses what stores hold of teachers into a student.
 
     Parameters
@@ -124,6 +124,7 @@ class FusionTrainer(Trainer):  # type: ignore[misc]
         _check_stores(self.stores, args, [*(train_dataset or []), *(eval_dataset or [])])
         tokenizer = load_tokenizer(_student(args)) if processing_class is None else processing_class
         student = load_model(_student(args)) if model is None else model
+        self._tokenizer = tokenizer
         names = ["sft", "uld", "graph"]
         names += [f"{kind}/{name}" for name in self.stores for kind in ("uld", "graph", "coverage", "weight")]
         self._meters = {"train": Meter(names), "eval": Meter(names)}
@@ -147,24 +148,25 @@ class FusionTrainer(Trainer):  # type: ignore[misc]
         )
         # The loss comes divided by the counts of the whole step: it needs no division by the number of micro-batches.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
-        base = student.get_base_model() if hasattr(student, "get_base_model") else student
+        base: Any = getattr(student, "get_base_model", lambda: student)()
         self._skips_prompts = "logits_to_keep" in inspect.signature(base.forward).parameters
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train; True or "auto" goes on from the newest whole checkpoint of ``output_dir``, or starts where there is none."""
         if resume_from_checkpoint in (True, AUTO):
-            resume_from_checkpoint = newest_checkpoint(self.args.output_dir)
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+            resume_from_checkpoint = newest_checkpoint(str(self.args.output_dir))
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def save_student(self) -> None:
         """Write the student to ``output_dir`` as a folder of its own: adapters are merged into it."""
+        out = str(self.args.output_dir)
         if self.args.lora is None:
-            self.save_model()
+            self.save_model(out)
         elif self.is_world_process_zero():
-            self.accelerator.unwrap_model(self.model).merge_and_unload().save_pretrained(self.args.output_dir)
+            self.accelerator.unwrap_model(self.model).merge_and_unload().save_pretrained(out)
         if self.is_world_process_zero():
-            self.processing_class.save_pretrained(self.args.output_dir)
-            self.state.save_to_json(str(Path(self.args.output_dir) / "trainer_state.json"))
+            self._tokenizer.save_pretrained(out)
+            self.state.save_to_json(str(Path(out) / "trainer_state.json"))
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, *args: Any) -> Any:
         """Take the micro-batches of one step, and count what the loss of all of them is divided by."""
@@ -176,7 +178,7 @@ class FusionTrainer(Trainer):  # type: ignore[misc]
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: Batch,
+        inputs: Any,  # a Batch
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
@@ -241,16 +243,17 @@ class FusionTrainer(Trainer):  # type: ignore[misc]
             self._meters["train"].reset()
         super().log(logs, *args, **kwargs)
 
-    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate; every term and the loss are means over the whole set, at the first step's fusion weight."""
+        prefix = kwargs.get("metric_key_prefix", "eval")
         meter = self._meters["eval"]
         meter.reset()
-        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        output: Any = super().evaluation_loop(*args, **kwargs)
         means = meter.means(self.accelerator)
         w, config = self.args.fusion_weight, self.args
         fused = config.uld_weight * means.get("uld", 0.0) + config.graph_weight * means.get("graph", 0.0)
         means["loss"] = (1.0 - w) * means["sft"] + w * fused
-        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in means.items()})
+        output.metrics.update({f"{prefix}_{name}": value for name, value in means.items()})
         return output
 
 
@@ -272,18 +275,19 @@ def prepared(model: PreTrainedModel, args: FusionConfig) -> nn.Module:
     if args.lora is not None:
         from peft import LoraConfig, get_peft_model
 
-        return get_peft_model(model, LoraConfig(**{"task_type": "CAUSAL_LM", **args.lora}))  # type: ignore[no-any-return]
+        return get_peft_model(model, LoraConfig(**{"task_type": "CAUSAL_LM", **args.lora}))
     if args.trained_layers is not None:
         model.requires_grad_(False)
         children = list(model.base_model.named_children())
-        place = max((i for i, (_, child) in enumerate(children) if isinstance(child, nn.ModuleList)), default=None)
-        if place is None:
+        layers = [(i, child) for i, (_, child) in enumerate(children) if isinstance(child, nn.ModuleList)]
+        if not layers:
             raise ValueError(
                 f"student must keep its layers in a ModuleList for trained_layers, but {type(model).__name__} does not: "
                 "use lora."
             )
         # Behind the layers comes the final norm; the head, often tied to the embeddings, stays as it is.
-        for part in (*list(children[place][1])[-args.trained_layers :], *(child for _, child in children[place + 1 :])):
+        place, stack = layers[-1]
+        for part in (*list(stack)[-args.trained_layers :], *(child for _, child in children[place + 1 :])):
             part.requires_grad_(True)
     return model
 

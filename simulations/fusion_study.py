@@ -31,7 +31,7 @@ from simulations import _report as report
 from simulations._report import Row
 
 TASKS = ("gcd", "letter_counting", "syllogism", "word_sequence_reversal")
-ARMS = {"labels": "fusion_weight=0", "fused": "fusion_weight=0.1"}
+ARMS = {"fused": "fusion_weight=0.1", "labels": "fusion_weight=0"}
 TERMS = ("sft", "uld", "graph")
 SPENT = re.compile(r"(\d+) s, peak memory ([\d.]+) GiB")
 STORED = re.compile(r"(\d+) examples, (\d+) tokens, ([\d.]+) bytes a token")
@@ -84,21 +84,22 @@ def commands(models: Path, work: Path, size: Size, seed: int) -> dict[str, list[
     """Return every command by name, in order."""
     data, store = work / "data", work / "store"
     found = {"capture": ["capture", f"teacher={models / 'gemma3'}", f"data={data / 'all.jsonl'}", f"store={store}"]}
-    for arm, weight in ARMS.items():
-        found[f"train {arm}"] = [
-            "train",
-            f"student={models / 'smollm2'}",
-            f"stores.gemma3={store}",
-            f"data={data / 'train.jsonl'}",
-            f"eval_data={data / 'held_out.jsonl'}",
-            f"output_dir={work / arm}",
-            f"max_steps={size.steps}",
-            f"logging_steps={max(1, size.steps // 12)}",
-            f"seed={seed}",
-            weight,
-            *TRAINING,
-        ]
-    for arm, folder in {"before": models / "smollm2", **{arm: work / arm for arm in ARMS}}.items():
+    for arm in ("before", *ARMS):
+        folder = models / "smollm2" if arm == "before" else work / arm
+        if arm != "before":
+            found[f"train {arm}"] = [
+                "train",
+                f"student={models / 'smollm2'}",
+                f"stores.gemma3={store}",
+                f"data={data / 'train.jsonl'}",
+                f"eval_data={data / 'held_out.jsonl'}",
+                f"output_dir={folder}",
+                f"max_steps={size.steps}",
+                f"logging_steps={max(1, size.steps // 12)}",
+                f"seed={seed}",
+                ARMS[arm],
+                *TRAINING,
+            ]
         told = [
             f"model={folder}",
             f"data={data / 'problems.jsonl'}",
@@ -197,8 +198,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     size, folder = (QUICK if arguments.quick else FULL), report.results_folder(arguments)
     work = arguments.work or folder / "work"
-    report.claim(folder, {"seed": arguments.seed, "tasks": list(TASKS), "size": vars(size), "training": list(TRAINING),
-                          "arms": ARMS, "versions": report.versions() | {name: version(name) for name in ("torch", "transformers")}})  # fmt: skip
+    versions = report.versions() | {name: version(name) for name in ("torch", "transformers")}
+    told = {"seed": arguments.seed, "tasks": list(TASKS), "size": vars(size), "training": list(TRAINING), "arms": ARMS}
+    report.claim(folder, told | {"versions": versions})
     write_data(work / "data", size, arguments.seed)
     (work / ".gitignore").write_text("*\n")  # models are gigabytes
     path = folder / "commands.csv"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,8 @@ from transformers import (
 )
 
 from fusion.data import Example, Message
+from fusion.evaluate import extract
+from fusion.tasks import Problem
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
@@ -32,15 +35,21 @@ class Pair(NamedTuple):
     tokenizer: PreTrainedTokenizerFast
 
 
-def sums(count: int, seed: int = 0) -> list[Example]:
-    """Sums and differences as conversations, in two domains; no two alike."""
-    rng, found = random.Random(seed), {}
-    while len(found) < count:
-        a, b, plus = rng.randrange(100), rng.randrange(100), rng.random() < 0.5
-        question = f"What is {a} {'plus' if plus else 'minus'} {b}?"
-        answer = f"The {'sum' if plus else 'difference'} of {a} and {b} is {a + b if plus else a - b}."
-        found[question] = Example((Message("user", question),), answer, "sums" if plus else "differences")
-    return list(found.values())
+def sums(count: int, seed: int = 0, below: int = 100) -> list[Example]:
+    """Sums and differences of numbers as conversations, in two domains; no two alike."""
+    questions = [(a, b, sign) for a in range(below) for b in range(below) for sign in ("plus", "minus")]
+    return [_sum(*question) for question in random.Random(seed).sample(questions, count)]
+
+
+def _sum(a: int, b: int, sign: str) -> Example:
+    result = a + b if sign == "plus" else a - b
+    answer = f"{a} {sign} {b} is <answer>{result}</answer>."
+    return Example((Message("user", f"What is {a} {sign} {b}?"),), answer, sign)
+
+
+def problems(examples: Iterable[Example]) -> list[Problem]:
+    """Return the examples as problems to solve."""
+    return [Problem(example.prompt, extract(example.completion) or "", example.domain) for example in examples]
 
 
 def llama(seed: int = 0, width: int = 128, layers: int = 4) -> Pair:
