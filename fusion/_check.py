@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 
-def tensor(value: Any, name: str, ndim: int) -> None:
-    """Require a floating-point tensor with ``ndim`` axes, none of them empty."""
+def tensor(value: Any, name: str, ndim: int, empty: bool = False) -> None:
+    """Require a floating-point tensor with ``ndim`` axes, none of them empty unless that is allowed."""
     if not isinstance(value, Tensor) or not value.is_floating_point():
         received = f"dtype {value.dtype}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
         raise TypeError(f"{name} must be a floating-point torch tensor, but is of {received}: convert it first.")
-    if value.ndim != ndim or 0 in value.shape:
+    if value.ndim != ndim or (0 in value.shape and not empty):
         raise ValueError(
-            f"{name} must have {ndim} axes, none of them empty, but has shape {tuple(value.shape)}: "
+            f"{name} must have {ndim} axes{'' if empty else ', none of them empty'}, but has shape {tuple(value.shape)}: "
             "add the missing axis with unsqueeze, or drop the empty batch."
         )
 

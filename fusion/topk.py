@@ -50,7 +50,7 @@ class TopKLogits:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        _check.tensor(self.values, "values", 3)
+        _check.tensor(self.values, "values", 3, empty=True)  # a batch may have no pairs
         if self.ids.shape != self.values.shape:
             raise ValueError(
                 f"ids must have the shape {tuple(self.values.shape)} of the values, but have {tuple(self.ids.shape)}: "

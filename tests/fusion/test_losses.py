@@ -235,6 +235,17 @@ def test_a_teacher_without_a_valid_position_adds_zero(rng):
     assert number(found.total.detach()) == pytest.approx(0.5 * number(found.terms["sft"]))
 
 
+def test_a_batch_without_any_pair_adds_no_token_loss(rng):
+    logits, labels, near, _ = batch(rng)
+    out = fusion.read(logits, labels, 3)
+    none = torch.zeros(3, 0, dtype=torch.int64)
+    found = fusion.FusionLoss()(out.topk, out.mean_nll, {"near": fusion.TeacherTerm(near, none, none)})
+    assert number(found.terms["uld/near"]) == 0
+    assert number(found.terms["graph/near"]) > 0
+    found.total.backward()
+    assert logits.grad.isfinite().all()
+
+
 def test_students_are_cut_to_a_teacher_that_kept_fewer(rng):
     logits, labels, near, far = batch(rng)
     five = fusion.read(logits, labels, 5)
