@@ -7,12 +7,12 @@ PY := $(VENV)/bin/python
 GPU_PYTHON ?= $(PY)
 
 PIP := $(PY) -m pip install --disable-pip-version-check --constraint constraints.txt
-EXTRAS := plots,notebooks,distributed,jax,dev
+EXTRAS := plots,notebooks,distributed,jax,fusion,models,peft,tasks,dev
 simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds speed batch gpu test lint notebooks clean $(VENV)
+.PHONY: help table bounds speed batch losses gpu test lint notebooks clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,6 +29,10 @@ speed: $(VENV) ## running times against POT
 batch: export OMP_NUM_THREADS := 1
 batch: $(VENV) ## throughput of batches against loops and ot.batch
 	$(call simulate,$(PY),batch)
+
+losses: $(VENV) ## what the fusion losses move, and what they cost
+	$(call simulate,$(PY),loss_fields)
+	$(call simulate,$(PY),loss_speed)
 
 gpu: ## the tests that need a CUDA device, then its timing tables
 	$(GPU_PYTHON) -m pytest -o addopts= -m gpu

@@ -1,0 +1,71 @@
+"""Distillation of language models by optimal transport between their logits: losses, teacher stores and a trainer.
+
+Names are loaded when they are first used: the losses need torch alone, the trainer needs transformers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# At once, since the name is also that of its module: whoever imports that first would otherwise hide the function.
+from fusion.align import align
+
+if TYPE_CHECKING:
+    from fusion.config import FusionConfig
+    from fusion.data import Example, encode, read_examples
+    from fusion.graphs import graph_loss
+    from fusion.head import HeadOutput, chunked_head, read
+    from fusion.losses import jsd_loss, kl_loss, uld_loss
+    from fusion.objective import FusionLoss, FusionLossOutput, TeacherTerm, Totals
+    from fusion.store import TeacherStore
+    from fusion.topk import TopKLogits, top_k
+    from fusion.trainer import FusionTrainer
+
+_ROOMS = {
+    "config": ("FusionConfig",),
+    "data": ("Example", "encode", "read_examples"),
+    "graphs": ("graph_loss",),
+    "head": ("HeadOutput", "chunked_head", "read"),
+    "losses": ("jsd_loss", "kl_loss", "uld_loss"),
+    "objective": ("FusionLoss", "FusionLossOutput", "TeacherTerm", "Totals"),
+    "store": ("TeacherStore",),
+    "topk": ("TopKLogits", "top_k"),
+    "trainer": ("FusionTrainer",),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "Example",
+    "FusionConfig",
+    "FusionLoss",
+    "FusionLossOutput",
+    "FusionTrainer",
+    "HeadOutput",
+    "TeacherStore",
+    "TeacherTerm",
+    "TopKLogits",
+    "Totals",
+    "align",
+    "chunked_head",
+    "encode",
+    "graph_loss",
+    "jsd_loss",
+    "kl_loss",
+    "read",
+    "read_examples",
+    "top_k",
+    "uld_loss",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"fusion.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,205 @@
+"""The steps of a fusion as commands: what each one is told, and what it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fusion.config import FusionConfig, known, read_config, read_settings
+from fusion.tasks import read_data, read_problems
+
+EXAMPLES = Path(__file__).parent / "examples"
+_Settings = TypeVar("_Settings")
+
+
+def _told(help: str, **default: Any) -> Any:
+    return field(metadata={"help": help}, **default)
+
+
+@dataclass(frozen=True)
+class CaptureSettings:
+    """Ask a teacher once, and store the top of its logits at every completion token."""
+
+    teacher: str = _told("folder of the teacher, a Hugging Face causal language model")
+    data: str = _told("JSONL with prompt and completion or messages, or reasoning-gym:TASK+TASK:SIZE:SEED")
+    store: str = _told("folder to fill; an interrupted capture goes on there")
+    k: int = _told("logits a token", default=10)
+    batch_size: int = _told("examples a forward pass", default=8)
+    shard_size: int = _told("examples a file", default=256)
+    max_length: int | None = _told("tokens beyond it are cut from the completion", default=None)
+    dtype: str = _told("what the teacher computes in: float32, bfloat16 or float16", default="float32")
+    device: str = _told("cpu, cuda, … or auto", default="auto")
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """Compare teachers by domain: likelihood, agreement and conflict, as tables and a heatmap."""
+
+    stores: dict[str, str] = _told("stores by name: stores.NAME=FOLDER")  # noqa: RUF009
+    data: str = _told("the examples, whose `domain` says where they are counted")
+    out: str | None = _told("folder for report.md, report.json and report.png", default=None)
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Let a model answer greedily, and score exact matches beside what guessing gives."""
+
+    model: str = _told("folder of the model")
+    data: str = _told("JSONL with prompt and answer, or reasoning-gym:TASK+TASK:SIZE:SEED")
+    out: str | None = _told("folder for scores.json and texts.jsonl", default=None)
+    max_new_tokens: int = _told("where an answer is cut off", default=64)
+    batch_size: int = _told("problems a batch", default=8)
+    dtype: str = _told("what the model computes in", default="float32")
+    device: str = _told("cpu, cuda, … or auto", default="auto")
+
+
+def settings_of(kind: type[_Settings], arguments: Sequence[str]) -> _Settings:
+    """Read a command's settings from YAML files and ``key=value``.
+
+    Raises
+    ------
+    ValueError
+        If a key is unknown or a necessary one is missing.
+    """
+    told = read_settings(arguments)
+    entries: list[Field[Any]] = list(fields(kind))  # type: ignore[arg-type]
+    known(told, [entry.name for entry in entries])
+    missing = [entry.name for entry in entries if necessary(entry) and told.get(entry.name) is None]
+    if missing:
+        raise ValueError(f"{missing[0]} must be given, but is not: add {missing[0]}=….")
+    return kind(**told)
+
+
+def necessary(entry: Field[Any]) -> bool:
+    """Tell whether a setting has no default."""
+    return entry.default is MISSING and entry.default_factory is MISSING
+
+
+def capture(arguments: Sequence[str]) -> None:
+    """Run ``fusion capture``; several processes of one launcher share the work."""
+    from fusion.capture import capture as run
+    from fusion.models import load_model, load_tokenizer
+    from fusion.store import TeacherStore
+
+    told = settings_of(CaptureSettings, arguments)
+    examples, start = read_data(told.data), time.perf_counter()
+    model: Any = load_model(told.teacher, told.dtype)
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    run(
+        model.to(_device(told.device)),
+        load_tokenizer(told.teacher),
+        examples,
+        told.store,
+        k=told.k,
+        batch_size=told.batch_size,
+        shard_size=told.shard_size,
+        max_length=told.max_length,
+        rank=rank,
+        world=world,
+        progress=sys.stderr.isatty(),
+    )
+    if world > 1:
+        print(f"Rank {rank} of {world} has captured its part.")
+        return
+    store = TeacherStore(told.store)
+    size = sum(file.stat().st_size for file in Path(told.store).iterdir())
+    told_of = f"{len(store)} examples, {store.tokens} tokens, {size / store.tokens:.1f} bytes a token"
+    print(f"{told.store}: {told_of}; {spent(start)}.")
+
+
+def report(arguments: Sequence[str]) -> None:
+    """Run ``fusion report``."""
+    from fusion.report import heatmap
+    from fusion.report import report as run
+    from fusion.store import TeacherStore
+
+    told = settings_of(ReportSettings, arguments)
+    found = run({name: TeacherStore(path) for name, path in told.stores.items()}, read_data(told.data))
+    print(found)
+    if told.out is not None:
+        out = _folder(told.out)
+        (out / "report.md").write_text(f"{found}\n", encoding="utf-8")
+        (out / "report.json").write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
+        heatmap(found, out / "report.png")
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Run ``fusion train``: the student, trained, lies in ``output_dir`` at the end."""
+    from fusion.trainer import FusionTrainer, newest_checkpoint
+
+    config = read_config(arguments, output_dir="fused", save_strategy="no", logging_steps=10)
+    if config.data is None:
+        raise ValueError("data must be given, but is not: add data=….")
+    if config.resume_from_checkpoint is None and newest_checkpoint(str(config.output_dir)):
+        raise ValueError(
+            f"output_dir must be without checkpoints where training starts anew, but {config.output_dir} has some: "
+            "choose another, or add resume_from_checkpoint=auto."
+        )
+    start = time.perf_counter()
+    held_out = None if config.eval_data is None else read_data(config.eval_data)
+    trainer = FusionTrainer(args=config, train_dataset=read_data(config.data), eval_dataset=held_out)
+    before = {} if held_out is None else trainer.evaluate()
+    trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
+    if before:
+        trainer.state.log_history.insert(0, before | {"step": 0})
+    after = {} if held_out is None else trainer.evaluate()
+    trainer.save_student()
+    if trainer.is_world_process_zero():
+        changed = [f"{n} {before[n]:.4g} -> {after[n]:.4g}" for n in after if n.split("/")[0] in _TOLD and n in before]
+        print("\n".join([*changed, f"{config.output_dir}: {trainer.state.global_step} steps; {spent(start)}."]))
+
+
+_TOLD = ("eval_loss", "eval_sft", "eval_uld", "eval_graph", "eval_coverage")
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    """Run ``fusion evaluate``."""
+    from fusion import evaluate as room
+    from fusion.models import load_model, load_tokenizer
+
+    told = settings_of(EvaluateSettings, arguments)
+    problems, start = read_problems(told.data), time.perf_counter()
+    model: Any = load_model(told.model, told.dtype)
+    model = model.to(_device(told.device))
+    texts = room.generate(model, load_tokenizer(told.model), problems, told.max_new_tokens, told.batch_size)
+    scores = room.score(problems, texts)
+    print(room.table(scores), f"{spent(start)}.", sep="\n\n")
+    if told.out is not None:
+        out = _folder(told.out)
+        rows = [{"task": p.task, "answer": p.answer, "text": t} for p, t in zip(problems, texts, strict=True)]
+        (out / "scores.json").write_text(json.dumps([s.as_dict() for s in scores], indent=2) + "\n", encoding="utf-8")
+        (out / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def trained_settings() -> list[Field[Any]]:
+    """Settings of ``fusion train`` that the Trainer of transformers does not have."""
+    inherited = {entry.name for base in FusionConfig.__mro__[1:2] for entry in fields(base)}
+    return [entry for entry in fields(FusionConfig) if entry.name not in inherited]
+
+
+def spent(start: float) -> str:
+    """Say how long it took since ``start`` and the most memory that was resident."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return f"{time.perf_counter() - start:.0f} s, peak memory {peak:.1f} GiB"
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _folder(path: str) -> Path:
+    out = Path(path)
+    out.mkdir(parents=True, exist_ok=True)
+    return out

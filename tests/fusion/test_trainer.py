@@ -1,0 +1,199 @@
+"""Training: the loss against loops over its formula, steps against their micro-batches, and what is trained and logged."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from fusion.align import align
+from fusion.capture import capture
+from fusion.config import FusionConfig
+from fusion.data import encode
+from fusion.store import TeacherStore
+from fusion.trainer import FusionTrainer, newest_checkpoint
+from tests.fusion import tiny
+
+K = 6
+EXAMPLES = tiny.sums(24)
+HELD_OUT = tiny.sums(72)[-24:]
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory, gpt2, llama):
+    """Two teachers, one of another tokenizer; written in an order that is no one's, and one knows every third example only."""
+    folder = tmp_path_factory.mktemp("stores")
+    everything = [*EXAMPLES, *HELD_OUT]
+    order = np.random.default_rng(0).permutation(len(everything))
+    capture(*gpt2, [everything[i] for i in order], folder / "gpt2", k=8, shard_size=7, progress=False)
+    capture(*tiny.llama(seed=5), everything[::-3], folder / "other", k=8, progress=False)
+    return {name: str(folder / name) for name in ("gpt2", "other")}
+
+
+@pytest.fixture
+def trainer(tmp_path, llama, stores):
+    """Make a trainer of a copy of the tiny Llama."""
+
+    def make(examples=EXAMPLES, held_out=None, teachers=("gpt2", "other"), **settings):
+        model, tokenizer = llama
+        defaults = {"output_dir": str(tmp_path / "out"), "use_cpu": True, "disable_tqdm": True, "save_strategy": "no", "k": K,
+                    "stores": {name: stores[name] for name in teachers}, "max_steps": 3, "logging_steps": 1}  # fmt: skip
+        return FusionTrainer(
+            copy.deepcopy(model), FusionConfig(**defaults | settings), examples, held_out, processing_class=tokenizer
+        )
+
+    return make
+
+
+def weights_of(trainer):
+    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+
+
+def expected_loss(model, tokenizer, stores, examples, config):
+    """The formula, one example at a time, in float64."""
+    sft, uld, graph = [], [], []
+    for example in examples:
+        code = encode(example, tokenizer)
+        ids = torch.from_numpy(code.input_ids)
+        logits = model(ids[None]).logits[0, code.positions].double().detach()
+        targets = ids[torch.from_numpy(code.completion_mask)]
+        sft += torch.nn.functional.cross_entropy(logits, targets, reduction="none").tolist()
+        seen = {name: store[example.key] for name, store in stores.items() if example.key in store}
+        for name, rows in seen.items():
+            tau = config.teacher_temperatures.get(name, config.temperature)
+            ours = (np.sort(logits.numpy(), axis=1)[:, ::-1][:, :K] - logits.mean(1, keepdim=True).numpy()) / tau
+            theirs = (rows.values[:, :K].astype(float) - rows.mean.astype(float)[:, None]) / tau
+            pairs = zip(*align(code.ends, rows.ends), strict=True)
+            uld += [(1 / len(seen), np.abs(ours[i] - theirs[j]).sum()) for i, j in pairs]
+            means = [np.sort(H.T @ H.sum(axis=1)) / len(H) / K for H in (ours, theirs)]
+            graph.append((1 / len(seen), np.abs(means[0] - means[1]).sum()))
+    fused = [sum(w * v for w, v in term) / sum(w for w, _ in term) for term in (uld, graph)]
+    w = config.fusion_weight
+    return (1 - w) * np.mean(sft) + w * (config.uld_weight * fused[0] + config.graph_weight * fused[1])
+
+
+SETTINGS = {"standardize": "center", "uld_weight": 0.7, "graph_weight": 0.2, "fusion_weight": 0.4,
+            "teacher_temperatures": {"other": 2.0}}  # fmt: skip
+
+
+def test_loss_is_that_of_the_formula_whatever_the_batches(trainer):
+    for size in (1, 5, 24):
+        made = trainer(held_out=HELD_OUT, per_device_eval_batch_size=size, **SETTINGS)
+        stores = {name: TeacherStore(path) for name, path in made.args.stores.items()}
+        expected = expected_loss(made.model, made.processing_class, stores, HELD_OUT, made.args)
+        assert made.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_shuffled_data_set_meets_the_same_rows(trainer):
+    told = [trainer(held_out=rows, **SETTINGS).evaluate() for rows in (HELD_OUT, HELD_OUT[::-1])]
+    for name in ("loss", "uld/gpt2", "graph/gpt2", "coverage/gpt2", "uld/other", "weight/other"):
+        assert told[0][f"eval_{name}"] == pytest.approx(told[1][f"eval_{name}"], rel=1e-5), name
+
+
+@pytest.mark.parametrize("graph", ["row_means", "spectral"])
+def test_eight_accumulation_steps_equal_one_large_batch(trainer, graph):
+    """Also in the last step of an epoch, which has fewer examples."""
+    found = []
+    for size, steps in ((8, 1), (1, 8), (2, 4)):
+        made = trainer(EXAMPLES[:20], per_device_train_batch_size=size, gradient_accumulation_steps=steps, max_steps=4,
+                       optim="sgd", learning_rate=0.05, graph=graph, graph_weight=0.01, standardize="center",
+                       weighting="ce", max_grad_norm=0.0)  # fmt: skip
+        before = weights_of(made)
+        made.train()
+        assert float((weights_of(made) - before).abs().max()) > 1e-3
+        found.append((weights_of(made), [row["loss"] for row in made.state.log_history if "loss" in row]))
+    for weights, losses in found[1:]:
+        assert torch.allclose(weights, found[0][0], rtol=0, atol=1e-5)
+        assert losses == pytest.approx(found[0][1], rel=1e-4)
+
+
+def test_every_term_is_logged(trainer):
+    made = trainer(
+        held_out=HELD_OUT, eval_strategy="steps", eval_steps=3, fusion_schedule="linear", final_fusion_weight=0.2
+    )
+    made.train()
+    *steps, evaluated, _ = made.state.log_history
+    terms = {f"{term}/{name}" for term in ("uld", "graph", "coverage", "weight") for name in ("gpt2", "other")}
+    for row in steps:
+        assert {"loss", "sft", "uld", "graph", "grad_norm", "fusion_weight"} | terms <= set(row)
+        assert all(math.isfinite(value) for value in row.values())
+    assert {f"eval_{term}" for term in terms | {"sft", "loss"}} <= set(evaluated)
+    # Of its own tokenizer every position of a teacher is aligned; of the other tokenizer some are.
+    assert evaluated["eval_coverage/other"] == 1.0
+    assert 0.2 < evaluated["eval_coverage/gpt2"] < 1.0
+    assert [row["fusion_weight"] for row in steps] == pytest.approx([0.4, 0.3, 0.2])
+
+
+def test_fused_loss_falls_on_held_out_text_by_a_quarter(trainer):
+    """Two tokenizers, two architectures, 24 examples: what is learnt carries over to sums never seen."""
+    made = trainer(held_out=HELD_OUT, teachers=("gpt2",), max_steps=24, learning_rate=5e-3, standardize="center",
+                   graph_weight=0.2, per_device_train_batch_size=8, logging_steps=24)  # fmt: skip
+    before = made.evaluate()
+    made.train()
+    after = made.evaluate()
+    assert after["eval_loss"] < 0.75 * before["eval_loss"]
+    for term in ("sft", "uld/gpt2", "graph/gpt2"):
+        assert after[f"eval_{term}"] < before[f"eval_{term}"], term
+
+
+def test_weight_zero_is_fine_tuning_and_weight_one_has_no_labels(trainer):
+    plain, fused = (trainer(held_out=HELD_OUT, fusion_weight=w).evaluate() for w in (0.0, 1.0))
+    assert plain["eval_loss"] == pytest.approx(plain["eval_sft"])
+    assert fused["eval_loss"] == pytest.approx(fused["eval_uld"] + fused["eval_graph"], rel=1e-5)
+
+
+def test_examples_without_teachers_are_fine_tuned_on(trainer):
+    unknown = tiny.sums(60)[24:36]
+    made = trainer([*EXAMPLES[:4], *unknown], per_device_train_batch_size=2)
+    made.train()
+    assert made.state.global_step == 3
+
+
+# peft asks transformers by a name that it has given up.
+old_name = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+
+
+@old_name
+@pytest.mark.parametrize("how", ["lora", "layers"])
+def test_only_what_was_asked_for_is_trained(trainer, how):
+    settings = {"lora": {"r": 2, "target_modules": ["q_proj", "v_proj"]}} if how == "lora" else {"trained_layers": 1}
+    made = trainer(learning_rate=1e-2, **settings)
+    before = {name: p.detach().clone() for name, p in made.model.named_parameters()}
+    made.train()
+    changed = {name for name, p in made.model.named_parameters() if not torch.equal(p, before[name])}
+    asked = "lora_" if how == "lora" else ("layers.1.", "model.norm.")
+    assert changed == {name for name in before if (asked in name if how == "lora" else any(a in name for a in asked))}
+    assert changed
+
+
+@old_name
+def test_a_student_with_adapters_is_saved_merged(trainer):
+    from fusion.models import load_model
+
+    made = trainer(lora={"r": 2, "target_modules": ["q_proj"]}, learning_rate=1e-2)
+    made.train()
+    ids = torch.arange(5)[None]
+    expected = made.model(ids).logits
+    made.save_student()
+    assert torch.allclose(load_model(made.args.output_dir)(ids).logits, expected, atol=1e-5)
+
+
+def test_stores_that_do_not_fit_are_refused(trainer):
+    with pytest.raises(ValueError, match="holds none of 3"):
+        trainer(tiny.sums(80)[-3:])
+    with pytest.raises(ValueError, match="k = 9"):
+        trainer(k=9)
+    with pytest.raises(TypeError, match="must be a FusionConfig"):
+        FusionTrainer()
+    with pytest.raises(ValueError, match="student must name a model"):
+        FusionTrainer(args=FusionConfig(output_dir="unused", use_cpu=True))
+
+
+def test_checkpoints_that_were_cut_off_are_passed_over(tmp_path):
+    assert newest_checkpoint(tmp_path) is None
+    for step, state in ((2, "{}"), (10, "{}"), (11, '{"global'), (12, None)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if state is not None:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    assert newest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
