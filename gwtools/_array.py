@@ -19,8 +19,19 @@ Array: TypeAlias = Any
 Namespace: TypeAlias = Any
 NumpyArray: TypeAlias = npt.NDArray[Any]
 
-namespace = compat.array_namespace
 device = compat.device
+_namespaces: dict[type, Namespace] = {}
+
+
+def namespace(*arrays: Array) -> Namespace:
+    """Return the array-API namespace of arrays of one library; remembered by type, as small problems ask often."""
+    kind = type(arrays[0])
+    found = _namespaces.get(kind)
+    if found is None:
+        found = compat.array_namespace(*arrays)
+        if is_array(arrays[0]):
+            _namespaces[kind] = found
+    return found
 
 
 def is_array(value: object) -> bool:
