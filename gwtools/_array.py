@@ -21,8 +21,19 @@ NumpyArray: TypeAlias = npt.NDArray[Any]
 
 _WORTH_COMPRESSING = 2**16  # entries: products with less are quick anyhow
 
-namespace = compat.array_namespace
 device = compat.device
+_namespaces: dict[type, Namespace] = {}
+
+
+def namespace(*arrays: Array) -> Namespace:
+    """Return the array-API namespace of arrays of one library; remembered by type, as small problems ask often."""
+    kind = type(arrays[0])
+    found = _namespaces.get(kind)
+    if found is None:
+        found = compat.array_namespace(*arrays)
+        if is_array(arrays[0]):
+            _namespaces[kind] = found
+    return found
 
 
 def is_array(value: object) -> bool:

@@ -14,7 +14,7 @@ from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted
 
 _BLOCK_ENTRIES = 2**18
 _DEVICE_ENTRIES = 2**24
-_STEP = 8
+_STEPS, _ENOUGH = (8, 16, 32), 64
 T = TypeVar("T", bound=tuple[Any, ...])
 
 Convert = Callable[[Array], Array]
@@ -139,8 +139,11 @@ def padded(array: Array, size: int) -> Array:
 
 def taken(values: Array, places: Sequence[int]) -> Array:
     """Return the problems at the given places of a (B, …) array."""
-    index = _array.from_numpy(np.asarray(places, dtype=np.int64), values)
-    return _array.namespace(values).take(values, index, axis=0)
+    return _array.namespace(values).take(values, _index(places, values), axis=0)
+
+
+def _index(places: Sequence[int], like: Array) -> Array:
+    return _array.from_numpy(np.asarray(places, dtype=np.int64), like)
 
 
 def spaces(xs: Sequence[Any], ys: Sequence[Any]) -> tuple[list[Space], list[Space]]:
@@ -162,13 +165,19 @@ def spaces(xs: Sequence[Any], ys: Sequence[Any]) -> tuple[list[Space], list[Spac
 
 
 def groups(left: Sequence[Space], right: Sequence[Space]) -> Iterator[list[int]]:
-    """Split problems by sizes that round up to the same multiple of eight; on the CPU, into groups that fit its cache."""
-    buckets: dict[tuple[int, int], list[int]] = {}
-    for i, (x, y) in enumerate(zip(left, right, strict=True)):
-        buckets.setdefault((-(-x.size // _STEP), -(-y.size // _STEP)), []).append(i)
+    """Split problems by sizes that round up to the same multiple; on the CPU, into groups that fit its cache.
+
+    The multiple is the least that leaves enough problems together, as a group costs the same calls whatever its number.
+    """
+    for step in _STEPS:
+        buckets: dict[tuple[int, int], list[int]] = {}
+        for i, (x, y) in enumerate(zip(left, right, strict=True)):
+            buckets.setdefault((-(-x.size // step), -(-y.size // step)), []).append(i)
+        if len(left) >= _ENOUGH * len(buckets):
+            break
+    entries = _BLOCK_ENTRIES if _array.on_cpu(left[0].weights) else _DEVICE_ENTRIES
     for key, members in buckets.items():
-        entries = _BLOCK_ENTRIES if _array.on_cpu(left[0].weights) else _DEVICE_ENTRIES
-        count = max(1, entries // (max(key) * _STEP) ** 2)
+        count = max(1, entries // (max(key) * step) ** 2)
         yield from (members[start : start + count] for start in range(0, len(members), count))
 
 
@@ -180,7 +189,8 @@ def saves_work(space: Space) -> bool:
 
 def at(values: T, places: Sequence[int]) -> T:
     """Return the problems at the given places of a named tuple of (B, …) arrays."""
-    return cast(T, cast(Any, type(values))(*(taken(v, places) for v in values)))
+    index, take = _index(places, values[0]), _array.namespace(values[0]).take
+    return cast(T, cast(Any, type(values))(*[take(v, index, axis=0) for v in values]))
 
 
 def together(parts: Sequence[T], places: Sequence[int]) -> T:

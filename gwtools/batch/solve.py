@@ -23,7 +23,7 @@ from gwtools.spaces import Space
 
 
 class Solved(NamedTuple):
-    """What is known of a group of problems: the fields of their results, and their plans (B, …) before they are cut."""
+    """What is known of a group of problems: the fields of their results, their plans (B, …) before they are cut, profiles."""
 
     plans: Sequence[Plan]
     objective: Array
@@ -31,6 +31,7 @@ class Solved(NamedTuple):
     statuses: Sequence[Status]
     iterations: Sequence[int]
     stacked: Any
+    profiles: tuple[gather.Profile, gather.Profile] | None = None
 
 
 def solve_batch(
@@ -129,7 +130,7 @@ def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted) -> So
         estimate = bounds.norm_of(x, y) if solver.kind == "norm" else bounds.spectral_of(left, right, x, y)
     objective = _objectives(left, right, atoms, _array.at_least_single)
     plans, count = _plans(left, right, atoms), len(left)
-    return Solved(plans, objective, estimate, [Status.CLOSED_FORM] * count, [0] * count, atoms)
+    return Solved(plans, objective, estimate, [Status.CLOSED_FORM] * count, [0] * count, atoms, (x, y))
 
 
 def _scaled(
@@ -217,7 +218,8 @@ def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved)
         problem = sinkhorn.problems(left, right, _array.widen)
         objective = problem.value(wide, problem.cross(wide))
     value = _array.to_numpy(objective)
-    x, y = (gather.profile(side, _array.widen, dense=True) for side in (left, right))
+    known = solved.profiles if wide.dtype == mass.dtype else None
+    x, y = known or (gather.profile(side, _array.widen, dense=True) for side in (left, right))
     of_x, of_y = (certificates.facts(side) for side in (left, right))
     radii = certificates.radii(x, of_x), certificates.radii(y, of_y)
     if atoms is not None:
