@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection
-from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from gwtools._check import choice, number
+
+__all__ = ["choice", "count", "finite", "indices", "mask", "number", "paired", "tensor"]
 
 
 def tensor(value: Any, name: str, ndim: int, empty: bool = False) -> None:
@@ -47,30 +48,6 @@ def indices(value: Any, name: str, leading: torch.Size, below: int) -> None:
             f"{name} must lie between 0 and {below - 1}, but lies between {int(value.min())} and {int(value.max())}: "
             "mask out positions that have none, and put a valid index there."
         )
-
-
-def choice(value: Any, name: str, options: Collection[Any]) -> None:
-    """Require one of a few values."""
-    if value not in options:
-        allowed = ", ".join(repr(option) for option in options)
-        raise ValueError(f"{name} must be one of {allowed}, but is {value!r}: choose one of these.")
-
-
-def number(
-    value: Any, name: str, *, least: float | None = None, above: float | None = None, most: float = math.inf
-) -> None:
-    """Require a finite number, at least ``least`` or greater than ``above``, and at most ``most``."""
-    limit = f"greater than {above:g}" if above is not None else f"at least {least:g}"
-    limit += "" if most == math.inf else f" and at most {most:g}"
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, Real)
-        or not math.isfinite(value)
-        or (above is not None and float(value) <= above)
-        or (least is not None and float(value) < least)
-        or float(value) > most
-    ):
-        raise ValueError(f"{name} must be a finite number {limit}, but is {value!r}: pass such a number.")
 
 
 def count(value: Any, name: str, most: int | None = None) -> None:

@@ -131,11 +131,18 @@ def choice(value: Any, name: str, options: Collection[Any]) -> None:
 
 
 def number(
-    value: Any, name: str, *, above: float | None = None, least: float | None = None, below: float = math.inf
+    value: Any,
+    name: str,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float = math.inf,
+    most: float = math.inf,
 ) -> None:
-    """Require a finite real number, greater than ``above`` or at least ``least``, and less than ``below``."""
-    limit = f"greater than {above}" if above is not None else f"at least {least}"
-    limit += "" if below == math.inf else f" and less than {below}"
+    """Require a finite real number, greater than ``above`` or at least ``least``, less than ``below``, at most ``most``."""
+    limit = f"greater than {above:g}" if above is not None else f"at least {least:g}"
+    limit += "" if below == math.inf else f" and less than {below:g}"
+    limit += "" if most == math.inf else f" and at most {most:g}"
     if (
         isinstance(value, bool)
         or not isinstance(value, Real)
@@ -143,6 +150,7 @@ def number(
         or (above is not None and float(value) <= above)
         or (least is not None and float(value) < least)
         or float(value) >= below
+        or float(value) > most
     ):
         raise ValueError(f"{name} must be a finite number {limit}, but is {value!r}: pass such a number.")
 
