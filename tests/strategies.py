@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 import gwtools as gw
 from tests.checkers import euclidean, objective, two_by_two, walk
@@ -71,22 +71,36 @@ def normalised(counts: Any) -> np.ndarray:
     return counts / counts.sum()
 
 
+# One number a list: drawing its entries one by one would take most of the suite's time.
+def digits(number: int, base: int, count: int) -> list[int]:
+    return [number // base**i % base for i in range(count)]
+
+
+def orders(size: int) -> st.SearchStrategy[list[int]]:
+    """Permutations, by their number in the factorial system; 0 is the identity."""
+
+    def order(number: int) -> list[int]:
+        left = list(range(size))
+        return [left.pop(number // math.factorial(k) % (k + 1)) for k in reversed(range(size))]
+
+    return st.integers(0, math.factorial(size) - 1).map(order)
+
+
 @st.composite
 def weights(draw: st.DrawFn, size: int, null: bool = False) -> np.ndarray:
     """Non-uniform, uniform and very unequal weights; with ``null``, some of them zero."""
-    counts = draw(st.lists(st.sampled_from([1, 1, 2, 3, 7, 50]), min_size=size, max_size=size))
+    counts = np.array([1, 1, 2, 3, 7, 50])[digits(draw(st.integers(0, 6**size - 1)), 6, size)]
     if null:
-        kept = draw(st.lists(st.booleans(), min_size=size, max_size=size).filter(any))
-        counts = [c * k for c, k in zip(counts, kept, strict=True)]
+        counts = counts * digits(draw(st.integers(1, 2**size - 1)), 2, size)
     return normalised(counts)
 
 
 @st.composite
 def values(draw: st.DrawFn, shape: tuple[int, ...], generic: bool) -> np.ndarray:
-    """Numbers on a small lattice, where ties are common, or in general position."""
-    if generic or draw(st.booleans()):
-        return np.random.default_rng(draw(st.integers(0, 2**32 - 1))).standard_normal(shape)
-    return draw(hnp.arrays(float, shape, elements=st.integers(-4, 4).map(lambda k: k / 2)))
+    """Numbers in general position, or on a small lattice, where ties are common."""
+    seed = draw(st.integers(0, 2**20 - 1))
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal(shape) if generic or seed % 2 else rng.integers(-4, 5, shape) / 2
 
 
 @st.composite
@@ -137,10 +151,12 @@ def vertex(a: np.ndarray, b: np.ndarray, order_a: Any, order_b: Any) -> np.ndarr
 @st.composite
 def couplings(draw: st.DrawFn, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Convex combinations of the product coupling and of vertices."""
-    orders = st.tuples(st.permutations(range(len(a))), st.permutations(range(len(b))))
-    chosen = draw(st.lists(orders, min_size=1, max_size=3))
+    count = draw(st.integers(1, 3))
+    chosen = [(draw(orders(len(a))), draw(orders(len(b)))) for _ in range(count)]
     parts = [np.outer(a, b), *(vertex(a, b, *order) for order in chosen)]
-    mixing = normalised([draw(st.integers(0, 3)), *(draw(st.integers(1, 3)) for _ in chosen)])
+    shares = np.array(digits(draw(st.integers(0, 4**4 - 1)), 4, 1 + count))
+    shares[1:] += 1
+    mixing = normalised(shares)
     return sum(share * part for share, part in zip(mixing, parts, strict=True))
 
 
@@ -153,7 +169,7 @@ def coupled(draw: st.DrawFn, **options: Any) -> tuple[Drawn, Drawn, np.ndarray]:
 @st.composite
 def permuted_copies(draw: st.DrawFn, generic: bool = False, kinds: tuple[str, ...] = KINDS) -> Known:
     x = draw(spaces(kinds=kinds, generic=generic))
-    order = np.array(draw(st.permutations(range(x.size))))
+    order = np.array(draw(orders(x.size)))
     plan = np.zeros((x.size, x.size))
     plan[order, np.arange(x.size)] = x.weights[order]
     return Known(x, x.take(order), 0.0, plan)
