@@ -166,6 +166,8 @@ def tables(ran: Sequence[Row], training: Sequence[Row], scores: Sequence[Row]) -
             report.markdown_table(["student", "step", *TERMS], losses),
             "## Answers to problems of another seed",
             report.markdown_table(header, answers),
+            "Times are of a shared machine, so those of the two trainings do not compare. Where an interval holds the "
+            "majority's share, nothing is shown to be learnt beyond the frequency of answers.",
         ]
     )
 
