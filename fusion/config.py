@@ -62,6 +62,9 @@ class FusionConfig(TrainingArguments):
         Arguments of `peft.LoraConfig`; None trains the student's own weights.
     trained_layers : int
         Train the last so many decoder layers and the final norm alone; None trains all.
+    log_term_gradients : bool
+        Log the norm of every unweighted term's gradient with respect to the student's logits, to choose weights by; costs
+        a pass through the losses a term.
 
     Raises
     ------
@@ -91,6 +94,7 @@ class FusionConfig(TrainingArguments):
     max_length: int = 1024
     lora: dict[str, Any] | None = None
     trained_layers: int | None = None
+    log_term_gradients: bool = False
     remove_unused_columns: bool = False
     prediction_loss_only: bool = True
 

@@ -12,6 +12,8 @@ from fusion.data import Example, Message, read_examples
 
 INSTRUCTION = "Write the final answer, and nothing else, between <answer> and </answer>."
 _SPEC = "reasoning-gym:"
+# Problem i of seed s is problem 0 of seed s + i: without room between them, seeds would share nearly all of their problems.
+_BETWEEN_SEEDS = 10**6
 _UNREPEATABLE = frozenset({"list_functions"})  # its answers differ between runs of one seed
 
 
@@ -63,7 +65,7 @@ def reasoning_gym_problems(tasks: Sequence[str], size: int, seed: int = 0) -> li
     size : int
         Number of problems, of all tasks together.
     seed : int
-        The same seed gives the same problems.
+        The same seed gives the same problems; others give others, but for coincidence.
 
     Raises
     ------
@@ -78,7 +80,8 @@ def reasoning_gym_problems(tasks: Sequence[str], size: int, seed: int = 0) -> li
             raise ValueError(f"tasks must be reproducible tasks of reasoning-gym, but {task!r} is none: leave it out.")
     if not tasks or size < 1:
         raise ValueError(f"tasks and size must not be empty, but are {list(tasks)} and {size}: ask for a problem.")
-    sets = [reasoning_gym.create_dataset(task, size=-(-size // len(tasks)), seed=seed) for task in tasks]
+    each, first = -(-size // len(tasks)), seed * _BETWEEN_SEEDS
+    sets = [reasoning_gym.create_dataset(task, size=each, seed=first) for task in tasks]
     return [_gym_problem(sets[i % len(sets)], i // len(sets), tasks[i % len(sets)]) for i in range(size)]
 
 

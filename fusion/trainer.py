@@ -68,17 +68,17 @@ class Meter:
 
     def reset(self) -> None:
         """Forget everything."""
-        self._sums = dict.fromkeys(self._names, 0.0)
-        self._counts = dict.fromkeys(self._names, 0.0)
+        self._sums: dict[str, Tensor | float] = dict.fromkeys(self._names, 0.0)
+        self._counts: dict[str, Tensor | float] = dict.fromkeys(self._names, 0.0)
 
     def add(self, name: str, total: Tensor | float, count: Tensor | float) -> None:
-        """Add a sum over ``count`` things."""
-        self._sums[name] += float(total)
-        self._counts[name] += float(count)
+        """Add a sum over ``count`` things; what lies on a device stays there until it is asked for."""
+        self._sums[name] = self._sums[name] + (total.detach() if isinstance(total, Tensor) else total)
+        self._counts[name] = self._counts[name] + count
 
     def means(self, accelerator: Any) -> dict[str, float]:
         """Means over all ranks of the terms that occurred; collective."""
-        both = torch.tensor([list(self._sums.values()), list(self._counts.values())], dtype=torch.float32)
+        both = torch.tensor([[float(v) for v in part.values()] for part in (self._sums, self._counts)])
         sums, counts = accelerator.reduce(both.to(accelerator.device), "sum").tolist()
         return {n: s / c for n, s, c in zip(self._names, sums, counts, strict=True) if c > 0}
 
@@ -127,6 +127,7 @@ class FusionTrainer(Trainer):
         self._tokenizer = tokenizer
         names = ["sft", "uld", "graph"]
         names += [f"{kind}/{name}" for name in self.stores for kind in ("uld", "graph", "coverage", "weight")]
+        names += [f"gradient/{term}" for term in names if term == "sft" or term.startswith(("uld/", "graph/"))]
         self._meters = {"train": Meter(names), "eval": Meter(names)}
         self._counts: Counts | None = None
         super().__init__(
@@ -189,27 +190,28 @@ class FusionTrainer(Trainer):
             counts, ranks, weight = self._counts, self.accelerator.num_processes, self._fusion_weight()
         else:
             counts, ranks, weight = Counts.from_tensor(Counts.of([inputs])), 1, self.args.fusion_weight
-        found = self._read(model, inputs)
-        meter.add("sft", found.nll.detach().sum(), found.topk.mask.sum())
-        loss = (1.0 - weight) * found.nll.sum() / counts.tokens.to(found.nll.device)
+        found, logits = self._read(model, inputs)
+        meter.add("sft", found.nll.sum(), found.topk.mask.sum())
+        terms = {"sft": found.nll.sum() / counts.tokens.to(found.nll.device)}
         for name, batch in inputs["teachers"].items():
             uld, graph = self._teacher(name, batch, found, meter)
-            loss = loss + weight * (
-                self.args.uld_weight * uld / counts.pairs.to(uld.device)
-                + self.args.graph_weight * graph / counts.sequences.to(graph.device)
-            )
-        loss = loss.to(torch.float32) * ranks
+            terms[f"uld/{name}"] = uld / counts.pairs.to(uld.device)
+            terms[f"graph/{name}"] = graph / counts.sequences.to(graph.device)
+        if model.training and self.args.log_term_gradients:
+            for name, term in terms.items():
+                (gradient,) = torch.autograd.grad(term, logits, retain_graph=True)
+                meter.add(f"gradient/{name}", gradient.float().norm(), 1)
+        loss = combined(terms, weight, self.args).to(torch.float32) * ranks
         return (loss, {"loss": loss}) if return_outputs else loss
 
-    def _read(self, model: nn.Module, inputs: Batch) -> HeadOutput:
-        """Forward the student, and read what the losses need of its logits behind the prompts."""
+    def _read(self, model: nn.Module, inputs: Batch) -> tuple[HeadOutput, Tensor]:
+        """Forward the student; return what the losses need of its logits behind the prompts, and these."""
         length, first = inputs["input_ids"].shape[1], inputs["first"]
         keep = {"logits_to_keep": length - first} if self._skips_prompts else {}
         out = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False, **keep)
         logits = out.logits if self._skips_prompts else out.logits[:, first:]
-        return read(
-            logits[:, :-1], _targets(inputs), self.args.k, statistics=self.args.standardize in ("center", "zscore")
-        )
+        moments = self.args.standardize in ("center", "zscore")
+        return read(logits[:, :-1], _targets(inputs), self.args.k, statistics=moments), logits
 
     def _teacher(self, name: str, batch: TeacherBatch, found: HeadOutput, meter: Meter) -> tuple[Tensor, Tensor]:
         """Sums of one teacher's ULD and graph terms over a micro-batch, with the weights of its examples."""
@@ -227,8 +229,8 @@ class FusionTrainer(Trainer):
             ("uld", uld, uld_sum, pairs.sum(), weights @ pairs.sum(dim=1).to(weights.dtype)),
             ("graph", graph, graph_sum, seen.sum(), weights.sum()),
         ):
-            meter.add(f"{term}/{name}", values.detach().sum(), count)
-            meter.add(term, weighted.detach(), share)
+            meter.add(f"{term}/{name}", values.sum(), count)
+            meter.add(term, weighted, share)
         meter.add(f"coverage/{name}", pairs.sum(), found.topk.mask[seen].sum())
         meter.add(f"weight/{name}", weights.sum(), len(weights))
         return uld_sum, graph_sum
@@ -250,11 +252,16 @@ class FusionTrainer(Trainer):
         meter.reset()
         output: Any = super().evaluation_loop(*args, **kwargs)
         means = meter.means(self.accelerator)
-        w, config = self.args.fusion_weight, self.args
-        fused = config.uld_weight * means.get("uld", 0.0) + config.graph_weight * means.get("graph", 0.0)
-        means["loss"] = (1.0 - w) * means["sft"] + w * fused
+        whole: dict[str, Any] = {name: means[name] for name in ("sft", "uld", "graph") if name in means}
+        means["loss"] = combined(whole, self.args.fusion_weight, self.args)
         output.metrics.update({f"{prefix}_{name}": value for name, value in means.items()})
         return output
+
+
+def combined(terms: Mapping[str, Any], weight: float, args: FusionConfig) -> Any:
+    """Return (1 − w) · SFT + w · (uld_weight · ULD + graph_weight · GLD) of terms by name."""
+    scales = {"sft": 1.0 - weight, "uld": weight * args.uld_weight, "graph": weight * args.graph_weight}
+    return sum(scales[name.split("/")[0]] * term for name, term in terms.items())
 
 
 def raw(batch: TeacherBatch, vocabulary: int) -> TopKLogits:

@@ -115,14 +115,10 @@ def run(name: str, words: Sequence[str], path: Path) -> Row:
     done = subprocess.run([sys.executable, "-m", "fusion", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{name} failed: {done.stderr.strip().splitlines()[-1]}")
-    seconds, memory = (SPENT.search(done.stdout) or ["", "nan", "nan"])[1:3]
-    stored = STORED.search(done.stdout)
-    row = {"command": name, "seconds": float(seconds), "peak_memory_GiB": float(memory)}
-    row |= dict(
-        zip(
-            ("examples", "tokens", "bytes_a_token"), map(float, stored.groups() if stored else ["nan"] * 3), strict=True
-        )
-    )
+    spent, stored = SPENT.search(done.stdout), STORED.search(done.stdout)
+    figures = [*(spent.groups() if spent else ["nan"] * 2), *(stored.groups() if stored else ["nan"] * 3)]
+    names = ("seconds", "peak_memory_GiB", "examples", "tokens", "bytes_a_token")
+    row = {"command": name, **dict(zip(names, map(float, figures), strict=True))}
     report.append_row(path, row)
     return row
 
@@ -170,6 +166,8 @@ def tables(ran: Sequence[Row], training: Sequence[Row], scores: Sequence[Row]) -
             report.markdown_table(["student", "step", *TERMS], losses),
             "## Answers to problems of another seed",
             report.markdown_table(header, answers),
+            "Times are of a shared machine, so those of the two trainings do not compare. Where an interval holds the "
+            "majority's share, nothing is shown to be learnt beyond the frequency of answers.",
         ]
     )
 

@@ -20,6 +20,11 @@ def test_a_seed_determines_the_problems():
     assert len({p.prompt for p in first}) == 5
 
 
+def test_seeds_share_no_problems():
+    first, second = ({p.prompt for p in tasks.reasoning_gym_problems(["chain_sum"], 30, seed)} for seed in (0, 1))
+    assert not first & second
+
+
 def test_the_answer_solves_its_problem_and_another_does_not():
     for problem in tasks.reasoning_gym_problems(["chain_sum", "spell_backward", "gcd"], 6):
         assert problem.solved_by(problem.answer)

@@ -109,13 +109,15 @@ def test_eight_accumulation_steps_equal_one_large_batch(trainer, graph):
 
 
 def test_every_term_is_logged(trainer):
-    made = trainer(
-        held_out=HELD_OUT, eval_strategy="steps", eval_steps=3, fusion_schedule="linear", final_fusion_weight=0.2
-    )
+    settings = {"eval_strategy": "steps", "eval_steps": 3, "fusion_schedule": "linear", "final_fusion_weight": 0.2}
+    made = trainer(held_out=HELD_OUT, log_term_gradients=True, **settings)
     made.train()
     *steps, evaluated, _ = made.state.log_history
     terms = {f"{term}/{name}" for term in ("uld", "graph", "coverage", "weight") for name in ("gpt2", "other")}
+    gradients = {f"gradient/{term}" for term in terms | {"sft"} if "coverage" not in term and "weight" not in term}
     for row in steps:
+        assert gradients <= set(row)
+        assert all(row[name] > 0 for name in gradients)
         assert {"loss", "sft", "uld", "graph", "grad_norm", "fusion_weight"} | terms <= set(row)
         assert all(math.isfinite(value) for value in row.values())
     assert {f"eval_{term}" for term in terms | {"sft", "loss"}} <= set(evaluated)
