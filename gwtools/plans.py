@@ -202,7 +202,9 @@ def mix(first: Plan, second: Plan, step: Any) -> Plan:
 def marginal_error(plan: Plan, a: Array, b: Array) -> float:
     """Return Σ |π 1 − a| + Σ |πᵀ 1 − b|, the mass that is out of place."""
     xp = _array.namespace(a)
-    return sum(float(xp.sum(xp.abs(found - wanted))) for found, wanted in zip(plan.marginals(), (a, b), strict=True))
+    return sum(
+        _array.number(xp.sum(xp.abs(found - wanted))) for found, wanted in zip(plan.marginals(), (a, b), strict=True)
+    )
 
 
 def embed(plan: Plan, rows: Array, cols: Array, shape: tuple[int, int]) -> Plan:

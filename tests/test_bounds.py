@@ -477,5 +477,5 @@ def test_comonotone_ties_do_not_matter(rng):
 def test_p_must_be_at_least_one(pair):
     x, y = (s.space() for s in pair)
     for bound in (gw.bounds.row_means, gw.bounds.first):
-        with pytest.raises(ValueError, match=r"p must be a finite number at least 1\.0"):
+        with pytest.raises(ValueError, match=r"p must be a finite number at least 1,"):
             bound(x, y, p=0.5)

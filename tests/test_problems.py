@@ -111,8 +111,7 @@ def test_float32_objective(kind, data):
 @given(pairs(), st.data())
 def test_sparse_vertices_and_their_dense_forms_agree(pair, data):
     x, y = pair
-    orders = [data.draw(orders(s.size)) for s in pair]
-    plan = vertex(x.weights, y.weights, *orders)
+    plan = vertex(x.weights, y.weights, *(data.draw(orders(s.size)) for s in pair))
     problem = gw.GWProblem(x.space(), y.space())
     dense, sparse = (float(problem.objective(FORMS[form](plan))) for form in ("dense", "sparse"))
     assert abs(dense - sparse) <= 1e-13 * scale(x, y)

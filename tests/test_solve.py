@@ -220,7 +220,7 @@ def test_statuses_are_sentences(status):
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=str)
-@given(pair=pairs(generic=True))
+@given(pair=pairs(generic=True, most=4))
 @QUIET
 def test_results_are_the_same_for_raw_arrays_and_dense_spaces(solver, pair):
     C, D = (s.matrix for s in pair)

@@ -69,7 +69,7 @@ class ConditionalGradient(IterativeSolver[_State]):
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Take steps until the gap is closed; a plan whose marginals drifted over many mixtures is set right in the end."""
         outcome = super().run(problem, callback)
-        a, b = problem.x.weights, problem.y.weights
+        a, b = (_array.detached(space.weights) for space in (problem.x, problem.y))
         if marginal_error(outcome.plan, a, b) <= max(4 * _array.epsilon(a), 1e-13):
             return outcome
         return replace(outcome, plan=round_to(outcome.plan.dense(), a, b))
