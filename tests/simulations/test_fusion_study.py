@@ -99,12 +99,13 @@ def test_tiny_models_share_nothing_but_bytes():
 
 def test_summary_of_speed_is_of_medians():
     rows = [
-        {"kind": kind, "tokens": 100, "seconds": seconds, "peak_MiB": seconds}
+        {"kind": kind, "tokens": 100, "seconds": seconds, "cpu_seconds": seconds / 2, "peak_MiB": seconds}
         for kind in trainer_speed.RUNS
         for seconds in (1.0, 2.0, 10.0)
     ]
     summary = trainer_speed.summarise(rows)
-    assert [(row["tokens_a_second"], row["peak_MiB"], row["runs"]) for row in summary] == [(50.0, 2.0, 3)] * 3
+    figures = ("tokens_a_second", "tokens_a_cpu_second", "peak_MiB", "runs")
+    assert [tuple(row[name] for name in figures) for row in summary] == [(50.0, 100.0, 2.0, 3)] * 3
     assert "TRL GOLD" in trainer_speed.table(summary)
 
 
