@@ -25,6 +25,9 @@ def execute(path: Path, write: bool) -> None:
     )
     client.execute()
     if write:
+        for cell in notebook.cells:  # warnings name folders of the machine
+            if cell.cell_type == "code":
+                cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         nbformat.write(notebook, path)
 
 
