@@ -220,7 +220,7 @@ def measure_head(sizes: Sizes, repeats: int, seed: int, path: Path) -> None:
     V, d = sizes.vocabularies[-1], sizes.head_width
     generator = torch.Generator(DEVICE).manual_seed(seed)
     weight = (torch.randn(V, d, generator=generator, device=DEVICE) / d**0.5).requires_grad_()
-    larger = ((4, "whole"), (4, "chunked")) if CUDA else ()
+    larger = ((4, "whole"), (4, "chunked")) if CUDA else ((4, "chunked"),)  # whole: 20 GB
     for B, name in ((1, "whole"), (1, "chunked"), *larger):
         hidden = torch.randn(B, sizes.head_length, d, generator=generator, device=DEVICE).requires_grad_()
         labels = torch.randint(V, hidden.shape[:2], generator=generator, device=DEVICE)
