@@ -30,7 +30,7 @@ from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 import gwtools as gw
-from gwtools.linear import rounded
+from gwtools.scaling import rounded
 from simulations import _report as report
 from simulations._report import Row
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import gwtools as gw
-from gwtools import _array, _check, linear
-from gwtools.batch import gather, scaling
+from gwtools import _array, _check
+from gwtools.batch import gather
+from gwtools.batch.scaling import kept
+from gwtools.scaling import rounded, schur_solve
 from tests import checkers
 from tests.libraries import EAGER, Library, to_numpy, tried
 from tests.strategies import KINDS, Drawn
@@ -239,11 +241,11 @@ MADE = {
     "pairwise_distances": lambda: _array.pairwise_distances(meta((3, 2)), meta((4, 2))),
     "root": lambda: _array.root(meta((3,)), 3.0),
     "logsumexp": lambda: _array.logsumexp(meta((3, 4)), axis=1),
-    "rounded": lambda: linear.rounded(meta((2, 3, 4)), meta((2, 3)), meta((2, 4))),
-    "schur_solve": lambda: linear.schur_solve(meta((2, 3, 4)), meta((2, 3)), meta((2, 4)), meta((2, 4))),
+    "rounded": lambda: rounded(meta((2, 3, 4)), meta((2, 3)), meta((2, 4))),
+    "schur_solve": lambda: schur_solve(meta((2, 3, 4)), meta((2, 3)), meta((2, 4)), meta((2, 4))),
     "padded": lambda: gather.padded(meta((2, 3, 3)), 5),
     "taken": lambda: gather.taken(meta((4, 2)), [0, 3]),
-    "kept": lambda: scaling.kept(meta((3,)) > 0, meta((3,)), 1.0),
+    "kept": lambda: kept(meta((3,)) > 0, meta((3,)), 1.0),
 }
 
 

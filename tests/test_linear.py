@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 import gwtools as gw
-from gwtools import linear
+from gwtools import linear, scaling
 from tests import checkers
 from tests.strategies import couplings, values, vertex, weights
 
@@ -184,7 +184,7 @@ def test_a_simplex_that_fails_is_not_trusted(monkeypatch):
 def test_sinkhorn_scales_to_the_marginals(program, epsilon):
     cost, a, b = program
     kernel = np.log(np.outer(a, b)) - cost / epsilon
-    found = linear.sinkhorn(kernel, a, b, np.zeros(len(a)), np.zeros(len(b)), 1e-9)
+    found = scaling.sinkhorn(kernel, a, b, np.zeros(len(a)), np.zeros(len(b)), 1e-9)
     assert np.all(np.isfinite(found.plan))
     assert found.plan.sum() > 0.1
     error = np.abs(found.plan.sum(1) - a).sum() + np.abs(found.plan.sum(0) - b).sum()
@@ -198,7 +198,7 @@ def test_sinkhorn_scales_to_the_marginals(program, epsilon):
 @given(programs())
 def test_sinkhorn_of_a_product_kernel_is_the_product(program):
     _, a, b = program
-    found = linear.sinkhorn(np.zeros((len(a), len(b))), a, b, np.zeros(len(a)), np.zeros(len(b)), 1e-12)
+    found = scaling.sinkhorn(np.zeros((len(a), len(b))), a, b, np.zeros(len(a)), np.zeros(len(b)), 1e-12)
     assert np.abs(found.plan - np.outer(a, b)).max() <= 1e-15
 
 
@@ -208,7 +208,7 @@ def test_round_to_gives_a_coupling_that_is_near(program, size, seed):
     _, a, b = program
     noise = 1 + size * np.random.default_rng(seed).uniform(-0.9, 1, (len(a), len(b))).clip(-1 / max(size, 1))
     matrix = np.maximum(np.outer(a, b) * noise, 0)
-    found = linear.round_to(matrix, a, b).dense()
+    found = scaling.round_to(matrix, a, b).dense()
     assert checkers.coupling_error(found, a, b) <= 1e-15
     error = np.abs(matrix.sum(1) - a).sum() + np.abs(matrix.sum(0) - b).sum()
     assert np.abs(found - matrix).sum() <= 2 * error + 1e-14
@@ -217,4 +217,4 @@ def test_round_to_gives_a_coupling_that_is_near(program, size, seed):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_round_to_of_nothing_is_the_product(dtype):
     a, b = np.array([0.25, 0.75], dtype=dtype), np.array([0.5, 0.125, 0.375], dtype=dtype)
-    assert np.array_equal(linear.round_to(np.zeros((2, 3), dtype=dtype), a, b).dense(), np.outer(a, b))
+    assert np.array_equal(scaling.round_to(np.zeros((2, 3), dtype=dtype), a, b).dense(), np.outer(a, b))

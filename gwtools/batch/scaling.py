@@ -1,4 +1,4 @@
-"""Log-domain Sinkhorn for many kernels at once: the sweeps and Newton steps of :func:`gwtools.linear.sinkhorn`.
+"""Log-domain Sinkhorn for many kernels at once: the sweeps and Newton steps of :func:`gwtools.scaling.sinkhorn`.
 
 Every problem keeps its own tolerance, Newton steps and line search; those that are done leave the batch. The only crossings to
 the CPU ask which problems go on, a few for each Newton step, however many problems. Newton systems of small problems are
@@ -13,7 +13,7 @@ from gwtools import _array
 from gwtools._array import Array
 from gwtools.batch.gather import at, in_order, split, taken, together
 from gwtools.batch.stacks import dot
-from gwtools.linear import schur_solve
+from gwtools.scaling import schur_solve
 
 _TRIES = 10
 
@@ -59,7 +59,7 @@ def kept(mask: Array, values: Array, otherwise: float) -> Array:
 
 
 def sinkhorn(kernel: Kernel, u: Array, v: Array, max_newton: int = 30) -> Scalings:
-    """Scale every exp(exponent) to its marginals; see :func:`gwtools.linear.sinkhorn`.
+    """Scale every exp(exponent) to its marginals; see :func:`gwtools.scaling.sinkhorn`.
 
     Parameters
     ----------

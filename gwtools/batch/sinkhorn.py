@@ -12,8 +12,8 @@ from gwtools._array import Array
 from gwtools.batch.gather import at, gathered, in_order, padded, split, taken, together
 from gwtools.batch.scaling import Kernel, chosen_rows, sinkhorn
 from gwtools.batch.stacks import dot
-from gwtools.linear import rounded
 from gwtools.results import Status
+from gwtools.scaling import rounded
 from gwtools.solvers import Sinkhorn
 from gwtools.spaces import Space
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
-from gwtools.linear import exact, round_to, sorting_plan
+from gwtools.linear import exact, sorting_plan
 from gwtools.plans import DensePlan, SparsePlan, as_plan, marginal_error, mix
 from gwtools.problems import GWProblem, Prepared
 from gwtools.results import Status
+from gwtools.scaling import round_to
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, State
 from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
 

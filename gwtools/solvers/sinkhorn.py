@@ -8,10 +8,10 @@ from typing import Self, final
 
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.linear import round_to, sinkhorn
 from gwtools.plans import DensePlan, Plan, mix
 from gwtools.problems import GWProblem
 from gwtools.results import Status
+from gwtools.scaling import round_to, sinkhorn
 from gwtools.solvers.base import IterativeSolver, State
 from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
 
