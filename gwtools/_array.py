@@ -191,6 +191,11 @@ def logsumexp(array: Array, axis: int) -> Array:
     return xp.log(xp.sum(exponentials, axis=axis)) + xp.squeeze(top, axis=axis)
 
 
+def is_compressed(matrix: Any) -> bool:
+    """Tell whether a matrix stores only some of its entries."""
+    return isinstance(matrix, csr_array)
+
+
 def thin(matrix: Array, share: float) -> Any:
     """Drop entries that together are at most ``share`` of their row; compressed where SciPy can and few are left."""
     return supported(matrix, matrix, share)

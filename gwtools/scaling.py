@@ -131,6 +131,8 @@ def _newton(log_kernel: Array, a: Array, b: Array, state: Scaling) -> Scaling:
     if not (math.isfinite(slope) and math.isfinite(reach)):
         return state
     step, mass = min(1.0, 20.0 / max(reach, 1e-300)), float(xp.sum(rows))
+    if step < 1.0 and not _array.is_compressed(log_kernel):
+        step = min(1.0, max(step, float(room(log_kernel + state.u[:, None] + state.v[None, :], a, b, du, dv))))
     for _ in range(10):
         following = _scaled(log_kernel, a, b, state.u + step * du, state.v + step * dv)
         linear_part = step * float(a @ du + b @ dv)
@@ -138,6 +140,19 @@ def _newton(log_kernel: Array, a: Array, b: Array, state: Scaling) -> Scaling:
             return following
         step /= 2
     return state
+
+
+def room(exponent: Array, a: Array, b: Array, du: Array, dv: Array) -> Array:
+    """Return how far scalings may go along a direction until an entry outgrows its marginals, of one problem or a stack.
+
+    Where parts of a sharp plan hardly touch, mass moves between them once the entries that join them have grown by hundreds of
+    orders of magnitude: the dual is linear until then.
+    """
+    xp = _array.namespace(a)
+    growth = du[..., :, None] + dv[..., None, :]
+    most = xp.log(xp.minimum(a[..., :, None], b[..., None, :]))
+    left = (xp.clip(most - exponent, min=0.0) + 2.0) / xp.where(growth > 0, growth, 1.0)
+    return xp.min(xp.where(growth > 0, left, xp.inf), axis=(-2, -1))
 
 
 def schur_solve(plan: Array, rows: Array, cols: Array, right: Array) -> Array:

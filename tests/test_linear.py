@@ -180,17 +180,17 @@ def test_a_simplex_that_fails_is_not_trusted(monkeypatch):
         linear.exact(np.eye(2), np.full(2, 0.5), np.full(2, 0.5))
 
 
-@given(programs(), st.sampled_from([1.0, 1e-2, 1e-4]))
+@given(programs(), st.sampled_from([1.0, 1e-2, 1e-4, 1e-6]))
 def test_sinkhorn_scales_to_the_marginals(program, epsilon):
+    """However sharp the kernel, from any start; exponents of a million have lost six digits more."""
     cost, a, b = program
     kernel = np.log(np.outer(a, b)) - cost / epsilon
-    found = scaling.sinkhorn(kernel, a, b, np.zeros(len(a)), np.zeros(len(b)), 1e-9)
+    found = scaling.sinkhorn(kernel, a, b, np.zeros(len(a)), np.zeros(len(b)), 1e-9, 200)
     assert np.all(np.isfinite(found.plan))
     assert found.plan.sum() > 0.1
     error = np.abs(found.plan.sum(1) - a).sum() + np.abs(found.plan.sum(0) - b).sum()
     assert found.error == pytest.approx(error, abs=1e-12)
-    if epsilon >= 1e-2:
-        assert error <= 1e-7
+    assert error <= (1e-7 if epsilon > 1e-5 else 1e-5)
     scalings = np.exp(np.clip(kernel + found.u[:, None] + found.v[None, :], -745, 100))
     assert np.abs(scalings - found.plan).max() <= 1e-9
 

@@ -7,15 +7,16 @@ solved directly: one call instead of many inner iterations.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from gwtools import _array
 from gwtools._array import Array
 from gwtools.batch.gather import at, in_order, split, taken, together
 from gwtools.batch.stacks import dot
-from gwtools.scaling import schur_solve
+from gwtools.scaling import room, schur_solve
 
 _TRIES = 10
+T = TypeVar("T", bound=tuple[Any, ...])
 
 
 class Kernel(NamedTuple):
@@ -105,9 +106,12 @@ def sinkhorn(kernel: Kernel, u: Array, v: Array, max_newton: int = 30) -> Scalin
     return together(parts, order)
 
 
-def chosen(mask: Array, first: Scalings, second: Scalings) -> Scalings:
-    """Return the first scalings where the mask (B,) holds, and the second elsewhere."""
-    return Scalings(*(chosen_rows(mask, f, s) for f, s in zip(first, second, strict=True)))
+def chosen(mask: Array, first: T, second: T) -> T:
+    """Return the problems of the first named tuple of (B, …) arrays where the mask (B,) holds, else those of the second."""
+    here, elsewhere = split(mask)
+    if not elsewhere or not here:
+        return first if here else second
+    return type(first)(*(chosen_rows(mask, f, s) for f, s in zip(first, second, strict=True)))
 
 
 def chosen_rows(mask: Array, first: Array, second: Array) -> Array:
@@ -159,7 +163,18 @@ def _newton(kernel: Kernel, state: Scalings) -> tuple[Scalings, Array]:
     finite = xp.isfinite(slope) & xp.isfinite(reach)
     du, dv = (kept(finite[:, None], d, 0.0) for d in (du, dv))
     step = xp.clip(20.0 / xp.clip(reach, min=xp.finfo(a.dtype).smallest_normal), max=1.0)
+    capped, free = split(finite & (step < 1.0))
+    if capped:
+        wide = _room(*(taken(w, capped) for w in (kernel.exponent, state.u, state.v, a, b, du, dv)))
+        wide = xp.clip(xp.maximum(wide, taken(step, capped)), max=1.0)
+        step = in_order([taken(step, free), wide], [*free, *capped]) if free else wide
     return _searched(kernel, state, _Step(du, dv, slope, kept(finite, step, 1.0), finite), _TRIES)
+
+
+def _room(exponent: Array, u: Array, v: Array, a: Array, b: Array, du: Array, dv: Array) -> Array:
+    """:func:`gwtools.scaling.room`, which padding does not bound."""
+    a, b = (kept(w > 0, w, 1.0) for w in (a, b))
+    return room(exponent + u[:, :, None] + v[:, None, :], a, b, du, dv)
 
 
 class _Step(NamedTuple):

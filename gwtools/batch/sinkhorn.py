@@ -10,11 +10,12 @@ import numpy as np
 from gwtools import _array
 from gwtools._array import Array
 from gwtools.batch.gather import at, gathered, in_order, padded, split, taken, together
-from gwtools.batch.scaling import Kernel, chosen_rows, sinkhorn
+from gwtools.batch.scaling import Kernel, chosen, chosen_rows, sinkhorn
 from gwtools.batch.stacks import dot
 from gwtools.results import Status
 from gwtools.scaling import rounded
 from gwtools.solvers import Sinkhorn
+from gwtools.solvers.sinkhorn import TOLERANCE
 from gwtools.spaces import Space
 
 # Exponents of padding: their exponentials are zero in float32 as well, and sums with other exponents stay finite.
@@ -102,6 +103,7 @@ class State(NamedTuple):
     epsilon: Array
     u: Array
     v: Array
+    annealed: Array
     error: Array
 
 
@@ -140,29 +142,24 @@ def solve(problem: Problems, solver: Sinkhorn) -> Found:
         if last or not going:
             break
         following, code = _step(problem, state, solver)
-        state = _where(xp.isfinite(following.objective), following, state)
+        state = chosen(xp.isfinite(following.objective), following, state)
         code = xp.where(xp.isfinite(following.objective), code, xp.full_like(code, 2))
     back = np.argsort(order)
     return Found(in_order(parts, order), [status[i] for i in back], [iterations[i] for i in back])
 
 
-def _where(mask: Array, first: State, second: State) -> State:
-    """Return the first states where the mask (B,) holds, and the second elsewhere."""
-    return State(*(chosen_rows(mask, f, s) for f, s in zip(first, second, strict=True)))
-
-
 def _start(problem: Problems, solver: Sinkhorn) -> State:
     scale, final = problem.product_objective, _final(problem, solver)
     epsilon = _array.namespace(scale).maximum(scale / 8, final) if solver.proximal else final
-    return _at_product(problem, epsilon)
+    return _at_product(problem, epsilon, not solver.proximal)
 
 
-def _at_product(problem: Problems, epsilon: Array) -> State:
+def _at_product(problem: Problems, epsilon: Array, annealed: bool) -> State:
     """Return the states at the product couplings, whose kernels are not scaled yet."""
     xp, plan = _array.namespace(epsilon), problem.product
     cross, infinite = problem.cross(plan), xp.full_like(epsilon, float("inf"))
-    u, v = xp.zeros_like(problem.a), xp.zeros_like(problem.b)
-    return State(plan, cross, problem.value(plan, cross), xp.zeros_like(plan), epsilon, u, v, infinite)
+    u, v, done = xp.zeros_like(problem.a), xp.zeros_like(problem.b), xp.full_like(epsilon, annealed, dtype=xp.bool)
+    return State(plan, cross, problem.value(plan, cross), xp.zeros_like(plan), epsilon, u, v, done, infinite)
 
 
 def _final(problem: Problems, solver: Sinkhorn) -> Array:
@@ -173,31 +170,29 @@ def _final(problem: Problems, solver: Sinkhorn) -> Array:
 def _step(problem: Problems, state: State, solver: Sinkhorn) -> tuple[State, Array]:
     """Scale the kernels of the current linearisations, round them to couplings and judge the changes."""
     xp, final, epsilon = _array.namespace(problem.a), _final(problem, solver), state.epsilon
-    annealing = epsilon > final  # never at a fixed ε
     if solver.proximal:
-        uphill = ~annealing & (state.objective > problem.product_objective)
-        state = _where(uphill, _at_product(problem, final), state)
+        uphill = state.annealed & (state.objective > problem.product_objective)
+        if split(uphill)[0]:
+            state = chosen(uphill, _at_product(problem, final, True), state)
     exponent = state.exponent - problem.gradient(state.cross) / epsilon[:, None, None]
     exponent = xp.where(problem.here, exponent, xp.full_like(exponent, _NOWHERE))
-    tolerance = xp.where(annealing, xp.full_like(epsilon, 1e-3), xp.full_like(epsilon, 1e-5))
+    tolerance = xp.full_like(epsilon, TOLERANCE)
     scaling = sinkhorn(Kernel(exponent, problem.a, problem.b, tolerance), state.u, state.v)
-    unfinished = (scaling.error > 10 * tolerance) & (scaling.error < state.error / 2)
-    sharp = ~unfinished & annealing & (scaling.error > 100 * tolerance)
+    unfinished = (scaling.error > 10 * TOLERANCE) & (scaling.error < state.error / 2)
     plan = rounded(scaling.plan, problem.a, problem.b)
     cross = problem.cross(plan)
-    # Kernels restart from the product coupling at every ε; the scalings carry over in units of the cost.
-    cooler = xp.where(annealing, xp.maximum(solver.cooling * epsilon, final), epsilon)
+    # Kernels restart from the product coupling while ε falls and are relative to the last plan from then on; the scalings
+    # carry over in units of the cost.
+    cooler, annealed = xp.maximum(solver.cooling * epsilon, final), state.annealed | (epsilon == final)
     u, v = (w * (epsilon / cooler)[:, None] for w in (scaling.u, scaling.v))
     following = state.exponent
     if solver.proximal:
-        # The next kernel is relative to this plan, and needs about the same scalings again.
         relative = exponent + scaling.u[:, :, None] + scaling.v[:, None, :]
-        following = chosen_rows(annealing, state.exponent, relative)
+        following = chosen_rows(annealed, relative, state.exponent)
     infinite = xp.full_like(epsilon, float("inf"))
-    new = State(plan, cross, problem.value(plan, cross), following, cooler, u, v, infinite)
-    new, code = _settled(problem, state, new, ~(annealing | unfinished), solver)
-    new = _where(unfinished, state._replace(u=scaling.u, v=scaling.v, error=scaling.error), new)
-    return _where(sharp, state._replace(epsilon=final, error=infinite), new), code
+    new = State(plan, cross, problem.value(plan, cross), following, cooler, u, v, annealed, infinite)
+    new, code = _settled(problem, state, new, state.annealed & ~unfinished, solver)
+    return chosen(unfinished, state._replace(u=scaling.u, v=scaling.v, error=scaling.error), new), code
 
 
 def _settled(problem: Problems, old: State, new: State, settling: Array, solver: Sinkhorn) -> tuple[State, Array]:
@@ -209,7 +204,7 @@ def _settled(problem: Problems, old: State, new: State, settling: Array, solver:
         order = [*others, *climbing]
         new = together([at(new, others), short], order) if others else short
     after = _merit(problem, new, solver)
-    new = _where(settling & (after > before), old, new)
+    new = chosen(settling & (after > before), old, new)
     resting = settling & (before - after <= problem.negligible(solver.tolerance))
     return new, xp.astype(resting, before.dtype)
 
@@ -228,7 +223,7 @@ def _shortened(problem: Problems, old: State, target: State, solver: Sinkhorn) -
         if solver.proximal:
             smallest = xp.finfo(plan.dtype).smallest_normal
             short = short._replace(exponent=xp.log(xp.clip(plan, min=smallest)))
-        new = _where(climbing, short, new)
+        new = chosen(climbing, short, new)
         after = _merit(problem, new, solver)
     return new
 

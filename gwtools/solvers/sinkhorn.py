@@ -15,12 +15,16 @@ from gwtools.scaling import round_to, sinkhorn
 from gwtools.solvers.base import IterativeSolver, State
 from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
 
+# Mass out of place in a scaled kernel; while ε falls as well, as mass left behind hardly moves in sharper kernels.
+TOLERANCE = 1e-5
+
 
 @dataclass(frozen=True, eq=False)
 class _State(State):
     """A rounded plan with its ``cross`` matrix, and what the next kernel starts from: exponent, ε and scalings.
 
-    ``error`` is that of an unfinished scaling, which the next step takes up.
+    ``annealed`` tells that ε has fallen and the exponent is that of the last plan; ``error`` is that of an unfinished scaling,
+    which the next step takes up.
     """
 
     cross: Array = None
@@ -28,6 +32,7 @@ class _State(State):
     epsilon: float = 0.0
     u: Array = None
     v: Array = None
+    annealed: bool = False
     error: float = math.inf
 
 
@@ -86,7 +91,7 @@ class Sinkhorn(IterativeSolver[_State]):
             plan = off_saddle(problem, self.negligible(problem))
         status = Status.STATIONARY if plan is None or scale == 0.0 else None
         epsilon = max(scale / 8, self._final(problem)) if self.proximal else self._final(problem)
-        return replace(_unscaled(problem, plan or product_plan(problem), epsilon), status=status)
+        return replace(_unscaled(problem, plan or product_plan(problem), epsilon, not self.proximal), status=status)
 
     def _final(self, problem: GWProblem) -> float:
         return 1e-3 * problem.product_objective if self.epsilon is None else self.epsilon
@@ -102,28 +107,23 @@ class Sinkhorn(IterativeSolver[_State]):
         """Scale the kernel of the current linearisation, round it to a coupling and judge the change."""
         a, b = problem.x.weights, problem.y.weights
         epsilon, final = state.epsilon, self._final(problem)
-        annealing = self.proximal and epsilon > final
-        if self.proximal and not annealing and state.objective > problem.product_objective:
-            state = _unscaled(problem, product_plan(problem), final)  # annealing led uphill
+        if self.proximal and state.annealed and state.objective > problem.product_objective:
+            state = _unscaled(problem, product_plan(problem), final, True)  # annealing led uphill
         exponent = state.exponent - problem.gradient(state.cross) / epsilon
-        tolerance = 1e-3 if annealing else 1e-5
-        scaling = sinkhorn(exponent, a, b, state.u, state.v, tolerance)
-        if scaling.error > 10 * tolerance and scaling.error < state.error / 2:
+        scaling = sinkhorn(exponent, a, b, state.u, state.v, TOLERANCE)
+        if scaling.error > 10 * TOLERANCE and scaling.error < state.error / 2:
             return replace(state, u=scaling.u, v=scaling.v, error=scaling.error)
-        if annealing and scaling.error > 100 * tolerance:
-            return replace(state, epsilon=final, error=math.inf)
         plan = round_to(scaling.plan, a, b)
         cross = problem.cross(plan)
         objective = float(problem.value(plan, cross))
-        if annealing:
-            # Kernels restart from the product coupling at every ε; the scalings carry over in units of the cost.
-            cooler = max(self.cooling * epsilon, final)
-            u, v = (scaling.u * (epsilon / cooler), scaling.v * (epsilon / cooler))
-            return _State(plan, objective, None, None, cross, state.exponent, cooler, u, v)
-        # The next kernel is relative to this plan, and needs about the same scalings again.
-        following = exponent + scaling.u[:, None] + scaling.v[None, :] if self.proximal else state.exponent
-        new = _State(plan, objective, None, None, cross, following, epsilon, scaling.u, scaling.v)
-        return self._settle(problem, state, new)
+        # Kernels restart from the product coupling while ε falls and are relative to the last plan from then on; the scalings
+        # carry over in units of the cost.
+        cooler, annealed = max(self.cooling * epsilon, final), state.annealed or epsilon == final
+        relative = self.proximal and annealed
+        following = exponent + scaling.u[:, None] + scaling.v[None, :] if relative else state.exponent
+        u, v = (scaling.u * (epsilon / cooler), scaling.v * (epsilon / cooler))
+        new = _State(plan, objective, None, None, cross, following, cooler, u, v, annealed)
+        return self._settle(problem, state, new) if state.annealed else new
 
     def _settle(self, problem: GWProblem, old: _State, new: _State) -> _State:
         """Shorten a step that climbs, and tell whether the iteration has come to rest."""
@@ -157,11 +157,12 @@ class Sinkhorn(IterativeSolver[_State]):
         return state.objective + state.epsilon * float(state.plan.inner(_log_ratio(problem, state.plan)))
 
 
-def _unscaled(problem: GWProblem, plan: DensePlan, epsilon: float) -> _State:
+def _unscaled(problem: GWProblem, plan: DensePlan, epsilon: float, annealed: bool) -> _State:
     """Return the state at a plan whose kernel is relative to the product coupling and not scaled yet."""
     cross = problem.cross(plan)
     zeros = _array.namespace(cross).zeros_like(cross)
-    return _State(plan, float(problem.value(plan, cross)), None, None, cross, zeros, epsilon, zeros[:, 0], zeros[0, :])
+    u, v, objective = zeros[:, 0], zeros[0, :], float(problem.value(plan, cross))
+    return _State(plan, objective, None, None, cross, zeros, epsilon, u, v, annealed)
 
 
 def _log_ratio(problem: GWProblem, plan: Plan) -> Array:

@@ -90,6 +90,18 @@ def test_does_not_depend_on_labels_or_on_the_order_of_the_spaces(pair, data):
     assert np.ptp(results) <= 1e-4 * product_objective(x, y)
 
 
+def test_atoms_of_little_weight_find_their_place():
+    """Mass below a thousandth of the whole, which only sharp kernels can tell where to go."""
+    points = np.array([[0.126, -0.132], [0.640, 0.105], [-0.536, 0.362]])
+    spaces = (
+        gw.PointCloud(points[:2], weights=np.array([50.0, 1.0]) / 51),
+        gw.PointCloud(points, weights=np.array([1.0, 50.0, 1.0]) / 52),
+    )
+    best = float(gw.solve(*spaces, gw.ConditionalGradient()).objective)
+    for pair in (spaces, spaces[::-1]):
+        assert float(gw.solve(*pair, gw.Sinkhorn()).objective) <= best * (1 + 1e-4)
+
+
 @pytest.mark.parametrize("proximal", [True, False])
 @pytest.mark.parametrize("first", CONSTANT_ROW_MEANS)
 @pytest.mark.parametrize("second", CONSTANT_ROW_MEANS)
