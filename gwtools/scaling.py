@@ -11,6 +11,7 @@ from gwtools._array import Array
 from gwtools.plans import DensePlan
 
 _SMALL_SYSTEM = 128  # unknowns: one factorisation is cheaper than the inner iterations
+_SLACK = 1.0  # an entry may grow by, in its logarithm, beyond what its marginals can hold
 
 
 class Scaling(NamedTuple):
@@ -130,9 +131,11 @@ def _newton(log_kernel: Array, a: Array, b: Array, state: Scaling) -> Scaling:
     reach = max(float(xp.max(xp.abs(du))), float(xp.max(xp.abs(dv))))
     if not (math.isfinite(slope) and math.isfinite(reach)):
         return state
-    step, mass = min(1.0, 20.0 / max(reach, 1e-300)), float(xp.sum(rows))
-    if step < 1.0 and not _array.is_compressed(log_kernel):
-        step = min(1.0, max(step, float(room(log_kernel + state.u[:, None] + state.v[None, :], a, b, du, dv))))
+    step, mass = 1.0, float(xp.sum(rows))
+    if _array.is_compressed(log_kernel):
+        step = min(1.0, 20.0 / max(reach, 1e-300))
+    elif 2 * reach > _SLACK:
+        step = float(room(log_kernel + state.u[:, None] + state.v[None, :], a, b, du, dv))
     for _ in range(10):
         following = _scaled(log_kernel, a, b, state.u + step * du, state.v + step * dv)
         linear_part = step * float(a @ du + b @ dv)
@@ -143,16 +146,15 @@ def _newton(log_kernel: Array, a: Array, b: Array, state: Scaling) -> Scaling:
 
 
 def room(exponent: Array, a: Array, b: Array, du: Array, dv: Array) -> Array:
-    """Return how far scalings may go along a direction until an entry outgrows its marginals, of one problem or a stack.
+    """Return how much of a direction, 1 at most, scalings may go until an entry outgrows its marginals.
 
-    Where parts of a sharp plan hardly touch, mass moves between them once the entries that join them have grown by hundreds of
-    orders of magnitude: the dual is linear until then.
+    Takes one problem or a stack. Where parts of a sharp plan hardly touch, mass moves between them once the entries that join
+    them have grown by hundreds of orders of magnitude: the dual is linear until then.
     """
     xp = _array.namespace(a)
-    growth = du[..., :, None] + dv[..., None, :]
-    most = xp.log(xp.minimum(a[..., :, None], b[..., None, :]))
-    left = (xp.clip(most - exponent, min=0.0) + 2.0) / xp.where(growth > 0, growth, 1.0)
-    return xp.min(xp.where(growth > 0, left, xp.inf), axis=(-2, -1))
+    most = xp.minimum((xp.log(a) + _SLACK)[..., :, None], (xp.log(b) + _SLACK)[..., None, :])
+    speed = (du[..., :, None] + dv[..., None, :]) / xp.clip(most - exponent, min=_SLACK)
+    return 1.0 / xp.clip(xp.max(speed, axis=(-2, -1)), min=1.0)
 
 
 def schur_solve(plan: Array, rows: Array, cols: Array, right: Array) -> Array:
@@ -162,7 +164,7 @@ def schur_solve(plan: Array, rows: Array, cols: Array, right: Array) -> Array:
     constant on blocks that hardly exchange mass, are its null vectors: a small multiple of 1 bounds the solution.
     """
     xp, root = _array.namespace(plan), _array.namespace(plan).sqrt(cols)
-    contraction = plan / (xp.sqrt(rows)[..., :, None] * root[..., None, :])
+    contraction = plan * (1 / xp.sqrt(rows))[..., :, None] * (1 / root)[..., None, :]
     ones = xp.eye(plan.shape[-1], dtype=plan.dtype, device=_array.device(plan))
     matrix = (1 + _array.epsilon(plan) ** 0.5 / 16) * ones - xp.matrix_transpose(contraction) @ contraction
     return xp.linalg.solve(matrix, (right / root)[..., None])[..., 0] / root

@@ -162,19 +162,10 @@ def _newton(kernel: Kernel, state: Scalings) -> tuple[Scalings, Array]:
     reach = xp.maximum(xp.max(xp.abs(du), axis=1), xp.max(xp.abs(dv), axis=1))
     finite = xp.isfinite(slope) & xp.isfinite(reach)
     du, dv = (kept(finite[:, None], d, 0.0) for d in (du, dv))
-    step = xp.clip(20.0 / xp.clip(reach, min=xp.finfo(a.dtype).smallest_normal), max=1.0)
-    capped, free = split(finite & (step < 1.0))
-    if capped:
-        wide = _room(*(taken(w, capped) for w in (kernel.exponent, state.u, state.v, a, b, du, dv)))
-        wide = xp.clip(xp.maximum(wide, taken(step, capped)), max=1.0)
-        step = in_order([taken(step, free), wide], [*free, *capped]) if free else wide
+    # Padding bounds no step.
+    exponent = kernel.exponent + state.u[:, :, None] + state.v[:, None, :]
+    step = room(exponent, kept(a > 0, a, 1.0), kept(b > 0, b, 1.0), du, dv)
     return _searched(kernel, state, _Step(du, dv, slope, kept(finite, step, 1.0), finite), _TRIES)
-
-
-def _room(exponent: Array, u: Array, v: Array, a: Array, b: Array, du: Array, dv: Array) -> Array:
-    """:func:`gwtools.scaling.room`, which padding does not bound."""
-    a, b = (kept(w > 0, w, 1.0) for w in (a, b))
-    return room(exponent + u[:, :, None] + v[:, None, :], a, b, du, dv)
 
 
 class _Step(NamedTuple):

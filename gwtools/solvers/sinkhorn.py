@@ -85,13 +85,15 @@ class Sinkhorn(IterativeSolver[_State]):
 
     def start(self, problem: GWProblem) -> _State:
         """Return the product coupling, or a coupling off the saddle that it can be, with flat scalings."""
-        scale = problem.product_objective
+        scale, final = problem.product_objective, self._final(problem)
+        return self._start(problem, max(scale / 8, final) if self.proximal else final, not self.proximal)
+
+    def _start(self, problem: GWProblem, epsilon: float, annealed: bool) -> _State:
         plan: DensePlan | None = product_plan(problem)
         if is_blind(problem, self.negligible(problem)):
             plan = off_saddle(problem, self.negligible(problem))
-        status = Status.STATIONARY if plan is None or scale == 0.0 else None
-        epsilon = max(scale / 8, self._final(problem)) if self.proximal else self._final(problem)
-        return replace(_unscaled(problem, plan or product_plan(problem), epsilon, not self.proximal), status=status)
+        status = Status.STATIONARY if plan is None or problem.product_objective == 0.0 else None
+        return replace(_unscaled(problem, plan or product_plan(problem), epsilon), status=status, annealed=annealed)
 
     def _final(self, problem: GWProblem) -> float:
         return 1e-3 * problem.product_objective if self.epsilon is None else self.epsilon
@@ -108,7 +110,7 @@ class Sinkhorn(IterativeSolver[_State]):
         a, b = problem.x.weights, problem.y.weights
         epsilon, final = state.epsilon, self._final(problem)
         if self.proximal and state.annealed and state.objective > problem.product_objective:
-            state = _unscaled(problem, product_plan(problem), final, True)  # annealing led uphill
+            state = self._start(problem, final, annealed=True)  # annealing led uphill
         exponent = state.exponent - problem.gradient(state.cross) / epsilon
         scaling = sinkhorn(exponent, a, b, state.u, state.v, TOLERANCE)
         if scaling.error > 10 * TOLERANCE and scaling.error < state.error / 2:
@@ -157,12 +159,11 @@ class Sinkhorn(IterativeSolver[_State]):
         return state.objective + state.epsilon * float(state.plan.inner(_log_ratio(problem, state.plan)))
 
 
-def _unscaled(problem: GWProblem, plan: DensePlan, epsilon: float, annealed: bool) -> _State:
+def _unscaled(problem: GWProblem, plan: DensePlan, epsilon: float) -> _State:
     """Return the state at a plan whose kernel is relative to the product coupling and not scaled yet."""
     cross = problem.cross(plan)
     zeros = _array.namespace(cross).zeros_like(cross)
-    u, v, objective = zeros[:, 0], zeros[0, :], float(problem.value(plan, cross))
-    return _State(plan, objective, None, None, cross, zeros, epsilon, u, v, annealed)
+    return _State(plan, float(problem.value(plan, cross)), None, None, cross, zeros, epsilon, zeros[:, 0], zeros[0, :])
 
 
 def _log_ratio(problem: GWProblem, plan: Plan) -> Array:
