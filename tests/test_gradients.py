@@ -141,6 +141,30 @@ def test_weights_by_the_potentials_of_the_last_program(kind):
     assert torch.autograd.gradcheck(value, moves, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("call", SOLVED)
+@pytest.mark.parametrize("part", ["data", "weights"])
+@pytest.mark.parametrize("kind", ["dense", "euclidean", "sqeuclidean"])
+def test_proximal_optimum_by_the_envelope_theorem(kind, part, call):
+    """A nondegenerate vertex, reached by proximal steps: along one direction, as every value is a solve."""
+    (data_x, a), (data_y, b) = drawn(kind, 4, 1), drawn(kind, 5, 2)
+    if kind == "dense":
+        data_x, data_y = (torch.cdist(drawn("euclidean", n, n)[0], drawn("euclidean", n, n)[0]) / 2 for n in (4, 5))
+    inputs = {"data": data_x.clone(), "weights": torch.zeros(4, dtype=torch.float64)}
+    chosen = inputs[part].requires_grad_()
+
+    def value(points, moved):
+        x, y = space(kind, points, preserving(a, moved)), space(kind, data_y, b)
+        return SOLVED[call](x, y, gw.Sinkhorn(tolerance=1e-12)).objective
+
+    value(*inputs.values()).backward()
+    direction = torch.asarray(np.random.default_rng(6).standard_normal(tuple(chosen.shape)))
+    ends = []
+    for step in (1e-4, -1e-4):
+        moved = [v.detach() + step * direction if v is chosen else v.detach() for v in inputs.values()]
+        ends.append(float(value(*moved)))
+    assert float((chosen.grad * direction).sum()) == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-5)
+
+
 @pytest.mark.parametrize("part", ["data", "weights"])
 def test_entropic_optimum_by_the_envelope_theorem(part):
     """At a fixed ε, the gradient is that of the objective plus ε KL(π | a ⊗ b)."""

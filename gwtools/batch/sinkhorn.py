@@ -15,7 +15,6 @@ from gwtools.batch.stacks import dot
 from gwtools.results import Status
 from gwtools.scaling import rounded
 from gwtools.solvers import Sinkhorn
-from gwtools.solvers.sinkhorn import TOLERANCE
 from gwtools.spaces import Space
 
 # Exponents of padding: their exponentials are zero in float32 as well, and sums with other exponents stay finite.
@@ -176,9 +175,9 @@ def _step(problem: Problems, state: State, solver: Sinkhorn) -> tuple[State, Arr
             state = chosen(uphill, _at_product(problem, final, True), state)
     exponent = state.exponent - problem.gradient(state.cross) / epsilon[:, None, None]
     exponent = xp.where(problem.here, exponent, xp.full_like(exponent, _NOWHERE))
-    tolerance = xp.full_like(epsilon, TOLERANCE)
+    tolerance = xp.full_like(epsilon, solver.scaling_tolerance)
     scaling = sinkhorn(Kernel(exponent, problem.a, problem.b, tolerance), state.u, state.v)
-    unfinished = (scaling.error > 10 * TOLERANCE) & (scaling.error < state.error / 2)
+    unfinished = (scaling.error > 10 * tolerance) & (scaling.error < state.error / 2)
     plan = rounded(scaling.plan, problem.a, problem.b)
     cross = problem.cross(plan)
     # Kernels restart from the product coupling while ε falls and are relative to the last plan from then on; the scalings

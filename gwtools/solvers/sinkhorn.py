@@ -15,9 +15,6 @@ from gwtools.scaling import round_to, sinkhorn
 from gwtools.solvers.base import IterativeSolver, State
 from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
 
-# Mass out of place in a scaled kernel; while ε falls as well, as mass left behind hardly moves in sharper kernels.
-TOLERANCE = 1e-5
-
 
 @dataclass(frozen=True, eq=False)
 class _State(State):
@@ -44,7 +41,8 @@ class Sinkhorn(IterativeSolver[_State]):
     Parameters
     ----------
     tolerance : float
-        Stop when a step changes the objective by at most this share of the product coupling's objective.
+        Stop when a step changes the objective by at most this share of the product coupling's objective. Below 1e-5, kernels
+        are scaled to it as well: so that the potentials, which are the gradients in the weights, are as exact.
     max_iterations : int
         Kernels scaled at most.
     epsilon : float, optional
@@ -79,6 +77,11 @@ class Sinkhorn(IterativeSolver[_State]):
             _check.number(self.epsilon, "epsilon", above=0.0)
         _check.number(self.cooling, "cooling", above=0.0, below=1.0)
 
+    @property
+    def scaling_tolerance(self) -> float:
+        """Mass out of place in a scaled kernel at most; while ε falls as well, as mass left behind hardly moves later on."""
+        return max(1e-11, min(self.tolerance, 1e-5))
+
     def in_units(self, unit: float) -> Self:
         """Return the solver with ε divided by ``unit`` squared."""
         return self if self.epsilon is None else replace(self, epsilon=self.epsilon / unit / unit)
@@ -112,8 +115,9 @@ class Sinkhorn(IterativeSolver[_State]):
         if self.proximal and state.annealed and state.objective > problem.product_objective:
             state = self._start(problem, final, annealed=True)  # annealing led uphill
         exponent = state.exponent - problem.gradient(state.cross) / epsilon
-        scaling = sinkhorn(exponent, a, b, state.u, state.v, TOLERANCE)
-        if scaling.error > 10 * TOLERANCE and scaling.error < state.error / 2:
+        tolerance = self.scaling_tolerance
+        scaling = sinkhorn(exponent, a, b, state.u, state.v, tolerance)
+        if scaling.error > 10 * tolerance and scaling.error < state.error / 2:
             return replace(state, u=scaling.u, v=scaling.v, error=scaling.error)
         plan = round_to(scaling.plan, a, b)
         cross = problem.cross(plan)
@@ -138,7 +142,8 @@ class Sinkhorn(IterativeSolver[_State]):
             new = replace(new, plan=plan, objective=float(problem.value(plan, cross)), cross=cross)
             after = self._merit(problem, new)
         if after > before:
-            return replace(old, status=Status.FIXED_POINT)
+            # The plan stays, and so do the scalings of its own kernel, which are potentials of its linearisation.
+            return replace(old, u=new.u, v=new.v, status=Status.FIXED_POINT)
         if step < 1.0 and self.proximal:
             xp = _array.namespace(new.cross)
             smallest = xp.finfo(new.cross.dtype).smallest_normal
