@@ -7,6 +7,7 @@ the CPU that the linear programs need, live here.
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from typing import Any, TypeAlias
 
 import array_api_compat as compat
@@ -45,6 +46,11 @@ def library(array: Array) -> str:
     """Name the array library that ``array`` belongs to, as a reader would write it."""
     module = namespace(array).__name__
     return str(module.removeprefix("array_api_compat.").split(".")[0])
+
+
+def kind(array: Array) -> Hashable:
+    """Name what arrays must share to be computed with together: library, dtype and device, without looking them up."""
+    return type(array), array.dtype, getattr(array, "device", None)
 
 
 def is_floating(array: Array) -> bool:
@@ -151,6 +157,15 @@ def columns(matrix: Array) -> Array:
     if isinstance(matrix, csr_array):
         return matrix.T.tocsr()
     return np.ascontiguousarray(matrix.T) if compat.is_numpy_array(matrix) else matrix.T
+
+
+def take_along_rows(values: Array, index: Array) -> Array:
+    """Return the entries of each row of ``values`` (B, N) at the places ``index`` (B, K) of that row."""
+    xp = namespace(values)
+    if not compat.is_numpy_array(values):
+        return xp.take_along_axis(values, index, axis=1)
+    count, size = values.shape
+    return values.reshape(-1).take(index + size * np.arange(count)[:, None])
 
 
 def scatter_sum(index: Array, values: Array, size: int) -> Array:

@@ -14,8 +14,8 @@ from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools.batch import gather, lines
 from gwtools.batch.gather import Profile
+from gwtools.batch.lines import Atoms
 from gwtools.batch.stacks import Stack
-from gwtools.spaces import Space
 
 
 def row_means(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
@@ -74,8 +74,7 @@ def norm(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
     array of shape (B,)
         In squared units of C.
     """
-    left, right = _lists(xs, ys)
-    return norm_of(gather.profile(left), gather.profile(right))
+    return _grouped(xs, ys, gather.profile, lambda x, y: norm_of(Profile(*x), Profile(*y)))
 
 
 def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
@@ -91,8 +90,10 @@ def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
     array of shape (B,)
         In squared units of C. The eigenvalues of n × n matrices take most of the time, together or one by one.
     """
-    left, right = _lists(xs, ys)
-    return spectral_of(left, right, gather.profile(left), gather.profile(right))
+    def read(s: Stack) -> tuple[Array, ...]:
+        return (*gather.profile(s), s.spectrum())
+
+    return _grouped(xs, ys, read, lambda x, y: spectral_of(Profile(*x[:-1]), Profile(*y[:-1]), x[-1], y[-1]))
 
 
 def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
@@ -112,37 +113,32 @@ def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
     """
     _check.number(p, "p", least=1.0)
 
-    left, right = _lists(xs, ys)
-    places: list[int] = []
-    parts = []
-    for group in gather.groups(left, right):
-        sides = ([side[i] for i in group] for side in (left, right))
-        (x, a), (y, b) = (_entries(gather.stack(side, max(s.size for s in side))) for side in sides)
-        parts.append(lines.line(x, a, y, b, p))
-        places.extend(group)
-    return gather.in_order(parts, places)
+    return _line(xs, ys, _entries, p)
 
 
-def norm_of(x: Profile, y: Profile) -> Array:
-    """Theorem 3 for two lists of spaces, shape (B,)."""
+def norm_of(x: Profile, y: Profile, atoms: Atoms | None = None) -> Array:
+    """Theorem 3 for many pairs, shape (B,); ``atoms`` are sorting couplings of their deviations, if they are known."""
     gap = _array.root(x.residual_norm_squared) - _array.root(y.residual_norm_squared)
-    return _additive_part(x, y) + gap**2
+    return _additive_part(x, y, atoms) + gap**2
 
 
-def spectral_of(left: Sequence[Space], right: Sequence[Space], x: Profile, y: Profile) -> Array:
-    """Theorem 4 for two lists of spaces, shape (B,)."""
-    size = max(s.size for s in (*left, *right))
-    spectra = [gather.gathered(side, lambda s: (s.spectrum(),), size=size)[0] for side in (left, right)]
-    xp = _array.namespace(spectra[0])
-    # Padding zeros stand behind the eigenvalues: sorted, both signs are matched by rank.
-    values = [xp.sort(v, axis=1) for v in spectra]
+def spectral_of(x: Profile, y: Profile, first: Array, second: Array, atoms: Atoms | None = None) -> Array:
+    """Theorem 4 for many pairs with their spectra, shape (B,); ``atoms`` as in :func:`norm_of`."""
+    xp = _array.namespace(first)
+    size = max(first.shape[1], second.shape[1])
+    # Zeros stand for the eigenvalues left out: sorted, both signs are matched by rank.
+    values = [xp.sort(gather.padded(v, size), axis=1) for v in (first, second)]
     parts = [[xp.clip(v, **side) for v in values] for side in ({"min": 0.0}, {"max": 0.0})]
-    return _additive_part(x, y) + sum(xp.sum((first - second) ** 2, axis=1) for first, second in parts)
+    return _additive_part(x, y, atoms) + sum(xp.sum((first - second) ** 2, axis=1) for first, second in parts)
 
 
-def _additive_part(x: Profile, y: Profile) -> Array:
+def _additive_part(x: Profile, y: Profile, atoms: Atoms | None) -> Array:
     """(m_C − m_D)² + 2 W_2²(α, β), shape (B,)."""
-    return (x.mean - y.mean) ** 2 + 2 * lines.line(x.deviations, x.weights, y.deviations, y.weights, 2.0)
+    if atoms is None:
+        spread = lines.line(x.deviations, x.weights, y.deviations, y.weights, 2.0)
+    else:
+        spread = lines.total(atoms, x.deviations, y.deviations, 2.0)
+    return (x.mean - y.mean) ** 2 + 2 * spread
 
 
 def _entries(s: Stack) -> tuple[Array, Array]:
@@ -151,14 +147,23 @@ def _entries(s: Stack) -> tuple[Array, Array]:
     return xp.reshape(s.matrix, flat), xp.reshape(s.weights[:, :, None] * s.weights[:, None, :], flat)
 
 
-def _lists(xs: Sequence[Any], ys: Sequence[Any]) -> tuple[list[Space], list[Space]]:
+def _grouped(
+    xs: Sequence[Any],
+    ys: Sequence[Any],
+    read: Callable[[Stack], tuple[Array, ...]],
+    bound: Callable[[list[Array], list[Array]], Array],
+) -> Array:
+    """Bound what is read of each pair of spaces, group by group."""
     left, right = gather.spaces(xs, ys)
     if not left:
         raise ValueError("xs must hold at least one space, but is empty: no array library is known then.")
-    return left, right
+    places, parts = [], []
+    for group, x, y in gather.problems(left, right, read):
+        places.extend(group.tolist())
+        parts.append(bound(x, y))
+    return gather.in_order(parts, places)
 
 
 def _line(xs: Sequence[Any], ys: Sequence[Any], read: Callable[[Stack], tuple[Array, Array]], p: float) -> Array:
     """Transport what is read of each pair of spaces: values and weights."""
-    (x, a), (y, b) = (gather.gathered(side, read) for side in _lists(xs, ys))
-    return lines.line(x, a, y, b, p)
+    return _grouped(xs, ys, read, lambda x, y: lines.line(*x, *y, p))

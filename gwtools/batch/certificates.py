@@ -13,8 +13,9 @@ import numpy as np
 
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
-from gwtools.batch.gather import Profile, gathered
+from gwtools.batch.gather import Profile, profile
 from gwtools.batch.lines import Atoms, balanced, comonotone, support, total
+from gwtools.batch.stacks import Stack
 from gwtools.results import Certificate, Kind
 from gwtools.rounding import Radii, floor
 from gwtools.rounding import gamma as _gamma
@@ -42,16 +43,33 @@ class Upper(NamedTuple):
     upper: NumpyArray
 
 
-def facts(spaces: Sequence[Space]) -> Facts:
-    """Read what rounding depends on from the spaces."""
+class Known(NamedTuple):
+    """What is computed of B spaces for their certificates: profiles, largest |C_ik| and largest |C_ik − C_ki|, shape (B,)."""
+
+    profile: Profile
+    largest: Array
+    skew: Array
+
+
+def known(fields: Sequence[Array]) -> Known:
+    """Name the fields that :func:`read` returns."""
+    return Known(Profile(*fields[:-2]), *fields[-2:])
+
+
+def read(s: Stack) -> tuple[Array, ...]:
+    """Read what certificates need of a stack of matrices."""
+    return (*profile(s), s.largest, s.skew)
+
+
+def facts(spaces: Sequence[Space], of: Known) -> Facts:
+    """Read what rounding depends on from the spaces, and from what is computed of them."""
     roundings = np.array([s.roundings for s in spaces])
-    largest, skew = (_numpy(v) for v in gathered(spaces, lambda s: (s.largest, s.skew), _array.widen, dense=True))
     return Facts(
         sizes=np.array([s.size for s in spaces]),
-        largest=largest * (1 + gamma(roundings + 2)),
+        largest=_numpy(of.largest) * (1 + gamma(roundings + 2)),
         roundings=roundings,
         height=np.array([max(s.data.shape) for s in spaces]),
-        skew=skew * np.array([isinstance(s, DenseSpace) for s in spaces]),
+        skew=_numpy(of.skew) * np.array([isinstance(s, DenseSpace) for s in spaces]),
     )
 
 

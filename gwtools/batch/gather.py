@@ -8,16 +8,18 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 
 from gwtools import _array, _check
-from gwtools._array import Array
+from gwtools._array import Array, NumpyArray
 from gwtools.batch.stacks import CloudStack, DenseStack, GramStack, Stack
 from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted
 
-_BLOCK_ENTRIES = 2**18
+_BLOCK_ENTRIES = 2**16
+_GROUP_ENTRIES = 2**18
 _DEVICE_ENTRIES = 2**24
 _STEPS, _ENOUGH = (8, 16, 32), 64
 T = TypeVar("T", bound=tuple[Any, ...])
 
 Convert = Callable[[Array], Array]
+Read = Callable[[Stack], tuple[Array, ...]]
 
 
 class Profile(NamedTuple):
@@ -30,13 +32,78 @@ class Profile(NamedTuple):
     residual_norm_squared: Array
 
 
-def profile(spaces: Sequence[Space], convert: Convert = _array.at_least_single, dense: bool = False) -> Profile:
-    """Compute the profiles of spaces of any sizes."""
+def profile(s: Stack) -> Profile:
+    """Read the profile of a stack."""
+    return Profile(s.weights, s.row_means, s.deviations, s.mean, s.residual_norm_squared)
 
-    def read(s: Stack) -> Profile:
-        return Profile(s.weights, s.row_means, s.deviations, s.mean, s.residual_norm_squared)
 
-    return Profile(*gathered(spaces, read, convert, dense=dense))
+class Layout(NamedTuple):
+    """Where the entries of each space start in a flat array, and how many they are, shape (B,); None for numbers."""
+
+    start: NumpyArray
+    length: NumpyArray | None
+
+    def index(self, places: NumpyArray, padding: int) -> NumpyArray:
+        """Return the places of the entries of some spaces, (b,) or (b, K), with that of padding behind those of each."""
+        if self.length is None:
+            return self.start[places]
+        length = self.length[places][:, None]
+        column = np.arange(length.max())
+        return np.where(column < length, self.start[places][:, None] + column, padding)
+
+
+class Survey:
+    """Quantities of spaces of any sizes, end to end in flat arrays: padded only where problems of like size are taken.
+
+    Parameters
+    ----------
+    spaces : sequence of Space
+        All of one library, dtype and device.
+    read : callable
+        Takes a stack of g spaces and returns arrays of shape (g, k), whose k may depend on the size, or (g,).
+    convert : callable
+        Widens the spaces' arrays first.
+    dense : bool
+        Ask for stacks of matrices, whatever form the spaces have.
+    """
+
+    def __init__(self, spaces: Sequence[Space], read: Read, convert: Convert, dense: bool = False) -> None:
+        blocks = list(_blocks(spaces, read, convert, dense))
+        places = np.concatenate([np.asarray(members) for members, _ in blocks])
+        back = np.argsort(places)
+        counts = [len(members) for members, _ in blocks]
+        layouts: dict[tuple[int, ...], Layout] = {}
+        self._fields: list[tuple[Array, Layout]] = []
+        for field in zip(*(found for _, found in blocks), strict=True):
+            numbers, xp = field[0].ndim == 1, _array.namespace(field[0])
+            widths = (1,) * len(counts) if numbers else tuple(int(v.shape[1]) for v in field)
+            if (numbers, *widths) not in layouts:
+                length = np.repeat(widths, counts)
+                layouts[numbers, *widths] = Layout((np.cumsum(length) - length)[back], None if numbers else length[back])
+            flat = [xp.reshape(v, (-1,)) for v in field]
+            # Padding is read from a zero behind all entries.
+            flat.append(xp.zeros(1, dtype=flat[0].dtype, device=_array.device(flat[0])))
+            self._fields.append((xp.concat(flat), layouts[numbers, *widths]))
+
+    def at(self, places: NumpyArray) -> list[Array]:
+        """Return the quantities of the spaces at the given places: (b,), or (b, K) padded with zeros to the largest."""
+        indices: dict[int, Array] = {}
+        found = []
+        for values, layout in self._fields:
+            if id(layout) not in indices:
+                indices[id(layout)] = _array.from_numpy(layout.index(places, values.shape[0] - 1), values)
+            xp, index = _array.namespace(values), indices[id(layout)]
+            found.append(xp.reshape(xp.take(values, xp.reshape(index, (-1,))), index.shape))
+        return found
+
+
+def problems(
+    left: Sequence[Space], right: Sequence[Space], read: Read, convert: Convert = _array.at_least_single
+) -> Iterator[tuple[NumpyArray, list[Array], list[Array]]]:
+    """Yield the places of problems of like size, and what is read of their spaces: all of them in one survey."""
+    found = Survey([*left, *right], read, convert)
+    for group in groups(left, right):
+        yield group, found.at(group), found.at(group + len(left))
 
 
 def stack(spaces: Sequence[Space], size: int, convert: Convert = _array.at_least_single) -> Stack:
@@ -47,7 +114,7 @@ def stack(spaces: Sequence[Space], size: int, convert: Convert = _array.at_least
 
 def gathered(
     spaces: Sequence[Space],
-    read: Callable[[Stack], tuple[Array, ...]],
+    read: Read,
     convert: Convert = _array.at_least_single,
     size: int = 0,
     dense: bool = False,
@@ -57,21 +124,29 @@ def gathered(
     ``read`` takes a stack of g spaces and returns arrays whose first axis is g; those of shape (g, n) are padded with zeros
     to the largest n, or to ``size``. ``convert`` widens the spaces' arrays first. ``dense`` asks for stacks of matrices.
     """
-    if convert(spaces[0].weights).dtype != spaces[0].weights.dtype:
-        spaces = [converted(s, convert) for s in spaces]
-    size = max(size, *(s.size for s in spaces))
-    alike: dict[tuple[Any, ...], list[int]] = {}
-    for i, space in enumerate(spaces):
-        alike.setdefault(("dense", space.size) if dense else _form(space), []).append(i)
+    size = max(size, *map(_size, spaces))
     places: list[int] = []
     parts = []
+    for members, found in _blocks(spaces, read, convert, dense):
+        parts.append([padded(v, size) if v.ndim == 2 else v for v in found])
+        places.extend(members)
+    return [in_order(list(part), places) for part in zip(*parts, strict=True)]
+
+
+def _blocks(
+    spaces: Sequence[Space], read: Read, convert: Convert, dense: bool
+) -> Iterator[tuple[list[int], tuple[Array, ...]]]:
+    """Yield the places of spaces of one form and size, in blocks that fit the cache, and what is read of their stack."""
+    if convert(spaces[0].weights).dtype != spaces[0].weights.dtype:
+        spaces = [converted(s, convert) for s in spaces]
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for i, space in enumerate(spaces):
+        alike.setdefault(("dense", _size(space)) if dense else _form(space), []).append(i)
     for (kind, n, *_), members in alike.items():
         step = max(1, _BLOCK_ENTRIES // n**2)
         for start in range(0, len(members), step):
-            found = read(_JOINED[kind]([spaces[i] for i in members[start : start + step]]))
-            parts.append([padded(v, size) if v.ndim == 2 else v for v in found])
-        places.extend(members)
-    return [in_order(list(part), places) for part in zip(*parts, strict=True)]
+            block = members[start : start + step]
+            yield block, read(_JOINED[kind]([spaces[i] for i in block]))
 
 
 def in_order(parts: Sequence[Array], places: Sequence[int]) -> Array:
@@ -84,11 +159,17 @@ def in_order(parts: Sequence[Array], places: Sequence[int]) -> Array:
 
 def _form(space: Space) -> tuple[Any, ...]:
     """Name what spaces must share to be stacked: their form, their size, and the rank where it is below the size."""
-    if isinstance(space, GramSpace):
-        return "gram", space.size, min(space.size + 1, int(space.factor.shape[0]))
-    if isinstance(space, PointCloud) and space.metric == "sqeuclidean":
-        return "cloud", space.size, int(space.points.shape[1])
-    return "dense", space.size
+    kind, size = type(space), _size(space)
+    if kind is GramSpace:
+        return "gram", size, min(size + 1, int(space.data.shape[0]))
+    if kind is PointCloud and cast(PointCloud, space).metric == "sqeuclidean":
+        return "cloud", size, int(space.data.shape[1])
+    return "dense", size
+
+
+def _size(space: Space) -> int:
+    """Return the number of atoms, without the checks of :attr:`gwtools.Space.size`: long lists are looked through."""
+    return cast(int, space.weights.shape[0])
 
 
 def _joined(arrays: Sequence[Array], weights: Sequence[Array]) -> tuple[Array, Array]:
@@ -148,36 +229,39 @@ def _index(places: Sequence[int], like: Array) -> Array:
 
 def spaces(xs: Sequence[Any], ys: Sequence[Any]) -> tuple[list[Space], list[Space]]:
     """Read two lists of as many spaces, all of one library, dtype and device."""
-    left, right = (
-        [as_space(v, f"{name}[{i}]") for i, v in enumerate(values)] for values, name in ((xs, "xs"), (ys, "ys"))
-    )
+    left, right = (_read(values, name) for values, name in ((xs, "xs"), (ys, "ys")))
     if len(left) != len(right):
         raise ValueError(
             f"xs and ys must have the same length, but have {len(left)} and {len(right)}: pass one y for each x."
         )
-    kinds: dict[Any, Array] = {}
-    for space in (*left, *right):
-        weights = space.weights
-        kinds.setdefault((type(weights), weights.dtype, _array.device(weights)), weights)
-    for weights in kinds.values():
+    for weights in {_array.kind(s.weights): s.weights for s in (*left, *right)}.values():
         _check.same_kind(weights, left[0].weights, "every space", "the first one")
     return left, right
 
 
-def groups(left: Sequence[Space], right: Sequence[Space]) -> Iterator[list[int]]:
+def _read(values: Sequence[Any], name: str) -> list[Space]:
+    """Read raw matrices as spaces; lists of spaces are looked through by kind, as they may be long."""
+    if all(issubclass(kind, Space) for kind in set(map(type, values))):
+        return list(values)
+    return [as_space(v, f"{name}[{i}]") for i, v in enumerate(values)]
+
+
+def groups(left: Sequence[Space], right: Sequence[Space]) -> Iterator[NumpyArray]:
     """Split problems by sizes that round up to the same multiple; on the CPU, into groups that fit its cache.
 
     The multiple is the least that leaves enough problems together, as a group costs the same calls whatever its number.
     """
+    n, m = (np.fromiter(map(_size, side), np.int64, len(side)) for side in (left, right))
     for step in _STEPS:
-        buckets: dict[tuple[int, int], list[int]] = {}
-        for i, (x, y) in enumerate(zip(left, right, strict=True)):
-            buckets.setdefault((-(-x.size // step), -(-y.size // step)), []).append(i)
-        if len(left) >= _ENOUGH * len(buckets):
+        rounded_n, rounded_m = (-(-size // step) for size in (n, m))
+        width = int(rounded_m.max()) + 1
+        keys, bucket, counts = np.unique(rounded_n * width + rounded_m, return_inverse=True, return_counts=True)
+        if len(left) >= _ENOUGH * len(keys):
             break
-    entries = _BLOCK_ENTRIES if _array.on_cpu(left[0].weights) else _DEVICE_ENTRIES
-    for key, members in buckets.items():
-        count = max(1, entries // (max(key) * step) ** 2)
+    entries = _GROUP_ENTRIES if _array.on_cpu(left[0].weights) else _DEVICE_ENTRIES
+    buckets = np.split(np.argsort(bucket, kind="stable"), np.cumsum(counts)[:-1])
+    for key, members in zip(keys.tolist(), buckets, strict=True):
+        count = max(1, entries // (max(divmod(key, width)) * step) ** 2)
         yield from (members[start : start + count] for start in range(0, len(members), count))
 
 

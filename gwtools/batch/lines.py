@@ -21,6 +21,17 @@ class Atoms(NamedTuple):
     balanced: Array
 
 
+class Cells(NamedTuple):
+    """Intervals of [0, 1] on which both quantile functions are constant: ranks of x and of y, and lengths, shape (B, K).
+
+    In any order; those without length count for nothing.
+    """
+
+    first: Array
+    second: Array
+    mass: Array
+
+
 def comonotone(x: Array, a: Array, y: Array, b: Array) -> Atoms:
     """Couple each row of values with its partner in sorted order: :func:`gwtools.linear.comonotone` of many lists.
 
@@ -34,60 +45,126 @@ def comonotone(x: Array, a: Array, y: Array, b: Array) -> Atoms:
     Returns
     -------
     Atoms
-        N + M atoms for each problem, most of those without mass cut off.
+        In sorted order; at most N + M for each problem, most of those without mass cut off.
     """
-    xp, (count, n) = _array.namespace(x, a, y, b), x.shape
-    order_x, order_y = xp.argsort(x, axis=1), xp.argsort(y, axis=1)
-    ends_x, ends_y = (_ends(w, order) for w, order in ((a, order_x), (b, order_y)))
-    ends = xp.concat([ends_x, ends_y], axis=1)
-    # One merge for each problem: the place of an end among those of its own list is the atom that its cell belongs to.
-    order = xp.argsort(ends, axis=1)
-    ends = xp.take_along_axis(ends, order, axis=1)
-    mass = ends - xp.concat([xp.zeros((count, 1), dtype=a.dtype, device=_array.device(a)), ends[:, :-1]], axis=1)
-    of_x = xp.astype(order < n, order.dtype)
-    first = xp.clip(xp.cumulative_sum(of_x, axis=1) - of_x, max=n - 1)
-    second = xp.clip(xp.cumulative_sum(1 - of_x, axis=1) - 1 + of_x, max=y.shape[1] - 1)
-    level = xp.max(a, axis=1)
-    paired = balanced(a, b)
-    mass = xp.where(paired[:, None] & (mass > 0), level[:, None], mass)
-    # Cells without length go last, name atom 0, and those that are one in every problem go away.
+    xp = _array.namespace(x, a, y, b)
+    order_x, order_y = (xp.argsort(_last_without_weight(v, w), axis=1) for v, w in ((x, a), (y, b)))
+    first, second, mass = _cells(*(_array.take_along_rows(w, o) for w, o in ((a, order_x), (b, order_y))))
+    # From one cell to the next one rank rises. Cells without length go last, name atom 0, and as many go as all have.
     here = mass > 0
     width = int(xp.max(support(mass)))
-    kept = xp.argsort(xp.astype(~here, order.dtype), axis=1)[:, :width]
-    first, second, mass = (xp.take_along_axis(v, kept, axis=1) for v in (first, second, mass))
-    rows, cols = xp.take_along_axis(order_x, first, axis=1), xp.take_along_axis(order_y, second, axis=1)
-    none = xp.zeros_like(rows)
+    place = xp.where(here, first + second, xp.full_like(first, first.shape[1]))
+    kept = xp.argsort(place, axis=1)[:, :width]
+    first, second, mass = (_array.take_along_rows(v, kept) for v in (first, second, mass))
+    rows, cols = _array.take_along_rows(order_x, first), _array.take_along_rows(order_y, second)
+    none, paired = xp.zeros_like(rows), balanced(a, b)
+    mass = xp.where(paired[:, None] & (mass > 0), xp.max(a, axis=1)[:, None], mass)
     return Atoms(xp.where(mass > 0, rows, none), xp.where(mass > 0, cols, none), mass, paired)
 
 
-def _ends(weights: Array, order: Array) -> Array:
-    """Right ends of the sorted atoms' cells, of which the last is 1."""
+def _last_without_weight(values: Array, weights: Array) -> Array:
+    """Let atoms of weight zero be sorted behind all others."""
+    xp = _array.namespace(values)
+    return xp.where(weights > 0, values, xp.asarray(xp.inf, dtype=values.dtype, device=_array.device(values)))
+
+
+def _cells(a: Array, b: Array) -> Cells:
+    """Cut [0, 1] at the ends of both lists' atoms, given the weights (B, N) and (B, M) in sorted order."""
+    counts = _even_counts(a, b)
+    return _merged_cells(a, b) if counts is None else _even_cells(*counts, a, b)
+
+
+def _even_counts(a: Array, b: Array) -> tuple[Array, Array] | None:
+    """Return how many atoms carry weight, (B, 1), if all weights of each list are one number: then that tells their ends.
+
+    Not where gradients with respect to weights are asked for, or where the dtype does not hold the product of both counts.
+    """
+    if _array.tracked(a) or _array.tracked(b) or a.shape[1] * b.shape[1] * _array.epsilon(a) > 1:
+        return None
+    xp, (n, m) = _array.namespace(a, b), (support(w) for w in (a, b))
+    if not bool(xp.all(_equal(a, n) & _equal(b, m))):
+        return None
+    return xp.astype(n, a.dtype)[:, None], xp.astype(m, a.dtype)[:, None]
+
+
+def _equal(weights: Array, count: Array) -> Array:
+    """Tell where all of the ``count`` positive weights are one number, shape (B,)."""
     xp = _array.namespace(weights)
-    ends = xp.cumulative_sum(xp.take_along_axis(weights, order, axis=1), axis=1)
-    return ends / ends[:, -1:]
+    return xp.count_nonzero(weights == xp.max(weights, axis=1, keepdims=True), axis=1) == count
+
+
+def _even_cells(n: Array, m: Array, a: Array, b: Array) -> Cells:
+    """Return the cells of n and m atoms of equal weight, shape (B, 1): whole numbers, with 1 / (n m) as unit of length.
+
+    Each cell ends where an atom of x ends, or else where one of y alone does.
+    """
+    xp = _array.namespace(a)
+    integer = xp.arange(1, device=_array.device(a)).dtype
+    (rank_x, second, mass_x, _), (rank_y, first, mass_y, shared) = _ending(n, m, a), _ending(m, n, b)
+    ranks = xp.concat([rank_x, first], axis=1), xp.concat([second, rank_y], axis=1)
+    mass = xp.concat([mass_x, mass_y * xp.astype(~shared, a.dtype)], axis=1) / (n * m)
+    return Cells(*(xp.astype(v, integer) for v in ranks), mass)
+
+
+def _ending(n: Array, m: Array, like: Array) -> tuple[Array, Array, Array, Array]:
+    """Return for each of n atoms the cell that ends with it: its rank, that of the other list, its length, if both end.
+
+    Quotients of whole numbers that a dtype holds are never rounded up to the next whole one. Places from n on have no length,
+    and the last ranks.
+    """
+    xp = _array.namespace(like)
+    rank = xp.arange(like.shape[1], dtype=like.dtype, device=_array.device(like))[None, :]
+    end = (rank + 1) * m
+    other = xp.floor((end - 1) / n)
+    over = end - other * n
+    length = xp.minimum(over, m) * xp.astype(rank < n, like.dtype)
+    return xp.minimum(rank, n - 1), xp.minimum(other, m - 1), length, over == n
+
+
+def _merged_cells(a: Array, b: Array) -> Cells:
+    """Return the cells of any weights by one merge of all ends."""
+    xp, (count, n) = _array.namespace(a), a.shape
+    ends = xp.concat([xp.cumulative_sum(w, axis=1) for w in (a, b)], axis=1)
+    ends = xp.concat([v / v[:, -1:] for v in (ends[:, :n], ends[:, n:])], axis=1)
+    # The place of an end among those of its own list is the atom that its cell belongs to.
+    order = xp.argsort(ends, axis=1)
+    ends = _array.take_along_rows(ends, order)
+    mass = ends - xp.concat([xp.zeros((count, 1), dtype=a.dtype, device=_array.device(a)), ends[:, :-1]], axis=1)
+    of_x = xp.astype(order < n, order.dtype)
+    before = xp.cumulative_sum(of_x, axis=1) - of_x
+    rank = xp.arange(order.shape[1], dtype=order.dtype, device=_array.device(order))[None, :]
+    return Cells(xp.clip(before, max=n - 1), xp.clip(rank - before, max=b.shape[1] - 1), mass)
 
 
 def balanced(a: Array, b: Array) -> Array:
     """Tell for each problem whether all positive weights of both lists are one number, as many on both sides."""
-    xp = _array.namespace(a, b)
-    level = xp.max(a, axis=1)
-    flat = [xp.all((w == level[:, None]) | (w == 0), axis=1) for w in (a, b)]
-    return flat[0] & flat[1] & (support(a) == support(b))
+    xp, (n, m) = _array.namespace(a, b), (support(w) for w in (a, b))
+    return _equal(a, n) & _equal(b, m) & (n == m) & (xp.max(a, axis=1) == xp.max(b, axis=1))
 
 
 def support(weights: Array) -> Array:
     """Return the number of atoms that carry weight, shape (B,)."""
-    xp = _array.namespace(weights)
-    return xp.count_nonzero(weights, axis=1)
+    return _array.namespace(weights).count_nonzero(weights, axis=1)
 
 
 def line(x: Array, a: Array, y: Array, b: Array, p: float) -> Array:
     """Return W_p^p between weighted lists of numbers, shape (B,): :func:`gwtools.linear.line` of many lists."""
-    return total(comonotone(x, a, y, b), x, y, p)
+    counts = _even_counts(a, b)
+    if counts is None:
+        return total(comonotone(x, a, y, b), x, y, p)
+    # The values alone need sorting, not their places.
+    xp = _array.namespace(x, y)
+    x, y = (xp.sort(_last_without_weight(v, w), axis=1, stable=False) for v, w in ((x, a), (y, b)))
+    first, second, mass = _even_cells(*counts, a, b)
+    return _cost(x, first, y, second, mass, p)
 
 
 def total(atoms: Atoms, x: Array, y: Array, p: float) -> Array:
     """Return Σ mass · |x − y|^p over the atoms of each coupling, shape (B,)."""
+    return _cost(x, atoms.rows, y, atoms.cols, atoms.mass, p)
+
+
+def _cost(x: Array, first: Array, y: Array, second: Array, mass: Array, p: float) -> Array:
     xp = _array.namespace(x, y)
-    apart = xp.abs(xp.take_along_axis(x, atoms.rows, axis=1) - xp.take_along_axis(y, atoms.cols, axis=1))
-    return dot(atoms.mass, apart if p == 1 else apart**p)
+    apart = xp.abs(_array.take_along_rows(x, first) - _array.take_along_rows(y, second))
+    return dot(mass, apart if p == 1 else apart**p)

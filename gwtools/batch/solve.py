@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gwtools import _array, _check
-from gwtools._array import Array
+from gwtools._array import Array, NumpyArray
 from gwtools.batch import bounds, certificates, gather, lines, sinkhorn, stacks
+from gwtools.batch.certificates import Known
 from gwtools.batch.gather import groups, spaces
 from gwtools.batch.lines import Atoms
 from gwtools.certify import EFFORTS, certify
@@ -31,7 +33,7 @@ class Solved(NamedTuple):
     statuses: Sequence[Status]
     iterations: Sequence[int]
     stacked: Any
-    profiles: tuple[gather.Profile, gather.Profile] | None = None
+    known: tuple[Known, Known] | None = None
 
 
 def solve_batch(
@@ -93,22 +95,21 @@ def solve_batch(
 Together = Callable[[Sequence[Space], Sequence[Space]], Solved]
 
 
-def _batches(left: Sequence[Space], right: Sequence[Space], solver: Solver) -> list[tuple[Together, list[int]]]:
+def _batches(left: Sequence[Space], right: Sequence[Space], solver: Solver) -> Iterable[tuple[Together, list[int]]]:
     """Find which problems are solved together, and how; the others are solved by themselves."""
     if not left or not isinstance(solver, Sorted | Sinkhorn):
         return []
-    easy = _in_range(left, right)
     if isinstance(solver, Sorted):
-        chosen = solver
-        return [(lambda xs, ys: _sorted(xs, ys, chosen), easy)] if easy else []
+        return _surveyed(left, right, solver)
+    tops = (gather.gathered(side, lambda s: (s.largest,), dense=True)[0] for side in (left, right))
+    easy = np.nonzero(_in_range(*tops))[0].tolist()
     return _scaled([left[i] for i in easy], [right[i] for i in easy], easy, solver)
 
 
-def _in_range(left: Sequence[Space], right: Sequence[Space]) -> list[int]:
-    """Find the problems in which squares keep their digits without a change of units; others are solved by themselves."""
-    tops = [_array.to_numpy(gather.gathered(side, lambda s: (s.largest,), dense=True)[0]) for side in (left, right)]
-    top, safe = np.maximum(*tops), 2.0**200 if _array.epsilon(left[0].weights) < 1e-10 else 2.0**24
-    return np.nonzero(((1 / safe < top) & (top < safe)) | (top == 0.0))[0].tolist()
+def _in_range(x: Array, y: Array) -> NumpyArray:
+    """Tell by the largest values in which problems squares keep their digits without a change of units, shape (B,)."""
+    top, safe = np.maximum(_array.to_numpy(x), _array.to_numpy(y)), 2.0**200 if _array.epsilon(x) < 1e-10 else 2.0**24
+    return np.asarray(((1 / safe < top) & (top < safe)) | (top == 0.0))
 
 
 def _report(results: Sequence[GWResult], throw: bool) -> None:
@@ -120,16 +121,39 @@ def _report(results: Sequence[GWResult], throw: bool) -> None:
         warnings.warn(text, ConvergenceWarning, stacklevel=3)
 
 
-def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted) -> Solved:
-    """:class:`gwtools.Sorted` on all problems."""
-    x, y = (gather.profile(side, dense=True) for side in (left, right))
-    atoms = lines.comonotone(x.row_means, x.weights, y.row_means, y.weights)
+def _surveyed(
+    left: Sequence[Space], right: Sequence[Space], solver: Sorted
+) -> Iterator[tuple[Together, list[int]]]:
+    """Group the problems that :class:`gwtools.Sorted` solves together, after one survey of all spaces."""
+    both, count, spectra = [*left, *right], len(left), None
+    # What is read of values out of range is not used.
+    with np.errstate(over="ignore", invalid="ignore"):
+        survey = gather.Survey(both, certificates.read, _array.at_least_single, dense=True)
+        if solver.kind == "spectral":
+            spectra = gather.Survey(both, lambda s: (s.spectrum(),), _array.at_least_single)
+    for group in groups(left, right):
+        easy = group[_in_range(*(certificates.known(survey.at(side)).largest for side in (group, group + count)))]
+        if easy.size:
+            sides = easy, easy + count
+            x, y = (certificates.known(survey.at(side)) for side in sides)
+            modes = [spectra.at(side)[0] for side in sides] if spectra else []
+            yield partial(_sorted, solver=solver, x=x, y=y, modes=modes), easy.tolist()
+
+
+def _sorted(
+    left: Sequence[Space], right: Sequence[Space], solver: Sorted, x: Known, y: Known, modes: Sequence[Array]
+) -> Solved:
+    """:class:`gwtools.Sorted` on a group of problems."""
+    profiles = of_x, of_y = x.profile, y.profile
+    atoms = lines.comonotone(of_x.row_means, of_x.weights, of_y.row_means, of_y.weights)
     if solver.kind == "row_means":
-        estimate = lines.total(atoms, x.row_means, y.row_means, solver.p)
+        estimate = lines.total(atoms, of_x.row_means, of_y.row_means, solver.p)
+    elif solver.kind == "norm":
+        estimate = bounds.norm_of(*profiles, atoms)
     else:
-        estimate = bounds.norm_of(x, y) if solver.kind == "norm" else bounds.spectral_of(left, right, x, y)
-    objective = _objectives(left, right, atoms, _array.at_least_single)
-    plans, count = _plans(left, right, atoms), len(left)
+        estimate = bounds.spectral_of(*profiles, *modes, atoms)
+    objective, count = _objective(left, right, atoms, _array.at_least_single), len(left)
+    plans = _plans(left, right, atoms)
     return Solved(plans, objective, estimate, [Status.CLOSED_FORM] * count, [0] * count, atoms, (x, y))
 
 
@@ -164,18 +188,10 @@ def _iterated(left: Sequence[Space], right: Sequence[Space], found: sinkhorn.Fou
     return Solved(plans, objective, objective, found.status, found.iterations, found.plan)
 
 
-def _objectives(left: Sequence[Space], right: Sequence[Space], atoms: Atoms, convert: gather.Convert) -> Array:
-    """Objectives of sorting couplings, shape (B,), group by group."""
-    places: list[int] = []
-    parts = []
-    for group in groups(left, right):
-        sides = ([side[i] for i in group] for side in (left, right))
-        x, y = (gather.stack(side, max(s.size for s in side), convert) for side in sides)
-        rows, cols, mass = (gather.taken(v, group) for v in atoms[:3])
-        width = int(_array.namespace(mass).max(lines.support(mass)))
-        parts.append(stacks.objective(x, y, rows[:, :width], cols[:, :width], convert(mass[:, :width])))
-        places.extend(group)
-    return gather.in_order(parts, places)
+def _objective(left: Sequence[Space], right: Sequence[Space], atoms: Atoms, convert: gather.Convert) -> Array:
+    """Objectives of sorting couplings, shape (B,)."""
+    x, y = (gather.stack(side, max(s.size for s in side), convert) for side in (left, right))
+    return stacks.objective(x, y, atoms.rows, atoms.cols, convert(atoms.mass))
 
 
 def _plans(left: Sequence[Space], right: Sequence[Space], atoms: Atoms) -> list[SparsePlan]:
@@ -204,26 +220,29 @@ def _results(
 
 def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved) -> Sequence[Certificate]:
     """Certify couplings together, in float64."""
-    left, right = ([detached(s) for s in side] for side in (left, right))
     atoms = solved.stacked if isinstance(solved.stacked, Atoms) else None
     mass = _array.detached(solved.stacked if atoms is None else atoms.mass)
-    wide, objective = _array.widen(mass), solved.objective
+    wide, objective, known = _array.widen(mass), solved.objective, solved.known
     if atoms is not None:
         if _array.library(wide) != _array.library(mass):
             atoms = Atoms(*(_array.to_numpy(v) for v in atoms))
         atoms = atoms._replace(mass=wide)
+    if wide.dtype != mass.dtype:
+        known = None
+    if known is None:
+        left, right = ([detached(s) for s in side] for side in (left, right))
+        known = tuple(certificates.known(gather.gathered(side, certificates.read, _array.widen, dense=True)) for side in (left, right))
     if wide.dtype != mass.dtype and atoms is not None:
-        objective = _objectives(left, right, atoms, _array.widen)
+        objective = _objective(left, right, atoms, _array.widen)
     elif wide.dtype != mass.dtype:
         problem = sinkhorn.problems(left, right, _array.widen)
         objective = problem.value(wide, problem.cross(wide))
     value = _array.to_numpy(objective)
-    known = solved.profiles if wide.dtype == mass.dtype else None
-    x, y = known or (gather.profile(side, _array.widen, dense=True) for side in (left, right))
-    of_x, of_y = (certificates.facts(side) for side in (left, right))
-    radii = certificates.radii(x, of_x), certificates.radii(y, of_y)
+    x, y = known
+    of_x, of_y = (certificates.facts(side, of) for side, of in zip((left, right), known))
+    radii = certificates.radii(x.profile, of_x), certificates.radii(y.profile, of_y)
     if atoms is not None:
-        upper = certificates.of_atoms(x, y, atoms, value, radii)
+        upper = certificates.of_atoms(x.profile, y.profile, atoms, value, radii)
     else:
-        upper = certificates.of_matrices(x, y, wide, value, radii)
-    return certificates.certify(x, y, of_x, of_y, radii, upper)
+        upper = certificates.of_matrices(x.profile, y.profile, wide, value, radii)
+    return certificates.certify(x.profile, y.profile, of_x, of_y, radii, upper)
