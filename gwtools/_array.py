@@ -7,7 +7,7 @@ the CPU that the linear programs need, live here.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, TypeAlias
 
 import array_api_compat as compat
@@ -157,6 +157,23 @@ def columns(matrix: Array) -> Array:
     if isinstance(matrix, csr_array):
         return matrix.T.tocsr()
     return np.ascontiguousarray(matrix.T) if compat.is_numpy_array(matrix) else matrix.T
+
+
+def stacked(matrices: Sequence[Array], size: int) -> Array:
+    """Stack square matrices of at most ``size`` rows, padded with zeros: shape (B, size, size)."""
+    xp, first = namespace(matrices[0]), matrices[0]
+    if compat.is_numpy_array(first):
+        result = np.zeros((len(matrices), size, size), dtype=first.dtype)
+        for place, matrix in zip(result, matrices, strict=True):
+            place[: matrix.shape[0], : matrix.shape[0]] = matrix
+        return result
+    # Padding is read from a zero behind all entries.
+    flat = xp.concat([xp.reshape(m, (-1,)) for m in matrices] + [xp.zeros(1, dtype=first.dtype, device=device(first))])
+    n = np.array([m.shape[0] for m in matrices])[:, None, None]
+    start, place = np.cumsum(n**2, axis=0) - n**2, np.arange(size)
+    here = (place[:, None] < n) & (place < n)
+    index = from_numpy(np.where(here, start + place[:, None] * n + place, flat.shape[0] - 1), first)
+    return xp.reshape(xp.take(flat, xp.reshape(index, (-1,))), (len(matrices), size, size))
 
 
 def take_along_rows(values: Array, index: Array) -> Array:

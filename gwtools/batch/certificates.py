@@ -74,15 +74,26 @@ def facts(spaces: Sequence[Space], of: Known) -> Facts:
 
 
 def certify(
-    x: Profile, y: Profile, of_x: Facts, of_y: Facts, radii: tuple[Radii, Radii], found: Upper
+    x: Profile,
+    y: Profile,
+    of_x: Facts,
+    of_y: Facts,
+    radii: tuple[Radii, Radii],
+    found: Upper,
+    atoms: Atoms | None = None,
 ) -> list[Certificate]:
-    """Prove an interval around GW_2² for each problem by theorems 1 and 3, and the objective of its coupling."""
+    """Prove an interval around GW_2² for each problem by theorems 1 and 3, and the objective of its coupling.
+
+    ``atoms`` are couplings that sort the deviations on both sides, if they are known.
+    """
     off = radii[0].deviations + radii[1].deviations
     means, squares = (
         [_numpy(v) for v in pair] for pair in ((x.mean, y.mean), (x.residual_norm_squared, y.residual_norm_squared))
     )
     norms: Any = [np.sqrt(v) for v in squares]
-    between, proved = _line(x, y, of_x, of_y)
+    if atoms is None:
+        atoms = comonotone(x.deviations, x.weights, y.deviations, y.weights)
+    between, proved = _line(x, y, of_x, of_y, atoms)
     proved = _shrunk(np.sqrt(proved), off) ** 2
     apart, root = np.abs(means[0] - means[1]), np.abs(norms[0] - norms[1])
     mean_part: Any = _shrunk(apart, radii[0].mean + radii[1].mean) ** 2
@@ -155,9 +166,8 @@ def radii(x: Profile, of: Facts) -> Radii:
     return Radii(**fields)
 
 
-def _line(x: Profile, y: Profile, of_x: Facts, of_y: Facts) -> tuple[NumpyArray, NumpyArray]:
+def _line(x: Profile, y: Profile, of_x: Facts, of_y: Facts, atoms: Atoms) -> tuple[NumpyArray, NumpyArray]:
     """W_2²(α, β) as computed, and rounded down (theorem 13 b)."""
-    atoms = comonotone(x.deviations, x.weights, y.deviations, y.weights)
     value = _numpy(total(atoms, x.deviations, y.deviations, 2.0))
     lists = of_x.sizes + of_y.sizes
     lower = value - gamma(3 * lists + 6) * value - lists * 2.0**-1000

@@ -21,7 +21,7 @@ from gwtools.problems import detached
 from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Status
 from gwtools.solve import solve
 from gwtools.solvers import ConditionalGradient, Sinkhorn, Solver, Sorted
-from gwtools.spaces import Space
+from gwtools.spaces import Space, converted
 
 
 class Solved(NamedTuple):
@@ -190,7 +190,7 @@ def _iterated(left: Sequence[Space], right: Sequence[Space], found: sinkhorn.Fou
 
 def _objective(left: Sequence[Space], right: Sequence[Space], atoms: Atoms, convert: gather.Convert) -> Array:
     """Objectives of sorting couplings, shape (B,)."""
-    x, y = (gather.stack(side, max(s.size for s in side), convert) for side in (left, right))
+    x, y = ([converted(s, convert).dense() for s in side] for side in (left, right))
     return stacks.objective(x, y, atoms.rows, atoms.cols, convert(atoms.mass))
 
 
@@ -227,22 +227,26 @@ def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved)
         if _array.library(wide) != _array.library(mass):
             atoms = Atoms(*(_array.to_numpy(v) for v in atoms))
         atoms = atoms._replace(mass=wide)
-    if wide.dtype != mass.dtype:
-        known = None
-    if known is None:
+    # Row means as stored are sorted by the atoms, and so are deviations from their mean; wider ones need not be.
+    order = atoms
+    if known is None or wide.dtype != mass.dtype:
+        order = None
         left, right = ([detached(s) for s in side] for side in (left, right))
-        known = tuple(certificates.known(gather.gathered(side, certificates.read, _array.widen, dense=True)) for side in (left, right))
+        known = _known(left, _array.widen), _known(right, _array.widen)
     if wide.dtype != mass.dtype and atoms is not None:
         objective = _objective(left, right, atoms, _array.widen)
     elif wide.dtype != mass.dtype:
         problem = sinkhorn.problems(left, right, _array.widen)
         objective = problem.value(wide, problem.cross(wide))
-    value = _array.to_numpy(objective)
-    x, y = known
-    of_x, of_y = (certificates.facts(side, of) for side, of in zip((left, right), known))
-    radii = certificates.radii(x.profile, of_x), certificates.radii(y.profile, of_y)
+    value, (x, y) = _array.to_numpy(objective), (of.profile for of in known)
+    of_x, of_y = (certificates.facts(side, of) for side, of in zip((left, right), known, strict=True))
+    radii = certificates.radii(x, of_x), certificates.radii(y, of_y)
     if atoms is not None:
-        upper = certificates.of_atoms(x.profile, y.profile, atoms, value, radii)
+        upper = certificates.of_atoms(x, y, atoms, value, radii)
     else:
-        upper = certificates.of_matrices(x.profile, y.profile, wide, value, radii)
-    return certificates.certify(x.profile, y.profile, of_x, of_y, radii, upper)
+        upper = certificates.of_matrices(x, y, wide, value, radii)
+    return certificates.certify(x, y, of_x, of_y, radii, upper, order)
+
+
+def _known(spaces: Sequence[Space], convert: gather.Convert) -> Known:
+    return certificates.known(gather.gathered(spaces, certificates.read, convert, dense=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -12,6 +13,7 @@ from gwtools._array import Array
 
 # Entries of the arrays that are passed over several times: they stay in the processor's cache.
 _BLOCK_ENTRIES = 2**16
+_DEVICE_ENTRIES = 2**24
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,23 +245,30 @@ def dot(first: Array, second: Array) -> Array:
     return _array.namespace(first, second).vecdot(first, second)
 
 
-def objective(x: Stack, y: Stack, rows: Array, cols: Array, mass: Array) -> Array:
-    """Return Σ (C_ik − D_jl)² π_ij π_kl of sparse couplings, shape (B,), as a sum of squares in which nothing cancels."""
-    xp, (count, width) = _array.namespace(x.matrix), mass.shape
-    step = max(1, _BLOCK_ENTRIES // width**2)
+def objective(xs: Sequence[Array], ys: Sequence[Array], rows: Array, cols: Array, mass: Array) -> Array:
+    """Return Σ (C_ik − D_jl)² π_ij π_kl of sparse couplings, shape (B,), as a sum of squares in which nothing cancels.
+
+    Parameters
+    ----------
+    xs, ys : sequences of B arrays of shape (n, n) and (m, m)
+        Matrices of any sizes.
+    rows, cols, mass : arrays of shape (B, K)
+        Atoms of the couplings; those without mass name atom 0.
+    """
+    xp, (count, width) = _array.namespace(mass), mass.shape
+    step = max(1, (_BLOCK_ENTRIES if _array.on_cpu(mass) else _DEVICE_ENTRIES) // width**2)
     parts = []
     for i in range(0, count, step):
         block = slice(i, min(i + step, count))
-        apart = _submatrices(x.matrix[block, ...], rows[block, :]) - _submatrices(y.matrix[block, ...], cols[block, :])
+        apart = _submatrices(xs[block], rows[block, :]) - _submatrices(ys[block], cols[block, :])
         parts.append(dot(mass[block, :], ((apart * apart) @ mass[block, :, None])[:, :, 0]))
     return xp.concat(parts)
 
 
-def _submatrices(matrix: Array, index: Array) -> Array:
-    """Return C[index, index] for each problem, shape (B, K, K), by whole rows: matrices are symmetric."""
-    xp, (count, size, _) = _array.namespace(matrix), matrix.shape
+def _submatrices(matrices: Sequence[Array], index: Array) -> Array:
+    """Return C[index, index] for each matrix, shape (B, K, K), by whole rows: matrices are symmetric."""
+    xp, (count, width), size = _array.namespace(index), index.shape, max(m.shape[0] for m in matrices)
     flat = xp.reshape(index + size * xp.arange(count, device=_array.device(index))[:, None], (-1,))
-    rows = xp.take(xp.reshape(matrix, (count * size, size)), flat, axis=0)
-    rows = xp.permute_dims(xp.reshape(rows, (count, -1, size)), (0, 2, 1))
-    width = index.shape[1]
+    rows = xp.take(xp.reshape(_array.stacked(matrices, size), (count * size, size)), flat, axis=0)
+    rows = xp.permute_dims(xp.reshape(rows, (count, width, size)), (0, 2, 1))
     return xp.reshape(xp.take(xp.reshape(rows, (count * size, width)), flat, axis=0), (count, width, width))
