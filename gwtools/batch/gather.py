@@ -133,12 +133,17 @@ def gathered(
     return [in_order(list(part), places) for part in zip(*parts, strict=True)]
 
 
+def converted_all(spaces: Sequence[Space], convert: Convert) -> Sequence[Space]:
+    """Convert the arrays of spaces of one dtype to a wider one, if it is another."""
+    stored = spaces[0].weights
+    return spaces if convert(stored).dtype == stored.dtype else [converted(s, convert) for s in spaces]
+
+
 def _blocks(
     spaces: Sequence[Space], read: Read, convert: Convert, dense: bool
 ) -> Iterator[tuple[list[int], tuple[Array, ...]]]:
     """Yield the places of spaces of one form and size, in blocks that fit the cache, and what is read of their stack."""
-    if convert(spaces[0].weights).dtype != spaces[0].weights.dtype:
-        spaces = [converted(s, convert) for s in spaces]
+    spaces = converted_all(spaces, convert)
     alike: dict[tuple[Any, ...], list[int]] = {}
     for i, space in enumerate(spaces):
         alike.setdefault(("dense", _size(space)) if dense else _form(space), []).append(i)

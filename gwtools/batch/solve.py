@@ -21,7 +21,7 @@ from gwtools.problems import detached
 from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Status
 from gwtools.solve import solve
 from gwtools.solvers import ConditionalGradient, Sinkhorn, Solver, Sorted
-from gwtools.spaces import Space, converted
+from gwtools.spaces import Space
 
 
 class Solved(NamedTuple):
@@ -132,12 +132,15 @@ def _surveyed(
         if solver.kind == "spectral":
             spectra = gather.Survey(both, lambda s: (s.spectrum(),), _array.at_least_single)
     for group in groups(left, right):
-        easy = group[_in_range(*(certificates.known(survey.at(side)).largest for side in (group, group + count)))]
-        if easy.size:
-            sides = easy, easy + count
-            x, y = (certificates.known(survey.at(side)) for side in sides)
-            modes = [spectra.at(side)[0] for side in sides] if spectra else []
-            yield partial(_sorted, solver=solver, x=x, y=y, modes=modes), easy.tolist()
+        x, y = (certificates.known(survey.at(side)) for side in (group, group + count))
+        easy = group[_in_range(x.largest, y.largest)]
+        if not easy.size:
+            continue
+        if easy.size < group.size:
+            group = easy
+            x, y = (certificates.known(survey.at(side)) for side in (group, group + count))
+        modes = [spectra.at(side)[0] for side in (group, group + count)] if spectra else []
+        yield partial(_sorted, solver=solver, x=x, y=y, modes=modes), group.tolist()
 
 
 def _sorted(
@@ -190,7 +193,7 @@ def _iterated(left: Sequence[Space], right: Sequence[Space], found: sinkhorn.Fou
 
 def _objective(left: Sequence[Space], right: Sequence[Space], atoms: Atoms, convert: gather.Convert) -> Array:
     """Objectives of sorting couplings, shape (B,)."""
-    x, y = ([converted(s, convert).dense() for s in side] for side in (left, right))
+    x, y = ([s.dense() for s in gather.converted_all(side, convert)] for side in (left, right))
     return stacks.objective(x, y, atoms.rows, atoms.cols, convert(atoms.mass))
 
 

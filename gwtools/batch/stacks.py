@@ -55,7 +55,9 @@ class Stack(ABC):
     def residual(self) -> Array:
         """R = C − m − α1ᵀ − 1αᵀ, shape (B, N, N), in units of C; of no meaning at padding atoms."""
         alpha = self.deviations
-        return self.matrix - alpha[:, :, None] - (alpha + self.mean[:, None])[:, None, :]
+        residual = self.matrix - alpha[:, :, None]
+        residual -= (alpha + self.mean[:, None])[:, None, :]
+        return residual
 
     @cached_property
     def residual_norm_squared(self) -> Array:
@@ -72,8 +74,8 @@ class Stack(ABC):
     @property
     def skew(self) -> Array:
         """Largest |C_ik − C_ki|, shape (B,), in units of C."""
-        xp, C = _array.namespace(self.matrix), self.matrix
-        return xp.max(xp.abs(C - transposed(C)), axis=(1, 2))
+        # Each difference stands there with both signs.
+        return _array.namespace(self.matrix).max(self.matrix - transposed(self.matrix), axis=(1, 2))
 
     def averaged(self, matrix: Array) -> Array:
         """Return the weighted means of the rows of a (B, N, N) array, shape (B, N)."""
