@@ -112,8 +112,7 @@ def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
         In units of C to the power p.
     """
     _check.number(p, "p", least=1.0)
-
-    return _line(xs, ys, _entries, p)
+    return _line(xs, ys, _entries, p, large=True)
 
 
 def norm_of(x: Profile, y: Profile, atoms: Atoms | None = None) -> Array:
@@ -152,18 +151,21 @@ def _grouped(
     ys: Sequence[Any],
     read: Callable[[Stack], tuple[Array, ...]],
     bound: Callable[[list[Array], list[Array]], Array],
+    large: bool = False,
 ) -> Array:
     """Bound what is read of each pair of spaces, group by group."""
     left, right = gather.spaces(xs, ys)
     if not left:
         raise ValueError("xs must hold at least one space, but is empty: no array library is known then.")
     places, parts = [], []
-    for group, x, y in gather.problems(left, right, read):
+    for group, x, y in gather.problems(left, right, read, large):
         places.extend(group.tolist())
         parts.append(bound(x, y))
     return gather.in_order(parts, places)
 
 
-def _line(xs: Sequence[Any], ys: Sequence[Any], read: Callable[[Stack], tuple[Array, Array]], p: float) -> Array:
+def _line(
+    xs: Sequence[Any], ys: Sequence[Any], read: Callable[[Stack], tuple[Array, Array]], p: float, large: bool = False
+) -> Array:
     """Transport what is read of each pair of spaces: values and weights."""
-    return _grouped(xs, ys, read, lambda x, y: lines.line(*x, *y, p))
+    return _grouped(xs, ys, read, lambda x, y: lines.line(*x, *y, p), large)

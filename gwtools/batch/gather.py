@@ -16,6 +16,7 @@ _BLOCK_ENTRIES = 2**16
 _GROUP_ENTRIES = 2**18
 _DEVICE_ENTRIES = 2**24
 _STEPS, _ENOUGH = (8, 16, 32), 64
+_FEW = 32
 T = TypeVar("T", bound=tuple[Any, ...])
 
 Convert = Callable[[Array], Array]
@@ -98,12 +99,23 @@ class Survey:
 
 
 def problems(
-    left: Sequence[Space], right: Sequence[Space], read: Read, convert: Convert = _array.at_least_single
+    left: Sequence[Space], right: Sequence[Space], read: Read, large: bool = False
 ) -> Iterator[tuple[NumpyArray, list[Array], list[Array]]]:
-    """Yield the places of problems of like size, and what is read of their spaces: all of them in one survey."""
-    found = Survey([*left, *right], read, convert)
+    """Yield the places of problems of like size, and what is read of their spaces, in one survey of all of them.
+
+    What is ``large``, as matrices are, is surveyed for few problems at a time.
+    """
+    if not large:
+        found, count = Survey([*left, *right], read, _array.at_least_single), len(left)
+        for group in groups(left, right):
+            yield group, found.at(group), found.at(group + count)
+        return
     for group in groups(left, right):
-        yield group, found.at(group), found.at(group + len(left))
+        for start in range(0, len(group), _FEW):
+            few = group[start : start + _FEW]
+            sides = [[side[i] for i in few] for side in (left, right)]
+            found = Survey([*sides[0], *sides[1]], read, _array.at_least_single)
+            yield few, found.at(np.arange(len(few))), found.at(np.arange(len(few)) + len(few))
 
 
 def stack(spaces: Sequence[Space], size: int, convert: Convert = _array.at_least_single) -> Stack:

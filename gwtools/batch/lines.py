@@ -48,7 +48,11 @@ def comonotone(x: Array, a: Array, y: Array, b: Array) -> Atoms:
         In sorted order; at most N + M for each problem, most of those without mass cut off.
     """
     xp = _array.namespace(x, a, y, b)
-    order_x, order_y = (xp.argsort(_last_without_weight(v, w), axis=1) for v, w in ((x, a), (y, b)))
+    # Atoms of weight zero are sorted behind all others.
+    order_x, order_y = (
+        xp.argsort(xp.where(w > 0, v, xp.asarray(xp.inf, dtype=v.dtype, device=_array.device(v))), axis=1)
+        for v, w in ((x, a), (y, b))
+    )
     first, second, mass = _cells(*(_array.take_along_rows(w, o) for w, o in ((a, order_x), (b, order_y))))
     # From one cell to the next one rank rises. Cells without length go last, name atom 0, and as many go as all have.
     here = mass > 0
@@ -60,12 +64,6 @@ def comonotone(x: Array, a: Array, y: Array, b: Array) -> Atoms:
     none, paired = xp.zeros_like(rows), balanced(a, b)
     mass = xp.where(paired[:, None] & (mass > 0), xp.max(a, axis=1)[:, None], mass)
     return Atoms(xp.where(mass > 0, rows, none), xp.where(mass > 0, cols, none), mass, paired)
-
-
-def _last_without_weight(values: Array, weights: Array) -> Array:
-    """Let atoms of weight zero be sorted behind all others."""
-    xp = _array.namespace(values)
-    return xp.where(weights > 0, values, xp.asarray(xp.inf, dtype=values.dtype, device=_array.device(values)))
 
 
 def _cells(a: Array, b: Array) -> Cells:
@@ -94,31 +92,50 @@ def _equal(weights: Array, count: Array) -> Array:
 
 
 def _even_cells(n: Array, m: Array, a: Array, b: Array) -> Cells:
-    """Return the cells of n and m atoms of equal weight, shape (B, 1): whole numbers, with 1 / (n m) as unit of length.
-
-    Each cell ends where an atom of x ends, or else where one of y alone does.
-    """
+    """Return the cells of n and m atoms of equal weight, shape (B, 1): those that end with an atom of x, then others of y."""
     xp = _array.namespace(a)
-    integer = xp.arange(1, device=_array.device(a)).dtype
-    (rank_x, second, mass_x, _), (rank_y, first, mass_y, shared) = _ending(n, m, a), _ending(m, n, b)
-    ranks = xp.concat([rank_x, first], axis=1), xp.concat([second, rank_y], axis=1)
-    mass = xp.concat([mass_x, mass_y * xp.astype(~shared, a.dtype)], axis=1) / (n * m)
-    return Cells(*(xp.astype(v, integer) for v in ranks), mass)
+    (second, mass_x), (first, mass_y) = _endings(n, m, a, b)
+    own_x, own_y = (xp.zeros_like(v) + xp.arange(v.shape[1], device=_array.device(v)) for v in (second, first))
+    ranks = xp.concat([own_x, first], axis=1), xp.concat([second, own_y], axis=1)
+    return Cells(*ranks, xp.concat([mass_x, mass_y], axis=1) / (n * m))
 
 
-def _ending(n: Array, m: Array, like: Array) -> tuple[Array, Array, Array, Array]:
-    """Return for each of n atoms the cell that ends with it: its rank, that of the other list, its length, if both end.
+def _even_line(x: Array, a: Array, y: Array, b: Array, p: float, counts: tuple[Array, Array]) -> Array:
+    """Return W_p^p between lists of equal weights: the values alone need sorting, not their places."""
+    xp, (n, m) = _array.namespace(x, y), counts
+    # Atoms of weight zero are sorted behind all others, or among those of the largest value.
+    x, y = (
+        xp.sort(xp.where(w > 0, v, xp.max(v, axis=1, keepdims=True)), axis=1, stable=False) for v, w in ((x, a), (y, b))
+    )
+    (second, mass_x), (first, mass_y) = _endings(n, m, a, b)
+    ending_x = dot(mass_x, _power(x - _array.take_along_rows(y, second), p))
+    return (ending_x + dot(mass_y, _power(_array.take_along_rows(x, first) - y, p))) / (n * m)[:, 0]
 
-    Quotients of whole numbers that a dtype holds are never rounded up to the next whole one. Places from n on have no length,
-    and the last ranks.
+
+def _endings(n: Array, m: Array, a: Array, b: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Return for each atom of x and of y the cell that ends with it: the other list's rank, and the length in 1 / (n m).
+
+    A cell that ends with both is that of x alone.
     """
-    xp = _array.namespace(like)
-    rank = xp.arange(like.shape[1], dtype=like.dtype, device=_array.device(like))[None, :]
-    end = (rank + 1) * m
-    other = xp.floor((end - 1) / n)
-    over = end - other * n
-    length = xp.minimum(over, m) * xp.astype(rank < n, like.dtype)
-    return xp.minimum(rank, n - 1), xp.minimum(other, m - 1), length, over == n
+    second, mass_x, _ = _ending(n, m, a, b)
+    first, mass_y, shared = _ending(m, n, b, a)
+    return (second, mass_x), (first, mass_y * shared)
+
+
+def _ending(n: Array, m: Array, own: Array, other: Array) -> tuple[Array, Array, Array]:
+    """Return for each of n atoms the rank and the length of :func:`_endings`, and 0 where an atom of the other list ends too.
+
+    All are whole numbers, and quotients of whole numbers that a dtype holds are never rounded up to the next one. Places from
+    n on have no length.
+    """
+    xp, dtype = _array.namespace(own), own.dtype
+    atom = xp.arange(1, own.shape[1] + 1, dtype=dtype, device=_array.device(own))[None, :]
+    end = atom * m
+    rank = xp.floor((end - 1) / n)
+    over = end - rank * n
+    length = xp.minimum(over, m) * xp.astype(atom <= n, dtype)
+    integer = xp.arange(1, device=_array.device(own)).dtype
+    return xp.astype(xp.clip(rank, max=other.shape[1] - 1), integer), length, xp.astype(over < n, dtype)
 
 
 def _merged_cells(a: Array, b: Array) -> Cells:
@@ -150,21 +167,15 @@ def support(weights: Array) -> Array:
 def line(x: Array, a: Array, y: Array, b: Array, p: float) -> Array:
     """Return W_p^p between weighted lists of numbers, shape (B,): :func:`gwtools.linear.line` of many lists."""
     counts = _even_counts(a, b)
-    if counts is None:
-        return total(comonotone(x, a, y, b), x, y, p)
-    # The values alone need sorting, not their places.
-    xp = _array.namespace(x, y)
-    x, y = (xp.sort(_last_without_weight(v, w), axis=1, stable=False) for v, w in ((x, a), (y, b)))
-    first, second, mass = _even_cells(*counts, a, b)
-    return _cost(x, first, y, second, mass, p)
+    return total(comonotone(x, a, y, b), x, y, p) if counts is None else _even_line(x, a, y, b, p, counts)
 
 
 def total(atoms: Atoms, x: Array, y: Array, p: float) -> Array:
     """Return Σ mass · |x − y|^p over the atoms of each coupling, shape (B,)."""
-    return _cost(x, atoms.rows, y, atoms.cols, atoms.mass, p)
+    apart = _array.take_along_rows(x, atoms.rows) - _array.take_along_rows(y, atoms.cols)
+    return dot(atoms.mass, _power(apart, p))
 
 
-def _cost(x: Array, first: Array, y: Array, second: Array, mass: Array, p: float) -> Array:
-    xp = _array.namespace(x, y)
-    apart = xp.abs(_array.take_along_rows(x, first) - _array.take_along_rows(y, second))
-    return dot(mass, apart if p == 1 else apart**p)
+def _power(apart: Array, p: float) -> Array:
+    size = _array.namespace(apart).abs(apart)
+    return size if p == 1 else size**p
