@@ -219,15 +219,40 @@ def test_problems_that_do_not_converge_warn_once_or_throw():
         gw.solve_batch(made(xs), made(ys), solver, throw=True)
 
 
-def test_comonotone_couplings_of_many_lists_are_those_of_each():
-    rng = np.random.default_rng(5)
-    x, y = rng.integers(0, 4, (20, 6)).astype(float), rng.integers(0, 4, (20, 5)).astype(float)
-    a, b = (rng.integers(0, 3, v.shape) + np.eye(1, v.shape[1]) for v in (x, y))
-    a, b = (w / w.sum(axis=1, keepdims=True) for w in (a, b))
+def lists(sizes, style, seed=5):
+    """Twenty pairs of lists with ties and null atoms, of equal weights that differ in number, or of any weights."""
+    rng = np.random.default_rng(seed)
+    x, y = (rng.integers(0, 4, (20, n)).astype(float) for n in sizes)
+    top = {"equal": 2, "any": 3}[style]
+    a, b = (np.maximum(rng.integers(0, top, v.shape), np.eye(1, v.shape[1])) for v in (x, y))
+    return x, a / a.sum(axis=1, keepdims=True), y, b / b.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("style", ["equal", "any"])
+@pytest.mark.parametrize("sizes", [(6, 5), (6, 6), (1, 7), (12, 9)], ids=str)
+def test_comonotone_couplings_of_many_lists_are_those_of_each(sizes, style):
+    x, a, y, b = lists(sizes, style)
     atoms = lines.comonotone(x, a, y, b)
-    plans = np.zeros((20, 6, 5))
+    plans = np.zeros((20, *sizes))
     np.add.at(plans, (np.arange(20)[:, None], atoms.rows, atoms.cols), atoms.mass)
     np.testing.assert_allclose(plans.sum(2), a, atol=1e-15)
     np.testing.assert_allclose(plans.sum(1), b, atol=1e-15)
+    assert atoms.mass.shape[1] < sum(sizes)
+    for row, col, mass, values, others in zip(atoms.rows, atoms.cols, atoms.mass, x, y, strict=True):
+        count = np.count_nonzero(mass)
+        assert (mass[:count] > 0).all()
+        assert (np.diff(values[row[:count]]) >= 0).all()
+        assert (np.diff(others[col[:count]]) >= 0).all()
     expected = [checkers.line(*case, 2.0) for case in zip(x, a, y, b, strict=True)]
     np.testing.assert_allclose(lines.total(atoms, x, y, 2.0), expected, atol=1e-13)
+    np.testing.assert_allclose(lines.line(x, a, y, b, 2.0), expected, atol=1e-13)
+
+
+def test_lists_of_equal_weights_too_long_for_exact_counts_are_merged():
+    """Products of 5000 and 4001 atoms are no whole numbers in float32."""
+    rng = np.random.default_rng(8)
+    x, y = (rng.standard_normal((2, n)) for n in (5000, 4001))
+    a, b = (np.full(v.shape, 1 / v.shape[1]) for v in (x, y))
+    expected = lines.line(x, a, y, b, 1.0)
+    found = lines.line(*(v.astype(np.float32) for v in (x, a, y, b)), 1.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)

@@ -90,6 +90,7 @@ def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
     array of shape (B,)
         In squared units of C. The eigenvalues of n × n matrices take most of the time, together or one by one.
     """
+
     def read(s: Stack) -> tuple[Array, ...]:
         return (*gather.profile(s), s.spectrum())
 
@@ -168,4 +169,4 @@ def _line(
     xs: Sequence[Any], ys: Sequence[Any], read: Callable[[Stack], tuple[Array, Array]], p: float, large: bool = False
 ) -> Array:
     """Transport what is read of each pair of spaces: values and weights."""
-    return _grouped(xs, ys, read, lambda x, y: lines.line(*x, *y, p), large)
+    return _grouped(xs, ys, read, lambda x, y: lines.line(x[0], x[1], y[0], y[1], p), large)

@@ -44,7 +44,7 @@ class Layout(NamedTuple):
     start: NumpyArray
     length: NumpyArray | None
 
-    def index(self, places: NumpyArray, padding: int) -> NumpyArray:
+    def entries(self, places: NumpyArray, padding: int) -> NumpyArray:
         """Return the places of the entries of some spaces, (b,) or (b, K), with that of padding behind those of each."""
         if self.length is None:
             return self.start[places]
@@ -80,7 +80,9 @@ class Survey:
             widths = (1,) * len(counts) if numbers else tuple(int(v.shape[1]) for v in field)
             if (numbers, *widths) not in layouts:
                 length = np.repeat(widths, counts)
-                layouts[numbers, *widths] = Layout((np.cumsum(length) - length)[back], None if numbers else length[back])
+                layouts[numbers, *widths] = Layout(
+                    (np.cumsum(length) - length)[back], None if numbers else length[back]
+                )
             flat = [xp.reshape(v, (-1,)) for v in field]
             # Padding is read from a zero behind all entries.
             flat.append(xp.zeros(1, dtype=flat[0].dtype, device=_array.device(flat[0])))
@@ -92,7 +94,7 @@ class Survey:
         found = []
         for values, layout in self._fields:
             if id(layout) not in indices:
-                indices[id(layout)] = _array.from_numpy(layout.index(places, values.shape[0] - 1), values)
+                indices[id(layout)] = _array.from_numpy(layout.entries(places, values.shape[0] - 1), values)
             xp, index = _array.namespace(values), indices[id(layout)]
             found.append(xp.reshape(xp.take(values, xp.reshape(index, (-1,))), index.shape))
         return found
@@ -103,7 +105,7 @@ def problems(
 ) -> Iterator[tuple[NumpyArray, list[Array], list[Array]]]:
     """Yield the places of problems of like size, and what is read of their spaces, in one survey of all of them.
 
-    What is ``large``, as matrices are, is surveyed for few problems at a time.
+    What is ``large``, as matrices are, is surveyed for few problems at a time, as they fit the cache of a CPU.
     """
     if not large:
         found, count = Survey([*left, *right], read, _array.at_least_single), len(left)
@@ -111,17 +113,12 @@ def problems(
             yield group, found.at(group), found.at(group + count)
         return
     for group in groups(left, right):
-        for start in range(0, len(group), _FEW):
-            few = group[start : start + _FEW]
+        step = _FEW if _array.on_cpu(left[0].weights) else len(group)
+        for start in range(0, len(group), step):
+            few = group[start : start + step]
             sides = [[side[i] for i in few] for side in (left, right)]
             found = Survey([*sides[0], *sides[1]], read, _array.at_least_single)
             yield few, found.at(np.arange(len(few))), found.at(np.arange(len(few)) + len(few))
-
-
-def stack(spaces: Sequence[Space], size: int, convert: Convert = _array.at_least_single) -> Stack:
-    """Stack spaces of at most ``size`` atoms, padded."""
-    weights, matrix = gathered(spaces, lambda s: (s.weights, padded(s.matrix, size)), convert, size, dense=True)
-    return DenseStack(weights, matrix)
 
 
 def gathered(

@@ -121,43 +121,38 @@ def _report(results: Sequence[GWResult], throw: bool) -> None:
         warnings.warn(text, ConvergenceWarning, stacklevel=3)
 
 
-def _surveyed(
-    left: Sequence[Space], right: Sequence[Space], solver: Sorted
-) -> Iterator[tuple[Together, list[int]]]:
+def _surveyed(left: Sequence[Space], right: Sequence[Space], solver: Sorted) -> Iterator[tuple[Together, list[int]]]:
     """Group the problems that :class:`gwtools.Sorted` solves together, after one survey of all spaces."""
-    both, count, spectra = [*left, *right], len(left), None
+    count = len(left)
     # What is read of values out of range is not used.
     with np.errstate(over="ignore", invalid="ignore"):
-        survey = gather.Survey(both, certificates.read, _array.at_least_single, dense=True)
-        if solver.kind == "spectral":
-            spectra = gather.Survey(both, lambda s: (s.spectrum(),), _array.at_least_single)
+        survey = gather.Survey([*left, *right], certificates.read, _array.at_least_single, dense=True)
+
+    def both(places: NumpyArray) -> tuple[Known, Known]:
+        return certificates.known(survey.at(places)), certificates.known(survey.at(places + count))
+
     for group in groups(left, right):
-        x, y = (certificates.known(survey.at(side)) for side in (group, group + count))
+        x, y = both(group)
         easy = group[_in_range(x.largest, y.largest)]
-        if not easy.size:
-            continue
-        if easy.size < group.size:
-            group = easy
-            x, y = (certificates.known(survey.at(side)) for side in (group, group + count))
-        modes = [spectra.at(side)[0] for side in (group, group + count)] if spectra else []
-        yield partial(_sorted, solver=solver, x=x, y=y, modes=modes), group.tolist()
+        if easy.size:
+            known = (x, y) if easy.size == group.size else both(easy)
+            yield partial(_sorted, solver=solver, known=known), easy.tolist()
 
 
-def _sorted(
-    left: Sequence[Space], right: Sequence[Space], solver: Sorted, x: Known, y: Known, modes: Sequence[Array]
-) -> Solved:
+def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted, known: tuple[Known, Known]) -> Solved:
     """:class:`gwtools.Sorted` on a group of problems."""
-    profiles = of_x, of_y = x.profile, y.profile
-    atoms = lines.comonotone(of_x.row_means, of_x.weights, of_y.row_means, of_y.weights)
+    x, y = (of.profile for of in known)
+    atoms = lines.comonotone(x.row_means, x.weights, y.row_means, y.weights)
     if solver.kind == "row_means":
-        estimate = lines.total(atoms, of_x.row_means, of_y.row_means, solver.p)
+        estimate = lines.total(atoms, x.row_means, y.row_means, solver.p)
     elif solver.kind == "norm":
-        estimate = bounds.norm_of(*profiles, atoms)
+        estimate = bounds.norm_of(x, y, atoms)
     else:
-        estimate = bounds.spectral_of(*profiles, *modes, atoms)
+        first, second = (gather.gathered(side, lambda s: (s.spectrum(),))[0] for side in (left, right))
+        estimate = bounds.spectral_of(x, y, first, second, atoms)
     objective, count = _objective(left, right, atoms, _array.at_least_single), len(left)
     plans = _plans(left, right, atoms)
-    return Solved(plans, objective, estimate, [Status.CLOSED_FORM] * count, [0] * count, atoms, (x, y))
+    return Solved(plans, objective, estimate, [Status.CLOSED_FORM] * count, [0] * count, atoms, known)
 
 
 def _scaled(
