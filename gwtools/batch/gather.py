@@ -265,6 +265,8 @@ def groups(left: Sequence[Space], right: Sequence[Space]) -> Iterator[NumpyArray
 
     The multiple is the least that leaves enough problems together, as a group costs the same calls whatever its number.
     """
+    if not left:
+        return
     n, m = (np.fromiter(map(_size, side), np.int64, len(side)) for side in (left, right))
     for step in _STEPS:
         rounded_n, rounded_m = (-(-size // step) for size in (n, m))
