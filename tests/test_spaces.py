@@ -160,7 +160,7 @@ def test_weights_off_by_rounding_are_normalised(drawn):
     """To 1, up to one rounding of each quotient and one of each of the two sums' additions."""
     assume(drawn.size > 1)
     off = gw.DenseSpace(drawn.matrix, drawn.weights * (1 + 1e-9))
-    assert abs(float(off.weights.sum()) - 1) <= 1.5 * drawn.size * 2.0**-52
+    assert abs(float(off.weights.sum()) - 1) <= drawn.size * 2.0**-52
     assert np.abs(off.weights - drawn.weights).max() <= 1e-15
 
 
