@@ -89,6 +89,17 @@ def test_problems_that_descend_late_keep_their_own_pace():
         agree(found, gw.solve(x, y, gw.Sinkhorn()), 1e-8)
 
 
+def test_sharp_kernels_of_padded_problems_are_scaled_to_the_end():
+    """Atoms of little weight, whose mass moves between parts that hardly touch, beside a larger problem."""
+    points = np.array([[0.126, -0.132], [0.640, 0.105], [-0.536, 0.362]])
+    few = gw.PointCloud(points[:2], weights=np.array([5e4, 1.0]) / 50001)
+    many = gw.PointCloud(points, weights=np.array([1.0, 5e4, 1.0]) / 50002)
+    other = gw.PointCloud(np.random.default_rng(4).standard_normal((8, 2)))
+    for x, y in ((few, many), (many, few)):
+        found, _ = gw.solve_batch([x, other], [y, other], gw.Sinkhorn())
+        agree(found, gw.solve(x, y, gw.Sinkhorn()), 1e-8)
+
+
 def test_problems_blind_at_the_product_coupling_leave_it():
     """Constant row means beside a problem that has none."""
     xs = [1 - np.eye(2), checkers.euclidean(np.arange(6.0).reshape(3, 2) ** 2)]
