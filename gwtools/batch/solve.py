@@ -41,8 +41,10 @@ def solve_batch(
 ) -> list[GWResult]:
     """Solve many problems at once; each result is that of :func:`gwtools.solve`.
 
-    Problems are grouped by size, padded with atoms without weight and computed together; each stops by itself. Fast where
-    spaces are small and many: a padded group holds the matrices of its spaces, whatever form they are stored in.
+    Equal up to rounding, which a tie of the stopping criterion, and the path of an entropic solver from a cold start at
+    small ε, can magnify. Problems are grouped by size, padded with atoms without weight and computed together; each stops
+    by itself. Fast where spaces are small and many: a padded group holds the matrices of its spaces, whatever form they are
+    stored in.
 
     Parameters
     ----------
