@@ -91,11 +91,8 @@ def _result(x: Space, y: Space, ready: Prepared, outcome: Outcome, name: str, ef
     else:
         objective = enveloped(problem, outcome.plan, outcome.potentials)
     distance = _array.root(objective) * ready.unit
-    # Multiplied twice: the square of the unit alone may overflow.
-    objective = objective * ready.unit * ready.unit
-    estimate = objective
-    if outcome.estimate is not None:
-        estimate = outcome.estimate * ready.unit**outcome.power
+    objective = _rescaled(objective, ready.unit)
+    estimate = objective if outcome.estimate is None else _rescaled(outcome.estimate, ready.unit, outcome.power)
     plan = outcome.plan
     if any(atoms is not None for atoms in ready.atoms):
         rows, cols = (
@@ -111,9 +108,16 @@ def _result(x: Space, y: Space, ready: Prepared, outcome: Outcome, name: str, ef
         status=outcome.status,
         certificate=certify(x, y, plan, effort),
         iterations=outcome.iterations,
-        frank_wolfe_gap=None if outcome.frank_wolfe_gap is None else outcome.frank_wolfe_gap * ready.unit * ready.unit,
+        frank_wolfe_gap=None if outcome.frank_wolfe_gap is None else _rescaled(outcome.frank_wolfe_gap, ready.unit),
         solver=name,
     )
+
+
+def _rescaled(value: Any, unit: float, power: float = 2.0) -> Any:
+    """Return ``value`` · unit^power, factor by factor: the power alone may overflow."""
+    for _ in range(int(power)):
+        value = value * unit
+    return value * unit ** (power - int(power))
 
 
 def _in_units(callback: Callback | None, unit: float) -> Callback | None:
@@ -124,7 +128,11 @@ def _in_units(callback: Callback | None, unit: float) -> Callback | None:
     def wrapped(progress: Progress) -> Any:
         gap = progress.frank_wolfe_gap
         return callback(
-            Progress(progress.iteration, progress.objective * unit * unit, None if gap is None else gap * unit * unit)
+            Progress(
+                progress.iteration,
+                _rescaled(progress.objective, unit),
+                None if gap is None else _rescaled(gap, unit),
+            )
         )
 
     return wrapped

@@ -2,10 +2,10 @@
 
 The pairs are Euclidean distance matrices of 3-D Gaussian clouds of 10 to 64 points, uniform weights, both sizes at random.
 Every run makes its spaces anew, as they keep what was computed of them; making them is not timed. Loops run over the first
-pairs only (column "loop of"): throughput is in pairs a second, of processor time where one thread does all the work. A bound
-is compared with two loops: over the bound itself, and over :func:`gwtools.solve`, whose result holds that bound among other
-things. In the second table all pairs are of one size, and POT's proximal solver runs at fixed ε with its own tolerances; its
-plans are rounded to the marginals before they are judged.
+pairs only (column "loop of"): throughput is in pairs a second. Batches of NumPy arrays may use threads, so they run once with
+all that they take and once with a single one. A bound is compared with two loops: over the bound itself, and over
+:func:`gwtools.solve`, whose result holds that bound among other things. In the second table all pairs are of one size, and
+POT's proximal solver runs at fixed ε with its own tolerances; its plans are rounded to the marginals before they are judged.
 
     python -m simulations.batch --out DIR [--quick] [--seed S] [--repeats R] [--pairs B]
 
@@ -15,10 +15,12 @@ writes trials.csv (one row a run), summary.csv, peers.csv, meta.json and batch.m
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +33,7 @@ from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 import gwtools as gw
+from gwtools.batch.threads import VARIABLE, processors
 from gwtools.scaling import rounded
 from simulations import _report as report
 from simulations._report import Row
@@ -104,11 +107,12 @@ def spaces(pairs: Sequence[tuple[Numbers, Numbers]], convert: Convert) -> tuple[
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a run takes place: how its arrays are made, the clock that it is timed by, and its name."""
+    """Where a run takes place: how its arrays are made, the clock that it is timed by, its name, and threads of a batch."""
 
     convert: Convert
     clock: Callable[[], float]
     name: str
+    threads: int = 1
 
     def timed(self, run: Callable[[], Any]) -> tuple[Any, float]:
         """Run once."""
@@ -126,12 +130,28 @@ def measure(
     for repeat in range(repeats):
         xs, ys = spaces(pairs, machine.convert)
         row = {"case": case.name, "pairs": len(pairs), "loop_of": len(some), "repeat": repeat}
-        row["batch_s"] = machine.timed(partial(case.together, xs, ys))[1]
+        row["batch_s"] = row["one_thread_s"] = machine.timed(partial(case.together, xs, ys))[1]
+        if machine.threads > 1:
+            with threads(1):
+                row["one_thread_s"] = machine.timed(partial(case.together, *spaces(pairs, machine.convert)))[1]
         row["loop_s"] = row["solve_loop_s"] = _loop(case.alone, some, machine)
         if case.solved is not case.alone:
             row["solve_loop_s"] = _loop(case.solved, some, machine)
         rows.append(row)
     return rows
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let batches use so many threads."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = str(count)
+    try:
+        yield
+    finally:
+        del os.environ[VARIABLE]
+        if before is not None:
+            os.environ[VARIABLE] = before
 
 
 def _loop(alone: Callable[[Any, Any], Any], pairs: Sequence[tuple[Numbers, Numbers]], machine: Machine) -> float:
@@ -147,7 +167,9 @@ def summarise(rows: Sequence[Row]) -> Row:
     loop, solve_loop = (first["loop_of"] / median(row[name] for row in rows) for name in ("loop_s", "solve_loop_s"))
     found = {name: first[name] for name in ("case", "pairs", "loop_of")}
     found |= {"batch_per_s": batch, "loop_per_s": loop, "ratio": batch / loop}
-    return found | {"solve_loop_per_s": solve_loop, "solve_ratio": batch / solve_loop}
+    one = first["pairs"] / median(row["one_thread_s"] for row in rows)
+    found |= {"solve_loop_per_s": solve_loop, "solve_ratio": batch / solve_loop}
+    return found | {"one_thread_per_s": one, "one_thread_solve_ratio": one / solve_loop}
 
 
 def peers(size: int, count: int, seed: int, repeats: int, machine: Machine) -> list[Row]:
@@ -193,6 +215,7 @@ def tables(summary: Sequence[Row], against: Sequence[Row]) -> str:
         "batch / loop",
         "loop over solve",
         "batch / it",
+        "on one thread",
     ]
     first = [
         [
@@ -204,6 +227,7 @@ def tables(summary: Sequence[Row], against: Sequence[Row]) -> str:
             f"{row['ratio']:.1f}",
             f"{row['solve_loop_per_s']:.4g}",
             f"{row['solve_ratio']:.1f}",
+            f"{row['one_thread_solve_ratio']:.1f}",
         ]
         for row in summary
     ]
@@ -257,9 +281,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = report.command_line(__doc__)
     add_options(parser)
     arguments = parser.parse_args(argv)
-    machine = Machine(
-        np.asarray, time.process_time, "NumPy on one core of a shared machine, in seconds of processor time"
-    )
+    count = processors()
+    machine = Machine(np.asarray, time.perf_counter, f"NumPy, {count} processors of a shared machine", count)
     return run(report.results_folder(arguments), arguments, machine)
 
 

@@ -188,15 +188,33 @@ def test_certified_interval_of_a_copy_is_closed():
     assert found.certificate.kind is gw.Kind.GLOBAL
 
 
-@pytest.mark.parametrize("factor", [1e150, 1e-150])
-def test_extreme_units_are_solved_by_themselves(factor):
+@pytest.mark.parametrize("solver", [gw.Sorted(), gw.Sorted(kind="spectral")], ids=str)
+@pytest.mark.parametrize("factor", [1e307, 1e150, 1e-150])
+def test_extreme_units_are_solved_by_themselves(factor, solver):
     xs, ys = problems("dense")
     xs[1] = xs[1].scaled(factor)
     ys[1] = ys[1].scaled(factor)
-    for found, x, y in zip(gw.solve_batch(made(xs), made(ys), gw.Sorted()), xs, ys, strict=True):
-        expected = gw.solve(x.space(), y.space(), gw.Sorted())
+    # Squares of the largest units have no number.
+    with np.errstate(over="ignore"):
+        together = gw.solve_batch(made(xs), made(ys), solver)
+        alone = [gw.solve(x.space(), y.space(), solver) for x, y in zip(xs, ys, strict=True)]
+    for found, expected in zip(together, alone, strict=True):
         assert float(found.distance) == pytest.approx(float(expected.distance), rel=1e-10, abs=1e-200)
         assert found.certificate.lower == pytest.approx(expected.certificate.lower, rel=1e-8, abs=1e-8)
+
+
+def test_a_matrix_whose_residual_overflows_spoils_no_other():
+    far = np.zeros((4, 4))
+    far[:2, 2:] = far[2:, :2] = 1.7e308
+    near, weights = checkers.euclidean(np.random.default_rng(5).standard_normal((4, 2))), np.array([9.0, 9.0, 1.0, 1.0])
+    xs = [gw.DenseSpace(m, weights / 20) for m in (far, near)]
+    solver = gw.Sorted(kind="spectral")
+    with np.errstate(over="ignore"):
+        found = gw.solve_batch(xs, xs[::-1], solver)
+        alone = [gw.solve(x, y, solver) for x, y in zip(xs, xs[::-1], strict=True)]
+        assert [float(r.distance) for r in found] == pytest.approx([float(r.distance) for r in alone])
+    found = gw.solve_batch(xs, xs, solver)[1]
+    agree(found, gw.solve(xs[1], xs[1], solver))
 
 
 def test_raw_matrices_and_empty_lists():

@@ -94,7 +94,10 @@ def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
     def read(s: Stack) -> tuple[Array, ...]:
         return (*gather.profile(s), s.spectrum())
 
-    return _grouped(xs, ys, read, lambda x, y: spectral_of(Profile(*x[:-1]), Profile(*y[:-1]), x[-1], y[-1]))
+    def bound(x: list[Array], y: list[Array]) -> Array:
+        return spectral_of(Profile(*x[:-1]), Profile(*y[:-1]), x[-1], y[-1])
+
+    return _grouped(xs, ys, read, bound, heavy=True)
 
 
 def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
@@ -152,21 +155,17 @@ def _grouped(
     ys: Sequence[Any],
     read: Callable[[Stack], tuple[Array, ...]],
     bound: Callable[[list[Array], list[Array]], Array],
-    large: bool = False,
+    **cost: bool,
 ) -> Array:
-    """Bound what is read of each pair of spaces, group by group."""
+    """Bound what is read of each pair of spaces, group by group; ``cost`` as in :func:`gather.each_group`."""
     left, right = gather.spaces(xs, ys)
     if not left:
         raise ValueError("xs must hold at least one space, but is empty: no array library is known then.")
-    places, parts = [], []
-    for group, x, y in gather.problems(left, right, read, large):
-        places.extend(group.tolist())
-        parts.append(bound(x, y))
-    return gather.in_order(parts, places)
+    return gather.each_group(left, right, read, bound, **cost)
 
 
 def _line(
     xs: Sequence[Any], ys: Sequence[Any], read: Callable[[Stack], tuple[Array, Array]], p: float, large: bool = False
 ) -> Array:
     """Transport what is read of each pair of spaces: values and weights."""
-    return _grouped(xs, ys, read, lambda x, y: lines.line(x[0], x[1], y[0], y[1], p), large)
+    return _grouped(xs, ys, read, lambda x, y: lines.line(x[0], x[1], y[0], y[1], p), large=large)

@@ -52,8 +52,9 @@ class Known(NamedTuple):
 
 
 def known(fields: Sequence[Array]) -> Known:
-    """Name the fields that :func:`read` returns."""
-    return Known(Profile(*fields[:-2]), *fields[-2:])
+    """Name the fields that :func:`read` returns; others may follow."""
+    size = len(Profile._fields)
+    return Known(Profile(*fields[:size]), *fields[size : size + 2])
 
 
 def read(s: Stack) -> tuple[Array, ...]:

@@ -9,14 +9,13 @@ import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
-from gwtools.batch.stacks import CloudStack, DenseStack, GramStack, Stack
+from gwtools.batch import threads
+from gwtools.batch.stacks import CloudStack, DenseStack, GramStack, Stack, block_entries
 from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted
 
-_BLOCK_ENTRIES = 2**16
 _GROUP_ENTRIES = 2**18
-_DEVICE_ENTRIES = 2**24
 _STEPS, _ENOUGH = (8, 16, 32), 64
-_FEW = 32
+_FEW = 8
 T = TypeVar("T", bound=tuple[Any, ...])
 
 Convert = Callable[[Array], Array]
@@ -66,10 +65,14 @@ class Survey:
         Widens the spaces' arrays first.
     dense : bool
         Ask for stacks of matrices, whatever form the spaces have.
+    heavy : bool
+        Reading spends its time in few long calls, as for eigenvalues: blocks of spaces are read on threads.
     """
 
-    def __init__(self, spaces: Sequence[Space], read: Read, convert: Convert, dense: bool = False) -> None:
-        blocks = list(_blocks(spaces, read, convert, dense))
+    def __init__(
+        self, spaces: Sequence[Space], read: Read, convert: Convert, dense: bool = False, heavy: bool = False
+    ) -> None:
+        blocks = _blocks(spaces, read, convert, dense, heavy)
         places = np.concatenate([np.asarray(members) for members, _ in blocks])
         back = np.argsort(places)
         counts = [len(members) for members, _ in blocks]
@@ -100,25 +103,33 @@ class Survey:
         return found
 
 
-def problems(
-    left: Sequence[Space], right: Sequence[Space], read: Read, large: bool = False
-) -> Iterator[tuple[NumpyArray, list[Array], list[Array]]]:
-    """Yield the places of problems of like size, and what is read of their spaces, in one survey of all of them.
+def each_group(
+    left: Sequence[Space],
+    right: Sequence[Space],
+    read: Read,
+    compute: Callable[[list[Array], list[Array]], Array],
+    large: bool = False,
+    heavy: bool = False,
+) -> Array:
+    """Compute one array (b, …) of what is read of the spaces of b problems of like size, and join them in order.
 
-    What is ``large``, as matrices are, is surveyed for few problems at a time, as they fit the cache of a CPU.
+    All spaces are surveyed at once, on threads if that is ``heavy`` (see :class:`Survey`); what is ``large``, as matrices are,
+    for few problems at a time, as they fit the cache of a CPU.
     """
-    if not large:
-        found, count = Survey([*left, *right], read, _array.at_least_single), len(left)
-        for group in groups(left, right):
-            yield group, found.at(group), found.at(group + count)
-        return
-    for group in groups(left, right):
-        step = _FEW if _array.on_cpu(left[0].weights) else len(group)
-        for start in range(0, len(group), step):
-            few = group[start : start + step]
-            sides = [[side[i] for i in few] for side in (left, right)]
-            found = Survey([*sides[0], *sides[1]], read, _array.at_least_single)
-            yield few, found.at(np.arange(len(few))), found.at(np.arange(len(few)) + len(few))
+    like, count = left[0].weights, len(left)
+    parts = list(groups(left, right))
+    if large and _array.on_cpu(like):
+        parts = [part[start : start + _FEW] for part in parts for start in range(0, len(part), _FEW)]
+    whole = None if large else Survey([*left, *right], read, _array.at_least_single, heavy=heavy)
+
+    def computed(places: NumpyArray) -> Array:
+        if whole is not None:
+            return compute(whole.at(places), whole.at(places + count))
+        few = [side[i] for side in (left, right) for i in places]
+        found, here = Survey(few, read, _array.at_least_single), np.arange(len(places))
+        return compute(found.at(here), found.at(here + len(places)))
+
+    return in_order(list(map(computed, parts)), np.concatenate(parts).tolist())
 
 
 def gathered(
@@ -149,18 +160,23 @@ def converted_all(spaces: Sequence[Space], convert: Convert) -> Sequence[Space]:
 
 
 def _blocks(
-    spaces: Sequence[Space], read: Read, convert: Convert, dense: bool
-) -> Iterator[tuple[list[int], tuple[Array, ...]]]:
-    """Yield the places of spaces of one form and size, in blocks that fit the cache, and what is read of their stack."""
+    spaces: Sequence[Space], read: Read, convert: Convert, dense: bool, heavy: bool = False
+) -> list[tuple[list[int], tuple[Array, ...]]]:
+    """Return the places of spaces of one form and size, in blocks that fit the cache, and what is read of their stack."""
     spaces = converted_all(spaces, convert)
     alike: dict[tuple[Any, ...], list[int]] = {}
     for i, space in enumerate(spaces):
         alike.setdefault(("dense", _size(space)) if dense else _form(space), []).append(i)
+    blocks, entries = [], block_entries(spaces[0].weights)
     for (kind, n, *_), members in alike.items():
-        step = max(1, _BLOCK_ENTRIES // n**2)
-        for start in range(0, len(members), step):
-            block = members[start : start + step]
-            yield block, read(_JOINED[kind]([spaces[i] for i in block]))
+        step = max(1, entries // n**2)
+        blocks += [(kind, members[start : start + step]) for start in range(0, len(members), step)]
+
+    def found(block: tuple[str, list[int]]) -> tuple[list[int], tuple[Array, ...]]:
+        kind, members = block
+        return members, read(_JOINED[kind]([spaces[i] for i in members]))
+
+    return threads.each(found, blocks, spaces[0].weights) if heavy else list(map(found, blocks))
 
 
 def in_order(parts: Sequence[Array], places: Sequence[int]) -> Array:
@@ -274,7 +290,7 @@ def groups(left: Sequence[Space], right: Sequence[Space]) -> Iterator[NumpyArray
         keys, bucket, counts = np.unique(rounded_n * width + rounded_m, return_inverse=True, return_counts=True)
         if len(left) >= _ENOUGH * len(keys):
             break
-    entries = _GROUP_ENTRIES if _array.on_cpu(left[0].weights) else _DEVICE_ENTRIES
+    entries = block_entries(left[0].weights, _GROUP_ENTRIES)
     buckets = np.split(np.argsort(bucket, kind="stable"), np.cumsum(counts)[:-1])
     for key, members in zip(keys.tolist(), buckets, strict=True):
         count = max(1, entries // (max(divmod(key, width)) * step) ** 2)

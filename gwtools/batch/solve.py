@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,10 +11,11 @@ import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
-from gwtools.batch import bounds, certificates, gather, lines, sinkhorn, stacks
+from gwtools.batch import bounds, certificates, gather, lines, sinkhorn, stacks, threads
 from gwtools.batch.certificates import Known
 from gwtools.batch.gather import groups, spaces
 from gwtools.batch.lines import Atoms
+from gwtools.batch.stacks import Stack
 from gwtools.certify import EFFORTS, certify
 from gwtools.plans import DensePlan, Plan, SparsePlan
 from gwtools.problems import detached
@@ -25,11 +26,15 @@ from gwtools.spaces import Space
 
 
 class Solved(NamedTuple):
-    """What is known of a group of problems: the fields of their results, their plans (B, …) before they are cut, profiles."""
+    """What is known of b problems: their places, the fields of their results, their plans before they are cut, profiles.
 
+    The estimates are computed when they are called for.
+    """
+
+    places: Sequence[int]
     plans: Sequence[Plan]
     objective: Array
-    estimate: Array
+    estimate: Callable[[], Array]
     statuses: Sequence[Status]
     iterations: Sequence[int]
     stacked: Any
@@ -81,9 +86,8 @@ def solve_batch(
     solver = ConditionalGradient() if solver is None else solver
     _check.choice(effort, "effort", EFFORTS)
     results: list[Any] = [None] * len(left)
-    for together, places in _batches(left, right, solver):
-        sides = [left[i] for i in places], [right[i] for i in places]
-        for i, result in zip(places, _results(*sides, together(*sides), solver, effort), strict=True):
+    for solved, proofs in _together(left, right, solver, effort):
+        for i, result in zip(solved.places, _results(left, right, solved, proofs, solver, effort), strict=True):
             results[i] = result
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -94,18 +98,29 @@ def solve_batch(
     return results
 
 
-Together = Callable[[Sequence[Space], Sequence[Space]], Solved]
+Part = Callable[[], Solved | None]
+Proofs = Sequence[Certificate | None]
 
 
-def _batches(left: Sequence[Space], right: Sequence[Space], solver: Solver) -> Iterable[tuple[Together, list[int]]]:
-    """Find which problems are solved together, and how; the others are solved by themselves."""
+def _together(
+    left: Sequence[Space], right: Sequence[Space], solver: Solver, effort: str
+) -> list[tuple[Solved, Proofs]]:
+    """Solve and certify what can be solved together; the other problems are solved by themselves."""
     if not left or not isinstance(solver, Sorted | Sinkhorn):
         return []
+
+    def run(part: Part) -> tuple[Solved, Proofs] | None:
+        solved = part()
+        if solved is None:
+            return None
+        xs, ys = ([side[i] for i in solved.places] for side in (left, right))
+        return solved, _certificates(xs, ys, solved) if effort == "linear" else [None] * len(xs)
+
     if isinstance(solver, Sorted):
-        return _surveyed(left, right, solver)
-    tops = (gather.gathered(side, lambda s: (s.largest,), dense=True)[0] for side in (left, right))
-    easy = np.nonzero(_in_range(*tops))[0].tolist()
-    return _scaled([left[i] for i in easy], [right[i] for i in easy], easy, solver)
+        found = list(map(run, _surveyed(left, right, solver)))
+    else:
+        found = threads.each(run, _scaled(left, right, solver), left[0].weights)
+    return [part for part in found if part is not None]
 
 
 def _in_range(x: Array, y: Array) -> NumpyArray:
@@ -123,69 +138,86 @@ def _report(results: Sequence[GWResult], throw: bool) -> None:
         warnings.warn(text, ConvergenceWarning, stacklevel=3)
 
 
-def _surveyed(left: Sequence[Space], right: Sequence[Space], solver: Sorted) -> Iterator[tuple[Together, list[int]]]:
+def _surveyed(left: Sequence[Space], right: Sequence[Space], solver: Sorted) -> list[Part]:
     """Group the problems that :class:`gwtools.Sorted` solves together, after one survey of all spaces."""
-    count = len(left)
+    count, survey = len(left), partial(gather.Survey, [*left, *right], convert=_array.at_least_single, dense=True)
     # What is read of values out of range is not used.
     with np.errstate(over="ignore", invalid="ignore"):
-        survey = gather.Survey([*left, *right], certificates.read, _array.at_least_single, dense=True)
+        spectra = None
+        if solver.kind == "spectral":
+            # Most of the time goes into eigenvalues, which nothing but the estimates waits for.
+            spectra = threads.ahead(partial(survey, _spectra, heavy=True), left[0].weights)
+        read = survey(certificates.read)
 
-    def both(places: NumpyArray) -> tuple[Known, Known]:
-        return certificates.known(survey.at(places)), certificates.known(survey.at(places + count))
+    def known(places: NumpyArray) -> tuple[Known, Known]:
+        return certificates.known(read.at(places)), certificates.known(read.at(places + count))
 
-    for group in groups(left, right):
-        x, y = both(group)
-        easy = group[_in_range(x.largest, y.largest)]
-        if easy.size:
-            known = (x, y) if easy.size == group.size else both(easy)
-            yield partial(_sorted, solver=solver, known=known), easy.tolist()
+    def part(group: NumpyArray) -> Solved | None:
+        found = known(group)
+        places = group[_in_range(*(side.largest for side in found))]
+        if not places.size:
+            return None
+        if places.size < group.size:
+            found = known(places)
+        x, y = (of.profile for of in found)
+        atoms = lines.comonotone(x.row_means, x.weights, y.row_means, y.weights)
+
+        def estimate() -> Array:
+            if spectra is not None:
+                first, second = (spectra().at(index)[0] for index in (places, places + count))
+                return bounds.spectral_of(x, y, first, second, atoms)
+            if solver.kind == "norm":
+                return bounds.norm_of(x, y, atoms)
+            return lines.total(atoms, x.row_means, y.row_means, solver.p)
+
+        xs, ys = ([side[i] for i in places] for side in (left, right))
+        objective, plans = _objective(xs, ys, atoms, _array.at_least_single), _plans(xs, ys, atoms)
+        rest = [Status.CLOSED_FORM] * len(xs), [0] * len(xs), atoms, found
+        return Solved(places.tolist(), plans, objective, estimate, *rest)
+
+    return [partial(part, group) for group in groups(left, right)]
 
 
-def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted, known: tuple[Known, Known]) -> Solved:
-    """:class:`gwtools.Sorted` on a group of problems."""
-    x, y = (of.profile for of in known)
-    atoms = lines.comonotone(x.row_means, x.weights, y.row_means, y.weights)
-    if solver.kind == "row_means":
-        estimate = lines.total(atoms, x.row_means, y.row_means, solver.p)
-    elif solver.kind == "norm":
-        estimate = bounds.norm_of(x, y, atoms)
-    else:
-        first, second = (gather.gathered(side, lambda s: (s.spectrum(),))[0] for side in (left, right))
-        estimate = bounds.spectral_of(x, y, first, second, atoms)
-    objective, count = _objective(left, right, atoms, _array.at_least_single), len(left)
-    plans = _plans(left, right, atoms)
-    return Solved(plans, objective, estimate, [Status.CLOSED_FORM] * count, [0] * count, atoms, known)
+def _spectra(s: Stack) -> tuple[Array]:
+    """Read spectra; eigenvalues are defined for what overflows as well, as one bad matrix would spoil its stack."""
+    xp, matrix = _array.namespace(s.weights), s.weighted_residual()
+    return (xp.linalg.eigvalsh(xp.where(xp.isfinite(matrix), matrix, xp.zeros_like(matrix))),)
 
 
-def _scaled(
-    left: Sequence[Space], right: Sequence[Space], places: Sequence[int], solver: Sinkhorn
-) -> list[tuple[Together, list[int]]]:
+def _scaled(left: Sequence[Space], right: Sequence[Space], solver: Sinkhorn) -> list[Part]:
     """Group the problems that :class:`gwtools.Sinkhorn` solves together: those with a slope at the product coupling."""
-    batches: list[tuple[Together, list[int]]] = []
-    if not places or _array.library(left[0].weights) == "jax":
-        return batches
-    fixed = [i for i in range(len(places)) if not any(_array.tracked(s.weights) for s in (left[i], right[i]))]
-    for group in groups([left[i] for i in fixed], [right[i] for i in fixed]):
-        members = [fixed[i] for i in group]
-        still = sinkhorn.problems(*([detached(side[i]) for i in members] for side in (left, right)))
-        _, sighted = gather.split(still.is_blind(solver.tolerance))
-        if sighted:
-            problem = gather.at(still, sighted) if len(sighted) < len(members) else still
+    if _array.library(left[0].weights) == "jax":
+        return []
+    tops = (gather.gathered(side, lambda s: (s.largest,), dense=True)[0] for side in (left, right))
+    easy = _in_range(*tops)
+    fixed = [i for i in range(len(left)) if easy[i] and not any(_array.tracked(s.weights) for s in (left[i], right[i]))]
 
-            def together(xs: Sequence[Space], ys: Sequence[Space], problem: Any = problem) -> Solved:
-                return _iterated(xs, ys, sinkhorn.solve(problem, solver), problem)
+    def part(group: NumpyArray) -> Solved | None:
+        places = [fixed[i] for i in group]
+        still = sinkhorn.problems(*([detached(side[i]) for i in places] for side in (left, right)))
+        blind, sighted = gather.split(still.is_blind(solver.tolerance))
+        if not sighted:
+            return None
+        problem = gather.at(still, sighted) if blind else still
+        return _iterated(left, right, [places[i] for i in sighted], sinkhorn.solve(problem, solver), problem)
 
-            batches.append((together, [places[members[i]] for i in sighted]))
-    return batches
+    return [partial(part, group) for group in groups([left[i] for i in fixed], [right[i] for i in fixed])]
 
 
-def _iterated(left: Sequence[Space], right: Sequence[Space], found: sinkhorn.Found, still: sinkhorn.Problems) -> Solved:
+def _iterated(
+    left: Sequence[Space],
+    right: Sequence[Space],
+    places: Sequence[int],
+    found: sinkhorn.Found,
+    still: sinkhorn.Problems,
+) -> Solved:
     """Evaluate held plans within the spaces' gradient graph."""
-    live = any(_array.tracked(s.data) for s in (*left, *right))
-    problem = sinkhorn.problems(left, right) if live else still
+    xs, ys = ([side[i] for i in places] for side in (left, right))
+    live = any(_array.tracked(s.data) for s in (*xs, *ys))
+    problem = sinkhorn.problems(xs, ys) if live else still
     objective = problem.value(found.plan, problem.cross(found.plan))
-    plans = [DensePlan(found.plan[i, : x.size, : y.size]) for i, (x, y) in enumerate(zip(left, right, strict=True))]
-    return Solved(plans, objective, objective, found.status, found.iterations, found.plan)
+    plans = [DensePlan(found.plan[i, : x.size, : y.size]) for i, (x, y) in enumerate(zip(xs, ys, strict=True))]
+    return Solved(places, plans, objective, lambda: objective, found.status, found.iterations, found.plan)
 
 
 def _objective(left: Sequence[Space], right: Sequence[Space], atoms: Atoms, convert: gather.Convert) -> Array:
@@ -204,18 +236,17 @@ def _plans(left: Sequence[Space], right: Sequence[Space], atoms: Atoms) -> list[
 
 
 def _results(
-    left: Sequence[Space], right: Sequence[Space], solved: Solved, solver: Solver, effort: str
-) -> list[GWResult]:
+    left: Sequence[Space], right: Sequence[Space], solved: Solved, proofs: Proofs, solver: Solver, effort: str
+) -> Iterator[GWResult]:
     """Cut arrays over all problems into results; certificates that need more than these bounds are made one by one."""
-    proofs = _certificates(left, right, solved) if effort == "linear" else [None] * len(left)
-    distance, name, found = _array.root(solved.objective), str(solver), []
-    for i, (x, y, plan, proof) in enumerate(zip(left, right, solved.plans, proofs, strict=True)):
+    distance, estimate, name = _array.root(solved.objective), solved.estimate(), str(solver)
+    for i, (place, plan, proof) in enumerate(zip(solved.places, solved.plans, proofs, strict=True)):
+        x, y = left[place], right[place]
         # Two forms of low rank have a bound of their own at linear effort.
         if proof is None or (gather.saves_work(x) and gather.saves_work(y)):
             proof = certify(x, y, plan, effort)
-        numbers = solved.objective[i], distance[i], solved.estimate[i]
-        found.append(GWResult(*numbers, plan, solved.statuses[i], proof, solved.iterations[i], None, name))
-    return found
+        numbers = solved.objective[i], distance[i], estimate[i]
+        yield GWResult(*numbers, plan, solved.statuses[i], proof, solved.iterations[i], None, name)
 
 
 def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved) -> Sequence[Certificate]:

@@ -11,9 +11,7 @@ from typing import final
 from gwtools import _array
 from gwtools._array import Array
 
-# Entries of the arrays that are passed over several times: they stay in the processor's cache.
-_BLOCK_ENTRIES = 2**16
-_DEVICE_ENTRIES = 2**24
+_CPU_ENTRIES, _DEVICE_ENTRIES = 2**16, 2**24
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +83,14 @@ class Stack(ABC):
         """Return Σ_k a_k |C_ik|^p, shape (B, N), in units of C to the power p."""
         return self.averaged(_array.namespace(self.matrix).abs(self.matrix) ** p)
 
+    def weighted_residual(self) -> Array:
+        """Return diag(√a) R diag(√a), shape (B, N, N), in units of C."""
+        root = _array.root(self.weights)
+        return root[:, :, None] * self.residual * root[:, None, :]
+
     def spectrum(self) -> Array:
         """Return the eigenvalues of diag(√a) R diag(√a), shape (B, k), in no order; those left out are zero."""
-        root = _array.root(self.weights)
-        return _array.namespace(root).linalg.eigvalsh(root[:, :, None] * self.residual * root[:, None, :])
+        return _array.namespace(self.weights).linalg.eigvalsh(self.weighted_residual())
 
 
 @final
@@ -237,6 +239,11 @@ class CloudStack(LowRankStack):
         return self.deviations + self.mean[:, None]
 
 
+def block_entries(like: Array, on_cpu: int = _CPU_ENTRIES) -> int:
+    """Return how many entries arrays should have that are passed over several times: on a CPU, as its cache holds."""
+    return on_cpu if _array.on_cpu(like) else _DEVICE_ENTRIES
+
+
 def transposed(matrix: Array) -> Array:
     """Transpose the matrices of a (B, N, M) array."""
     return _array.namespace(matrix).permute_dims(matrix, (0, 2, 1))
@@ -255,16 +262,29 @@ def objective(xs: Sequence[Array], ys: Sequence[Array], rows: Array, cols: Array
     xs, ys : sequences of B arrays of shape (n, n) and (m, m)
         Matrices of any sizes.
     rows, cols, mass : arrays of shape (B, K)
-        Atoms of the couplings; those without mass name atom 0.
+        Atoms of the couplings; those without mass come last and name atom 0.
     """
     xp, (count, width) = _array.namespace(mass), mass.shape
-    step = max(1, (_BLOCK_ENTRIES if _array.on_cpu(mass) else _DEVICE_ENTRIES) // width**2)
+    if _array.library(mass) == "numpy":
+        # NumPy's calls cost less than passes over arrays that leave the cache.
+        counts = xp.count_nonzero(mass, axis=1).tolist()
+        problems = zip(xs, ys, rows, cols, mass, counts, strict=True)
+        return xp.stack([_objective(x, y, i[:k], j[:k], m[:k]) for x, y, i, j, m, k in problems])
+    step = max(1, block_entries(mass) // width**2)
     parts = []
     for i in range(0, count, step):
         block = slice(i, min(i + step, count))
         apart = _submatrices(xs[block], rows[block, :]) - _submatrices(ys[block], cols[block, :])
         parts.append(dot(mass[block, :], ((apart * apart) @ mass[block, :, None])[:, :, 0]))
     return xp.concat(parts)
+
+
+def _objective(x: Array, y: Array, rows: Array, cols: Array, mass: Array) -> Array:
+    """Return one objective of :func:`objective`, in NumPy."""
+    apart = x.take(rows, axis=1).take(rows, axis=0)
+    apart -= y.take(cols, axis=1).take(cols, axis=0)
+    apart *= apart
+    return mass @ (apart @ mass)
 
 
 def _submatrices(matrices: Sequence[Array], index: Array) -> Array:

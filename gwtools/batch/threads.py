@@ -1,0 +1,71 @@
+"""Parts of a batch side by side.
+
+NumPy's functions run outside Python's lock, but on one processor: batches of NumPy arrays are computed part by part on threads.
+The other libraries spread their work themselves.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import cache
+from typing import TypeVar
+
+from gwtools import _array
+from gwtools._array import Array
+
+VARIABLE = "GWTOOLS_NUM_THREADS"
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def each(run: Callable[[T], R], parts: Sequence[T], like: Array) -> list[R]:
+    """Run a function for every part, on threads where ``like`` is a NumPy array; results are in the order of the parts.
+
+    For parts that spend their time in few long calls: many short ones wait for Python's lock instead. Functions must not warn,
+    as filters of warnings are shared by all threads.
+    """
+    count = min(len(parts), _threads(like))
+    if count < 2:
+        return [run(part) for part in parts]
+    # Threads see what the caller set for itself, such as NumPy's handling of floating-point errors.
+    context = copy_context()
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda part: context.copy().run(run, part), parts))
+
+
+def ahead(run: Callable[[], R], like: Array) -> Callable[[], R]:
+    """Start to run a function of the kind that :func:`each` takes; what is returned waits for the result.
+
+    Where there are no threads to use, the function runs when its result is first asked for.
+    """
+    if _threads(like) < 2:
+        return cache(run)
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(copy_context().run, run)
+    pool.shutdown(wait=False)
+    return future.result
+
+
+def _threads(like: Array) -> int:
+    return processors() if _array.library(like) == "numpy" else 1
+
+
+def processors() -> int:
+    """Return how many threads to use: GWTOOLS_NUM_THREADS if set, else the processors that this process may run on.
+
+    Raises
+    ------
+    ValueError
+        Unless GWTOOLS_NUM_THREADS is a whole number of at least 1.
+    """
+    wanted = os.environ.get(VARIABLE, "")
+    if not wanted:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise ValueError(
+            f"{VARIABLE} must be a whole number of at least 1, but is {wanted!r}: set it so, or not at all."
+        )
+    return int(wanted)

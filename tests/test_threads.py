@@ -1,0 +1,84 @@
+"""Parts of a batch on threads: the same numbers, in the same order, with the caller's settings."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import gwtools as gw
+from gwtools.batch import threads
+from tests import checkers
+
+NUMPY = np.zeros(1)
+
+
+@pytest.fixture(params=[1, 3])
+def count(request, monkeypatch):
+    monkeypatch.setenv("GWTOOLS_NUM_THREADS", str(request.param))
+    return request.param
+
+
+def spaces(sizes, seed):
+    rng = np.random.default_rng(seed)
+    found = []
+    for n in sizes:
+        weights = rng.random(n) + 0.1
+        found.append(gw.DenseSpace(checkers.euclidean(rng.standard_normal((n, 2))), weights / weights.sum()))
+    return found
+
+
+@pytest.mark.parametrize("solver", [gw.Sorted(kind="spectral"), gw.Sinkhorn()], ids=str)
+def test_threads_change_no_digit(solver, monkeypatch):
+    xs, ys = spaces([3, 20, 5, 12, 3, 33], 0), spaces([4, 21, 9, 5, 31, 6], 1)
+    numbers = []
+    for count in ("1", "3"):
+        monkeypatch.setenv("GWTOOLS_NUM_THREADS", count)
+        found = gw.solve_batch(xs, ys, solver)
+        numbers.append([(float(r.objective), float(r.estimate), r.certificate) for r in found])
+        numbers[-1].append(gw.batch.spectral(xs, ys).tolist())
+    assert numbers[0] == numbers[1]
+
+
+def test_parts_run_side_by_side(monkeypatch):
+    monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
+    meeting = threading.Barrier(2, timeout=30)
+    assert sorted(threads.each(lambda _: meeting.wait(), [0, 1], NUMPY)) == [0, 1]
+    result = threads.ahead(meeting.wait, NUMPY)
+    assert {meeting.wait(), result()} == {0, 1}
+
+
+def test_results_are_in_order_and_errors_reach_the_caller(count):
+    assert threads.each(lambda i: i * i, range(20), NUMPY) == [i * i for i in range(20)]
+    assert threads.each(lambda i: i, [], NUMPY) == []
+    with pytest.raises(ZeroDivisionError):
+        threads.each(lambda i: 1 // (i - 3), range(5), NUMPY)
+    with pytest.raises(ZeroDivisionError):
+        threads.ahead(lambda: 1 // 0, NUMPY)()
+
+
+def test_threads_handle_floating_point_errors_as_the_caller_does(count):
+    def invert(value):
+        return 1.0 / np.full(2, value)
+
+    with np.errstate(divide="ignore"):
+        assert np.isinf(threads.each(invert, [0.0, 0.0], NUMPY)).all()
+        assert np.isinf(threads.ahead(lambda: invert(0.0), NUMPY)()).all()
+    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        threads.each(invert, [0.0, 0.0], NUMPY)
+
+
+def test_other_libraries_stay_on_one_thread(monkeypatch):
+    strict = pytest.importorskip("array_api_strict")
+    monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
+    here = threading.get_ident()
+    assert set(threads.each(lambda _: threading.get_ident(), [0, 1], strict.zeros(1))) == {here}
+    assert threads.ahead(threading.get_ident, strict.zeros(1))() == here
+
+
+def test_number_of_threads(monkeypatch):
+    monkeypatch.delenv("GWTOOLS_NUM_THREADS", raising=False)
+    assert threads.processors() >= 1
+    for wrong in ("0", "-1", "two", "1.5"):
+        monkeypatch.setenv("GWTOOLS_NUM_THREADS", wrong)
+        with pytest.raises(ValueError, match="GWTOOLS_NUM_THREADS must be a whole number"):
+            threads.processors()
