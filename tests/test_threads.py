@@ -10,6 +10,7 @@ from gwtools.batch import threads
 from tests import checkers
 
 NUMPY = np.zeros(1)
+MANY = 10**6
 
 
 @pytest.fixture(params=[1, 3])
@@ -29,6 +30,7 @@ def spaces(sizes, seed):
 
 @pytest.mark.parametrize("solver", [gw.Sorted(kind="spectral"), gw.Sinkhorn()], ids=str)
 def test_threads_change_no_digit(solver, monkeypatch):
+    monkeypatch.setattr("gwtools.batch.threads._WORTH_A_THREAD", 0)
     xs, ys = spaces([3, 20, 5, 12, 3, 33], 0), spaces([4, 21, 9, 5, 31, 6], 1)
     numbers = []
     for count in ("1", "3"):
@@ -42,18 +44,25 @@ def test_threads_change_no_digit(solver, monkeypatch):
 def test_parts_run_side_by_side(monkeypatch):
     monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
     meeting = threading.Barrier(2, timeout=30)
-    assert sorted(threads.each(lambda _: meeting.wait(), [0, 1], NUMPY)) == [0, 1]
-    result = threads.ahead(meeting.wait, NUMPY)
+    assert sorted(threads.each(lambda _: meeting.wait(), [0, 1], NUMPY, MANY)) == [0, 1]
+    result = threads.ahead(meeting.wait, NUMPY, MANY)
     assert {meeting.wait(), result()} == {0, 1}
 
 
+def test_short_work_stays_on_one_thread(monkeypatch):
+    monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
+    here = threading.get_ident()
+    assert set(threads.each(lambda _: threading.get_ident(), [0, 1], NUMPY, 100)) == {here}
+    assert threads.ahead(threading.get_ident, NUMPY, 100)() == here
+
+
 def test_results_are_in_order_and_errors_reach_the_caller(count):
-    assert threads.each(lambda i: i * i, range(20), NUMPY) == [i * i for i in range(20)]
-    assert threads.each(lambda i: i, [], NUMPY) == []
+    assert threads.each(lambda i: i * i, range(20), NUMPY, MANY) == [i * i for i in range(20)]
+    assert threads.each(lambda i: i, [], NUMPY, MANY) == []
     with pytest.raises(ZeroDivisionError):
-        threads.each(lambda i: 1 // (i - 3), range(5), NUMPY)
+        threads.each(lambda i: 1 // (i - 3), range(5), NUMPY, MANY)
     with pytest.raises(ZeroDivisionError):
-        threads.ahead(lambda: 1 // 0, NUMPY)()
+        threads.ahead(lambda: 1 // 0, NUMPY, MANY)()
 
 
 def test_threads_handle_floating_point_errors_as_the_caller_does(count):
@@ -61,18 +70,18 @@ def test_threads_handle_floating_point_errors_as_the_caller_does(count):
         return 1.0 / np.full(2, value)
 
     with np.errstate(divide="ignore"):
-        assert np.isinf(threads.each(invert, [0.0, 0.0], NUMPY)).all()
-        assert np.isinf(threads.ahead(lambda: invert(0.0), NUMPY)()).all()
+        assert np.isinf(threads.each(invert, [0.0, 0.0], NUMPY, MANY)).all()
+        assert np.isinf(threads.ahead(lambda: invert(0.0), NUMPY, MANY)()).all()
     with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
-        threads.each(invert, [0.0, 0.0], NUMPY)
+        threads.each(invert, [0.0, 0.0], NUMPY, MANY)
 
 
 def test_other_libraries_stay_on_one_thread(monkeypatch):
     strict = pytest.importorskip("array_api_strict")
     monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
     here = threading.get_ident()
-    assert set(threads.each(lambda _: threading.get_ident(), [0, 1], strict.zeros(1))) == {here}
-    assert threads.ahead(threading.get_ident, strict.zeros(1))() == here
+    assert set(threads.each(lambda _: threading.get_ident(), [0, 1], strict.zeros(1), MANY)) == {here}
+    assert threads.ahead(threading.get_ident, strict.zeros(1), MANY)() == here
 
 
 def test_number_of_threads(monkeypatch):

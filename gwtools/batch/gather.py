@@ -176,7 +176,9 @@ def _blocks(
         kind, members = block
         return members, read(_JOINED[kind]([spaces[i] for i in members]))
 
-    return threads.each(found, blocks, spaces[0].weights) if heavy else list(map(found, blocks))
+    if not heavy:
+        return list(map(found, blocks))
+    return threads.each(found, blocks, spaces[0].weights, sum(_size(s) ** 2 for s in spaces) / len(blocks))
 
 
 def in_order(parts: Sequence[Array], places: Sequence[int]) -> Array:

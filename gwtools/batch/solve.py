@@ -119,7 +119,9 @@ def _together(
     if isinstance(solver, Sorted):
         found = list(map(run, _surveyed(left, right, solver)))
     else:
-        found = threads.each(run, _scaled(left, right, solver), left[0].weights)
+        parts = _scaled(left, right, solver)
+        entries = sum(x.size * y.size for x, y in zip(left, right, strict=True)) / max(len(parts), 1)
+        found = threads.each(run, parts, left[0].weights, entries)
     return [part for part in found if part is not None]
 
 
@@ -146,7 +148,9 @@ def _surveyed(left: Sequence[Space], right: Sequence[Space], solver: Sorted) -> 
         spectra = None
         if solver.kind == "spectral":
             # Most of the time goes into eigenvalues, which nothing but the estimates waits for.
-            spectra = threads.ahead(partial(survey, _spectra, heavy=True), left[0].weights)
+            sizes = [s.size for s in (*left, *right)]
+            entries = sum(n**2 for n in sizes) / len(set(sizes))
+            spectra = threads.ahead(partial(survey, _spectra, heavy=True), left[0].weights, entries)
         read = survey(certificates.read)
 
     def known(places: NumpyArray) -> tuple[Known, Known]:

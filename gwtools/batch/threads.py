@@ -17,17 +17,26 @@ from gwtools import _array
 from gwtools._array import Array
 
 VARIABLE = "GWTOOLS_NUM_THREADS"
+_WORTH_A_THREAD = 2**15
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def each(run: Callable[[T], R], parts: Sequence[T], like: Array) -> list[R]:
-    """Run a function for every part, on threads where ``like`` is a NumPy array; results are in the order of the parts.
+def each(run: Callable[[T], R], parts: Sequence[T], like: Array, entries: float) -> list[R]:
+    """Run a function for every part, side by side where that is worth it; results are in the order of the parts.
 
-    For parts that spend their time in few long calls: many short ones wait for Python's lock instead. Functions must not warn,
-    as filters of warnings are shared by all threads.
+    Parameters
+    ----------
+    run : callable
+        Must not warn, as filters of warnings are shared by all threads.
+    parts : sequence
+        What it is called with.
+    like : array
+        Of the library that it computes with.
+    entries : float
+        How many entries the matrices of a part have, on average: many short calls would wait for Python's lock.
     """
-    count = min(len(parts), _threads(like))
+    count = min(len(parts), _threads(like, entries))
     if count < 2:
         return [run(part) for part in parts]
     # Threads see what the caller set for itself, such as NumPy's handling of floating-point errors.
@@ -36,12 +45,12 @@ def each(run: Callable[[T], R], parts: Sequence[T], like: Array) -> list[R]:
         return list(pool.map(lambda part: context.copy().run(run, part), parts))
 
 
-def ahead(run: Callable[[], R], like: Array) -> Callable[[], R]:
-    """Start to run a function of the kind that :func:`each` takes; what is returned waits for the result.
+def ahead(run: Callable[[], R], like: Array, entries: float) -> Callable[[], R]:
+    """Start to run a function, which may call :func:`each` for its parts; what is returned waits for the result.
 
-    Where there are no threads to use, the function runs when its result is first asked for.
+    Where threads are not worth it, the function runs when its result is first asked for.
     """
-    if _threads(like) < 2:
+    if _threads(like, entries) < 2:
         return cache(run)
     pool = ThreadPoolExecutor(1)
     future = pool.submit(copy_context().run, run)
@@ -49,8 +58,8 @@ def ahead(run: Callable[[], R], like: Array) -> Callable[[], R]:
     return future.result
 
 
-def _threads(like: Array) -> int:
-    return processors() if _array.library(like) == "numpy" else 1
+def _threads(like: Array, entries: float) -> int:
+    return processors() if _array.library(like) == "numpy" and entries >= _WORTH_A_THREAD else 1
 
 
 def processors() -> int:
