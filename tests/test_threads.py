@@ -45,15 +45,12 @@ def test_parts_run_side_by_side(monkeypatch):
     monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
     meeting = threading.Barrier(2, timeout=30)
     assert sorted(threads.each(lambda _: meeting.wait(), [0, 1], NUMPY, MANY)) == [0, 1]
-    result = threads.ahead(meeting.wait, NUMPY, MANY)
-    assert {meeting.wait(), result()} == {0, 1}
 
 
 def test_short_work_stays_on_one_thread(monkeypatch):
     monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
     here = threading.get_ident()
     assert set(threads.each(lambda _: threading.get_ident(), [0, 1], NUMPY, 100)) == {here}
-    assert threads.ahead(threading.get_ident, NUMPY, 100)() == here
 
 
 def test_results_are_in_order_and_errors_reach_the_caller(count):
@@ -61,8 +58,6 @@ def test_results_are_in_order_and_errors_reach_the_caller(count):
     assert threads.each(lambda i: i, [], NUMPY, MANY) == []
     with pytest.raises(ZeroDivisionError):
         threads.each(lambda i: 1 // (i - 3), range(5), NUMPY, MANY)
-    with pytest.raises(ZeroDivisionError):
-        threads.ahead(lambda: 1 // 0, NUMPY, MANY)()
 
 
 def test_threads_handle_floating_point_errors_as_the_caller_does(count):
@@ -71,7 +66,6 @@ def test_threads_handle_floating_point_errors_as_the_caller_does(count):
 
     with np.errstate(divide="ignore"):
         assert np.isinf(threads.each(invert, [0.0, 0.0], NUMPY, MANY)).all()
-        assert np.isinf(threads.ahead(lambda: invert(0.0), NUMPY, MANY)()).all()
     with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
         threads.each(invert, [0.0, 0.0], NUMPY, MANY)
 
@@ -81,7 +75,6 @@ def test_other_libraries_stay_on_one_thread(monkeypatch):
     monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
     here = threading.get_ident()
     assert set(threads.each(lambda _: threading.get_ident(), [0, 1], strict.zeros(1), MANY)) == {here}
-    assert threads.ahead(threading.get_ident, strict.zeros(1), MANY)() == here
 
 
 def test_number_of_threads(monkeypatch):

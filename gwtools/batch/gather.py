@@ -167,7 +167,8 @@ def _blocks(
     alike: dict[tuple[Any, ...], list[int]] = {}
     for i, space in enumerate(spaces):
         alike.setdefault(("dense", _size(space)) if dense else _form(space), []).append(i)
-    blocks, entries = [], block_entries(spaces[0].weights)
+    like, blocks = spaces[0].weights, []
+    entries = block_entries(like)
     for (kind, n, *_), members in alike.items():
         step = max(1, entries // n**2)
         blocks += [(kind, members[start : start + step]) for start in range(0, len(members), step)]
@@ -178,7 +179,7 @@ def _blocks(
 
     if not heavy:
         return list(map(found, blocks))
-    return threads.each(found, blocks, spaces[0].weights, sum(_size(s) ** 2 for s in spaces) / len(blocks))
+    return threads.each(found, blocks, like, sum(_size(s) ** 2 for s in spaces) / len(blocks))
 
 
 def in_order(parts: Sequence[Array], places: Sequence[int]) -> Array:

@@ -15,7 +15,7 @@ from gwtools.batch import bounds, certificates, gather, lines, sinkhorn, stacks,
 from gwtools.batch.certificates import Known
 from gwtools.batch.gather import groups, spaces
 from gwtools.batch.lines import Atoms
-from gwtools.batch.stacks import Stack
+from gwtools.batch.stacks import DenseStack, Stack
 from gwtools.certify import EFFORTS, certify
 from gwtools.plans import DensePlan, Plan, SparsePlan
 from gwtools.problems import detached
@@ -26,15 +26,12 @@ from gwtools.spaces import Space
 
 
 class Solved(NamedTuple):
-    """What is known of b problems: their places, the fields of their results, their plans before they are cut, profiles.
-
-    The estimates are computed when they are called for.
-    """
+    """What is known of b problems: their places, the fields of their results, their plans before they are cut, profiles."""
 
     places: Sequence[int]
     plans: Sequence[Plan]
     objective: Array
-    estimate: Callable[[], Array]
+    estimate: Array
     statuses: Sequence[Status]
     iterations: Sequence[int]
     stacked: Any
@@ -142,50 +139,46 @@ def _report(results: Sequence[GWResult], throw: bool) -> None:
 
 def _surveyed(left: Sequence[Space], right: Sequence[Space], solver: Sorted) -> list[Part]:
     """Group the problems that :class:`gwtools.Sorted` solves together, after one survey of all spaces."""
-    count, survey = len(left), partial(gather.Survey, [*left, *right], convert=_array.at_least_single, dense=True)
+    count, heavy = len(left), solver.kind == "spectral"
+    read = _with_spectrum if heavy else certificates.read
     # What is read of values out of range is not used.
     with np.errstate(over="ignore", invalid="ignore"):
-        spectra = None
-        if solver.kind == "spectral":
-            # Most of the time goes into eigenvalues, which nothing but the estimates waits for.
-            sizes = [s.size for s in (*left, *right)]
-            entries = sum(n**2 for n in sizes) / len(set(sizes))
-            spectra = threads.ahead(partial(survey, _spectra, heavy=True), left[0].weights, entries)
-        read = survey(certificates.read)
+        survey = gather.Survey([*left, *right], read, _array.at_least_single, dense=True, heavy=heavy)
 
-    def known(places: NumpyArray) -> tuple[Known, Known]:
-        return certificates.known(read.at(places)), certificates.known(read.at(places + count))
+    def both(places: NumpyArray) -> tuple[list[Array], list[Array]]:
+        return survey.at(places), survey.at(places + count)
 
     def part(group: NumpyArray) -> Solved | None:
-        found = known(group)
-        places = group[_in_range(*(side.largest for side in found))]
+        fields = both(group)
+        places = group[_in_range(*(certificates.known(side).largest for side in fields))]
         if not places.size:
             return None
         if places.size < group.size:
-            found = known(places)
-        x, y = (of.profile for of in found)
+            fields = both(places)
+        known = certificates.known(fields[0]), certificates.known(fields[1])
+        x, y = (of.profile for of in known)
         atoms = lines.comonotone(x.row_means, x.weights, y.row_means, y.weights)
-
-        def estimate() -> Array:
-            if spectra is not None:
-                first, second = (spectra().at(index)[0] for index in (places, places + count))
-                return bounds.spectral_of(x, y, first, second, atoms)
-            if solver.kind == "norm":
-                return bounds.norm_of(x, y, atoms)
-            return lines.total(atoms, x.row_means, y.row_means, solver.p)
-
+        if solver.kind == "row_means":
+            estimate = lines.total(atoms, x.row_means, y.row_means, solver.p)
+        elif solver.kind == "norm":
+            estimate = bounds.norm_of(x, y, atoms)
+        else:
+            estimate = bounds.spectral_of(x, y, fields[0][-1], fields[1][-1], atoms)
         xs, ys = ([side[i] for i in places] for side in (left, right))
         objective, plans = _objective(xs, ys, atoms, _array.at_least_single), _plans(xs, ys, atoms)
-        rest = [Status.CLOSED_FORM] * len(xs), [0] * len(xs), atoms, found
+        rest = [Status.CLOSED_FORM] * len(xs), [0] * len(xs), atoms, known
         return Solved(places.tolist(), plans, objective, estimate, *rest)
 
     return [partial(part, group) for group in groups(left, right)]
 
 
-def _spectra(s: Stack) -> tuple[Array]:
-    """Read spectra; eigenvalues are defined for what overflows as well, as one bad matrix would spoil its stack."""
-    xp, matrix = _array.namespace(s.weights), s.weighted_residual()
-    return (xp.linalg.eigvalsh(xp.where(xp.isfinite(matrix), matrix, xp.zeros_like(matrix))),)
+def _with_spectrum(s: Stack) -> tuple[Array, ...]:
+    """Read spectra, too: that of zeros for what overflows, as one such matrix would spoil the eigenvalues of its stack."""
+    xp, usable = _array.namespace(s.weights), _array.namespace(s.weights).isfinite(s.residual_norm_squared)
+    found = certificates.read(s)
+    if not bool(xp.all(usable)):
+        s = DenseStack(s.weights, xp.where(usable[:, None, None], s.matrix, xp.zeros_like(s.matrix)))
+    return (*found, s.spectrum())
 
 
 def _scaled(left: Sequence[Space], right: Sequence[Space], solver: Sinkhorn) -> list[Part]:
@@ -221,7 +214,7 @@ def _iterated(
     problem = sinkhorn.problems(xs, ys) if live else still
     objective = problem.value(found.plan, problem.cross(found.plan))
     plans = [DensePlan(found.plan[i, : x.size, : y.size]) for i, (x, y) in enumerate(zip(xs, ys, strict=True))]
-    return Solved(places, plans, objective, lambda: objective, found.status, found.iterations, found.plan)
+    return Solved(places, plans, objective, objective, found.status, found.iterations, found.plan)
 
 
 def _objective(left: Sequence[Space], right: Sequence[Space], atoms: Atoms, convert: gather.Convert) -> Array:
@@ -243,13 +236,13 @@ def _results(
     left: Sequence[Space], right: Sequence[Space], solved: Solved, proofs: Proofs, solver: Solver, effort: str
 ) -> Iterator[GWResult]:
     """Cut arrays over all problems into results; certificates that need more than these bounds are made one by one."""
-    distance, estimate, name = _array.root(solved.objective), solved.estimate(), str(solver)
+    distance, name = _array.root(solved.objective), str(solver)
     for i, (place, plan, proof) in enumerate(zip(solved.places, solved.plans, proofs, strict=True)):
         x, y = left[place], right[place]
         # Two forms of low rank have a bound of their own at linear effort.
         if proof is None or (gather.saves_work(x) and gather.saves_work(y)):
             proof = certify(x, y, plan, effort)
-        numbers = solved.objective[i], distance[i], estimate[i]
+        numbers = solved.objective[i], distance[i], solved.estimate[i]
         yield GWResult(*numbers, plan, solved.statuses[i], proof, solved.iterations[i], None, name)
 
 

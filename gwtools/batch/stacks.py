@@ -83,14 +83,10 @@ class Stack(ABC):
         """Return Σ_k a_k |C_ik|^p, shape (B, N), in units of C to the power p."""
         return self.averaged(_array.namespace(self.matrix).abs(self.matrix) ** p)
 
-    def weighted_residual(self) -> Array:
-        """Return diag(√a) R diag(√a), shape (B, N, N), in units of C."""
-        root = _array.root(self.weights)
-        return root[:, :, None] * self.residual * root[:, None, :]
-
     def spectrum(self) -> Array:
         """Return the eigenvalues of diag(√a) R diag(√a), shape (B, k), in no order; those left out are zero."""
-        return _array.namespace(self.weights).linalg.eigvalsh(self.weighted_residual())
+        root = _array.root(self.weights)
+        return _array.namespace(root).linalg.eigvalsh(root[:, :, None] * self.residual * root[:, None, :])
 
 
 @final

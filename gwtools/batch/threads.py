@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from functools import cache
 from typing import TypeVar
 
 from gwtools import _array
@@ -36,30 +35,14 @@ def each(run: Callable[[T], R], parts: Sequence[T], like: Array, entries: float)
     entries : float
         How many entries the matrices of a part have, on average: many short calls would wait for Python's lock.
     """
-    count = min(len(parts), _threads(like, entries))
+    worth_it = entries >= _WORTH_A_THREAD and _array.library(like) == "numpy"
+    count = min(len(parts), processors()) if worth_it else 1
     if count < 2:
         return [run(part) for part in parts]
     # Threads see what the caller set for itself, such as NumPy's handling of floating-point errors.
     context = copy_context()
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(lambda part: context.copy().run(run, part), parts))
-
-
-def ahead(run: Callable[[], R], like: Array, entries: float) -> Callable[[], R]:
-    """Start to run a function, which may call :func:`each` for its parts; what is returned waits for the result.
-
-    Where threads are not worth it, the function runs when its result is first asked for.
-    """
-    if _threads(like, entries) < 2:
-        return cache(run)
-    pool = ThreadPoolExecutor(1)
-    future = pool.submit(copy_context().run, run)
-    pool.shutdown(wait=False)
-    return future.result
-
-
-def _threads(like: Array, entries: float) -> int:
-    return processors() if _array.library(like) == "numpy" and entries >= _WORTH_A_THREAD else 1
 
 
 def processors() -> int:
