@@ -14,7 +14,7 @@ from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools.batch import gather, lines
 from gwtools.batch.gather import Profile
-from gwtools.batch.lines import Atoms
+from gwtools.batch.lines import Atoms, Entries
 from gwtools.batch.stacks import Stack
 
 
@@ -88,7 +88,8 @@ def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
     Returns
     -------
     array of shape (B,)
-        In squared units of C. The eigenvalues of n × n matrices take most of the time, together or one by one.
+        In squared units of C. The eigenvalues of n × n matrices take most of the time, together or one by one; many of
+        them are computed on threads in NumPy, as in :func:`gwtools.solve_batch`.
     """
 
     def read(s: Stack) -> tuple[Array, ...]:
@@ -116,7 +117,7 @@ def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
         In units of C to the power p.
     """
     _check.number(p, "p", least=1.0)
-    return _line(xs, ys, _entries, p, large=True)
+    return _grouped(xs, ys, _entries, lambda x, y: lines.line_of_entries(Entries(*x), Entries(*y), p), large=True)
 
 
 def norm_of(x: Profile, y: Profile, atoms: Atoms | None = None) -> Array:
@@ -144,10 +145,10 @@ def _additive_part(x: Profile, y: Profile, atoms: Atoms | None) -> Array:
     return (x.mean - y.mean) ** 2 + 2 * spread
 
 
-def _entries(s: Stack) -> tuple[Array, Array]:
-    """All values of each matrix, with their masses."""
-    xp, flat = _array.namespace(s.matrix), (s.shape[0], -1)
-    return xp.reshape(s.matrix, flat), xp.reshape(s.weights[:, :, None] * s.weights[:, None, :], flat)
+def _entries(s: Stack) -> Entries:
+    """Read all values of each matrix."""
+    xp, (count, size) = _array.namespace(s.matrix), s.shape
+    return Entries(xp.reshape(s.matrix, (count, -1)), s.weights, xp.full_like(s.weights[:, 0], size))
 
 
 def _grouped(
@@ -164,8 +165,6 @@ def _grouped(
     return gather.each_group(left, right, read, bound, **cost)
 
 
-def _line(
-    xs: Sequence[Any], ys: Sequence[Any], read: Callable[[Stack], tuple[Array, Array]], p: float, large: bool = False
-) -> Array:
+def _line(xs: Sequence[Any], ys: Sequence[Any], read: Callable[[Stack], tuple[Array, Array]], p: float) -> Array:
     """Transport what is read of each pair of spaces: values and weights."""
-    return _grouped(xs, ys, read, lambda x, y: lines.line(x[0], x[1], y[0], y[1], p), large=large)
+    return _grouped(xs, ys, read, lambda x, y: lines.line(x[0], x[1], y[0], y[1], p))

@@ -15,7 +15,7 @@ from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted
 
 _GROUP_ENTRIES = 2**18
 _STEPS, _ENOUGH = (8, 16, 32), 64
-_FEW = 8
+_FEW = 12
 T = TypeVar("T", bound=tuple[Any, ...])
 
 Convert = Callable[[Array], Array]
@@ -113,23 +113,23 @@ def each_group(
 ) -> Array:
     """Compute one array (b, …) of what is read of the spaces of b problems of like size, and join them in order.
 
-    All spaces are surveyed at once, on threads if that is ``heavy`` (see :class:`Survey`); what is ``large``, as matrices are,
-    for few problems at a time, as they fit the cache of a CPU.
+    All spaces are surveyed at once, on threads if that is ``heavy`` (see :class:`Survey`). What is ``large``, as matrices are,
+    is surveyed group by group and computed with for few problems at a time, as they fit the cache of a CPU.
     """
-    like, count = left[0].weights, len(left)
-    parts = list(groups(left, right))
-    if large and _array.on_cpu(like):
-        parts = [part[start : start + _FEW] for part in parts for start in range(0, len(part), _FEW)]
-    whole = None if large else Survey([*left, *right], read, _array.at_least_single, heavy=heavy)
-
-    def computed(places: NumpyArray) -> Array:
-        if whole is not None:
-            return compute(whole.at(places), whole.at(places + count))
-        few = [side[i] for side in (left, right) for i in places]
-        found, here = Survey(few, read, _array.at_least_single), np.arange(len(places))
-        return compute(found.at(here), found.at(here + len(places)))
-
-    return in_order(list(map(computed, parts)), np.concatenate(parts).tolist())
+    convert, count = _array.at_least_single, len(left)
+    whole = None if large else Survey([*left, *right], read, convert, heavy=heavy)
+    parts, places = [], []
+    for group in groups(left, right):
+        survey, x, y, step = whole, group, group + count, len(group)
+        if survey is None:
+            survey = Survey([side[i] for side in (left, right) for i in group], read, convert)
+            x, y = np.split(np.arange(2 * len(group)), 2)
+            step = _FEW if _array.on_cpu(left[0].weights) else step
+        for start in range(0, len(group), step):
+            few = slice(start, start + step)
+            parts.append(compute(survey.at(x[few]), survey.at(y[few])))
+        places.extend(group.tolist())
+    return in_order(parts, places)
 
 
 def gathered(

@@ -32,6 +32,30 @@ class Cells(NamedTuple):
     mass: Array
 
 
+class Entries(NamedTuple):
+    """The n² entries of matrices row by row, (B, K), and the weights (B, N) of their n atoms, padded; and n itself, (B,)."""
+
+    values: Array
+    weights: Array
+    sizes: Array
+
+    @property
+    def places(self) -> Array:
+        """0, 1, … along the entries, shape (1, K)."""
+        xp, values = _array.namespace(self.values), self.values
+        return xp.arange(values.shape[1], dtype=values.dtype, device=_array.device(values))[None, :]
+
+    @property
+    def masses(self) -> Array:
+        """The products of weights that belong to the entries, shape (B, K); zero at padding."""
+        xp, size = _array.namespace(self.values), self.sizes[:, None]
+        row = xp.floor(self.places / size)
+        pair = (xp.clip(row, max=self.weights.shape[1] - 1), self.places - row * size)
+        integer = xp.arange(1, device=_array.device(row)).dtype
+        first, second = (_array.take_along_rows(self.weights, xp.astype(index, integer)) for index in pair)
+        return xp.where(row < size, first * second, xp.zeros_like(first))
+
+
 def comonotone(x: Array, a: Array, y: Array, b: Array) -> Atoms:
     """Couple each row of values with its partner in sorted order: :func:`gwtools.linear.comonotone` of many lists.
 
@@ -100,14 +124,15 @@ def _even_cells(n: Array, m: Array, a: Array, b: Array) -> Cells:
     return Cells(*ranks, xp.concat([mass_x, mass_y], axis=1) / (n * m))
 
 
-def _even_line(x: Array, a: Array, y: Array, b: Array, p: float, counts: tuple[Array, Array]) -> Array:
-    """Return W_p^p between lists of equal weights: the values alone need sorting, not their places."""
+def _even_line(x: Array, here_x: Array, y: Array, here_y: Array, p: float, counts: tuple[Array, Array]) -> Array:
+    """Return W_p^p between lists of equal weights, of which ``here`` tells the atoms: values need sorting, not their places."""
     xp, (n, m) = _array.namespace(x, y), counts
-    # Atoms of weight zero are sorted behind all others, or among those of the largest value.
+    # What is no atom is sorted behind all others, or among those of the largest value.
     x, y = (
-        xp.sort(xp.where(w > 0, v, xp.max(v, axis=1, keepdims=True)), axis=1, stable=False) for v, w in ((x, a), (y, b))
+        xp.sort(xp.where(here, v, xp.max(v, axis=1, keepdims=True)), axis=1, stable=False)
+        for v, here in ((x, here_x), (y, here_y))
     )
-    (second, mass_x), (first, mass_y) = _endings(n, m, a, b)
+    (second, mass_x), (first, mass_y) = _endings(n, m, x, y)
     ending_x = dot(mass_x, _power(x - _array.take_along_rows(y, second), p))
     return (ending_x + dot(mass_y, _power(_array.take_along_rows(x, first) - y, p))) / (n * m)[:, 0]
 
@@ -135,7 +160,8 @@ def _ending(n: Array, m: Array, own: Array, other: Array) -> tuple[Array, Array,
     over = end - rank * n
     length = xp.minimum(over, m) * xp.astype(atom <= n, dtype)
     integer = xp.arange(1, device=_array.device(own)).dtype
-    return xp.astype(xp.clip(rank, max=other.shape[1] - 1), integer), length, xp.astype(over < n, dtype)
+    last = xp.full_like(n, other.shape[1] - 1)
+    return xp.astype(xp.minimum(rank, last), integer), length, xp.astype(over < n, dtype)
 
 
 def _merged_cells(a: Array, b: Array) -> Cells:
@@ -167,7 +193,18 @@ def support(weights: Array) -> Array:
 def line(x: Array, a: Array, y: Array, b: Array, p: float) -> Array:
     """Return W_p^p between weighted lists of numbers, shape (B,): :func:`gwtools.linear.line` of many lists."""
     counts = _even_counts(a, b)
-    return total(comonotone(x, a, y, b), x, y, p) if counts is None else _even_line(x, a, y, b, p, counts)
+    return total(comonotone(x, a, y, b), x, y, p) if counts is None else _even_line(x, a > 0, y, b > 0, p, counts)
+
+
+def line_of_entries(x: Entries, y: Entries, p: float) -> Array:
+    """Return W_p^p between all entries of matrices, shape (B,)."""
+    xp, counts = _array.namespace(x.values), _even_counts(x.weights, y.weights)
+    if counts is not None and x.values.shape[1] * y.values.shape[1] * _array.epsilon(x.values) <= 1:
+        whole = [xp.all(n[:, 0] == side.sizes) for n, side in zip(counts, (x, y), strict=True)]
+        if bool(whole[0] & whole[1]):
+            n, m = counts[0] ** 2, counts[1] ** 2
+            return _even_line(x.values, x.places < n, y.values, y.places < m, p, (n, m))
+    return line(x.values, x.masses, y.values, y.masses, p)
 
 
 def total(atoms: Atoms, x: Array, y: Array, p: float) -> Array:
