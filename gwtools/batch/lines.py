@@ -41,18 +41,17 @@ class Entries(NamedTuple):
 
     @property
     def places(self) -> Array:
-        """0, 1, … along the entries, shape (1, K)."""
-        xp, values = _array.namespace(self.values), self.values
-        return xp.arange(values.shape[1], dtype=values.dtype, device=_array.device(values))[None, :]
+        """0, 1, … along the entries, whole numbers of shape (1, K)."""
+        return _array.namespace(self.values).arange(self.values.shape[1], device=_array.device(self.values))[None, :]
 
     @property
     def masses(self) -> Array:
         """The products of weights that belong to the entries, shape (B, K); zero at padding."""
-        xp, size = _array.namespace(self.values), self.sizes[:, None]
-        row = xp.floor(self.places / size)
-        pair = (xp.clip(row, max=self.weights.shape[1] - 1), self.places - row * size)
-        integer = xp.arange(1, device=_array.device(row)).dtype
-        first, second = (_array.take_along_rows(self.weights, xp.astype(index, integer)) for index in pair)
+        xp, places = _array.namespace(self.values), self.places
+        size = xp.astype(self.sizes, places.dtype)[:, None]
+        row = places // size
+        pair = xp.minimum(row, size - 1), places - row * size
+        first, second = (_array.take_along_rows(self.weights, index) for index in pair)
         return xp.where(row < size, first * second, xp.zeros_like(first))
 
 
@@ -203,7 +202,8 @@ def line_of_entries(x: Entries, y: Entries, p: float) -> Array:
         whole = [xp.all(n[:, 0] == side.sizes) for n, side in zip(counts, (x, y), strict=True)]
         if bool(whole[0] & whole[1]):
             n, m = counts[0] ** 2, counts[1] ** 2
-            return _even_line(x.values, x.places < n, y.values, y.places < m, p, (n, m))
+            here = [xp.astype(s.places, k.dtype) < k for s, k in ((x, n), (y, m))]
+            return _even_line(x.values, here[0], y.values, here[1], p, (n, m))
     return line(x.values, x.masses, y.values, y.masses, p)
 
 
