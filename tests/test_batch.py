@@ -181,6 +181,23 @@ def check_bound(kind, name, settings):
     np.testing.assert_allclose(values, expected, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize("shift", [-9.0, 9.0])
+@pytest.mark.parametrize("null", [False, True])
+@pytest.mark.parametrize("name", POWERS)
+def test_equal_weights_need_no_atom_of_the_padding(name, null, shift):
+    """Values on one side of zero, so that padding would stand at an end; and equal weights of all atoms but one."""
+    rng = np.random.default_rng(8)
+    sides = [[], []]
+    for sizes in ((3, 7), (8, 5), (2, 4), (12, 12), (6, 8)):
+        for side, n in zip(sides, sizes, strict=True):
+            weights = np.ones(n)
+            weights[0] = not null
+            side.append(gw.DenseSpace(checkers.euclidean(rng.standard_normal((n, 2))) + shift, weights / weights.sum()))
+    for p in (1.0, 2.0, 3.5):
+        expected = [float(getattr(gw.bounds, name)(x, y, p)) for x, y in zip(*sides, strict=True)]
+        assert getattr(gw.batch, name)(*sides, p).tolist() == pytest.approx(expected, rel=1e-10, abs=1e-10)
+
+
 def test_certified_interval_of_a_copy_is_closed():
     (space, *_), _ = problems("dense")
     (found,) = gw.solve_batch([space.space()], [space.space()], gw.Sorted())

@@ -189,6 +189,22 @@ def test_float32_scales(solver, factor, pair):
     assert result.certificate.lower / factor**2 <= found + 1e-5 * scale(x, y)
 
 
+@pytest.mark.parametrize("p", [1.0, 1.5, 2.0, 3.5])
+@pytest.mark.parametrize("exponent", [-140, 140])
+def test_estimates_are_in_units_to_their_power(p, exponent, instance):
+    """Squares of these units still have a number."""
+    here, there = (gw.solve(*(s.scaled(f) for s in instance), gw.Sorted(p=p)) for f in (1.0, 4.0**exponent))
+    assert float(there.estimate) * 2.0 ** (-2 * exponent * p) == pytest.approx(float(here.estimate), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["row_means", "norm", "spectral"])
+def test_an_estimate_whose_unit_has_no_square_is_infinite(kind, instance):
+    with np.errstate(over="ignore"):
+        result = gw.solve(*(s.scaled(4.0**505) for s in instance), gw.Sorted(kind=kind))
+    assert np.isfinite(result.distance)
+    assert np.isfinite(result.estimate) == (kind == "row_means")
+
+
 @pytest.mark.parametrize("solver", SOLVERS, ids=str)
 def test_as_dict_is_json_and_agrees_with_the_result(solver):
     clouds = [gw.PointCloud(np.random.default_rng(n).standard_normal((n, 2))) for n in (9, 7)]
