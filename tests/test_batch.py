@@ -294,6 +294,20 @@ def test_comonotone_couplings_of_many_lists_are_those_of_each(sizes, style):
     np.testing.assert_allclose(lines.line(x, a, y, b, 2.0), expected, atol=1e-13)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_cells_of_equal_weights_are_counted_without_rounding(dtype):
+    """The largest numbers are those of 2047 and 2048 atoms in float32."""
+    cases = [(1, 1), (1, 2047), (2047, 2048), (2048, 2048), (1024, 2048), (6, 4), (4, 6), (1200, 2200), (35, 21)]
+    found = lines._even_cells(*map(np.array, zip(*cases, strict=True)), np.zeros(1, dtype))
+    for (k, j), *row in zip(cases, *found, strict=True):
+        ends = np.union1d(np.arange(1, k + 1) * j, np.arange(1, j + 1) * k)
+        starts = np.concatenate([[0], ends[:-1]])
+        expected = starts // j, starts // k, (ends - starts).astype(dtype) / np.asarray(k * j, dtype=dtype)
+        for mine, other in zip(row, expected, strict=True):
+            assert mine[: ends.size].tolist() == other.tolist()
+            assert not mine[ends.size :].any()
+
+
 def test_lists_of_equal_weights_too_long_for_exact_counts_are_merged():
     """Products of 5000 and 4001 atoms are no whole numbers in float32."""
     rng = np.random.default_rng(8)

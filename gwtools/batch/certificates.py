@@ -14,7 +14,7 @@ import numpy as np
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.batch.gather import Profile, profile
-from gwtools.batch.lines import Atoms, balanced, comonotone, support, total
+from gwtools.batch.lines import Atoms, comonotone, counted, support, total
 from gwtools.batch.stacks import Stack
 from gwtools.results import Certificate, Kind
 from gwtools.rounding import Radii, floor
@@ -197,7 +197,9 @@ def of_atoms(x: Profile, y: Profile, plan: Atoms, value: NumpyArray, radii: tupl
     rounded = (np.sqrt(value * (1 + gamma(2 * count + 20))) + of_x.entries + of_y.entries) ** 2
     rows, cols = (_sums(i, plan.mass, s.weights.shape) for i, s in ((plan.rows, x), (plan.cols, y)))
     # One atom for each of x and of y, with equal weights, is a coupling without any rounding.
-    exact = xp.all(rows == x.weights, axis=1) & xp.all(cols == y.weights, axis=1) & balanced(x.weights, y.weights)
+    exact = (
+        xp.all(rows == x.weights, axis=1) & xp.all(cols == y.weights, axis=1) & counted(x.weights, y.weights).balanced
+    )
     missed = np.where(_numpy(exact), 0.0, _missed(rows, cols, x, y, count, radii))
     top = of_x.largest + of_y.largest
     return Upper(value, rounded * (1 + gamma(20)) + 1.01 * top**2 * missed * (2 + missed))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from gwtools import _array
 from gwtools._array import Array
 from gwtools.batch.stacks import dot
@@ -24,12 +26,24 @@ class Atoms(NamedTuple):
 class Cells(NamedTuple):
     """Intervals of [0, 1] on which both quantile functions are constant: ranks of x and of y, and lengths, shape (B, K).
 
-    In any order; those without length count for nothing.
+    In order, those without length last.
+    """
+
+    rows: Array
+    cols: Array
+    mass: Array
+
+
+class Counts(NamedTuple):
+    """How many atoms of two weighted lists carry weight, and whether all weights of each, or of both, are one number: (B,).
+
+    Lists are balanced if they have as many atoms, too.
     """
 
     first: Array
     second: Array
-    mass: Array
+    even: Array
+    balanced: Array
 
 
 class Entries(NamedTuple):
@@ -68,7 +82,7 @@ def comonotone(x: Array, a: Array, y: Array, b: Array) -> Atoms:
     Returns
     -------
     Atoms
-        In sorted order; at most N + M for each problem, most of those without mass cut off.
+        In sorted order; at most N + M for each problem, and as many as the problem with most of them has.
     """
     xp = _array.namespace(x, a, y, b)
     # Atoms of weight zero are sorted behind all others.
@@ -76,95 +90,79 @@ def comonotone(x: Array, a: Array, y: Array, b: Array) -> Atoms:
         xp.argsort(xp.where(w > 0, v, xp.asarray(xp.inf, dtype=v.dtype, device=_array.device(v))), axis=1)
         for v, w in ((x, a), (y, b))
     )
-    first, second, mass = _cells(*(_array.take_along_rows(w, o) for w, o in ((a, order_x), (b, order_y))))
-    # From one cell to the next one rank rises. Cells without length go last, name atom 0, and as many go as all have.
-    here = mass > 0
-    width = int(xp.max(support(mass)))
-    place = xp.where(here, first + second, xp.full_like(first, first.shape[1]))
-    kept = xp.argsort(place, axis=1)[:, :width]
-    first, second, mass = (_array.take_along_rows(v, kept) for v in (first, second, mass))
-    rows, cols = _array.take_along_rows(order_x, first), _array.take_along_rows(order_y, second)
-    none, paired = xp.zeros_like(rows), balanced(a, b)
-    mass = xp.where(paired[:, None] & (mass > 0), xp.max(a, axis=1)[:, None], mass)
-    return Atoms(xp.where(mass > 0, rows, none), xp.where(mass > 0, cols, none), mass, paired)
+    counts = counted(a, b)
+    if _tell_ends(counts, a, b):
+        cells = _even_cells(counts.first, counts.second, a)
+    else:
+        cells = _merged_cells(_array.take_along_rows(a, order_x), _array.take_along_rows(b, order_y))
+    rows, cols = (_array.take_along_rows(o, i) for o, i in ((order_x, cells.rows), (order_y, cells.cols)))
+    here, none = cells.mass > 0, xp.zeros_like(rows)
+    mass = xp.where(counts.balanced[:, None] & here, xp.max(a, axis=1)[:, None], cells.mass)
+    return Atoms(xp.where(here, rows, none), xp.where(here, cols, none), mass, counts.balanced)
 
 
-def _cells(a: Array, b: Array) -> Cells:
-    """Cut [0, 1] at the ends of both lists' atoms, given the weights (B, N) and (B, M) in sorted order."""
-    counts = _even_counts(a, b)
-    return _merged_cells(a, b) if counts is None else _even_cells(*counts, a, b)
+def counted(a: Array, b: Array) -> Counts:
+    """Count the atoms of lists with weights (B, N) and (B, M)."""
+    xp = _array.namespace(a, b)
+    n, m, tops = support(a), support(b), [xp.max(w, axis=1) for w in (a, b)]
+    uniform = [xp.all((w == top[:, None]) | (w == 0), axis=1) for w, top in zip((a, b), tops, strict=True)]
+    even = uniform[0] & uniform[1]
+    return Counts(n, m, even, even & (n == m) & (tops[0] == tops[1]))
 
 
-def _even_counts(a: Array, b: Array) -> tuple[Array, Array] | None:
-    """Return how many atoms carry weight, (B, 1), if all weights of each list are one number: then that tells their ends.
+def _tell_ends(counts: Counts, a: Array, b: Array) -> bool:
+    """Tell whether the numbers of atoms tell their ends, as all weights of each list are one number.
 
-    Not where gradients with respect to weights are asked for, or where the dtype does not hold the product of both counts.
+    Not where gradients with respect to weights are asked for, or where the dtype does not hold the ends of that many.
     """
-    if _array.tracked(a) or _array.tracked(b) or a.shape[1] * b.shape[1] * _array.epsilon(a) > 1:
-        return None
-    xp, (n, m) = _array.namespace(a, b), (support(w) for w in (a, b))
-    if not bool(xp.all(_equal(a, n) & _equal(b, m))):
-        return None
-    return xp.astype(n, a.dtype)[:, None], xp.astype(m, a.dtype)[:, None]
+    if _array.tracked(a) or _array.tracked(b) or not _holds_ends(a, b):
+        return False
+    return bool(_array.namespace(a).all(counts.even))
 
 
-def _equal(weights: Array, count: Array) -> Array:
-    """Tell where all of the ``count`` positive weights are one number, shape (B,)."""
-    xp = _array.namespace(weights)
-    return xp.count_nonzero(weights == xp.max(weights, axis=1, keepdims=True), axis=1) == count
+def _holds_ends(x: Array, y: Array) -> bool:
+    """Tell whether the dtype of two lists, (B, N) and (B, M), holds the whole numbers of :func:`_even_cells`."""
+    sizes = x.shape[1], y.shape[1]
+    return bool(sum(sizes) * max(sizes) * _array.epsilon(x) <= 1)
 
 
-def _even_cells(n: Array, m: Array, a: Array, b: Array) -> Cells:
-    """Return the cells of n and m atoms of equal weight, shape (B, 1): those that end with an atom of x, then others of y."""
-    xp = _array.namespace(a)
-    (second, mass_x), (first, mass_y) = _endings(n, m, a, b)
-    own_x, own_y = (xp.zeros_like(v) + xp.arange(v.shape[1], device=_array.device(v)) for v in (second, first))
-    ranks = xp.concat([own_x, first], axis=1), xp.concat([second, own_y], axis=1)
-    return Cells(*ranks, xp.concat([mass_x, mass_y], axis=1) / (n * m))
+def _even_cells(n: Array, m: Array, like: Array) -> Cells:
+    """Return the cells of n and m atoms of equal weight, whole numbers of shape (B,), in the dtype of ``like``.
+
+    Of all n + m ends in order, y's first where two meet, the i-th of x has ⌊i m / n⌋ of y before it: ⌈t n / (n + m)⌉ − 1 of
+    the first t − 1 are x's. Both lists end together gcd(n, m) times, at equal distances, and the cell between two ends that
+    meet has no length: it is left out. All are whole numbers, and quotients of whole numbers that a dtype holds are never
+    rounded up to the next one.
+    """
+    xp, dtype = _array.namespace(like), like.dtype
+    whole = [_array.to_numpy(v)[:, None] for v in (n, m)]
+    meetings = np.gcd(*whole)
+    kept = whole[0] + whole[1] - meetings
+    places = xp.arange(int(kept.max()), dtype=dtype, device=_array.device(like))[None, :]
+    n, m, kept, shares = (_array.from_numpy(v.astype(float), like) for v in (*whole, kept, kept // meetings))
+    end = places + 1 + xp.floor(places / shares)
+    first = xp.floor((end * n - 1) / (n + m))
+    second = end - 1 - first
+    length = xp.minimum((first + 1) * m, (second + 1) * n) - xp.maximum(first * m, second * n)
+    here = places < kept
+    integer, none = xp.arange(1, device=_array.device(like)).dtype, xp.zeros_like(first)
+    rows, cols = (xp.astype(xp.where(here, rank, none), integer) for rank in (first, second))
+    return Cells(rows, cols, xp.where(here, length, none) / (n * m))
 
 
-def _even_line(x: Array, here_x: Array, y: Array, here_y: Array, p: float, counts: tuple[Array, Array]) -> Array:
-    """Return W_p^p between lists of equal weights, of which ``here`` tells the atoms: values need sorting, not their places."""
-    xp, (n, m) = _array.namespace(x, y), counts
+def _even_line(x: Array, here_x: Array, y: Array, here_y: Array, p: float, n: Array, m: Array) -> Array:
+    """Return W_p^p between lists of equal weights, of whose n and m atoms ``here`` tells: only values need sorting."""
+    xp = _array.namespace(x, y)
     # What is no atom is sorted behind all others, or among those of the largest value.
     x, y = (
         xp.sort(xp.where(here, v, xp.max(v, axis=1, keepdims=True)), axis=1, stable=False)
         for v, here in ((x, here_x), (y, here_y))
     )
-    (second, mass_x), (first, mass_y) = _endings(n, m, x, y)
-    ending_x = dot(mass_x, _power(x - _array.take_along_rows(y, second), p))
-    return (ending_x + dot(mass_y, _power(_array.take_along_rows(x, first) - y, p))) / (n * m)[:, 0]
-
-
-def _endings(n: Array, m: Array, a: Array, b: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Return for each atom of x and of y the cell that ends with it: the other list's rank, and the length in 1 / (n m).
-
-    A cell that ends with both is that of x alone.
-    """
-    second, mass_x, _ = _ending(n, m, a, b)
-    first, mass_y, shared = _ending(m, n, b, a)
-    return (second, mass_x), (first, mass_y * shared)
-
-
-def _ending(n: Array, m: Array, own: Array, other: Array) -> tuple[Array, Array, Array]:
-    """Return for each of n atoms the rank and the length of :func:`_endings`, and 0 where an atom of the other list ends too.
-
-    All are whole numbers, and quotients of whole numbers that a dtype holds are never rounded up to the next one. Places from
-    n on have no length.
-    """
-    xp, dtype = _array.namespace(own), own.dtype
-    atom = xp.arange(1, own.shape[1] + 1, dtype=dtype, device=_array.device(own))[None, :]
-    end = atom * m
-    rank = xp.floor((end - 1) / n)
-    over = end - rank * n
-    length = xp.minimum(over, m) * xp.astype(atom <= n, dtype)
-    integer = xp.arange(1, device=_array.device(own)).dtype
-    last = xp.full_like(n, other.shape[1] - 1)
-    return xp.astype(xp.minimum(rank, last), integer), length, xp.astype(over < n, dtype)
+    return total(_even_cells(n, m, x), x, y, p)
 
 
 def _merged_cells(a: Array, b: Array) -> Cells:
-    """Return the cells of any weights by one merge of all ends."""
+    """Return the cells of weights (B, N) and (B, M) in sorted order, of any size, by one merge of all ends."""
     xp, (count, n) = _array.namespace(a), a.shape
     ends = xp.concat([xp.cumulative_sum(w, axis=1) for w in (a, b)], axis=1)
     ends = xp.concat([v / v[:, -1:] for v in (ends[:, :n], ends[:, n:])], axis=1)
@@ -174,14 +172,13 @@ def _merged_cells(a: Array, b: Array) -> Cells:
     mass = ends - xp.concat([xp.zeros((count, 1), dtype=a.dtype, device=_array.device(a)), ends[:, :-1]], axis=1)
     of_x = xp.astype(order < n, order.dtype)
     before = xp.cumulative_sum(of_x, axis=1) - of_x
-    rank = xp.arange(order.shape[1], dtype=order.dtype, device=_array.device(order))[None, :]
-    return Cells(xp.clip(before, max=n - 1), xp.clip(rank - before, max=b.shape[1] - 1), mass)
-
-
-def balanced(a: Array, b: Array) -> Array:
-    """Tell for each problem whether all positive weights of both lists are one number, as many on both sides."""
-    xp, (n, m) = _array.namespace(a, b), (support(w) for w in (a, b))
-    return _equal(a, n) & _equal(b, m) & (n == m) & (xp.max(a, axis=1) == xp.max(b, axis=1))
+    rank = xp.zeros_like(order) + xp.arange(order.shape[1], dtype=order.dtype, device=_array.device(order))
+    rows, cols = xp.clip(before, max=n - 1), xp.clip(rank - before, max=b.shape[1] - 1)
+    # Cells without length go last, and as many go as all problems have.
+    rank = xp.where(mass > 0, rank, xp.full_like(rank, order.shape[1]))
+    kept = xp.argsort(rank, axis=1)[:, : int(xp.max(support(mass)))]
+    rows, cols, mass = (_array.take_along_rows(v, kept) for v in (rows, cols, mass))
+    return Cells(rows, cols, mass)
 
 
 def support(weights: Array) -> Array:
@@ -191,23 +188,25 @@ def support(weights: Array) -> Array:
 
 def line(x: Array, a: Array, y: Array, b: Array, p: float) -> Array:
     """Return W_p^p between weighted lists of numbers, shape (B,): :func:`gwtools.linear.line` of many lists."""
-    counts = _even_counts(a, b)
-    return total(comonotone(x, a, y, b), x, y, p) if counts is None else _even_line(x, a > 0, y, b > 0, p, counts)
+    counts = counted(a, b)
+    if _tell_ends(counts, a, b):
+        return _even_line(x, a > 0, y, b > 0, p, counts.first, counts.second)
+    return total(comonotone(x, a, y, b), x, y, p)
 
 
 def line_of_entries(x: Entries, y: Entries, p: float) -> Array:
     """Return W_p^p between all entries of matrices, shape (B,)."""
-    xp, counts = _array.namespace(x.values), _even_counts(x.weights, y.weights)
-    if counts is not None and x.values.shape[1] * y.values.shape[1] * _array.epsilon(x.values) <= 1:
-        whole = [xp.all(n[:, 0] == side.sizes) for n, side in zip(counts, (x, y), strict=True)]
-        if bool(whole[0] & whole[1]):
-            n, m = counts[0] ** 2, counts[1] ** 2
-            here = [xp.astype(s.places, k.dtype) < k for s, k in ((x, n), (y, m))]
-            return _even_line(x.values, here[0], y.values, here[1], p, (n, m))
+    xp, counts = _array.namespace(x.values), counted(x.weights, y.weights)
+    if _tell_ends(counts, x.weights, y.weights) and _holds_ends(x.values, y.values):
+        (n, whole_x), (m, whole_y) = (
+            (k**2, xp.astype(k, s.sizes.dtype) == s.sizes) for k, s in ((counts.first, x), (counts.second, y))
+        )
+        if bool(xp.all(whole_x & whole_y)):
+            return _even_line(x.values, x.places < n[:, None], y.values, y.places < m[:, None], p, n, m)
     return line(x.values, x.masses, y.values, y.masses, p)
 
 
-def total(atoms: Atoms, x: Array, y: Array, p: float) -> Array:
+def total(atoms: Atoms | Cells, x: Array, y: Array, p: float) -> Array:
     """Return Σ mass · |x − y|^p over the atoms of each coupling, shape (B,)."""
     apart = _array.take_along_rows(x, atoms.rows) - _array.take_along_rows(y, atoms.cols)
     return dot(atoms.mass, _power(apart, p))
