@@ -134,20 +134,25 @@ def _even_cells(n: Array, m: Array, like: Array) -> Cells:
     meet has no length: it is left out. All are whole numbers, and quotients of whole numbers that a dtype holds are never
     rounded up to the next one.
     """
-    xp, dtype = _array.namespace(like), like.dtype
+    xp, kind = _array.namespace(like), {"dtype": like.dtype, "device": _array.device(like)}
     whole = [_array.to_numpy(v)[:, None] for v in (n, m)]
     meetings = np.gcd(*whole)
     kept = whole[0] + whole[1] - meetings
-    places = xp.arange(int(kept.max()), dtype=dtype, device=_array.device(like))[None, :]
+    places = xp.arange(int(kept.max()), **kind)[None, :]
     n, m, kept, shares = (_array.from_numpy(v.astype(float), like) for v in (*whole, kept, kept // meetings))
-    end = places + 1 + xp.floor(places / shares)
-    first = xp.floor((end * n - 1) / (n + m))
-    second = end - 1 - first
-    length = xp.minimum((first + 1) * m, (second + 1) * n) - xp.maximum(first * m, second * n)
-    here = places < kept
-    integer, none = xp.arange(1, device=_array.device(like)).dtype, xp.zeros_like(first)
-    rows, cols = (xp.astype(xp.where(here, rank, none), integer) for rank in (first, second))
-    return Cells(rows, cols, xp.where(here, length, none) / (n * m))
+    here = xp.astype(places < kept, like.dtype)
+    cols = places + xp.floor(places / shares)
+    rows = cols * n
+    rows += n - 1
+    rows = xp.floor(rows / (n + m))
+    cols -= rows
+    rows *= here
+    cols *= here
+    ends = xp.minimum(rows * m + m, cols * n + n)
+    mass = ends - xp.concat([xp.zeros_like(n), ends[:, :-1]], axis=1)
+    mass *= here
+    integer = xp.arange(1, device=_array.device(like)).dtype
+    return Cells(xp.astype(rows, integer), xp.astype(cols, integer), mass / (n * m))
 
 
 def _even_line(x: Array, here_x: Array, y: Array, here_y: Array, p: float, n: Array, m: Array) -> Array:
