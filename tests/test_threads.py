@@ -1,6 +1,9 @@
 """Parts of a batch on threads: the same numbers, in the same order, with the caller's settings."""
 
 import threading
+import weakref
+from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import pytest
@@ -45,6 +48,71 @@ def test_parts_run_side_by_side(monkeypatch):
     monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
     meeting = threading.Barrier(2, timeout=30)
     assert sorted(threads.each(lambda _: meeting.wait(), [0, 1], NUMPY, MANY)) == [0, 1]
+
+
+def test_calls_are_made_while_the_caller_goes_on(monkeypatch):
+    monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
+    begun, known = threading.Event(), threading.Event()
+
+    def wait():
+        begun.set()
+        return known.wait(30)
+
+    with threads.Ahead(NUMPY, MANY) as ahead:
+        ahead.add(wait)
+        assert begun.wait(30)
+        known.set()
+        assert ahead.finish() == [True]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_calls_that_are_not_begun_are_dropped_with_their_context(fails, monkeypatch):
+    monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
+    begun, left, made = threading.Event(), threading.Event(), []
+
+    def first():
+        begun.set()
+        left.wait(30)
+
+    with pytest.raises(KeyError) if fails else nullcontext(), threads.Ahead(NUMPY, MANY) as ahead:
+        ahead.add(first)
+        for i in range(5):
+            ahead.add(partial(made.append, i))
+        assert begun.wait(30)
+        threading.Timer(0.1, left.set).start()
+        if fails:
+            raise KeyError
+    assert made == []
+
+
+def test_the_caller_makes_calls_where_many_wait(monkeypatch):
+    monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
+    monkeypatch.setattr(threads, "_WAITING_ENTRIES", 2 * MANY)
+    begun, free, made = threading.Event(), threading.Event(), []
+
+    def first():
+        begun.set()
+        free.wait(30)
+
+    with threads.Ahead(NUMPY, MANY) as ahead:
+        ahead.add(first)
+        assert begun.wait(30)
+        for i in range(4):
+            ahead.add(partial(made.append, i))
+        assert made == [2, 3]
+        free.set()
+        ahead.finish()
+    assert sorted(made) == [0, 1, 2, 3]
+
+
+def test_calls_let_go_of_what_they_were_made_with(count):
+    array = np.zeros(5)
+    kept = weakref.ref(array)
+    with threads.Ahead(NUMPY, MANY) as ahead:
+        ahead.add(array.sum)
+        del array
+        assert ahead.finish() == [0.0]
+        assert kept() is None
 
 
 def test_short_work_stays_on_one_thread(monkeypatch):

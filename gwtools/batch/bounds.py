@@ -15,7 +15,7 @@ from gwtools._array import Array
 from gwtools.batch import gather, lines
 from gwtools.batch.gather import Profile
 from gwtools.batch.lines import Atoms, Entries
-from gwtools.batch.stacks import Stack
+from gwtools.batch.stacks import Stack, spectra
 
 
 def row_means(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
@@ -92,13 +92,10 @@ def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
         them are computed on threads in NumPy, as in :func:`gwtools.solve_batch`.
     """
 
-    def read(s: Stack) -> tuple[Array, ...]:
-        return (*gather.profile(s), s.spectrum())
-
     def bound(x: list[Array], y: list[Array]) -> Array:
         return spectral_of(Profile(*x[:-1]), Profile(*y[:-1]), x[-1], y[-1])
 
-    return _grouped(xs, ys, read, bound, heavy=True)
+    return _grouped(xs, ys, gather.profile, bound, later=eigenvalues)
 
 
 def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
@@ -124,6 +121,12 @@ def norm_of(x: Profile, y: Profile, atoms: Atoms | None = None) -> Array:
     """Theorem 3 for many pairs, shape (B,); ``atoms`` are sorting couplings of their deviations, if they are known."""
     gap = _array.root(x.residual_norm_squared) - _array.root(y.residual_norm_squared)
     return _additive_part(x, y, atoms) + gap**2
+
+
+def eigenvalues(s: Stack) -> Callable[[], tuple[Array]]:
+    """Return a call that computes the eigenvalues of diag(√a) R diag(√a), up to zeros, of every space."""
+    matrices = s.compact
+    return lambda: (spectra(matrices),)
 
 
 def spectral_of(x: Profile, y: Profile, first: Array, second: Array, atoms: Atoms | None = None) -> Array:
@@ -156,7 +159,7 @@ def _grouped(
     ys: Sequence[Any],
     read: Callable[[Stack], tuple[Array, ...]],
     bound: Callable[[list[Array], list[Array]], Array],
-    **cost: bool,
+    **cost: Any,
 ) -> Array:
     """Bound what is read of each pair of spaces, group by group; ``cost`` as in :func:`gather.each_group`."""
     left, right = gather.spaces(xs, ys)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -14,12 +16,15 @@ from gwtools.batch.stacks import CloudStack, DenseStack, GramStack, Stack, block
 from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted
 
 _GROUP_ENTRIES = 2**18
-_STEPS, _ENOUGH = (8, 16, 32), 64
+_STEPS, _ENOUGH, _ENOUGH_LISTS = (8, 16, 32), 64, 256
 _FEW = 12
 T = TypeVar("T", bound=tuple[Any, ...])
 
 Convert = Callable[[Array], Array]
 Read = Callable[[Stack], tuple[Array, ...]]
+Later = Callable[[Stack], Callable[[], tuple[Array, ...]]]
+Block = tuple[str, list[int]]
+Found = tuple[list[int], tuple[Array, ...]]
 
 
 class Profile(NamedTuple):
@@ -53,54 +58,100 @@ class Layout(NamedTuple):
 
 
 class Survey:
-    """Quantities of spaces of any sizes, end to end in flat arrays: padded only where problems of like size are taken.
+    """Quantities of pairs of spaces, end to end in flat arrays: padded only where problems of like size are taken.
 
     Parameters
     ----------
-    spaces : sequence of Space
-        All of one library, dtype and device.
+    blocks : sequence of (list of int, tuple of arrays)
+        Places of g spaces of one size, and what is read of them: arrays of shape (g, k), whose k may depend on the size,
+        or (g,). The first half of all places are the left spaces of the pairs, the second half their right ones.
+    """
+
+    def __init__(self, blocks: Sequence[Found]) -> None:
+        self._members, found = zip(*blocks, strict=True)
+        places = np.concatenate([np.asarray(members) for members in self._members])
+        back = np.argsort(places)
+        self._count = len(places) // 2
+        fields = list(zip(*found, strict=True))
+        alike: dict[tuple[int, ...] | None, list[int]] = {}
+        for i, field in enumerate(fields):
+            alike.setdefault(None if field[0].ndim == 1 else tuple(v.shape[1] for v in field), []).append(i)
+        self._parts: list[tuple[list[int], Array, Layout]] = []
+        for widths, indices in alike.items():
+            length = np.repeat(widths or (1,) * len(blocks), [len(members) for members in self._members])
+            layout = Layout((np.cumsum(length) - length)[back], length[back] if widths else None)
+            flat = _array.namespace(fields[0][0]).stack([_flat(fields[i]) for i in indices])
+            self._parts.append((indices, flat, layout))
+
+    def other(self, found: Sequence[tuple[Array, ...]]) -> Survey:
+        """Return a survey of other quantities of the same blocks of spaces."""
+        return Survey(list(zip(self._members, found, strict=True)))
+
+    def at(self, places: NumpyArray) -> tuple[list[Array], list[Array]]:
+        """Return the quantities of both spaces of some pairs: (b,), or (b, K) padded with zeros to the largest."""
+        return self._side(places), self._side(places + self._count)
+
+    def _side(self, places: NumpyArray) -> list[Array]:
+        found: dict[int, Array] = {}
+        for indices, values, layout in self._parts:
+            xp, index = _array.namespace(values), layout.entries(places, values.shape[1] - 1)
+            taken = xp.take(values, _array.from_numpy(np.reshape(index, -1), values), axis=1)
+            taken = xp.reshape(taken, (len(indices), *index.shape))
+            found |= {i: taken[k, ...] for k, i in enumerate(indices)}
+        return [found[i] for i in range(len(found))]
+
+
+def _flat(arrays: Sequence[Array]) -> Array:
+    """Join the entries of arrays, with a zero behind them from which padding is read."""
+    xp, kind = _array.namespace(arrays[0]), {"dtype": arrays[0].dtype, "device": _array.device(arrays[0])}
+    return xp.concat([*(xp.reshape(v, (-1,)) for v in arrays), xp.zeros(1, **kind)])
+
+
+def survey(left: Sequence[Space], right: Sequence[Space], read: Read, convert: Convert, dense: bool = False) -> Survey:
+    """Read stacks of the spaces of pairs.
+
+    Parameters
+    ----------
+    left, right : sequences of B spaces
+        Of any sizes, all of one library, dtype and device.
     read : callable
-        Takes a stack of g spaces and returns arrays of shape (g, k), whose k may depend on the size, or (g,).
+        Takes a stack of g spaces of one size and returns arrays whose first axis is g.
     convert : callable
         Widens the spaces' arrays first.
     dense : bool
         Ask for stacks of matrices, whatever form the spaces have.
-    heavy : bool
-        Reading spends its time in few long calls, as for eigenvalues: blocks of spaces are read on threads.
     """
-
-    def __init__(
-        self, spaces: Sequence[Space], read: Read, convert: Convert, dense: bool = False, heavy: bool = False
-    ) -> None:
-        blocks = _blocks(spaces, read, convert, dense, heavy)
-        places = np.concatenate([np.asarray(members) for members, _ in blocks])
-        back = np.argsort(places)
-        counts = [len(members) for members, _ in blocks]
-        layouts: dict[tuple[int, ...], Layout] = {}
-        self._fields: list[tuple[Array, Layout]] = []
-        for field in zip(*(found for _, found in blocks), strict=True):
-            numbers, xp = field[0].ndim == 1, _array.namespace(field[0])
-            widths = (1,) * len(counts) if numbers else tuple(int(v.shape[1]) for v in field)
-            if (numbers, *widths) not in layouts:
-                length = np.repeat(widths, counts)
-                layouts[numbers, *widths] = Layout(
-                    (np.cumsum(length) - length)[back], None if numbers else length[back]
-                )
-            flat = [xp.reshape(v, (-1,)) for v in field]
-            # Padding is read from a zero behind all entries.
-            flat.append(xp.zeros(1, dtype=flat[0].dtype, device=_array.device(flat[0])))
-            self._fields.append((xp.concat(flat), layouts[numbers, *widths]))
-
-    def at(self, places: NumpyArray) -> list[Array]:
-        """Return the quantities of the spaces at the given places: (b,), or (b, K) padded with zeros to the largest."""
-        indices: dict[int, Array] = {}
-        found = []
-        for values, layout in self._fields:
-            if id(layout) not in indices:
-                indices[id(layout)] = _array.from_numpy(layout.entries(places, values.shape[0] - 1), values)
-            xp, index = _array.namespace(values), indices[id(layout)]
-            found.append(xp.reshape(xp.take(values, xp.reshape(index, (-1,))), index.shape))
+    with surveyed(left, right, read, convert, dense) as (found, _):
         return found
+
+
+@contextmanager
+def surveyed(
+    left: Sequence[Space],
+    right: Sequence[Space],
+    read: Read,
+    convert: Convert,
+    dense: bool = False,
+    later: Later | None = None,
+) -> Iterator[tuple[Survey, Callable[[], Survey]]]:
+    """Make a :func:`survey`, and another one of what takes long while the block of this context does something else.
+
+    ``later`` takes each stack after ``read`` and returns a call for :class:`gwtools.batch.threads.Ahead`. The context gives the
+    survey of what is read, and a function that waits for these calls and returns the survey of their results.
+    """
+    spaces = converted_all([*left, *right], convert)
+    blocks = _blocks(spaces, dense)
+    entries = sum(_size(s) ** 2 for s in spaces) / len(blocks)
+    with threads.Ahead[tuple[Array, ...]](spaces[0].weights, entries) as ahead:
+
+        def both(s: Stack) -> tuple[Array, ...]:
+            found = read(s)
+            if later is not None:
+                ahead.add(later(s))
+            return found
+
+        whole = Survey([_found(spaces, both, block) for block in blocks])
+        yield whole, lambda: whole.other(ahead.finish())
 
 
 def each_group(
@@ -109,25 +160,27 @@ def each_group(
     read: Read,
     compute: Callable[[list[Array], list[Array]], Array],
     large: bool = False,
-    heavy: bool = False,
+    later: Later | None = None,
 ) -> Array:
     """Compute one array (b, …) of what is read of the spaces of b problems of like size, and join them in order.
 
-    All spaces are surveyed at once, on threads if that is ``heavy`` (see :class:`Survey`). What is ``large``, as matrices are,
-    is surveyed group by group and computed with for few problems at a time, as they fit the cache of a CPU.
+    All spaces are surveyed at once, ``later`` as in :func:`surveyed`. What is ``large``, as matrices are, is surveyed group by
+    group and computed with for few problems at a time, as they fit the cache of a CPU.
     """
-    convert, count = _array.at_least_single, len(left)
-    whole = None if large else Survey([*left, *right], read, convert, heavy=heavy)
+    convert, surveys = _array.at_least_single, []
+    if not large:
+        with surveyed(left, right, read, convert, later=later) as (whole, finish):
+            surveys = [whole] if later is None else [whole, finish()]
     parts, places = [], []
-    for group in groups(left, right):
-        survey, x, y, step = whole, group, group + count, len(group)
-        if survey is None:
-            survey = Survey([side[i] for side in (left, right) for i in group], read, convert)
-            x, y = np.split(np.arange(2 * len(group)), 2)
-            step = _FEW if _array.on_cpu(left[0].weights) else step
+    for group in groups(left, right, lists=not large):
+        found, pairs, step = surveys, group, len(group)
+        if large:
+            found = [survey([left[i] for i in group], [right[i] for i in group], read, convert)]
+            pairs, step = np.arange(len(group)), _FEW if _array.on_cpu(left[0].weights) else step
         for start in range(0, len(group), step):
-            few = slice(start, start + step)
-            parts.append(compute(survey.at(x[few]), survey.at(y[few])))
+            few = pairs[start : start + step]
+            x, y = zip(*(s.at(few) for s in found), strict=True)
+            parts.append(compute(list(chain(*x)), list(chain(*y))))
         places.extend(group.tolist())
     return in_order(parts, places)
 
@@ -147,7 +200,9 @@ def gathered(
     size = max(size, *map(_size, spaces))
     places: list[int] = []
     parts = []
-    for members, found in _blocks(spaces, read, convert, dense):
+    spaces = converted_all(spaces, convert)
+    for block in _blocks(spaces, dense):
+        members, found = _found(spaces, read, block)
         parts.append([padded(v, size) if v.ndim == 2 else v for v in found])
         places.extend(members)
     return [in_order(list(part), places) for part in zip(*parts, strict=True)]
@@ -159,27 +214,21 @@ def converted_all(spaces: Sequence[Space], convert: Convert) -> Sequence[Space]:
     return spaces if convert(stored).dtype == stored.dtype else [converted(s, convert) for s in spaces]
 
 
-def _blocks(
-    spaces: Sequence[Space], read: Read, convert: Convert, dense: bool, heavy: bool = False
-) -> list[tuple[list[int], tuple[Array, ...]]]:
-    """Return the places of spaces of one form and size, in blocks that fit the cache, and what is read of their stack."""
-    spaces = converted_all(spaces, convert)
+def _blocks(spaces: Sequence[Space], dense: bool) -> list[Block]:
+    """Split spaces into blocks of one form and size that fit the cache."""
     alike: dict[tuple[Any, ...], list[int]] = {}
     for i, space in enumerate(spaces):
         alike.setdefault(("dense", _size(space)) if dense else _form(space), []).append(i)
-    like, blocks = spaces[0].weights, []
-    entries = block_entries(like)
+    entries, blocks = block_entries(spaces[0].weights), []
     for (kind, n, *_), members in alike.items():
         step = max(1, entries // n**2)
         blocks += [(kind, members[start : start + step]) for start in range(0, len(members), step)]
+    return blocks
 
-    def found(block: tuple[str, list[int]]) -> tuple[list[int], tuple[Array, ...]]:
-        kind, members = block
-        return members, read(_JOINED[kind]([spaces[i] for i in members]))
 
-    if not heavy:
-        return list(map(found, blocks))
-    return threads.each(found, blocks, like, sum(_size(s) ** 2 for s in spaces) / len(blocks))
+def _found(spaces: Sequence[Space], read: Read, block: Block) -> Found:
+    kind, members = block
+    return members, read(_JOINED[kind]([spaces[i] for i in members]))
 
 
 def in_order(parts: Sequence[Array], places: Sequence[int]) -> Array:
@@ -279,10 +328,11 @@ def _read(values: Sequence[Any], name: str) -> list[Space]:
     return [as_space(v, f"{name}[{i}]") for i, v in enumerate(values)]
 
 
-def groups(left: Sequence[Space], right: Sequence[Space]) -> Iterator[NumpyArray]:
+def groups(left: Sequence[Space], right: Sequence[Space], lists: bool = False) -> Iterator[NumpyArray]:
     """Split problems by sizes that round up to the same multiple; on the CPU, into groups that fit its cache.
 
-    The multiple is the least that leaves enough problems together, as a group costs the same calls whatever its number.
+    The multiple is the least that leaves enough problems together, as a group costs the same calls whatever its number:
+    fewer where it holds matrices than where it holds ``lists``, whose calls are short.
     """
     if not left:
         return
@@ -291,12 +341,13 @@ def groups(left: Sequence[Space], right: Sequence[Space]) -> Iterator[NumpyArray
         rounded_n, rounded_m = (-(-size // step) for size in (n, m))
         width = int(rounded_m.max()) + 1
         keys, bucket, counts = np.unique(rounded_n * width + rounded_m, return_inverse=True, return_counts=True)
-        if len(left) >= _ENOUGH * len(keys):
+        if len(left) >= (_ENOUGH_LISTS if lists else _ENOUGH) * len(keys):
             break
     entries = block_entries(left[0].weights, _GROUP_ENTRIES)
     buckets = np.split(np.argsort(bucket, kind="stable"), np.cumsum(counts)[:-1])
     for key, members in zip(keys.tolist(), buckets, strict=True):
-        count = max(1, entries // (max(divmod(key, width)) * step) ** 2)
+        sizes = [step * rounded for rounded in divmod(key, width)]
+        count = max(1, entries // (sum(sizes) if lists else max(sizes) ** 2))
         yield from (members[start : start + count] for start in range(0, len(members), count))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from gwtools.batch import bounds, certificates, gather, lines, sinkhorn, stacks,
 from gwtools.batch.certificates import Known
 from gwtools.batch.gather import groups, spaces
 from gwtools.batch.lines import Atoms
-from gwtools.batch.stacks import DenseStack, Stack
 from gwtools.certify import EFFORTS, certify
 from gwtools.plans import DensePlan, Plan, SparsePlan
 from gwtools.problems import detached
@@ -98,6 +97,7 @@ def solve_batch(
 
 Part = Callable[[], Solved | None]
 Proofs = Sequence[Certificate | None]
+Run = Callable[[Part], tuple[Solved, Proofs] | None]
 
 
 def _together(
@@ -115,11 +115,10 @@ def _together(
         return solved, _certificates(xs, ys, solved) if effort == "linear" else [None] * len(xs)
 
     if isinstance(solver, Sorted):
-        found = list(map(run, _surveyed(left, right, solver)))
-    else:
-        parts = _scaled(left, right, solver)
-        entries = sum(x.size * y.size for x, y in zip(left, right, strict=True)) / max(len(parts), 1)
-        found = threads.each(run, parts, left[0].weights, entries)
+        return _sorted(left, right, solver, run)
+    parts = _scaled(left, right, solver)
+    entries = sum(x.size * y.size for x, y in zip(left, right, strict=True)) / max(len(parts), 1)
+    found = threads.each(run, parts, left[0].weights, entries)
     return [part for part in found if part is not None]
 
 
@@ -138,48 +137,43 @@ def _report(results: Sequence[GWResult], throw: bool) -> None:
         warnings.warn(text, ConvergenceWarning, stacklevel=3)
 
 
-def _surveyed(left: Sequence[Space], right: Sequence[Space], solver: Sorted) -> list[Part]:
-    """Group the problems that :class:`gwtools.Sorted` solves together, after one survey of all spaces."""
-    count, heavy = len(left), solver.kind == "spectral"
-    read = _with_spectrum if heavy else certificates.read
+def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted, run: Run) -> list[tuple[Solved, Proofs]]:
+    """Run the problems that :class:`gwtools.Sorted` solves together; spectra are computed beside all else on threads."""
+    later = bounds.eigenvalues if solver.kind == "spectral" else None
+    surveyed = gather.surveyed(left, right, certificates.read, _array.at_least_single, dense=True, later=later)
     # What is read of values out of range is not used.
-    with np.errstate(over="ignore", invalid="ignore"):
-        survey = gather.Survey([*left, *right], read, _array.at_least_single, dense=True, heavy=heavy)
-
-    def both(places: NumpyArray) -> tuple[list[Array], list[Array]]:
-        return survey.at(places), survey.at(places + count)
-
-    def part(group: NumpyArray) -> Solved | None:
-        fields = both(group)
-        places = group[_in_range(*(certificates.known(side).largest for side in fields))]
-        if not places.size:
-            return None
-        if places.size < group.size:
-            fields = both(places)
-        known = certificates.known(fields[0]), certificates.known(fields[1])
-        x, y = (of.profile for of in known)
-        atoms = lines.comonotone(x.row_means, x.weights, y.row_means, y.weights)
-        if solver.kind == "row_means":
-            estimate = lines.total(atoms, x.row_means, y.row_means, solver.p)
-        elif solver.kind == "norm":
-            estimate = bounds.norm_of(x, y, atoms)
-        else:
-            estimate = bounds.spectral_of(x, y, fields[0][-1], fields[1][-1], atoms)
-        xs, ys = ([side[i] for i in places] for side in (left, right))
-        objective, plans = _objective(xs, ys, atoms, _array.at_least_single), _plans(xs, ys, atoms)
-        rest = [Status.CLOSED_FORM] * len(xs), [0] * len(xs), atoms, known
-        return Solved(places.tolist(), plans, objective, estimate, *rest)
-
-    return [partial(part, group) for group in groups(left, right)]
+    with np.errstate(over="ignore", invalid="ignore"), surveyed as (survey, finish):
+        parts = [partial(_coupled, left, right, survey, group) for group in groups(left, right, lists=True)]
+        found = [part for part in map(run, parts) if part is not None]
+        spectra = None if later is None else finish()
+    return [(solved._replace(estimate=_estimate(solved, solver, spectra)), proofs) for solved, proofs in found]
 
 
-def _with_spectrum(s: Stack) -> tuple[Array, ...]:
-    """Read spectra, too: that of zeros for what overflows, as one such matrix would spoil the eigenvalues of its stack."""
-    xp, usable = _array.namespace(s.weights), _array.namespace(s.weights).isfinite(s.residual_norm_squared)
-    found = certificates.read(s)
-    if not bool(xp.all(usable)):
-        s = DenseStack(s.weights, xp.where(usable[:, None, None], s.matrix, xp.zeros_like(s.matrix)))
-    return (*found, s.spectrum())
+def _coupled(left: Sequence[Space], right: Sequence[Space], survey: gather.Survey, group: NumpyArray) -> Solved | None:
+    """Compute the sorting couplings of a group of problems, but for those of values out of range."""
+    known = _known(survey.at(group))
+    places = group[_in_range(*(of.largest for of in known))]
+    if not places.size:
+        return None
+    if places.size < group.size:
+        known = _known(survey.at(places))
+    x, y = (of.profile for of in known)
+    atoms = lines.comonotone(x.row_means, x.weights, y.row_means, y.weights)
+    xs, ys = ([side[i] for i in places] for side in (left, right))
+    objective, plans = _objective(xs, ys, atoms, _array.at_least_single), _plans(xs, ys, atoms)
+    rest = [Status.CLOSED_FORM] * len(xs), [0] * len(xs), atoms, known
+    return Solved(places.tolist(), plans, objective, objective, *rest)
+
+
+def _estimate(solved: Solved, solver: Sorted, spectra: gather.Survey | None) -> Array:
+    """Return the closed forms of sorted values, shape (B,)."""
+    (x, y), atoms = (of.profile for of in cast(tuple[Known, Known], solved.known)), solved.stacked
+    if spectra is not None:
+        (first,), (second,) = spectra.at(np.asarray(solved.places))
+        return bounds.spectral_of(x, y, first, second, atoms)
+    if solver.kind == "norm":
+        return bounds.norm_of(x, y, atoms)
+    return lines.total(atoms, x.row_means, y.row_means, solver.p)
 
 
 def _scaled(left: Sequence[Space], right: Sequence[Space], solver: Sinkhorn) -> list[Part]:
@@ -261,7 +255,8 @@ def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved)
     if known is None or wide.dtype != mass.dtype:
         order = None
         left, right = ([detached(s) for s in side] for side in (left, right))
-        known = _known(left, _array.widen), _known(right, _array.widen)
+        survey = gather.survey(left, right, certificates.read, _array.widen, dense=True)
+        known = _known(survey.at(np.arange(len(left))))
     if wide.dtype != mass.dtype and atoms is not None:
         objective = _objective(left, right, atoms, _array.widen)
     elif wide.dtype != mass.dtype:
@@ -277,5 +272,6 @@ def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved)
     return certificates.certify(x, y, of_x, of_y, radii, upper, order)
 
 
-def _known(spaces: Sequence[Space], convert: gather.Convert) -> Known:
-    return certificates.known(gather.gathered(spaces, certificates.read, convert, dense=True))
+def _known(fields: tuple[Sequence[Array], Sequence[Array]]) -> tuple[Known, Known]:
+    x, y = fields
+    return certificates.known(x), certificates.known(y)

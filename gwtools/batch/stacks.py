@@ -83,10 +83,13 @@ class Stack(ABC):
         """Return Σ_k a_k |C_ik|^p, shape (B, N), in units of C to the power p."""
         return self.averaged(_array.namespace(self.matrix).abs(self.matrix) ** p)
 
-    def spectrum(self) -> Array:
-        """Return the eigenvalues of diag(√a) R diag(√a), shape (B, k), in no order; those left out are zero."""
+    @property
+    def compact(self) -> Array:
+        """diag(√a) R diag(√a), or smaller symmetric matrices with the same eigenvalues but for zeros, shape (B, k, k)."""
         root = _array.root(self.weights)
-        return _array.namespace(root).linalg.eigvalsh(root[:, :, None] * self.residual * root[:, None, :])
+        compact = root[:, :, None] * self.residual
+        compact *= root[:, None, :]
+        return compact
 
 
 @final
@@ -139,11 +142,10 @@ class LowRankStack(Stack):
             return dot(self.weights, self.averaged(self.residual**2))
         return _array.namespace(self.weights).sum(self.covariance**2, axis=(1, 2))
 
-    def spectrum(self) -> Array:
-        """Return the min(t, N) eigenvalues of diag(√a) R diag(√a) that can be non-zero."""
-        if not self.saves_work:
-            return super().spectrum()
-        return self.sign * _array.namespace(self.weights).linalg.eigvalsh(self.covariance)
+    @property
+    def compact(self) -> Array:
+        """The covariance with its sign, or diag(√a) R diag(√a) where that is smaller."""
+        return self.sign * self.covariance if self.saves_work else super().compact
 
 
 @final
@@ -233,6 +235,18 @@ class CloudStack(LowRankStack):
     def row_means(self) -> Array:
         """f_C = α + m, shape (B, N), in units of C."""
         return self.deviations + self.mean[:, None]
+
+
+def spectra(matrices: Array) -> Array:
+    """Return the eigenvalues of symmetric matrices (B, k, k), shape (B, k), in no order; of zeros for what is not finite.
+
+    One matrix that is not would spoil the others.
+    """
+    xp = _array.namespace(matrices)
+    usable = xp.isfinite(xp.sum(matrices, axis=(1, 2), keepdims=True))
+    if not bool(xp.all(usable)):
+        matrices = xp.where(usable, matrices, xp.zeros_like(matrices))
+    return xp.linalg.eigvalsh(matrices)
 
 
 def block_entries(like: Array, on_cpu: int = _CPU_ENTRIES) -> int:

@@ -1,48 +1,109 @@
 """Parts of a batch side by side.
 
-NumPy's functions run outside Python's lock, but on one processor: batches of NumPy arrays are computed part by part on threads.
-The other libraries spread their work themselves.
+NumPy's functions run outside Python's lock, but on one processor: batches of NumPy arrays are computed part by part on threads,
+of which the caller's is one. The other libraries spread their work themselves.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import Context, copy_context
+from functools import partial
+from typing import Generic, Self, TypeVar, cast
 
 from gwtools import _array
 from gwtools._array import Array
 
 VARIABLE = "GWTOOLS_NUM_THREADS"
-_WORTH_A_THREAD = 2**15
+_WORTH_A_THREAD, _WAITING_ENTRIES = 2**15, 2**24
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def each(run: Callable[[T], R], parts: Sequence[T], like: Array, entries: float) -> list[R]:
-    """Run a function for every part, side by side where that is worth it; results are in the order of the parts.
+class Ahead(Generic[R]):
+    """Calls that other threads make while this one goes on, where that is worth it; else each is made at once.
+
+    A context: calls that are not begun when it is left are dropped.
 
     Parameters
     ----------
-    run : callable
-        Must not warn, as filters of warnings are shared by all threads.
-    parts : sequence
-        What it is called with.
     like : array
-        Of the library that it computes with.
+        Of the library that the calls compute with.
     entries : float
-        How many entries the matrices of a part have, on average: many short calls would wait for Python's lock.
+        How many entries their matrices have, on average: many short calls would wait for Python's lock.
     """
-    worth_it = entries >= _WORTH_A_THREAD and _array.library(like) == "numpy"
-    count = min(len(parts), processors()) if worth_it else 1
-    if count < 2:
-        return [run(part) for part in parts]
-    # Threads see what the caller set for itself, such as NumPy's handling of floating-point errors.
-    context = copy_context()
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(lambda part: context.copy().run(run, part), parts))
+
+    def __init__(self, like: Array, entries: float) -> None:
+        worth_it = entries >= _WORTH_A_THREAD and _array.library(like) == "numpy"
+        others = processors() - 1 if worth_it else 0
+        self._pool = ThreadPoolExecutor(others) if others else None
+        # What a call is made with stays in memory as long as it waits.
+        self._most = max(others, int(_WAITING_ENTRIES / max(entries, 1.0)))
+        # Threads see what the caller set for itself, such as NumPy's handling of floating-point errors.
+        self._context = copy_context()
+        self._calls: list[_Call[R]] = []
+        self._waiting: deque[_Call[R]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def add(self, run: Callable[[], R]) -> None:
+        """Have a call made, by this thread where enough of them wait; it must not warn, as all threads share the filters."""
+        call = _Call(run)
+        self._calls.append(call)
+        while self._waiting and self._waiting[0].is_begun():
+            self._waiting.popleft()
+        if self._pool is None or len(self._waiting) >= self._most:
+            call.make()
+        else:
+            call.submit(self._pool, self._context.copy())
+            self._waiting.append(call)
+
+    def finish(self) -> list[R]:
+        """Make the calls that are not begun, the last one first, and return all results in order."""
+        return [call.result() for call in reversed(self._calls)][::-1]
+
+
+class _Call(Generic[R]):
+    """One call, made once; what it was made with is let go of then."""
+
+    def __init__(self, run: Callable[[], R]) -> None:
+        self._run: Callable[[], R] | None = run
+        self._future: Future[R] = Future()
+
+    def submit(self, pool: ThreadPoolExecutor, context: Context) -> None:
+        self._future = pool.submit(context.run, self._made)
+
+    def make(self) -> None:
+        self._future = Future()
+        self._future.set_result(self._made())
+
+    def is_begun(self) -> bool:
+        return self._future.running() or self._future.done()
+
+    def result(self) -> R:
+        if self._future.cancel():
+            self.make()
+        return self._future.result()
+
+    def _made(self) -> R:
+        run, self._run = cast(Callable[[], R], self._run), None
+        return run()
+
+
+def each(run: Callable[[T], R], parts: Sequence[T], like: Array, entries: float) -> list[R]:
+    """Run a function for every part, as :class:`Ahead` does; results are in the order of the parts."""
+    with Ahead[R](like, entries) as ahead:
+        for part in parts:
+            ahead.add(partial(run, part))
+        return ahead.finish()
 
 
 def processors() -> int:
