@@ -152,3 +152,6 @@ def test_number_of_threads(monkeypatch):
         monkeypatch.setenv("GWTOOLS_NUM_THREADS", wrong)
         with pytest.raises(ValueError, match="GWTOOLS_NUM_THREADS must be a whole number"):
             threads.processors()
+        for solver in (gw.Sorted(), gw.Sinkhorn()):
+            with pytest.raises(ValueError, match="GWTOOLS_NUM_THREADS must be a whole number"):
+                gw.solve_batch(spaces([3], 0), spaces([4], 1), solver)

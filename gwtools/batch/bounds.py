@@ -15,7 +15,7 @@ from gwtools._array import Array
 from gwtools.batch import gather, lines
 from gwtools.batch.gather import Profile
 from gwtools.batch.lines import Atoms, Entries
-from gwtools.batch.stacks import Stack, spectra
+from gwtools.batch.stacks import Stack, finite
 
 
 def row_means(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
@@ -124,9 +124,9 @@ def norm_of(x: Profile, y: Profile, atoms: Atoms | None = None) -> Array:
 
 
 def eigenvalues(s: Stack) -> Callable[[], tuple[Array]]:
-    """Return a call that computes the eigenvalues of diag(√a) R diag(√a), up to zeros, of every space."""
-    matrices = s.compact
-    return lambda: (spectra(matrices),)
+    """Return a call for the eigenvalues of diag(√a) R diag(√a) of every space, in no order and but for zeros, (B, k)."""
+    matrices = finite(s.compact)
+    return lambda: (_array.namespace(matrices).linalg.eigvalsh(matrices),)
 
 
 def spectral_of(x: Profile, y: Profile, first: Array, second: Array, atoms: Atoms | None = None) -> Array:

@@ -139,10 +139,11 @@ def _report(results: Sequence[GWResult], throw: bool) -> None:
 
 def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted, run: Run) -> list[tuple[Solved, Proofs]]:
     """Run the problems that :class:`gwtools.Sorted` solves together; spectra are computed beside all else on threads."""
-    later = bounds.eigenvalues if solver.kind == "spectral" else None
-    surveyed = gather.surveyed(left, right, certificates.read, _array.at_least_single, dense=True, later=later)
     # What is read of values out of range is not used.
-    with np.errstate(over="ignore", invalid="ignore"), surveyed as (survey, finish):
+    quiet: Any = np.errstate(over="ignore", invalid="ignore")
+    read, convert = quiet(certificates.read), _array.at_least_single
+    later = quiet(bounds.eigenvalues) if solver.kind == "spectral" else None
+    with gather.surveyed(left, right, read, convert, dense=True, later=later) as (survey, finish):
         parts = [partial(_coupled, left, right, survey, group) for group in groups(left, right, lists=True)]
         found = [part for part in map(run, parts) if part is not None]
         spectra = None if later is None else finish()

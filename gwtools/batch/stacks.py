@@ -237,16 +237,11 @@ class CloudStack(LowRankStack):
         return self.deviations + self.mean[:, None]
 
 
-def spectra(matrices: Array) -> Array:
-    """Return the eigenvalues of symmetric matrices (B, k, k), shape (B, k), in no order; of zeros for what is not finite.
-
-    One matrix that is not would spoil the others.
-    """
+def finite(matrices: Array) -> Array:
+    """Return matrices (B, k, k) with zeros for each that is not finite: it would spoil the eigenvalues of its stack."""
     xp = _array.namespace(matrices)
     usable = xp.isfinite(xp.sum(matrices, axis=(1, 2), keepdims=True))
-    if not bool(xp.all(usable)):
-        matrices = xp.where(usable, matrices, xp.zeros_like(matrices))
-    return xp.linalg.eigvalsh(matrices)
+    return matrices if bool(xp.all(usable)) else xp.where(usable, matrices, xp.zeros_like(matrices))
 
 
 def block_entries(like: Array, on_cpu: int = _CPU_ENTRIES) -> int:

@@ -37,8 +37,9 @@ class Ahead(Generic[R]):
     """
 
     def __init__(self, like: Array, entries: float) -> None:
-        worth_it = entries >= _WORTH_A_THREAD and _array.library(like) == "numpy"
-        others = processors() - 1 if worth_it else 0
+        others = processors() - 1
+        if entries < _WORTH_A_THREAD or _array.library(like) != "numpy":
+            others = 0
         self._pool = ThreadPoolExecutor(others) if others else None
         # What a call is made with stays in memory as long as it waits.
         self._most = max(others, int(_WAITING_ENTRIES / max(entries, 1.0)))
