@@ -185,6 +185,17 @@ def take_along_rows(values: Array, index: Array) -> Array:
     return values.reshape(-1).take(index + size * np.arange(count)[:, None])
 
 
+def eigenvalues(matrices: Array) -> Array:
+    """Return the eigenvalues of symmetric matrices (…, k, k), shape (…, k), ascending.
+
+    Torch's float32 routine on the CPU finds none for some matrices of low rank: it is given float64.
+    """
+    xp = namespace(matrices)
+    if compat.is_torch_array(matrices) and on_cpu(matrices):
+        return xp.astype(xp.linalg.eigvalsh(widen(matrices)), matrices.dtype, copy=False)
+    return xp.linalg.eigvalsh(matrices)
+
+
 def scatter_sum(index: Array, values: Array, size: int) -> Array:
     """Sum ``values`` by ``index`` into an array of length ``size``; indices may repeat."""
     if compat.is_numpy_array(values):

@@ -303,9 +303,8 @@ def _stored_values_moved(x: Space, relative: float, absolute: float) -> float:
 
 def _spectral_norm(matrix: Array) -> float:
     """Largest singular value, from the smaller of the two products with the transpose."""
-    xp = _array.namespace(matrix)
     square = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-    return math.sqrt(max(float(xp.linalg.eigvalsh(square)[-1]), 0.0))
+    return math.sqrt(max(float(_array.eigenvalues(square)[-1]), 0.0))
 
 
 def _oscillation(x: Space) -> float:

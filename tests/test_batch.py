@@ -1,5 +1,7 @@
 """Many problems at once: every result is that of the single call."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -234,6 +236,37 @@ def test_a_matrix_whose_residual_overflows_spoils_no_other():
     agree(found, gw.solve(xs[1], xs[1], solver))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_matrices_are_made_for_few_problems_at_a_time(dtype):
+    """All matrices of one side are 32 MB in float64."""
+    rng = np.random.default_rng(4)
+    xs, ys = ([gw.PointCloud(rng.standard_normal((200, 2)).astype(dtype)) for _ in range(100)] for _ in range(2))
+    tracemalloc.start()
+    found = gw.solve_batch(xs, ys, gw.Sorted())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) == 100
+    assert peak < 12e6
+
+
+def test_spectra_of_few_atoms_with_weight_in_float32():
+    """Torch's own eigenvalues of one in ten of these matrices are NaN."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+
+    def drawn():
+        points, weights = rng.standard_normal((64, 2)), np.zeros(64)
+        weights[rng.choice(64, 6, replace=False)] = rng.dirichlet(np.ones(6))
+        return gw.PointCloud(*(torch.asarray(v, dtype=torch.float32) for v in (points, weights)), metric="sqeuclidean")
+
+    xs, ys = ([drawn() for _ in range(60)] for _ in range(2))
+    solver = gw.Sorted(kind="spectral")
+    found = [float(r.estimate) for r in gw.solve_batch(xs, ys, solver)]
+    assert found == pytest.approx(
+        [float(gw.solve(x, y, solver).estimate) for x, y in zip(xs, ys, strict=True)], rel=1e-3
+    )
+
+
 def test_raw_matrices_and_empty_lists():
     (found,) = gw.solve_batch([1 - np.eye(2)], [1 - np.eye(4)], gw.Sorted())
     assert float(found.objective) == pytest.approx(0.25)
@@ -296,8 +329,19 @@ def test_comonotone_couplings_of_many_lists_are_those_of_each(sizes, style):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_cells_of_equal_weights_are_counted_without_rounding(dtype):
-    """The largest numbers are those of 2047 and 2048 atoms in float32."""
-    cases = [(1, 1), (1, 2047), (2047, 2048), (2048, 2048), (1024, 2048), (6, 4), (4, 6), (1200, 2200), (35, 21)]
+    """Those of 2047 and 2048, and of 1 and 2895 atoms, are the largest that float32 holds."""
+    cases = [
+        (1, 1),
+        (1, 2047),
+        (2047, 2048),
+        (2048, 2048),
+        (1024, 2048),
+        (6, 4),
+        (4, 6),
+        (1200, 2200),
+        (35, 21),
+        (1, 2895),
+    ]
     found = lines._even_cells(*map(np.array, zip(*cases, strict=True)), np.zeros(1, dtype))
     for (k, j), *row in zip(cases, *found, strict=True):
         ends = np.union1d(np.arange(1, k + 1) * j, np.arange(1, j + 1) * k)

@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 
@@ -58,58 +59,69 @@ def test_calls_are_made_while_the_caller_goes_on(monkeypatch):
         begun.set()
         return known.wait(30)
 
-    with threads.Ahead(NUMPY, MANY) as ahead:
-        ahead.add(wait)
+    with threads.Ahead(NUMPY) as ahead:
+        ahead.add(wait, MANY)
         assert begun.wait(30)
         known.set()
         assert ahead.finish() == [True]
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_calls_that_are_not_begun_are_dropped_with_their_context(fails, monkeypatch):
+@pytest.fixture
+def busy(monkeypatch):
+    """Calls for one other thread, which is held by the first of them until it is let go."""
     monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
-    begun, left, made = threading.Event(), threading.Event(), []
-
-    def first():
-        begun.set()
-        left.wait(30)
-
-    with pytest.raises(KeyError) if fails else nullcontext(), threads.Ahead(NUMPY, MANY) as ahead:
-        ahead.add(first)
-        for i in range(5):
-            ahead.add(partial(made.append, i))
-        assert begun.wait(30)
-        threading.Timer(0.1, left.set).start()
-        if fails:
-            raise KeyError
-    assert made == []
-
-
-def test_the_caller_makes_calls_where_many_wait(monkeypatch):
-    monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
-    monkeypatch.setattr(threads, "_WAITING_ENTRIES", 2 * MANY)
-    begun, free, made = threading.Event(), threading.Event(), []
+    begun, free = threading.Event(), threading.Event()
 
     def first():
         begun.set()
         free.wait(30)
 
-    with threads.Ahead(NUMPY, MANY) as ahead:
-        ahead.add(first)
-        assert begun.wait(30)
+    ahead = threads.Ahead(NUMPY)
+    ahead.add(first, MANY)
+    assert begun.wait(30)
+    yield ahead, free
+    free.set()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_calls_that_are_not_begun_are_dropped_with_their_context(fails, busy, monkeypatch):
+    (ahead, free), made, shutdown = busy, [], ThreadPoolExecutor.shutdown
+
+    def dropped(pool, wait=True, *, cancel_futures=False):
+        shutdown(pool, wait=False, cancel_futures=cancel_futures)
+        free.set()
+        shutdown(pool, wait)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", dropped)
+    with pytest.raises(KeyError) if fails else nullcontext(), ahead:
+        for i in range(5):
+            ahead.add(partial(made.append, i), MANY)
+        if fails:
+            raise KeyError
+    assert made == []
+
+
+def test_the_caller_makes_short_calls_and_those_that_would_wait_with_too_much(busy, monkeypatch):
+    monkeypatch.setattr(threads, "_WAITING_ENTRIES", 1.5 * MANY)
+    (ahead, free), made = busy, []
+    with ahead:
         for i in range(4):
-            ahead.add(partial(made.append, i))
-        assert made == [2, 3]
+            ahead.add(partial(made.append, i), MANY)
+        ahead.add(partial(made.append, 4), 1)
+        assert made == [2, 3, 4]
         free.set()
         ahead.finish()
-    assert sorted(made) == [0, 1, 2, 3]
+        assert sorted(made) == [0, 1, 2, 3, 4]
+        ahead.add(partial(made.append, 5), MANY)
+        ahead.finish()
+    assert sorted(made) == [0, 1, 2, 3, 4, 5]
 
 
 def test_calls_let_go_of_what_they_were_made_with(count):
     array = np.zeros(5)
     kept = weakref.ref(array)
-    with threads.Ahead(NUMPY, MANY) as ahead:
-        ahead.add(array.sum)
+    with threads.Ahead(NUMPY) as ahead:
+        ahead.add(array.sum, MANY)
         del array
         assert ahead.finish() == [0.0]
         assert kept() is None
@@ -124,8 +136,8 @@ def test_short_work_stays_on_one_thread(monkeypatch):
 def test_results_are_in_order_and_errors_reach_the_caller(count):
     assert threads.each(lambda i: i * i, range(20), NUMPY, MANY) == [i * i for i in range(20)]
     assert threads.each(lambda i: i, [], NUMPY, MANY) == []
-    with pytest.raises(ZeroDivisionError):
-        threads.each(lambda i: 1 // (i - 3), range(5), NUMPY, MANY)
+    with pytest.raises(KeyError, match="2"):
+        threads.each({0: 0, 1: 1}.__getitem__, range(9), NUMPY, MANY)
 
 
 def test_threads_handle_floating_point_errors_as_the_caller_does(count):

@@ -95,7 +95,7 @@ def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
     def bound(x: list[Array], y: list[Array]) -> Array:
         return spectral_of(Profile(*x[:-1]), Profile(*y[:-1]), x[-1], y[-1])
 
-    return _grouped(xs, ys, gather.profile, bound, later=eigenvalues)
+    return _grouped(xs, ys, lambda s: (*gather.profile(s), finite(s.compact)), bound, spectra=True)
 
 
 def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
@@ -121,12 +121,6 @@ def norm_of(x: Profile, y: Profile, atoms: Atoms | None = None) -> Array:
     """Theorem 3 for many pairs, shape (B,); ``atoms`` are sorting couplings of their deviations, if they are known."""
     gap = _array.root(x.residual_norm_squared) - _array.root(y.residual_norm_squared)
     return _additive_part(x, y, atoms) + gap**2
-
-
-def eigenvalues(s: Stack) -> Callable[[], tuple[Array]]:
-    """Return a call for the eigenvalues of diag(√a) R diag(√a) of every space, in no order and but for zeros, (B, k)."""
-    matrices = finite(s.compact)
-    return lambda: (_array.namespace(matrices).linalg.eigvalsh(matrices),)
 
 
 def spectral_of(x: Profile, y: Profile, first: Array, second: Array, atoms: Atoms | None = None) -> Array:
@@ -159,7 +153,7 @@ def _grouped(
     ys: Sequence[Any],
     read: Callable[[Stack], tuple[Array, ...]],
     bound: Callable[[list[Array], list[Array]], Array],
-    **cost: Any,
+    **cost: bool,
 ) -> Array:
     """Bound what is read of each pair of spaces, group by group; ``cost`` as in :func:`gather.each_group`."""
     left, right = gather.spaces(xs, ys)

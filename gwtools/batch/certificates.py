@@ -52,9 +52,9 @@ class Known(NamedTuple):
 
 
 def known(fields: Sequence[Array]) -> Known:
-    """Name the fields that :func:`read` returns; others may follow."""
+    """Name the fields that :func:`read` returns."""
     size = len(Profile._fields)
-    return Known(Profile(*fields[:size]), *fields[size : size + 2])
+    return Known(Profile(*fields[:size]), *fields[size:])
 
 
 def read(s: Stack) -> tuple[Array, ...]:

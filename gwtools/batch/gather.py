@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -22,7 +24,6 @@ T = TypeVar("T", bound=tuple[Any, ...])
 
 Convert = Callable[[Array], Array]
 Read = Callable[[Stack], tuple[Array, ...]]
-Later = Callable[[Stack], Callable[[], tuple[Array, ...]]]
 Block = tuple[str, list[int]]
 Found = tuple[list[int], tuple[Array, ...]]
 
@@ -121,37 +122,27 @@ def survey(left: Sequence[Space], right: Sequence[Space], read: Read, convert: C
     dense : bool
         Ask for stacks of matrices, whatever form the spaces have.
     """
-    with surveyed(left, right, read, convert, dense) as (found, _):
-        return found
+    spaces = [*left, *right]
+    return Survey([_found(spaces, read, convert, block) for block in _blocks(spaces, dense)])
 
 
 @contextmanager
 def surveyed(
-    left: Sequence[Space],
-    right: Sequence[Space],
-    read: Read,
-    convert: Convert,
-    dense: bool = False,
-    later: Later | None = None,
+    left: Sequence[Space], right: Sequence[Space], read: Read, convert: Convert, dense: bool = False
 ) -> Iterator[tuple[Survey, Callable[[], Survey]]]:
-    """Make a :func:`survey`, and another one of what takes long while the block of this context does something else.
+    """Make a :func:`survey`, and another one of eigenvalues, on threads while the block of this context does something else.
 
-    ``later`` takes each stack after ``read`` and returns a call for :class:`gwtools.batch.threads.Ahead`. The context gives the
-    survey of what is read, and a function that waits for these calls and returns the survey of their results.
+    What ``read`` returns last are symmetric matrices (g, k, k). The context gives the survey of all else, and a function that
+    waits for the eigenvalues of these and returns the survey of them, (g, k).
     """
-    spaces = converted_all([*left, *right], convert)
-    blocks = _blocks(spaces, dense)
-    entries = sum(_size(s) ** 2 for s in spaces) / len(blocks)
-    with threads.Ahead[tuple[Array, ...]](spaces[0].weights, entries) as ahead:
-
-        def both(s: Stack) -> tuple[Array, ...]:
-            found = read(s)
-            if later is not None:
-                ahead.add(later(s))
-            return found
-
-        whole = Survey([_found(spaces, both, block) for block in blocks])
-        yield whole, lambda: whole.other(ahead.finish())
+    spaces, found = [*left, *right], []
+    with threads.Ahead[Array](spaces[0].weights) as ahead:
+        for block in _blocks(spaces, dense):
+            members, (*fields, matrices) = _found(spaces, read, convert, block)
+            found.append((members, tuple(fields)))
+            ahead.add(partial(_array.eigenvalues, matrices), math.prod(matrices.shape))
+        whole = Survey(found)
+        yield whole, lambda: whole.other([(values,) for values in ahead.finish()])
 
 
 def each_group(
@@ -160,17 +151,20 @@ def each_group(
     read: Read,
     compute: Callable[[list[Array], list[Array]], Array],
     large: bool = False,
-    later: Later | None = None,
+    spectra: bool = False,
 ) -> Array:
     """Compute one array (b, …) of what is read of the spaces of b problems of like size, and join them in order.
 
-    All spaces are surveyed at once, ``later`` as in :func:`surveyed`. What is ``large``, as matrices are, is surveyed group by
-    group and computed with for few problems at a time, as they fit the cache of a CPU.
+    All spaces are surveyed at once; with ``spectra``, the eigenvalues of the matrices that ``read`` returns last take their
+    place. What is ``large``, as matrices are, is surveyed group by group and computed with for few problems at a time, as they
+    fit the cache of a CPU.
     """
     convert, surveys = _array.at_least_single, []
-    if not large:
-        with surveyed(left, right, read, convert, later=later) as (whole, finish):
-            surveys = [whole] if later is None else [whole, finish()]
+    if spectra:
+        with surveyed(left, right, read, convert) as (whole, finish):
+            surveys = [whole, finish()]
+    elif not large:
+        surveys = [survey(left, right, read, convert)]
     parts, places = [], []
     for group in groups(left, right, lists=not large):
         found, pairs, step = surveys, group, len(group)
@@ -200,9 +194,8 @@ def gathered(
     size = max(size, *map(_size, spaces))
     places: list[int] = []
     parts = []
-    spaces = converted_all(spaces, convert)
     for block in _blocks(spaces, dense):
-        members, found = _found(spaces, read, block)
+        members, found = _found(spaces, read, convert, block)
         parts.append([padded(v, size) if v.ndim == 2 else v for v in found])
         places.extend(members)
     return [in_order(list(part), places) for part in zip(*parts, strict=True)]
@@ -226,9 +219,10 @@ def _blocks(spaces: Sequence[Space], dense: bool) -> list[Block]:
     return blocks
 
 
-def _found(spaces: Sequence[Space], read: Read, block: Block) -> Found:
+def _found(spaces: Sequence[Space], read: Read, convert: Convert, block: Block) -> Found:
+    """Read the stack of a block."""
     kind, members = block
-    return members, read(_JOINED[kind]([spaces[i] for i in members]))
+    return members, read(_JOINED[kind](converted_all([spaces[i] for i in members], convert)))
 
 
 def in_order(parts: Sequence[Array], places: Sequence[int]) -> Array:

@@ -35,9 +35,10 @@ class Cells(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """How many atoms of two weighted lists carry weight, and whether all weights of each, or of both, are one number: (B,).
+    """How many atoms of two weighted lists carry weight, whether these are of equal weight, and whether balanced, too: (B,).
 
-    Lists are balanced if they have as many atoms, too.
+    They are ``even`` where each list has one weight for all its atoms, and ``balanced`` where both have the same number of
+    atoms and the same weight, so that values pair off.
     """
 
     first: Array

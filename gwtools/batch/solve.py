@@ -15,6 +15,7 @@ from gwtools.batch import bounds, certificates, gather, lines, sinkhorn, stacks,
 from gwtools.batch.certificates import Known
 from gwtools.batch.gather import groups, spaces
 from gwtools.batch.lines import Atoms
+from gwtools.batch.stacks import Stack, finite
 from gwtools.certify import EFFORTS, certify
 from gwtools.plans import DensePlan, Plan, SparsePlan
 from gwtools.problems import detached
@@ -82,6 +83,7 @@ def solve_batch(
     left, right = spaces(xs, ys)
     solver = ConditionalGradient() if solver is None else solver
     _check.choice(effort, "effort", EFFORTS)
+    threads.processors()  # a wrong number of threads is refused here
     results: list[Any] = [None] * len(left)
     for solved, proofs in _together(left, right, solver, effort):
         for i, result in zip(solved.places, _results(left, right, solved, proofs, solver, effort), strict=True):
@@ -139,19 +141,29 @@ def _report(results: Sequence[GWResult], throw: bool) -> None:
 
 def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted, run: Run) -> list[tuple[Solved, Proofs]]:
     """Run the problems that :class:`gwtools.Sorted` solves together; spectra are computed beside all else on threads."""
+
+    def coupled(survey: gather.Survey) -> list[tuple[Solved, Proofs]]:
+        parts = [partial(_coupled, left, right, survey, group) for group in groups(left, right, lists=True)]
+        return [part for part in map(run, parts) if part is not None]
+
     # What is read of values out of range is not used.
     quiet: Any = np.errstate(over="ignore", invalid="ignore")
-    read, convert = quiet(certificates.read), _array.at_least_single
-    later = quiet(bounds.eigenvalues) if solver.kind == "spectral" else None
-    with gather.surveyed(left, right, read, convert, dense=True, later=later) as (survey, finish):
-        parts = [partial(_coupled, left, right, survey, group) for group in groups(left, right, lists=True)]
-        found = [part for part in map(run, parts) if part is not None]
-        spectra = None if later is None else finish()
+    convert, spectra = _array.at_least_single, None
+    if solver.kind == "spectral":
+        with gather.surveyed(left, right, quiet(_with_matrices), convert, dense=True) as (survey, finish):
+            found, spectra = coupled(survey), finish()
+    else:
+        found = coupled(gather.survey(left, right, quiet(certificates.read), convert, dense=True))
     return [(solved._replace(estimate=_estimate(solved, solver, spectra)), proofs) for solved, proofs in found]
 
 
+def _with_matrices(s: Stack) -> tuple[Array, ...]:
+    """Read the matrices whose eigenvalues are wanted, too."""
+    return (*certificates.read(s), finite(s.compact))
+
+
 def _coupled(left: Sequence[Space], right: Sequence[Space], survey: gather.Survey, group: NumpyArray) -> Solved | None:
-    """Compute the sorting couplings of a group of problems, but for those of values out of range."""
+    """Compute the sorting couplings of a group of problems, but for those of values out of range; estimates are to follow."""
     known = _known(survey.at(group))
     places = group[_in_range(*(of.largest for of in known))]
     if not places.size:
@@ -163,7 +175,7 @@ def _coupled(left: Sequence[Space], right: Sequence[Space], survey: gather.Surve
     xs, ys = ([side[i] for i in places] for side in (left, right))
     objective, plans = _objective(xs, ys, atoms, _array.at_least_single), _plans(xs, ys, atoms)
     rest = [Status.CLOSED_FORM] * len(xs), [0] * len(xs), atoms, known
-    return Solved(places.tolist(), plans, objective, objective, *rest)
+    return Solved(places.tolist(), plans, objective, None, *rest)
 
 
 def _estimate(solved: Solved, solver: Sorted, spectra: gather.Survey | None) -> Array:
@@ -214,9 +226,14 @@ def _iterated(
 
 
 def _objective(left: Sequence[Space], right: Sequence[Space], atoms: Atoms, convert: gather.Convert) -> Array:
-    """Objectives of sorting couplings, shape (B,)."""
-    x, y = ([s.dense() for s in gather.converted_all(side, convert)] for side in (left, right))
-    return stacks.objective(x, y, atoms.rows, atoms.cols, convert(atoms.mass))
+    """Objectives of sorting couplings, shape (B,); matrices are made for few problems at a time."""
+    mass, parts = convert(atoms.mass), []
+    step = max(1, stacks.block_entries(mass) // mass.shape[1] ** 2)
+    for start in range(0, len(left), step):
+        few = slice(start, min(start + step, len(left)))
+        x, y = ([s.dense() for s in gather.converted_all(side[few], convert)] for side in (left, right))
+        parts.append(stacks.objective(x, y, atoms.rows[few, :], atoms.cols[few, :], mass[few, :]))
+    return _array.namespace(mass).concat(parts)
 
 
 def _plans(left: Sequence[Space], right: Sequence[Space], atoms: Atoms) -> list[SparsePlan]:

@@ -240,7 +240,7 @@ class CloudStack(LowRankStack):
 def finite(matrices: Array) -> Array:
     """Return matrices (B, k, k) with zeros for each that is not finite: it would spoil the eigenvalues of its stack."""
     xp = _array.namespace(matrices)
-    usable = xp.isfinite(xp.sum(matrices, axis=(1, 2), keepdims=True))
+    usable = xp.all(xp.isfinite(matrices), axis=(1, 2), keepdims=True)
     return matrices if bool(xp.all(usable)) else xp.where(usable, matrices, xp.zeros_like(matrices))
 
 
@@ -269,19 +269,14 @@ def objective(xs: Sequence[Array], ys: Sequence[Array], rows: Array, cols: Array
     rows, cols, mass : arrays of shape (B, K)
         Atoms of the couplings; those without mass come last and name atom 0.
     """
-    xp, (count, width) = _array.namespace(mass), mass.shape
+    xp = _array.namespace(mass)
     if _array.library(mass) == "numpy":
-        # NumPy's calls cost less than passes over arrays that leave the cache.
+        # NumPy's calls cost less than passes over more arrays.
         counts = xp.count_nonzero(mass, axis=1).tolist()
         problems = zip(xs, ys, rows, cols, mass, counts, strict=True)
         return xp.stack([_objective(x, y, i[:k], j[:k], m[:k]) for x, y, i, j, m, k in problems])
-    step = max(1, block_entries(mass) // width**2)
-    parts = []
-    for i in range(0, count, step):
-        block = slice(i, min(i + step, count))
-        apart = _submatrices(xs[block], rows[block, :]) - _submatrices(ys[block], cols[block, :])
-        parts.append(dot(mass[block, :], ((apart * apart) @ mass[block, :, None])[:, :, 0]))
-    return xp.concat(parts)
+    apart = _submatrices(xs, rows) - _submatrices(ys, cols)
+    return dot(mass, ((apart * apart) @ mass[:, :, None])[:, :, 0])
 
 
 def _objective(x: Array, y: Array, rows: Array, cols: Array, mass: Array) -> Array:

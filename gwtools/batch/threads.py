@@ -32,21 +32,16 @@ class Ahead(Generic[R]):
     ----------
     like : array
         Of the library that the calls compute with.
-    entries : float
-        How many entries their matrices have, on average: many short calls would wait for Python's lock.
     """
 
-    def __init__(self, like: Array, entries: float) -> None:
-        others = processors() - 1
-        if entries < _WORTH_A_THREAD or _array.library(like) != "numpy":
-            others = 0
+    def __init__(self, like: Array) -> None:
+        others = processors() - 1 if _array.library(like) == "numpy" else 0
         self._pool = ThreadPoolExecutor(others) if others else None
-        # What a call is made with stays in memory as long as it waits.
-        self._most = max(others, int(_WAITING_ENTRIES / max(entries, 1.0)))
         # Threads see what the caller set for itself, such as NumPy's handling of floating-point errors.
         self._context = copy_context()
         self._calls: list[_Call[R]] = []
         self._waiting: deque[_Call[R]] = deque()
+        self._entries = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -55,27 +50,41 @@ class Ahead(Generic[R]):
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def add(self, run: Callable[[], R]) -> None:
-        """Have a call made, by this thread where enough of them wait; it must not warn, as all threads share the filters."""
-        call = _Call(run)
+    def add(self, run: Callable[[], R], entries: float) -> None:
+        """Have a call made; it must not warn, as all threads share the filters.
+
+        ``entries`` is how many entries its matrices have: short calls would wait for Python's lock, and what a call is made
+        with stays in memory as long as it waits. So this thread makes short ones, and others where enough wait.
+        """
+        call = _Call(run, entries)
         self._calls.append(call)
         while self._waiting and self._waiting[0].is_begun():
-            self._waiting.popleft()
-        if self._pool is None or len(self._waiting) >= self._most:
+            self._entries -= self._waiting.popleft().entries
+        if self._pool is None or entries < _WORTH_A_THREAD or self._entries > _WAITING_ENTRIES:
             call.make()
         else:
             call.submit(self._pool, self._context.copy())
             self._waiting.append(call)
+            self._entries += entries
 
     def finish(self) -> list[R]:
-        """Make the calls that are not begun, the last one first, and return all results in order."""
-        return [call.result() for call in reversed(self._calls)][::-1]
+        """Make the calls that are not begun, the last one first, and return all results in order.
+
+        Raises
+        ------
+        Exception
+            That of the first call that failed.
+        """
+        for call in reversed(self._calls):
+            call.help()
+        return [call.result() for call in self._calls]
 
 
 class _Call(Generic[R]):
     """One call, made once; what it was made with is let go of then."""
 
-    def __init__(self, run: Callable[[], R]) -> None:
+    def __init__(self, run: Callable[[], R], entries: float) -> None:
+        self.entries = entries
         self._run: Callable[[], R] | None = run
         self._future: Future[R] = Future()
 
@@ -84,14 +93,19 @@ class _Call(Generic[R]):
 
     def make(self) -> None:
         self._future = Future()
-        self._future.set_result(self._made())
+        try:
+            self._future.set_result(self._made())
+        except Exception as error:
+            self._future.set_exception(error)
 
     def is_begun(self) -> bool:
         return self._future.running() or self._future.done()
 
-    def result(self) -> R:
+    def help(self) -> None:
         if self._future.cancel():
             self.make()
+
+    def result(self) -> R:
         return self._future.result()
 
     def _made(self) -> R:
@@ -100,10 +114,10 @@ class _Call(Generic[R]):
 
 
 def each(run: Callable[[T], R], parts: Sequence[T], like: Array, entries: float) -> list[R]:
-    """Run a function for every part, as :class:`Ahead` does; results are in the order of the parts."""
-    with Ahead[R](like, entries) as ahead:
+    """Run a function for every part, of so many ``entries``, as :class:`Ahead` does; results are in the order of the parts."""
+    with Ahead[R](like) as ahead:
         for part in parts:
-            ahead.add(partial(run, part))
+            ahead.add(partial(run, part), entries)
         return ahead.finish()
 
 
