@@ -1,8 +1,5 @@
 """Parts of a batch on threads: the same numbers, in the same order, with the caller's settings."""
 
-import platform
-import subprocess
-import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -170,23 +167,3 @@ def test_number_of_threads(monkeypatch):
         for solver in (gw.Sorted(), gw.Sinkhorn()):
             with pytest.raises(ValueError, match="GWTOOLS_NUM_THREADS must be a whole number"):
                 gw.solve_batch(spaces([3], 0), spaces([4], 1), solver)
-
-
-FILL = """
-import resource
-import numpy as np
-from gwtools.batch import threads
-threads.keep_freed_memory()
-for _ in range(20):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    arrays = [np.ones(2**18) for _ in range(8)]
-    del arrays
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what is kept is known of glibc only")
-def test_freed_memory_is_kept():
-    """Sixteen megabytes, 4096 pages, are returned and asked for again otherwise."""
-    found = subprocess.run([sys.executable, "-c", FILL], capture_output=True, check=True)
-    assert int(found.stdout) < 50

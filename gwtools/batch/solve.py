@@ -47,8 +47,7 @@ def solve_batch(
     small ε, can magnify. Problems are grouped by size, padded with atoms without weight and computed together; each stops
     by itself. Fast where spaces are small and many: a padded group holds the matrices of its spaces, whatever form they are
     stored in. In NumPy what takes long, eigenvalues and the iterations of Sinkhorn, runs on as many threads as the process
-    may use processors, or as the environment variable GWTOOLS_NUM_THREADS says; their number changes no digit. On Linux, tens
-    of megabytes that Sinkhorn leaves free stay with the process.
+    may use processors, or as the environment variable GWTOOLS_NUM_THREADS says; their number changes no digit.
 
     Parameters
     ----------
@@ -119,7 +118,6 @@ def _together(
 
     if isinstance(solver, Sorted):
         return _sorted(left, right, solver, run)
-    threads.keep_freed_memory()
     parts = _scaled(left, right, solver)
     entries = sum(x.size * y.size for x, y in zip(left, right, strict=True)) / max(len(parts), 1)
     found = threads.each(run, parts, left[0].weights, entries)

@@ -14,14 +14,11 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Generic, Self, TypeVar, cast
 
-import numpy as np
-
 from gwtools import _array
 from gwtools._array import Array
 
 VARIABLE = "GWTOOLS_NUM_THREADS"
 _WORTH_A_THREAD, _WAITING_ENTRIES = 2**15, 2**24
-_LARGEST_KEPT = 2**25 - 2**13
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -114,15 +111,6 @@ class _Call(Generic[R]):
     def _made(self) -> R:
         run, self._run = cast(Callable[[], R], self._run), None
         return run()
-
-
-def keep_freed_memory() -> None:
-    """Let the C library of Linux keep what arrays of up to 32 MB leave free, which it would return and ask for again.
-
-    It keeps more, for good, once an array of that size was freed (mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD); elsewhere
-    nothing changes. Getting pages anew takes up to a fifth of the time of iterations over arrays of a few MB.
-    """
-    np.empty(_LARGEST_KEPT, dtype=np.uint8)
 
 
 def each(run: Callable[[T], R], parts: Sequence[T], like: Array, entries: float) -> list[R]:
