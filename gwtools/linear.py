@@ -125,7 +125,7 @@ def exact(
     """Minimise Σ cost_ij π_ij over couplings of a and b exactly, with POT's network simplex on the CPU.
 
     Large programs are solved on few arcs at a time: those that the potentials price lowest and those of a feasible plan. Arcs
-    that violate dual feasibility join until none is left, so the answer is optimal for the whole matrix.
+    that violate dual feasibility join until none is left but for rounding, so the answer is optimal for the whole matrix.
 
     Parameters
     ----------
@@ -175,9 +175,11 @@ def _simplex(
     """Run POT's network simplex on non-negative costs and check that what it returns is a coupling."""
     import ot  # imported here because POT loads every array library that is installed
 
+    # Pivots end in exact arithmetic; where rounding makes them circle between ties, this many end them.
+    pivots = max(10**6, 100 * (cost.nnz if scipy.sparse.issparse(cost) else cost.size))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the check below replaces POT's warnings
-        flow, log = ot.lp.emd(a, b, cost, numItermax=10**9, log=True, center_dual=False, check_marginals=False)
+        flow, log = ot.lp.emd(a, b, cost, numItermax=pivots, log=True, center_dual=False, check_marginals=False)
     rows, cols = (index.astype(np.int64) for index in flow.nonzero())
     mass = np.asarray(
         flow.tocsr()[rows, cols] if scipy.sparse.issparse(flow) else flow[rows, cols], dtype=float
@@ -210,22 +212,26 @@ def _priced_simplex(
     chosen = _ARCS_PER_ATOM * (n + m) / (n * m)
     arcs = reduced <= _quantile(reduced, chosen)
     arcs[start.rows, start.cols] = True
+    rows, cols = np.arange(n), np.arange(m)
+    # Every round but the last adds an arc, so that there are at most n m of them.
     while True:
-        rows, cols = np.nonzero(arcs)
-        plan, u, v = _simplex(scipy.sparse.coo_array((cost[rows, cols], (rows, cols)), shape=(n, m)), a, b)
+        inside = np.nonzero(arcs)
+        plan, u, v = _simplex(scipy.sparse.coo_array((cost[inside], inside), shape=(n, m)), a, b)
         np.subtract(cost, v, out=reduced)
         reduced -= u[:, None]
-        violated = reduced < 0
-        violated &= ~arcs
-        share = np.count_nonzero(violated) / (n * m)
-        # Arcs already chosen violate by rounding at most: a violation of that size among the others ends the rounds too.
+        # The simplex is done with the arcs it was given: what they still violate is its rounding, and what violates dual
+        # feasibility by no more than that elsewhere ends the rounds too. The proved value counts both.
+        rounding = max(-float(reduced[inside].min()), _ROUNDING * float(max(np.abs(u).max(), np.abs(v).max())), 0.0)
         worst = float(reduced.min())
-        if share == 0.0 or worst >= -_ROUNDING * max(float(np.abs(u).max()), float(np.abs(v).max())):
+        reduced[inside] = np.inf
+        if float(reduced.min()) >= -rounding:
             return plan, u, v, min(worst, 0.0)
-        atoms = np.arange(n), np.arange(m)
-        arcs[atoms[0], reduced.argmin(axis=1)] = True
-        arcs[reduced.argmin(axis=0), atoms[1]] = True
-        arcs |= violated & (reduced <= _quantile(reduced, min(share, chosen)))
+        share = np.count_nonzero(reduced < 0.0) / (n * m)
+        violated = reduced <= min(_quantile(reduced, min(share, chosen)), 0.0)
+        best_of_rows, best_of_columns = reduced.argmin(axis=1), reduced.argmin(axis=0)
+        arcs |= violated
+        arcs[rows, best_of_rows] = True
+        arcs[best_of_columns, cols] = True
 
 
 def _quantile(values: NumpyArray, share: float) -> float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, final
+from typing import Any, cast, final
 
 import array_api_compat as compat
 import numpy as np
@@ -190,13 +191,23 @@ def as_plan(plan: Any, shape: tuple[int, int]) -> Plan:
     return result
 
 
-def mix(first: Plan, second: Plan, step: Any) -> Plan:
-    """Return the coupling (1 − step) · first + step · second, sparse when both are and the library has sparse sums."""
-    if isinstance(first, SparsePlan) and isinstance(second, SparsePlan) and compat.is_numpy_array(first.mass):
-        total = ((1.0 - step) * first._csr + step * second._csr).tocoo()
-        rows, cols = (index.astype(np.int64) for index in total.coords)
-        return SparsePlan(rows, cols, total.data, first.size)
-    return DensePlan((1.0 - step) * first.dense() + step * second.dense())
+def mixture(plans: Sequence[Plan], weights: Sequence[Any]) -> Plan:
+    """Return the coupling Σ w_k V_k, sparse where all are and the library has sparse sums.
+
+    Parameters
+    ----------
+    plans : sequence of Plan
+        Couplings V_k of one shape (n, m).
+    weights : sequence of numbers
+        Their weights w_k, non-negative and of sum 1.
+    """
+    if compat.is_numpy_array(plans[0].masses) and all(isinstance(plan, SparsePlan) for plan in plans):
+        sparse = cast(Sequence[SparsePlan], plans)
+        rows, cols = (np.concatenate([getattr(plan, axis) for plan in sparse]) for axis in ("rows", "cols"))
+        mass = np.concatenate([weight * plan.mass for weight, plan in zip(weights, sparse, strict=True)])
+        total = scipy.sparse.csr_array((mass, (rows, cols)), shape=plans[0].shape).tocoo()
+        return SparsePlan(*(index.astype(np.int64) for index in total.coords), total.data, plans[0].shape)
+    return DensePlan(sum(weight * plan.dense() for plan, weight in zip(plans, weights, strict=True)))
 
 
 def marginal_error(plan: Plan, a: Array, b: Array) -> float:

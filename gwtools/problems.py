@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -63,15 +64,50 @@ class GWProblem:
         return (self.x.mean - self.y.mean) ** 2 + self.left.norm_squared() + self.right.norm_squared()
 
     @cached_property
-    def linear_cost(self) -> Array:
-        """The costs 2 (α_i − β_j)², shape (n, m), in squared units of C."""
-        return 2 * (self.x.deviations[:, None] - self.y.deviations[None, :]) ** 2
+    def bilinear_cost(self) -> Array:
+        """The costs −4 α_i β_j, shape (n, m), in squared units of C."""
+        return -4 * self.x.deviations[:, None] * self.y.deviations[None, :]
 
     @cached_property
     def product_objective(self) -> float:
-        """F(a ⊗ b) = ‖C‖² + ‖D‖² − 2 m_C m_D: the scale against which decreases and gaps are judged."""
+        """F(a ⊗ b) = ‖C‖² + ‖D‖² − 2 m_C m_D, in squared units of C."""
         spread = self.x.weights @ self.x.deviations**2 + self.y.weights @ self.y.deviations**2
         return float(self.constant + 2 * spread)
+
+    @cached_property
+    def norms(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """(‖α‖, ‖R‖) and (‖β‖, ‖S‖), in units of C."""
+        of_x, of_y = (
+            (math.sqrt(float(space.weights @ space.deviations**2)), math.sqrt(float(residual.norm_squared())))
+            for space, residual in ((self.x, self.left), (self.y, self.right))
+        )
+        return of_x, of_y
+
+    @property
+    def slope_range(self) -> float:
+        """4‖α‖‖β‖: the linearisation at the product coupling promises no larger decrease (theorem 8 c)."""
+        (alpha, _), (beta, _) = self.norms
+        return 4 * alpha * beta
+
+    @property
+    def variation(self) -> float:
+        """4‖α‖‖β‖ + 2‖R‖‖S‖: no objective is farther than this from the product coupling's (theorem 2).
+
+        The size of the part of the objective that depends on the plan, against which decreases, gaps and ε are judged. Like
+        the minimisers it does not know of constants added to C or D, and it is proportional to the scale of each.
+        """
+        (_, left), (_, right) = self.norms
+        return self.slope_range + 2 * left * right
+
+    @cached_property
+    def rounding(self) -> float:
+        """How far rounding of deviations and residuals can carry what depends on the plan, in squared units of C.
+
+        They are off by the rounding of C, ‖C‖² = m² + 2‖α‖² + ‖R‖² beside ‖C − m‖ = (2‖α‖² + ‖R‖²)^½ (theorem 2).
+        """
+        apart = [math.hypot(2**0.5 * alpha, residual) for alpha, residual in self.norms]
+        whole = [math.hypot(float(space.mean), rest) for space, rest in zip((self.x, self.y), apart, strict=True)]
+        return 16 * _array.epsilon(self.x.weights) * (whole[0] * apart[1] + whole[1] * apart[0])
 
     def cross(self, plan: Plan) -> Array:
         """Return R π S, shape (n, m), in squared units of C."""
@@ -90,14 +126,22 @@ class GWProblem:
         moved = plan.apply_rows(rows, self.right.dense()) - known.apply_rows(rows, self.right.dense())
         return cross + self.left.dense()[:, rows] @ moved
 
+    def departure(self, plan: Plan, cross: Array) -> float:
+        """Return F(π) − F(a ⊗ b) = −4 E_π αβ − 2 ⟨π, R π S⟩ from a plan and its ``cross`` matrix, in squared units of C.
+
+        Exact beside :attr:`variation` whatever the units of C and D are, where differences of objectives may drown in rounding.
+        """
+        return float(plan.inner(self.bilinear_cost)) - 2 * float(plan.inner(cross))
+
     def value(self, plan: Plan, cross: Array) -> Array:
         """Return the objective from a plan and its ``cross`` matrix; a sum of squares, so never below zero."""
         xp = _array.namespace(cross)
-        return xp.clip(self.constant + plan.inner(self.linear_cost) - 2 * plan.inner(cross), min=0.0)
+        spread = 2 * (self.x.deviations[:, None] - self.y.deviations[None, :]) ** 2
+        return xp.clip(self.constant + plan.inner(spread) - 2 * plan.inner(cross), min=0.0)
 
     def gradient(self, cross: Array) -> Array:
-        """Return the gradient 2 (α_i − β_j)² − 4 (R π S)_ij, up to terms that are constant on couplings."""
-        return self.linear_cost - 4 * cross
+        """Return the gradient −4 α_i β_j − 4 (R π S)_ij, up to terms that are constant on couplings."""
+        return self.bilinear_cost - 4 * cross
 
     def objective(self, plan: Plan) -> Array:
         """Return F(π), in squared units of C.
@@ -163,7 +207,7 @@ def _row_part(x: Space, y: Space, plan: Array) -> Array:
     """What the gradient 2 Σ (C_ik − D_jl)² π_kl has in row i beside ``GWProblem.gradient``, up to a constant, shape (n,)."""
     alpha = x.deviations
     rows = x.residual().apply((plan @ y.deviations)[:, None])[:, 0]
-    return 2 * x.power_means(2.0) - 2 * alpha**2 - 4 * y.mean * alpha - 4 * rows
+    return 2 * x.power_means(2.0) - 4 * y.mean * alpha - 4 * rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,6 +81,10 @@ class Residual(ABC):
         """Return the (n, n) matrix R."""
 
     @abstractmethod
+    def block(self, index: Array) -> Array:
+        """Return R at the rows and columns ``index`` (k,), shape (k, k)."""
+
+    @abstractmethod
     def norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik², in squared units of C."""
 
@@ -113,6 +117,11 @@ class DenseResidual(Residual):
     def dense(self) -> Array:
         """Return the (n, n) matrix R."""
         return self.matrix
+
+    def block(self, index: Array) -> Array:
+        """Return R at the rows and columns ``index`` (k,), shape (k, k)."""
+        take = _array.namespace(self.matrix).take
+        return take(take(self.matrix, index, axis=0), index, axis=1)
 
     def norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik², in squared units of C."""
@@ -156,6 +165,11 @@ class LowRankResidual(Residual):
     def dense(self) -> Array:
         """Return the (n, n) matrix R."""
         return self.sign * (self.factor @ self.factor.T)
+
+    def block(self, index: Array) -> Array:
+        """Return R at the rows and columns ``index`` (k,), shape (k, k)."""
+        factor = _array.namespace(self.factor).take(self.factor, index, axis=0)
+        return self.sign * (factor @ factor.T)
 
     def norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik² = ‖Gᵀ diag(a) G‖², in squared units of C."""

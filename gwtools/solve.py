@@ -76,7 +76,7 @@ def solve(
     ready = prepare(x, y)
     solver_here = solver.in_units(ready.unit).on_atoms(ready, (x.size, y.size))
     outcome = solver_here.run(GWProblem(ready.x, ready.y), _in_units(callback, ready.unit))
-    result = _result(x, y, ready, outcome, str(solver), effort)
+    result = result_of(x, y, ready, outcome, str(solver), effort)
     if not result.status.success:
         if throw:
             raise ConvergenceError(result)
@@ -84,7 +84,8 @@ def solve(
     return result
 
 
-def _result(x: Space, y: Space, ready: Prepared, outcome: Outcome, name: str, effort: str) -> GWResult:
+def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, name: str, effort: str) -> GWResult:
+    """Return what a solver named ``name`` found for prepared spaces, in the units and on the atoms of the given ones."""
     problem = GWProblem(ready.x, ready.y)
     if outcome.potentials is None:
         objective = problem.objective(outcome.plan)

@@ -10,7 +10,7 @@ import numpy as np
 from gwtools import _array
 from gwtools._array import Array
 from gwtools.batch.gather import at, gathered, in_order, padded, split, taken, together
-from gwtools.batch.scaling import Kernel, chosen, chosen_rows, sinkhorn
+from gwtools.batch.scaling import Kernel, Scalings, chosen, chosen_rows, sinkhorn
 from gwtools.batch.stacks import dot
 from gwtools.results import Status
 from gwtools.scaling import rounded
@@ -24,8 +24,8 @@ _NOWHERE = -1e30
 class Problems(NamedTuple):
     """B problems, written with residuals as in :class:`gwtools.GWProblem`, with one more axis in front; zero at padding.
 
-    Weights a (B, N) and b (B, M), deviations α and β, residuals R (B, N, N) and S (B, M, M), and the
-    constant (m_C − m_D)² + ‖R‖² + ‖S‖² (B,).
+    Weights a (B, N) and b (B, M), deviations α and β, residuals R (B, N, N) and S (B, M, M), means m_C and m_D (B,) and norms
+    ‖R‖² and ‖S‖² (B,).
     """
 
     a: Array
@@ -34,7 +34,10 @@ class Problems(NamedTuple):
     beta: Array
     left: Array
     right: Array
-    constant: Array
+    left_mean: Array
+    right_mean: Array
+    left_norm_squared: Array
+    right_norm_squared: Array
 
     @property
     def here(self) -> Array:
@@ -47,57 +50,80 @@ class Problems(NamedTuple):
         return self.a[:, :, None] * self.b[:, None, :]
 
     @property
-    def product_objective(self) -> Array:
-        """F(a ⊗ b), shape (B,), in squared units of C."""
-        return self.constant + 2 * (dot(self.a, self.alpha**2) + dot(self.b, self.beta**2))
+    def bilinear_cost(self) -> Array:
+        """The costs −4 α_i β_j, shape (B, N, M), in squared units of C."""
+        return -4 * self.alpha[:, :, None] * self.beta[:, None, :]
 
     @property
-    def linear_cost(self) -> Array:
-        """The costs 2 (α_i − β_j)², shape (B, N, M), in squared units of C."""
-        return 2 * (self.alpha[:, :, None] - self.beta[:, None, :]) ** 2
+    def _spreads(self) -> tuple[Array, Array]:
+        """‖α‖² and ‖β‖², shape (B,), in squared units of C."""
+        return dot(self.a, self.alpha**2), dot(self.b, self.beta**2)
+
+    @property
+    def slope_range(self) -> Array:
+        """4‖α‖‖β‖, shape (B,), in squared units of C: see :attr:`gwtools.GWProblem.slope_range`."""
+        first, second = self._spreads
+        return 4 * _array.namespace(self.a).sqrt(first * second)
+
+    @property
+    def variation(self) -> Array:
+        """4‖α‖‖β‖ + 2‖R‖‖S‖, shape (B,), in squared units of C: see :attr:`gwtools.GWProblem.variation`."""
+        root = _array.namespace(self.a).sqrt
+        return self.slope_range + 2 * root(self.left_norm_squared) * root(self.right_norm_squared)
+
+    @property
+    def rounding(self) -> Array:
+        """How far rounding can carry what depends on the plan, shape (B,): see :attr:`gwtools.GWProblem.rounding`."""
+        root, (first, second) = _array.namespace(self.a).sqrt, self._spreads
+        apart = 2 * first + self.left_norm_squared, 2 * second + self.right_norm_squared
+        whole = self.left_mean**2 + apart[0], self.right_mean**2 + apart[1]
+        return 16 * _array.epsilon(self.a) * (root(whole[0]) * root(apart[1]) + root(whole[1]) * root(apart[0]))
 
     def cross(self, plan: Array) -> Array:
         """Return R π S, shape (B, N, M), in squared units of C."""
         return self.left @ (plan @ self.right)
 
+    def departure(self, plan: Array, cross: Array) -> Array:
+        """Return F(π) − F(a ⊗ b), shape (B,), in squared units of C."""
+        return _array.namespace(cross).sum(plan * (self.bilinear_cost - 2 * cross), axis=(1, 2))
+
     def value(self, plan: Array, cross: Array) -> Array:
         """Return the objectives, shape (B,), in squared units of C."""
         xp = _array.namespace(cross)
-        return xp.clip(self.constant + xp.sum(plan * (self.linear_cost - 2 * cross), axis=(1, 2)), min=0.0)
+        constant = (self.left_mean - self.right_mean) ** 2 + self.left_norm_squared + self.right_norm_squared
+        spread = 2 * (self.alpha[:, :, None] - self.beta[:, None, :]) ** 2
+        return xp.clip(constant + xp.sum(plan * (spread - 2 * cross), axis=(1, 2)), min=0.0)
 
     def gradient(self, cross: Array) -> Array:
-        """Return the gradients 2 (α_i − β_j)² − 4 (R π S)_ij, up to terms that are constant on couplings."""
-        return self.linear_cost - 4 * cross
+        """Return the gradients −4 α_i β_j − 4 (R π S)_ij, up to terms that are constant on couplings."""
+        return self.bilinear_cost - 4 * cross
 
     def negligible(self, tolerance: float) -> Array:
         """Return the change of each objective that counts as none, shape (B,), in squared units of C."""
-        return max(tolerance, 16 * _array.epsilon(self.a)) * self.product_objective
+        return _array.namespace(self.a).maximum(tolerance * self.variation, self.rounding)
 
-    def is_blind(self, tolerance: float) -> Array:
-        """Tell where the linearisation at the product coupling promises no decrease to speak of."""
-        xp = _array.namespace(self.a)
-        spreads = dot(self.a, self.alpha**2) * dot(self.b, self.beta**2)
-        return 4 * xp.sqrt(spreads) <= self.negligible(tolerance)
+    def is_still(self, tolerance: float) -> Array:
+        """Tell where no step from the product coupling starts by its slope: where it is a saddle, or no worse than any plan."""
+        return (self.slope_range <= self.negligible(tolerance)) | (self.variation <= self.rounding)
 
 
 def problems(left: Sequence[Space], right: Sequence[Space], convert: Any = _array.at_least_single) -> Problems:
     """Bring B pairs of spaces together; gradients pass."""
 
     def read(size: int) -> Any:
-        return lambda s: (s.weights, s.deviations, s.mean, s.residual_norm_squared, padded(s.residual, size))
+        return lambda s: (s.weights, s.deviations, padded(s.residual, size), s.mean, s.residual_norm_squared)
 
-    (a, alpha, mean, norm, R), (b, beta, other, other_norm, S) = (
-        gathered(side, read(max(s.size for s in side)), convert) for side in (left, right)
-    )
-    return Problems(a, b, alpha, beta, R, S, (mean - other) ** 2 + norm + other_norm)
+    x, y = (gathered(side, read(max(s.size for s in side)), convert) for side in (left, right))
+    return Problems(*(part for pair in zip(x, y, strict=True) for part in pair))
 
 
 class State(NamedTuple):
-    """As in :class:`gwtools.Sinkhorn`: plans and their cross matrices, objectives, and what the next kernels start from."""
+    """As in :class:`gwtools.Sinkhorn`: plans, their cross matrices, F(π) − F(a ⊗ b), and what the next kernels start from."""
 
     plan: Array
     cross: Array
-    objective: Array
+    departure: Array
+    gap: Array
     exponent: Array
     epsilon: Array
     u: Array
@@ -107,31 +133,42 @@ class State(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Couplings (B, N, M), statuses and iterations."""
+    """Couplings (B, N, M), Frank-Wolfe gaps (B,), NaN where none was computed, statuses and iterations."""
 
     plan: Array
+    gap: Array
     status: list[Status]
     iterations: list[int]
 
 
 # By their code while problems run; one that still runs when the loop ends has run out of iterations.
-_STATUSES = (Status.MAX_ITERATIONS, Status.FIXED_POINT, Status.NON_FINITE)
+_STATUSES = (
+    Status.MAX_ITERATIONS,
+    Status.NON_FINITE,
+    Status.FIXED_POINT,
+    Status.STATIONARY,
+    Status.NOT_STATIONARY,
+    Status.SCALING_UNFINISHED,
+)
 
 
-def solve(problem: Problems, solver: Sinkhorn) -> Found:
-    """Run the solver on problems outside any gradient graph, none of which is blind at the product coupling."""
+def solve(problem: Problems, solver: Sinkhorn, by_programs: bool) -> Found:
+    """Run the kernels of the solver on problems outside any gradient graph, each of which has a slope at the product coupling.
+
+    ``by_programs`` tells that plans at rest are handed to conditional gradient, and need no proof of their gaps.
+    """
     xp, parts = _array.namespace(problem.a), []
     order: list[int] = []
     status: list[Status] = []
     iterations: list[int] = []
     state, places = _start(problem, solver), list(range(problem.a.shape[0]))
-    code = xp.zeros_like(problem.constant)
+    code = xp.zeros_like(problem.left_mean)
     for iteration in range(solver.max_iterations + 1):
         going, done = split(code == 0)
         last = iteration == solver.max_iterations
         leaving = [*done, *going] if last else done
         if leaving:
-            parts.append(taken(state.plan, leaving))
+            parts.append((taken(state.plan, leaving), taken(state.gap, leaving)))
             order.extend(places[i] for i in leaving)
             codes = _array.to_numpy(code)[leaving].tolist()
             status.extend(_STATUSES[int(c)] for c in codes)
@@ -140,44 +177,55 @@ def solve(problem: Problems, solver: Sinkhorn) -> Found:
             problem, state = at(problem, going), at(state, going)
         if last or not going:
             break
-        following, code = _step(problem, state, solver)
-        state = chosen(xp.isfinite(following.objective), following, state)
-        code = xp.where(xp.isfinite(following.objective), code, xp.full_like(code, 2))
+        following, code = _step(problem, state, solver, by_programs)
+        finite = xp.isfinite(following.departure)
+        state = chosen(finite, following, state)
+        code = xp.where(finite, code, xp.full_like(code, _STATUSES.index(Status.NON_FINITE)))
     back = np.argsort(order)
-    return Found(in_order(parts, order), [status[i] for i in back], [iterations[i] for i in back])
+    plan, gap = (in_order(list(part), order) for part in zip(*parts, strict=True))
+    return Found(plan, gap, [status[i] for i in back], [iterations[i] for i in back])
 
 
 def _start(problem: Problems, solver: Sinkhorn) -> State:
-    scale, final = problem.product_objective, _final(problem, solver)
-    epsilon = _array.namespace(scale).maximum(scale / 8, final) if solver.proximal else final
+    variation, final = problem.variation, _final(problem, solver)
+    epsilon = _array.namespace(final).maximum(variation / 8, final) if solver.proximal else final
     return _at_product(problem, epsilon, not solver.proximal)
 
 
 def _at_product(problem: Problems, epsilon: Array, annealed: bool) -> State:
     """Return the states at the product couplings, whose kernels are not scaled yet."""
     xp, plan = _array.namespace(epsilon), problem.product
-    cross, infinite = problem.cross(plan), xp.full_like(epsilon, float("inf"))
+    cross, infinite, unknown = (
+        problem.cross(plan),
+        xp.full_like(epsilon, float("inf")),
+        xp.full_like(epsilon, float("nan")),
+    )
     u, v, done = xp.zeros_like(problem.a), xp.zeros_like(problem.b), xp.full_like(epsilon, annealed, dtype=xp.bool)
-    return State(plan, cross, problem.value(plan, cross), xp.zeros_like(plan), epsilon, u, v, done, infinite)
+    departure = problem.departure(plan, cross)
+    return State(plan, cross, departure, unknown, xp.zeros_like(plan), epsilon, u, v, done, infinite)
 
 
 def _final(problem: Problems, solver: Sinkhorn) -> Array:
-    scale = problem.product_objective
-    return 1e-3 * scale if solver.epsilon is None else _array.namespace(scale).full_like(scale, solver.epsilon)
+    variation = problem.variation
+    if solver.epsilon is None:
+        return 1e-3 * variation
+    return _array.namespace(variation).full_like(variation, solver.epsilon)
 
 
-def _step(problem: Problems, state: State, solver: Sinkhorn) -> tuple[State, Array]:
+def _step(problem: Problems, state: State, solver: Sinkhorn, by_programs: bool) -> tuple[State, Array]:
     """Scale the kernels of the current linearisations, round them to couplings and judge the changes."""
-    xp, final, epsilon = _array.namespace(problem.a), _final(problem, solver), state.epsilon
+    xp, final = _array.namespace(problem.a), _final(problem, solver)
     if solver.proximal:
-        uphill = state.annealed & (state.objective > problem.product_objective)
+        uphill = state.annealed & (state.departure > 0.0)
         if split(uphill)[0]:
             state = chosen(uphill, _at_product(problem, final, True), state)
-    exponent = state.exponent - problem.gradient(state.cross) / epsilon[:, None, None]
+    epsilon, gradient = state.epsilon, problem.gradient(state.cross)
+    exponent = state.exponent - gradient / epsilon[:, None, None]
     exponent = xp.where(problem.here, exponent, xp.full_like(exponent, _NOWHERE))
     tolerance = xp.full_like(epsilon, solver.scaling_tolerance)
     scaling = sinkhorn(Kernel(exponent, problem.a, problem.b, tolerance), state.u, state.v)
-    unfinished = (scaling.error > 10 * tolerance) & (scaling.error < state.error / 2)
+    missed = scaling.error > 10 * tolerance
+    unfinished = missed & (scaling.error < state.error / 2)
     plan = rounded(scaling.plan, problem.a, problem.b)
     cross = problem.cross(plan)
     # Kernels restart from the product coupling while ε falls and are relative to the last plan from then on; the scalings
@@ -188,13 +236,21 @@ def _step(problem: Problems, state: State, solver: Sinkhorn) -> tuple[State, Arr
     if solver.proximal:
         relative = exponent + scaling.u[:, :, None] + scaling.v[:, None, :]
         following = chosen_rows(annealed, relative, state.exponent)
-    infinite = xp.full_like(epsilon, float("inf"))
-    new = State(plan, cross, problem.value(plan, cross), following, cooler, u, v, annealed, infinite)
-    new, code = _settled(problem, state, new, state.annealed & ~unfinished, solver)
-    return chosen(unfinished, state._replace(u=scaling.u, v=scaling.v, error=scaling.error), new), code
+    infinite, unknown = xp.full_like(epsilon, float("inf")), xp.full_like(epsilon, float("nan"))
+    new = State(plan, cross, problem.departure(plan, cross), unknown, following, cooler, u, v, annealed, infinite)
+    new, code = _settled(problem, state, new, state.annealed & ~unfinished, missed, solver, by_programs)
+    new = chosen(unfinished, state._replace(u=scaling.u, v=scaling.v, error=scaling.error), new)
+    if solver.proximal:
+        return new, code
+    gap = _entropic_gap(problem, state, gradient, scaling)
+    met = gap <= problem.negligible(solver.tolerance)
+    new = chosen(met, state._replace(u=scaling.u, v=scaling.v, gap=gap), new)
+    return new, xp.where(met, xp.full_like(code, _STATUSES.index(Status.FIXED_POINT)), code)
 
 
-def _settled(problem: Problems, old: State, new: State, settling: Array, solver: Sinkhorn) -> tuple[State, Array]:
+def _settled(
+    problem: Problems, old: State, new: State, settling: Array, missed: Array, solver: Sinkhorn, by_programs: bool
+) -> tuple[State, Array]:
     """Shorten the steps that climb, and tell where the iteration has come to rest."""
     xp, before = _array.namespace(old.cross), _merit(problem, old, solver)
     climbing, others = split(settling & (_merit(problem, new, solver) > before))
@@ -203,9 +259,41 @@ def _settled(problem: Problems, old: State, new: State, settling: Array, solver:
         order = [*others, *climbing]
         new = together([at(new, others), short], order) if others else short
     after = _merit(problem, new, solver)
-    new = chosen(settling & (after > before), old, new)
-    resting = settling & (before - after <= problem.negligible(solver.tolerance))
-    return new, xp.astype(resting, before.dtype)
+    stuck = settling & (after > before)
+    # The plan stays, and so do the scalings of its own kernel, which are potentials of its linearisation.
+    new = chosen(stuck, old._replace(u=new.u, v=new.v), new)
+    resting = stuck
+    if solver.proximal:
+        resting = settling & (before - after <= problem.negligible(solver.tolerance))
+    unfinished, stopped = (_STATUSES.index(s) for s in (Status.SCALING_UNFINISHED, Status.NOT_STATIONARY))
+    code = xp.where(missed, xp.full_like(before, unfinished), xp.full_like(before, stopped))
+    if solver.proximal and not by_programs:
+        gap = _proved_gap(problem, new)
+        met = gap <= problem.negligible(solver.tolerance)
+        code = xp.where(met, xp.full_like(code, _STATUSES.index(Status.STATIONARY)), code)
+        new = new._replace(gap=xp.where(resting, gap, new.gap))
+        resting = resting & (met | (before - after <= problem.rounding))
+    return new, xp.where(resting, code, xp.zeros_like(code))
+
+
+def _entropic_gap(problem: Problems, state: State, gradient: Array, scaling: Scalings) -> Array:
+    """Return how much ⟨∇F(π), ·⟩ + ε KL(· | a ⊗ b) can at most fall, shape (B,), by the dual value of any scalings."""
+    xp, a, b, epsilon = _array.namespace(gradient), problem.a, problem.b, state.epsilon
+    value = xp.sum(state.plan * (gradient + epsilon[:, None, None] * _log_ratio(problem, state.plan)), axis=(1, 2))
+    log_a, log_b = (xp.log(xp.where(w > 0, w, xp.ones_like(w))) for w in (a, b))
+    dual = dot(a, scaling.u - log_a) + dot(b, scaling.v - log_b) + 1.0 - xp.sum(scaling.plan, axis=(1, 2))
+    return xp.clip(value - epsilon * dual, min=0.0)
+
+
+def _proved_gap(problem: Problems, state: State) -> Array:
+    """Return upper bounds of the Frank-Wolfe gaps of F, shape (B,), by c-transforms of the potentials."""
+    xp, gradient = _array.namespace(state.v), problem.gradient(state.cross)
+    far = xp.where(problem.here, gradient, xp.full_like(gradient, float("inf")))
+    second = state.epsilon[:, None] * state.v
+    first = xp.where(problem.a > 0, xp.min(far - second[:, None, :], axis=2), xp.zeros_like(problem.a))
+    second = xp.where(problem.b > 0, xp.min(far - first[:, :, None], axis=1), xp.zeros_like(problem.b))
+    lower = dot(problem.a, first) + dot(problem.b, second)
+    return xp.clip(xp.sum(state.plan * gradient, axis=(1, 2)) - lower, min=0.0)
 
 
 def _shortened(problem: Problems, old: State, target: State, solver: Sinkhorn) -> State:
@@ -218,7 +306,7 @@ def _shortened(problem: Problems, old: State, target: State, solver: Sinkhorn) -
         step = xp.where(climbing, step * slope / bend, step)
         part = step[:, None, None]
         plan, cross = ((1 - part) * f + part * t for f, t in ((old.plan, target.plan), (old.cross, target.cross)))
-        short = new._replace(plan=plan, cross=cross, objective=problem.value(plan, cross))
+        short = new._replace(plan=plan, cross=cross, departure=problem.departure(plan, cross))
         if solver.proximal:
             smallest = xp.finfo(plan.dtype).smallest_normal
             short = short._replace(exponent=xp.log(xp.clip(plan, min=smallest)))
@@ -236,11 +324,11 @@ def _slope(problem: Problems, state: State, target: Array, solver: Sinkhorn) -> 
 
 
 def _merit(problem: Problems, state: State, solver: Sinkhorn) -> Array:
-    """The objectives, plus ε KL(π | a ⊗ b) where the entropy is part of the problem."""
+    """F(π) − F(a ⊗ b), plus ε KL(π | a ⊗ b) where the entropy is part of the problem."""
     if solver.proximal:
-        return state.objective
+        return state.departure
     entropy = _array.namespace(state.plan).sum(state.plan * _log_ratio(problem, state.plan), axis=(1, 2))
-    return state.objective + state.epsilon * entropy
+    return state.departure + state.epsilon * entropy
 
 
 def _log_ratio(problem: Problems, plan: Array) -> Array:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -18,11 +18,13 @@ from gwtools.batch.lines import Atoms
 from gwtools.batch.stacks import Stack, finite
 from gwtools.certify import EFFORTS, certify
 from gwtools.plans import DensePlan, Plan, SparsePlan
-from gwtools.problems import detached
+from gwtools.problems import GWProblem, Prepared, detached, prepare
 from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Status
-from gwtools.solve import solve
-from gwtools.solvers import ConditionalGradient, Sinkhorn, Solver, Sorted
+from gwtools.solve import result_of, solve
+from gwtools.solvers import ConditionalGradient, Outcome, Sinkhorn, Solver, Sorted
 from gwtools.spaces import Space
+
+R = TypeVar("R")
 
 
 class Solved(NamedTuple):
@@ -34,6 +36,7 @@ class Solved(NamedTuple):
     estimate: Array
     statuses: Sequence[Status]
     iterations: Sequence[int]
+    gaps: Sequence[float | None]
     stacked: Any
     known: tuple[Known, Known] | None = None
 
@@ -85,9 +88,8 @@ def solve_batch(
     _check.choice(effort, "effort", EFFORTS)
     threads.processors()  # a wrong number of threads is refused here
     results: list[Any] = [None] * len(left)
-    for solved, proofs in _together(left, right, solver, effort):
-        for i, result in zip(solved.places, _results(left, right, solved, proofs, solver, effort), strict=True):
-            results[i] = result
+    for i, result in _together(left, right, solver, effort):
+        results[i] = result
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for i, result in enumerate(results):
@@ -97,31 +99,30 @@ def solve_batch(
     return results
 
 
-Part = Callable[[], Solved | None]
 Proofs = Sequence[Certificate | None]
-Run = Callable[[Part], tuple[Solved, Proofs] | None]
+Run = Callable[[Solved], tuple[Solved, Proofs]]
 
 
 def _together(
     left: Sequence[Space], right: Sequence[Space], solver: Solver, effort: str
-) -> list[tuple[Solved, Proofs]]:
+) -> Iterator[tuple[int, GWResult]]:
     """Solve and certify what can be solved together; the other problems are solved by themselves."""
     if not left or not isinstance(solver, Sorted | Sinkhorn):
-        return []
+        return
 
-    def run(part: Part) -> tuple[Solved, Proofs] | None:
-        solved = part()
-        if solved is None:
-            return None
+    def certified(solved: Solved) -> tuple[Solved, Proofs]:
         xs, ys = ([side[i] for i in solved.places] for side in (left, right))
         return solved, _certificates(xs, ys, solved) if effort == "linear" else [None] * len(xs)
 
     if isinstance(solver, Sorted):
-        return _sorted(left, right, solver, run)
-    parts = _scaled(left, right, solver)
-    entries = sum(x.size * y.size for x, y in zip(left, right, strict=True)) / max(len(parts), 1)
-    found = threads.each(run, parts, left[0].weights, entries)
-    return [part for part in found if part is not None]
+        found = _sorted(left, right, solver, certified)
+    elif solver.proximal and _array.on_cpu(left[0].weights):
+        yield from _annealed(left, right, solver, effort)
+        return
+    else:
+        found = _scaled(left, right, solver, certified)
+    for solved, proofs in found:
+        yield from zip(solved.places, _results(left, right, solved, proofs, solver, effort), strict=True)
 
 
 def _in_range(x: Array, y: Array) -> NumpyArray:
@@ -143,8 +144,8 @@ def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted, run: 
     """Run the problems that :class:`gwtools.Sorted` solves together; spectra are computed beside all else on threads."""
 
     def coupled(survey: gather.Survey) -> list[tuple[Solved, Proofs]]:
-        parts = [partial(_coupled, left, right, survey, group) for group in groups(left, right, lists=True)]
-        return [part for part in map(run, parts) if part is not None]
+        parts = (_coupled(left, right, survey, group) for group in groups(left, right, lists=True))
+        return [run(part) for part in parts if part is not None]
 
     # What is read of values out of range is not used.
     quiet: Any = np.errstate(over="ignore", invalid="ignore")
@@ -174,7 +175,7 @@ def _coupled(left: Sequence[Space], right: Sequence[Space], survey: gather.Surve
     atoms = lines.comonotone(x.row_means, x.weights, y.row_means, y.weights)
     xs, ys = ([side[i] for i in places] for side in (left, right))
     objective, plans = _objective(xs, ys, atoms, _array.at_least_single), _plans(xs, ys, atoms)
-    rest = [Status.CLOSED_FORM] * len(xs), [0] * len(xs), atoms, known
+    rest = [Status.CLOSED_FORM] * len(xs), [0] * len(xs), [None] * len(xs), atoms, known
     return Solved(places.tolist(), plans, objective, None, *rest)
 
 
@@ -189,40 +190,82 @@ def _estimate(solved: Solved, solver: Sorted, spectra: gather.Survey | None) -> 
     return lines.total(atoms, x.row_means, y.row_means, solver.p)
 
 
-def _scaled(left: Sequence[Space], right: Sequence[Space], solver: Sinkhorn) -> list[Part]:
-    """Group the problems that :class:`gwtools.Sinkhorn` solves together: those with a slope at the product coupling."""
+class Iterated(NamedTuple):
+    """Problems whose kernels were scaled together: their places, the problems without gradients, what was found."""
+
+    places: Sequence[int]
+    still: sinkhorn.Problems
+    found: sinkhorn.Found
+
+
+def _iterated(
+    left: Sequence[Space], right: Sequence[Space], solver: Sinkhorn, run: Callable[[Iterated], R]
+) -> Sequence[R]:
+    """Scale the kernels of problems together, and do something with each group of them: those with a slope at the start."""
     if _array.library(left[0].weights) == "jax":
         return []
     tops = (gather.gathered(side, lambda s: (s.largest,), dense=True)[0] for side in (left, right))
     easy = _in_range(*tops)
     fixed = [i for i in range(len(left)) if easy[i] and not any(_array.tracked(s.weights) for s in (left[i], right[i]))]
 
-    def part(group: NumpyArray) -> Solved | None:
+    def part(group: NumpyArray) -> R | None:
         places = [fixed[i] for i in group]
         still = sinkhorn.problems(*([detached(side[i]) for i in places] for side in (left, right)))
-        blind, sighted = gather.split(still.is_blind(solver.tolerance))
-        if not sighted:
+        motionless, sloping = gather.split(still.is_still(solver.tolerance))
+        if not sloping:
             return None
-        problem = gather.at(still, sighted) if blind else still
-        return _iterated(left, right, [places[i] for i in sighted], sinkhorn.solve(problem, solver), problem)
+        problem = gather.at(still, sloping) if motionless else still
+        places = [places[i] for i in sloping]
+        by_programs = solver.ends_by_programs(GWProblem(left[places[0]], right[places[0]]))
+        return run(Iterated(places, problem, sinkhorn.solve(problem, solver, by_programs)))
 
-    return [partial(part, group) for group in groups([left[i] for i in fixed], [right[i] for i in fixed])]
+    parts = list(groups([left[i] for i in fixed], [right[i] for i in fixed]))
+    entries = sum(left[i].size * right[i].size for i in fixed) / max(len(parts), 1)
+    found = threads.each(part, parts, left[0].weights, entries)
+    return [of_group for of_group in found if of_group is not None]
 
 
-def _iterated(
-    left: Sequence[Space],
-    right: Sequence[Space],
-    places: Sequence[int],
-    found: sinkhorn.Found,
-    still: sinkhorn.Problems,
-) -> Solved:
-    """Evaluate held plans within the spaces' gradient graph."""
-    xs, ys = ([side[i] for i in places] for side in (left, right))
-    live = any(_array.tracked(s.data) for s in (*xs, *ys))
-    problem = sinkhorn.problems(xs, ys) if live else still
-    objective = problem.value(found.plan, problem.cross(found.plan))
-    plans = [DensePlan(found.plan[i, : x.size, : y.size]) for i, (x, y) in enumerate(zip(xs, ys, strict=True))]
-    return Solved(places, plans, objective, objective, found.status, found.iterations, found.plan)
+def _annealed(
+    left: Sequence[Space], right: Sequence[Space], solver: Sinkhorn, effort: str
+) -> Iterator[tuple[int, GWResult]]:
+    """Anneal together; each plan is then finished and certified as that of a single problem."""
+    for places, _, found in _iterated(left, right, solver, lambda iterated: iterated):
+        for k, i in enumerate(places):
+            ready = prepare(left[i], right[i])
+            outcome = _outcome(found, k, left[i], right[i], ready)
+            outcome = solver.finished(GWProblem(ready.x, ready.y), outcome)
+            yield i, result_of(left[i], right[i], ready, outcome, str(solver), effort)
+
+
+def _outcome(found: sinkhorn.Found, k: int, x: Space, y: Space, ready: Prepared) -> Outcome:
+    """Return what the k-th problem of a group came to, over the atoms that carry weight."""
+    plan = found.plan[k, : x.size, : y.size]
+    for axis, atoms in enumerate(ready.atoms):
+        plan = plan if atoms is None else _array.namespace(plan).take(plan, atoms, axis=axis)
+    return Outcome(DensePlan(plan), found.status[k], found.iterations[k])
+
+
+def _scaled(
+    left: Sequence[Space], right: Sequence[Space], solver: Sinkhorn, run: Run
+) -> Sequence[tuple[Solved, Proofs]]:
+    """Scale kernels together to the end, and evaluate the plans within the spaces' gradient graph."""
+
+    def evaluated(iterated: Iterated) -> tuple[Solved, Proofs]:
+        places, still, found = iterated
+        xs, ys = ([side[i] for i in places] for side in (left, right))
+        live = any(_array.tracked(s.data) for s in (*xs, *ys))
+        problem = sinkhorn.problems(xs, ys) if live else still
+        objective = problem.value(found.plan, problem.cross(found.plan))
+        plans = [DensePlan(found.plan[i, : x.size, : y.size]) for i, (x, y) in enumerate(zip(xs, ys, strict=True))]
+        status, gaps = list(found.status), [None if math.isnan(g) else g for g in _array.to_numpy(found.gap).tolist()]
+        if solver.proximal:
+            for k, (x, y) in enumerate(zip(xs, ys, strict=True)):
+                ready = prepare(x, y)
+                judged = solver.finished(GWProblem(ready.x, ready.y), _outcome(found, k, x, y, ready))
+                status[k], gaps[k] = judged.status, judged.frank_wolfe_gap if gaps[k] is None else gaps[k]
+        return run(Solved(places, plans, objective, objective, status, found.iterations, gaps, found.plan))
+
+    return _iterated(left, right, solver, evaluated)
 
 
 def _objective(left: Sequence[Space], right: Sequence[Space], atoms: Atoms, convert: gather.Convert) -> Array:
@@ -256,7 +299,7 @@ def _results(
         if proof is None or (gather.saves_work(x) and gather.saves_work(y)):
             proof = certify(x, y, plan, effort)
         numbers = solved.objective[i], distance[i], solved.estimate[i]
-        yield GWResult(*numbers, plan, solved.statuses[i], proof, solved.iterations[i], None, name)
+        yield GWResult(*numbers, plan, solved.statuses[i], proof, solved.iterations[i], solved.gaps[i], name)
 
 
 def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved) -> Sequence[Certificate]:

@@ -13,6 +13,7 @@ from gwtools._array import Array
 from gwtools.plans import Plan
 from gwtools.problems import GWProblem, Prepared
 from gwtools.results import Status
+from gwtools.solvers.saddle import product_plan
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,10 @@ class Solver(ABC):
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where an iterative solver stands: a coupling, its objective, and a status once its criterion is met."""
+    """Where an iterative solver stands: a coupling, F(π) − F(a ⊗ b), and a status once its criterion is met."""
 
     plan: Plan
-    objective: float
+    departure: float
     status: Status | None = None
     frank_wolfe_gap: float | None = None
 
@@ -90,7 +91,8 @@ class IterativeSolver(Solver, Generic[S]):
     Parameters
     ----------
     tolerance : float
-        Relative to the product coupling's objective; what the dtype cannot tell from rounding is always tolerated.
+        Relative to 4‖α‖‖β‖ + 2‖R‖‖S‖, the largest change of the objective that any coupling can make (theorem 2); what the dtype
+        cannot tell from rounding is always tolerated.
     max_iterations : int
         Steps at most.
     """
@@ -100,7 +102,11 @@ class IterativeSolver(Solver, Generic[S]):
 
     def negligible(self, problem: GWProblem) -> float:
         """Return the change of the objective that counts as none, in squared units of C."""
-        return max(self.tolerance, 16 * _array.epsilon(problem.x.weights)) * problem.product_objective
+        return max(self.tolerance * problem.variation, problem.rounding)
+
+    def first_plan(self, problem: GWProblem) -> Plan:
+        """Return the coupling that is the answer where every coupling is: the product coupling, or the one given."""
+        return product_plan(problem)
 
     @abstractmethod
     def start(self, problem: GWProblem) -> S:
@@ -117,16 +123,20 @@ class IterativeSolver(Solver, Generic[S]):
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Repeat steps until the criterion is met, the callback returns True, a value is not finite or steps run out."""
         problem = problem.detached()
+        if problem.variation <= problem.rounding:
+            # No coupling's objective differs from another's by more than rounding does.
+            zeros = (_array.namespace(w).zeros_like(w) for w in (problem.x.weights, problem.y.weights))
+            return Outcome(self.first_plan(problem), Status.GLOBAL, 0, 0.0, potentials=tuple(zeros))
         state = self.start(problem)
         status, iteration = state.status, 0
-        while status is None:
+        while status is None:  # for max_iterations steps at most
             iteration += 1
             following = self.step(problem, state)
-            if not math.isfinite(following.objective):
+            if not math.isfinite(following.departure):
                 status = Status.NON_FINITE
                 break
             state = following
-            stop = callback is not None and callback(Progress(iteration, state.objective, state.frank_wolfe_gap))
+            stop = callback is not None and callback(_progress(problem, iteration, state))
             status = state.status
             if status is None and stop is True:
                 status = Status.STOPPED
@@ -134,3 +144,7 @@ class IterativeSolver(Solver, Generic[S]):
                 status = Status.MAX_ITERATIONS
         potentials = self.potentials(problem, state)
         return Outcome(state.plan, status, iteration, state.frank_wolfe_gap, potentials=potentials)
+
+
+def _progress(problem: GWProblem, iteration: int, state: State) -> Progress:
+    return Progress(iteration, max(0.0, problem.product_objective + state.departure), state.frank_wolfe_gap)

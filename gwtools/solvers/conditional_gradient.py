@@ -1,4 +1,4 @@
-"""Conditional gradient (Frank-Wolfe) with exact linear programs and exact line search."""
+"""Conditional gradient (Frank-Wolfe): exact linear programs, and the best mixture of the vertices they give."""
 
 from __future__ import annotations
 
@@ -9,20 +9,28 @@ import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
-from gwtools.linear import exact, sorting_plan
-from gwtools.plans import DensePlan, SparsePlan, as_plan, marginal_error, mix
+from gwtools.linear import Program, exact, sorting_plan
+from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan, marginal_error
 from gwtools.problems import GWProblem, Prepared
 from gwtools.results import Status
 from gwtools.scaling import round_to
+from gwtools.solvers.active_set import ActiveSet
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, State
+from gwtools.solvers.exchange import exchanged
 from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
+
+_STALLED = 20  # steps in a row that do not lower the objective by more than rounding
 
 
 @dataclass(frozen=True, eq=False)
 class _State(State):
+    """A mixture of vertices with its ``cross`` matrix; a vertex and potentials that the next program starts from."""
+
     cross: Array = None
+    active: ActiveSet | None = None
     vertex: SparsePlan | None = None
     potentials: tuple[NumpyArray, NumpyArray] | None = None
+    stalled: int = 0
 
 
 @final
@@ -33,28 +41,37 @@ class ConditionalGradient(IterativeSolver[_State]):
     Parameters
     ----------
     tolerance : float
-        Stop when the Frank-Wolfe gap is at most this share of the product coupling's objective.
+        Stop when the Frank-Wolfe gap is at most this share of 4‖α‖‖β‖ + 2‖R‖‖S‖, the largest change of the objective that any
+        coupling can make (theorem 2). It does not depend on the units of either space, nor on constants added to C or D.
     max_iterations : int
         Linear programs at most.
     init : "product", Plan or array of shape (n, m)
         Coupling to start from. From the product coupling the first program is solved by the sorting coupling (theorem 8), and
         that step is taken before any gap is tested. Where row means are constant, the product coupling is a saddle with gap
         0: the first step is then along the eigenvectors of the residuals that descend most.
+    exchange : bool
+        At a stationary sparse coupling, try all exchanges of two of its atoms (between permutations: swaps of two images),
+        and go on from there where one lowers the objective. On the way to it the objective may rise first, which no slope
+        tells.
 
     Notes
     -----
     Products with C and D stay in the array library and on the device of the spaces; each step sends one cost matrix to
     the CPU and brings one vertex back. Where both spaces are of negative type, or both Gram spaces, the objective is
-    concave over couplings: every step is a full one and the answer a vertex (theorem 11).
+    concave over couplings: every step is a full one and the answer a vertex (theorem 11). Elsewhere a step is fully corrective:
+    the objective is minimised over the mixtures of the vertices found so far that still have weight, as steps towards single
+    vertices zigzag (Lacoste-Julien and Jaggi 2015, arXiv:1511.05932).
     """
 
     init: Any = "product"
+    exchange: bool = True
 
     def __post_init__(self) -> None:
         _check.number(self.tolerance, "tolerance", least=0.0)
         _check.integer(self.max_iterations, "max_iterations", least=1)
         if isinstance(self.init, str):
             _check.choice(self.init, "init", ("product",))
+        _check.choice(self.exchange, "exchange", (True, False))
 
     def on_atoms(self, prepared: Prepared, shape: tuple[int, int]) -> Self:
         """Return the solver whose ``init`` is cut to the atoms that carry weight."""
@@ -75,34 +92,30 @@ class ConditionalGradient(IterativeSolver[_State]):
             return outcome
         return replace(outcome, plan=round_to(outcome.plan.dense(), a, b))
 
-    def start(self, problem: GWProblem) -> _State:
-        """Return the given coupling, or the best one on the segment from the product to the sorting coupling."""
-        if isinstance(self.init, str):
-            return self._leave_product(problem)
+    def first_plan(self, problem: GWProblem) -> Plan:
+        """Return the given coupling, or the product coupling."""
+        return product_plan(problem) if isinstance(self.init, str) else self._given(problem)
+
+    def _given(self, problem: GWProblem) -> Plan:
         plan = as_plan(self.init, problem.shape)
         for found, space, side in zip(plan.marginals(), (problem.x, problem.y), "xy", strict=True):
             _check.same_kind(found, space.weights, "plan", "the spaces")
             _check.marginal(found, space.weights, side)
-        cross = problem.cross(plan)
-        return _State(plan, float(problem.value(plan, cross)), cross=cross)
+        return plan
 
-    def _leave_product(self, problem: GWProblem) -> _State:
-        """Step from the product coupling to the sorting coupling, or off the saddle where row means promise nothing."""
-        x, y = problem.x, problem.y
-        product = product_plan(problem)
-        if is_blind(problem, self.negligible(problem)):
-            plan = off_saddle(problem, self.negligible(problem))
+    def start(self, problem: GWProblem) -> _State:
+        """Return the given coupling, or the best one on the segment from the product to the sorting coupling."""
+        vertex = sorting_plan(problem.x.row_means, problem.x.weights, problem.y.row_means, problem.y.weights)
+        if not isinstance(self.init, str):
+            return replace(_alone(problem, self._given(problem)), vertex=vertex)
+        product, negligible = product_plan(problem), self.negligible(problem)
+        if is_blind(problem, negligible):
+            plan = off_saddle(problem, negligible)
             if plan is None:
-                still = _array.namespace(product.matrix).zeros_like(product.matrix)
-                return _State(product, problem.product_objective, Status.STATIONARY, 0.0, still)
-            cross = problem.cross(plan)
-            return _State(plan, float(problem.value(plan, cross)), cross=cross)
-        vertex = sorting_plan(x.row_means, x.weights, y.row_means, y.weights)
-        cross = problem.cross(vertex)
-        slope = float(vertex.inner(problem.linear_cost)) - float(product.inner(problem.linear_cost))
-        step = _line_search(min(slope, 0.0), -2 * float(vertex.inner(cross)))
-        mixed, cross = (vertex, cross) if step == 1.0 else (mix(product, vertex, step), step * cross)
-        return _State(mixed, float(problem.value(mixed, cross)), cross=cross, vertex=vertex)
+                return replace(_alone(problem, product), status=Status.STATIONARY, frank_wolfe_gap=0.0)
+            return replace(_alone(problem, plan), vertex=vertex)
+        active = ActiveSet.of(problem, product, _array.namespace(product.matrix).zeros_like(product.matrix))
+        return self._corrected(problem, active, vertex, problem.cross(vertex))
 
     def potentials(self, problem: GWProblem, state: _State) -> tuple[Array, Array]:
         """Return the last program's potentials."""
@@ -113,45 +126,61 @@ class ConditionalGradient(IterativeSolver[_State]):
         return _array.from_numpy(state.potentials[0], a), _array.from_numpy(state.potentials[1], b)
 
     def step(self, problem: GWProblem, state: _State) -> _State:
-        """Solve the linear program at the plan and move to the best point between the plan and its vertex."""
-        gradient = problem.gradient(state.cross)
-        a, b = (_array.to_numpy(s.weights).astype(np.float64) for s in (problem.x, problem.y))
-        start = None if state.vertex is None else _to_numpy(state.vertex)
-        program = exact(_array.to_numpy(gradient).astype(np.float64, copy=False), a, b, start, state.potentials)
-        here = float(state.plan.inner(gradient))
-        gap = max(0.0, here - program.lower)
-        negligible = self.negligible(problem)
-        if gap <= negligible and state.plan is state.vertex:
-            return replace(state, frank_wolfe_gap=gap, potentials=program.potentials, status=Status.STATIONARY)
+        """Solve the linear program at the plan and move to the best mixture of its vertex and those before."""
+        gradient, negligible = problem.gradient(state.cross), self.negligible(problem)
+        program = _solved(problem, gradient, state)
+        gap = max(0.0, float(state.plan.inner(gradient)) - program.lower)
+        state = replace(state, frank_wolfe_gap=gap, potentials=program.potentials)
         vertex = _from_numpy(program.plan, problem.x.weights)
-        if state.vertex is not None and state.plan is state.vertex:
+        if state.plan is state.vertex:
             cross = problem.updated_cross(vertex, state.vertex, state.cross)
         else:
             cross = problem.cross(vertex)
-        slope = min(0.0, float(vertex.inner(gradient)) - here)
-        # The curvature −2 ⟨Δ, R Δ S⟩ along Δ = vertex − plan. A gap of 0 at a plan that is no vertex may hide a descent.
-        between = float(vertex.inner(state.cross)) + float(state.plan.inner(cross))
-        curvature = 2 * (between - float(vertex.inner(cross)) - float(state.plan.inner(state.cross)))
-        step = _line_search(slope, curvature)
-        decrease = -step * (slope + step * curvature)
-        if decrease <= max(1e-3 * negligible, _array.epsilon(problem.x.weights) * state.objective):
-            status = _criterion(gap, negligible)
-            return replace(state, frank_wolfe_gap=gap, potentials=program.potentials, status=status)
-        cross = cross if step == 1.0 else (1.0 - step) * state.cross + step * cross
-        plan = vertex if step == 1.0 else mix(state.plan, vertex, step)
-        objective = float(problem.value(plan, cross))
-        return _State(plan, objective, None, None, cross, vertex, program.potentials)
+        following = self._corrected(problem, state.active, vertex, cross)
+        following = replace(following, potentials=program.potentials)
+        decrease = state.departure - following.departure
+        if decrease > negligible:
+            return following
+        if gap <= negligible:
+            # A gap of nearly 0 at a plan that is no vertex may hide a descent, which the step above would have found; a vertex
+            # that is as good is preferred, as exchanges can be tried there.
+            arrived = following.plan is following.vertex and state.plan is not state.vertex
+            return following if arrived else self._at_rest(problem, state, negligible)
+        stalled = 0 if decrease > _array.epsilon(problem.x.weights) * problem.variation else state.stalled + 1
+        if stalled >= _STALLED:
+            return replace(state, status=Status.NOT_STATIONARY)
+        return replace(following, stalled=stalled)
+
+    def _corrected(self, problem: GWProblem, active: ActiveSet, vertex: SparsePlan, cross: Array) -> _State:
+        """Return the best mixture of the active couplings and a vertex, which is given with its ``cross`` matrix."""
+        rounding = 16 * _array.epsilon(problem.x.weights)
+        active = active.extended(problem, vertex, cross).minimised(1e-2 * self.negligible(problem), rounding)
+        plan = active.plan()
+        cross = cross if plan is vertex else problem.cross(plan)
+        return _State(plan, active.departure, None, None, cross, active, vertex)
+
+    def _at_rest(self, problem: GWProblem, state: _State, negligible: float) -> _State:
+        """Return the state with its status, or, where an exchange lowers the objective, the state after it."""
+        if self.exchange and isinstance(state.plan, SparsePlan):
+            plan, cross = exchanged(problem, state.plan, state.cross, negligible)
+            if plan is not state.plan:
+                return replace(_alone(problem, plan, cross), vertex=plan, potentials=state.potentials)
+        return replace(state, status=Status.STATIONARY)
 
 
-def _criterion(gap: float, negligible: float) -> Status:
-    return Status.STATIONARY if gap <= negligible else Status.FIXED_POINT
+def _alone(problem: GWProblem, plan: Plan, cross: Array | None = None) -> _State:
+    """Return the state at one coupling."""
+    cross = problem.cross(plan) if cross is None else cross
+    active = ActiveSet.of(problem, plan, cross)
+    return _State(plan, active.departure, None, None, cross, active)
 
 
-def _line_search(slope: float, curvature: float) -> float:
-    """Minimise slope · t + curvature · t² over [0, 1], for slope <= 0."""
-    if curvature <= 0.0:
-        return 1.0 if slope + curvature < 0.0 else 0.0
-    return min(1.0, -slope / (2 * curvature))
+def _solved(problem: GWProblem, gradient: Array, state: _State) -> Program:
+    """Solve the linear program with the costs ``gradient`` in float64 on the CPU."""
+    cost, a, b = (
+        _array.to_numpy(v).astype(np.float64, copy=False) for v in (gradient, problem.x.weights, problem.y.weights)
+    )
+    return exact(cost, a, b, None if state.vertex is None else _to_numpy(state.vertex), state.potentials)
 
 
 def _to_numpy(plan: SparsePlan) -> SparsePlan:

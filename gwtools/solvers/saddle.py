@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from gwtools import _array
 from gwtools.plans import DensePlan
 from gwtools.problems import GWProblem
@@ -16,13 +14,13 @@ def product_plan(problem: GWProblem) -> DensePlan:
 
 def is_blind(problem: GWProblem, negligible: float) -> bool:
     """Tell whether the linearisation at the product coupling promises no decrease above ``negligible``."""
-    x, y = problem.x, problem.y
-    spreads = (float(space.weights @ space.deviations**2) for space in (x, y))
-    return 4 * math.prod(map(math.sqrt, spreads)) <= negligible
+    return problem.slope_range <= negligible
 
 
-def off_saddle(problem: GWProblem, negligible: float) -> DensePlan | None:
+def off_saddle(problem: GWProblem, negligible: float, epsilon: float = 0.0) -> DensePlan | None:
     """Go from the product coupling as far as masses stay positive along the modes that descend most.
+
+    Along modes of eigenvalues λ and μ, F + ε KL(π | a ⊗ b) has the second derivative ε − 4 λ μ at the product coupling.
 
     Parameters
     ----------
@@ -30,16 +28,18 @@ def off_saddle(problem: GWProblem, negligible: float) -> DensePlan | None:
         One whose row means promise nothing.
     negligible : float
         Decrease that counts as none, in squared units of C.
+    epsilon : float
+        Weight of the entropy, in squared units of C.
 
     Returns
     -------
     DensePlan or None
-        None where no direction descends by more than that: the objective is then convex over couplings and the
-        product coupling its minimum.
+        None where no direction descends by more than that. Without entropy the objective is then convex over couplings and
+        the product coupling its minimum.
     """
     (values_x, modes_x), (values_y, modes_y) = problem.left.modes(), problem.right.modes()
     descent, end = max((float(values_x[k] * values_y[k]), k) for k in (0, -1))
-    if not descent > negligible:
+    if not descent > max(negligible, epsilon / 4):
         return None
     xp, product = _array.namespace(modes_x), product_plan(problem).matrix
     direction = modes_x[:, end][:, None] * modes_y[:, end][None, :]

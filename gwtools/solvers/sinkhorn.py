@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self, final
+from typing import Any, Self, final
+
+import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.plans import DensePlan, Plan, mix
+from gwtools.linear import exact, sorting_plan
+from gwtools.plans import DensePlan, Plan, SparsePlan, mixture
 from gwtools.problems import GWProblem
 from gwtools.results import Status
-from gwtools.scaling import round_to, sinkhorn
-from gwtools.solvers.base import IterativeSolver, State
+from gwtools.scaling import Scaling, round_to, sinkhorn
+from gwtools.solvers.base import Callback, IterativeSolver, Outcome, Progress, State
+from gwtools.solvers.conditional_gradient import ConditionalGradient
 from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
+
+MOST_PROGRAM_ENTRIES = 10**7  # larger linear programs are not solved to finish or to judge a plan
 
 
 @dataclass(frozen=True, eq=False)
 class _State(State):
     """A rounded plan with its ``cross`` matrix, and what the next kernel starts from: exponent, ε and scalings.
 
-    ``annealed`` tells that ε has fallen and the exponent is that of the last plan; ``error`` is that of an unfinished scaling,
-    which the next step takes up.
+    ``annealed`` tells that ε has fallen and the exponent is that of the last plan; ``error`` is the mass out of place in the
+    last scaled kernel, which the next step takes up where it is unfinished.
     """
 
     cross: Array = None
@@ -41,16 +47,18 @@ class Sinkhorn(IterativeSolver[_State]):
     Parameters
     ----------
     tolerance : float
-        Stop when a step changes the objective by at most this share of the product coupling's objective. Below 1e-5, kernels
+        Stop when the Frank-Wolfe gap is at most this share of 4‖α‖‖β‖ + 2‖R‖‖S‖, the largest change of the objective that any
+        coupling can make (theorem 2): the gap of the objective, or of the objective plus ε KL at a fixed ε. Below 1e-5, kernels
         are scaled to it as well: so that the potentials, which are the gradients in the weights, are as exact.
     max_iterations : int
-        Kernels scaled at most.
+        Kernels scaled, and linear programs solved, at most.
     epsilon : float, optional
-        Weight ε of the entropy, in squared units of C; by default 1/1000 of the product coupling's objective.
+        Weight ε of the entropy, in squared units of C; by default 1/1000 of 4‖α‖‖β‖ + 2‖R‖‖S‖, whatever the units of C and D are.
     proximal : bool
-        True: the entropy is only a means. It is annealed down to ε from an eighth of the product coupling's objective, then
-        steps are proximal, argmin ⟨∇F(π_k), π⟩ + ε KL(π | π_k), and the limit is stationary for the plain
-        problem.
+        True: the entropy is only a means. It is annealed down to ε from an eighth of 4‖α‖‖β‖ + 2‖R‖‖S‖, then steps are proximal,
+        argmin ⟨∇F(π_k), π⟩ + ε KL(π | π_k), until they no longer lower the objective. On the CPU
+        :class:`gwtools.ConditionalGradient` goes on from there, which also leaves saddles of exchangeable atoms; on other
+        devices, and above 10⁷ entries, potentials prove the gap by a c-transform.
         False: entropic Gromov-Wasserstein at the fixed ε.
     cooling : float
         Factor between the ε of two annealing steps, between 0 and 1. Slower cooling, towards 1, takes longer and mostly ends in
@@ -61,7 +69,8 @@ class Sinkhorn(IterativeSolver[_State]):
     Every plan is rounded to the exact marginals, so that its objective is a true upper bound. Steps decrease the objective
     where it is concave over couplings, or where ε is above its smoothness relative to the entropy; elsewhere a proximal step
     is halved towards the last plan until it does. Where row means are constant, the product coupling is a saddle
-    that no iteration leaves by itself: it then starts from a coupling beside it (theorem 8).
+    that no iteration leaves by itself: it then starts from a coupling beside it (theorem 8), at a fixed ε only where
+    that descends.
     """
 
     tolerance: float = 1e-5
@@ -86,20 +95,59 @@ class Sinkhorn(IterativeSolver[_State]):
         """Return the solver with ε divided by ``unit`` squared."""
         return self if self.epsilon is None else replace(self, epsilon=self.epsilon / unit / unit)
 
+    def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
+        """Scale kernels until their plans come to rest; a proximal solver then goes on to a stationary plan."""
+        outcome = super().run(problem, callback)
+        return self.finished(problem, outcome, callback) if self.proximal else outcome
+
+    def finished(self, problem: GWProblem, outcome: Outcome, callback: Callback | None = None) -> Outcome:
+        """Go on by conditional gradient from where proximal steps came to rest, or judge the plan by a linear program."""
+        small = problem.shape[0] * problem.shape[1] <= MOST_PROGRAM_ENTRIES
+        at_rest = outcome.status in (Status.STATIONARY, Status.NOT_STATIONARY, Status.SCALING_UNFINISHED)
+        left = self.max_iterations - outcome.iterations
+        if at_rest and self.ends_by_programs(problem) and left > 0:
+            follower = ConditionalGradient(tolerance=self.tolerance, max_iterations=left, init=outcome.plan)
+            further = follower.run(problem, _counted_from(outcome.iterations, callback))
+            return replace(further, iterations=outcome.iterations + further.iterations)
+        if small and outcome.status in (Status.NOT_STATIONARY, Status.SCALING_UNFINISHED, Status.MAX_ITERATIONS):
+            return self._judged(problem.detached(), outcome)
+        return outcome
+
+    def ends_by_programs(self, problem: GWProblem) -> bool:
+        """Tell whether a plan at rest is handed to conditional gradient: on the CPU, where programs are not too large."""
+        small = problem.shape[0] * problem.shape[1] <= MOST_PROGRAM_ENTRIES
+        return self.proximal and small and _array.on_cpu(problem.x.weights)
+
+    def _judged(self, problem: GWProblem, outcome: Outcome) -> Outcome:
+        """Solve the linear program at the plan, whose value may be better than what potentials prove."""
+        x, y = problem.x, problem.y
+        start = sorting_plan(x.row_means, x.weights, y.row_means, y.weights)
+        rows, cols, mass = (_array.to_numpy(part) for part in (start.rows, start.cols, start.mass))
+        cost = _array.to_numpy(problem.linearize(outcome.plan)).astype(np.float64, copy=False)
+        a, b = (_array.to_numpy(w).astype(np.float64, copy=False) for w in (x.weights, y.weights))
+        program = exact(cost, a, b, SparsePlan(rows, cols, mass, problem.shape))
+        value = float(outcome.plan.inner(_array.from_numpy(cost, x.weights)))
+        gap = max(0.0, value - program.lower)
+        status = Status.STATIONARY if gap <= self.negligible(problem) else outcome.status
+        return replace(outcome, status=status, frank_wolfe_gap=gap)
+
     def start(self, problem: GWProblem) -> _State:
         """Return the product coupling, or a coupling off the saddle that it can be, with flat scalings."""
-        scale, final = problem.product_objective, self._final(problem)
-        return self._start(problem, max(scale / 8, final) if self.proximal else final, not self.proximal)
+        final = self._final(problem)
+        return self._start(problem, max(problem.variation / 8, final) if self.proximal else final, not self.proximal)
 
     def _start(self, problem: GWProblem, epsilon: float, annealed: bool) -> _State:
-        plan: DensePlan | None = product_plan(problem)
-        if is_blind(problem, self.negligible(problem)):
-            plan = off_saddle(problem, self.negligible(problem))
-        status = Status.STATIONARY if plan is None or problem.product_objective == 0.0 else None
-        return replace(_unscaled(problem, plan or product_plan(problem), epsilon), status=status, annealed=annealed)
+        product, negligible = product_plan(problem), self.negligible(problem)
+        if not is_blind(problem, negligible):
+            return replace(_unscaled(problem, product, epsilon), annealed=annealed)
+        plan = off_saddle(problem, negligible, 0.0 if self.proximal else epsilon)
+        state = replace(_unscaled(problem, product if plan is None else plan, epsilon), annealed=annealed)
+        if plan is not None:
+            return state
+        return replace(state, status=Status.STATIONARY if self.proximal else Status.FIXED_POINT, frank_wolfe_gap=0.0)
 
     def _final(self, problem: GWProblem) -> float:
-        return 1e-3 * problem.product_objective if self.epsilon is None else self.epsilon
+        return 1e-3 * problem.variation if self.epsilon is None else self.epsilon
 
     def potentials(self, problem: GWProblem, state: _State) -> tuple[Array, Array]:
         """Return ε times the scalings, potentials at a fixed point; those of the weights are the entropy's at a fixed ε."""
@@ -112,43 +160,62 @@ class Sinkhorn(IterativeSolver[_State]):
         """Scale the kernel of the current linearisation, round it to a coupling and judge the change."""
         a, b = problem.x.weights, problem.y.weights
         epsilon, final = state.epsilon, self._final(problem)
-        if self.proximal and state.annealed and state.objective > problem.product_objective:
-            state = self._start(problem, final, annealed=True)  # annealing led uphill
-        exponent = state.exponent - problem.gradient(state.cross) / epsilon
-        tolerance = self.scaling_tolerance
-        scaling = sinkhorn(exponent, a, b, state.u, state.v, tolerance)
-        if scaling.error > 10 * tolerance and scaling.error < state.error / 2:
+        if self.proximal and state.annealed and state.departure > 0.0:
+            state = self._start(problem, final, annealed=True)  # annealing led above the product coupling
+            epsilon = final
+        gradient = problem.gradient(state.cross)
+        exponent = state.exponent - gradient / epsilon
+        scaling = sinkhorn(exponent, a, b, state.u, state.v, self.scaling_tolerance)
+        if not self.proximal:
+            gap = _entropic_gap(problem, state, gradient, scaling)
+            if gap <= self.negligible(problem):
+                return replace(state, u=scaling.u, v=scaling.v, frank_wolfe_gap=gap, status=Status.FIXED_POINT)
+            state = replace(state, frank_wolfe_gap=gap)
+        if scaling.error > 10 * self.scaling_tolerance and scaling.error < state.error / 2:
             return replace(state, u=scaling.u, v=scaling.v, error=scaling.error)
         plan = round_to(scaling.plan, a, b)
         cross = problem.cross(plan)
-        objective = float(problem.value(plan, cross))
         # Kernels restart from the product coupling while ε falls and are relative to the last plan from then on; the scalings
         # carry over in units of the cost.
         cooler, annealed = max(self.cooling * epsilon, final), state.annealed or epsilon == final
         relative = self.proximal and annealed
         following = exponent + scaling.u[:, None] + scaling.v[None, :] if relative else state.exponent
         u, v = (scaling.u * (epsilon / cooler), scaling.v * (epsilon / cooler))
-        new = _State(plan, objective, None, None, cross, following, cooler, u, v, annealed)
-        return self._settle(problem, state, new) if state.annealed else new
+        new = _State(plan, problem.departure(plan, cross), None, None, cross, following, cooler, u, v, annealed)
+        return self._settle(problem, state, new, scaling) if state.annealed else new
 
-    def _settle(self, problem: GWProblem, old: _State, new: _State) -> _State:
+    def _settle(self, problem: GWProblem, old: _State, new: _State, scaling: Scaling) -> _State:
         """Shorten a step that climbs, and tell whether the iteration has come to rest."""
         before, after, step = self._merit(problem, old), self._merit(problem, new), 1.0
         target, slope = new, 0.0 if after <= before else self._slope(problem, old, new.plan)
+        # Each turn makes the step less than half as long: the parabola's slope is negative and it climbs in the end.
         while after > before and slope < 0.0 and step > 1e-6:
             # Least value of the parabola through both ends with the slope of the first: exact for the objective itself.
             step *= slope / (2 * (slope - (after - before) / step))
-            plan, cross = mix(old.plan, target.plan, step), (1 - step) * old.cross + step * target.cross
-            new = replace(new, plan=plan, objective=float(problem.value(plan, cross)), cross=cross)
+            plan = mixture((old.plan, target.plan), (1 - step, step))
+            cross = (1 - step) * old.cross + step * target.cross
+            new = replace(new, plan=plan, departure=problem.departure(plan, cross), cross=cross)
             after = self._merit(problem, new)
         if after > before:
             # The plan stays, and so do the scalings of its own kernel, which are potentials of its linearisation.
-            return replace(old, u=new.u, v=new.v, status=Status.FIXED_POINT)
+            return self._resting(problem, replace(old, u=new.u, v=new.v), scaling, moves=False)
         if step < 1.0 and self.proximal:
             xp = _array.namespace(new.cross)
             smallest = xp.finfo(new.cross.dtype).smallest_normal
             new = replace(new, exponent=xp.log(xp.clip(new.plan.dense(), min=smallest)))
-        return replace(new, status=Status.FIXED_POINT) if before - after <= self.negligible(problem) else new
+        if not self.proximal or before - after > self.negligible(problem):
+            return new
+        return self._resting(problem, new, scaling, moves=before - after > problem.rounding)
+
+    def _resting(self, problem: GWProblem, state: _State, scaling: Scaling, moves: bool) -> _State:
+        """Return a state whose objective hardly changes any more, with its status; none where it ``moves`` and should go on."""
+        unfinished = scaling.error > 10 * self.scaling_tolerance
+        missed = Status.SCALING_UNFINISHED if unfinished else Status.NOT_STATIONARY
+        if not self.proximal or self.ends_by_programs(problem):
+            return replace(state, status=missed)
+        gap = _proved_gap(problem, state)
+        status = Status.STATIONARY if gap <= self.negligible(problem) else (None if moves else missed)
+        return replace(state, frank_wolfe_gap=gap, status=status)
 
     def _slope(self, problem: GWProblem, state: _State, target: Plan) -> float:
         """Derivative of the merit at a state towards another plan."""
@@ -158,17 +225,50 @@ class Sinkhorn(IterativeSolver[_State]):
         return float(target.inner(gradient) - state.plan.inner(gradient))
 
     def _merit(self, problem: GWProblem, state: _State) -> float:
-        """The objective, plus ε KL(π | a ⊗ b) where the entropy is part of the problem."""
+        """F(π) − F(a ⊗ b), plus ε KL(π | a ⊗ b) where the entropy is part of the problem."""
         if self.proximal:
-            return state.objective
-        return state.objective + state.epsilon * float(state.plan.inner(_log_ratio(problem, state.plan)))
+            return state.departure
+        return state.departure + state.epsilon * float(state.plan.inner(_log_ratio(problem, state.plan)))
 
 
 def _unscaled(problem: GWProblem, plan: DensePlan, epsilon: float) -> _State:
     """Return the state at a plan whose kernel is relative to the product coupling and not scaled yet."""
     cross = problem.cross(plan)
     zeros = _array.namespace(cross).zeros_like(cross)
-    return _State(plan, float(problem.value(plan, cross)), None, None, cross, zeros, epsilon, zeros[:, 0], zeros[0, :])
+    return _State(plan, problem.departure(plan, cross), None, None, cross, zeros, epsilon, zeros[:, 0], zeros[0, :])
+
+
+def _entropic_gap(problem: GWProblem, state: _State, gradient: Array, scaling: Scaling) -> float:
+    """Return how much ⟨∇F(π), ·⟩ + ε KL(· | a ⊗ b) can at most fall from π to another coupling.
+
+    Its minimum is at least the dual value ε (⟨a, u − log a⟩ + ⟨b, v − log b⟩ + 1 − Σ_ij exp(u_i + v_j − ∇F_ij / ε)) of any
+    scalings u and v.
+    """
+    xp, a, b = _array.namespace(gradient), problem.x.weights, problem.y.weights
+    value = float(state.plan.inner(gradient + state.epsilon * _log_ratio(problem, state.plan)))
+    dual = float(a @ (scaling.u - xp.log(a)) + b @ (scaling.v - xp.log(b))) + 1.0 - float(xp.sum(scaling.plan))
+    return max(0.0, value - state.epsilon * dual)
+
+
+def _proved_gap(problem: GWProblem, state: _State) -> float:
+    """Return an upper bound of the Frank-Wolfe gap of F: the c-transform of potentials is feasible for every coupling."""
+    xp, gradient = _array.namespace(state.v), problem.gradient(state.cross)
+    second = state.epsilon * state.v
+    first = xp.min(gradient - second[None, :], axis=1)
+    second = xp.min(gradient - first[:, None], axis=0)
+    lower = float(problem.x.weights @ first + problem.y.weights @ second)
+    return max(0.0, float(state.plan.inner(gradient)) - lower)
+
+
+def _counted_from(iterations: int, callback: Callback | None) -> Callback | None:
+    """Count the steps of a solver that goes on for another one."""
+    if callback is None:
+        return None
+
+    def counted(progress: Progress) -> Any:
+        return callback(replace(progress, iteration=iterations + progress.iteration))
+
+    return counted
 
 
 def _log_ratio(problem: GWProblem, plan: Plan) -> Array:
