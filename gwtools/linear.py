@@ -16,7 +16,7 @@ from gwtools.plans import SparsePlan
 _DENSE_PROGRAM = 300**2
 _ARCS_PER_ATOM = 8
 _ROUNDING = 1e-14
-_SLIVER = 2.0**-45
+SLIVER = 2.0**-45  # share of the largest mass below which an atom is rounding
 
 
 class Line(NamedTuple):
@@ -98,7 +98,7 @@ def sorting_plan(x: Array, a: Array, y: Array, b: Array) -> SparsePlan:
     """Return the comonotone coupling of two weighted lists of numbers as a plan of shape (n, m)."""
     pairs = comonotone(x, a, y, b)
     kept = _array.namespace(pairs.mass).nonzero(
-        pairs.mass > _SLIVER * _array.number(_array.namespace(pairs.mass).max(pairs.mass))
+        pairs.mass > SLIVER * _array.number(_array.namespace(pairs.mass).max(pairs.mass))
     )[0]
     take = _array.namespace(pairs.mass).take
     return SparsePlan(
@@ -176,7 +176,7 @@ def _simplex(
     import ot  # imported here because POT loads every array library that is installed
 
     # Pivots end in exact arithmetic; where rounding makes them circle between ties, this many end them.
-    pivots = max(10**6, 100 * (cost.nnz if scipy.sparse.issparse(cost) else cost.size))
+    pivots = max(10**6, 100 * int(cost.size))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the check below replaces POT's warnings
         flow, log = ot.lp.emd(a, b, cost, numItermax=pivots, log=True, center_dual=False, check_marginals=False)
@@ -184,7 +184,7 @@ def _simplex(
     mass = np.asarray(
         flow.tocsr()[rows, cols] if scipy.sparse.issparse(flow) else flow[rows, cols], dtype=float
     ).ravel()
-    kept = mass > _SLIVER * max(a.max(), b.max())
+    kept = mass > SLIVER * max(a.max(), b.max())
     plan = SparsePlan(rows[kept], cols[kept], mass[kept], cost.shape)
     error = max(float(np.abs(found - wanted).max()) for found, wanted in zip(plan.marginals(), (a, b), strict=True))
     if not error <= 1e-10:

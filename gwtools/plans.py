@@ -206,7 +206,8 @@ def mixture(plans: Sequence[Plan], weights: Sequence[Any]) -> Plan:
         rows, cols = (np.concatenate([getattr(plan, axis) for plan in sparse]) for axis in ("rows", "cols"))
         mass = np.concatenate([weight * plan.mass for weight, plan in zip(weights, sparse, strict=True)])
         total = scipy.sparse.csr_array((mass, (rows, cols)), shape=plans[0].shape).tocoo()
-        return SparsePlan(*(index.astype(np.int64) for index in total.coords), total.data, plans[0].shape)
+        rows, cols = (index.astype(np.int64) for index in total.coords)
+        return SparsePlan(rows, cols, total.data, plans[0].shape)
     return DensePlan(sum(weight * plan.dense() for plan, weight in zip(plans, weights, strict=True)))
 
 

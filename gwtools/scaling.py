@@ -53,8 +53,7 @@ def sinkhorn(
     v = xp.log(b) - _array.logsumexp(log_kernel + u[:, None], axis=0)
     u = xp.log(a) - _array.logsumexp(log_kernel + v[None, :], axis=1)
     state = _scaled(log_kernel, a, b, u, v)
-    # Exponents are only as exact as the largest of them is long: no scaling meets the marginals better.
-    tolerance = max(tolerance, 2 * _array.epsilon(a) * float(xp.max(xp.abs(log_kernel))))
+    tolerance = max(tolerance, attainable(log_kernel))
     steps, dense = 0, False
     while state.error > tolerance and steps < max_newton:
         # Entries that hold no mass to speak of are left out until the scalings have moved.
@@ -69,6 +68,15 @@ def sinkhorn(
             dense = found.error > max(tolerance, state.error / 2)
         state = min(state, found, key=lambda scaling: scaling.error)
     return state
+
+
+def attainable(log_kernel: Array) -> float:
+    """Return the mass that may stay out of place however long a kernel is scaled.
+
+    Exponents are only as exact as the largest of them is long.
+    """
+    xp = _array.namespace(log_kernel)
+    return 2 * _array.epsilon(log_kernel) * float(xp.max(xp.abs(log_kernel)))
 
 
 def _ascend(

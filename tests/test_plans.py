@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gwtools as gw
-from gwtools.plans import as_plan, embed, mix
+from gwtools.plans import as_plan, embed, mixture
 from tests import checkers
 from tests.strategies import couplings, weights
 
@@ -55,7 +55,7 @@ def test_every_form_says_the_same(form, matrix, seed):
 def test_mix_is_the_convex_combination(first, second, data, step):
     a, b = (data.draw(weights(data.draw(st.integers(1, 6)))) for _ in range(2))
     matrices = [data.draw(couplings(a, b)) for _ in range(2)]
-    mixed = mix(FORMS[first](matrices[0]), FORMS[second](matrices[1]), step)
+    mixed = mixture((FORMS[first](matrices[0]), FORMS[second](matrices[1])), (1.0 - step, step))
     expected = (1 - step) * matrices[0] + step * matrices[1]
     assert np.abs(mixed.dense() - expected).max() <= 1e-15
     assert isinstance(mixed, gw.DensePlan) == ("dense" in (first, second))

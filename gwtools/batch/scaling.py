@@ -28,11 +28,12 @@ class Kernel(NamedTuple):
     tolerance: Array
 
     @property
-    def magnitude(self) -> Array:
-        """Largest |exponent| of each problem, shape (B,)."""
+    def attainable(self) -> Array:
+        """Mass that may stay out of place, shape (B,): see :func:`gwtools.scaling.attainable`."""
         xp = _array.namespace(self.a)
         here = (self.a > 0)[:, :, None] & (self.b > 0)[:, None, :]
-        return xp.max(xp.where(here, xp.abs(self.exponent), xp.zeros_like(self.exponent)), axis=(1, 2))
+        exponents = xp.where(here, xp.abs(self.exponent), xp.zeros_like(self.exponent))
+        return 2 * _array.epsilon(self.a) * xp.max(exponents, axis=(1, 2))
 
 
 class Scalings(NamedTuple):
@@ -82,10 +83,8 @@ def sinkhorn(kernel: Kernel, u: Array, v: Array, max_newton: int = 30) -> Scalin
     u = kept(here_a, log_a - _array.logsumexp(kernel.exponent + v[:, None, :], axis=2), 0.0)
     first = _scaled(kernel, u, v)
     state = _sweep(kernel, first)
-    # Exponents are only as exact as the largest of them is long: no scaling meets the marginals better.
-    tolerance = xp.maximum(kernel.tolerance, 2 * _array.epsilon(u) * kernel.magnitude)
-    kernel = kernel._replace(tolerance=tolerance)
-    best = chosen((first.error <= tolerance) | (first.error <= state.error), first, state)
+    kernel = kernel._replace(tolerance=xp.maximum(kernel.tolerance, kernel.attainable))
+    best = chosen((first.error <= kernel.tolerance) | (first.error <= state.error), first, state)
     places, parts = list(range(u.shape[0])), []
     order: list[int] = []
     for _ in range(max_newton):

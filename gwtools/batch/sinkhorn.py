@@ -223,8 +223,9 @@ def _step(problem: Problems, state: State, solver: Sinkhorn, by_programs: bool) 
     exponent = state.exponent - gradient / epsilon[:, None, None]
     exponent = xp.where(problem.here, exponent, xp.full_like(exponent, _NOWHERE))
     tolerance = xp.full_like(epsilon, solver.scaling_tolerance)
-    scaling = sinkhorn(Kernel(exponent, problem.a, problem.b, tolerance), state.u, state.v)
-    missed = scaling.error > 10 * tolerance
+    kernel = Kernel(exponent, problem.a, problem.b, tolerance)
+    scaling = sinkhorn(kernel, state.u, state.v)
+    missed = scaling.error > 10 * xp.maximum(tolerance, kernel.attainable)
     unfinished = missed & (scaling.error < state.error / 2)
     plan = rounded(scaling.plan, problem.a, problem.b)
     cross = problem.cross(plan)
@@ -243,7 +244,8 @@ def _step(problem: Problems, state: State, solver: Sinkhorn, by_programs: bool) 
     if solver.proximal:
         return new, code
     gap = _entropic_gap(problem, state, gradient, scaling)
-    met = gap <= problem.negligible(solver.tolerance)
+    # Mass that rounding leaves out of place is spread over all atoms.
+    met = gap <= xp.maximum(problem.negligible(solver.tolerance), kernel.attainable * problem.variation)
     new = chosen(met, state._replace(u=scaling.u, v=scaling.v, gap=gap), new)
     return new, xp.where(met, xp.full_like(code, _STATUSES.index(Status.FIXED_POINT)), code)
 

@@ -140,7 +140,7 @@ def _report(results: Sequence[GWResult], throw: bool) -> None:
         warnings.warn(text, ConvergenceWarning, stacklevel=3)
 
 
-def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted, run: Run) -> list[tuple[Solved, Proofs]]:
+def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted, run: Run) -> Sequence[tuple[Solved, Proofs]]:
     """Run the problems that :class:`gwtools.Sorted` solves together; spectra are computed beside all else on threads."""
 
     def coupled(survey: gather.Survey) -> list[tuple[Solved, Proofs]]:

@@ -7,7 +7,6 @@ from typing import Self
 
 import numpy as np
 
-from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.plans import Plan, mixture
 from gwtools.problems import GWProblem

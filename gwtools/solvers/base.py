@@ -91,8 +91,8 @@ class IterativeSolver(Solver, Generic[S]):
     Parameters
     ----------
     tolerance : float
-        Relative to 4‖α‖‖β‖ + 2‖R‖‖S‖, the largest change of the objective that any coupling can make (theorem 2); what the dtype
-        cannot tell from rounding is always tolerated.
+        Relative to 4‖α‖‖β‖ + 2‖R‖‖S‖, the largest change of the objective that any coupling can make (theorem 2); what the
+        dtype cannot tell from rounding is always tolerated.
     max_iterations : int
         Steps at most.
     """

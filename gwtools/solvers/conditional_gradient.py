@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Self, final
+from typing import Any, Self, cast, final
 
 import numpy as np
 
@@ -136,7 +136,7 @@ class ConditionalGradient(IterativeSolver[_State]):
             cross = problem.updated_cross(vertex, state.vertex, state.cross)
         else:
             cross = problem.cross(vertex)
-        following = self._corrected(problem, state.active, vertex, cross)
+        following = self._corrected(problem, cast(ActiveSet, state.active), vertex, cross)
         following = replace(following, potentials=program.potentials)
         decrease = state.departure - following.departure
         if decrease > negligible:
@@ -164,7 +164,8 @@ class ConditionalGradient(IterativeSolver[_State]):
         if self.exchange and isinstance(state.plan, SparsePlan):
             plan, cross = exchanged(problem, state.plan, state.cross, negligible)
             if plan is not state.plan:
-                return replace(_alone(problem, plan, cross), vertex=plan, potentials=state.potentials)
+                # Exchanges of parts of atoms leave the vertices: the next program says whether one is as good.
+                return replace(_alone(problem, plan, cross), vertex=replace(plan), potentials=state.potentials)
         return replace(state, status=Status.STATIONARY)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from gwtools import _array
 from gwtools._array import Array
+from gwtools.linear import SLIVER
 from gwtools.plans import SparsePlan
 from gwtools.problems import GWProblem
 
@@ -56,8 +57,8 @@ def exchanged(problem: GWProblem, plan: SparsePlan, cross: Array, negligible: fl
 def best_exchange(problem: GWProblem, plan: SparsePlan, gradient: Array) -> Exchange:
     """Return the exchange that lowers the objective most, or raises it least.
 
-    Atoms (i, k) and (j, l) of masses s and t send τ = min(s, t) to (i, l) and (j, k) instead. Along Δ = τ (e_i − e_j)(e_l − e_k)ᵀ,
-    by theorem 8 b, F changes by ⟨∇F, Δ⟩ − 2 ⟨Δ, R Δ S⟩ =
+    Atoms (i, k) and (j, l) of masses s and t send τ = min(s, t) to (i, l) and (j, k) instead. Along
+    Δ = τ (e_i − e_j)(e_l − e_k)ᵀ the objective changes by ⟨∇F, Δ⟩ − 2 ⟨Δ, R Δ S⟩ (theorem 8 b), which is
     τ (g_il + g_jk − g_ik − g_jl) − 2 τ² (R_ii − 2 R_ij + R_jj)(S_kk − 2 S_kl + S_ll).
     """
     xp = _array.namespace(gradient)
@@ -88,7 +89,9 @@ def _with_exchange(plan: SparsePlan, exchange: Exchange) -> SparsePlan:
     pair = _array.from_numpy(places, plan.rows)
     rows, cols, mass = (xp.take(part, pair) for part in (plan.rows, plan.cols, plan.mass))
     moved = xp.min(mass)
-    left = xp.nonzero(mass > moved)[0]  # the heavier atom keeps what the lighter one has not
+    left = xp.nonzero(mass - moved > SLIVER * xp.max(plan.mass))[
+        0
+    ]  # the heavier atom keeps what the lighter one has not
     return SparsePlan(
         xp.concat([xp.take(plan.rows, others), rows, xp.take(rows, left)]),
         xp.concat([xp.take(plan.cols, others), xp.flip(cols), xp.take(cols, left)]),

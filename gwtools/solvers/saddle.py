@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from gwtools import _array
+from gwtools._array import Array
 from gwtools.plans import DensePlan
 from gwtools.problems import GWProblem
+
+_TIED = 1e-6  # eigenvalues apart by at most this share count as one
 
 
 def product_plan(problem: GWProblem) -> DensePlan:
@@ -18,7 +23,7 @@ def is_blind(problem: GWProblem, negligible: float) -> bool:
 
 
 def off_saddle(problem: GWProblem, negligible: float, epsilon: float = 0.0) -> DensePlan | None:
-    """Go from the product coupling as far as masses stay positive along the modes that descend most.
+    """Go from the product coupling as far as masses stay positive along modes that descend most.
 
     Along modes of eigenvalues λ and μ, F + ε KL(π | a ⊗ b) has the second derivative ε − 4 λ μ at the product coupling.
 
@@ -42,6 +47,18 @@ def off_saddle(problem: GWProblem, negligible: float, epsilon: float = 0.0) -> D
     if not descent > max(negligible, epsilon / 4):
         return None
     xp, product = _array.namespace(modes_x), product_plan(problem).matrix
-    direction = modes_x[:, end][:, None] * modes_y[:, end][None, :]
+    direction = _generic(values_x, modes_x, end)[:, None] * _generic(values_y, modes_y, end)[None, :]
     reach = 1.0 / float(xp.max(-direction / product))
     return DensePlan(xp.clip(product + reach * direction, min=0.0))
+
+
+def _generic(values: Array, modes: Array, end: int) -> Array:
+    """Return a mode (n,) of the first or last eigenvalue, in no special position where that has several.
+
+    Symmetric spaces have such eigenvalues, and modes that respect some of their symmetries may end at another saddle.
+    """
+    found = _array.to_numpy(values)
+    tied = np.nonzero(np.abs(found - found[end]) <= _TIED * np.abs(found[end]))[0]
+    share = np.random.default_rng(0).standard_normal(len(tied))
+    few = _array.namespace(modes).take(modes, _array.from_numpy(tied, modes), axis=1)
+    return few @ _array.from_numpy(share / np.linalg.norm(share), modes)

@@ -14,7 +14,7 @@ from gwtools.linear import exact, sorting_plan
 from gwtools.plans import DensePlan, Plan, SparsePlan, mixture
 from gwtools.problems import GWProblem
 from gwtools.results import Status
-from gwtools.scaling import Scaling, round_to, sinkhorn
+from gwtools.scaling import Scaling, attainable, round_to, sinkhorn
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, Progress, State
 from gwtools.solvers.conditional_gradient import ConditionalGradient
 from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
@@ -53,10 +53,10 @@ class Sinkhorn(IterativeSolver[_State]):
     max_iterations : int
         Kernels scaled, and linear programs solved, at most.
     epsilon : float, optional
-        Weight ε of the entropy, in squared units of C; by default 1/1000 of 4‖α‖‖β‖ + 2‖R‖‖S‖, whatever the units of C and D are.
+        Weight ε of the entropy, in squared units of C; by default 1/1000 of 4‖α‖‖β‖ + 2‖R‖‖S‖, in whatever units C and D are.
     proximal : bool
-        True: the entropy is only a means. It is annealed down to ε from an eighth of 4‖α‖‖β‖ + 2‖R‖‖S‖, then steps are proximal,
-        argmin ⟨∇F(π_k), π⟩ + ε KL(π | π_k), until they no longer lower the objective. On the CPU
+        True: the entropy is only a means. It is annealed down to ε from an eighth of 4‖α‖‖β‖ + 2‖R‖‖S‖, then steps are
+        proximal, argmin ⟨∇F(π_k), π⟩ + ε KL(π | π_k), until they no longer lower the objective. On the CPU
         :class:`gwtools.ConditionalGradient` goes on from there, which also leaves saddles of exchangeable atoms; on other
         devices, and above 10⁷ entries, potentials prove the gap by a c-transform.
         False: entropic Gromov-Wasserstein at the fixed ε.
@@ -165,13 +165,15 @@ class Sinkhorn(IterativeSolver[_State]):
             epsilon = final
         gradient = problem.gradient(state.cross)
         exponent = state.exponent - gradient / epsilon
-        scaling = sinkhorn(exponent, a, b, state.u, state.v, self.scaling_tolerance)
+        scaling, least = sinkhorn(exponent, a, b, state.u, state.v, self.scaling_tolerance), attainable(exponent)
+        unfinished = scaling.error > 10 * max(self.scaling_tolerance, least)
         if not self.proximal:
             gap = _entropic_gap(problem, state, gradient, scaling)
-            if gap <= self.negligible(problem):
+            # Mass that rounding leaves out of place is spread over all atoms.
+            if gap <= max(self.negligible(problem), least * problem.variation):
                 return replace(state, u=scaling.u, v=scaling.v, frank_wolfe_gap=gap, status=Status.FIXED_POINT)
             state = replace(state, frank_wolfe_gap=gap)
-        if scaling.error > 10 * self.scaling_tolerance and scaling.error < state.error / 2:
+        if unfinished and scaling.error < state.error / 2:
             return replace(state, u=scaling.u, v=scaling.v, error=scaling.error)
         plan = round_to(scaling.plan, a, b)
         cross = problem.cross(plan)
@@ -182,9 +184,9 @@ class Sinkhorn(IterativeSolver[_State]):
         following = exponent + scaling.u[:, None] + scaling.v[None, :] if relative else state.exponent
         u, v = (scaling.u * (epsilon / cooler), scaling.v * (epsilon / cooler))
         new = _State(plan, problem.departure(plan, cross), None, None, cross, following, cooler, u, v, annealed)
-        return self._settle(problem, state, new, scaling) if state.annealed else new
+        return self._settle(problem, state, new, unfinished) if state.annealed else new
 
-    def _settle(self, problem: GWProblem, old: _State, new: _State, scaling: Scaling) -> _State:
+    def _settle(self, problem: GWProblem, old: _State, new: _State, unfinished: bool) -> _State:
         """Shorten a step that climbs, and tell whether the iteration has come to rest."""
         before, after, step = self._merit(problem, old), self._merit(problem, new), 1.0
         target, slope = new, 0.0 if after <= before else self._slope(problem, old, new.plan)
@@ -198,18 +200,17 @@ class Sinkhorn(IterativeSolver[_State]):
             after = self._merit(problem, new)
         if after > before:
             # The plan stays, and so do the scalings of its own kernel, which are potentials of its linearisation.
-            return self._resting(problem, replace(old, u=new.u, v=new.v), scaling, moves=False)
+            return self._resting(problem, replace(old, u=new.u, v=new.v), unfinished, moves=False)
         if step < 1.0 and self.proximal:
             xp = _array.namespace(new.cross)
             smallest = xp.finfo(new.cross.dtype).smallest_normal
             new = replace(new, exponent=xp.log(xp.clip(new.plan.dense(), min=smallest)))
         if not self.proximal or before - after > self.negligible(problem):
             return new
-        return self._resting(problem, new, scaling, moves=before - after > problem.rounding)
+        return self._resting(problem, new, unfinished, moves=before - after > problem.rounding)
 
-    def _resting(self, problem: GWProblem, state: _State, scaling: Scaling, moves: bool) -> _State:
+    def _resting(self, problem: GWProblem, state: _State, unfinished: bool, moves: bool) -> _State:
         """Return a state whose objective hardly changes any more, with its status; none where it ``moves`` and should go on."""
-        unfinished = scaling.error > 10 * self.scaling_tolerance
         missed = Status.SCALING_UNFINISHED if unfinished else Status.NOT_STATIONARY
         if not self.proximal or self.ends_by_programs(problem):
             return replace(state, status=missed)

@@ -103,7 +103,7 @@ def test_the_gap_is_that_of_the_returned_plan(pair, steps):
 def test_stationary_means_a_small_gap(pair):
     x, y = pair
     result = solve(x, y)
-    assert result.status is gw.Status.STATIONARY
+    assert result.status in (gw.Status.STATIONARY, gw.Status.GLOBAL)
     gap = checkers.frank_wolfe_gap(*arguments(x, y), result.plan.dense())
     product = checkers.objective(x.matrix, y.matrix, np.outer(x.weights, y.weights))
     assert -1e-12 * scale(x, y) <= gap <= 1.1e-9 * product + 1e-9 * scale(x, y)
@@ -164,7 +164,7 @@ def random_problem(kind, n, m, seed):
 def test_objective_is_that_of_POT_from_the_same_start(kind, n, m, seed):
     x, y = random_problem(kind, n, m, seed)
     start = interior_start(x, y, seed)
-    ours = solve(x, y, init=gw.DensePlan(start), tolerance=1e-12, max_iterations=2000)
+    ours = solve(x, y, init=gw.DensePlan(start), tolerance=1e-12, max_iterations=2000, exchange=False)
     plan, log = ot.gromov.gromov_wasserstein(
         x.matrix, y.matrix, x.weights, y.weights, G0=start, log=True, tol_rel=1e-15, tol_abs=1e-15, max_iter=2000
     )
@@ -191,7 +191,7 @@ def test_product_start_is_that_of_POT(kind):
     _, log = ot.gromov.gromov_wasserstein(
         x.matrix, y.matrix, x.weights, y.weights, log=True, tol_rel=1e-15, tol_abs=1e-15, max_iter=2000
     )
-    assert float(solve(x, y).objective) == pytest.approx(float(log["gw_dist"]), rel=1e-8)
+    assert float(solve(x, y, exchange=False).objective) == pytest.approx(float(log["gw_dist"]), rel=1e-8)
 
 
 def test_large_spaces_use_the_priced_simplex(rng):
@@ -200,7 +200,7 @@ def test_large_spaces_use_the_priced_simplex(rng):
     _, log = ot.gromov.gromov_wasserstein(
         x.dense(), y.dense(), x.weights, y.weights, log=True, tol_rel=1e-15, tol_abs=1e-15, max_iter=500
     )
-    result = gw.solve(x, y)
+    result = gw.solve(x, y, gw.ConditionalGradient(exchange=False))
     assert float(result.objective) == pytest.approx(float(log["gw_dist"]), rel=1e-8)
     assert checkers.coupling_error(result.plan.dense(), x.weights, y.weights) <= 1e-12
 
