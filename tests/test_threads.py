@@ -15,6 +15,7 @@ from tests import checkers
 
 NUMPY = np.zeros(1)
 MANY = 10**6
+PATIENCE = 600.0  # seconds: ends a test that hangs, and is far more than any machine needs
 
 
 @pytest.fixture(params=[1, 3])
@@ -47,7 +48,7 @@ def test_threads_change_no_digit(solver, monkeypatch):
 
 def test_parts_run_side_by_side(monkeypatch):
     monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
-    meeting = threading.Barrier(2, timeout=30)
+    meeting = threading.Barrier(2, timeout=PATIENCE)
     assert sorted(threads.each(lambda _: meeting.wait(), [0, 1], NUMPY, MANY)) == [0, 1]
 
 
@@ -57,11 +58,11 @@ def test_calls_are_made_while_the_caller_goes_on(monkeypatch):
 
     def wait():
         begun.set()
-        return known.wait(30)
+        return known.wait(PATIENCE)
 
     with threads.Ahead(NUMPY) as ahead:
         ahead.add(wait, MANY)
-        assert begun.wait(30)
+        assert begun.wait(PATIENCE)
         known.set()
         assert ahead.finish() == [True]
 
@@ -74,11 +75,11 @@ def busy(monkeypatch):
 
     def first():
         begun.set()
-        free.wait(30)
+        free.wait(PATIENCE)
 
     ahead = threads.Ahead(NUMPY)
     ahead.add(first, MANY)
-    assert begun.wait(30)
+    assert begun.wait(PATIENCE)
     yield ahead, free
     free.set()
 

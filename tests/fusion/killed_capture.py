@@ -1,10 +1,13 @@
-"""Kills captures at random moments and resumes them; prints whether each ended with the bytes of an undisturbed one."""
+"""Kills captures at random events and resumes them; prints whether each ended with the bytes of an undisturbed one."""
 
+import builtins
+import io
 import json
 import os
 import random
 import signal
 import sys
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -12,41 +15,81 @@ import torch
 from fusion.capture import capture
 from tests.fusion import tiny
 
+EXAMPLES = tiny.sums(60)
+EVENTS = ("forward", "write", "rename")  # a whole run has 40 or more of each
+
 
 def content(path):
     return {file.name: file.read_bytes() for file in path.iterdir()}
 
 
-def run(teacher, path, seconds=0.0):
-    """Capture in a process that is ended, as by a kill, after so many seconds of its own; tell whether it was, and its time.
+def kill_at(model, path, event, number):
+    """Have this process kill itself at so many events of a kind, counted from 0, however fast it gets there.
 
-    Seconds are the process's, so that a busy machine changes nothing; 0 means that it runs to its end.
+    Files of the folder are half written then, or about to get their name.
     """
+    numbers, open_ = count(), io.open
+
+    def kill_if_reached(kind):
+        if kind == event and next(numbers) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(kind, arguments):
+        if kind == "os.rename" and Path(arguments[1]).parent == path:
+            kill_if_reached("rename")
+
+    class Writer:
+        """A file whose first half reaches the disk before the rest."""
+
+        def __init__(self, file):
+            self._file = file
+
+        def __getattr__(self, name):
+            return getattr(self._file, name)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self._file.__exit__(*error)
+
+        def write(self, data):
+            self._file.write(data[: len(data) // 2])
+            self._file.flush()
+            kill_if_reached("write")
+            self._file.write(data[len(data) // 2 :])
+            return len(data)
+
+    def opened(file, mode="r", *args, **kwargs):
+        found = open_(file, mode, *args, **kwargs)
+        return Writer(found) if "w" in mode and Path(file).parent == path else found
+
+    model.register_forward_hook(lambda *_: kill_if_reached("forward"))
+    sys.addaudithook(audit)
+    builtins.open = io.open = opened
+
+
+def run(teacher, path, kill=None):
+    """Capture in a process that may have to kill itself; tell whether it did."""
     child = os.fork()
     if child == 0:
-        signal.setitimer(signal.ITIMER_PROF, seconds)
+        if kill is not None:
+            kill_at(teacher[0], path, *kill)
         capture(*teacher, EXAMPLES, path, k=5, batch_size=2, shard_size=3, progress=False)
         os._exit(0)
-    _, status, usage = os.wait4(child, 0)
-    assert status == 0 or os.WTERMSIG(status) == signal.SIGPROF
-    return status != 0, usage.ru_utime + usage.ru_stime
+    _, status = os.waitpid(child, 0)
+    assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL
+    return status != 0
 
-
-def kill_twice(teacher, path, rng, whole):
-    """Kill two runs somewhere in what is left to them and let a third one end; return how many were killed."""
-    return sum(
-        run(teacher, path, seconds)[0] for seconds in (rng.uniform(0, whole / 4), rng.uniform(0, whole / 4), 0.0)
-    )
-
-
-EXAMPLES = tiny.sums(60)
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)  # threads that wait for each other use up time
+    torch.set_num_threads(1)  # a fork has none of its parent's threads
     folder, teacher, rng = Path(sys.argv[1]), tiny.llama(), random.Random(0)
-    _, whole = run(teacher, folder / "whole")
-    interrupted, same = [], []
+    run(teacher, folder / "whole")
+    events, interrupted, same = set(), [], []
     for i in range(5):
-        interrupted.append(kill_twice(teacher, folder / str(i), rng, whole))
+        kills = [(rng.choice(EVENTS), rng.randrange(20)) for _ in range(2)]
+        events.update(event for event, _ in kills)
+        interrupted.append([run(teacher, folder / str(i), kill) for kill in (*kills, None)])
         same.append(content(folder / str(i)) == content(folder / "whole"))
-    print(json.dumps({"interrupted": interrupted, "same": same, "seconds": whole}))
+    print(json.dumps({"events": sorted(events), "interrupted": interrupted, "same": same}))

@@ -20,11 +20,11 @@ def run():
     """Run every case in two processes joined by gloo; return what rank 0 puts together."""
     with tempfile.TemporaryDirectory() as folder:
         context = multiprocessing.get_context("spawn")
-        members = [context.Process(target=_member, args=(rank, folder)) for rank in range(RANKS)]
+        members = [context.Process(target=_member, args=(rank, folder), daemon=True) for rank in range(RANKS)]
         for member in members:
             member.start()
         for member in members:
-            member.join(120)
+            member.join()
         assert [member.exitcode for member in members] == [0] * RANKS
         return torch.load(Path(folder) / "result", weights_only=False)
 

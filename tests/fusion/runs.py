@@ -3,42 +3,95 @@
 from __future__ import annotations
 
 import os
-import socket
+import shutil
+import signal
+from pathlib import Path
 
 import torch
+from transformers import TrainerCallback, TrainerState, modeling_utils
 
 from fusion.config import FusionConfig
 from fusion.trainer import FusionTrainer
 from tests.fusion import tiny
 
 EXAMPLES = tiny.sums(12)
+FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+# In their order within a step: a file's moment is when half of it is written.
+MOMENTS = ("forward", "backward", "optimizer", "end", *FILES, "deletion", "saved")
 
 
-def train(folder: str, store: str, settings: dict) -> FusionTrainer:
-    """Train the tiny Llama on what the store holds, and keep its weights beside the checkpoints when it is done."""
+def train(folder: str, store: str, settings: dict, kill: tuple[int, str] | None = None) -> FusionTrainer:
+    """Train the tiny Llama on what the store holds, and keep its weights beside the checkpoints when it is done.
+
+    ``kill`` is a step and one of its ``MOMENTS``, at which the process ends instead.
+    """
     model, tokenizer = tiny.llama()
     defaults = {"output_dir": folder, "stores": {"gpt2": store}, "standardize": "center", "graph_weight": 0.1}
     quiet = {"use_cpu": True, "disable_tqdm": True, "logging_steps": 1}
     config = FusionConfig(**defaults | quiet | settings)
     trainer = FusionTrainer(model, config, EXAMPLES, processing_class=tokenizer)
+    if kill is not None:
+        kill_at(trainer, *kill)
     trainer.train(resume_from_checkpoint="auto")
     if trainer.is_world_process_zero():
         torch.save(trainer.accelerator.unwrap_model(trainer.model).state_dict(), os.path.join(folder, "done.pt"))
     return trainer
 
 
-def rank(place: int, world: int, port: int, folder: str, store: str, settings: dict) -> None:
-    """Train as one rank of several on this machine."""
+def kill_at(trainer: FusionTrainer, step: int, moment: str) -> None:
+    """Have this process kill itself at a moment of a step, however fast it gets there."""
+
+    def reached(name: str, steps: int = step - 1) -> bool:
+        return name == moment and trainer.state.global_step == steps
+
+    def kill_if(here: bool) -> None:
+        if here:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    class Phases(TrainerCallback):
+        def on_optimizer_step(self, *_, **__):
+            kill_if(reached("optimizer"))
+
+        def on_step_end(self, *_, **__):
+            kill_if(reached("end", step))
+
+        def on_save(self, *_, **__):
+            kill_if(reached("saved", step))
+
+    trainer.add_callback(Phases())
+    trainer.model.register_forward_hook(lambda *_: kill_if(reached("forward")))
+    next(trainer.model.parameters()).register_hook(lambda _: kill_if(reached("backward")))
+
+    def torn(write):
+        def half(content, path, *args, **kwargs):
+            write(content, path, *args, **kwargs)
+            if Path(path).parts[-2:] == (f"checkpoint-{step}", moment):
+                os.truncate(path, os.path.getsize(path) // 2)
+                kill_if(True)
+
+        return half
+
+    for owner, name in ((modeling_utils, "safe_save_file"), (torch, "save"), (TrainerState, "save_to_json")):
+        setattr(owner, name, torn(getattr(owner, name)))
+
+    rmtree = shutil.rmtree
+
+    def cut_off(path, *args, **kwargs):
+        if reached("deletion", step):
+            # What tells that a checkpoint is whole may be the last of its files to go.
+            for file in set(Path(path).iterdir()) - {Path(path, "trainer_state.json")}:
+                file.unlink()
+            kill_if(True)
+        rmtree(path, *args, **kwargs)
+
+    shutil.rmtree = cut_off
+
+
+def rank(place: int, world: int, folder: str, store: str, settings: dict) -> None:
+    """Train as one rank of several on this machine, which meet in a file: a port that is free may be taken a moment later."""
     told = {"RANK": place, "LOCAL_RANK": place, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
-    os.environ.update({name: str(value) for name, value in told.items()})
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), ACCELERATE_USE_CPU="true")
+    os.environ.update({name: str(value) for name, value in told.items()}, ACCELERATE_USE_CPU="true")
     torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=place, world_size=world)
     train(folder, store, settings | {"ddp_backend": "gloo"})
     torch.distributed.destroy_process_group()
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -3,15 +3,13 @@
 import multiprocessing
 import random
 import signal
-import time
 
 import pytest
 import torch
 
 from fusion.capture import capture
+from fusion.trainer import newest_checkpoint
 from tests.fusion import runs
-
-KILLS = 5
 
 
 @pytest.fixture(scope="module")
@@ -39,37 +37,33 @@ def finished(folder):
     return torch.load(folder / "done.pt", weights_only=True)
 
 
-def wait_for_checkpoint(folder, step, process):
-    """Wait until a step at least this far has begun to be saved."""
-    while process.is_alive() and not any(int(p.name.rpartition("-")[2]) >= step for p in folder.glob("checkpoint-*")):
-        time.sleep(0.002)
-
-
 def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_killed_at_random_moments_a_run_ends_with_the_same_weights(context, store, tmp_path):
-    """SIGKILL during training and during checkpoints, of which there is one a step."""
+    """SIGKILL at every moment once, in random order and at random steps, each of which makes a checkpoint."""
     settings = {"max_steps": 12, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 2,
                 "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "learning_rate": 1e-2}  # fmt: skip
-    for name in ("whole", "killed"):
-        (tmp_path / name).mkdir()
-    whole = started(context, runs.train, str(tmp_path / "whole"), store, settings)
-    whole.join()
-    assert whole.exitcode == 0
-    moments = random.Random(0)
-    for kill in range(KILLS):
-        process = started(context, runs.train, str(tmp_path / "killed"), store, settings)
-        wait_for_checkpoint(tmp_path / "killed", moments.randint(2 * kill, 2 * kill + 1), process)
-        time.sleep(moments.uniform(0.0, 0.2))
-        process.kill()
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    undisturbed = started(context, runs.train, str(whole), store, settings)
+    undisturbed.join()
+    assert undisturbed.exitcode == 0
+    rng, saved = random.Random(0), 0
+    for moment in rng.sample(runs.MOMENTS, len(runs.MOMENTS)):
+        step = saved + rng.randint(1, 2)
+        process = started(context, runs.train, str(killed), store, settings, (step, moment))
         process.join()
-        assert process.exitcode == -signal.SIGKILL
-    last = started(context, runs.train, str(tmp_path / "killed"), store, settings)
+        assert process.exitcode == -signal.SIGKILL, (step, moment)
+        assert moment not in runs.FILES or (killed / f"checkpoint-{step}" / moment).is_file()
+        saved = step if moment in ("deletion", "saved") else step - 1
+        assert newest_checkpoint(killed) == (str(killed / f"checkpoint-{saved}") if saved else None), (step, moment)
+    last = started(context, runs.train, str(killed), store, settings)
     last.join()
     assert last.exitcode == 0
-    assert same(finished(tmp_path / "whole"), finished(tmp_path / "killed"))
+    assert same(finished(whole), finished(killed))
 
 
 def test_two_ranks_equal_one(context, store, tmp_path):
@@ -80,8 +74,8 @@ def test_two_ranks_equal_one(context, store, tmp_path):
         (tmp_path / name).mkdir()
     one = started(context, runs.train, str(tmp_path / "one"), store, settings | {"per_device_train_batch_size": 4})
     one.join()
-    port, halves = runs.free_port(), settings | {"per_device_train_batch_size": 2}
-    two = [started(context, runs.rank, r, 2, port, str(tmp_path / "two"), store, halves) for r in range(2)]
+    halves = settings | {"per_device_train_batch_size": 2}
+    two = [started(context, runs.rank, r, 2, str(tmp_path / "two"), store, halves) for r in range(2)]
     for process in two:
         process.join()
     assert [process.exitcode for process in (one, *two)] == [0, 0, 0]
