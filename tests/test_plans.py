@@ -52,7 +52,7 @@ def test_every_form_says_the_same(form, matrix, seed):
 @pytest.mark.parametrize("first", FORMS)
 @pytest.mark.parametrize("second", FORMS)
 @given(st.data(), st.floats(0, 1))
-def test_mix_is_the_convex_combination(first, second, data, step):
+def test_a_mixture_is_the_convex_combination(first, second, data, step):
     a, b = (data.draw(weights(data.draw(st.integers(1, 6)))) for _ in range(2))
     matrices = [data.draw(couplings(a, b)) for _ in range(2)]
     mixed = mixture((FORMS[first](matrices[0]), FORMS[second](matrices[1])), (1.0 - step, step))

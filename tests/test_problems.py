@@ -122,3 +122,20 @@ def test_plans_of_another_shape_are_refused():
     for ask in (problem.objective, problem.linearize):
         with pytest.raises(ValueError, match=r"plan must have shape \(2, 3\).*but has \(3, 2\): transpose it"):
             ask(gw.DensePlan(np.full((3, 2), 1 / 6)))
+
+
+@given(coupled(null=True), st.floats(0.25, 8.0), st.floats(-4.0, 4.0))
+def test_theorem_2_variation(instance, factor, constant):
+    """No objective is farther from the product coupling's; a scale of one space goes through, a constant drops out."""
+    x, y, plan = instance
+    problem = gw.GWProblem(x.space(), y.space())
+    departure = problem.departure(gw.DensePlan(plan), problem.cross(gw.DensePlan(plan)))
+    product = checkers.objective(x.matrix, y.matrix, np.outer(x.weights, y.weights))
+    assert abs(departure - (checkers.objective(x.matrix, y.matrix, plan) - product)) <= 1e-12 * scale(x, y)
+    assert abs(departure) <= problem.variation + 1e-13 * scale(x, y)
+    other = gw.DenseSpace(factor * y.matrix + constant, y.weights)
+    moved = gw.GWProblem(gw.DenseSpace(x.matrix, x.weights), other)
+    size = 1e-12 * scale(x, y) * max(factor, 1.0) + 1e-12 * np.abs(x.matrix).max() * abs(constant)
+    assert abs(moved.variation - factor * problem.variation) <= size
+    again = moved.departure(gw.DensePlan(plan), moved.cross(gw.DensePlan(plan)))
+    assert abs(again - factor * departure) <= size

@@ -84,17 +84,20 @@ def best_exchange(problem: GWProblem, plan: SparsePlan, gradient: Array) -> Exch
 
 def _with_exchange(plan: SparsePlan, exchange: Exchange) -> SparsePlan:
     """Return the coupling after two atoms have traded the mass that the lighter one has."""
-    xp, places = _array.namespace(plan.mass), np.array([exchange.first, exchange.second])
-    others = _array.from_numpy(np.delete(np.arange(plan.mass.shape[0]), places), plan.rows)
-    pair = _array.from_numpy(places, plan.rows)
-    rows, cols, mass = (xp.take(part, pair) for part in (plan.rows, plan.cols, plan.mass))
-    moved = xp.min(mass)
-    left = xp.nonzero(mass - moved > SLIVER * xp.max(plan.mass))[
-        0
-    ]  # the heavier atom keeps what the lighter one has not
+    rows, cols, mass = (_array.to_numpy(part).copy() for part in (plan.rows, plan.cols, plan.mass))
+    first, second = exchange.first, exchange.second
+    moved, least = min(mass[first], mass[second]), SLIVER * mass.max()
+    mass[[first, second]] -= moved
+    for row, col in ((rows[first], cols[second]), (rows[second], cols[first])):
+        known = np.flatnonzero((rows == row) & (cols == col))
+        if known.size:
+            mass[known[0]] += moved
+        else:
+            rows, cols, mass = np.append(rows, row), np.append(cols, col), np.append(mass, moved)
+    kept = mass > least  # the lighter atom is used up
     return SparsePlan(
-        xp.concat([xp.take(plan.rows, others), rows, xp.take(rows, left)]),
-        xp.concat([xp.take(plan.cols, others), xp.flip(cols), xp.take(cols, left)]),
-        xp.concat([xp.take(plan.mass, others), xp.stack([moved, moved]), xp.take(mass - moved, left)]),
+        _array.from_numpy(rows[kept], plan.rows),
+        _array.from_numpy(cols[kept], plan.cols),
+        _array.from_numpy(mass[kept], plan.mass),
         plan.size,
     )

@@ -51,7 +51,7 @@ def test_results_hold(proximal, pair, steps):
     result = solve(x, y, proximal=proximal, max_iterations=steps)
     checkers.check_result(result, *arguments(x, y))
     assert result.iterations <= steps
-    assert result.frank_wolfe_gap is None
+    assert result.frank_wolfe_gap is not None or not result.status.success
     assert float(result.estimate) == float(result.objective)
 
 
@@ -175,7 +175,7 @@ def test_proximal_is_stationary_for_the_plain_problem(seed):
     x, y = random_problem("euclidean", 12, 9, seed)
     result = solve(x, y)
     gap = checkers.frank_wolfe_gap(*arguments(x, y), result.plan.dense())
-    assert 0 <= gap <= 1e-2 * product_objective(x, y)
+    assert -1e-12 <= gap <= 1.01e-5 * product_objective(x, y)
 
 
 LOCAL_MINIMUM = pytest.mark.xfail(strict=True, reason="annealing ends in another local minimum, 3 % above POT's")

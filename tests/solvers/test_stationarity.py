@@ -1,0 +1,396 @@
+"""What a status promises: success is stationarity, in any units, and no saddle or exchange that anyone can see is left."""
+
+import itertools
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+
+import gwtools as gw
+from gwtools import _array
+from gwtools.plans import SparsePlan
+from gwtools.problems import GWProblem
+from gwtools.scaling import sinkhorn
+from gwtools.solvers import sinkhorn as solver_module
+from gwtools.solvers.active_set import MOST, ActiveSet
+from gwtools.solvers.exchange import best_exchange, exchanged
+from tests import checkers
+from tests.strategies import coupled, pairs
+
+SOLVERS = [gw.ConditionalGradient(), gw.Sinkhorn()]
+QUIET = pytest.mark.filterwarnings("ignore::gwtools.ConvergenceWarning")
+
+
+def arguments(x, y):
+    return x.matrix, x.weights, y.matrix, y.weights
+
+
+def variation(C, a, D, b):
+    """4‖α‖‖β‖ + 2‖R‖‖S‖."""
+    (_, alpha, R), (_, beta, S) = checkers.parts(C, a), checkers.parts(D, b)
+    spread = np.sqrt((a @ alpha**2) * (b @ beta**2))
+    return 4 * spread + 2 * checkers.norm(R, a) * checkers.norm(S, b)
+
+
+def paths(graph):
+    return np.asarray(nx.floyd_warshall_numpy(graph, weight=None))
+
+
+def relabelled(C, seed=0):
+    order = np.random.default_rng(seed).permutation(len(C))
+    return C[np.ix_(order, order)], order
+
+
+# ------------------------------------------------------------------------------------------------ success is stationarity
+
+
+@QUIET
+@pytest.mark.parametrize("solver", SOLVERS, ids=str)
+@given(pair=pairs(null=True))
+def test_success_means_a_gap_below_the_tolerance(solver, pair):
+    x, y = pair
+    result = gw.solve(x.space(), y.space(), solver)
+    gap = checkers.frank_wolfe_gap(*arguments(x, y), result.plan.dense())
+    rounding = 1e-12 * max(np.abs(s.matrix).max() ** 2 for s in pair)
+    if result.status.success:
+        assert gap <= 1.01 * solver.tolerance * variation(*arguments(x, y)) + rounding
+        assert result.frank_wolfe_gap >= gap - rounding
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=str)
+@pytest.mark.parametrize("seed", range(8))
+def test_comes_to_rest_on_pairs_of_any_curvature(solver, seed):
+    """Adjacency, integers with ties, kernels, paths and distances against each other, weights unequal on one side."""
+    rng = np.random.default_rng(seed)
+    n, m = rng.integers(8, 24, 2)
+
+    def drawn(kind, size):
+        points = rng.standard_normal((size, 3))
+        levels = np.triu(rng.integers(0, 5, (size, size)), 1).astype(float)
+        return {
+            0: lambda: nx.to_numpy_array(nx.gnp_random_graph(size, 0.3, seed=seed)),
+            1: lambda: levels + levels.T,
+            2: lambda: np.exp(-cdist(points, points, "sqeuclidean")),
+            3: lambda: paths(nx.random_labeled_tree(int(size), seed=seed)),
+            4: lambda: cdist(points, points),
+        }[kind]()
+
+    for first, second in itertools.product(range(5), range(5)):
+        x, y = drawn(first, n), gw.DenseSpace(drawn(second, m), rng.dirichlet(np.full(m, 2.0)))
+        result = gw.solve(x, y, solver)
+        assert result.status.success, (first, second)
+        assert result.iterations <= 400
+
+
+@pytest.mark.parametrize("epsilon", [0.02, 0.1, 1.0])
+@given(pair=pairs(generic=True))
+def test_success_at_a_fixed_epsilon_means_a_gap_with_the_entropy(epsilon, pair):
+    x, y = pair
+    scale = variation(*arguments(x, y))
+    if scale <= 1e-9:
+        return
+    epsilon = epsilon * scale
+    result = gw.solve(x.space(), y.space(), gw.Sinkhorn(epsilon=epsilon, proximal=False, max_iterations=2000))
+    plan, (C, a, D, b) = result.plan.dense(), arguments(x, y)
+    product = np.outer(a, b)
+    slope = checkers.gradient(C, D, plan)
+    # The least value of the linearisation plus entropy, by plain scaling.
+    kernel = product * np.exp(-(slope - slope.min()) / epsilon)
+    u, v = np.ones(len(a)), np.ones(len(b))
+    for _ in range(20000):
+        v = b / np.maximum(u @ kernel, 1e-300)
+        u = a / np.maximum(kernel @ v, 1e-300)
+    best = u[:, None] * kernel * v[None, :]
+
+    def value(coupling):
+        inside = np.where(coupling > 0, coupling, 1.0)
+        return float((coupling * slope).sum() + epsilon * (coupling * np.log(inside / product)).sum())
+
+    assert result.status.success
+    assert value(plan) - value(best) <= 1.1e-5 * scale + 1e-9 * epsilon
+
+
+def test_what_no_plan_changes_is_global():
+    """A constant matrix, one point, and a space without spread: every coupling has the same objective."""
+    rng = np.random.default_rng(0)
+    weights = rng.dirichlet(np.ones(7))
+    D = cdist(*[rng.standard_normal((7, 2))] * 2)
+    for C in (np.full((5, 5), 0.1), np.zeros((5, 5)), np.full((5, 5), 1e8), np.ones((1, 1)), np.full((5, 5), -1 / 3)):
+        for pair in ((gw.DenseSpace(C), gw.DenseSpace(D, weights)), (gw.DenseSpace(D, weights), gw.DenseSpace(C))):
+            for solver in (*SOLVERS, gw.Sinkhorn(epsilon=0.1, proximal=False)):
+                result = gw.solve(*pair, solver)
+                assert result.status is gw.Status.GLOBAL
+                expected = np.outer(pair[0].weights, pair[1].weights)
+                assert np.array_equal(result.plan.dense(), expected)
+
+
+# -------------------------------------------------------------------------------------------------- saddles and exchanges
+
+EXCHANGEABLE = {
+    "star": nx.star_graph(20),
+    "complete bipartite": nx.complete_bipartite_graph(3, 7),
+    "neopentane": nx.Graph(
+        [("C", f"M{k}") for k in range(4)] + [(f"M{k}", f"h{k}{i}") for k in range(4) for i in range(3)]
+    ),
+    "karate club": nx.karate_club_graph(),
+    "binary tree": nx.balanced_tree(2, 4),
+    "barbell": nx.barbell_graph(10, 3),
+}
+
+
+@pytest.mark.parametrize("name", EXCHANGEABLE)
+def test_proximal_steps_leave_saddles_of_exchangeable_atoms(name):
+    """A plan that spreads mass evenly over atoms that look alike is stationary, and no minimum."""
+    C = paths(EXCHANGEABLE[name])
+    for seed in range(3):
+        result = gw.solve(C, relabelled(C, seed)[0], gw.Sinkhorn())
+        assert result.status.success
+        assert float(result.objective) <= 0.02 * variation(*[C, np.full(len(C), 1 / len(C))] * 2)
+
+
+@pytest.mark.parametrize("graph", [nx.cycle_graph(8), nx.icosahedral_graph()], ids=["cycle", "icosahedron"])
+def test_symmetric_graphs_are_matched_to_themselves(graph):
+    C = paths(graph)
+    assert float(gw.solve(C, C).objective) == 0.0
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=str)
+@pytest.mark.parametrize("seed", range(4))
+def test_no_swap_of_two_images_improves_a_permutation(solver, seed):
+    rng = np.random.default_rng(seed)
+    graphs = nx.gnp_random_graph(14, 0.3, seed=seed), nx.watts_strogatz_graph(14, 4, 0.3, seed=seed)
+    clouds = rng.standard_normal((2, 14, 3))
+    for C, D in ([nx.to_numpy_array(g) for g in graphs], [cdist(c, c) for c in clouds]):
+        result = gw.solve(C, D, solver)
+        plan, tolerance = (
+            result.plan.dense(),
+            solver.tolerance * variation(C, np.full(14, 1 / 14), D, np.full(14, 1 / 14)),
+        )
+        if np.count_nonzero(plan > 1e-12) > 14:
+            continue
+        images = plan.argmax(axis=1)
+        here = ((C - D[np.ix_(images, images)]) ** 2).mean()
+        for i, j in itertools.combinations(range(14), 2):
+            other = images.copy()
+            other[[i, j]] = other[[j, i]]
+            assert ((C - D[np.ix_(other, other)]) ** 2).mean() >= here - tolerance - 1e-12
+
+
+@given(coupled(null=True))
+def test_theorem_8_exchange(instance):
+    """Every exchange changes the objective as the formula says, the best one included; masses and weights are unequal."""
+    x, y, plan = instance
+    rows, cols = np.nonzero(plan)
+    sparse = SparsePlan(rows, cols, plan[rows, cols], plan.shape)
+    problem = GWProblem(x.space(), y.space())
+    best = best_exchange(problem, sparse, problem.linearize(sparse))
+    before, changes = checkers.objective(x.matrix, y.matrix, plan), []
+    for s, t in itertools.combinations_with_replacement(range(len(rows)), 2):
+        moved = min(plan[rows[s], cols[s]], plan[rows[t], cols[t]])
+        after = plan.copy()
+        for i, j, sign in ((s, s, -1), (t, t, -1), (s, t, 1), (t, s, 1)):
+            after[rows[i], cols[j]] += sign * moved
+        changes.append(checkers.objective(x.matrix, y.matrix, np.maximum(after, 0)) - before)
+    scale = max(np.abs(s.matrix).max() ** 2 for s in (x, y))
+    assert abs(best.change - min(changes)) <= 1e-11 * scale
+    found, cross = exchanged(problem, sparse, problem.cross(sparse), 1e-9 * scale + 1e-300)
+    assert checkers.coupling_error(found.dense(), x.weights, y.weights) <= 1e-14
+    assert checkers.objective(x.matrix, y.matrix, found.dense()) <= before + 1e-11 * scale
+    assert np.abs(cross - problem.cross(found)).max() <= 1e-11 * scale
+    assert np.array_equal(found.sparse().toarray(), found.dense())
+
+
+@pytest.mark.parametrize("share", [0.9, 1.1])
+@pytest.mark.parametrize("n", [5, 8, 13])
+def test_theorem_8_entropy_at_the_product(share, n):
+    """Cycles are blind at the product coupling, which is left at a fixed ε if and only if 4 λ μ is above it."""
+    C = paths(nx.cycle_graph(n))
+    weights = np.full(n, 1 / n)
+    values = checkers.spectrum(C, weights)
+    epsilon = share * 4 * max(values[0] ** 2, values[-1] ** 2)
+    result = gw.solve(C, C, gw.Sinkhorn(epsilon=epsilon, proximal=False, max_iterations=2000))
+    assert result.status is gw.Status.FIXED_POINT
+    stays = np.abs(result.plan.dense() - 1 / n**2).max() <= 1e-12
+    assert stays == (share > 1)
+
+
+@given(coupled(), st.integers(0, 10**6))
+def test_theorem_8_gaps_from_potentials(instance, seed):
+    """Any potentials prove gaps that are no smaller than the true ones."""
+    x, y, plan = instance
+    problem, rng = GWProblem(x.space(), y.space()), np.random.default_rng(seed)
+    dense = gw.DensePlan(plan)
+    state = solver_module._unscaled(problem, dense, 1.0)
+    size = max(np.abs(s.matrix).max() ** 2 for s in (x, y))
+    state = solver_module.replace(state, v=size * rng.standard_normal(y.size))
+    true = checkers.frank_wolfe_gap(*arguments(x, y), plan)
+    assert solver_module._proved_gap(problem, state) >= true - 1e-11 * size
+    # With entropy: the value at another coupling is no lower than the dual value.
+    state, gradient = solver_module.replace(state, epsilon=size + 1e-300), problem.gradient(state.cross)
+    kernel = -gradient / state.epsilon
+    scaling = sinkhorn(kernel, x.weights, y.weights, rng.standard_normal(x.size), rng.standard_normal(y.size), 1.0)
+    gap = solver_module._entropic_gap(problem, state, gradient, scaling)
+    product = np.outer(x.weights, y.weights)
+
+    def value(coupling):
+        inside = np.where(coupling > 0, coupling, 1.0)
+        return float((coupling * gradient).sum() + state.epsilon * (coupling * np.log(inside / product)).sum())
+
+    assert gap >= value(plan) - value(product) - 1e-11 * size
+
+
+@pytest.mark.parametrize("count", [2, 5, 40, MOST + 40])
+def test_theorem_8_fully_corrective(count):
+    """The best mixture lies no higher than any point on the way to the last vertex, whatever the curvature."""
+    rng = np.random.default_rng(count)
+    g, h = rng.standard_normal((9, 9)), rng.standard_normal((7, 7))
+    x, y = gw.DenseSpace(g + g.T, rng.dirichlet(np.ones(9))), gw.DenseSpace(h + h.T, rng.dirichlet(np.ones(7)))
+    problem = GWProblem(x, y)
+    product = gw.DensePlan(np.outer(x.weights, y.weights))
+    active = ActiveSet.of(problem, product, problem.cross(product))
+    for _ in range(count):
+        vertex = gw.solve(x, y, gw.Sorted()).plan if len(active.plans) == 1 else random_vertex(x, y, rng)
+        wider = active.extended(problem, vertex, problem.cross(vertex))
+        steps = [gw.DensePlan((1 - t) * active.plan().dense() + t * vertex.dense()) for t in np.linspace(0, 1, 11)]
+        active = wider.minimised(1e-12, 1e-15)
+        found = problem.departure(active.plan(), problem.cross(active.plan()))
+        assert found == pytest.approx(active.departure, abs=1e-12)
+        assert found <= min(problem.departure(p, problem.cross(p)) for p in steps) + 1e-12
+        assert checkers.coupling_error(active.plan().dense(), x.weights, y.weights) <= 1e-13
+        assert len(active.plans) <= MOST
+
+
+def random_vertex(x, y, rng):
+    return gw.solve(
+        gw.DenseSpace(np.add.outer(*[rng.standard_normal(x.size)] * 2), x.weights),
+        gw.DenseSpace(np.add.outer(*[rng.standard_normal(y.size)] * 2), y.weights),
+        gw.Sorted(),
+    ).plan
+
+
+def test_many_active_couplings_are_merged_without_moving_the_plan():
+    """The couplings of least weight become one, which changes neither the mixture nor its objective."""
+    rng = np.random.default_rng(1)
+    x, y = (gw.PointCloud(rng.standard_normal((6, 2)), rng.dirichlet(np.ones(6))) for _ in range(2))
+    problem, count = GWProblem(x, y), MOST + 30
+    product = gw.DensePlan(np.outer(x.weights, y.weights))
+    active = ActiveSet.of(problem, product, problem.cross(product))
+    for _ in range(count - 1):
+        vertex = random_vertex(x, y, rng)
+        active = active.extended(problem, vertex, problem.cross(vertex))
+    weights = rng.dirichlet(np.ones(count))
+    before = gw.DensePlan(sum(w * plan.dense() for w, plan in zip(weights, active.plans, strict=True)))
+    after = active._kept(weights)
+    assert len(after.plans) == MOST
+    assert np.abs(after.plan().dense() - before.matrix).max() <= 1e-15
+    assert after.departure == pytest.approx(problem.departure(before, problem.cross(before)), abs=1e-13)
+
+
+# ------------------------------------------------------------------------------------------------------------------ units
+
+
+def cloud_pair(n=25, seed=0):
+    points, order = np.random.default_rng(seed).standard_normal((n, 3)), np.random.default_rng(seed + 1).permutation(n)
+    return cdist(points, points), cdist(points[order], points[order]), order
+
+
+def share_matched(result, order):
+    """Mass on the pairs of copies; atom j of y is atom order[j] of x."""
+    return float(np.asarray(result.plan.dense())[order, np.arange(len(order))].sum())
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "factor"),
+    [(np.float64, 10.0**k) for k in (-8, -4, -1, 0, 2, 5, 8)] + [(np.float32, 10.0**k) for k in (-4, -1, 0, 2, 4)],
+)
+def test_copies_are_matched_in_unlike_units(solver, dtype, factor):
+    C, D, order = cloud_pair()
+    C, D = C.astype(dtype), (factor * D).astype(dtype)
+    assert share_matched(gw.solve(C, D, solver), order) == pytest.approx(1, abs=1e-6)
+    assert share_matched(gw.solve(D, C, solver), np.argsort(order)) == pytest.approx(1, abs=1e-6)
+    (found,) = gw.solve_batch([C], [D], solver)
+    assert share_matched(found, order) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "spread"), [(np.float64, 10.0), (np.float64, 1e4), (np.float32, 10.0), (np.float32, 100.0)]
+)
+def test_similarities_near_one_are_matched(solver, dtype, spread):
+    C, D, order = cloud_pair(40)
+    similar = [(1 - matrix / spread).astype(dtype) for matrix in (C, D)]
+    assert share_matched(gw.solve(*similar, solver), order) == pytest.approx(1, abs=1e-6)
+    assert share_matched(gw.solve(-similar[0], D.astype(dtype), solver), order) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("solver", [*SOLVERS, gw.Sinkhorn(cooling=0.5)], ids=str)
+@given(pair=pairs(generic=True), scale=st.sampled_from([2.0**-20, 2.0**-3, 2.0**5, 2.0**26]))
+def test_the_path_does_not_depend_on_powers_of_two(solver, pair, scale):
+    """Such a scale of one space changes no digit of deviations, residuals, and what is judged against them."""
+    x, y = pair
+    first = gw.solve(gw.DenseSpace(x.matrix, x.weights), gw.DenseSpace(y.matrix, y.weights), solver)
+    second = gw.solve(gw.DenseSpace(x.matrix, x.weights), gw.DenseSpace(scale * y.matrix, y.weights), solver)
+    assert (first.status, first.iterations) == (second.status, second.iterations)
+    assert np.array_equal(first.plan.dense(), second.plan.dense())
+
+
+def test_constant_row_means_in_unlike_units():
+    """Two rings, whose product coupling is a saddle: a permutation at every scale."""
+    ring = paths(nx.cycle_graph(12))
+    for scale, solver in itertools.product((1.0, 1e2, 1e4, 1e6), SOLVERS):
+        for pair in ((ring, scale * ring), (scale * ring, ring)):
+            assert float(gw.solve(*pair, solver).plan.dense().max()) == pytest.approx(1 / 12, abs=1e-9)
+
+
+# --------------------------------------------------------------------------------------------------------- other devices
+
+
+@QUIET
+@pytest.mark.parametrize("limit", [10**7, 1])
+def test_on_other_devices_potentials_prove_the_gap(limit, monkeypatch):
+    """Without a hand-over: success still means that the gap is below the tolerance, proved by potentials or one program."""
+    monkeypatch.setattr(_array, "on_cpu", lambda _: False)
+    monkeypatch.setattr(solver_module, "MOST_PROGRAM_ENTRIES", limit)
+    rng, solver, seen = np.random.default_rng(0), gw.Sinkhorn(), set()
+    sides = [
+        [gw.PointCloud(rng.standard_normal((n, 2)), rng.dirichlet(np.full(n, 3.0))) for n in (9, 12, 17)] for _ in "xy"
+    ]
+    sides[0].append(gw.DenseSpace(paths(nx.star_graph(8))))
+    sides[1].append(gw.DenseSpace(paths(nx.star_graph(8))))
+    for x, y, together in zip(*sides, gw.solve_batch(*sides, solver), strict=True):
+        for result in (gw.solve(x, y, solver), together):
+            assert isinstance(result.plan, gw.DensePlan)
+            seen.add(result.status)
+            C, D = x.dense(), y.dense()
+            gap = checkers.frank_wolfe_gap(C, x.weights, D, y.weights, result.plan.dense())
+            if result.frank_wolfe_gap is not None:
+                assert result.frank_wolfe_gap >= gap - 1e-12
+            if result.status.success:
+                assert gap <= 1.01e-5 * variation(C, x.weights, D, y.weights)
+    assert gw.Status.STATIONARY in seen
+
+
+# -------------------------------------------------------------------------------------------------------- batch is solve
+
+
+@QUIET
+@pytest.mark.parametrize(
+    "solver", [gw.Sinkhorn(), gw.Sinkhorn(epsilon=0.5, proximal=False), gw.Sinkhorn(max_iterations=7)]
+)
+def test_batches_of_symmetric_shapes_are_single_solves(solver):
+    """Rings, grids, graphs with exchangeable nodes and their noisy copies: to 1e-6 of what a plan can change."""
+    t, rng = 2 * np.pi * np.arange(24) / 24, np.random.default_rng(3)
+    shapes = [np.c_[np.cos(t), np.sin(t)], np.array([(i, j) for i in range(6) for j in range(4)], float)]
+    xs = [cdist(p, p) for p in shapes] + [paths(g) for g in (nx.cycle_graph(14), nx.path_graph(13), nx.star_graph(9))]
+    ys = [cdist(p, p) for p in (s + 0.02 * rng.standard_normal(s.shape) for s in shapes)]
+    ys += [paths(g) for g in (nx.path_graph(13), nx.path_graph(13), nx.star_graph(11))]
+    for found, x, y in zip(gw.solve_batch(xs, ys, solver), xs, ys, strict=True):
+        expected = gw.solve(x, y, solver)
+        scale = variation(x, np.full(len(x), 1 / len(x)), y, np.full(len(y), 1 / len(y)))
+        assert abs(float(found.objective) - float(expected.objective)) <= 1e-6 * scale
+        assert found.status is expected.status
+        assert (found.frank_wolfe_gap is None) == (expected.frank_wolfe_gap is None)
