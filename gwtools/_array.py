@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from functools import cache
 from typing import Any, TypeAlias
 
 import array_api_compat as compat
@@ -55,12 +56,22 @@ def kind(array: Array) -> Hashable:
 
 def is_floating(array: Array) -> bool:
     """Tell whether the array holds real floating-point numbers, half precision included."""
-    return bool(namespace(array).isdtype(array.dtype, "real floating")) or "bfloat16" in str(array.dtype)
+    return _is_floating(namespace(array), array.dtype)
+
+
+@cache  # namespaces take their time to tell, and small problems ask often
+def _is_floating(xp: Namespace, dtype: Any) -> bool:
+    return bool(xp.isdtype(dtype, "real floating")) or "bfloat16" in str(dtype)
 
 
 def epsilon(array: Array) -> float:
     """Spacing of 1.0 in the array's dtype."""
-    return float(namespace(array).finfo(array.dtype).eps)
+    return _epsilon(namespace(array), array.dtype)
+
+
+@cache
+def _epsilon(xp: Namespace, dtype: Any) -> float:
+    return float(xp.finfo(dtype).eps)
 
 
 def to_numpy(array: Array) -> NumpyArray:
@@ -108,8 +119,10 @@ def number(array: Array) -> float:
 
 def root(value: Array, p: float = 2.0) -> Array:
     """The p-th root of numbers that are not negative, with a zero subgradient at zero."""
-    xp = namespace(value)
-    positive, ones = value > 0, xp.ones_like(value)
+    xp, positive = namespace(value), value > 0
+    if value.ndim == 0 and bool(positive):  # one number with a derivative: nothing needs masking
+        return xp.sqrt(value) if p == 2 else value ** (1.0 / p)
+    ones = xp.ones_like(value)
     base = xp.where(positive, value, ones)
     return xp.where(positive, xp.sqrt(base) if p == 2 else base ** (1.0 / p), xp.zeros_like(value))
 
@@ -117,6 +130,8 @@ def root(value: Array, p: float = 2.0) -> Array:
 def widen(array: Array) -> Array:
     """Convert to float64 exactly; in NumPy on the CPU where the library or the device has no float64."""
     xp = namespace(array)
+    if array.dtype == xp.float64:
+        return array
     if compat.is_jax_array(array) and xp.zeros(1, dtype=float).dtype != xp.float64:
         return to_numpy(array).astype(np.float64)
     if "mps" in str(device(array)):
@@ -157,6 +172,22 @@ def columns(matrix: Array) -> Array:
     if isinstance(matrix, csr_array):
         return matrix.T.tocsr()
     return np.ascontiguousarray(matrix.T) if compat.is_numpy_array(matrix) else matrix.T
+
+
+def joined(parts: Sequence[Array]) -> Array:
+    """Concatenate blocks of rows; a single block is returned as it is, for a copy would cost as much as the block."""
+    return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts)
+
+
+def total(parts: Sequence[Array]) -> Array:
+    """Sum 0-d arrays, one a block of rows."""
+    xp = namespace(parts[0])
+    return parts[0] if len(parts) == 1 else xp.sum(xp.stack(parts))
+
+
+def all_equal(values: Array) -> bool:
+    """Tell whether all entries of a list are the same number."""
+    return bool(namespace(values).all(values == values[0]))
 
 
 def stacked(matrices: Sequence[Array], size: int) -> Array:

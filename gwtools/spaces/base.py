@@ -65,31 +65,34 @@ class Space(ABC):
         """The low-rank form of C, or None where it has none."""
         return None
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of atoms n."""
         return int(self.weights.shape[0])
+
+    @cached_property
+    def equal_weights(self) -> bool:
+        """Whether all weights are the same number."""
+        return _array.all_equal(self.weights)
 
     def __repr__(self) -> str:
         """Name the kind, the size and the array library."""
         return f"{type(self).__name__}(size={self.size}, {_array.library(self.weights)} {self.weights.dtype})"
 
     def blocks(self) -> Iterator[tuple[int, int]]:
-        """Yield ranges of rows that hold about two million entries each."""
-        step = max(1, BLOCK_ENTRIES // self.size)
-        for start in range(0, self.size, step):
-            yield start, min(start + step, self.size)
+        """Return ranges of rows that hold about two million entries each."""
+        return row_blocks(self.size)
 
     def dense(self) -> Array:
         """Return the (n, n) matrix C."""
-        return _array.namespace(self.weights).concat([self.rows(i, j) for i, j in self.blocks()])
+        return _array.joined([self.rows(i, j) for i, j in self.blocks()])
 
     @cached_property
     def row_means(self) -> Array:
         """f_C = C a, shape (n,), in units of C."""
         if (form := self.low_rank) is not None:
             return form.deviations + form.mean
-        return _array.namespace(self.weights).concat([self.rows(i, j) @ self.weights for i, j in self.blocks()])
+        return _array.joined([self.rows(i, j) @ self.weights for i, j in self.blocks()])
 
     @cached_property
     def mean(self) -> Array:
@@ -113,7 +116,7 @@ class Space(ABC):
             spread = xp.sum((g @ (g.T @ (a[:, None] * g))) * g, axis=1)
             cross = g @ (g.T @ (a * u))
             return xp.clip(u**2 + 2 * u * (a @ u) + a @ u**2 + 2 * form.sign * cross + spread, min=0.0)
-        return xp.concat([xp.abs(self.rows(i, j)) ** p @ self.weights for i, j in self.blocks()])
+        return _array.joined([xp.abs(self.rows(i, j)) ** p @ self.weights for i, j in self.blocks()])
 
     def second_moment(self) -> Array:
         """Return ‖C‖² = Σ a_i a_k C_ik² = m_C² + 2‖α‖² + ‖R‖² (theorem 2), in squared units of C."""
@@ -126,18 +129,29 @@ class Space(ABC):
 
     def residual_norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik² without storing R, in squared units of C."""
+        return self._residual_norm_squared
+
+    @cached_property
+    def _residual_norm_squared(self) -> Array:
         if (form := self.low_rank) is not None and form.saves_work:
             return LowRankResidual(self.weights, form).norm_squared()
-        xp, a = _array.namespace(self.weights), self.weights
-        return xp.sum(xp.stack([a[i:j] @ (self.residual_rows(i, j) ** 2 @ a) for i, j in self.blocks()]))
+        a = self.weights
+        return _array.total([a[i:j] @ (self.residual_rows(i, j) ** 2 @ a) for i, j in self.blocks()])
 
     def residual(self) -> Residual:
         """Return R in the cheapest form that applies it: n t numbers where C has rank t, else n²."""
         if (form := self.low_rank) is not None:
             low_rank = LowRankResidual(self.weights, form)
             return low_rank if form.saves_work else DenseResidual(self.weights, low_rank.dense(), form.sign)
-        matrix = _array.namespace(self.weights).concat([self.residual_rows(i, j) for i, j in self.blocks()])
+        matrix = _array.joined([self.residual_rows(i, j) for i, j in self.blocks()])
         return DenseResidual(self.weights, matrix, self.sign)
+
+
+def row_blocks(size: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of rows of a square matrix that hold about two million entries each."""
+    step = max(1, BLOCK_ENTRIES // size)
+    for start in range(0, size, step):
+        yield start, min(start + step, size)
 
 
 def unchecked(space: S, **changed: Array) -> S:
