@@ -16,6 +16,13 @@ from gwtools._array import Array, NumpyArray
 
 def array(value: Any, name: str, ndim: int) -> Array:
     """Require a non-empty array of finite floating-point numbers with ``ndim`` axes."""
+    floating(value, name, ndim)
+    finite(value, name)
+    return value
+
+
+def floating(value: Any, name: str, ndim: int) -> None:
+    """Require a non-empty array of floating-point numbers with ``ndim`` axes, finite or not."""
     if not _array.is_array(value):
         raise TypeError(
             f"{name} must be an array of NumPy, PyTorch, JAX, CuPy or another array-API library, "
@@ -35,43 +42,46 @@ def array(value: Any, name: str, ndim: int) -> Array:
         raise ValueError(
             f"{name} must not be empty, but has shape {tuple(value.shape)}: a space needs at least one atom."
         )
-    finite(value, name)
-    return value
 
 
 def finite(value: Array, name: str) -> None:
     """Require that no entry is NaN or infinite."""
     xp = _array.namespace(value)
-    if not bool(xp.all(xp.isfinite(value))):
+    _finite(bool(xp.all(xp.isfinite(value))), name)
+
+
+def finite_largest(largest: float, name: str) -> None:
+    """Require that no entry is NaN or infinite, from the largest absolute value, which is NaN where an entry is."""
+    _finite(math.isfinite(largest), name)
+
+
+def _finite(met: bool, name: str) -> None:
+    if not met:
         raise ValueError(
             f"{name} must be finite, but holds NaN or infinite entries: remove those atoms or replace the entries."
         )
 
 
-def symmetric(matrix: Array, name: str) -> None:
-    """Require a square matrix, symmetric up to rounding (THEORY.md, theorem 14)."""
+def square(matrix: Array, name: str) -> None:
+    """Require as many columns as rows."""
     n, m = matrix.shape
     if n != m:
         raise ValueError(
             f"{name} must be a square matrix, but has shape {(n, m)}: pass the values of all pairs, "
             "or gwtools.PointCloud for coordinates."
         )
-    xp, matrix = _array.namespace(matrix), _array.detached(matrix)
-    largest, skew = _array.at_least_single(xp.max(xp.abs(matrix))), _array.at_least_single(_largest_skew(matrix))
-    if float(skew) > 128 * _array.epsilon(matrix) * float(largest):
+
+
+def symmetric(skew: float, largest: float, epsilon: float, name: str) -> None:
+    """Require a matrix that is symmetric up to rounding (THEORY.md, theorem 14).
+
+    ``skew`` and ``largest`` are its max |C_ik − C_ki| and max |C_ik|, ``epsilon`` the spacing of 1.0 in its dtype.
+    """
+    if skew > 128 * epsilon * largest:
         raise ValueError(
-            f"{name} must be symmetric, but differs from its transpose by up to {float(skew):.3g}: "
+            f"{name} must be symmetric, but differs from its transpose by up to {skew:.3g}: "
             "pass (C + C.T) / 2 if that is what you mean."
         )
-
-
-def _largest_skew(matrix: Array) -> Array:
-    """Largest |C - C'| entry, by blocks of rows so that no second matrix is made."""
-    xp = _array.namespace(matrix)
-    n = matrix.shape[0]
-    step = max(1, min(n, 2**22 // n))
-    tops = [xp.max(xp.abs(matrix[i : i + step, :] - matrix[:, i : i + step].T)) for i in range(0, n, step)]
-    return xp.max(xp.stack(tops))
 
 
 def weights(value: Any, data: Array, size: int) -> Array:
@@ -105,12 +115,16 @@ def weights(value: Any, data: Array, size: int) -> Array:
 
 def same_library(first: Array, second: Array, name: str, other: str) -> None:
     """Require one array library and one device for both arrays."""
+    if _array.kind(first) == _array.kind(second):  # quick, as nothing need be named
+        return
     _same("library", _array.library(first), _array.library(second), name, other)
     _same("device", str(_array.device(first)), str(_array.device(second)), name, other)
 
 
 def same_kind(first: Array, second: Array, name: str, other: str) -> None:
     """Require one array library, one dtype and one device for both arrays."""
+    if _array.kind(first) == _array.kind(second):
+        return
     same_library(first, second, name, other)
     _same("dtype", str(first.dtype), str(second.dtype), name, other)
 
@@ -140,9 +154,6 @@ def number(
     most: float = math.inf,
 ) -> None:
     """Require a finite real number, greater than ``above`` or at least ``least``, less than ``below``, at most ``most``."""
-    limit = f"greater than {above:g}" if above is not None else f"at least {least:g}"
-    limit += "" if below == math.inf else f" and less than {below:g}"
-    limit += "" if most == math.inf else f" and at most {most:g}"
     if (
         isinstance(value, bool)
         or not isinstance(value, Real)
@@ -152,6 +163,9 @@ def number(
         or float(value) >= below
         or float(value) > most
     ):
+        limit = f"greater than {above:g}" if above is not None else f"at least {least:g}"
+        limit += "" if below == math.inf else f" and less than {below:g}"
+        limit += "" if most == math.inf else f" and at most {most:g}"
         raise ValueError(f"{name} must be a finite number {limit}, but is {value!r}: pass such a number.")
 
 

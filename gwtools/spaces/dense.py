@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self, final
 
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.spaces.base import Space, unchecked
+from gwtools.spaces.base import Space, row_blocks, unchecked
 
 
 @final
@@ -36,8 +37,10 @@ class DenseSpace(Space):
     weights: Array = None
 
     def __post_init__(self) -> None:
-        _check.array(self.distances, "distances", 2)
-        _check.symmetric(self.distances, "distances")
+        _check.floating(self.distances, "distances", 2)
+        _check.finite_largest(self.largest(), "distances")
+        _check.square(self.distances, "distances")
+        _check.symmetric(self.skew, self.largest(), _array.epsilon(self.distances), "distances")
         object.__setattr__(self, "weights", _check.weights(self.weights, self.distances, self.distances.shape[0]))
 
     @property
@@ -65,8 +68,20 @@ class DenseSpace(Space):
 
     def largest(self) -> float:
         """Return max |C_ik|, in units of C."""
+        return self._largest
+
+    @cached_property
+    def _largest(self) -> float:
         xp, values = _array.namespace(self.distances), _array.detached(self.distances)
         return max(float(xp.max(values)), -float(xp.min(values)))
+
+    @cached_property
+    def skew(self) -> float:
+        """Largest |C_ik − C_ki|, in units of C: stored matrices are symmetric up to rounding only (theorem 14)."""
+        xp, matrix = _array.namespace(self.distances), _array.detached(self.distances)
+        n = int(matrix.shape[0])
+        # By blocks of rows, so that no second matrix is made; each difference comes with both signs.
+        return max(float(xp.max(matrix[i:j, :] - matrix[:, i:j].T)) for i, j in row_blocks(n))
 
     def with_data(self, data: Array, weights: Array) -> Self:
         """Return the space over another matrix and weights, without checking them again."""
@@ -80,7 +95,7 @@ class DenseSpace(Space):
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""
-        return self.with_data(self.distances * factor, self.weights)
+        return self if factor == 1.0 else self.with_data(self.distances * factor, self.weights)
 
 
 def as_space(value: Any, name: str = "space") -> Space:
