@@ -14,7 +14,7 @@ from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan
 from gwtools.problems import GWProblem, Prepared, detached, prepare
 from gwtools.proofs import Bound
 from gwtools.results import CONVEX_TOLERANCE, Certificate, Kind
-from gwtools.rounding import Radii, equal, gamma, radii
+from gwtools.rounding import Radii, gamma, radii
 from gwtools.spaces import Space, as_space, converted
 
 EFFORTS = ("linear", "quadratic", "cubic")
@@ -49,6 +49,19 @@ def certify(x: Any, y: Any, plan: Any = None, effort: str = "linear") -> Certifi
     ValueError
         If the effort is unknown or the plan is no coupling of the two weights.
     """
+    return certified(x, y, plan, effort)
+
+
+class Valued(NamedTuple):
+    """A plan's objective between two spaces, in squared units of C."""
+
+    x: Space
+    y: Space
+    objective: Array
+
+
+def certified(x: Any, y: Any, plan: Any, effort: str, known: Valued | None = None) -> Certificate:
+    """Certify as :func:`certify`; an objective that is known of the plan between the very same spaces is not computed again."""
     x, y = as_space(x, "x"), as_space(y, "y")
     _check.choice(effort, "effort", EFFORTS)
     _check.same_kind(x.weights, y.weights, "x", "y")
@@ -61,22 +74,26 @@ def certify(x: Any, y: Any, plan: Any = None, effort: str = "linear") -> Certifi
     if plan is not None:
         for found, space, side in zip(plan.marginals(), (x, y), "xy", strict=True):
             _check.marginal(found, space.weights, side, stored)
-    return _interval(x, y, plan, effort)
+    return _interval(x, y, plan, effort, known)
 
 
-def _interval(x: Space, y: Space, plan: Plan | None, effort: str) -> Certificate:
+def _interval(x: Space, y: Space, plan: Plan | None, effort: str, known: Valued | None) -> Certificate:
     ready = prepare(x, y)
     unit, scale = ready.unit, rounding(ready.x, ready.y)
-    known = radii(ready.x), radii(ready.y)
-    bounds = proofs.linear(ready.x, ready.y, *known)
-    upper = _product(ready.x, ready.y, *known)
-    if plan is not None:
-        upper = _objective(GWProblem(x.scaled(1 / unit), y.scaled(1 / unit)), plan)
+    of_x, of_y = radii(ready.x), radii(ready.y)
+    bounds = proofs.linear(ready.x, ready.y, of_x, of_y)
+    if plan is None:
+        upper = _product(ready.x, ready.y, of_x, of_y)
+    elif all(atoms is None for atoms in ready.atoms):
+        upper = _objective(GWProblem(ready.x, ready.y), plan, of_x, of_y, known)
+    else:  # the plan also couples atoms without weight
+        whole = GWProblem(x.scaled(1 / unit), y.scaled(1 / unit))
+        upper = _objective(whole, plan, radii(whole.x), radii(whole.y))
     if effort != "linear":
         sides = proofs.side(ready.x), proofs.side(ready.y)
         bounds |= _heavy(*sides, ready, _supported(plan, ready), effort)
         if plan is None:
-            upper = min([upper, *_sorted(ready.x, ready.y, sides)])
+            upper = min([upper, *_sorted(ready.x, ready.y, sides, of_x, of_y)])
     lower = {name: max(0.0, _scale(bound.lower, unit, -math.inf)) for name, bound in bounds.items()}
     best = max(lower, key=lambda name: lower[name])
     closed = upper.upper - bounds[best].lower <= 4 * (scale + bounds[best].loss + upper.upper - upper.value)
@@ -129,17 +146,18 @@ def _product(x: Space, y: Space, of_x: Radii, of_y: Radii) -> Upper:
     return Upper((value**0.5 + of_x.whole() + of_y.whole()) ** 2 * (1 + gamma(terms)), value)
 
 
-def _objective(problem: GWProblem, plan: Plan) -> Upper:
+def _objective(problem: GWProblem, plan: Plan, of_x: Radii, of_y: Radii, known: Valued | None = None) -> Upper:
     """Return the objective of the coupling that is nearest to a plan (theorem 13 g)."""
     x, y = problem.x, problem.y
-    value, of_x, of_y = float(problem.objective(plan)), radii(x), radii(y)
+    same = known if known is not None and known.x is x and known.y is y else None
+    value = float(problem.objective(plan) if same is None else same.objective)
     top, size = of_x.largest + of_y.largest, x.size + y.size
     if isinstance(plan, SparsePlan) and (x.low_rank is None or y.low_rank is None):
         # A sum of squares: its error is relative, but for that of the entries.
         rounded = ((value * (1 + gamma(2 * plan.masses.shape[0] + 20))) ** 0.5 + of_x.entries + of_y.entries) ** 2
-        missed = 0.0 if _is_matching(plan, x, y) else _missed(plan, x, y)
+        missed = 0.0 if _is_matching(plan, x, y) else _missed(plan, x, y, of_x, of_y)
         return Upper(rounded * (1 + gamma(20)) + 1.01 * top**2 * missed * (2 + missed), value)
-    missed, error = _missed(plan, x, y), of_x.whole() + of_y.whole()
+    missed, error = _missed(plan, x, y, of_x, of_y), of_x.whole() + of_y.whole()
     error += gamma(4 * size + of_x.norm_terms + of_y.norm_terms + 60) * 8 * top
     return Upper(
         (value**0.5 + error) ** 2 + 26 * top**2 * missed * (1 + missed) + gamma(8 * size + 60) * 8 * top**2, value
@@ -148,27 +166,27 @@ def _objective(problem: GWProblem, plan: Plan) -> Upper:
 
 def _is_matching(plan: SparsePlan, x: Space, y: Space) -> bool:
     """Tell whether a plan has one atom for each of x and of y, with equal weights: a coupling without any rounding."""
-    if not x.size == y.size == plan.mass.shape[0] or not (equal(x.weights) and equal(plan.mass)):
+    if not x.size == y.size == plan.mass.shape[0] or not (x.equal_weights and _array.all_equal(plan.mass)):
         return False
     xp = _array.namespace(plan.mass)
     marginals = zip(plan.marginals(), (x, y), strict=True)
     return all(bool(xp.all(found == space.weights)) for found, space in marginals)
 
 
-def _missed(plan: Plan, x: Space, y: Space) -> float:
+def _missed(plan: Plan, x: Space, y: Space, of_x: Radii, of_y: Radii) -> float:
     """Return the largest distance from a plan to the nearest coupling of the exactly normalised weights."""
     (rows, cols), xp = plan.marginals(), _array.namespace(x.weights)
     missed = float(xp.sum(xp.abs(rows - x.weights))) + 2 * float(xp.sum(xp.abs(cols - y.weights)))
-    terms = max(x.size, y.size) + plan.masses.shape[0] + radii(x).weights + radii(y).weights
+    terms = max(x.size, y.size) + plan.masses.shape[0] + of_x.weights + of_y.weights
     return 1.01 * missed + 3 * gamma(terms)
 
 
-def _sorted(x: Space, y: Space, sides: tuple[proofs.Side, proofs.Side]) -> list[Upper]:
+def _sorted(x: Space, y: Space, sides: tuple[proofs.Side, proofs.Side], of_x: Radii, of_y: Radii) -> list[Upper]:
     """Return the objectives of couplings that sort row means, up or down, and eccentricities."""
     problem, a, b = GWProblem(x, y), x.weights, y.weights
     sizes = [_array.from_numpy(s.parts.matrix**2 @ s.parts.weights, x.weights) for s in sides]
     pairs = ((x.row_means, y.row_means), (x.row_means, -y.row_means), (sizes[0], sizes[1]))
-    return [_objective(problem, sorting_plan(first, a, second, b)) for first, second in pairs]
+    return [_objective(problem, sorting_plan(first, a, second, b), of_x, of_y) for first, second in pairs]
 
 
 def rounding(x: Space, y: Space) -> float:
@@ -186,6 +204,8 @@ def _widened(plan: Plan) -> Plan:
     """Bring a plan to float64, in NumPy where the library has none, as the spaces are."""
     if isinstance(plan, SparsePlan):
         mass, rows, cols = _array.widen(_array.detached(plan.mass)), plan.rows, plan.cols
+        if mass is plan.mass:
+            return plan
         if _array.library(mass) != _array.library(plan.mass):
             rows, cols = _array.to_numpy(rows), _array.to_numpy(cols)
         return SparsePlan(rows, cols, mass, plan.size)

@@ -85,6 +85,10 @@ class DensePlan(Plan):
 
     def marginals(self) -> tuple[Array, Array]:
         """Return the row sums (n,) and the column sums (m,)."""
+        return self._marginals
+
+    @cached_property
+    def _marginals(self) -> tuple[Array, Array]:
         xp = _array.namespace(self.matrix)
         return xp.sum(self.matrix, axis=1), xp.sum(self.matrix, axis=0)
 
@@ -148,6 +152,10 @@ class SparsePlan(Plan):
 
     def marginals(self) -> tuple[Array, Array]:
         """Return the row sums (n,) and the column sums (m,)."""
+        return self._marginals
+
+    @cached_property
+    def _marginals(self) -> tuple[Array, Array]:
         n, m = self.size
         return _array.scatter_sum(self.rows, self.mass, n), _array.scatter_sum(self.cols, self.mass, m)
 

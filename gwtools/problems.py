@@ -159,10 +159,9 @@ class GWProblem:
 
     def _sum_of_squares(self, plan: SparsePlan) -> Array:
         """Sum (C_ik − D_jl)² over pairs of atoms of a sparse plan, where nothing cancels."""
-        xp, mass = _array.namespace(plan.mass), plan.mass
+        mass = plan.mass
         x, y = self.x.restrict(plan.rows), self.y.restrict(plan.cols)
-        parts = [mass[i:j] @ ((x.rows(i, j) - y.rows(i, j)) ** 2 @ mass) for i, j in x.blocks()]
-        return xp.sum(xp.stack(parts))
+        return _array.total([mass[i:j] @ ((x.rows(i, j) - y.rows(i, j)) ** 2 @ mass) for i, j in x.blocks()])
 
     def linearize(self, plan: Plan) -> Array:
         """Return the (n, m) costs of the linear program whose solution is the steepest vertex from ``plan``."""
@@ -239,6 +238,8 @@ def prepare(x: Space, y: Space) -> Prepared:
 
 def supported(space: Space) -> tuple[Space, Array | None]:
     """Return the space over the atoms of positive weight, and those atoms where they are not all."""
+    if space.equal_weights:  # they sum to 1, so none is zero
+        return space, None
     xp = _array.namespace(space.weights)
     positive = space.weights > 0
     if bool(xp.all(positive)):

@@ -108,7 +108,7 @@ def first(x: Side, y: Side) -> Bound:
 def second(x: Side, y: Side) -> Bound:
     """Theorem 7 for all pairwise values; the entries of stored matrices are exact."""
     lists = [(s.parts.matrix.ravel(), np.outer(s.parts.weights, s.parts.weights).ravel()) for s in (x, y)]
-    equal = all(rounding.equal(s.parts.weights) for s in (x, y))
+    equal = all(_array.all_equal(s.parts.weights) for s in (x, y))
     terms = 0 if equal else 2 * max(x.radii.weights, y.radii.weights) + 1
     value, lower = rounding.line(*lists[0], *lists[1], terms=terms)
     return Bound(value, floor(shrunk(lower**0.5, x.radii.entries + y.radii.entries) ** 2))

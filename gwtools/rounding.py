@@ -62,11 +62,12 @@ def radii(space: Space) -> Radii:
     form, largest = space.low_rank, space.largest()
     if form is None:
         return dense_radii(space, largest)
-    terms = space.size + _weight_terms(space.weights) + 2 * form.rank + 24
+    omega = _weight_terms(space)
+    terms = space.size + omega + 2 * form.rank + 24
     radius = 9 * gamma(terms) * largest
     return Radii(
         size=space.size,
-        weights=_weight_terms(space.weights),
+        weights=omega,
         largest=largest,
         entries=gamma(space.roundings) * largest,
         row_means=radius,
@@ -79,8 +80,9 @@ def radii(space: Space) -> Radii:
 
 def dense_radii(space: Space, largest: float) -> Radii:
     """Return the radii of parts that are summed over the entries of C."""
-    omega, rounded = _weight_terms(space.weights), space.roundings + 1
-    terms, skew = space.size + omega + rounded, _skew(space)
+    omega, rounded = _weight_terms(space), space.roundings + 1
+    # A stored matrix is off its symmetric part by half the largest |C_ik − C_ki| (theorem 14).
+    terms, skew = space.size + omega + rounded, 0.51 * space.skew if isinstance(space, DenseSpace) else 0.0
     row_means, mean, deviations = (gamma(k) * largest + skew for k in (terms + 3, 2 * terms + 4, 3 * terms + 6))
     return Radii(
         size=space.size,
@@ -95,23 +97,9 @@ def dense_radii(space: Space, largest: float) -> Radii:
     )
 
 
-def _weight_terms(weights: Array) -> int:
+def _weight_terms(space: Space) -> int:
     """ω of theorem 13: 1 for equal weights, else 2n − 1 and one more for weights that were normalised twice."""
-    return 2 if equal(weights) else 4 * int(weights.shape[0])
-
-
-def equal(weights: Array) -> bool:
-    """Tell whether all weights are the same number."""
-    return bool(_array.namespace(weights).all(weights == weights[0]))
-
-
-def _skew(space: Space) -> float:
-    """Half the largest |C_ik − C_ki| of a stored matrix, by which it is off its symmetric part (theorem 14)."""
-    if not isinstance(space, DenseSpace):
-        return 0.0
-    xp, matrix = _array.namespace(space.weights), space.distances
-    parts = [xp.max(xp.abs(matrix[i:j, :] - matrix[:, i:j].T)) for i, j in space.blocks()]
-    return 0.51 * float(xp.max(xp.stack(parts)))
+    return 2 if space.equal_weights else 4 * space.size
 
 
 def line(x: Array, a: Array, y: Array, b: Array, p: float = 2.0, terms: int = 0) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from gwtools import _array, _check
-from gwtools.certify import EFFORTS, certify
+from gwtools.certify import EFFORTS, Valued, certified
 from gwtools.plans import embed
 from gwtools.problems import GWProblem, Prepared, enveloped, prepare
 from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult
@@ -91,6 +91,7 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, name: str, 
         objective = problem.objective(outcome.plan)
     else:
         objective = enveloped(problem, outcome.plan, outcome.potentials)
+    known = Valued(ready.x, ready.y, objective)
     distance = _array.root(objective) * ready.unit
     objective = _rescaled(objective, ready.unit)
     estimate = objective if outcome.estimate is None else _rescaled(outcome.estimate, ready.unit, outcome.power)
@@ -107,7 +108,7 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, name: str, 
         estimate=estimate,
         plan=plan,
         status=outcome.status,
-        certificate=certify(x, y, plan, effort),
+        certificate=certified(x, y, plan, effort, known),
         iterations=outcome.iterations,
         frank_wolfe_gap=None if outcome.frank_wolfe_gap is None else _rescaled(outcome.frank_wolfe_gap, ready.unit),
         solver=name,
