@@ -85,10 +85,13 @@ def symmetric(skew: float, largest: float, epsilon: float, name: str) -> None:
 
 
 def weights(value: Any, data: Array, size: int) -> Array:
-    """Return probability weights that match ``data``: uniform for None, else checked and divided by their sum."""
+    """Return probability weights that match ``data``: uniform for None, else checked and divided by their sum.
+
+    Equal weights are those for None, whatever their rounded sum is; weights in a gradient graph are always divided.
+    """
     xp = _array.namespace(data)
     if value is None:
-        return xp.full((size,), 1.0 / size, dtype=data.dtype, device=_array.device(data))
+        return _uniform(data, size)
     if _array.is_array(value):
         same_library(value, data, "weights", "the space's values")
     array(value, "weights", 1)
@@ -110,7 +113,13 @@ def weights(value: Any, data: Array, size: int) -> Array:
         raise ValueError(
             f"weights must sum to 1, but sum to {total:.6g}: divide them by their sum if that is what you mean."
         )
+    if not _array.tracked(value) and _array.all_equal(value):
+        return _uniform(data, size)
     return value if total == 1.0 else xp.astype(wide / xp.sum(wide), value.dtype)
+
+
+def _uniform(data: Array, size: int) -> Array:
+    return _array.namespace(data).full((size,), 1.0 / size, dtype=data.dtype, device=_array.device(data))
 
 
 def same_library(first: Array, second: Array, name: str, other: str) -> None:

@@ -255,3 +255,28 @@ def test_arrays_are_made_on_the_device_of_their_neighbours(name):
     found = MADE[name]()
     assert found.device.type == "meta"
     assert str(found.dtype) == ("torch.float32" if name == "from_numpy" else "torch.float64")
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [2, 3, 7, 48, 49, 103, 300])
+def test_uniform_weights_passed_or_left_out_are_the_same(n, dtype, name):
+    """The float sum of n times 1/n may miss 1: dividing by it would give other weights than those for None."""
+    xp = np if name == "numpy" else pytest.importorskip("torch")
+    rng = np.random.default_rng(n)
+    C, D = (xp.asarray(checkers.euclidean(rng.standard_normal((n, 3))).astype(dtype)) for _ in range(2))
+    expected = gw.solve(C, D)
+    for uniform in (xp.full((n,), 1 / n, dtype=C.dtype), xp.ones(n, dtype=C.dtype) / n):
+        found = gw.solve(gw.DenseSpace(C, uniform), gw.DenseSpace(D, uniform))
+        assert found.as_dict() == expected.as_dict()
+        assert found.certificate == expected.certificate
+        assert bool(xp.all(found.plan.dense() == expected.plan.dense()))
+
+
+def test_equal_weights_keep_their_gradient_graph():
+    torch = pytest.importorskip("torch")
+    eye = torch.eye(49, dtype=torch.float64)
+    weights = torch.full((49,), (1 + 1e-10) / 49, dtype=torch.float64, requires_grad=True)
+    gw.DenseSpace(1 - eye, weights).weights[3].backward()
+    # The derivative of a_3 / Σ a.
+    assert torch.allclose(weights.grad, eye[3] - 1 / 49)
