@@ -125,6 +125,10 @@ class DenseResidual(Residual):
 
     def norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik², in squared units of C."""
+        return self._norm_squared
+
+    @cached_property
+    def _norm_squared(self) -> Array:
         return self.weights @ (self.matrix**2 @ self.weights)
 
     def spectrum(self) -> Array:
