@@ -113,7 +113,7 @@ class Child:
         if self.process is None:
             self.start()
         self.pipe.send(question)
-        with contextlib.suppress(EOFError):
+        with contextlib.suppress(EOFError, ConnectionResetError):
             return self.pipe.recv()
         self.process.join()
         code, self.process = self.process.exitcode, None
