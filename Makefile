@@ -12,7 +12,7 @@ simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds stationarity speed batch losses gpu test lint notebooks clean $(VENV)
+.PHONY: help table bounds stationarity watchdog speed batch losses gpu test lint notebooks clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -26,6 +26,10 @@ bounds: $(VENV) ## how tight each lower bound is
 stationarity: export OMP_NUM_THREADS := 1
 stationarity: $(VENV) ## whether plans that solvers call stationary are
 	$(call simulate,$(PY),stationarity)
+
+watchdog: export OMP_NUM_THREADS := 1
+watchdog: $(VENV) ## random pairs of every kind, each under a time limit
+	$(call simulate,$(PY),watchdog)
 
 speed: $(VENV) ## running times against POT
 	$(call simulate,$(PY),speed)
