@@ -15,6 +15,7 @@ from gwtools.batch.stacks import dot
 from gwtools.results import Status
 from gwtools.scaling import rounded
 from gwtools.solvers import Sinkhorn
+from gwtools.solvers.sinkhorn import ENOUGH_STEPS
 from gwtools.spaces import Space
 
 # Exponents of padding: their exponentials are zero in float32 as well, and sums with other exponents stay finite.
@@ -128,7 +129,7 @@ class State(NamedTuple):
     epsilon: Array
     u: Array
     v: Array
-    annealed: Array
+    settled: Array
     error: Array
 
 
@@ -189,10 +190,10 @@ def solve(problem: Problems, solver: Sinkhorn, by_programs: bool) -> Found:
 def _start(problem: Problems, solver: Sinkhorn) -> State:
     variation, final = problem.variation, _final(problem, solver)
     epsilon = _array.namespace(final).maximum(variation / 8, final) if solver.proximal else final
-    return _at_product(problem, epsilon, not solver.proximal)
+    return _at_product(problem, epsilon, _array.namespace(final).full_like(final, float(not solver.proximal)))
 
 
-def _at_product(problem: Problems, epsilon: Array, annealed: bool) -> State:
+def _at_product(problem: Problems, epsilon: Array, settled: Array) -> State:
     """Return the states at the product couplings, whose kernels are not scaled yet."""
     xp, plan = _array.namespace(epsilon), problem.product
     cross, infinite, unknown = (
@@ -200,9 +201,9 @@ def _at_product(problem: Problems, epsilon: Array, annealed: bool) -> State:
         xp.full_like(epsilon, float("inf")),
         xp.full_like(epsilon, float("nan")),
     )
-    u, v, done = xp.zeros_like(problem.a), xp.zeros_like(problem.b), xp.full_like(epsilon, annealed, dtype=xp.bool)
+    u, v = xp.zeros_like(problem.a), xp.zeros_like(problem.b)
     departure = problem.departure(plan, cross)
-    return State(plan, cross, departure, unknown, xp.zeros_like(plan), epsilon, u, v, done, infinite)
+    return State(plan, cross, departure, unknown, xp.zeros_like(plan), epsilon, u, v, settled, infinite)
 
 
 def _final(problem: Problems, solver: Sinkhorn) -> Array:
@@ -216,13 +217,15 @@ def _step(problem: Problems, state: State, solver: Sinkhorn, by_programs: bool) 
     """Scale the kernels of the current linearisations, round them to couplings and judge the changes."""
     xp, final = _array.namespace(problem.a), _final(problem, solver)
     if solver.proximal:
-        uphill = state.annealed & (state.departure > 0.0)
+        uphill = (state.settled > 0) & (state.departure > problem.rounding)
         if split(uphill)[0]:
-            state = chosen(uphill, _at_product(problem, final, True), state)
+            state = chosen(uphill, _at_product(problem, final, state.settled), state)
     epsilon, gradient = state.epsilon, problem.gradient(state.cross)
     exponent = state.exponent - gradient / epsilon[:, None, None]
     exponent = xp.where(problem.here, exponent, xp.full_like(exponent, _NOWHERE))
     tolerance = xp.full_like(epsilon, solver.scaling_tolerance)
+    if not by_programs:
+        tolerance = xp.where(state.settled > 0, xp.full_like(epsilon, solver.proving_tolerance), tolerance)
     kernel = Kernel(exponent, problem.a, problem.b, tolerance)
     scaling = sinkhorn(kernel, state.u, state.v)
     missed = scaling.error > 10 * xp.maximum(tolerance, kernel.attainable)
@@ -231,15 +234,18 @@ def _step(problem: Problems, state: State, solver: Sinkhorn, by_programs: bool) 
     cross = problem.cross(plan)
     # Kernels restart from the product coupling while ε falls and are relative to the last plan from then on; the scalings
     # carry over in units of the cost.
-    cooler, annealed = xp.maximum(solver.cooling * epsilon, final), state.annealed | (epsilon == final)
+    cooler, settled = (
+        xp.maximum(solver.cooling * epsilon, final),
+        state.settled + xp.astype(epsilon == final, final.dtype),
+    )
     u, v = (w * (epsilon / cooler)[:, None] for w in (scaling.u, scaling.v))
     following = state.exponent
     if solver.proximal:
         relative = exponent + scaling.u[:, :, None] + scaling.v[:, None, :]
-        following = chosen_rows(annealed, relative, state.exponent)
+        following = chosen_rows(settled > 0, relative, state.exponent)
     infinite, unknown = xp.full_like(epsilon, float("inf")), xp.full_like(epsilon, float("nan"))
-    new = State(plan, cross, problem.departure(plan, cross), unknown, following, cooler, u, v, annealed, infinite)
-    new, code = _settled(problem, state, new, state.annealed & ~unfinished, missed, solver, by_programs)
+    new = State(plan, cross, problem.departure(plan, cross), unknown, following, cooler, u, v, settled, infinite)
+    new, code = _settled(problem, state, new, (state.settled > 0) & ~unfinished, missed, solver, by_programs)
     new = chosen(unfinished, state._replace(u=scaling.u, v=scaling.v, error=scaling.error), new)
     if solver.proximal:
         return new, code
@@ -266,7 +272,8 @@ def _settled(
     new = chosen(stuck, old._replace(u=new.u, v=new.v), new)
     resting = stuck
     if solver.proximal:
-        resting = settling & (before - after <= problem.negligible(solver.tolerance))
+        still = before - after <= problem.negligible(solver.tolerance)
+        resting = settling & (still | (new.settled > ENOUGH_STEPS) if by_programs else still)
     unfinished, stopped = (_STATUSES.index(s) for s in (Status.SCALING_UNFINISHED, Status.NOT_STATIONARY))
     code = xp.where(missed, xp.full_like(before, unfinished), xp.full_like(before, stopped))
     if solver.proximal and not by_programs:

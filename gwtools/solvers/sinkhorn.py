@@ -20,14 +20,15 @@ from gwtools.solvers.conditional_gradient import ConditionalGradient
 from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
 
 MOST_PROGRAM_ENTRIES = 10**7  # larger linear programs are not solved to finish or to judge a plan
+ENOUGH_STEPS = 10  # proximal steps, from which linear programs go on: they come to rest sooner
 
 
 @dataclass(frozen=True, eq=False)
 class _State(State):
     """A rounded plan with its ``cross`` matrix, and what the next kernel starts from: exponent, ε and scalings.
 
-    ``annealed`` tells that ε has fallen and the exponent is that of the last plan; ``error`` is the mass out of place in the
-    last scaled kernel, which the next step takes up where it is unfinished.
+    ``settled`` counts the kernels scaled since ε has fallen, from when on the exponent is that of the last plan; ``error`` is
+    the mass out of place in the last scaled kernel, which the next step takes up where it is unfinished.
     """
 
     cross: Array = None
@@ -35,7 +36,7 @@ class _State(State):
     epsilon: float = 0.0
     u: Array = None
     v: Array = None
-    annealed: bool = False
+    settled: int = 0
     error: float = math.inf
 
 
@@ -57,8 +58,8 @@ class Sinkhorn(IterativeSolver[_State]):
     proximal : bool
         True: the entropy is only a means. It is annealed down to ε from an eighth of 4‖α‖‖β‖ + 2‖R‖‖S‖, then steps are
         proximal, argmin ⟨∇F(π_k), π⟩ + ε KL(π | π_k), until they no longer lower the objective. On the CPU
-        :class:`gwtools.ConditionalGradient` goes on from there, which also leaves saddles of exchangeable atoms; on other
-        devices, and above 10⁷ entries, potentials prove the gap by a c-transform.
+        :class:`gwtools.ConditionalGradient` goes on from there, after ten of them at the latest, which also leaves saddles of
+        exchangeable atoms; on other devices, and above 10⁷ entries, potentials prove the gap by a c-transform.
         False: entropic Gromov-Wasserstein at the fixed ε.
     cooling : float
         Factor between the ε of two annealing steps, between 0 and 1. Slower cooling, towards 1, takes longer and mostly ends in
@@ -74,7 +75,7 @@ class Sinkhorn(IterativeSolver[_State]):
     """
 
     tolerance: float = 1e-5
-    max_iterations: int = 200
+    max_iterations: int = 1000
     epsilon: float | None = None
     proximal: bool = True
     cooling: float = 0.7
@@ -90,6 +91,11 @@ class Sinkhorn(IterativeSolver[_State]):
     def scaling_tolerance(self) -> float:
         """Mass out of place in a scaled kernel at most; while ε falls as well, as mass left behind hardly moves later on."""
         return max(1e-11, min(self.tolerance, 1e-5))
+
+    @property
+    def proving_tolerance(self) -> float:
+        """Mass out of place in kernels whose scalings prove a gap: it counts as often as costs exceed what plans can change."""
+        return max(1e-11, 1e-4 * self.scaling_tolerance)
 
     def in_units(self, unit: float) -> Self:
         """Return the solver with ε divided by ``unit`` squared."""
@@ -134,14 +140,16 @@ class Sinkhorn(IterativeSolver[_State]):
     def start(self, problem: GWProblem) -> _State:
         """Return the product coupling, or a coupling off the saddle that it can be, with flat scalings."""
         final = self._final(problem)
-        return self._start(problem, max(problem.variation / 8, final) if self.proximal else final, not self.proximal)
+        return self._start(
+            problem, max(problem.variation / 8, final) if self.proximal else final, int(not self.proximal)
+        )
 
-    def _start(self, problem: GWProblem, epsilon: float, annealed: bool) -> _State:
+    def _start(self, problem: GWProblem, epsilon: float, settled: int) -> _State:
         product, negligible = product_plan(problem), self.negligible(problem)
         if not is_blind(problem, negligible):
-            return replace(_unscaled(problem, product, epsilon), annealed=annealed)
+            return replace(_unscaled(problem, product, epsilon), settled=settled)
         plan = off_saddle(problem, negligible, 0.0 if self.proximal else epsilon)
-        state = replace(_unscaled(problem, product if plan is None else plan, epsilon), annealed=annealed)
+        state = replace(_unscaled(problem, product if plan is None else plan, epsilon), settled=settled)
         if plan is not None:
             return state
         return replace(state, status=Status.STATIONARY if self.proximal else Status.FIXED_POINT, frank_wolfe_gap=0.0)
@@ -160,13 +168,15 @@ class Sinkhorn(IterativeSolver[_State]):
         """Scale the kernel of the current linearisation, round it to a coupling and judge the change."""
         a, b = problem.x.weights, problem.y.weights
         epsilon, final = state.epsilon, self._final(problem)
-        if self.proximal and state.annealed and state.departure > 0.0:
-            state = self._start(problem, final, annealed=True)  # annealing led above the product coupling
+        if self.proximal and state.settled and state.departure > problem.rounding:
+            state = self._start(problem, final, state.settled)  # annealing led above the product coupling
             epsilon = final
         gradient = problem.gradient(state.cross)
         exponent = state.exponent - gradient / epsilon
-        scaling, least = sinkhorn(exponent, a, b, state.u, state.v, self.scaling_tolerance), attainable(exponent)
-        unfinished = scaling.error > 10 * max(self.scaling_tolerance, least)
+        proves = state.settled and not self.ends_by_programs(problem)
+        tolerance = self.proving_tolerance if proves else self.scaling_tolerance
+        scaling, least = sinkhorn(exponent, a, b, state.u, state.v, tolerance), attainable(exponent)
+        unfinished = scaling.error > 10 * max(tolerance, least)
         if not self.proximal:
             gap = _entropic_gap(problem, state, gradient, scaling)
             # Mass that rounding leaves out of place is spread over all atoms.
@@ -179,12 +189,12 @@ class Sinkhorn(IterativeSolver[_State]):
         cross = problem.cross(plan)
         # Kernels restart from the product coupling while ε falls and are relative to the last plan from then on; the scalings
         # carry over in units of the cost.
-        cooler, annealed = max(self.cooling * epsilon, final), state.annealed or epsilon == final
-        relative = self.proximal and annealed
+        cooler, settled = max(self.cooling * epsilon, final), state.settled + (epsilon == final)
+        relative = self.proximal and settled > 0
         following = exponent + scaling.u[:, None] + scaling.v[None, :] if relative else state.exponent
         u, v = (scaling.u * (epsilon / cooler), scaling.v * (epsilon / cooler))
-        new = _State(plan, problem.departure(plan, cross), None, None, cross, following, cooler, u, v, annealed)
-        return self._settle(problem, state, new, unfinished) if state.annealed else new
+        new = _State(plan, problem.departure(plan, cross), None, None, cross, following, cooler, u, v, settled)
+        return self._settle(problem, state, new, unfinished) if state.settled else new
 
     def _settle(self, problem: GWProblem, old: _State, new: _State, unfinished: bool) -> _State:
         """Shorten a step that climbs, and tell whether the iteration has come to rest."""
@@ -205,7 +215,8 @@ class Sinkhorn(IterativeSolver[_State]):
             xp = _array.namespace(new.cross)
             smallest = xp.finfo(new.cross.dtype).smallest_normal
             new = replace(new, exponent=xp.log(xp.clip(new.plan.dense(), min=smallest)))
-        if not self.proximal or before - after > self.negligible(problem):
+        enough = new.settled > ENOUGH_STEPS and self.ends_by_programs(problem)
+        if not self.proximal or (before - after > self.negligible(problem) and not enough):
             return new
         return self._resting(problem, new, unfinished, moves=before - after > problem.rounding)
 
