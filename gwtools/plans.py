@@ -15,6 +15,8 @@ import scipy.sparse
 from gwtools import _array, _check
 from gwtools._array import Array
 
+_SMALL = 64**2  # entries of matrices that are multiplied whole
+
 
 @dataclass(frozen=True, eq=False)
 class Plan(ABC):
@@ -167,13 +169,14 @@ class SparsePlan(Plan):
 
     def apply(self, values: Array) -> Array:
         """Return π @ values for values of shape (m, k)."""
-        if compat.is_numpy_array(values):
+        # SciPy's sparse products take a while to start.
+        if compat.is_numpy_array(values) and self.size[0] * self.size[1] > _SMALL:
             return self._csr @ values
         return self.dense() @ values
 
     def rows_apart(self, other: SparsePlan) -> Array | None:
-        """Return the atoms of x that two plans treat differently, or None where the library has no sparse sums."""
-        if not compat.is_numpy_array(self.mass):
+        """Return the atoms of x that two plans treat differently, or None where looking for them is not worth it."""
+        if not compat.is_numpy_array(self.mass) or self.size[0] * self.size[1] <= _SMALL:
             return None
         return np.unique((self._csr - other._csr).nonzero()[0])
 

@@ -85,6 +85,10 @@ class Residual(ABC):
         """Return R at the rows and columns ``index`` (k,), shape (k, k)."""
 
     @abstractmethod
+    def row_difference(self, i: int, j: int) -> Array:
+        """Return the difference of the rows i and j of R, shape (n,)."""
+
+    @abstractmethod
     def norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik², in squared units of C."""
 
@@ -122,6 +126,10 @@ class DenseResidual(Residual):
         """Return R at the rows and columns ``index`` (k,), shape (k, k)."""
         take = _array.namespace(self.matrix).take
         return take(take(self.matrix, index, axis=0), index, axis=1)
+
+    def row_difference(self, i: int, j: int) -> Array:
+        """Return the difference of the rows i and j of R, shape (n,)."""
+        return self.matrix[i, :] - self.matrix[j, :]
 
     def norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik², in squared units of C."""
@@ -174,6 +182,10 @@ class LowRankResidual(Residual):
         """Return R at the rows and columns ``index`` (k,), shape (k, k)."""
         factor = _array.namespace(self.factor).take(self.factor, index, axis=0)
         return self.sign * (factor @ factor.T)
+
+    def row_difference(self, i: int, j: int) -> Array:
+        """Return the difference of the rows i and j of R, shape (n,)."""
+        return self.sign * (self.factor @ (self.factor[i, :] - self.factor[j, :]))
 
     def norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik² = ‖Gᵀ diag(a) G‖², in squared units of C."""

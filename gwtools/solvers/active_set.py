@@ -45,14 +45,12 @@ class ActiveSet:
 
     def extended(self, problem: GWProblem, plan: Plan, cross: Array) -> Self:
         """Return the set with one more coupling, of weight 0, given with its ``cross`` matrix."""
-        new = ActiveSet.of(problem, plan, cross)
-        between = np.array([[-2 * float(known.inner(cross)) for known in self.plans]])
-        return type(self)(
-            (*self.plans, plan),
-            np.append(self.weights, 0.0),
-            np.append(self.linear, new.linear),
-            np.block([[self.quadratic, between.T], [between, new.quadratic]]),
-        )
+        plans, size = (*self.plans, plan), len(self.plans)
+        weights, linear, quadratic = np.zeros(size + 1), np.empty(size + 1), np.empty((size + 1, size + 1))
+        weights[:-1], linear[:-1], quadratic[:-1, :-1] = self.weights, self.linear, self.quadratic
+        linear[-1] = float(plan.inner(problem.bilinear_cost))
+        quadratic[-1, :] = quadratic[:, -1] = [-2 * float(known.inner(cross)) for known in plans]
+        return type(self)(plans, weights, linear, quadratic)
 
     def minimised(self, tolerance: float, rounding: float) -> Self:
         """Return a local minimum over the mixtures that lies no higher than any point between π and the last coupling.
@@ -74,6 +72,9 @@ class ActiveSet:
     def _kept(self, weights: NumpyArray) -> Self:
         """Return the set of the couplings that have weight; where they are too many, those of least weight become one."""
         kept = np.nonzero(weights)[0]
+        if len(kept) == 1:
+            (k,) = kept
+            return type(self)((self.plans[k],), np.ones(1), self.linear[kept], self.quadratic[kept][:, kept])
         if len(kept) > MOST:
             return self._merged(weights, kept[np.argsort(weights[kept])])
         total = weights[kept] / weights[kept].sum()

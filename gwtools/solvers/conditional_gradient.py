@@ -114,7 +114,7 @@ class ConditionalGradient(IterativeSolver[_State]):
             if plan is None:
                 return replace(_alone(problem, product), status=Status.STATIONARY, frank_wolfe_gap=0.0)
             return replace(_alone(problem, plan), vertex=vertex)
-        active = ActiveSet.of(problem, product, _array.namespace(product.matrix).zeros_like(product.matrix))
+        active = ActiveSet((product,), np.ones(1), np.zeros(1), np.zeros((1, 1)))
         return self._corrected(problem, active, vertex, problem.cross(vertex))
 
     def potentials(self, problem: GWProblem, state: _State) -> tuple[Array, Array]:
@@ -131,6 +131,8 @@ class ConditionalGradient(IterativeSolver[_State]):
         program = _solved(problem, gradient, state)
         gap = max(0.0, float(state.plan.inner(gradient)) - program.lower)
         state = replace(state, frank_wolfe_gap=gap, potentials=program.potentials)
+        if state.plan is state.vertex and gap <= negligible and _same_atoms(program.plan, state.vertex):
+            return self._at_rest(problem, state, negligible)
         vertex = _from_numpy(program.plan, problem.x.weights)
         if state.plan is state.vertex:
             cross = problem.updated_cross(vertex, state.vertex, state.cross)
@@ -182,6 +184,14 @@ def _solved(problem: GWProblem, gradient: Array, state: _State) -> Program:
         _array.to_numpy(v).astype(np.float64, copy=False) for v in (gradient, problem.x.weights, problem.y.weights)
     )
     return exact(cost, a, b, None if state.vertex is None else _to_numpy(state.vertex), state.potentials)
+
+
+def _same_atoms(first: SparsePlan, second: SparsePlan) -> bool:
+    """Tell whether two plans put mass on the same pairs."""
+    if first.mass.shape != second.mass.shape:
+        return False
+    one, other = (np.sort(_array.to_numpy(plan.rows * plan.shape[1] + plan.cols)) for plan in (first, second))
+    return np.array_equal(one, other)
 
 
 def _to_numpy(plan: SparsePlan) -> SparsePlan:

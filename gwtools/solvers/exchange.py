@@ -48,9 +48,7 @@ def exchanged(problem: GWProblem, plan: SparsePlan, cross: Array, negligible: fl
         best = best_exchange(problem, plan, problem.gradient(cross))
         if not best.change < -negligible:
             break
-        following = _with_exchange(plan, best)
-        cross = problem.updated_cross(following, plan, cross)
-        plan = following
+        plan, cross = _with_exchange(problem, plan, cross, best)
     return plan, cross
 
 
@@ -82,22 +80,23 @@ def best_exchange(problem: GWProblem, plan: SparsePlan, gradient: Array) -> Exch
     return best
 
 
-def _with_exchange(plan: SparsePlan, exchange: Exchange) -> SparsePlan:
-    """Return the coupling after two atoms have traded the mass that the lighter one has."""
+def _with_exchange(problem: GWProblem, plan: SparsePlan, cross: Array, exchange: Exchange) -> tuple[SparsePlan, Array]:
+    """Return the coupling after two atoms have traded the mass that the lighter one has, and its ``cross`` matrix."""
     rows, cols, mass = (_array.to_numpy(part).copy() for part in (plan.rows, plan.cols, plan.mass))
     first, second = exchange.first, exchange.second
-    moved, least = min(mass[first], mass[second]), SLIVER * mass.max()
+    (i, j), (k, m) = rows[[first, second]].tolist(), cols[[first, second]].tolist()
+    moved, least = float(min(mass[first], mass[second])), SLIVER * mass.max()
+    # R (π + Δ) S for Δ = moved (e_i − e_j)(e_m − e_k)ᵀ.
+    change = problem.left.row_difference(i, j)[:, None] * problem.right.row_difference(m, k)[None, :]
+    cross = cross + moved * change
     mass[[first, second]] -= moved
-    for row, col in ((rows[first], cols[second]), (rows[second], cols[first])):
+    for row, col in ((i, m), (j, k)):
         known = np.flatnonzero((rows == row) & (cols == col))
         if known.size:
             mass[known[0]] += moved
         else:
             rows, cols, mass = np.append(rows, row), np.append(cols, col), np.append(mass, moved)
     kept = mass > least  # the lighter atom is used up
-    return SparsePlan(
-        _array.from_numpy(rows[kept], plan.rows),
-        _array.from_numpy(cols[kept], plan.cols),
-        _array.from_numpy(mass[kept], plan.mass),
-        plan.size,
-    )
+    rows, cols, mass = rows[kept], cols[kept], mass[kept]
+    parts = _array.from_numpy(rows, plan.rows), _array.from_numpy(cols, plan.cols), _array.from_numpy(mass, plan.mass)
+    return SparsePlan(*parts, plan.size), cross
