@@ -59,7 +59,7 @@ def top_ids(rows: Tensor, k: int) -> Tensor:
     The k largest entries lie in the k strided groups with the largest maxima, so that one pass and a short list do.
     """
     (n, V), size = rows.shape, 1
-    while 4 * size * size * k <= V and size < _CANDIDATES:
+    while 4 * size * size * k <= V and size < _CANDIDATES:  # size grows
         size *= 2
     if size < 4:
         return rows.topk(k, dim=1).indices

@@ -54,6 +54,12 @@ def kind(array: Array) -> Hashable:
     return type(array), array.dtype, getattr(array, "device", None)
 
 
+def dtype_name(array: Array) -> str:
+    """Name the dtype of an array, whatever its byte order, which no computation keeps."""
+    dtype = array.dtype.newbyteorder("=") if compat.is_numpy_array(array) else array.dtype
+    return str(dtype)
+
+
 def is_floating(array: Array) -> bool:
     """Tell whether the array holds real floating-point numbers, half precision included."""
     return _is_floating(namespace(array), array.dtype)

@@ -135,7 +135,7 @@ def same_kind(first: Array, second: Array, name: str, other: str) -> None:
     if _array.kind(first) == _array.kind(second):
         return
     same_library(first, second, name, other)
-    _same("dtype", str(first.dtype), str(second.dtype), name, other)
+    _same("dtype", _array.dtype_name(first), _array.dtype_name(second), name, other)
 
 
 def _same(kind: str, first: str, second: str, name: str, other: str) -> None:

@@ -85,10 +85,6 @@ class Residual(ABC):
         """Return R at the rows and columns ``index`` (k,), shape (k, k)."""
 
     @abstractmethod
-    def row_difference(self, i: int, j: int) -> Array:
-        """Return the difference of the rows i and j of R, shape (n,)."""
-
-    @abstractmethod
     def norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik², in squared units of C."""
 
@@ -126,10 +122,6 @@ class DenseResidual(Residual):
         """Return R at the rows and columns ``index`` (k,), shape (k, k)."""
         take = _array.namespace(self.matrix).take
         return take(take(self.matrix, index, axis=0), index, axis=1)
-
-    def row_difference(self, i: int, j: int) -> Array:
-        """Return the difference of the rows i and j of R, shape (n,)."""
-        return self.matrix[i, :] - self.matrix[j, :]
 
     def norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik², in squared units of C."""
@@ -182,10 +174,6 @@ class LowRankResidual(Residual):
         """Return R at the rows and columns ``index`` (k,), shape (k, k)."""
         factor = _array.namespace(self.factor).take(self.factor, index, axis=0)
         return self.sign * (factor @ factor.T)
-
-    def row_difference(self, i: int, j: int) -> Array:
-        """Return the difference of the rows i and j of R, shape (n,)."""
-        return self.sign * (self.factor @ (self.factor[i, :] - self.factor[j, :]))
 
     def norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik² = ‖Gᵀ diag(a) G‖², in squared units of C."""

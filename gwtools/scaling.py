@@ -55,6 +55,7 @@ def sinkhorn(
     state = _scaled(log_kernel, a, b, u, v)
     tolerance = max(tolerance, attainable(log_kernel))
     steps, dense = 0, False
+    # Every turn counts at least one step.
     while state.error > tolerance and steps < max_newton:
         # Entries that hold no mass to speak of are left out until the scalings have moved.
         kernel = log_kernel if dense else _array.supported(log_kernel, state.plan, 1e-9 * tolerance)

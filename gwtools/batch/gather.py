@@ -310,8 +310,12 @@ def spaces(xs: Sequence[Any], ys: Sequence[Any]) -> tuple[list[Space], list[Spac
         raise ValueError(
             f"xs and ys must have the same length, but have {len(left)} and {len(right)}: pass one y for each x."
         )
-    for weights in {_array.kind(s.weights): s.weights for s in (*left, *right)}.values():
-        _check.same_kind(weights, left[0].weights, "every space", "the first one")
+    kinds: dict[Any, tuple[str, int]] = {}
+    for name, side in (("xs", left), ("ys", right)):
+        for i, space in enumerate(side):
+            kinds.setdefault(_array.kind(space.weights), (name, i))
+    for name, i in kinds.values():
+        _check.same_kind((left if name == "xs" else right)[i].weights, left[0].weights, f"{name}[{i}]", "xs[0]")
     return left, right
 
 

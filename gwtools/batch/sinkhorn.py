@@ -245,21 +245,33 @@ def _step(problem: Problems, state: State, solver: Sinkhorn, by_programs: bool) 
         following = chosen_rows(settled > 0, relative, state.exponent)
     infinite, unknown = xp.full_like(epsilon, float("inf")), xp.full_like(epsilon, float("nan"))
     new = State(plan, cross, problem.departure(plan, cross), unknown, following, cooler, u, v, settled, infinite)
-    new, code = _settled(problem, state, new, (state.settled > 0) & ~unfinished, missed, solver, by_programs)
+    if not solver.proximal:
+        state = state._replace(gap=_entropic_gap(problem, state, gradient, scaling))
+    # Mass that rounding leaves out of place is spread over all atoms.
+    allowed = xp.maximum(problem.negligible(solver.tolerance), kernel.attainable * problem.variation)
+    judged = _Judged((state.settled > 0) & ~unfinished, missed, allowed)
+    new, code = _settled(problem, state, new, judged, solver, by_programs)
     new = chosen(unfinished, state._replace(u=scaling.u, v=scaling.v, error=scaling.error), new)
     if solver.proximal:
         return new, code
-    gap = _entropic_gap(problem, state, gradient, scaling)
-    # Mass that rounding leaves out of place is spread over all atoms.
-    met = gap <= xp.maximum(problem.negligible(solver.tolerance), kernel.attainable * problem.variation)
-    new = chosen(met, state._replace(u=scaling.u, v=scaling.v, gap=gap), new)
+    met = state.gap <= problem.negligible(solver.tolerance)
+    new = chosen(met, state._replace(u=scaling.u, v=scaling.v), new)
     return new, xp.where(met, xp.full_like(code, _STATUSES.index(Status.FIXED_POINT)), code)
 
 
+class _Judged(NamedTuple):
+    """Which problems are to be judged, whose kernels missed their marginals, and gaps allowed at rest, shape (B,)."""
+
+    settling: Array
+    missed: Array
+    allowed: Array
+
+
 def _settled(
-    problem: Problems, old: State, new: State, settling: Array, missed: Array, solver: Sinkhorn, by_programs: bool
+    problem: Problems, old: State, new: State, judged: _Judged, solver: Sinkhorn, by_programs: bool
 ) -> tuple[State, Array]:
     """Shorten the steps that climb, and tell where the iteration has come to rest."""
+    settling, missed, allowed = judged
     xp, before = _array.namespace(old.cross), _merit(problem, old, solver)
     climbing, others = split(settling & (_merit(problem, new, solver) > before))
     if climbing:
@@ -268,14 +280,16 @@ def _settled(
         new = together([at(new, others), short], order) if others else short
     after = _merit(problem, new, solver)
     stuck = settling & (after > before)
+    still = before - after <= problem.negligible(solver.tolerance)
+    met = settling & still & (old.gap <= allowed)
     # The plan stays, and so do the scalings of its own kernel, which are potentials of its linearisation.
-    new = chosen(stuck, old._replace(u=new.u, v=new.v), new)
-    resting = stuck
+    new = chosen(stuck | met, old._replace(u=new.u, v=new.v), new)
+    resting = stuck | met
     if solver.proximal:
-        still = before - after <= problem.negligible(solver.tolerance)
         resting = settling & (still | (new.settled > ENOUGH_STEPS) if by_programs else still)
     unfinished, stopped = (_STATUSES.index(s) for s in (Status.SCALING_UNFINISHED, Status.NOT_STATIONARY))
     code = xp.where(missed, xp.full_like(before, unfinished), xp.full_like(before, stopped))
+    code = xp.where(met, xp.full_like(before, _STATUSES.index(Status.FIXED_POINT)), code)
     if solver.proximal and not by_programs:
         gap = _proved_gap(problem, new)
         met = gap <= problem.negligible(solver.tolerance)
@@ -310,6 +324,7 @@ def _shortened(problem: Problems, old: State, target: State, solver: Sinkhorn) -
     xp, new = _array.namespace(old.cross), target
     before, after = (_merit(problem, state, solver) for state in (old, target))
     slope, step = _slope(problem, old, target.plan, solver), xp.ones_like(before)
+    # Each turn makes these steps less than half as long, as in :class:`gwtools.Sinkhorn`.
     while split(climbing := (after > before) & (slope < 0.0) & (step > 1e-6))[0]:
         bend = xp.where(climbing, 2 * (slope - (after - before) / step), xp.ones_like(step))
         step = xp.where(climbing, step * slope / bend, step)

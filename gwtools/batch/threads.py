@@ -58,7 +58,7 @@ class Ahead(Generic[R]):
         """
         call = _Call(run, entries)
         self._calls.append(call)
-        while self._waiting and self._waiting[0].is_begun():
+        while self._waiting and self._waiting[0].is_begun():  # each turn takes one away
             self._entries -= self._waiting.popleft().entries
         if self._pool is None or entries < _WORTH_A_THREAD or self._entries > _WAITING_ENTRIES:
             call.make()

@@ -50,9 +50,9 @@ class ConditionalGradient(IterativeSolver[_State]):
         that step is taken before any gap is tested. Where row means are constant, the product coupling is a saddle with gap
         0: the first step is then along the eigenvectors of the residuals that descend most.
     exchange : bool
-        At a stationary sparse coupling, try all exchanges of two of its atoms (between permutations: swaps of two images),
-        and go on from there where one lowers the objective. On the way to it the objective may rise first, which no slope
-        tells.
+        At a stationary sparse coupling of at most 3000 atoms, try all exchanges of two of them (between permutations: swaps
+        of two images), and go on from there where one lowers the objective. On the way to it the objective may rise first,
+        which no slope tells.
 
     Notes
     -----
@@ -146,8 +146,10 @@ class ConditionalGradient(IterativeSolver[_State]):
         if gap <= negligible:
             # A gap of nearly 0 at a plan that is no vertex may hide a descent, which the step above would have found; a vertex
             # that is as good is preferred, as exchanges can be tried there.
-            arrived = following.plan is following.vertex and state.plan is not state.vertex
-            return following if arrived else self._at_rest(problem, state, negligible)
+            at_vertex = replace(_alone(problem, vertex, cross), vertex=vertex, potentials=program.potentials)
+            if state.plan is not state.vertex and at_vertex.departure <= state.departure + negligible:
+                return at_vertex
+            return self._at_rest(problem, state, negligible)
         stalled = 0 if decrease > _array.epsilon(problem.x.weights) * problem.variation else state.stalled + 1
         if stalled >= _STALLED:
             return replace(state, status=Status.NOT_STATIONARY)
@@ -164,10 +166,10 @@ class ConditionalGradient(IterativeSolver[_State]):
     def _at_rest(self, problem: GWProblem, state: _State, negligible: float) -> _State:
         """Return the state with its status, or, where an exchange lowers the objective, the state after it."""
         if self.exchange and isinstance(state.plan, SparsePlan):
-            plan, cross = exchanged(problem, state.plan, state.cross, negligible)
+            plan = exchanged(problem, state.plan, state.cross, negligible)
             if plan is not state.plan:
                 # Exchanges of parts of atoms leave the vertices: the next program says whether one is as good.
-                return replace(_alone(problem, plan, cross), vertex=replace(plan), potentials=state.potentials)
+                return replace(_alone(problem, plan), vertex=replace(plan), potentials=state.potentials)
         return replace(state, status=Status.STATIONARY)
 
 
@@ -180,9 +182,8 @@ def _alone(problem: GWProblem, plan: Plan, cross: Array | None = None) -> _State
 
 def _solved(problem: GWProblem, gradient: Array, state: _State) -> Program:
     """Solve the linear program with the costs ``gradient`` in float64 on the CPU."""
-    cost, a, b = (
-        _array.to_numpy(v).astype(np.float64, copy=False) for v in (gradient, problem.x.weights, problem.y.weights)
-    )
+    arrays = gradient, problem.x.weights, problem.y.weights
+    cost, a, b = (np.ascontiguousarray(_array.to_numpy(v), dtype=np.float64) for v in arrays)
     return exact(cost, a, b, None if state.vertex is None else _to_numpy(state.vertex), state.potentials)
 
 

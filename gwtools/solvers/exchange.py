@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
+import scipy.sparse
 
 from gwtools import _array
-from gwtools._array import Array
+from gwtools._array import Array, NumpyArray
 from gwtools.linear import SLIVER
 from gwtools.plans import SparsePlan
 from gwtools.problems import GWProblem
 
-_BLOCK_ENTRIES = 2**20
+MOST_ATOMS = 3000  # all pairs of them are looked at
 
 
 class Exchange(NamedTuple):
@@ -23,7 +25,80 @@ class Exchange(NamedTuple):
     second: int
 
 
-def exchanged(problem: GWProblem, plan: SparsePlan, cross: Array, negligible: float) -> tuple[SparsePlan, Array]:
+@dataclass(frozen=True, eq=False)
+class Atoms:
+    """The K atoms (i_s, k_s) of a sparse coupling, on the CPU in float64, and what their exchanges change.
+
+    ``rows`` and ``cols`` are i and k, ``mass`` the masses, shape (K,); ``slopes`` (K, K) has the gradient of F at row i_s and
+    column k_t, ``left`` R at i_s and i_t, ``right`` S at k_s and k_t.
+    """
+
+    rows: NumpyArray
+    cols: NumpyArray
+    mass: NumpyArray
+    slopes: NumpyArray
+    left: NumpyArray
+    right: NumpyArray
+
+    @classmethod
+    def of(cls, problem: GWProblem, plan: SparsePlan, gradient: Array) -> Self:
+        """Read the atoms of a coupling at which the objective has the ``gradient`` (n, m)."""
+        rows, cols, mass = (_array.to_numpy(part) for part in (plan.rows, plan.cols, plan.mass))
+        take = _array.namespace(gradient).take
+        parts = (
+            take(take(gradient, plan.rows, axis=0), plan.cols, axis=1),
+            problem.left.block(plan.rows),
+            problem.right.block(plan.cols),
+        )
+        slopes, left, right = (_array.to_numpy(part).astype(np.float64, copy=False) for part in parts)
+        return cls(rows, cols, mass.astype(np.float64, copy=False), slopes, left, right)
+
+    def best(self) -> Exchange:
+        """Return the exchange that lowers the objective most, or raises it least.
+
+        Atoms (i, k) and (j, l) of masses s and t send τ = min(s, t) to (i, l) and (j, k) instead. Along
+        Δ = τ (e_i − e_j)(e_l − e_k)ᵀ the objective changes by ⟨∇F, Δ⟩ − 2 ⟨Δ, R Δ S⟩ (theorem 8 b, g), which is
+        τ (g_il + g_jk − g_ik − g_jl) − 2 τ² (R_ii − 2 R_ij + R_jj)(S_kk − 2 S_kl + S_ll).
+        """
+        own_slope, own_left, own_right = self.slopes.diagonal(), self.left.diagonal(), self.right.diagonal()
+        moved = np.minimum(self.mass[:, None], self.mass)
+        slope = self.slopes + self.slopes.T - own_slope[:, None] - own_slope
+        bend = (own_left[:, None] + own_left - 2 * self.left) * (own_right[:, None] + own_right - 2 * self.right)
+        change = moved * (slope - 2 * moved * bend)
+        first, second = divmod(int(change.argmin()), len(self.mass))
+        return Exchange(float(change[first, second]), first, second)
+
+    def after(self, exchange: Exchange) -> Self:
+        """Return the atoms after an exchange; the heavier of two unequal atoms keeps what the lighter one has not."""
+        s, t = sorted((exchange.first, exchange.second), key=lambda place: -self.mass[place])
+        moved = self.mass[t]
+        # ∇F changes by −4 R Δ S.
+        along_rows, along_cols = self.left[:, s] - self.left[:, t], self.right[t, :] - self.right[s, :]
+        slopes = self.slopes - 4 * moved * along_rows[:, None] * along_cols[None, :]
+        # Atom s keeps its place (i, k) with the mass that is left, t moves to (j, k), and a new one stands at (i, l).
+        sources_x, sources_y = np.append(np.arange(len(self.mass)), s), np.append(np.arange(len(self.mass)), t)
+        sources_y[t] = s
+        mass = np.append(self.mass, moved)
+        mass[s] -= moved
+        kept = np.nonzero(mass > SLIVER * mass.max())[0]
+        x, y = sources_x[kept], sources_y[kept]
+        return type(self)(
+            self.rows[x],
+            self.cols[y],
+            mass[kept],
+            slopes[x][:, y],
+            self.left[x][:, x],
+            self.right[y][:, y],
+        )
+
+    def plan(self, like: SparsePlan) -> SparsePlan:
+        """Return the coupling, with one atom for each place, in the array library of another one."""
+        total = scipy.sparse.csr_array((self.mass, (self.rows, self.cols)), shape=like.size).tocoo()
+        rows, cols = (_array.from_numpy(index.astype(np.int64), like.rows) for index in total.coords)
+        return SparsePlan(rows, cols, _array.from_numpy(total.data, like.mass), like.size)
+
+
+def exchanged(problem: GWProblem, plan: SparsePlan, cross: Array, negligible: float) -> SparsePlan:
     """Make the best exchange of two atoms over and over, until none lowers the objective by more than ``negligible``.
 
     Between permutations an exchange swaps two images. Each lowers the objective by a fixed amount at least, so they end.
@@ -33,7 +108,7 @@ def exchanged(problem: GWProblem, plan: SparsePlan, cross: Array, negligible: fl
     problem : GWProblem
         Spaces of n and m atoms.
     plan : SparsePlan
-        A coupling.
+        A coupling; one of more than 3000 atoms is left as it is.
     cross : array of shape (n, m)
         Its ``cross`` matrix R π S.
     negligible : float
@@ -41,62 +116,15 @@ def exchanged(problem: GWProblem, plan: SparsePlan, cross: Array, negligible: fl
 
     Returns
     -------
-    tuple of SparsePlan and array of shape (n, m)
-        The coupling, the same object where no exchange lowers the objective, and its ``cross`` matrix.
+    SparsePlan
+        The coupling, the same object where no exchange lowers the objective.
     """
+    if plan.mass.shape[0] > MOST_ATOMS:
+        return plan
+    atoms, moved = Atoms.of(problem, plan, problem.gradient(cross)), False
     for _ in range(plan.shape[0] + plan.shape[1]):
-        best = best_exchange(problem, plan, problem.gradient(cross))
+        best = atoms.best()
         if not best.change < -negligible:
             break
-        plan, cross = _with_exchange(problem, plan, cross, best)
-    return plan, cross
-
-
-def best_exchange(problem: GWProblem, plan: SparsePlan, gradient: Array) -> Exchange:
-    """Return the exchange that lowers the objective most, or raises it least.
-
-    Atoms (i, k) and (j, l) of masses s and t send τ = min(s, t) to (i, l) and (j, k) instead. Along
-    Δ = τ (e_i − e_j)(e_l − e_k)ᵀ the objective changes by ⟨∇F, Δ⟩ − 2 ⟨Δ, R Δ S⟩ (theorem 8 b), which is
-    τ (g_il + g_jk − g_ik − g_jl) − 2 τ² (R_ii − 2 R_ij + R_jj)(S_kk − 2 S_kl + S_ll).
-    """
-    xp = _array.namespace(gradient)
-    slopes = xp.take(
-        xp.take(gradient, plan.rows, axis=0), plan.cols, axis=1
-    )  # (K, K): g at row i of one, column l of the other
-    left, right = problem.left.block(plan.rows), problem.right.block(plan.cols)
-    own_slope, own_left, own_right = (xp.linalg.diagonal(matrix) for matrix in (slopes, left, right))
-    count, best = plan.mass.shape[0], Exchange(float("inf"), 0, 0)
-    step = max(1, _BLOCK_ENTRIES // count)
-    for start in range(0, count, step):
-        few = slice(start, min(start + step, count))
-        moved = xp.minimum(plan.mass[few][:, None], plan.mass[None, :])
-        slope = slopes[few, :] + slopes[:, few].T - own_slope[few][:, None] - own_slope[None, :]
-        bend = own_left[few][:, None] + own_left[None, :] - 2 * left[few, :]
-        bend = bend * (own_right[few][:, None] + own_right[None, :] - 2 * right[few, :])
-        change = moved * (slope - 2 * moved * bend)
-        place = int(xp.argmin(change))
-        first, second = divmod(place, count)
-        best = min(best, Exchange(float(change[first, second]), start + first, second))
-    return best
-
-
-def _with_exchange(problem: GWProblem, plan: SparsePlan, cross: Array, exchange: Exchange) -> tuple[SparsePlan, Array]:
-    """Return the coupling after two atoms have traded the mass that the lighter one has, and its ``cross`` matrix."""
-    rows, cols, mass = (_array.to_numpy(part).copy() for part in (plan.rows, plan.cols, plan.mass))
-    first, second = exchange.first, exchange.second
-    (i, j), (k, m) = rows[[first, second]].tolist(), cols[[first, second]].tolist()
-    moved, least = float(min(mass[first], mass[second])), SLIVER * mass.max()
-    # R (π + Δ) S for Δ = moved (e_i − e_j)(e_m − e_k)ᵀ.
-    change = problem.left.row_difference(i, j)[:, None] * problem.right.row_difference(m, k)[None, :]
-    cross = cross + moved * change
-    mass[[first, second]] -= moved
-    for row, col in ((i, m), (j, k)):
-        known = np.flatnonzero((rows == row) & (cols == col))
-        if known.size:
-            mass[known[0]] += moved
-        else:
-            rows, cols, mass = np.append(rows, row), np.append(cols, col), np.append(mass, moved)
-    kept = mass > least  # the lighter atom is used up
-    rows, cols, mass = rows[kept], cols[kept], mass[kept]
-    parts = _array.from_numpy(rows, plan.rows), _array.from_numpy(cols, plan.cols), _array.from_numpy(mass, plan.mass)
-    return SparsePlan(*parts, plan.size), cross
+        atoms, moved = atoms.after(best), True
+    return atoms.plan(plan) if moved else plan

@@ -104,7 +104,7 @@ def as_space(value: Any, name: str = "space") -> Space:
     Raises
     ------
     TypeError, ValueError
-        As :class:`DenseSpace`, with ``name`` said where the value is no array at all.
+        As :class:`DenseSpace`, with ``name`` said first.
     """
     if isinstance(value, Space):
         return value
@@ -113,4 +113,7 @@ def as_space(value: Any, name: str = "space") -> Space:
             f"{name} must be a gwtools space or a square array, but is of type {type(value).__name__}: "
             "pass gwtools.DenseSpace, PointCloud, GramSpace, GraphSpace or a matrix of distances."
         )
-    return DenseSpace(value)
+    try:
+        return DenseSpace(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None

@@ -18,7 +18,7 @@ from gwtools.problems import GWProblem
 from gwtools.scaling import sinkhorn
 from gwtools.solvers import sinkhorn as solver_module
 from gwtools.solvers.active_set import MOST, ActiveSet
-from gwtools.solvers.exchange import best_exchange, exchanged
+from gwtools.solvers.exchange import Atoms, exchanged
 from tests import checkers
 from tests.strategies import coupled, pairs
 
@@ -186,7 +186,8 @@ def test_theorem_8_exchange(instance):
     rows, cols = np.nonzero(plan)
     sparse = SparsePlan(rows, cols, plan[rows, cols], plan.shape)
     problem = GWProblem(x.space(), y.space())
-    best = best_exchange(problem, sparse, problem.linearize(sparse))
+    atoms = Atoms.of(problem, sparse, problem.linearize(sparse))
+    best = atoms.best()
     before, changes = checkers.objective(x.matrix, y.matrix, plan), []
     for s, t in itertools.combinations_with_replacement(range(len(rows)), 2):
         moved = min(plan[rows[s], cols[s]], plan[rows[t], cols[t]])
@@ -196,10 +197,15 @@ def test_theorem_8_exchange(instance):
         changes.append(checkers.objective(x.matrix, y.matrix, np.maximum(after, 0)) - before)
     scale = max(np.abs(s.matrix).max() ** 2 for s in (x, y))
     assert abs(best.change - min(changes)) <= 1e-11 * scale
-    found, cross = exchanged(problem, sparse, problem.cross(sparse), 1e-9 * scale + 1e-300)
+    # The slopes after an exchange are those at its plan, duplicates and parts of atoms included.
+    after = atoms.after(best)
+    fresh = problem.linearize(after.plan(sparse))[after.rows][:, after.cols]
+    assert np.abs(after.slopes - fresh).max() <= 1e-12 * scale
+    assert np.array_equal(after.left, problem.left.dense()[np.ix_(after.rows, after.rows)])
+    assert np.array_equal(after.right, problem.right.dense()[np.ix_(after.cols, after.cols)])
+    found = exchanged(problem, sparse, problem.cross(sparse), 1e-9 * scale + 1e-300)
     assert checkers.coupling_error(found.dense(), x.weights, y.weights) <= 1e-14
     assert checkers.objective(x.matrix, y.matrix, found.dense()) <= before + 1e-11 * scale
-    assert np.abs(cross - problem.cross(found)).max() <= 1e-11 * scale
     assert np.array_equal(found.sparse().toarray(), found.dense())
 
 
