@@ -133,7 +133,7 @@ def exact(
     cost : numpy array of shape (n, m)
         Costs, of any sign; float64.
     a, b : numpy arrays of shape (n,) and (m,)
-        Positive weights with equal sums.
+        Positive weights of sum 1.
     start : SparsePlan, optional
         A coupling whose arcs are kept, so that every partial program is feasible.
     potentials : pair of arrays, optional
@@ -142,7 +142,8 @@ def exact(
     Returns
     -------
     Program
-        A vertex with at most n + m − 1 atoms. ``lower`` is proved by the potentials alone, whatever the simplex did.
+        A vertex with at most n + m − 1 atoms; where POT misses the marginals by more than 1e-12, its plan rounded to them.
+        ``lower`` follows from the potentials alone, whatever the simplex did, up to float64 rounding.
 
     Raises
     ------
@@ -176,7 +177,7 @@ def _simplex(
     """Run POT's network simplex on non-negative costs and check that what it returns is a coupling."""
     import ot  # imported here because POT loads every array library that is installed
 
-    # Pivots end in exact arithmetic; where rounding makes them circle between ties, this many end them.
+    # A limit for the case that rounding makes pivots cycle.
     pivots = max(10**6, 100 * int(cost.size))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the check below replaces POT's warnings
@@ -197,12 +198,12 @@ def _simplex(
 
 
 def _repaired(plan: SparsePlan, a: NumpyArray, b: NumpyArray) -> SparsePlan:
-    """Round a sparse plan to the marginals a and b (Altschuler, Weed and Rigollet 2017, alg. 2), with a sparse rest."""
+    """Round a sparse plan to the marginals a and b as :func:`gwtools.scaling.rounded` does, but that the rest is sparse."""
     rows, cols, mass = plan.rows, plan.cols, plan.mass
     # 1-2. Scale down the rows, then the columns, that carry too much mass.
-    mass = mass * np.minimum(a / np.maximum(plan.marginals()[0], a), 1.0)[rows]
+    mass = mass * (a / np.maximum(plan.marginals()[0], a))[rows]
     columns = np.bincount(cols, weights=mass, minlength=len(b))
-    mass = mass * np.minimum(b / np.maximum(columns, b), 1.0)[cols]
+    mass = mass * (b / np.maximum(columns, b))[cols]
     # 3. Couple what is missing in the order of the atoms.
     missing_a = np.maximum(a - np.bincount(rows, weights=mass, minlength=len(a)), 0.0)
     missing_b = np.maximum(b - np.bincount(cols, weights=mass, minlength=len(b)), 0.0)
@@ -240,8 +241,8 @@ def _priced_simplex(
         plan, u, v = _simplex(scipy.sparse.coo_array((cost[inside], inside), shape=(n, m)), a, b)
         np.subtract(cost, v, out=reduced)
         reduced -= u[:, None]
-        # The simplex is done with the arcs it was given: what they still violate is its rounding, and what violates dual
-        # feasibility by no more than that elsewhere ends the rounds too. The proved value counts both.
+        # Reduced costs of arcs that the simplex was given may be slightly negative by its rounding. Others that are no worse
+        # cannot improve the plan, and end the rounds. The proved value counts the least of all.
         rounding = max(-float(reduced[inside].min()), _ROUNDING * float(max(np.abs(u).max(), np.abs(v).max())), 0.0)
         worst = float(reduced.min())
         reduced[inside] = np.inf

@@ -101,9 +101,10 @@ class GWProblem:
 
     @cached_property
     def rounding(self) -> float:
-        """How far rounding of deviations and residuals can carry what depends on the plan, in squared units of C.
+        """Estimate how far rounding carries −4 E_π αβ − 2 ⟨π, R π S⟩, in squared units of C.
 
-        They are off by the rounding of C, ‖C‖² = m² + 2‖α‖² + ‖R‖² beside ‖C − m‖ = (2‖α‖² + ‖R‖²)^½ (theorem 2).
+        α and R are off by about u‖C‖ for a spacing u of 1.0, β and S by u‖D‖; by Cauchy-Schwarz this makes
+        u (‖C‖ ‖D − m_D‖ + ‖D‖ ‖C − m_C‖), where ‖C − m_C‖² = 2‖α‖² + ‖R‖² (theorem 2). The factor 16 is a margin, no proof.
         """
         apart = [math.hypot(2**0.5 * alpha, residual) for alpha, residual in self.norms]
         whole = [math.hypot(float(space.mean), rest) for space, rest in zip((self.x, self.y), apart, strict=True)]
@@ -129,7 +130,7 @@ class GWProblem:
     def departure(self, plan: Plan, cross: Array) -> float:
         """Return F(π) − F(a ⊗ b) = −4 E_π αβ − 2 ⟨π, R π S⟩ from a plan and its ``cross`` matrix, in squared units of C.
 
-        Exact beside :attr:`variation` whatever the units of C and D are, where differences of objectives may drown in rounding.
+        Its rounding is small beside :attr:`variation` in whatever units C and D are, where differences of objectives may drown.
         """
         return float(plan.inner(self.bilinear_cost)) - 2 * float(plan.inner(cross))
 

@@ -17,19 +17,20 @@ class Status(Enum):
     CLOSED_FORM = "The value is a closed form: nothing was iterated."
     STATIONARY = "The plan is stationary: the Frank-Wolfe gap fell below the tolerance."
     FIXED_POINT = (
-        "The plan is stationary at the fixed epsilon: the gap of the objective plus entropy fell below the tolerance."
+        "The plan is stationary at the fixed epsilon: the gap of the objective plus entropy fell below the tolerance, or below "
+        "what the dtype resolves."
     )
     GLOBAL = "The plan is globally optimal: no coupling's objective is lower by more than rounding or the tolerance."
     MAX_ITERATIONS = "The iterations ran out before the tolerance was met: raise max_iterations or the tolerance."
     NOT_STATIONARY = (
-        "Steps no longer lower the objective, but the Frank-Wolfe gap is above the tolerance: raise the tolerance, or go on "
-        "with ConditionalGradient(init=result.plan)."
+        "Steps hardly lower the objective any more, but the Frank-Wolfe gap is above the tolerance: raise the tolerance, "
+        "compute in float64, or, after a proximal Sinkhorn, go on with ConditionalGradient(init=result.plan)."
     )
     SCALING_UNFINISHED = (
-        "The last kernel was not scaled to the marginals, and the gap is above the tolerance: raise epsilon or the tolerance, "
-        "or go on with ConditionalGradient(init=result.plan)."
+        "The last kernel was not scaled to its marginals, and the gap is above the tolerance: raise epsilon or the tolerance, "
+        "or, after a proximal Sinkhorn, go on with ConditionalGradient(init=result.plan)."
     )
-    STOPPED = "The callback asked to stop: the plan is the best one found so far."
+    STOPPED = "The callback asked to stop: the plan is that of the last step."
     NON_FINITE = "A step gave NaN or infinite values: the plan is the last finite one."
 
     @property
@@ -115,8 +116,8 @@ class GWResult:
         Steps made.
     frank_wolfe_gap : float or None
         Upper bound of the decrease that the linearisation at the plan still promises, in squared units of C; of the objective
-        F, but for :class:`gwtools.Sinkhorn` at a fixed ε, which minimises F + ε KL: there it is that of F + ε KL. None where
-        it was not computed at this plan, as after a solver that ran out of iterations.
+        F, but for :class:`gwtools.Sinkhorn` at a fixed ε, which minimises F + ε KL: there of ⟨∇F(π), ·⟩ + ε KL, in which only F
+        is linearised (theorem 8 h). None where it was not computed at this plan, as after a solver that ran out of iterations.
     solver : str
         The solver, as it was set.
     """

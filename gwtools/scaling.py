@@ -72,10 +72,7 @@ def sinkhorn(
 
 
 def attainable(log_kernel: Array) -> float:
-    """Return the mass that may stay out of place however long a kernel is scaled.
-
-    Exponents are only as exact as the largest of them is long.
-    """
+    """Return about the marginal error that rounding of the exponents causes: they are as exact as the largest is long."""
     xp = _array.namespace(log_kernel)
     return 2 * _array.epsilon(log_kernel) * float(xp.max(xp.abs(log_kernel)))
 

@@ -38,7 +38,7 @@ def solve(
     throw : bool
         Raise :class:`gwtools.ConvergenceError` where the solver's criterion is not met, instead of warning.
     callback : callable, optional
-        Called with a :class:`gwtools.solvers.Progress` after every step; return True to stop with the best plan so far.
+        Called with a :class:`gwtools.solvers.Progress` after every step; return True to stop with the plan of that step.
 
     Returns
     -------

@@ -53,7 +53,10 @@ class ActiveSet:
         return type(self)(plans, weights, linear, quadratic)
 
     def minimised(self, tolerance: float, rounding: float) -> Self:
-        """Return a local minimum over the mixtures that lies no higher than any point between π and the last coupling.
+        """Return a mixture that lies no higher than any point between π and the last coupling.
+
+        Unless it is the last coupling itself, neither the face of the simplex on which it lies nor a further coupling of the
+        set promises a descent by more than the tolerance.
 
         Parameters
         ----------
@@ -72,9 +75,6 @@ class ActiveSet:
     def _kept(self, weights: NumpyArray) -> Self:
         """Return the set of the couplings that have weight; where they are too many, those of least weight become one."""
         kept = np.nonzero(weights)[0]
-        if len(kept) == 1:
-            (k,) = kept
-            return type(self)((self.plans[k],), np.ones(1), self.linear[kept], self.quadratic[kept][:, kept])
         if len(kept) > MOST:
             return self._merged(weights, kept[np.argsort(weights[kept])])
         total = weights[kept] / weights[kept].sum()
@@ -110,13 +110,13 @@ def _line_search(q: NumpyArray, K: NumpyArray, w: NumpyArray) -> NumpyArray:
 
 
 def _local_minimum(q: NumpyArray, K: NumpyArray, w: NumpyArray, tolerance: float, flat: float) -> NumpyArray:
-    """Descend from weights w to a local minimum of q·w + wᵀKw over the simplex, by an active-set method.
+    """Descend from weights w to a stationary point of q·w + wᵀKw over the simplex, by an active-set method.
 
     The face of the weights above 0 shrinks until it holds its own minimum; then the corner outside it that promises most joins.
     Each pass drops a corner or comes to the minimum of a face; the minima fall strictly, so that no face has its turn twice.
     """
     w = w.copy()
-    for _ in range(8 * len(q) + 8):  # few passes are needed: more than these only follow rounding
+    for _ in range(8 * len(q) + 8):  # a limit for the case that rounding makes passes repeat
         face = np.nonzero(w)[0]
         slopes = q + 2 * K @ w
         direction, reaches = _descent(slopes[face], K[np.ix_(face, face)], w[face], flat)
@@ -149,15 +149,17 @@ def _descent(slopes: NumpyArray, K: NumpyArray, w: NumpyArray, flat: float) -> t
     """Return a direction of descent within the face of the weights w > 0, and whether its end at length 1 is the minimum.
 
     Newton's direction where K is positive on the directions that keep the mass; else one along which the objective falls
-    without end. ``flat`` is the share of the largest curvature below which there is none.
+    without end. Curvatures, and slopes, below the share ``flat`` of the largest count as 0.
     """
     if len(w) == 1:
         return np.zeros(1), True
     # Directions are given by the entries of all but the heaviest corner, which keeps the mass.
     heaviest = int(w.argmax())
     others = np.delete(np.arange(len(w)), heaviest)
-    hessian = K[np.ix_(others, others)] - K[others, heaviest][:, None] - K[heaviest, others][None, :]
-    curvatures, vectors = np.linalg.eigh(hessian + K[heaviest, heaviest])
+    form = (
+        K[np.ix_(others, others)] - K[others, heaviest][:, None] - K[heaviest, others][None, :] + K[heaviest, heaviest]
+    )
+    curvatures, vectors = np.linalg.eigh(form)
     along = vectors.T @ (slopes[others] - slopes[heaviest])
     least = flat * max(abs(curvatures[0]), abs(curvatures[-1]))
     if curvatures[0] < -least:

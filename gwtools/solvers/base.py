@@ -91,8 +91,8 @@ class IterativeSolver(Solver, Generic[S]):
     Parameters
     ----------
     tolerance : float
-        Relative to 4‖α‖‖β‖ + 2‖R‖‖S‖, the largest change of the objective that any coupling can make (theorem 2); what the
-        dtype cannot tell from rounding is always tolerated.
+        Relative to 4‖α‖‖β‖ + 2‖R‖‖S‖, a bound on how far any coupling's objective is from the product coupling's (theorem 2);
+        what the dtype cannot tell from rounding is always tolerated.
     max_iterations : int
         Steps at most.
     """
@@ -124,9 +124,10 @@ class IterativeSolver(Solver, Generic[S]):
         """Repeat steps until the criterion is met, the callback returns True, a value is not finite or steps run out."""
         problem = problem.detached()
         if problem.variation <= problem.rounding:
-            # No coupling's objective differs from another's by more than rounding does.
+            # No coupling's objective is farther from the product coupling's than rounding.
             zeros = (_array.namespace(w).zeros_like(w) for w in (problem.x.weights, problem.y.weights))
-            return Outcome(self.first_plan(problem), Status.GLOBAL, 0, 0.0, potentials=tuple(zeros))
+            gap = 2 * problem.variation  # no less than what the linearisation promises anywhere
+            return Outcome(self.first_plan(problem), Status.GLOBAL, 0, gap, potentials=tuple(zeros))
         state = self.start(problem)
         status, iteration = state.status, 0
         while status is None:  # for max_iterations steps at most
@@ -138,7 +139,7 @@ class IterativeSolver(Solver, Generic[S]):
             state = following
             stop = callback is not None and callback(_progress(problem, iteration, state))
             status = state.status
-            if status is None and stop is True:
+            if stop is True and not (status is not None and status.success):
                 status = Status.STOPPED
             elif status is None and iteration >= self.max_iterations:
                 status = Status.MAX_ITERATIONS

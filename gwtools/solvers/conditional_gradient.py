@@ -41,14 +41,15 @@ class ConditionalGradient(IterativeSolver[_State]):
     Parameters
     ----------
     tolerance : float
-        Stop when the Frank-Wolfe gap is at most this share of 4‖α‖‖β‖ + 2‖R‖‖S‖, the largest change of the objective that any
-        coupling can make (theorem 2). It does not depend on the units of either space, nor on constants added to C or D.
+        Stop when the Frank-Wolfe gap is at most this share of 4‖α‖‖β‖ + 2‖R‖‖S‖, a bound on how far any coupling's objective is
+        from the product coupling's (theorem 2), or below rounding. It does not depend on the units of either space, nor, as
+        long as rounding is smaller, on constants added to C or D.
     max_iterations : int
         Linear programs at most.
     init : "product", Plan or array of shape (n, m)
         Coupling to start from. From the product coupling the first program is solved by the sorting coupling (theorem 8), and
         that step is taken before any gap is tested. Where row means are constant, the product coupling is a saddle with gap
-        0: the first step is then along the eigenvectors of the residuals that descend most.
+        0, or a minimum: the first step is then along the eigenvectors of the residuals that descend most, where any do.
     exchange : bool
         At a stationary sparse coupling of at most 3000 atoms, try all exchanges of two of them (between permutations: swaps
         of two images), and go on from there where one lowers the objective. On the way to it the objective may rise first,
@@ -58,9 +59,9 @@ class ConditionalGradient(IterativeSolver[_State]):
     -----
     Products with C and D stay in the array library and on the device of the spaces; each step sends one cost matrix to
     the CPU and brings one vertex back. Where both spaces are of negative type, or both Gram spaces, the objective is
-    concave over couplings: every step is a full one and the answer a vertex (theorem 11). Elsewhere a step is fully corrective:
-    the objective is minimised over the mixtures of the vertices found so far that still have weight, as steps towards single
-    vertices zigzag (Lacoste-Julien and Jaggi 2015, arXiv:1511.05932).
+    concave over couplings: every program's step is a full one and the answer mostly a vertex (theorem 11). Elsewhere a step
+    is fully corrective: the objective is lowered over the mixtures of the vertices found so far that still have weight, as
+    steps towards single vertices zigzag (Lacoste-Julien and Jaggi 2015, arXiv:1511.05932).
     """
 
     init: Any = "product"
@@ -104,7 +105,10 @@ class ConditionalGradient(IterativeSolver[_State]):
         return plan
 
     def start(self, problem: GWProblem) -> _State:
-        """Return the given coupling, or the best one on the segment from the product to the sorting coupling."""
+        """Return the given coupling, or the best one on the segment from the product to the sorting coupling.
+
+        Where row means promise nothing, a coupling off the saddle, or the product coupling where that is a minimum.
+        """
         vertex = sorting_plan(problem.x.row_means, problem.x.weights, problem.y.row_means, problem.y.weights)
         if not isinstance(self.init, str):
             return replace(_alone(problem, self._given(problem)), vertex=vertex)
@@ -112,8 +116,9 @@ class ConditionalGradient(IterativeSolver[_State]):
         if is_blind(problem, negligible):
             plan = off_saddle(problem, negligible)
             if plan is None:
-                return replace(_alone(problem, product), status=Status.STATIONARY, frank_wolfe_gap=0.0)
+                return replace(_alone(problem, product), status=Status.STATIONARY, frank_wolfe_gap=problem.slope_range)
             return replace(_alone(problem, plan), vertex=vertex)
+        # At the product coupling q and K are 0, as α, β and the rows of R and S have mean 0.
         active = ActiveSet((product,), np.ones(1), np.zeros(1), np.zeros((1, 1)))
         return self._corrected(problem, active, vertex, problem.cross(vertex))
 
@@ -128,10 +133,10 @@ class ConditionalGradient(IterativeSolver[_State]):
     def step(self, problem: GWProblem, state: _State) -> _State:
         """Solve the linear program at the plan and move to the best mixture of its vertex and those before."""
         gradient, negligible = problem.gradient(state.cross), self.negligible(problem)
-        program = _solved(problem, gradient, state)
+        program = linear_program(problem, gradient, state.vertex, state.potentials)
         gap = max(0.0, float(state.plan.inner(gradient)) - program.lower)
         state = replace(state, frank_wolfe_gap=gap, potentials=program.potentials)
-        if state.plan is state.vertex and gap <= negligible and _same_atoms(program.plan, state.vertex):
+        if gap <= negligible and isinstance(state.plan, SparsePlan) and _same_atoms(program.plan, state.plan):
             return self._at_rest(problem, state, negligible)
         vertex = _from_numpy(program.plan, problem.x.weights)
         if state.plan is state.vertex:
@@ -144,8 +149,8 @@ class ConditionalGradient(IterativeSolver[_State]):
         if decrease > negligible:
             return following
         if gap <= negligible:
-            # A gap of nearly 0 at a plan that is no vertex may hide a descent, which the step above would have found; a vertex
-            # that is as good is preferred, as exchanges can be tried there.
+            # A mixture may have gap 0 and be a saddle: towards a vertex the objective then falls to second order only, which
+            # the step above has tried. A vertex that is as good is preferred, as exchanges trade whole atoms there.
             at_vertex = replace(_alone(problem, vertex, cross), vertex=vertex, potentials=program.potentials)
             if state.plan is not state.vertex and at_vertex.departure <= state.departure + negligible:
                 return at_vertex
@@ -180,11 +185,16 @@ def _alone(problem: GWProblem, plan: Plan, cross: Array | None = None) -> _State
     return _State(plan, active.departure, None, None, cross, active)
 
 
-def _solved(problem: GWProblem, gradient: Array, state: _State) -> Program:
-    """Solve the linear program with the costs ``gradient`` in float64 on the CPU."""
+def linear_program(
+    problem: GWProblem,
+    gradient: Array,
+    start: SparsePlan | None,
+    potentials: tuple[NumpyArray, NumpyArray] | None = None,
+) -> Program:
+    """Solve the linear program over couplings with the costs ``gradient`` (n, m), in float64 on the CPU; see :func:`exact`."""
     arrays = gradient, problem.x.weights, problem.y.weights
     cost, a, b = (np.ascontiguousarray(_array.to_numpy(v), dtype=np.float64) for v in arrays)
-    return exact(cost, a, b, None if state.vertex is None else _to_numpy(state.vertex), state.potentials)
+    return exact(cost, a, b, None if start is None else _to_numpy(start), potentials)
 
 
 def _same_atoms(first: SparsePlan, second: SparsePlan) -> bool:

@@ -92,16 +92,16 @@ class Atoms:
         )
 
     def plan(self, like: SparsePlan) -> SparsePlan:
-        """Return the coupling, with one atom for each place, in the array library of another one."""
+        """Return the coupling, with one atom for each place, in the array library, dtype and shape of another one."""
         total = scipy.sparse.csr_array((self.mass, (self.rows, self.cols)), shape=like.size).tocoo()
         rows, cols = (_array.from_numpy(index.astype(np.int64), like.rows) for index in total.coords)
         return SparsePlan(rows, cols, _array.from_numpy(total.data, like.mass), like.size)
 
 
 def exchanged(problem: GWProblem, plan: SparsePlan, cross: Array, negligible: float) -> SparsePlan:
-    """Make the best exchange of two atoms over and over, until none lowers the objective by more than ``negligible``.
+    """Make the best exchange of two atoms until none lowers the objective by more than ``negligible``, or n + m times.
 
-    Between permutations an exchange swaps two images. Each lowers the objective by a fixed amount at least, so they end.
+    Between permutations an exchange swaps two images (theorem 8 g).
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def exchanged(problem: GWProblem, plan: SparsePlan, cross: Array, negligible: fl
     Returns
     -------
     SparsePlan
-        The coupling, the same object where no exchange lowers the objective.
+        The coupling, the same object where no exchange lowers the objective by more than that.
     """
     if plan.mass.shape[0] > MOST_ATOMS:
         return plan

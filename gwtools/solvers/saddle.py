@@ -32,15 +32,15 @@ def off_saddle(problem: GWProblem, negligible: float, epsilon: float = 0.0) -> D
     problem : GWProblem
         One whose row means promise nothing.
     negligible : float
-        Decrease that counts as none, in squared units of C.
+        Products λ μ up to this count as none, in squared units of C.
     epsilon : float
         Weight of the entropy, in squared units of C.
 
     Returns
     -------
     DensePlan or None
-        None where no direction descends by more than that. Without entropy the objective is then convex over couplings and
-        the product coupling its minimum.
+        None where λ μ is at most ``negligible`` and ε/4 for all pairs. Without entropy, and with all λ μ <= 0, the objective
+        is then convex over couplings and the product coupling its minimum.
     """
     (values_x, modes_x), (values_y, modes_y) = problem.left.modes(), problem.right.modes()
     descent, end = max((float(values_x[k] * values_y[k]), k) for k in (0, -1))

@@ -6,17 +6,15 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Self, cast, final
 
-import numpy as np
-
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.linear import exact, sorting_plan
-from gwtools.plans import DensePlan, Plan, SparsePlan, mixture
+from gwtools.linear import sorting_plan
+from gwtools.plans import DensePlan, Plan, mixture
 from gwtools.problems import GWProblem
 from gwtools.results import Status
 from gwtools.scaling import Scaling, attainable, round_to, sinkhorn
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, Progress, State
-from gwtools.solvers.conditional_gradient import ConditionalGradient
+from gwtools.solvers.conditional_gradient import ConditionalGradient, linear_program
 from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
 
 MOST_PROGRAM_ENTRIES = 10**7  # larger linear programs are not solved to finish or to judge a plan
@@ -27,8 +25,9 @@ ENOUGH_STEPS = 10  # proximal steps, from which linear programs go on: they come
 class _State(State):
     """A rounded plan with its ``cross`` matrix, and what the next kernel starts from: exponent, ε and scalings.
 
-    ``settled`` counts the kernels scaled since ε has fallen, from when on the exponent is that of the last plan; ``error`` is
-    the mass out of place in the last scaled kernel, which the next step takes up where it is unfinished.
+    ``settled`` counts the kernels scaled since ε has fallen, from when on the exponent is that of the last plan; at a fixed ε,
+    where it is at least 1, the exponent stays 0. ``error`` is the mass out of place in the last scaled kernel, which the next
+    step takes up where it is unfinished.
     """
 
     cross: Array = None
@@ -48,9 +47,10 @@ class Sinkhorn(IterativeSolver[_State]):
     Parameters
     ----------
     tolerance : float
-        Stop when the Frank-Wolfe gap is at most this share of 4‖α‖‖β‖ + 2‖R‖‖S‖, the largest change of the objective that any
-        coupling can make (theorem 2): the gap of the objective, or of the objective plus ε KL at a fixed ε. Below 1e-5, kernels
-        are scaled to it as well: so that the potentials, which are the gradients in the weights, are as exact.
+        Stop when the Frank-Wolfe gap is at most this share of 4‖α‖‖β‖ + 2‖R‖‖S‖, a bound on how far any coupling's objective is
+        from the product coupling's (theorem 2): the gap of the objective, or at a fixed ε that of the objective plus ε KL
+        (theorem 8 h). Below 1e-5, kernels are scaled to it as well: so that the potentials, which are the gradients in the
+        weights, are as exact.
     max_iterations : int
         Kernels scaled, and linear programs solved, at most.
     epsilon : float, optional
@@ -59,7 +59,8 @@ class Sinkhorn(IterativeSolver[_State]):
         True: the entropy is only a means. It is annealed down to ε from an eighth of 4‖α‖‖β‖ + 2‖R‖‖S‖, then steps are
         proximal, argmin ⟨∇F(π_k), π⟩ + ε KL(π | π_k), until they no longer lower the objective. On the CPU
         :class:`gwtools.ConditionalGradient` goes on from there, after ten of them at the latest, which also leaves saddles of
-        exchangeable atoms; on other devices, and above 10⁷ entries, potentials prove the gap by a c-transform.
+        exchangeable atoms; on other devices, and above 10⁷ entries, potentials prove the gap by a c-transform, or, up to
+        10⁷ entries, one linear program.
         False: entropic Gromov-Wasserstein at the fixed ε.
     cooling : float
         Factor between the ε of two annealing steps, between 0 and 1. Slower cooling, towards 1, takes longer and mostly ends in
@@ -68,10 +69,10 @@ class Sinkhorn(IterativeSolver[_State]):
     Notes
     -----
     Every plan is rounded to the exact marginals, so that its objective is a true upper bound. Steps decrease the objective
-    where it is concave over couplings, or where ε is above its smoothness relative to the entropy; elsewhere a proximal step
-    is halved towards the last plan until it does. Where row means are constant, the product coupling is a saddle
-    that no iteration leaves by itself: it then starts from a coupling beside it (theorem 8), at a fixed ε only where
-    that descends.
+    where it is concave over couplings, or where ε is above its smoothness relative to the entropy; elsewhere a step is
+    shortened until it does not climb, but for the steps while ε falls. Where row means are constant, the product coupling is a
+    saddle that no iteration leaves by itself: it then starts from a coupling off it (theorem 8), at a fixed ε only
+    where that descends.
 
     Exponents of kernels are rounded where they are long, as they are for a small ε: twice the spacing of 1.0 times the longest
     is a share of the mass that cannot be put in place, and a gap of as much of 4‖α‖‖β‖ + 2‖R‖‖S‖ is then tolerated at a fixed
@@ -93,12 +94,12 @@ class Sinkhorn(IterativeSolver[_State]):
 
     @property
     def scaling_tolerance(self) -> float:
-        """Mass out of place in a scaled kernel at most; while ε falls as well, as mass left behind hardly moves later on."""
+        """Marginal error at which a kernel counts as scaled; while ε falls too, as later kernels hardly move misplaced mass."""
         return max(1e-11, min(self.tolerance, 1e-5))
 
     @property
     def proving_tolerance(self) -> float:
-        """Mass out of place in kernels whose scalings prove a gap: it counts as often as costs exceed what plans can change."""
+        """Marginal error of kernels whose scalings prove a gap: a unit of misplaced mass costs up to the largest |∇F_ij|."""
         return max(1e-11, 1e-4 * self.scaling_tolerance)
 
     def in_units(self, unit: float) -> Self:
@@ -112,32 +113,29 @@ class Sinkhorn(IterativeSolver[_State]):
 
     def finished(self, problem: GWProblem, outcome: Outcome, callback: Callback | None = None) -> Outcome:
         """Go on by conditional gradient from where proximal steps came to rest, or judge the plan by a linear program."""
-        small = problem.shape[0] * problem.shape[1] <= MOST_PROGRAM_ENTRIES
         at_rest = outcome.status in (Status.STATIONARY, Status.NOT_STATIONARY, Status.SCALING_UNFINISHED)
         left = self.max_iterations - outcome.iterations
         if at_rest and self.ends_by_programs(problem) and left > 0:
             follower = ConditionalGradient(tolerance=self.tolerance, max_iterations=left, init=outcome.plan)
             further = follower.run(problem, _counted_from(outcome.iterations, callback))
             return replace(further, iterations=outcome.iterations + further.iterations)
-        if small and outcome.status in (Status.NOT_STATIONARY, Status.SCALING_UNFINISHED, Status.MAX_ITERATIONS):
+        if _is_small(problem) and outcome.status in (
+            Status.NOT_STATIONARY,
+            Status.SCALING_UNFINISHED,
+            Status.MAX_ITERATIONS,
+        ):
             return self._judged(problem.detached(), outcome)
         return outcome
 
     def ends_by_programs(self, problem: GWProblem) -> bool:
         """Tell whether a plan at rest is handed to conditional gradient: on the CPU, where programs are not too large."""
-        small = problem.shape[0] * problem.shape[1] <= MOST_PROGRAM_ENTRIES
-        return self.proximal and small and _array.on_cpu(problem.x.weights)
+        return self.proximal and _is_small(problem) and _array.on_cpu(problem.x.weights)
 
     def _judged(self, problem: GWProblem, outcome: Outcome) -> Outcome:
         """Solve the linear program at the plan, whose value may be better than what potentials prove."""
-        x, y = problem.x, problem.y
+        x, y, gradient = problem.x, problem.y, problem.linearize(outcome.plan)
         start = sorting_plan(x.row_means, x.weights, y.row_means, y.weights)
-        rows, cols, mass = (_array.to_numpy(part) for part in (start.rows, start.cols, start.mass))
-        arrays = problem.linearize(outcome.plan), x.weights, y.weights
-        cost, a, b = (np.ascontiguousarray(_array.to_numpy(v), dtype=np.float64) for v in arrays)
-        program = exact(cost, a, b, SparsePlan(rows, cols, mass, problem.shape))
-        value = float(outcome.plan.inner(_array.from_numpy(cost, x.weights)))
-        gap = max(0.0, value - program.lower)
+        gap = max(0.0, float(outcome.plan.inner(gradient)) - linear_program(problem, gradient, start).lower)
         status = Status.STATIONARY if gap <= self.negligible(problem) else outcome.status
         return replace(outcome, status=status, frank_wolfe_gap=gap)
 
@@ -156,13 +154,14 @@ class Sinkhorn(IterativeSolver[_State]):
         state = replace(_unscaled(problem, product if plan is None else plan, epsilon), settled=settled)
         if plan is not None:
             return state
-        return replace(state, status=Status.STATIONARY if self.proximal else Status.FIXED_POINT, frank_wolfe_gap=0.0)
+        status = Status.STATIONARY if self.proximal else Status.FIXED_POINT
+        return replace(state, status=status, frank_wolfe_gap=problem.slope_range)
 
     def _final(self, problem: GWProblem) -> float:
         return 1e-3 * problem.variation if self.epsilon is None else self.epsilon
 
     def potentials(self, problem: GWProblem, state: _State) -> tuple[Array, Array]:
-        """Return ε times the scalings, potentials at a fixed point; those of the weights are the entropy's at a fixed ε."""
+        """Return ε u and ε v, as ε (u_i + v_j) = ∇F_ij where a fixed point has mass; less ε log a and ε log b at a fixed ε."""
         if self.proximal:
             return state.epsilon * state.u, state.epsilon * state.v
         log, a, b = _array.namespace(state.u).log, problem.x.weights, problem.y.weights
@@ -232,7 +231,7 @@ class Sinkhorn(IterativeSolver[_State]):
         return self._resting(problem, new, unfinished, moves=before - after > problem.rounding)
 
     def _resting(self, problem: GWProblem, state: _State, unfinished: bool, moves: bool) -> _State:
-        """Return a state whose objective hardly changes any more, with its status; none where it ``moves`` and should go on."""
+        """Return a state at which steps gain less than the tolerance, with its status; none where it ``moves`` and goes on."""
         missed = Status.SCALING_UNFINISHED if unfinished else Status.NOT_STATIONARY
         if not self.proximal or self.ends_by_programs(problem):
             return replace(state, status=missed)
@@ -254,6 +253,10 @@ class Sinkhorn(IterativeSolver[_State]):
         return state.departure + state.epsilon * float(state.plan.inner(_log_ratio(problem, state.plan)))
 
 
+def _is_small(problem: GWProblem) -> bool:
+    return problem.shape[0] * problem.shape[1] <= MOST_PROGRAM_ENTRIES
+
+
 def _unscaled(problem: GWProblem, plan: DensePlan, epsilon: float) -> _State:
     """Return the state at a plan whose kernel is relative to the product coupling and not scaled yet."""
     cross = problem.cross(plan)
@@ -262,7 +265,7 @@ def _unscaled(problem: GWProblem, plan: DensePlan, epsilon: float) -> _State:
 
 
 def _entropic_gap(problem: GWProblem, state: _State, gradient: Array, scaling: Scaling) -> float:
-    """Return how much ⟨∇F(π), ·⟩ + ε KL(· | a ⊗ b) can at most fall from π to another coupling.
+    """Return how much ⟨∇F(π), ·⟩ + ε KL(· | a ⊗ b) can at most fall from π to another coupling (theorem 8 h).
 
     Its minimum is at least the dual value ε (⟨a, u − log a⟩ + ⟨b, v − log b⟩ + 1 − Σ_ij exp(u_i + v_j − ∇F_ij / ε)) of any
     scalings u and v.
@@ -274,7 +277,7 @@ def _entropic_gap(problem: GWProblem, state: _State, gradient: Array, scaling: S
 
 
 def _proved_gap(problem: GWProblem, state: _State) -> float:
-    """Return an upper bound of the Frank-Wolfe gap of F: the c-transform of potentials is feasible for every coupling."""
+    """Return an upper bound of the Frank-Wolfe gap of F: potentials after c-transforms are dual feasible (theorem 8 h)."""
     xp, gradient = _array.namespace(state.v), problem.gradient(state.cross)
     second = state.epsilon * state.v
     first = xp.min(gradient - second[None, :], axis=1)

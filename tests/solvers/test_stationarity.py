@@ -400,3 +400,38 @@ def test_batches_of_symmetric_shapes_are_single_solves(solver):
         assert abs(float(found.objective) - float(expected.objective)) <= 1e-6 * scale
         assert found.status is expected.status
         assert (found.frank_wolfe_gap is None) == (expected.frank_wolfe_gap is None)
+
+
+# ---------------------------------------------------------------------------------------------------- steps and callbacks
+
+
+@QUIET
+@pytest.mark.parametrize("last", range(1, 24))
+def test_a_callback_stops_at_any_step(last):
+    """Also where proximal steps come to rest and conditional gradient would go on."""
+    rng, seen = np.random.default_rng(5), []
+    x, y = (cdist(*[rng.standard_normal((12, 2))] * 2) for _ in range(2))
+
+    def stop(progress):
+        seen.append(progress.iteration)
+        return progress.iteration == last
+
+    result = gw.solve(x, y, gw.Sinkhorn(), callback=stop)
+    assert seen == list(range(1, result.iterations + 1))
+    assert result.iterations <= last
+    assert result.status is gw.Status.STOPPED or result.status.success
+    assert result.status.success or result.iterations == last
+
+
+@QUIET
+@pytest.mark.parametrize("most", [1, 5, 14, 16, 17, 18, 25])
+@pytest.mark.parametrize("solver", [gw.ConditionalGradient, gw.Sinkhorn], ids=["conditional gradient", "Sinkhorn"])
+def test_iterations_are_never_more_than_asked_for(solver, most):
+    rng, seen = np.random.default_rng(6), []
+    kernel = np.exp(-cdist(*[rng.standard_normal((15, 3))] * 2))
+    distances = cdist(*[rng.standard_normal((11, 3))] * 2)
+    result = gw.solve(kernel, distances, solver(max_iterations=most), callback=seen.append)
+    assert result.iterations <= most
+    assert [step.iteration for step in seen] == list(range(1, result.iterations + 1))
+    if solver is gw.Sinkhorn and not result.status.success:
+        assert result.frank_wolfe_gap is None or result.frank_wolfe_gap > 0.0
