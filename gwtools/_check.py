@@ -146,6 +146,16 @@ def _same(kind: str, first: str, second: str, name: str, other: str) -> None:
         )
 
 
+def representable(value: float, name: str, like: Array) -> None:
+    """Require that a positive number is a normal one of an array's dtype, also after a change of units."""
+    least = float(_array.namespace(like).finfo(like.dtype).smallest_normal)
+    if value < least:
+        raise ValueError(
+            f"{name} must be at least {least:.3g}, the smallest normal number of {like.dtype}, but is {value:.3g} in the units "
+            "of the problem: raise it, or pass wider arrays."
+        )
+
+
 def choice(value: Any, name: str, options: Collection[Any]) -> None:
     """Require one of a few values."""
     if value not in options:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast, final
 
@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse
 
 from gwtools import _array, _check
-from gwtools._array import Array
+from gwtools._array import Array, NumpyArray
 
 _SMALL = 64**2  # entries of matrices that are multiplied whole
 
@@ -220,6 +220,24 @@ def mixture(plans: Sequence[Plan], weights: Sequence[Any]) -> Plan:
         rows, cols = (index.astype(np.int64) for index in total.coords)
         return SparsePlan(rows, cols, total.data, plans[0].shape)
     return DensePlan(sum(weight * plan.dense() for plan, weight in zip(plans, weights, strict=True)))
+
+
+def inner_products(plans: Sequence[Plan], matrix: Array) -> NumpyArray:
+    """Return the inner products of plans (n, m) with one matrix (n, m), in float64 on the CPU, shape (K,)."""
+    sparse = [plan for plan in plans if isinstance(plan, SparsePlan)]
+    if len(sparse) < len(plans) or not compat.is_numpy_array(matrix):
+        return np.array([float(plan.inner(matrix)) for plan in plans])
+    places = np.concatenate([plan.rows * plan.size[1] + plan.cols for plan in sparse])
+    terms = np.concatenate([plan.mass for plan in sparse]) * matrix.ravel()[places]
+    starts = np.cumsum([0, *(plan.mass.shape[0] for plan in sparse[:-1])])
+    return np.add.reduceat(terms, starts).astype(np.float64, copy=False)
+
+
+def detached_plan(plan: Plan) -> Plan:
+    """Return the plan outside any gradient graph."""
+    if isinstance(plan, SparsePlan):
+        return plan if not _array.tracked(plan.mass) else replace(plan, mass=_array.detached(plan.mass))
+    return DensePlan(_array.detached(plan.dense()))
 
 
 def marginal_error(plan: Plan, a: Array, b: Array) -> float:

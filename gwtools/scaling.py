@@ -113,7 +113,7 @@ def _sweep(log_kernel: Array, a: Array, b: Array, state: Scaling, sweeps: int = 
     for _ in range(sweeps):
         y = b / xp.clip(x @ state.plan, min=tiny)
         x = a / xp.clip(state.plan @ y, min=tiny)
-    u, v = state.u + xp.log(x), state.v + xp.log(y)
+    u, v = state.u + xp.log(xp.clip(x, min=tiny)), state.v + xp.log(xp.clip(y, min=tiny))
     finite = bool(xp.all(xp.isfinite(u))) and bool(xp.all(xp.isfinite(v)))
     return _scaled(log_kernel, a, b, u, v) if finite else state
 

@@ -143,7 +143,7 @@ def _sweep(kernel: Kernel, state: Scalings, sweeps: int = 10) -> Scalings:
     for _ in range(sweeps):
         y = kept(b > 0, b / xp.clip(from_left(x, state.plan), min=tiny), 1.0)
         x = kept(a > 0, a / xp.clip(times(state.plan, y), min=tiny), 1.0)
-    u, v = state.u + xp.log(x), state.v + xp.log(y)
+    u, v = state.u + xp.log(xp.clip(x, min=tiny)), state.v + xp.log(xp.clip(y, min=tiny))
     finite = (xp.all(xp.isfinite(u), axis=1) & xp.all(xp.isfinite(v), axis=1))[:, None]
     return _scaled(kernel, xp.where(finite, u, state.u), xp.where(finite, v, state.v))
 

@@ -15,7 +15,7 @@ from gwtools.batch.stacks import dot
 from gwtools.results import Status
 from gwtools.scaling import rounded
 from gwtools.solvers import Sinkhorn
-from gwtools.solvers.sinkhorn import ENOUGH_STEPS
+from gwtools.solvers.sinkhorn import ENOUGH_STEPS, MOST_MISSED
 from gwtools.spaces import Space
 
 # Exponents of padding: their exponentials are zero in float32 as well, and sums with other exponents stay finite.
@@ -106,6 +106,12 @@ class Problems(NamedTuple):
     def is_still(self, tolerance: float) -> Array:
         """Tell where no step from the product coupling starts by its slope: where it is a saddle, or no worse than any plan."""
         return (self.slope_range <= self.negligible(tolerance)) | (self.variation <= self.rounding)
+
+
+def cut(problem: Problems, n: int, m: int) -> Problems:
+    """Return problems without the padding behind n and m atoms."""
+    sides = problem._replace(a=problem.a[:, :n], alpha=problem.alpha[:, :n], left=problem.left[:, :n, :n])
+    return sides._replace(b=problem.b[:, :m], beta=problem.beta[:, :m], right=problem.right[:, :m, :m])
 
 
 def problems(left: Sequence[Space], right: Sequence[Space], convert: Any = _array.at_least_single) -> Problems:
@@ -248,13 +254,14 @@ def _step(problem: Problems, state: State, solver: Sinkhorn, by_programs: bool) 
     if not solver.proximal:
         state = state._replace(gap=_entropic_gap(problem, state, gradient, scaling))
     # Mass that rounding leaves out of place is spread over all atoms.
-    allowed = xp.maximum(problem.negligible(solver.tolerance), kernel.attainable * problem.variation)
+    missing = xp.clip(kernel.attainable, max=MOST_MISSED)
+    allowed = xp.maximum(problem.negligible(solver.tolerance), missing * problem.variation)
     judged = _Judged((state.settled > 0) & ~unfinished, missed, allowed)
     new, code = _settled(problem, state, new, judged, solver, by_programs)
     new = chosen(unfinished, state._replace(u=scaling.u, v=scaling.v, error=scaling.error), new)
     if solver.proximal:
         return new, code
-    met = state.gap <= problem.negligible(solver.tolerance)
+    met = state.gap <= xp.maximum(problem.negligible(solver.tolerance), 4 * _array.epsilon(epsilon) * epsilon)
     new = chosen(met, state._replace(u=scaling.u, v=scaling.v), new)
     return new, xp.where(met, xp.full_like(code, _STATUSES.index(Status.FIXED_POINT)), code)
 
@@ -357,6 +364,7 @@ def _merit(problem: Problems, state: State, solver: Sinkhorn) -> Array:
 
 def _log_ratio(problem: Problems, plan: Array) -> Array:
     """Return log(π / a ⊗ b), with the smallest number in place of zero masses; zero at padding."""
-    xp, ones = _array.namespace(plan), _array.namespace(plan).ones_like(plan)
-    ratio = xp.where(problem.here, plan / xp.where(problem.here, problem.product, ones), ones)
-    return xp.log(xp.clip(ratio, min=xp.finfo(plan.dtype).smallest_normal))
+    xp, zeros = _array.namespace(plan), _array.namespace(plan).zeros_like(plan)
+    log_a, log_b = (xp.log(xp.where(w > 0, w, xp.ones_like(w))) for w in (problem.a, problem.b))
+    masses = xp.log(xp.clip(plan, min=xp.finfo(plan.dtype).smallest_normal))
+    return xp.where(problem.here, masses - log_a[:, :, None] - log_b[:, None, :], zeros)

@@ -202,6 +202,8 @@ def _iterated(
     left: Sequence[Space], right: Sequence[Space], solver: Sinkhorn, run: Callable[[Iterated], R]
 ) -> Sequence[R]:
     """Scale the kernels of problems together, and do something with each group of them: those with a slope at the start."""
+    if solver.epsilon is not None:
+        _check.representable(solver.epsilon, "epsilon", left[0].weights)
     if _array.library(left[0].weights) == "jax":
         return []
     tops = (gather.gathered(side, lambda s: (s.largest,), dense=True)[0] for side in (left, right))
@@ -214,8 +216,11 @@ def _iterated(
         motionless, sloping = gather.split(still.is_still(solver.tolerance))
         if not sloping:
             return None
-        problem = gather.at(still, sloping) if motionless else still
         places = [places[i] for i in sloping]
+        problem = still
+        if motionless:
+            n, m = (max(side[i].size for i in places) for side in (left, right))
+            problem = sinkhorn.cut(gather.at(still, sloping), n, m)
         by_programs = solver.ends_by_programs(GWProblem(left[places[0]], right[places[0]]))
         return run(Iterated(places, problem, sinkhorn.solve(problem, solver, by_programs)))
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import scipy.linalg
 
 from gwtools._array import Array, NumpyArray
-from gwtools.plans import Plan, mixture
+from gwtools.plans import Plan, inner_products, mixture
 from gwtools.problems import GWProblem
 
-MOST = 256  # couplings: eigenvectors of matrices of this size take a few milliseconds
+MOST = 512  # couplings: matrices of this size are factored in a few milliseconds
 _FLAT = 1e-12  # curvatures below this share of the largest are those of rounding
 
 
@@ -49,7 +50,7 @@ class ActiveSet:
         weights, linear, quadratic = np.zeros(size + 1), np.empty(size + 1), np.empty((size + 1, size + 1))
         weights[:-1], linear[:-1], quadratic[:-1, :-1] = self.weights, self.linear, self.quadratic
         linear[-1] = float(plan.inner(problem.bilinear_cost))
-        quadratic[-1, :] = quadratic[:, -1] = [-2 * float(known.inner(cross)) for known in plans]
+        quadratic[-1, :] = quadratic[:, -1] = -2 * inner_products(plans, cross)
         return type(self)(plans, weights, linear, quadratic)
 
     def minimised(self, tolerance: float, rounding: float) -> Self:
@@ -159,18 +160,26 @@ def _descent(slopes: NumpyArray, K: NumpyArray, w: NumpyArray, flat: float) -> t
     form = (
         K[np.ix_(others, others)] - K[others, heaviest][:, None] - K[heaviest, others][None, :] + K[heaviest, heaviest]
     )
+    reduced = slopes[others] - slopes[heaviest]
+    direction = np.zeros(len(w))
+    try:
+        direction[others] = scipy.linalg.cho_solve(scipy.linalg.cho_factor(form, check_finite=False), -reduced / 2)
+    except np.linalg.LinAlgError:
+        direction[others], reaches = _descent_by_modes(form, reduced, flat * max(np.abs(slopes).max(), 1e-300), flat)
+    else:
+        reaches = True
+    direction[heaviest] = -direction.sum()
+    return direction, reaches
+
+
+def _descent_by_modes(form: NumpyArray, slopes: NumpyArray, level: float, flat: float) -> tuple[NumpyArray, bool]:
+    """Return a direction as :func:`_descent` where the quadratic form is not positive; slopes below ``level`` count as 0."""
     curvatures, vectors = np.linalg.eigh(form)
-    along = vectors.T @ (slopes[others] - slopes[heaviest])
+    along = vectors.T @ slopes
     least = flat * max(abs(curvatures[0]), abs(curvatures[-1]))
     if curvatures[0] < -least:
-        found, reaches = vectors[:, 0] * (-1.0 if along[0] > 0.0 else 1.0), False
-    else:
-        curved = curvatures > least
-        level = np.abs(along) <= flat * max(np.abs(slopes).max(), 1e-300)
-        if (curved | level).all():
-            found, reaches = -vectors[:, curved] @ (along[curved] / (2 * curvatures[curved])), True
-        else:
-            found, reaches = -vectors[:, ~curved] @ along[~curved], False
-    direction = np.zeros(len(w))
-    direction[others], direction[heaviest] = found, -found.sum()
-    return direction, reaches
+        return vectors[:, 0] * (-1.0 if along[0] > 0.0 else 1.0), False
+    curved = curvatures > least
+    if (curved | (np.abs(along) <= level)).all():
+        return -vectors[:, curved] @ (along[curved] / (2 * curvatures[curved])), True
+    return -vectors[:, ~curved] @ along[~curved], False

@@ -147,5 +147,10 @@ class IterativeSolver(Solver, Generic[S]):
         return Outcome(state.plan, status, iteration, state.frank_wolfe_gap, potentials=potentials)
 
 
+def gap_above(lower: float, value: float) -> float:
+    """Return how far a value may lie above the least one, at least 0; infinite where either is not a number."""
+    return max(0.0, value - lower) if value - lower == value - lower else math.inf
+
+
 def _progress(problem: GWProblem, iteration: int, state: State) -> Progress:
     return Progress(iteration, max(0.0, problem.product_objective + state.departure), state.frank_wolfe_gap)

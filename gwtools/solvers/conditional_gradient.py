@@ -10,12 +10,12 @@ import numpy as np
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
 from gwtools.linear import Program, exact, sorting_plan
-from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan, marginal_error
+from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan, detached_plan, marginal_error
 from gwtools.problems import GWProblem, Prepared
 from gwtools.results import Status
 from gwtools.scaling import round_to
 from gwtools.solvers.active_set import ActiveSet
-from gwtools.solvers.base import Callback, IterativeSolver, Outcome, State
+from gwtools.solvers.base import Callback, IterativeSolver, Outcome, State, gap_above
 from gwtools.solvers.exchange import exchanged
 from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
 
@@ -24,13 +24,18 @@ _STALLED = 20  # steps in a row that do not lower the objective by more than rou
 
 @dataclass(frozen=True, eq=False)
 class _State(State):
-    """A mixture of vertices with its ``cross`` matrix; a vertex and potentials that the next program starts from."""
+    """A mixture of vertices with its ``cross`` matrix; a vertex and potentials that the next program starts from.
+
+    ``stalled`` counts steps in a row that do not lower the objective beyond rounding; ``tried`` tells that a vertex has already
+    taken the place of a mixture as good since the objective last fell.
+    """
 
     cross: Array = None
     active: ActiveSet | None = None
     vertex: SparsePlan | None = None
     potentials: tuple[NumpyArray, NumpyArray] | None = None
     stalled: int = 0
+    tried: bool = False
 
 
 @final
@@ -89,20 +94,19 @@ class ConditionalGradient(IterativeSolver[_State]):
         """Take steps until the gap is closed; a plan whose marginals drifted over many mixtures is set right in the end."""
         outcome = super().run(problem, callback)
         a, b = (_array.detached(space.weights) for space in (problem.x, problem.y))
-        if marginal_error(outcome.plan, a, b) <= max(4 * _array.epsilon(a), 1e-13):
-            return outcome
-        return replace(outcome, plan=round_to(outcome.plan.dense(), a, b))
+        return outcome if _meets(outcome.plan, a, b) else replace(outcome, plan=round_to(outcome.plan.dense(), a, b))
 
     def first_plan(self, problem: GWProblem) -> Plan:
         """Return the given coupling, or the product coupling."""
         return product_plan(problem) if isinstance(self.init, str) else self._given(problem)
 
     def _given(self, problem: GWProblem) -> Plan:
-        plan = as_plan(self.init, problem.shape)
-        for found, space, side in zip(plan.marginals(), (problem.x, problem.y), "xy", strict=True):
-            _check.same_kind(found, space.weights, "plan", "the spaces")
-            _check.marginal(found, space.weights, side)
-        return plan
+        """Return the given coupling outside any gradient graph, rounded to the marginals where it misses them a little."""
+        plan, a, b = detached_plan(as_plan(self.init, problem.shape)), problem.x.weights, problem.y.weights
+        for found, weights, side in zip(plan.marginals(), (a, b), "xy", strict=True):
+            _check.same_kind(found, weights, "plan", "the spaces")
+            _check.marginal(found, weights, side)
+        return plan if _meets(plan, a, b) else round_to(plan.dense(), a, b)
 
     def start(self, problem: GWProblem) -> _State:
         """Return the given coupling, or the best one on the segment from the product to the sorting coupling.
@@ -134,7 +138,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         """Solve the linear program at the plan and move to the best mixture of its vertex and those before."""
         gradient, negligible = problem.gradient(state.cross), self.negligible(problem)
         program = linear_program(problem, gradient, state.vertex, state.potentials)
-        gap = max(0.0, float(state.plan.inner(gradient)) - program.lower)
+        gap = gap_above(program.lower, float(state.plan.inner(gradient)))
         state = replace(state, frank_wolfe_gap=gap, potentials=program.potentials)
         if gap <= negligible and isinstance(state.plan, SparsePlan) and _same_atoms(program.plan, state.plan):
             return self._at_rest(problem, state, negligible)
@@ -151,14 +155,17 @@ class ConditionalGradient(IterativeSolver[_State]):
         if gap <= negligible:
             # A mixture may have gap 0 and be a saddle: towards a vertex the objective then falls to second order only, which
             # the step above has tried. A vertex that is as good is preferred, as exchanges trade whole atoms there.
-            at_vertex = replace(_alone(problem, vertex, cross), vertex=vertex, potentials=program.potentials)
-            if state.plan is not state.vertex and at_vertex.departure <= state.departure + negligible:
+            at_vertex = replace(
+                _alone(problem, vertex, cross), vertex=vertex, potentials=program.potentials, tried=True
+            )
+            mixed = state.plan is not state.vertex and not state.tried
+            if mixed and at_vertex.departure <= state.departure + problem.rounding:
                 return at_vertex
             return self._at_rest(problem, state, negligible)
         stalled = 0 if decrease > _array.epsilon(problem.x.weights) * problem.variation else state.stalled + 1
         if stalled >= _STALLED:
             return replace(state, status=Status.NOT_STATIONARY)
-        return replace(following, stalled=stalled)
+        return replace(following, stalled=stalled, tried=state.tried)
 
     def _corrected(self, problem: GWProblem, active: ActiveSet, vertex: SparsePlan, cross: Array) -> _State:
         """Return the best mixture of the active couplings and a vertex, which is given with its ``cross`` matrix."""
@@ -195,6 +202,11 @@ def linear_program(
     arrays = gradient, problem.x.weights, problem.y.weights
     cost, a, b = (np.ascontiguousarray(_array.to_numpy(v), dtype=np.float64) for v in arrays)
     return exact(cost, a, b, None if start is None else _to_numpy(start), potentials)
+
+
+def _meets(plan: Plan, a: Array, b: Array) -> bool:
+    """Tell whether a plan has the marginals up to rounding."""
+    return marginal_error(plan, a, b) <= max(4 * _array.epsilon(a), 1e-13)
 
 
 def _same_atoms(first: SparsePlan, second: SparsePlan) -> bool:

@@ -8,6 +8,7 @@ from gwtools import _array
 from gwtools._array import Array
 from gwtools.plans import DensePlan
 from gwtools.problems import GWProblem
+from gwtools.scaling import round_to
 
 _TIED = 1e-6  # eigenvalues apart by at most this share count as one
 
@@ -47,9 +48,16 @@ def off_saddle(problem: GWProblem, negligible: float, epsilon: float = 0.0) -> D
     if not descent > max(negligible, epsilon / 4):
         return None
     xp, product = _array.namespace(modes_x), product_plan(problem).matrix
-    direction = _generic(values_x, modes_x, end)[:, None] * _generic(values_y, modes_y, end)[None, :]
-    reach = 1.0 / float(xp.max(-direction / product))
-    return DensePlan(xp.clip(product + reach * direction, min=0.0))
+    along = _generic(values_x, modes_x, end), _generic(values_y, modes_y, end)
+    # Modes have mean 0, up to the rounding of eigenvectors.
+    first, second = (
+        mode - w * xp.sum(mode) for mode, w in zip(along, (problem.x.weights, problem.y.weights), strict=True)
+    )
+    direction = first[:, None] * second[None, :]
+    # Two small weights may have no product: such entries stay as they are.
+    direction = xp.where(product > 0, direction, xp.zeros_like(direction))
+    reach = 1.0 / float(xp.max(-direction / xp.where(product > 0, product, xp.ones_like(product))))
+    return round_to(xp.clip(product + reach * direction, min=0.0), problem.x.weights, problem.y.weights)
 
 
 def _generic(values: Array, modes: Array, end: int) -> Array:

@@ -13,11 +13,12 @@ from gwtools.plans import DensePlan, Plan, mixture
 from gwtools.problems import GWProblem
 from gwtools.results import Status
 from gwtools.scaling import Scaling, attainable, round_to, sinkhorn
-from gwtools.solvers.base import Callback, IterativeSolver, Outcome, Progress, State
+from gwtools.solvers.base import Callback, IterativeSolver, Outcome, Progress, State, gap_above
 from gwtools.solvers.conditional_gradient import ConditionalGradient, linear_program
 from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
 
 MOST_PROGRAM_ENTRIES = 10**7  # larger linear programs are not solved to finish or to judge a plan
+MOST_MISSED = 1e-3  # mass that rounding may leave out of place where a plan still counts as stationary at a fixed ε
 ENOUGH_STEPS = 10  # proximal steps, from which linear programs go on: they come to rest sooner
 
 
@@ -108,6 +109,8 @@ class Sinkhorn(IterativeSolver[_State]):
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Scale kernels until their plans come to rest; a proximal solver then goes on to a stationary plan."""
+        if self.epsilon is not None:
+            _check.representable(self.epsilon, "epsilon", problem.x.weights)
         outcome = super().run(problem, callback)
         return self.finished(problem, outcome, callback) if self.proximal else outcome
 
@@ -135,7 +138,7 @@ class Sinkhorn(IterativeSolver[_State]):
         """Solve the linear program at the plan, whose value may be better than what potentials prove."""
         x, y, gradient = problem.x, problem.y, problem.linearize(outcome.plan)
         start = sorting_plan(x.row_means, x.weights, y.row_means, y.weights)
-        gap = max(0.0, float(outcome.plan.inner(gradient)) - linear_program(problem, gradient, start).lower)
+        gap = gap_above(linear_program(problem, gradient, start).lower, float(outcome.plan.inner(gradient)))
         status = Status.STATIONARY if gap <= self.negligible(problem) else outcome.status
         return replace(outcome, status=status, frank_wolfe_gap=gap)
 
@@ -183,7 +186,7 @@ class Sinkhorn(IterativeSolver[_State]):
         if not self.proximal:
             gap = _entropic_gap(problem, state, gradient, scaling)
             state = replace(state, frank_wolfe_gap=gap)
-            if gap <= self.negligible(problem):
+            if gap <= max(self.negligible(problem), 4 * _array.epsilon(a) * epsilon):
                 return replace(state, u=scaling.u, v=scaling.v, status=Status.FIXED_POINT)
         if unfinished and scaling.error < state.error / 2:
             return replace(state, u=scaling.u, v=scaling.v, error=scaling.error)
@@ -197,7 +200,7 @@ class Sinkhorn(IterativeSolver[_State]):
         u, v = (scaling.u * (epsilon / cooler), scaling.v * (epsilon / cooler))
         new = _State(plan, problem.departure(plan, cross), None, None, cross, following, cooler, u, v, settled)
         # Mass that rounding leaves out of place is spread over all atoms.
-        allowed = max(self.negligible(problem), least * problem.variation)
+        allowed = max(self.negligible(problem), min(least, MOST_MISSED) * problem.variation)
         return self._settle(problem, state, new, unfinished, allowed) if state.settled else new
 
     def _settle(self, problem: GWProblem, old: _State, new: _State, unfinished: bool, allowed: float) -> _State:
@@ -273,7 +276,7 @@ def _entropic_gap(problem: GWProblem, state: _State, gradient: Array, scaling: S
     xp, a, b = _array.namespace(gradient), problem.x.weights, problem.y.weights
     value = float(state.plan.inner(gradient + state.epsilon * _log_ratio(problem, state.plan)))
     dual = float(a @ (scaling.u - xp.log(a)) + b @ (scaling.v - xp.log(b))) + 1.0 - float(xp.sum(scaling.plan))
-    return max(0.0, value - state.epsilon * dual)
+    return gap_above(state.epsilon * dual, value)
 
 
 def _proved_gap(problem: GWProblem, state: _State) -> float:
@@ -283,7 +286,7 @@ def _proved_gap(problem: GWProblem, state: _State) -> float:
     first = xp.min(gradient - second[None, :], axis=1)
     second = xp.min(gradient - first[:, None], axis=0)
     lower = float(problem.x.weights @ first + problem.y.weights @ second)
-    return max(0.0, float(state.plan.inner(gradient)) - lower)
+    return gap_above(lower, float(state.plan.inner(gradient)))
 
 
 def _counted_from(iterations: int, callback: Callback | None) -> Callback | None:
@@ -298,7 +301,8 @@ def _counted_from(iterations: int, callback: Callback | None) -> Callback | None
 
 
 def _log_ratio(problem: GWProblem, plan: Plan) -> Array:
-    """Return log(π / a ⊗ b), with the smallest number in place of zero masses."""
+    """Return log(π / a ⊗ b), with the smallest normal number in place of masses below it."""
     xp, matrix = _array.namespace(problem.x.weights), plan.dense()
-    ratio = matrix / (problem.x.weights[:, None] * problem.y.weights[None, :])
-    return xp.log(xp.clip(ratio, min=xp.finfo(matrix.dtype).smallest_normal))
+    # The product of two small weights may have no number.
+    masses = xp.log(xp.clip(matrix, min=xp.finfo(matrix.dtype).smallest_normal))
+    return masses - xp.log(problem.x.weights)[:, None] - xp.log(problem.y.weights)[None, :]
