@@ -201,8 +201,8 @@ def test_theorem_8_exchange(instance):
     after = atoms.after(best)
     fresh = problem.linearize(after.plan(sparse))[after.rows][:, after.cols]
     assert np.abs(after.slopes - fresh).max() <= 1e-12 * scale
-    assert np.array_equal(after.left, problem.left.dense()[np.ix_(after.rows, after.rows)])
-    assert np.array_equal(after.right, problem.right.dense()[np.ix_(after.cols, after.cols)])
+    for found, residual, index in ((after.left, problem.left, after.rows), (after.right, problem.right, after.cols)):
+        assert np.abs(found - residual.dense()[np.ix_(index, index)]).max() <= 1e-13 * scale**0.5
     found = exchanged(problem, sparse, problem.cross(sparse), 1e-9 * scale + 1e-300)
     assert checkers.coupling_error(found.dense(), x.weights, y.weights) <= 1e-14
     assert checkers.objective(x.matrix, y.matrix, found.dense()) <= before + 1e-11 * scale
@@ -334,9 +334,9 @@ def test_similarities_near_one_are_matched(solver, dtype, spread):
 
 
 @pytest.mark.parametrize("solver", [*SOLVERS, gw.Sinkhorn(cooling=0.5)], ids=str)
-@given(pair=pairs(generic=True), scale=st.sampled_from([2.0**-20, 2.0**-3, 2.0**5, 2.0**26]))
-def test_the_path_does_not_depend_on_powers_of_two(solver, pair, scale):
-    """Such a scale of one space changes no digit of deviations, residuals, and what is judged against them."""
+@given(pair=pairs(generic=True), scale=st.sampled_from([4.0**-10, 4.0**-2, 4.0**3, 4.0**13]))
+def test_the_path_does_not_depend_on_powers_of_four(solver, pair, scale):
+    """Such a scale of one space changes no digit of deviations, residuals, their factors and what is judged against them."""
     x, y = pair
     first = gw.solve(gw.DenseSpace(x.matrix, x.weights), gw.DenseSpace(y.matrix, y.weights), solver)
     second = gw.solve(gw.DenseSpace(x.matrix, x.weights), gw.DenseSpace(scale * y.matrix, y.weights), solver)
