@@ -116,4 +116,6 @@ def as_space(value: Any, name: str = "space") -> Space:
     try:
         return DenseSpace(value)
     except (TypeError, ValueError) as error:
+        if type(error) not in (TypeError, ValueError):  # of an array library, made in its own way
+            raise
         raise type(error)(f"{name}: {error}") from None
