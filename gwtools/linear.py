@@ -182,10 +182,10 @@ def _simplex(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the check below replaces POT's warnings
         flow, log = ot.lp.emd(a, b, cost, numItermax=pivots, log=True, center_dual=False, check_marginals=False)
-    rows, cols = (index.astype(np.int64) for index in flow.nonzero())
-    mass = np.asarray(
-        flow.tocsr()[rows, cols] if scipy.sparse.issparse(flow) else flow[rows, cols], dtype=float
-    ).ravel()
+    whole = scipy.sparse.coo_array(flow)
+    whole.sum_duplicates()
+    rows, cols = (index.astype(np.int64) for index in whole.coords)
+    mass = whole.data.astype(float)
     kept = mass > SLIVER * max(a.max(), b.max())
     plan = SparsePlan(rows[kept], cols[kept], mass[kept], cost.shape)
     error = max(float(np.abs(found - wanted).max()) for found, wanted in zip(plan.marginals(), (a, b), strict=True))
@@ -235,6 +235,9 @@ def _priced_simplex(
     arcs = reduced <= _quantile(reduced, chosen)
     arcs[start.rows, start.cols] = True
     rows, cols = np.arange(n), np.arange(m)
+    # A start made in a narrower dtype may be no coupling of these weights: some coupling's arcs make the program feasible.
+    chain = comonotone(rows, a, cols, b)
+    arcs[chain.first, chain.second] = True
     # Every round but the last adds an arc, so that there are at most n m of them.
     while True:
         inside = np.nonzero(arcs)
