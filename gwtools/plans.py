@@ -107,7 +107,7 @@ class DensePlan(Plan):
 @final
 @dataclass(frozen=True, eq=False)
 class SparsePlan(Plan):
-    """A coupling stored as a list of atoms: what linear programs and sorts return, with at most n + m − 1 of them.
+    """A coupling stored as a list of atoms: what sorts and linear programs return, mostly with at most n + m − 1 of them.
 
     Parameters
     ----------

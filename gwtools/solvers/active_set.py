@@ -137,10 +137,8 @@ def _local_minimum(q: NumpyArray, K: NumpyArray, w: NumpyArray, tolerance: float
             break
         joining = outside[slopes[outside].argmin()]
         leaving = face[slopes[face].argmax()]
-        slope, curvature = (
-            slopes[joining] - slopes[leaving],
-            K[joining, joining] + K[leaving, leaving] - 2 * K[joining, leaving],
-        )
+        slope = slopes[joining] - slopes[leaving]
+        curvature = K[joining, joining] + K[leaving, leaving] - 2 * K[joining, leaving]
         step = w[leaving] if curvature <= 0.0 else min(w[leaving], -slope / (2 * curvature))
         w[joining], w[leaving] = step, w[leaving] - step
     return w
