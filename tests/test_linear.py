@@ -248,22 +248,14 @@ def test_float32_weights_that_the_simplex_misses():
         assert gw.solve(x, y).status.success
 
 
-@pytest.mark.parametrize("start", ["diagonal", "float32"])
 @pytest.mark.parametrize(("n", "m"), [(310, 310), (301, 400)])
-def test_large_programs_do_not_need_a_feasible_start(start, n, m, rng):
-    """Arcs of a start that is no coupling of these weights, as one that was made in float32, cannot carry them."""
+def test_large_programs_do_not_need_a_feasible_start(n, m, rng):
+    """Arcs of a start that is no coupling of these weights, as one may be that was made in float32, cannot carry them."""
     a, b, cost = rng.dirichlet(np.full(n, 0.3)), rng.dirichlet(np.full(m, 0.3)), rng.standard_normal((n, m))
     places = np.arange(min(n, m))
-    plan = gw.SparsePlan(places, places, np.full(len(places), 1 / len(places)), (n, m))
-    if start == "float32":
-        narrow = (w.astype(np.float32) for w in (a, b))
-        first, second = narrow
-        plan = linear.sorting_plan(
-            np.arange(n, dtype=np.float32), first, np.arange(m, dtype=np.float32)[::-1].copy(), second
-        )
-    found = linear.exact(cost, a, b, plan)
+    start = gw.SparsePlan(places, places, np.full(len(places), 1 / len(places)), (n, m))
+    found = linear.exact(cost, a, b, start)
     assert checkers.coupling_error(found.plan.dense(), a, b) <= 1e-12
-    assert float(found.plan.inner(cost)) == pytest.approx(
-        ot.emd2(a, b * (a.sum() / b.sum()), cost - cost.min()) + cost.min()
-    )
-    assert found.lower == pytest.approx(float(found.plan.inner(cost)), abs=1e-9)
+    best = ot.emd2(a, b * (a.sum() / b.sum()), cost - cost.min()) + cost.min()
+    assert float(found.plan.inner(cost)) == pytest.approx(best)
+    assert found.lower == pytest.approx(best, abs=1e-9)
