@@ -118,9 +118,37 @@ def tracked(array: Array) -> bool:
     return bool(compat.is_torch_array(array) and array.requires_grad)
 
 
+def exact_sum(values: Array) -> float:
+    """Return the sum of a list rounded once, whatever the order of its entries."""
+    return math.fsum(to_numpy(values).tolist())
+
+
+def normalised(weights: Array) -> Array:
+    """Divide weights by their sum, which does not depend on their order but in a gradient graph."""
+    return weights / (namespace(weights).sum(weights) if tracked(weights) else exact_sum(weights))
+
+
 def number(array: Array) -> float:
     """Read a 0-d array as a Python number, outside any gradient graph."""
     return float(detached(array))
+
+
+def rounded_up(number: float, like: Array) -> float:
+    """Return the least number of an array's dtype that is not below ``number``."""
+    if epsilon(like) < 1e-10:
+        return number
+    narrow = np.float32(number)
+    return float(narrow if float(narrow) >= number else np.nextafter(narrow, np.float32(np.inf)))
+
+
+def with_value(array: Array, number: float) -> Array:
+    """Return a 0-d array with another value, and the gradient that it has."""
+    if float(detached(array)) == number:
+        return array
+    if not tracked(array):
+        return namespace(array).asarray(number, dtype=array.dtype, device=device(array))
+    kept = detached(array)
+    return array - kept + namespace(array).asarray(number, dtype=array.dtype, device=device(array))
 
 
 def root(value: Array, p: float = 2.0) -> Array:
@@ -151,8 +179,17 @@ def at_least_single(array: Array) -> Array:
 
 
 def power_of_four(value: float) -> float:
-    """Largest power of four at most ``value``: scaling by it, or by its root, is exact."""
-    return 4.0 ** math.floor(math.log(value, 4.0)) if value > 0.0 else 1.0
+    """A power of four near ``value``, whose inverse is finite: scaling by it, or by its root, is exact."""
+    return 4.0 ** max(math.floor(math.log(value, 4.0)), -510) if value > 0.0 else 1.0
+
+
+def scaled(array: Array, factor: float) -> Array:
+    """Multiply by a power of two, in two steps where the array's dtype need not hold it."""
+    exponent = math.frexp(factor)[1] - 1
+    if abs(exponent) < 120:
+        return array * factor
+    half = exponent // 2
+    return array * 2.0**half * 2.0 ** (exponent - half)
 
 
 def pairwise_distances(x: Array, y: Array) -> Array:

@@ -106,7 +106,7 @@ def weights(value: Any, data: Array, size: int) -> Array:
             f"weights must be non-negative, but the smallest is {float(xp.min(value)):.3g}: clip or remove those atoms."
         )
     wide = _array.at_least_single(value)
-    total = float(xp.sum(_array.detached(wide)))
+    total = _array.exact_sum(wide)
     if total <= 0.0:
         raise ValueError("weights must have positive mass, but sum to zero: give some atom a positive weight.")
     if abs(total - 1.0) > math.sqrt(_array.epsilon(value)):
@@ -115,7 +115,7 @@ def weights(value: Any, data: Array, size: int) -> Array:
         )
     if not _array.tracked(value) and _array.all_equal(value):
         return _uniform(data, size)
-    return value if total == 1.0 else xp.astype(wide / xp.sum(wide), value.dtype)
+    return value if total == 1.0 else xp.astype(_array.normalised(wide), value.dtype)
 
 
 def _uniform(data: Array, size: int) -> Array:
@@ -153,6 +153,34 @@ def representable(value: float, name: str, like: Array) -> None:
         raise ValueError(
             f"{name} must be at least {least:.3g}, the smallest normal number of {like.dtype}, but is {value:.3g} in the units "
             "of the problem: raise it, or pass wider arrays."
+        )
+
+
+def in_range(largest: float, most: float, like: Array) -> None:
+    """Require values of C whose squared differences are numbers of the dtype."""
+    if not largest <= most:
+        raise ValueError(
+            f"values of C must be at most {most:.3g} in absolute value, the range in which squared differences are numbers of "
+            f"{like.dtype}, but reach {largest:.3g}: divide both spaces by one number."
+        )
+
+
+def one_row(rows: int | None, space: object, name: str) -> None:
+    """Require a factor of one row; ``rows`` is None where the space has no factor."""
+    if rows != 1:
+        received = f"is {space!r}" if rows is None else f"has a factor of {rows} rows"
+        raise ValueError(
+            f"{name} must be a gwtools.GramSpace with a factor of one row, but {received}: "
+            "use gwtools.bounds.spectral, which takes any space."
+        )
+
+
+def within_range(fits: bool, name: str) -> None:
+    """Require what a name stands for to be within the range of float64."""
+    if not fits:
+        raise ValueError(
+            f"{name} must be within the range of float64, up to {np.finfo(float).max:.2g}, but exceeds it: "
+            "divide the stored values by a power of two and multiply the bound by it, or by its square, yourself."
         )
 
 

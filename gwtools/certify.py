@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from gwtools import _array, _check, proofs
+from gwtools import _array, _check, proofs, rounding
 from gwtools._array import Array
 from gwtools.linear import sorting_plan
 from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan
 from gwtools.problems import GWProblem, Prepared, detached, prepare
-from gwtools.proofs import Bound
-from gwtools.results import CONVEX_TOLERANCE, Certificate, Kind
-from gwtools.rounding import Radii, gamma, radii
-from gwtools.spaces import Space, as_space, converted
+from gwtools.results import Certificate, Kind
+from gwtools.rounding import Bound, Extent, Radii, extent, radii
+from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted
 
 EFFORTS = ("linear", "quadratic", "cubic")
 
 
-def certify(x: Any, y: Any, plan: Any = None, effort: str = "linear") -> Certificate:
+def certify(x: Any, y: Any, plan: Any = None, effort: str = "linear", tolerance: float | None = None) -> Certificate:
     """Prove an interval that contains GW_2² of the stored values.
 
     Parameters
@@ -32,24 +30,31 @@ def certify(x: Any, y: Any, plan: Any = None, effort: str = "linear") -> Certifi
         "quadratic" on the best of it and of couplings that sort row means or eccentricities.
     effort : {"linear", "quadratic", "cubic"}
         What may be spent on lower bounds. "linear": ``row_means``, ``norm`` and, where the spaces have a low-rank form,
-        ``spectral``, by sorts and one pass over the pairs. "quadratic" adds ``first`` and ``second`` in O(n² log n) and,
-        for a plan between spaces whose kinds make the problem convex, ``convexity``, which is one linear program. "cubic" adds
-        ``third``, ``residual_third``, ``spectral``, ``convex`` and ``convexity`` for any spaces.
+        ``spectral`` or ``rank_one``, by sorts and one pass over the pairs. "quadratic" adds ``first`` and ``second`` in
+        O(n² log n) and, for a plan between spaces whose kinds make the problem convex, ``convexity``, which is one linear
+        program. "cubic" adds ``third``, ``residual_third``, ``spectral``, ``convex`` and ``convexity`` for any spaces.
+    tolerance : float, optional
+        Width of an interval that is good enough to be called GLOBAL, in squared units of C; by default, and at least, what
+        float64 rounding of the values accounts for.
 
     Returns
     -------
     Certificate
         Bounds in squared units of C, computed in float64 and rounded outward: float error may loosen them, never make them
-        false.
+        false. They speak of the stored values, taken as exact, with their weights exactly normalised; where a matrix is
+        symmetric up to rounding only, of its symmetric part.
 
     Raises
     ------
     TypeError
         If the spaces or the plan differ in array library, dtype or device.
     ValueError
-        If the effort is unknown or the plan is no coupling of the two weights.
+        If the effort is unknown, the tolerance negative, the plan no coupling of the two weights, or values of C are so large
+        that squared differences are no float64 numbers.
     """
-    return certified(x, y, plan, effort)
+    if tolerance is not None:
+        _check.number(tolerance, "tolerance", least=0.0)
+    return certified(x, y, plan, effort, tolerance or 0.0).certificate
 
 
 class Valued(NamedTuple):
@@ -57,10 +62,19 @@ class Valued(NamedTuple):
 
     x: Space
     y: Space
+    plan: Plan
     objective: Array
 
 
-def certified(x: Any, y: Any, plan: Any, effort: str, known: Valued | None = None) -> Certificate:
+class Certified(NamedTuple):
+    """A certificate, and what its upper end was rounded up from: a plan's objective and its root, within the interval."""
+
+    certificate: Certificate
+    objective: float
+    distance: float
+
+
+def certified(x: Any, y: Any, plan: Any, effort: str, tolerance: float = 0.0, known: Valued | None = None) -> Certified:
     """Certify as :func:`certify`; an objective that is known of the plan between the very same spaces is not computed again."""
     x, y = as_space(x, "x"), as_space(y, "y")
     _check.choice(effort, "effort", EFFORTS)
@@ -74,35 +88,57 @@ def certified(x: Any, y: Any, plan: Any, effort: str, known: Valued | None = Non
     if plan is not None:
         for found, space, side in zip(plan.marginals(), (x, y), "xy", strict=True):
             _check.marginal(found, space.weights, side, stored)
-    return _interval(x, y, plan, effort, known)
-
-
-def _interval(x: Space, y: Space, plan: Plan | None, effort: str, known: Valued | None) -> Certificate:
     ready = prepare(x, y)
-    unit, scale = ready.unit, rounding(ready.x, ready.y)
-    of_x, of_y = radii(ready.x), radii(ready.y)
-    bounds = proofs.linear(ready.x, ready.y, of_x, of_y)
-    if plan is None:
-        upper = _product(ready.x, ready.y, of_x, of_y)
-    elif all(atoms is None for atoms in ready.atoms):
-        upper = _objective(GWProblem(ready.x, ready.y), plan, of_x, of_y, known)
-    else:  # the plan also couples atoms without weight
-        whole = GWProblem(x.scaled(1 / unit), y.scaled(1 / unit))
-        upper = _objective(whole, plan, radii(whole.x), radii(whole.y))
+    return _interval(ready, None if plan is None else _on_atoms(plan, ready), effort, tolerance, known)
+
+
+def coupling_distance(x: Space, y: Space, plan: Plan) -> float:
+    """Return the root of the objective of the coupling nearest to a plan, in units of C and rounded up (theorem 13 g)."""
+    ready = prepare(x, y)
+    upper = _objective(_pair(ready), _on_atoms(plan, ready)).upper
+    return math.nextafter(float(rounding.ceiling(upper**0.5)) * ready.unit, math.inf) if upper else 0.0
+
+
+def widened_to(certificate: Certificate, objective: float, tolerance: float) -> Certificate:
+    """Return the certificate of a plan with an upper end of at least its objective; ``tolerance`` counts as closed then."""
+    if objective <= certificate.upper:
+        return certificate
+    closed, tolerance = judged(objective - certificate.lower, certificate.rounding, tolerance)
+    kind = Kind.GLOBAL if closed else Kind.BRACKET
+    return replace(certificate, upper=objective, kind=kind, tolerance=tolerance)
+
+
+def judged(gap: float, rounded: float, asked: float) -> tuple[bool, float]:
+    """Tell whether an interval of width ``gap`` is closed, and up to what: up to rounding, else up to what was asked for."""
+    tolerance = rounded if gap <= rounded else max(rounded, asked)
+    return gap <= tolerance, tolerance
+
+
+def _interval(ready: Prepared, plan: Plan | None, effort: str, tolerance: float, known: Valued | None) -> Certified:
+    x, y, unit = ready.x, ready.y, ready.unit
+    pair = _pair(ready)
+    found = proofs.linear(x, y, pair.of_x, pair.of_y)
+    bounds, upper = found.bounds, _product(pair) if plan is None else _objective(pair, plan, known)
     if effort != "linear":
-        sides = proofs.side(ready.x), proofs.side(ready.y)
-        bounds |= _heavy(*sides, ready, _supported(plan, ready), effort)
+        sides = proofs.side(x), proofs.side(y)
+        matrix = None if plan is None else _array.to_numpy(plan.dense())
+        bounds |= _heavy(*sides, ready, matrix, effort)
         if plan is None:
-            upper = min([upper, *_sorted(ready.x, ready.y, sides, of_x, of_y)])
-    lower = {name: max(0.0, _scale(bound.lower, unit, -math.inf)) for name, bound in bounds.items()}
+            upper = min([upper, *_sorted(pair, sides)], key=lambda end: end.upper)
+    lower = {name: _scaled(_usable(bound), unit, -math.inf) for name, bound in bounds.items()}
     best = max(lower, key=lambda name: lower[name])
-    closed = upper.upper - bounds[best].lower <= 4 * (scale + bounds[best].loss + upper.upper - upper.value)
-    closed |= "convexity" in bounds and upper.upper - bounds["convexity"].lower <= CONVEX_TOLERANCE * upper.upper
-    kind = Kind.GLOBAL if closed else (Kind.LOWER if plan is None else Kind.BRACKET)
-    a_priori = 4 * math.prod(float(s.residual_norm_squared()) ** 0.5 for s in (ready.x, ready.y)) + scale
-    return Certificate(
-        lower[best], _scale(upper.upper, unit, math.inf), kind, best, lower, _scale(a_priori, unit, math.inf)
-    )
+    value = max(upper.value, _usable(bounds[best]))
+    # Values that were scaled down may have underflowed to the same.
+    high = _scaled(upper.upper, unit, math.inf) or (math.ulp(0.0) if unit > 1 else 0.0)
+    roundings = max(x.roundings, y.roundings)
+    rounded = rounding.tolerance(_usable(bounds[best]), pair.largest, roundings, pair.of_x, pair.of_y)
+    rounded = _scaled(rounded, unit, math.inf)
+    closed, tolerance = judged(high - lower[best], rounded, tolerance)
+    kind = Kind.GLOBAL if closed else Kind.LOWER if plan is None else Kind.BRACKET
+    # In the given units the bound may be rounded down by another unit in the last place.
+    a_priori = _scaled(found.a_priori, unit, math.inf) + 2 * math.ulp(lower["norm"])
+    certificate = Certificate(lower[best], high, kind, best, lower, a_priori, tolerance, rounded)
+    return Certified(certificate, value * unit * unit, value**0.5 * unit)
 
 
 def _heavy(x: proofs.Side, y: proofs.Side, ready: Prepared, plan: Array | None, effort: str) -> dict[str, Bound]:
@@ -120,93 +156,178 @@ def _heavy(x: proofs.Side, y: proofs.Side, ready: Prepared, plan: Array | None, 
     return bounds
 
 
-def _supported(plan: Plan | None, ready: Prepared) -> Array | None:
-    """Return a plan as a NumPy matrix over the atoms that carry weight."""
-    if plan is None:
-        return None
-    matrix = _array.to_numpy(plan.dense())
-    for axis, atoms in enumerate(ready.atoms):
-        matrix = matrix if atoms is None else np.take(matrix, _array.to_numpy(atoms), axis=axis)
-    return matrix
+class Pair(NamedTuple):
+    """Two prepared spaces with the radii and the sizes of their parts."""
+
+    x: Space
+    y: Space
+    of_x: Radii
+    of_y: Radii
+    size_x: Extent
+    size_y: Extent
+
+    @property
+    def is_null(self) -> bool:
+        """Whether all values are 0, and so is every objective, without rounding."""
+        return self.x.largest() == self.y.largest() == 0.0
+
+    @property
+    def apart(self) -> float:
+        """|m_C − m_D|, as computed."""
+        return abs(float(self.x.mean) - float(self.y.mean))
+
+    @property
+    def largest(self) -> float:
+        """Ω ≥ max |C_ik − D_jl|."""
+        return float(rounding.max_difference(self.apart, *self[2:]))
 
 
-class Upper(NamedTuple):
-    """A coupling's objective, rounded up and as computed, in squared units of C."""
+def _pair(ready: Prepared) -> Pair:
+    x, y = ready.x, ready.y
+    of_x, of_y = radii(x), radii(y)
+    return Pair(x, y, of_x, of_y, extent(x, of_x), extent(y, of_y))
 
-    upper: float
-    value: float
 
-
-def _product(x: Space, y: Space, of_x: Radii, of_y: Radii) -> Upper:
-    """Return the product coupling's objective (m_C − m_D)² + 2 (‖α‖² + ‖β‖²) + ‖R‖² + ‖S‖² (theorem 2)."""
+def _product(pair: Pair) -> Bound:
+    """Return the product coupling's objective (m_C − m_D)² + 2 (‖α‖² + ‖β‖²) + ‖R‖² + ‖S‖² (theorem 2), rounded up."""
+    x, y = pair.x, pair.y
+    if pair.is_null:
+        return Bound(0.0, 0.0, 0.0)
     norms = x.residual_norm_squared() + y.residual_norm_squared()
     spread = sum(s.weights @ s.deviations**2 for s in (x, y))
-    value = float((x.mean - y.mean) ** 2 + 2 * spread + norms)
-    terms = 2 * (x.size + y.size + of_x.weights + of_y.weights) + of_x.norm_terms + of_y.norm_terms + 40
-    return Upper((value**0.5 + of_x.whole() + of_y.whole()) ** 2 * (1 + gamma(terms)), value)
+    value = float(pair.apart**2 + 2 * spread + norms)
+    return Bound(value, 0.0, float(rounding.product_upper(value, pair.of_x, pair.of_y)))
 
 
-def _objective(problem: GWProblem, plan: Plan, of_x: Radii, of_y: Radii, known: Valued | None = None) -> Upper:
-    """Return the objective of the coupling that is nearest to a plan (theorem 13 g)."""
-    x, y = problem.x, problem.y
-    same = known if known is not None and known.x is x and known.y is y else None
-    value = float(problem.objective(plan) if same is None else same.objective)
-    top, size = of_x.largest + of_y.largest, x.size + y.size
+def _objective(pair: Pair, plan: Plan, known: Valued | None = None) -> Bound:
+    """Return a plan's objective, with that of the nearest coupling rounded up (theorem 13 g)."""
+    x, y = pair.x, pair.y
+    if known is not None and known.x is x and known.y is y and known.plan is plan:
+        value = float(known.objective)
+    else:
+        value = float(GWProblem(x, y).objective(plan))
+    matching = _matching(plan, x, y)
+    if pair.is_null or (matching is not None and _are_copies(x, y, matching, value)):
+        return Bound(0.0, 0.0, 0.0)
+    if matching is None or _same_masses(plan, matching):
+        return Bound(value, 0.0, _upper(pair, plan, value, matching is not None))
+    # The coupling that is meant, and the plan itself, whose masses are rounded.
+    meant = _upper(pair, matching, float(GWProblem(x, y).objective(matching)), True)
+    return Bound(value, 0.0, max(meant, _upper(pair, plan, value, True)))
+
+
+def _upper(pair: Pair, plan: Plan, value: float, matched: bool) -> float:
+    """Round the objective of the coupling nearest to a plan up; a matched one of sparse sums is a coupling itself."""
+    x, y, atoms = pair.x, pair.y, plan.masses.shape[0]
     if isinstance(plan, SparsePlan) and (x.low_rank is None or y.low_rank is None):
-        # A sum of squares: its error is relative, but for that of the entries.
-        rounded = ((value * (1 + gamma(2 * plan.masses.shape[0] + 20))) ** 0.5 + of_x.entries + of_y.entries) ** 2
-        missed = 0.0 if _is_matching(plan, x, y) else _missed(plan, x, y, of_x, of_y)
-        return Upper(rounded * (1 + gamma(20)) + 1.01 * top**2 * missed * (2 + missed), value)
-    missed, error = _missed(plan, x, y, of_x, of_y), of_x.whole() + of_y.whole()
-    error += gamma(4 * size + of_x.norm_terms + of_y.norm_terms + 60) * 8 * top
-    return Upper(
-        (value**0.5 + error) ** 2 + 26 * top**2 * missed * (1 + missed) + gamma(8 * size + 60) * 8 * top**2, value
-    )
+        missed = 0.0 if matched else _missed(plan, pair)
+        return float(rounding.squares_upper(value, atoms, missed, pair.largest, pair.of_x, pair.of_y))
+    return float(rounding.parts_upper(value, 2 * atoms, _missed(plan, pair), pair.apart, pair.largest, *pair[2:]))
 
 
-def _is_matching(plan: SparsePlan, x: Space, y: Space) -> bool:
-    """Tell whether a plan has one atom for each of x and of y, with equal weights: a coupling without any rounding."""
-    if not x.size == y.size == plan.mass.shape[0] or not (x.equal_weights and _array.all_equal(plan.mass)):
+def _matching(plan: Plan, x: Space, y: Space) -> SparsePlan | None:
+    """Return the coupling that a plan is up to the rounding of its masses, where it pairs atoms of equal weights.
+
+    Its masses are the stored weights, and so is it a coupling of the exactly normalised ones without any rounding.
+    """
+    if x.size != y.size or not isinstance(plan, SparsePlan) or plan.mass.shape[0] != x.size:
+        return None
+    xp = _array.namespace(plan.mass)
+    atoms = xp.arange(x.size, device=_array.device(plan.rows))
+    if not all(bool(xp.all(xp.sort(index) == atoms)) for index in (plan.rows, plan.cols)):
+        return None
+    mass = xp.take(x.weights, plan.rows)
+    return replace(plan, mass=mass) if bool(xp.all(mass == xp.take(y.weights, plan.cols))) else None
+
+
+def _same_masses(plan: Plan, matching: SparsePlan) -> bool:
+    return bool(_array.namespace(matching.mass).all(plan.masses == matching.mass))
+
+
+def _are_copies(x: Space, y: Space, plan: SparsePlan, value: float) -> bool:
+    """Tell whether the atoms that a matching pairs have the same stored values: then its objective is 0, without rounding."""
+    if x.roundings == y.roundings == 0:
+        if value:  # entries without rounding that agree everywhere leave nothing
+            return False
+        one, other = x.restrict(plan.rows), y.restrict(plan.cols)
+        blocks = [(one.rows(i, j), other.rows(i, j)) for i, j in one.blocks()]
+    elif type(x) is type(y) and isinstance(x, PointCloud | GramSpace) and x.kind == y.kind:
+        blocks = [(x.restrict(plan.rows).data, y.restrict(plan.cols).data)]
+    else:
         return False
     xp = _array.namespace(plan.mass)
-    marginals = zip(plan.marginals(), (x, y), strict=True)
-    return all(bool(xp.all(found == space.weights)) for found, space in marginals)
+    return all(first.shape == second.shape and bool(xp.all(first == second)) for first, second in blocks)
 
 
-def _missed(plan: Plan, x: Space, y: Space, of_x: Radii, of_y: Radii) -> float:
+def _missed(plan: Plan, pair: Pair) -> float:
     """Return the largest distance from a plan to the nearest coupling of the exactly normalised weights."""
-    (rows, cols), xp = plan.marginals(), _array.namespace(x.weights)
-    missed = float(xp.sum(xp.abs(rows - x.weights))) + 2 * float(xp.sum(xp.abs(cols - y.weights)))
-    terms = max(x.size, y.size) + plan.masses.shape[0] + of_x.weights + of_y.weights
-    return 1.01 * missed + 3 * gamma(terms)
+    xp = _array.namespace(pair.x.weights)
+    rows, cols = (
+        float(xp.sum(xp.abs(found - s.weights))) for found, s in zip(plan.marginals(), (pair.x, pair.y), strict=True)
+    )
+    return float(rounding.missed_mass(rows, cols, plan.masses.shape[0], pair.of_x, pair.of_y))
 
 
-def _sorted(x: Space, y: Space, sides: tuple[proofs.Side, proofs.Side], of_x: Radii, of_y: Radii) -> list[Upper]:
+def _sorted(pair: Pair, sides: tuple[proofs.Side, proofs.Side]) -> list[Bound]:
     """Return the objectives of couplings that sort row means, up or down, and eccentricities."""
-    problem, a, b = GWProblem(x, y), x.weights, y.weights
+    x, y = pair.x, pair.y
     sizes = [_array.from_numpy(s.parts.matrix**2 @ s.parts.weights, x.weights) for s in sides]
     pairs = ((x.row_means, y.row_means), (x.row_means, -y.row_means), (sizes[0], sizes[1]))
-    return [_objective(problem, sorting_plan(first, a, second, b), of_x, of_y) for first, second in pairs]
+    return [_objective(pair, sorting_plan(first, x.weights, second, y.weights)) for first, second in pairs]
 
 
-def rounding(x: Space, y: Space) -> float:
-    """Return the scale of float64 error of prepared spaces' objectives, in squared units of C: gaps below it are closed."""
-    terms = x.size + y.size + sum(max(s.data.shape) for s in (x, y)) + 64
-    return float(16 * terms * 2.0**-52 * (x.largest() + y.largest()) ** 2)
+def _usable(bound: Bound) -> float:
+    """Return a lower bound, or 0 where it is none: below 0, or not finite, as where tiny weights leave the range."""
+    return float(bound.lower) if 0 < bound.lower < math.inf else 0.0
 
 
-def _scale(value: float, unit: float, towards: float) -> float:
+def _scaled(value: float, unit: float, towards: float) -> float:
     """Return value · unit², rounded to the next float in the given direction."""
-    return math.nextafter(value * unit * unit, towards) if value else 0.0
+    return max(0.0, math.nextafter(float(value) * unit * unit, towards)) if value else 0.0
+
+
+def _on_atoms(plan: Plan, ready: Prepared) -> Plan:
+    """Return a plan over the atoms that carry weight, as a list where it has few atoms: sums over them cancel less.
+
+    Mass on other atoms is dropped: the nearest coupling has none there.
+    """
+    if isinstance(plan, SparsePlan):
+        return _listed(plan, ready)
+    matrix = plan.dense()
+    xp = _array.namespace(matrix)
+    for axis, kept in enumerate(ready.atoms):
+        matrix = matrix if kept is None else xp.take(matrix, kept, axis=axis)
+    if int(xp.count_nonzero(matrix)) >= sum(matrix.shape):
+        return plan if matrix is plan.dense() else DensePlan(matrix)
+    rows, cols = xp.nonzero(matrix)
+    mass = xp.take(xp.reshape(matrix, (-1,)), rows * matrix.shape[1] + cols)
+    return SparsePlan(rows, cols, mass, (ready.x.size, ready.y.size))
+
+
+def _listed(plan: SparsePlan, ready: Prepared) -> SparsePlan:
+    """Return a list of masses without those that are zero and those of atoms without weight."""
+    xp = _array.namespace(plan.mass)
+    index, present = [plan.rows, plan.cols], plan.mass > 0
+    for axis, kept in enumerate(ready.atoms):
+        if kept is not None:
+            place = xp.clip(xp.searchsorted(kept, index[axis]), max=kept.shape[0] - 1)
+            present = present & (xp.take(kept, place) == index[axis])
+            index[axis] = place
+    if bool(xp.all(present)) and index[0] is plan.rows and index[1] is plan.cols:
+        return plan
+    (places,) = xp.nonzero(present)
+    rows, cols, mass = (xp.take(values, places) for values in (*index, plan.mass))
+    return SparsePlan(rows, cols, mass, (ready.x.size, ready.y.size))
 
 
 def _widened(plan: Plan) -> Plan:
     """Bring a plan to float64, in NumPy where the library has none, as the spaces are."""
-    if isinstance(plan, SparsePlan):
-        mass, rows, cols = _array.widen(_array.detached(plan.mass)), plan.rows, plan.cols
-        if mass is plan.mass:
-            return plan
-        if _array.library(mass) != _array.library(plan.mass):
-            rows, cols = _array.to_numpy(rows), _array.to_numpy(cols)
-        return SparsePlan(rows, cols, mass, plan.size)
-    return DensePlan(_array.widen(_array.detached(plan.dense())))
+    masses = _array.widen(_array.detached(plan.masses))
+    if masses is plan.masses:
+        return plan
+    if not isinstance(plan, SparsePlan):
+        return DensePlan(masses)
+    rows, cols = plan.rows, plan.cols
+    if _array.library(masses) != _array.library(plan.mass):
+        rows, cols = _array.to_numpy(rows), _array.to_numpy(cols)
+    return SparsePlan(rows, cols, masses, plan.size)

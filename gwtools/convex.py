@@ -56,13 +56,22 @@ class Point(NamedTuple):
         return float(self.theta[0] * (programme.norms + self.duals - np.sum(self.d * self.q**2)))
 
     def slope(self, programme: Programme) -> NumpyArray:
-        """Return the costs of the linear programme that bounds the mixture from below (theorem 10 i), shape (n, m)."""
+        """Return the costs of the linear programme that bounds the mixture from below (theorem 10 i), shape (n, m).
+
+        They leave the range where weights do.
+        """
         curved = programme.U @ (self.d * self.q) @ programme.V.T
-        return np.asarray(np.tensordot(self.theta, programme.costs, 1) + (2 * self.theta[0] / programme.root) * curved)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(
+                np.tensordot(self.theta, programme.costs, 1) + (2 * self.theta[0] / programme.root) * curved
+            )
 
     def bound(self, programme: Programme) -> float:
         """Return value minus Frank-Wolfe gap: a lower bound for every q, coupling or not."""
-        return self.constant(programme) + exact(self.slope(programme), programme.a, programme.b).lower
+        slope = self.slope(programme)
+        if not np.isfinite(slope).all():
+            return -np.inf
+        return self.constant(programme) + exact(slope, programme.a, programme.b).lower
 
 
 def linear_point(programme: Programme, index: int) -> Point:
@@ -181,7 +190,8 @@ def _points(p: Programme, steps: int, every: int) -> Iterator[Point]:
         d, s, t = _improved_duals(p, s, t, q, every / (step + 2 * every))
         theta, spread, previous = *_reweighted(p, theta, spread, Z, d, float(s.sum() + t.sum()), q), theta
         linear = np.tensordot(theta, p.costs, 1)
-        balance = np.linalg.norm(X - Z) / max(float(np.linalg.norm(Z - before)), _TINY)
+        with np.errstate(over="ignore"):  # what is infinite here is clipped below
+            balance = np.linalg.norm(X - Z) / max(float(np.linalg.norm(Z - before)), _TINY)
         wanted = rho * np.clip(np.sqrt(balance), 0.5, 2.0) * theta[0] / previous[0]
         change = np.clip(wanted, 1e-2 * first, 1e2 * first) / rho
         rho, Y = rho * change, Y / change

@@ -109,7 +109,10 @@ def sorting_plan(x: Array, a: Array, y: Array, b: Array) -> SparsePlan:
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A solved linear program: the vertex, its potentials and a value that no coupling can go below."""
+    """A solved linear program: the vertex, its potentials and, up to float64 rounding, a value that no coupling can go below.
+
+    :func:`gwtools.rounding.dual_value` is the proved one.
+    """
 
     plan: SparsePlan
     potentials: tuple[NumpyArray, NumpyArray]

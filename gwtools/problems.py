@@ -11,7 +11,7 @@ from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools.plans import Plan, SparsePlan
 from gwtools.residuals import LowRankResidual, Residual
-from gwtools.spaces import Space, converted
+from gwtools.spaces import DenseSpace, Space, converted
 
 
 @final
@@ -153,10 +153,22 @@ class GWProblem:
             A coupling of shape (n, m) with the spaces' weights as its marginals.
         """
         _check.coupling_shape(plan.shape, self.shape)
-        low_rank = self.x.low_rank is not None and self.y.low_rank is not None
-        if isinstance(plan, SparsePlan) and not low_rank:
+        if not isinstance(plan, SparsePlan):
+            return self.value(plan, self.cross(plan))
+        if self.x.low_rank is None or self.y.low_rank is None:
             return self._sum_of_squares(plan)
+        left, right = self.left, self.right
+        if isinstance(left, LowRankResidual) and isinstance(right, LowRankResidual):
+            return self._from_factors(plan, left, right)
         return self.value(plan, self.cross(plan))
+
+    def _from_factors(self, plan: SparsePlan, left: LowRankResidual, right: LowRankResidual) -> Array:
+        """Sum over the atoms of a sparse plan alone: ⟨π, R π S⟩ = ± ‖Gᵀ π H‖² (theorem 12)."""
+        xp, mass = _array.namespace(plan.mass), plan.mass
+        alpha, beta = xp.take(self.x.deviations, plan.rows), xp.take(self.y.deviations, plan.cols)
+        core = (xp.take(left.factor, plan.rows, axis=0) * mass[:, None]).T @ xp.take(right.factor, plan.cols, axis=0)
+        cross = left.sign * right.sign * xp.sum(core**2)
+        return xp.clip(self.constant + 2 * (mass @ (alpha - beta) ** 2) - 2 * cross, min=0.0)
 
     def _sum_of_squares(self, plan: SparsePlan) -> Array:
         """Sum (C_ik − D_jl)² over pairs of atoms of a sparse plan, where nothing cancels."""
@@ -214,7 +226,8 @@ def _row_part(x: Space, y: Space, plan: Array) -> Array:
 class Prepared:
     """Two spaces made ready to compute with: atoms without weight dropped, half precision widened, units near 1.
 
-    ``unit`` is a power of four: values of C are ``unit`` times those of the prepared spaces, exactly.
+    ``unit`` is a power of four: values of C are ``unit`` times those of the prepared spaces, exactly, but for a constant that
+    may have been taken off both matrices, exactly too.
     """
 
     x: Space
@@ -223,18 +236,64 @@ class Prepared:
     atoms: tuple[Array | None, Array | None]
 
 
+_SAFE = {
+    True: 2.0**200,
+    False: 2.0**24,
+}  # fourth powers of smaller values neither overflow nor lose digits: double, single
+_MOST = {True: 2.0**509, False: 2.0**61}  # the squared difference of two such values is still a number
+
+
 def prepare(x: Space, y: Space) -> Prepared:
-    """Drop atoms of zero weight, widen half precision and rescale where squares could over- or underflow."""
+    """Drop atoms of zero weight, widen half precision, rescale where squares over- or underflow, take off a large constant.
+
+    Raises
+    ------
+    TypeError
+        If the spaces differ in array library, dtype or device.
+    ValueError
+        If values of C are too large for their squares to be numbers of the dtype.
+    """
     _check.same_kind(x.weights, y.weights, "x", "y")
     (x, atoms_x), (y, atoms_y) = supported(x), supported(y)
     x, y = (converted(s, _array.at_least_single) for s in (x, y))
-    top = max(x.largest(), y.largest())
-    # Fourth powers of values within these limits neither overflow nor lose digits.
-    safe = 2.0**200 if _array.epsilon(x.weights) < 1e-10 else 2.0**24
+    _check.in_range(max(x.largest(), y.largest()), _MOST[is_double(x.weights)], x.weights)
+    x, y = without_offset(x, y)
+    top, safe = max(x.largest(), y.largest()), safe_size(x.weights)
     unit = 1.0 if 1 / safe < top < safe or top == 0.0 else _array.power_of_four(top)
     if unit != 1.0:
         x, y = x.scaled(1 / unit), y.scaled(1 / unit)
     return Prepared(x, y, unit, (atoms_x, atoms_y))
+
+
+def is_double(like: Array) -> bool:
+    """Tell whether arrays are as precise as float64."""
+    return _array.epsilon(like) < 1e-10
+
+
+def safe_size(like: Array) -> float:
+    """Values of C between the inverse of this and this need no change of units."""
+    return _SAFE[is_double(like)]
+
+
+def without_offset(x: Space, y: Space) -> tuple[Space, Space]:
+    """Take the same constant off both matrices where it is much larger than what they differ by.
+
+    No objective changes, as F(C − c, D − c) = F(C, D), and no entry is rounded: the difference of two numbers is exact
+    where neither is more than twice the other (Sterbenz).
+    """
+    if not (isinstance(x, DenseSpace) and isinstance(y, DenseSpace)):
+        return x, y
+    offset = common_offset(*(end for ends in zip(x.extremes(), y.extremes(), strict=True) for end in ends))
+    return (x.shifted(offset), y.shifted(offset)) if offset else (x, y)
+
+
+def common_offset(low_x: float, low_y: float, high_x: float, high_y: float) -> float:
+    """Return the constant that :func:`without_offset` takes off, or 0, from the ends of the values of C and of D."""
+    low, high = min(low_x, low_y), max(high_x, high_y)
+    near, far = (low, high) if low > 0 else (-high, -low)
+    if near <= 0 or far - near > near / 8:
+        return 0.0
+    return low + (high - low) / 2
 
 
 def supported(space: Space) -> tuple[Space, Array | None]:

@@ -11,23 +11,11 @@ import numpy as np
 
 from gwtools import _array, convex, rounding
 from gwtools._array import NumpyArray
-from gwtools.bounds import matched, third_costs
+from gwtools.bounds import has_one_row, matched, only_row, third_costs
 from gwtools.linear import exact
-from gwtools.rounding import Radii, floor, gamma, shrunk
+from gwtools.rounding import UNDERFLOW, UNDERFLOW_OF_ROOTS, Bound, Radii, floor, gamma, shrunk
 from gwtools.rows import Centred, centred
 from gwtools.spaces import Space
-
-
-class Bound(NamedTuple):
-    """A bound as computed and as proved, in squared units of C."""
-
-    value: float
-    lower: float
-
-    @property
-    def loss(self) -> float:
-        """What rounding down has cost."""
-        return self.value - self.lower
 
 
 class Side(NamedTuple):
@@ -46,23 +34,33 @@ class Modes(NamedTuple):
     off: float
 
 
-def linear(x: Space, y: Space, radii_x: Radii, radii_y: Radii) -> dict[str, Bound]:
-    """Return the bounds that need sorts and one pass over the pairs: theorems 1 and 3, and 4 where its spectra are small."""
-    off = radii_x.deviations + radii_y.deviations
+class Linear(NamedTuple):
+    """Bounds that need sorts and one pass over the pairs, and how far GW_2² can lie above the ``norm`` bound."""
+
+    bounds: dict[str, Bound]
+    a_priori: float
+
+
+def linear(x: Space, y: Space, radii_x: Radii, radii_y: Radii) -> Linear:
+    """Return theorems 1 and 3, 4 where its spectra are small, and 12 f between Gram spaces of one row."""
     apart = abs(float(x.mean) - float(y.mean))
-    between, proved = rounding.line(x.deviations, x.weights, y.deviations, y.weights)
-    proved = shrunk(proved**0.5, off) ** 2
-    means = shrunk(apart, radii_x.mean + radii_y.mean) ** 2
-    additive = Bound(apart**2 + 2 * between, means + 2 * proved)
-    norms = [float(s.residual_norm_squared()) ** 0.5 for s in (x, y)]
-    radius = radii_x.norm(norms[0]) + radii_y.norm(norms[1])
-    bounds = {
-        "row_means": Bound(apart**2 + between, floor(means + proved)),
-        "norm": _added(additive, norms[0] - norms[1], radius),
-    }
+    terms = max(radii_x.weights, radii_y.weights)
+    between = rounding.line(x.deviations, x.weights, y.deviations, y.weights, terms=terms)
+    norms = float(x.residual_norm_squared()) ** 0.5, float(y.residual_norm_squared()) ** 0.5
+    row_means, norm, a_priori = rounding.additive_bounds(apart, between, norms, radii_x, radii_y)
+    bounds = {"row_means": row_means, "norm": norm}
     if all(s.low_rank is not None and s.low_rank.saves_work for s in (x, y)):
+        additive = _additive(apart, between, radii_x, radii_y)
         bounds["spectral"] = _small_spectra(x, y, additive, radii_x, radii_y)
-    return bounds
+    if has_one_row(x) and has_one_row(y):
+        bounds["rank_one"] = rank_one(x, y, radii_x, radii_y)
+    return Linear(bounds, a_priori)
+
+
+def _additive(apart: float, between: Bound, x: Radii, y: Radii) -> Bound:
+    """(m_C − m_D)² + 2 W_2²(α, β)."""
+    means, lines = rounding.additive_parts(apart, between, x, y)
+    return Bound(means.value + 2 * lines.value, means.lower + 2 * lines.lower)
 
 
 def _added(additive: Bound, root: float, radius: float) -> Bound:
@@ -87,31 +85,49 @@ def _small_spectra(x: Space, y: Space, additive: Bound, radii_x: Radii, radii_y:
 
 def _matched(additive: Bound, lam: NumpyArray, mu: NumpyArray, radius: float) -> Bound:
     root = float(matched(np.sort(lam), np.sort(mu))) ** 0.5
-    return _added(additive, root, radius + gamma(4 * (len(lam) + len(mu)) + 6) * root)
+    return _added(additive, root, radius + gamma(4 * (len(lam) + len(mu)) + 6) * root + UNDERFLOW_OF_ROOTS)
+
+
+def rank_one(x: Space, y: Space, radii_x: Radii, radii_y: Radii) -> Bound:
+    """Theorem 12 f: GW_2² itself of two Gram spaces of one row, from second moments and transport on the line."""
+    h, k = only_row(x, "x"), only_row(y, "y")
+    # 1. W_2² between h and k, and between h and −k, whichever is less.
+    terms = max(radii_x.weights, radii_y.weights)
+    lists = [rounding.line(h, x.weights, sign * k, y.weights, terms=terms) for sign in (1, -1)]
+    value, lower = min(w.value for w in lists), min(w.lower for w in lists)
+    # 2. Second moments, of relative error γ, and what underflow may take from them.
+    p, q = float(x.weights @ h**2), float(y.weights @ k**2)
+    off = sum(gamma(r.size + r.weights + 8) * moment for r, moment in ((radii_x, p), (radii_y, q)))
+    off += (x.size + y.size) * UNDERFLOW
+    # 3. Both terms grow with the gap, with the sum of the moments and, up to that sum, with W.
+    apart, total = shrunk(abs(p - q), off), shrunk(p + q, off)
+    proved = apart**2 / 2 + lower * shrunk(total, lower / 2)
+    return Bound((p - q) ** 2 / 2 + value * (p + q - value / 2), floor(shrunk(proved, UNDERFLOW)))
 
 
 def side(space: Space) -> Side:
     """Read a prepared space into NumPy, O(n²), with the radii of parts that are summed over its matrix."""
-    return Side(centred(space), rounding.dense_radii(space, space.largest()))
+    return Side(centred(space), rounding.matrix_radii(space))
 
 
 def first(x: Side, y: Side) -> Bound:
     """Theorem 1 for the eccentricities (Σ_k a_k C_ik²)^(1/2)."""
     sizes = [np.sqrt(s.parts.matrix**2 @ s.parts.weights) for s in (x, y)]
-    value, lower = rounding.line(sizes[0], x.parts.weights, sizes[1], y.parts.weights)
+    terms = max(x.radii.weights, y.radii.weights)
+    between = rounding.line(sizes[0], x.parts.weights, sizes[1], y.parts.weights, terms=terms)
     off = 0.0
     for s, size in zip((x, y), sizes, strict=True):
-        off += gamma(s.radii.size + s.radii.weights + 5) * float(size.max()) + s.radii.entries
-    return Bound(value, floor(shrunk(lower**0.5, off) ** 2))
+        off += gamma(s.radii.size + s.radii.weights + 5) * float(size.max()) + s.radii.entries + UNDERFLOW_OF_ROOTS
+    return Bound(between.value, floor(between.root().around(off).squared().lower))
 
 
 def second(x: Side, y: Side) -> Bound:
     """Theorem 7 for all pairwise values; the entries of stored matrices are exact."""
     lists = [(s.parts.matrix.ravel(), np.outer(s.parts.weights, s.parts.weights).ravel()) for s in (x, y)]
-    equal = all(_array.all_equal(s.parts.weights) for s in (x, y))
-    terms = 0 if equal else 2 * max(x.radii.weights, y.radii.weights) + 1
-    value, lower = rounding.line(*lists[0], *lists[1], terms=terms)
-    return Bound(value, floor(shrunk(lower**0.5, x.radii.entries + y.radii.entries) ** 2))
+    terms = 2 * max(x.radii.weights, y.radii.weights) + 1
+    same = np.array_equal(x.parts.weights, y.parts.weights)
+    between = rounding.line(*lists[0], *lists[1], terms=terms, products_of=same)
+    return Bound(between.value, floor(between.root().around(x.radii.entries + y.radii.entries).squared().lower))
 
 
 def third(x: Side, y: Side, residual: bool) -> Bound:
@@ -126,7 +142,8 @@ def third(x: Side, y: Side, residual: bool) -> Bound:
 
 def _rooted(value: float, radius: float) -> float:
     """Take a radius off the root of a bound that is a few roundings from the proof."""
-    return floor(shrunk(floor(max(float(value), 0.0)) ** 0.5, radius) ** 2)
+    root = floor(max(float(value), 0.0)) ** 0.5
+    return float(floor(shrunk(root, radius) ** 2))
 
 
 def _transport_error(x: Side, y: Side) -> float:
@@ -135,7 +152,8 @@ def _transport_error(x: Side, y: Side) -> float:
     Squares and products of values up to ``top`` under positions that are off by a few (n + m) u.
     """
     top = sum(max(float(np.abs(s.parts.matrix).max()), float(np.abs(s.parts.residual).max())) for s in (x, y))
-    return 16 * gamma(6 * (x.radii.size + y.radii.size) + 40) * top**2
+    terms = 6 * (x.radii.size + y.radii.size) + x.radii.weights + y.radii.weights + 40
+    return float(16 * gamma(terms) * top**2)
 
 
 def _dual_value(costs: NumpyArray, potential: NumpyArray, x: Side, y: Side, below: NumpyArray) -> float:
@@ -155,10 +173,9 @@ def modes(side: Side) -> Modes:
 
 def spectral(x: Side, y: Side, of_x: Modes, of_y: Modes) -> Bound:
     """Theorem 4 from all eigenvalues of both residuals."""
-    between, proved = rounding.line(x.parts.deviations, x.parts.weights, y.parts.deviations, y.parts.weights)
-    proved = shrunk(proved**0.5, x.radii.deviations + y.radii.deviations) ** 2
-    apart = abs(x.parts.mean - y.parts.mean)
-    additive = Bound(apart**2 + 2 * between, shrunk(apart, x.radii.mean + y.radii.mean) ** 2 + 2 * proved)
+    (alpha, a), (beta, b) = ((s.parts.deviations, s.parts.weights) for s in (x, y))
+    between = rounding.line(alpha, a, beta, b, terms=max(x.radii.weights, y.radii.weights))
+    additive = _additive(abs(x.parts.mean - y.parts.mean), between, x.radii, y.radii)
     radius = x.radii.residual + of_x.error + y.radii.residual + of_y.error
     return _matched(additive, of_x.values, of_y.values, radius)
 
@@ -174,7 +191,7 @@ def quadratic(x: Side, y: Side, of_x: Modes, of_y: Modes) -> Bound:
 
 def _whole(x: Side, y: Side, of_x: Modes, of_y: Modes) -> float:
     """The larger radius of the root of the objective: of its parts with these modes, or of the stored entries."""
-    return max(x.radii.whole(of_x.error) + y.radii.whole(of_y.error), x.radii.entries + y.radii.entries)
+    return float(max(x.radii.whole(of_x.error) + y.radii.whole(of_y.error), x.radii.entries + y.radii.entries))
 
 
 def _proved_point(p: convex.Programme, point: convex.Point, x: Side, y: Side, of_x: Modes, of_y: Modes) -> float:
@@ -188,6 +205,8 @@ def _proved_point(p: convex.Programme, point: convex.Point, x: Side, y: Side, of
     excess = float(np.maximum(64 * rounding.UNIT * largest - d, 0.0).max(axis=1, initial=0.0).sum())
     # 2. The slope, and how much of it may be rounding.
     slope = point.slope(p)
+    if not np.isfinite(slope).all():  # tiny weights may leave the range
+        return -np.inf
     curved = (2 * theta[0] / p.root) * (np.abs(p.U) @ (lowered * np.abs(q)) @ np.abs(p.V).T)
     terms = n + m + x.radii.weights + y.radii.weights + 16
     below = gamma(terms) * curved + gamma(12) * np.tensordot(theta, np.abs(p.costs), 1) + _transport_error(x, y)
@@ -200,20 +219,22 @@ def _proved_point(p: convex.Programme, point: convex.Point, x: Side, y: Side, of
 
 
 def convexity(x: Side, y: Side, plan: NumpyArray, product_sign: float) -> Bound:
-    """Theorem 11: the tangent at a plan, below a convex objective, and below any other less 8 τ min(n, m).
+    """Theorem 11: the tangent at a plan, below a convex objective, and below any other less 2 τ (1 + κ)² min(n, m).
 
-    ``product_sign`` is τ ≥ max λ_i μ_j of the stored residuals' spectra.
+    ``product_sign`` is τ ≥ max λ_i μ_j of the stored residuals' spectra; κ = 1 where the plan has the marginals (13 f).
     """
     a, b, R, S = x.parts.weights, y.parts.weights, x.parts.residual, y.parts.residual
     cross = R @ plan @ S
     costs = 2 * (x.parts.deviations[:, None] - y.parts.deviations) ** 2 - 4 * cross
     norms = [float(w @ (residual**2 @ w)) for w, residual in ((a, R), (b, S))]
     constant = (x.parts.mean - y.parts.mean) ** 2 + sum(norms)
-    between = float(np.sum(plan * cross))
+    between = float((plan * cross).sum(axis=1).sum())
     program = exact(costs, a, b)
     # A plan that misses its marginals is no contraction: its excess widens the distance to the couplings.
-    widest = float((plan.sum(axis=1) / a).max() * (plan.sum(axis=0) / b).max()) ** 0.5
-    bend = 2 * product_sign * (1 + widest) ** 2 * min(plan.shape) * (1 + gamma(64))
+    with np.errstate(over="ignore"):  # of tiny weights: the bound is none then
+        widest = float((plan.sum(axis=1) / a).max() * (plan.sum(axis=0) / b).max()) ** 0.5
+    rounded = 1 + gamma(sum(plan.shape) + x.radii.weights + y.radii.weights + 20)
+    bend = 2 * product_sign * (1 + widest) ** 2 * min(plan.shape) * rounded
     terms = 2 * sum(plan.shape) + 2 * (x.radii.weights + y.radii.weights) + 20
     size = float(np.abs(R).max() * np.abs(S).max()) * float(plan.sum())
     below = gamma(8) * np.abs(costs) + 8 * gamma(terms) * size
@@ -228,7 +249,8 @@ def known_product_sign(x: Side, y: Side, sign_x: int, sign_y: int) -> float:
     if sign_x * sign_y >= 0:
         return float(np.inf)
     sizes = [float(s.parts.weights @ (s.parts.residual**2 @ s.parts.weights)) ** 0.5 for s in (x, y)]
-    return 1.01 * float(x.radii.residual * (sizes[1] + y.radii.residual) + y.radii.residual * sizes[0])
+    left, right = (size + UNDERFLOW_OF_ROOTS for size in sizes)
+    return 1.01 * float(x.radii.residual * (right + y.radii.residual) + y.radii.residual * left)
 
 
 def product_sign(of_x: Modes, of_y: Modes) -> float:

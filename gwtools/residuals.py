@@ -38,6 +38,12 @@ class LowRankForm:
         """The vector u = α + m/2 of C = u1ᵀ + 1uᵀ + sign · G Gᵀ, shape (n,)."""
         return self.deviations + self.mean / 2
 
+    def largest(self) -> float:
+        """Return a bound of max |R_ik|: the largest squared norm of a row of G, in units of C."""
+        xp, n = _array.namespace(self.weights), int(self.weights.shape[0])
+        blocks = column_blocks(n, self.rank)
+        return 1.01 * max(float(xp.max(xp.sum(self.columns(i, j) ** 2, axis=0))) for i, j in blocks)
+
     @cached_property
     def factor(self) -> Array:
         """The matrix G, shape (n, t)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -39,15 +40,11 @@ class Status(Enum):
         return self in (Status.CLOSED_FORM, Status.STATIONARY, Status.FIXED_POINT, Status.GLOBAL)
 
 
-CONVEX_TOLERANCE = 1e-3
-
-
 class Kind(Enum):
     """What a certificate proves.
 
-    GLOBAL: the interval is closed. Its width is at most four times what float64 rounding may account for, or, where the
-    problem is convex and the ``convexity`` bound was computed (theorem 11), at most ``CONVEX_TOLERANCE`` of ``upper``.
-    BRACKET: both ends are proved, the upper one by a plan that was given. LOWER: no plan was given.
+    GLOBAL: the interval is closed, ``upper − lower ≤ tolerance``. BRACKET: both ends are proved, the upper one by a plan that
+    was given, and they are farther apart. LOWER: the same without a plan.
     """
 
     GLOBAL = "global"
@@ -57,23 +54,32 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Certificate:
-    """A proved interval for GW_2².
+    """A proved interval for GW_2² of the stored values and the exactly normalised weights.
 
     Attributes
     ----------
     lower : float
         No coupling's objective is below this, in squared units of C; rounded down.
     upper : float
-        The objective of a coupling, in squared units of C; rounded up.
+        Some coupling's objective is at most this, in squared units of C; rounded up. With a plan that coupling is the plan or,
+        where it misses the weights, the one nearest to it: what it misses is added. A plan that pairs atoms of equal weights
+        stands for the coupling with just these weights as its masses.
     kind : Kind
-        GLOBAL where the two meet up to rounding or the solver's proof, BRACKET where a plan was given and they do not,
-        LOWER where no plan was given (``upper`` is then the product coupling's or another cheap coupling's).
+        GLOBAL where ``upper − lower ≤ tolerance``, else BRACKET where a plan was given and LOWER where none was (``upper`` is
+        then the product coupling's or another cheap coupling's).
     bound : str
         Name of the theorem in THEORY.md that gave ``lower``.
     bounds : dict
         Every lower bound that was computed, by name, rounded down.
     a_priori : float or None
-        How far GW_2² can at most lie above the ``norm`` bound, known before any solver runs (theorem 3).
+        How far GW_2² can at most lie above the ``norm`` bound, known before any solver runs (theorem 3); rounded up.
+    tolerance : float
+        Width of an interval that counts as closed, in squared units of C: ``rounding``, or a larger one that the caller, or the
+        solver by its own tolerance, accepts; ``str`` then says so, as in "global to 1e-06".
+    rounding : float
+        What float64 rounding of the values accounts for: δ (2 √lower + δ) with δ = 256 (n + m + r + 64) u (Ω + Λ). Ω is
+        max |C_ik − D_jl|, Λ adds the largest values of spaces whose entries are computed from others, r is the larger number of
+        roundings behind an entry and u = 2⁻⁵³ (theorem 13 h).
     """
 
     lower: float
@@ -82,6 +88,8 @@ class Certificate:
     bound: str
     bounds: dict[str, float] = field(default_factory=dict)
     a_priori: float | None = None
+    tolerance: float = 0.0
+    rounding: float = 0.0
 
     @property
     def gap(self) -> float:
@@ -90,7 +98,16 @@ class Certificate:
 
     def __str__(self) -> str:
         """Say the interval, its kind and the theorem."""
-        return f"[{self.lower:.6g}, {self.upper:.6g}] ({self.kind.value}, lower bound by {self.bound})"
+        to = f" to {_one_digit(self.tolerance)}" if self.kind is Kind.GLOBAL and self.tolerance > self.rounding else ""
+        return f"[{self.lower:.6g}, {self.upper:.6g}] ({self.kind.value}{to}, lower bound by {self.bound})"
+
+
+def _one_digit(value: float) -> str:
+    """Write a positive number with one digit, rounded up."""
+    nearest = f"{value:.1g}"
+    if float(nearest) >= value:
+        return nearest
+    return f"{float(nearest) + 10.0 ** math.floor(math.log10(float(nearest))):.1g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +117,9 @@ class GWResult:
     Attributes
     ----------
     objective : 0-d array
-        GW_2² of the plan, in squared units of C; an array of the spaces' library and dtype.
+        Objective of the plan, in squared units of C; an array of the spaces' library and dtype. Never outside the certificate's
+        interval: it is computed in float64, raised to ``lower`` where a plan that misses the weights by rounding would undercut
+        every coupling, and rounded up where the dtype is narrower.
     distance : 0-d array
         Root of the objective, in units of C. Mémoli's distance is half of it.
     estimate : 0-d array
@@ -157,6 +176,7 @@ class GWResult:
             "upper": c.upper,
             "gap": c.gap,
             "kind": c.kind.value,
+            "tolerance": c.tolerance,
             "bound": c.bound,
             "status": self.status.name,
             "message": self.status.value,

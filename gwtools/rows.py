@@ -31,11 +31,11 @@ def centred(space: Space) -> Centred:
     """Read a space whose weights are positive into float64 and split it into its parts; O(n²) memory."""
     weights = _array.to_numpy(space.weights).astype(np.float64)
     matrix = _array.to_numpy(space.dense()).astype(np.float64, copy=False)
-    matrix, weights = (matrix + matrix.T) / 2, weights / weights.sum()
+    matrix = (matrix + matrix.T) / 2
     rows = matrix @ weights
     mean = float(weights @ rows)
     deviations = rows - mean
-    return Centred(weights, matrix, mean, deviations, matrix - mean - deviations[:, None] - deviations)
+    return Centred(weights, matrix, mean, deviations, matrix - mean - (deviations[:, None] + deviations))
 
 
 def transports(C: NumpyArray, a: NumpyArray, D: NumpyArray, b: NumpyArray, p: float = 2.0) -> NumpyArray:

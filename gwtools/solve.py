@@ -6,10 +6,11 @@ import warnings
 from typing import Any
 
 from gwtools import _array, _check
-from gwtools.certify import EFFORTS, Valued, certified
+from gwtools._array import Array
+from gwtools.certify import EFFORTS, Certified, Valued, certified, widened_to
 from gwtools.plans import embed
 from gwtools.problems import GWProblem, Prepared, enveloped, prepare
-from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult
+from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Kind, Status
 from gwtools.solvers import ConditionalGradient, Outcome, Progress, Solver
 from gwtools.solvers.base import Callback
 from gwtools.spaces import Space, as_space
@@ -76,7 +77,7 @@ def solve(
     ready = prepare(x, y)
     solver_here = solver.in_units(ready.unit).on_atoms(ready, (x.size, y.size))
     outcome = solver_here.run(GWProblem(ready.x, ready.y), _in_units(callback, ready.unit))
-    result = result_of(x, y, ready, outcome, str(solver), effort)
+    result = result_of(x, y, ready, outcome, solver, effort)
     if not result.status.success:
         if throw:
             raise ConvergenceError(result)
@@ -84,17 +85,16 @@ def solve(
     return result
 
 
-def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, name: str, effort: str) -> GWResult:
-    """Return what a solver named ``name`` found for prepared spaces, in the units and on the atoms of the given ones."""
+def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Solver, effort: str) -> GWResult:
+    """Return what a solver found for prepared spaces, in the units and on the atoms of the given ones."""
     problem = GWProblem(ready.x, ready.y)
     if outcome.potentials is None:
         objective = problem.objective(outcome.plan)
     else:
         objective = enveloped(problem, outcome.plan, outcome.potentials)
-    known = Valued(ready.x, ready.y, objective)
-    distance = _array.root(objective) * ready.unit
+    known = Valued(ready.x, ready.y, outcome.plan, objective)
+    root = _array.root(objective) * ready.unit
     objective = _rescaled(objective, ready.unit)
-    estimate = objective if outcome.estimate is None else _rescaled(outcome.estimate, ready.unit, outcome.power)
     plan = outcome.plan
     if any(atoms is not None for atoms in ready.atoms):
         rows, cols = (
@@ -102,17 +102,40 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, name: str, 
             for s, atoms in zip((x, y), ready.atoms, strict=True)
         )
         plan = embed(plan, rows, cols, (x.size, y.size))
+    tolerance = _rescaled(solver.leaves(problem), ready.unit)
+    proof = certified(x, y, plan, effort, tolerance, known)
+    objective, distance, certificate = settled(objective, root, proof, tolerance)
     return GWResult(
         objective=objective,
         distance=distance,
-        estimate=estimate,
+        estimate=objective if outcome.estimate is None else _rescaled(outcome.estimate, ready.unit, outcome.power),
         plan=plan,
-        status=outcome.status,
-        certificate=certified(x, y, plan, effort, known),
+        status=concluded(outcome.status, certificate),
+        certificate=certificate,
         iterations=outcome.iterations,
         frank_wolfe_gap=None if outcome.frank_wolfe_gap is None else _rescaled(outcome.frank_wolfe_gap, ready.unit),
-        solver=name,
+        solver=str(solver),
     )
+
+
+def concluded(status: Status, certificate: Certificate) -> Status:
+    """Return why a solver stopped, or that its plan is proved optimal to the tolerance, however it stopped by itself."""
+    open_ended = (Status.STATIONARY, Status.NOT_STATIONARY, Status.SCALING_UNFINISHED, Status.MAX_ITERATIONS)
+    return Status.GLOBAL if status in open_ended and certificate.kind is Kind.GLOBAL else status
+
+
+def settled(objective: Array, distance: Array, proof: Certified, tolerance: float) -> tuple[Array, Array, Certificate]:
+    """Return objective and distance with the certified values, gradients kept, and the certificate around the objective.
+
+    Values are rounded up to the arrays' dtype; where that is narrower than float64, the interval is widened to hold the
+    objective, and counts as closed up to that rounding.
+    """
+    number = _array.rounded_up(proof.objective, objective)
+    if number != proof.objective:
+        tolerance = max(tolerance, proof.certificate.rounding + 2 * _array.epsilon(objective) * number)
+    objective = _array.with_value(objective, number)
+    distance = _array.with_value(distance, _array.rounded_up(proof.distance, distance))
+    return objective, distance, widened_to(proof.certificate, number, tolerance)
 
 
 def _rescaled(value: Any, unit: float, power: float = 2.0) -> Any:

@@ -1,6 +1,7 @@
 """How far GW distances can move when a space is perturbed, rounded, truncated or sampled: THEORY.md, theorem 6.
 
-Every function returns a bound in units of C, computed in float64. It bounds |GW(C, D) − GW(C′, D)| for every space D, hence
+Every function returns a bound in units of C, computed in float64 and rounded up: it holds for the stored values and the exactly
+normalised weights, over the whole range of float64. It bounds |GW(C, D) − GW(C′, D)| for every space D, hence
 also GW(C, C′), for the *distance*: where that moves by at most δ, GW_2² moves by at most δ (2 GW_2 + δ). Where the atoms
 stay, the roots of the bounds of theorems 1, 3, 4 and 7 move by no more. What holds for p = 2 holds for every p between 1
 and 2. Weights stay exact.
@@ -9,16 +10,20 @@ and 2. Weights stay exact.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array
+from gwtools.certify import coupling_distance
 from gwtools.linear import exact
 from gwtools.plans import SparsePlan
-from gwtools.problems import GWProblem
+from gwtools.problems import supported
+from gwtools.rounding import eigenvalue_error, gamma, radii
 from gwtools.spaces import DenseSpace, GramSpace, GraphSpace, PointCloud, Space, as_space, converted
+from gwtools.spaces.base import unchecked
 
 # Unit roundoff of rounding to nearest, and half the smallest subnormal.
 _PRECISIONS = {
@@ -27,6 +32,9 @@ _PRECISIONS = {
     "float32": (2.0**-24, 2.0**-150),
     "float64": (2.0**-53, 0.0),  # 2⁻¹⁰⁷⁵ is below every float
 }
+_TINY = 2.0**-1070  # more than what a few numbers lose below the normal ones
+_SAFE = 200  # exponents of C whose squares neither over- nor underflow
+_NOTHING = -10_000  # exponent of zero
 
 
 def perturbation(x: Any, x2: Any, p: float = 2.0) -> float:
@@ -42,20 +50,19 @@ def perturbation(x: Any, x2: Any, p: float = 2.0) -> float:
     Returns
     -------
     float
-        In units of C. O(n²) time, O(n) memory.
+        In units of C, rounded up: for stored matrices by a few n units in the last place, so that equal ones give 0; else
+        also by what rounding may have moved the entries of C. O(n²) time, O(n) memory.
 
     Raises
     ------
     TypeError
         If the spaces differ in array library or device.
     ValueError
-        If they differ in size or weights.
+        If they differ in size or weights, p is below 1, or values of C or the bound are beyond the range of float64.
     """
     x, x2 = _same_atoms(x, x2)
     _check.number(p, "p", least=1.0)
-    xp, a = _array.namespace(x.weights), x.weights
-    moved = [float(a[i:j] @ (xp.abs(x.rows(i, j) - x2.rows(i, j)) ** p @ a)) for i, j in x.blocks()]
-    return math.pow(math.fsum(moved), 1.0 / p)
+    return _moved(x, x2, x.weights, p)
 
 
 def row_means_perturbation(x: Any, x2: Any, p: float = 2.0) -> float:
@@ -71,7 +78,7 @@ def row_means_perturbation(x: Any, x2: Any, p: float = 2.0) -> float:
     Returns
     -------
     float
-        In units of C; never above :func:`perturbation`, and the cost is that of the row means.
+        In units of C, rounded up; but for rounding never above :func:`perturbation`, and the cost is that of the row means.
 
     Raises
     ------
@@ -80,8 +87,15 @@ def row_means_perturbation(x: Any, x2: Any, p: float = 2.0) -> float:
     """
     x, x2 = _same_atoms(x, x2)
     _check.number(p, "p", least=1.0)
-    moved = _array.namespace(x.weights).abs(x.row_means - x2.row_means)
-    return math.pow(float(x.weights @ moved**p), 1.0 / p)
+    (x, x2), exponent = _scaled(x, x2)
+    a, terms = x.weights, _terms(x.size)
+    if x.low_rank is not None and x2.low_rank is not None:
+        moved = _array.namespace(a).abs(x.row_means - x2.row_means)
+        off = radii(x).row_means + radii(x2).row_means
+    else:
+        moved = _array.joined([_means_above(x.rows(i, j) - x2.rows(i, j), a) for i, j in x.blocks()])
+        off = _entries_off(x) + _entries_off(x2)
+    return _up(_norm(moved, lambda powers: a @ powers, p, terms) + off, 8, exponent)
 
 
 def quantization(x: Any, step: float) -> float:
@@ -97,12 +111,12 @@ def quantization(x: Any, step: float) -> float:
     Returns
     -------
     float
-        In units of C: step/2 for entries of C.
+        In units of C, rounded up: step/2 for entries of C.
 
     Raises
     ------
     ValueError
-        If the step is not positive.
+        If the step is not positive, or values of C or the bound are beyond the range of float64.
     """
     _check.number(step, "step", above=0.0)
     return _stored_values_moved(_wide(x), 0.0, step / 2)
@@ -121,13 +135,13 @@ def rounding(x: Any, dtype: Any) -> float:
     Returns
     -------
     float
-        In units of C: u‖C‖ for entries of C, u the unit roundoff, as long as none is subnormal. For clouds it depends on where
-        the origin is, as rounding does.
+        In units of C, rounded up: u‖C‖ for entries of C, u the unit roundoff, as long as none is subnormal. For clouds it
+        depends on where the origin is, as rounding does.
 
     Raises
     ------
     ValueError
-        If the dtype is none of these.
+        If the dtype is none of these, or values of C or the bound are beyond the range of float64.
     """
     name = getattr(dtype, "__name__", str(dtype)).rpartition(".")[2]
     _check.choice(name, "dtype", _PRECISIONS)
@@ -147,30 +161,31 @@ def truncation(x: GramSpace, k: int) -> float:
     Returns
     -------
     float
-        (‖A‖ + ‖A′‖)·‖A − A′‖_F with A = F diag(√a) and spectral norms, in units of C. O(t n min(t, n)); no matrix C is formed.
+        (‖A‖ + ‖A′‖)·‖A − A′‖_F with A = F diag(√a) and spectral norms, in units of C, rounded up; 0 where nothing is cut.
+        O(t n min(t, n)); no matrix C is formed.
 
     Raises
     ------
     TypeError
         If the space is no GramSpace.
     ValueError
-        If k is below 1.
+        If k is below 1, or values of C or the bound are beyond the range of float64.
     """
     if not isinstance(x, GramSpace):
         raise TypeError(f"x must be a gwtools.GramSpace, but is {x!r}: pass the factor whose rows are truncated.")
     _check.number(k, "k", least=1)
-    wide = _wide(x)
-    factor, xp = wide.data, _array.namespace(wide.data)
+    (wide,), exponent = _scaled(_wide(x))
+    factor, a, xp = wide.data, wide.weights, _array.namespace(wide.data)
     # The place of each value in its row, the largest first.
     places = xp.argsort(xp.argsort(factor, axis=1, descending=True), axis=1)
-    whole = factor * xp.sqrt(wide.weights)[None, :]
-    kept = xp.where(places < k, whole, xp.zeros_like(whole))
-    cut = float(xp.linalg.vector_norm(whole - kept))
-    return (_spectral_norm(whole) + _spectral_norm(kept)) * cut
+    nothing = xp.zeros_like(factor)
+    kept, cut = xp.where(places < k, factor, nothing), xp.where(places < k, nothing, xp.abs(factor))
+    moved = _norm(cut, lambda powers: xp.sum(powers @ a), 2.0, _terms(sum(factor.shape)))
+    return _up((_spectral_norm(factor, a) + _spectral_norm(kept, a)) * moved, 8, exponent)
 
 
 def subsampling(x: Any, index: Array, weights: Array = None) -> float:
-    """Bound the move of GW_2 when a space is replaced by some of its atoms: the cost of a coupling (theorem 6 b).
+    """Bound the move of GW_2 when a space is replaced by some of its atoms: the cost of a coupling (theorem 6 f 0).
 
     Parameters
     ----------
@@ -184,24 +199,28 @@ def subsampling(x: Any, index: Array, weights: Array = None) -> float:
     Returns
     -------
     float
-        The root of the objective of a coupling that sends each atom to atoms whose rows of C are near its own, in units of C.
-        O(n² m) and one linear program.
+        The root of the objective of a coupling that sends each atom to atoms whose rows of C are near its own, in units of C,
+        rounded up; it includes what the computed coupling may miss of its marginals. O(n² m) and one linear program.
 
     Raises
     ------
     TypeError, ValueError
-        If the weights are not those of a space of m atoms.
+        If the weights are not those of a space of m atoms, or values of C or the bound are beyond the range of float64.
     """
     given = as_space(x, "x")
     part = given.restrict(index)
     part = _wide(part.with_data(part.data, _check.weights(weights, given.weights, part.size)))
-    x = _wide(given)
-    C, a = x.dense(), x.weights
-    kept = _array.namespace(a).take(C, index, axis=0)
-    apart = (C**2 @ a)[:, None] + (kept**2 @ a)[None, :] - 2 * (C * a[None, :]) @ kept.T
-    vertex = exact(_array.to_numpy(apart), _array.to_numpy(a), _array.to_numpy(part.weights)).plan
-    rows, cols, mass = (_array.from_numpy(values, a) for values in (vertex.rows, vertex.cols, vertex.mass))
-    return math.sqrt(float(GWProblem(x, part).objective(SparsePlan(rows, cols, mass, vertex.size))))
+    (x, part), exponent = _scaled(_wide(given), part, squares=True)
+    xp, a = _array.namespace(x.weights), x.weights
+    # 1. Squared distances of rows, in units in which no square over- or underflows.
+    C, _ = _near_one(x.dense())
+    chosen, (x, atoms), (part, drawn) = xp.take(C, index, axis=0), supported(x), supported(part)
+    rows, chosen = (v if k is None else xp.take(v, k, axis=0) for v, k in ((C, atoms), (chosen, drawn)))
+    apart = (rows**2 @ a)[:, None] + (chosen**2 @ a)[None, :] - 2 * (rows * a[None, :]) @ chosen.T
+    # 2. A coupling of near rows: whatever it is, it bounds the distance (theorem 13 g).
+    vertex = exact(_array.to_numpy(apart), _array.to_numpy(x.weights), _array.to_numpy(part.weights)).plan
+    to, onto, mass = (_array.from_numpy(values, x.weights) for values in (vertex.rows, vertex.cols, vertex.mass))
+    return _up(coupling_distance(x, part, SparsePlan(to, onto, mass, vertex.size)), 8, exponent)
 
 
 def sampling(x: Any, draws: int, failure: float = 0.05, p: float = 2.0) -> float:
@@ -221,21 +240,22 @@ def sampling(x: Any, draws: int, failure: float = 0.05, p: float = 2.0) -> float
     Returns
     -------
     float
-        In units of C; a statement before drawing, useful where draws are many times n. After drawing, :func:`subsampling` is
-        sharper, and certain.
+        In units of C, rounded up; a statement before drawing, useful where draws are many times n. After drawing,
+        :func:`subsampling` is sharper, and certain.
 
     Raises
     ------
     ValueError
-        If ``draws`` is below 1, ``failure`` not between 0 and 1 or p below 1.
+        If ``draws`` is below 1, ``failure`` not between 0 and 1 or p below 1, or values of C are beyond the range of float64.
     """
-    x = _wide(x)
+    (x,), exponent = _scaled(_wide(x))
     _check_draws(draws, failure)
     _check.number(p, "p", least=1.0)
     atoms = int(np.count_nonzero(_array.to_numpy(x.weights)))
-    missing = 0.5 * math.sqrt((atoms - 1) / draws) + math.sqrt(math.log(1 / failure) / (2 * draws))
+    missing = 0.5 * math.sqrt((atoms - 1) / draws) + math.sqrt(-math.log(failure) / (2 * draws))
     missing = min(missing, 1.0)
-    return _oscillation(x) * math.pow(2 * missing - missing**2, 1.0 / p)
+    share = missing * (2 - missing)
+    return _up(_oscillation(x) * math.pow(share, 1.0 / p), 32 + _terms_of_root(share, p), exponent)
 
 
 def row_means_sampling(x: Any, draws: int, failure: float = 0.05) -> float:
@@ -253,17 +273,17 @@ def row_means_sampling(x: Any, draws: int, failure: float = 0.05) -> float:
     Returns
     -------
     float
-        In units of C, of order draws^(−1/2) whatever n is.
+        In units of C, rounded up, of order draws^(−1/2) whatever n is.
 
     Raises
     ------
     ValueError
-        If ``draws`` is below 1 or ``failure`` not between 0 and 1.
+        If ``draws`` is below 1 or ``failure`` not between 0 and 1, or values of C are beyond the range of float64.
     """
-    x = _wide(x)
+    (x,), exponent = _scaled(_wide(x))
     _check_draws(draws, failure)
-    share = 1 / math.sqrt(draws) + 1 / draws + math.sqrt(2 * math.log(1 / failure) / draws)
-    return _oscillation(x) * min(share, 1.0)
+    share = 1 / math.sqrt(draws) + 1 / draws + math.sqrt(-2 * math.log(failure) / draws)
+    return _up(_oscillation(x) * min(share, 1.0), 32, exponent)
 
 
 def _wide(x: Any) -> Space:
@@ -274,7 +294,10 @@ def _same_atoms(x: Any, x2: Any) -> tuple[Space, Space]:
     x, x2 = _wide(x), _wide(as_space(x2, "x2"))
     _check.same_library(x.weights, x2.weights, "x", "x2")
     _check.same_weights(x.weights, x2.weights, "x2", "x")
-    return x, x2
+    # Atoms without weight do not count, and the weights of x are those of both, which are equal up to rounding only.
+    x, atoms = supported(x)
+    x2 = x2 if atoms is None else x2.restrict(atoms)
+    return x, x2.with_data(x2.data, x.weights)
 
 
 def _check_draws(draws: int, failure: float) -> None:
@@ -284,32 +307,198 @@ def _check_draws(draws: int, failure: float) -> None:
 
 def _stored_values_moved(x: Space, relative: float, absolute: float) -> float:
     """Bound ‖C − C′‖_2 where every stored value v moves by at most relative · |v| + absolute."""
+    (scaled,), exponent = _scaled(supported(x)[0])
+    x, terms = supported(x)[0], _terms(x.size)
     if isinstance(x, DenseSpace | GraphSpace):
         # A shortest path has at most one edge fewer than the graph has nodes.
         edges = x.adjacency.shape[0] - 1 if isinstance(x, GraphSpace) else 1
-        return relative * math.sqrt(float(x.second_moment())) + edges * absolute
+        size = _up(_size(scaled) + _entries_off(scaled), 4, exponent) if relative else 0.0
+        return _up(relative * size + edges * absolute, 8)
     xp, a = _array.namespace(x.weights), x.weights
     vectors = x.data.T if isinstance(x, GramSpace) else x.data
-    lengths = xp.sqrt(xp.sum(vectors**2, axis=1))
+    terms += vectors.shape[1]
+    lengths = _lengths(vectors)
     moved = relative * lengths + math.sqrt(vectors.shape[1]) * absolute
+    mean_square, mean = (_norm(moved, lambda powers: a @ powers, p, terms) for p in (2.0, 1.0))
     if isinstance(x, GramSpace):
-        moves, sizes = (math.sqrt(float(a @ v**2)) for v in (moved, lengths))
-        return 2 * moves * sizes + moves**2
+        return _product(mean_square, 2 * _norm(lengths, lambda powers: a @ powers, 2.0, terms) + mean_square)
     if isinstance(x, PointCloud) and x.metric == "sqeuclidean":
-        farthest = float(xp.max(moved))
-        return 4 * farthest * (math.sqrt(float(x.mean)) + farthest)
-    return math.sqrt(2 * float(a @ moved**2) + 2 * float(a @ moved) ** 2)
+        farthest = _up(float(xp.max(moved)), terms)
+        return _product(4 * farthest, _up(_root_of_mean(scaled), 4, exponent // 2) + farthest)
+    return _up(math.sqrt(2.0) * math.hypot(mean_square, mean), 8)
 
 
-def _spectral_norm(matrix: Array) -> float:
-    """Largest singular value, from the smaller of the two products with the transpose."""
-    square = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-    return math.sqrt(max(float(_array.eigenvalues(square)[-1]), 0.0))
+def _root_of_mean(x: Space) -> float:
+    """Bound √m_C of squared distances: the root of twice the mean square of the points about any centre."""
+    form: Any = x.low_rank
+    a, off = x.weights, float(gamma(8)) * math.sqrt(x.largest())
+    return _norm(_lengths(form.factor), lambda powers: a @ powers, 2.0, _terms(x.size + form.rank)) + off
+
+
+def _size(x: Space) -> float:
+    """Bound ‖C‖_2 of the rows as computed."""
+    xp, a, terms = _array.namespace(x.weights), x.weights, _terms(x.size)
+    return _joint([_block_norm(xp.abs(x.rows(i, j)), a[i:j], a, 2.0, terms) for i, j in x.blocks()], 2.0)
+
+
+def _moved(x: Space, x2: Space, weights: Array, p: float) -> float:
+    """Bound (Σ w_i w_k |C_ik − C′_ik|^p)^(1/p) for weights w (n,) that sum to 1 up to rounding."""
+    (x, x2), exponent = _scaled(x, x2)
+    xp, terms = _array.namespace(weights), _terms(x.size)
+    norms = [_block_norm(xp.abs(x.rows(i, j) - x2.rows(i, j)), weights[i:j], weights, p, terms) for i, j in x.blocks()]
+    return _up(_joint(norms, p) + _entries_off(x) + _entries_off(x2), 8, exponent)
+
+
+def _block_norm(values: Array, left: Array, right: Array, p: float, terms: int) -> float:
+    """Bound (Σ left_i right_k values_ik^p)^(1/p)."""
+    return _norm(values, lambda powers: left @ (powers @ right), p, terms)
+
+
+def _joint(norms: list[float], p: float) -> float:
+    """Bound (Σ norms_k^p)^(1/p)."""
+    top = max(norms)
+    if len(norms) == 1 or top == 0.0:
+        return top
+    total = math.fsum((v / top) ** p for v in norms)
+    return _up(top * total ** (1 / p), 16 + _terms_of_root(total, p))
+
+
+def _norm(values: Array, weigh: Callable[[Array], Array], p: float, terms: int) -> float:
+    """Bound the p-th root of weighted p-th powers of values ≥ 0, whose sum rounding moves by γ_terms at most.
+
+    Powers are taken of values up to 1, the largest above 1/2; what underflows is paid in full.
+    """
+    scaled, exponent = _near_one(values)
+    if exponent == _NOTHING:
+        return 0.0
+    total = _array.number(weigh(scaled if p == 1 else scaled**p)) + math.prod(values.shape) * 2.0**-1074
+    return _up(math.pow(total, 1.0 / p), terms + _terms_of_root(total, p), exponent)
+
+
+def _terms_of_root(power: float, p: float) -> float:
+    """Index of γ for the rounding of 1/p in a p-th root: |ln power| u / p, none where 1/p is exact."""
+    return 0.0 if p in (1, 2) or power == 0.0 else abs(math.log(power)) / p
+
+
+def _means_above(apart: Array, a: Array) -> Array:
+    """Bound |Σ_k a_k apart_ik| for every row."""
+    xp, n = _array.namespace(a), int(a.shape[0])
+    apart, exponent = _near_one(apart)
+    if exponent == _NOTHING:
+        return xp.zeros_like(apart[:, 0])
+    means = xp.abs(apart @ a) + gamma(_terms(n)) * (xp.abs(apart) @ a) + n * 2.0**-1074
+    return _times(means, exponent)
+
+
+def _lengths(vectors: Array) -> Array:
+    """Return the Euclidean length of every row, in units in which squares neither over- nor underflow."""
+    xp = _array.namespace(vectors)
+    largest = xp.max(xp.abs(vectors), axis=1)
+    unit = xp.where(largest > 0, largest, xp.ones_like(largest))
+    return largest * xp.sqrt(xp.sum((vectors / unit[:, None]) ** 2, axis=1))
+
+
+def _spectral_norm(factor: Array, weights: Array) -> float:
+    """Bound the largest singular value of F diag(√a), from the smaller of the two products with the transpose."""
+    matrix = factor * _array.namespace(factor).sqrt(weights)[None, :]
+    square = _array.to_numpy(matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix)
+    values, vectors = np.linalg.eigh((square + square.T) / 2)
+    # What the eigensolver missed, and the rounding of the product, whose terms are at most ‖A‖_F² in the Frobenius norm.
+    error = eigenvalue_error(square, values, vectors)[0] + gamma(_terms(sum(matrix.shape))) * float(np.trace(square))
+    return float(math.sqrt(max(float(values[-1]), 0.0) + error) * (1 + gamma(4)))
 
 
 def _oscillation(x: Space) -> float:
-    """Return max C − min C over the atoms of positive weight, in units of C."""
+    """Bound max C − min C over the atoms of positive weight, in units of C."""
     xp = _array.namespace(x.weights)
-    x = x.restrict(xp.nonzero(x.weights > 0)[0])
+    x = supported(x)[0]
     extremes = [(float(xp.max(rows)), float(xp.min(rows))) for rows in (x.rows(i, j) for i, j in x.blocks())]
-    return max(top for top, _ in extremes) - min(bottom for _, bottom in extremes)
+    apart = max(top for top, _ in extremes) - min(bottom for _, bottom in extremes)
+    return _up(apart + 2 * _entries_off(x), 4)
+
+
+def _entries_off(x: Space) -> float:
+    """How far a computed entry of C may be from the exact one: 0 for stored matrices.
+
+    Besides rounding, squares of coordinates may underflow under the root of a distance.
+    """
+    largest = x.largest() if x.roundings else 0.0
+    return gamma(x.roundings) * largest + math.sqrt(x.roundings) * 2.0**-537 if largest else 0.0
+
+
+def _terms(size: int) -> int:
+    """Index of γ for sums over two indices with weights: 2n, twice the 4n of the weights, and some single roundings."""
+    return 10 * size + 64
+
+
+def _scaled(*spaces: Space, squares: bool = False) -> tuple[tuple[Space, ...], int]:
+    """Return spaces with C divided by one power of four, and the exponent of two of that power.
+
+    Squares of their values neither over- nor underflow. Stored matrices are left as they are unless their differences
+    overflow, or ``squares`` of them are needed.
+    """
+    sizes = [_exponent_of_values(space) for space in spaces]
+    top, dense = max(sizes), all(isinstance(space, DenseSpace) for space in spaces) and not squares
+    near = top <= 1023 if dense else abs(top) < _SAFE or top <= _NOTHING
+    half = 0 if near else 1 if dense else -(-top // 2)
+    scaled = spaces if near else tuple(_divided(space, half) for space in spaces)
+    for space in scaled:
+        _in_range(space.largest(), 2 * half, "C")
+    return scaled, 2 * half
+
+
+def _divided(space: Space, half: int) -> Space:
+    """Return the space with C divided by 4^half."""
+    quadratic = isinstance(space, GramSpace) or (isinstance(space, PointCloud) and space.metric == "sqeuclidean")
+    return space.with_data(_times(space.data, -half if quadratic else -2 * half), space.weights)
+
+
+def _exponent_of_values(space: Space) -> int:
+    """Return e with the largest |C_ik| about 2^e, from stored values that need not be squared."""
+    if isinstance(space, GramSpace):
+        xp = _array.namespace(space.data)
+        return 2 * _exponent(_array.number(xp.max(xp.abs(space.data))))
+    if isinstance(space, PointCloud):
+        exponent = _exponent(unchecked(space, metric="euclidean").largest())
+        return exponent if space.metric == "euclidean" else 2 * exponent
+    return _exponent(space.largest())
+
+
+def _exponent(size: float) -> int:
+    """Return e with a size in [2^(e−1), 2^e)."""
+    _in_range(size, 0, "C")
+    return math.frexp(size)[1] if size else _NOTHING
+
+
+def _near_one(values: Array) -> tuple[Array, int]:
+    """Return values divided by a power of two, the largest in [1/2, 1), and its exponent."""
+    xp = _array.namespace(values)
+    exponent = _exponent(_array.number(xp.max(xp.abs(values))))
+    return (values, exponent) if exponent == _NOTHING else (_times(values, -exponent), exponent)
+
+
+def _times(values: Array, exponent: int) -> Array:
+    """Multiply by a power of two, in two steps, as the power alone may overflow."""
+    half = exponent // 2
+    return values if exponent == 0 else values * 2.0**half * 2.0 ** (exponent - half)
+
+
+def _product(first: float, second: float) -> float:
+    """Bound a product of two numbers ≥ 0, whose parts may be farther apart than the range of float64."""
+    (one, exponent), (other, exponent2) = math.frexp(first), math.frexp(second)
+    return _up(one * other, 16, exponent + exponent2)
+
+
+def _up(value: float, terms: float, exponent: int = 0) -> float:
+    """Enlarge a number ≥ 0 that is known up to γ_terms and multiply it by a power of two; 0 stays 0."""
+    if value == 0.0:
+        return 0.0
+    value *= 1 + gamma(terms)
+    _in_range(value, exponent, "the bound")
+    # In the normal range the last term vanishes beside the enlargement.
+    return math.ldexp(value, exponent) + _TINY
+
+
+def _in_range(value: float, exponent: int, name: str) -> None:
+    """Require that a number times a power of two is a float64."""
+    _check.within_range(math.isfinite(value) and math.frexp(value)[1] + exponent <= 1024, name)

@@ -4,8 +4,9 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
+from gwtools import proofs, rounding
 from tests.libraries import LIBRARIES, Library
 
 _COMMON = {
@@ -16,12 +17,23 @@ _COMMON = {
 }
 settings.register_profile("default", max_examples=200, **_COMMON)
 settings.register_profile("thorough", max_examples=2000, **_COMMON)
+# Whether a mutant is killed, not by how small an example.
+settings.register_profile("mutants", max_examples=60, phases=[Phase.explicit, Phase.generate], **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(20250)
+
+
+@pytest.fixture
+def coarse(monkeypatch):
+    """Round as a machine of six digits would: at the true unit a term of a radius drowns in the value that it is taken off."""
+    monkeypatch.setattr(rounding, "UNIT", 2.0**-20)
+    for module in (rounding, proofs):
+        monkeypatch.setattr(module, "UNDERFLOW", 2.0**-22)
+        monkeypatch.setattr(module, "UNDERFLOW_OF_ROOTS", 2.0**-14)
 
 
 @pytest.fixture(params=LIBRARIES, ids=str)

@@ -22,7 +22,7 @@ STAGES = [
     {"gwtools._array"},
     {"gwtools._check"},
     set(),
-    {"gwtools.certify"},
+    {"gwtools.certify", "gwtools.stability"},
     {"gwtools.solvers"},
     {"gwtools.solve"},
     {"gwtools.batch"},

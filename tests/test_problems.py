@@ -74,14 +74,17 @@ def test_a_sparse_plan_of_a_copy_has_objective_exactly_zero(data):
 def test_prepare_changes_nothing_but_null_atoms(instance):
     x, y, _ = instance
     given_spaces = x.space(), y.space()
-    ready = prepare(*given_spaces)
+    ready, constants = prepare(*given_spaces), []
     assert ready.unit == 1.0
     for drawn, before, space, atoms in zip((x, y), given_spaces, (ready.x, ready.y), ready.atoms, strict=True):
         kept = np.flatnonzero(drawn.weights > 0)
         assert np.array_equal(space.weights, before.weights[kept])
         assert (atoms is None) == (len(kept) == drawn.size)
         assert atoms is None or np.array_equal(atoms, kept)
-        assert np.allclose(space.dense(), drawn.matrix[np.ix_(kept, kept)], rtol=1e-13, atol=1e-13)
+        constants.append(drawn.matrix[kept[0], kept[0]] - space.dense()[0, 0])
+        assert np.allclose(space.dense() + constants[-1], drawn.matrix[np.ix_(kept, kept)], rtol=1e-13, atol=1e-13)
+    assert constants[0] == pytest.approx(constants[1], abs=1e-13)
+    assert x.kind == y.kind == "dense" or constants[0] == pytest.approx(0, abs=1e-13)
 
 
 @given(pairs(generic=True, least=2), st.sampled_from([1e150, 1e-150, 1e80, 1e-80]))

@@ -148,7 +148,9 @@ def test_quantization_is_nearly_reached(kind, data, moved, share):
     n = data.shape[1] if kind == "gram" else len(data)
     x, x2 = (Drawn(kind, d, np.full(n, 1 / n)) for d in (data, moved))
     found = stability.quantization(x.space(), STEP)
-    assert share * found <= norm(x.matrix - x2.matrix, x.weights) <= found * ROUNDING
+    moved = norm(x.matrix - x2.matrix, x.weights)
+    assert share * found <= moved * ROUNDING
+    assert moved <= found * ROUNDING
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -318,7 +320,7 @@ def test_row_means_sampling_has_a_mean_and_a_tail():
     """Hardly any tail where failure is allowed: what is left bounds the mean."""
     found = stability.row_means_sampling(1 - np.eye(2), 400, 1 - 1e-12)
     assert found == pytest.approx(1 / 20 + 1 / 400, rel=1e-4)
-    assert stability.row_means_sampling(1 - np.eye(2), 3, 1e-9) == 1.0
+    assert 1.0 <= stability.row_means_sampling(1 - np.eye(2), 3, 1e-9) <= ROUNDING
 
 
 def test_row_means_sampling(rng):

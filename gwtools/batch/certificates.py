@@ -1,54 +1,48 @@
 """Certificates of many problems at once: the bounds and the rounding of :func:`gwtools.certify` at linear effort, in arrays.
 
-Everything after the sums is arithmetic on NumPy arrays of shape (B,), as in :mod:`gwtools.rounding` on single numbers.
+Everything after the sums is arithmetic on NumPy arrays of shape (B,), by the formulas of :mod:`gwtools.rounding`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gwtools import _array
+from gwtools import _array, rounding
 from gwtools._array import Array, NumpyArray
 from gwtools.batch.gather import Profile, profile
-from gwtools.batch.lines import Atoms, comonotone, counted, support, total
+from gwtools.batch.lines import Atoms, comonotone, support, total
 from gwtools.batch.stacks import Stack
+from gwtools.certify import Certified, judged
 from gwtools.results import Certificate, Kind
-from gwtools.rounding import Radii, floor
-from gwtools.rounding import gamma as _gamma
+from gwtools.rounding import Bound, Extent, Radii, gamma
 from gwtools.spaces import DenseSpace, Space
 
 
-@dataclass(frozen=True, eq=False)
-class Facts:
-    """What rounding depends on, shape (B,).
+class Known(NamedTuple):
+    """What is computed of B spaces for their certificates.
 
-    Sizes n, largest |C_ik|, roundings of an entry, height of the stored data, largest |C_ik − C_ki| of stored matrices.
+    Their profiles; the least and the largest C_ik and the largest |C_ik − C_ki|, shape (B,).
     """
 
-    sizes: NumpyArray
-    largest: NumpyArray
-    roundings: NumpyArray
-    height: NumpyArray
-    skew: NumpyArray
+    profile: Profile
+    low: Array
+    high: Array
+    skew: Array
 
 
-class Upper(NamedTuple):
-    """Objectives of couplings as computed and rounded up, shape (B,), in squared units of C."""
+class Sides(NamedTuple):
+    """B spaces with what their certificates need, all of shape (B,) but the profile.
 
-    value: NumpyArray
-    upper: NumpyArray
-
-
-class Known(NamedTuple):
-    """What is computed of B spaces for their certificates: profiles, largest |C_ik| and largest |C_ik − C_ki|, shape (B,)."""
+    The profile, radii, sizes of parts, and how many roundings lie behind an entry.
+    """
 
     profile: Profile
-    largest: Array
-    skew: Array
+    radii: Radii
+    extent: Extent
+    roundings: NumpyArray
 
 
 def known(fields: Sequence[Array]) -> Known:
@@ -59,130 +53,103 @@ def known(fields: Sequence[Array]) -> Known:
 
 def read(s: Stack) -> tuple[Array, ...]:
     """Read what certificates need of a stack of matrices."""
-    return (*profile(s), s.largest, s.skew)
+    return (*profile(s), *s.extremes, s.skew)
 
 
-def facts(spaces: Sequence[Space], of: Known) -> Facts:
-    """Read what rounding depends on from the spaces, and from what is computed of them."""
-    roundings = np.array([s.roundings for s in spaces])
-    return Facts(
-        sizes=np.array([s.size for s in spaces]),
-        largest=_numpy(of.largest) * (1 + gamma(roundings + 2)),
-        roundings=roundings,
-        height=np.array([max(s.data.shape) for s in spaces]),
-        skew=_numpy(of.skew) * np.array([isinstance(s, DenseSpace) for s in spaces]),
-    )
+def sides(spaces: Sequence[Space], of: Known) -> Sides:
+    """Say how large the parts of spaces are and how far they may be from the exact ones (theorem 13 a and c)."""
+    x, low, high = of.profile, _numpy(of.low), _numpy(of.high)
+    sizes, roundings = (np.array([getattr(s, name) for s in spaces]) for name in ("size", "roundings"))
+    skew = _numpy(of.skew) * np.array([isinstance(s, DenseSpace) for s in spaces])
+    largest = np.maximum(high, -low) * (1 + gamma(roundings + 2))
+    radii = rounding.dense_radii(sizes, weight_terms(x), roundings, largest, skew)
+    mean, ends = _numpy(x.mean), _ends(x)
+    extent = rounding.dense_extent(np.maximum(ends[1], -ends[0]), np.maximum(high - mean, mean - low), radii)
+    return Sides(x, radii, extent, roundings)
 
 
-def certify(
-    x: Profile,
-    y: Profile,
-    of_x: Facts,
-    of_y: Facts,
-    radii: tuple[Radii, Radii],
-    found: Upper,
-    atoms: Atoms | None = None,
-) -> list[Certificate]:
+def weight_terms(x: Profile) -> NumpyArray:
+    """ω of each problem, from a sum that is itself rounded: see :func:`gwtools.rounding.weight_terms`."""
+    sums = _numpy(_array.namespace(x.weights).sum(x.weights, axis=1))
+    return np.asarray(np.abs(sums - 1) / rounding.UNIT + x.weights.shape[1] + 4)
+
+
+def certify(x: Sides, y: Sides, found: Bound, tolerance: NumpyArray, atoms: Atoms | None = None) -> list[Certified]:
     """Prove an interval around GW_2² for each problem by theorems 1 and 3, and the objective of its coupling.
 
-    ``atoms`` are couplings that sort the deviations on both sides, if they are known.
+    Parameters
+    ----------
+    x, y : Sides
+        The spaces.
+    found : Bound
+        Objectives of couplings, rounded up.
+    tolerance : array of shape (B,)
+        Widths of intervals that were asked to count as closed, in squared units of C.
+    atoms : Atoms, optional
+        Couplings that sort the deviations on both sides, if they are known.
     """
-    off = radii[0].deviations + radii[1].deviations
-    means, squares = (
-        [_numpy(v) for v in pair] for pair in ((x.mean, y.mean), (x.residual_norm_squared, y.residual_norm_squared))
-    )
-    norms: Any = [np.sqrt(v) for v in squares]
+    of_x, of_y = x.profile, y.profile
+    norms = np.sqrt(_numpy(of_x.residual_norm_squared)), np.sqrt(_numpy(of_y.residual_norm_squared))
     if atoms is None:
-        atoms = comonotone(x.deviations, x.weights, y.deviations, y.weights)
-    between, proved = _line(x, y, of_x, of_y, atoms)
-    proved = _shrunk(np.sqrt(proved), off) ** 2
-    apart, root = np.abs(means[0] - means[1]), np.abs(norms[0] - norms[1])
-    mean_part: Any = _shrunk(apart, radii[0].mean + radii[1].mean) ** 2
-    norm_part: Any = _shrunk(root, radii[0].norm(norms[0]) + radii[1].norm(norms[1])) ** 2
-    values = {"row_means": apart**2 + between, "norm": apart**2 + 2 * between + root**2}
-    lower: Any = {"row_means": floor(mean_part + proved), "norm": floor(mean_part + 2 * proved + norm_part)}
-    terms = of_x.sizes + of_y.sizes + of_x.height + of_y.height + 64
-    scale = 16 * terms * 2.0**-52 * (of_x.largest + of_y.largest) ** 2
-    return _certificates(values, lower, found.value, found.upper, scale, 4 * norms[0] * norms[1])
+        atoms = comonotone(of_x.deviations, of_x.weights, of_y.deviations, of_y.weights)
+    between = _line(x, y, atoms)
+    row_means, norm, a_priori = rounding.additive_bounds(apart(x, y), between, norms, x.radii, y.radii)
+    bounds = {"row_means": row_means.lower, "norm": norm.lower}
+    roundings = np.maximum(x.roundings, y.roundings)
+    rounded = rounding.tolerance(np.maximum(*bounds.values()), largest(x, y), roundings, x.radii, y.radii)
+    return _certificates(bounds, found, a_priori, rounded, tolerance)
 
 
 def _certificates(
-    values: dict[str, NumpyArray],
-    lower: dict[str, NumpyArray],
-    value: NumpyArray,
-    upper: NumpyArray,
-    scale: NumpyArray,
-    a_priori: NumpyArray,
-) -> list[Certificate]:
-    names = list(values)
-    computed, proved = (np.stack([side[name] for name in names]) for side in (values, lower))
-    # A gap is closed up to what rounding may account for.
-    best = np.argmax(proved, axis=0)
-    chosen = best[None, :]
-    bottom, loss = (np.take_along_axis(v, chosen, axis=0)[0] for v in (proved, computed - proved))
-    closed = upper - bottom <= 4 * (scale + loss + upper - value)
-    proved = np.where(proved > 0, np.maximum(np.nextafter(proved, -np.inf), 0.0), 0.0)
-    ends = proved.T.tolist(), np.where(upper > 0, np.nextafter(upper, np.inf), upper).tolist()
-    rest = best.tolist(), closed.tolist(), np.nextafter(a_priori + scale, np.inf).tolist()
-    return [
-        Certificate(
-            low[i], high, Kind.GLOBAL if done else Kind.BRACKET, names[i], dict(zip(names, low, strict=True)), prior
-        )
-        for low, high, i, done, prior in zip(*ends, *rest, strict=True)
-    ]
+    lower: dict[str, NumpyArray], found: Bound, a_priori: NumpyArray, rounded: NumpyArray, tolerance: NumpyArray
+) -> list[Certified]:
+    names = list(lower)
+    proved = np.stack([lower[name] for name in names])
+    value = np.maximum(found.value, proved.max(axis=0)).tolist()
+    proved = np.where(proved > 0, np.nextafter(proved, 0.0), 0.0)
+    best = np.argmax(proved, axis=0).tolist()
+    upper = np.where(found.upper > 0, np.nextafter(found.upper, np.inf), 0.0).tolist()
+    # The bound has been rounded down by another unit in the last place.
+    above = np.nextafter(a_priori + 2 * np.spacing(lower["norm"]), np.inf)
+    rest = above.tolist(), np.nextafter(rounded, np.inf).tolist(), tolerance.tolist()
+    each = zip(proved.T.tolist(), upper, best, *rest, value, strict=True)
+    return [_certified(names, *numbers) for numbers in each]
 
 
-def gamma(terms: Any) -> Any:
-    """:func:`gwtools.rounding.gamma`, which is arithmetic and takes arrays."""
-    return _gamma(terms)
+def _certified(
+    names: list[str], low: list[float], high: float, best: int, prior: float, rounded: float, asked: float, value: float
+) -> Certified:
+    closed, tolerance = judged(high - low[best], rounded, asked)
+    kind = Kind.GLOBAL if closed else Kind.BRACKET
+    bounds = dict(zip(names, low, strict=True))
+    certificate = Certificate(low[best], high, kind, names[best], bounds, prior, tolerance, rounded)
+    return Certified(certificate, value, value**0.5)
+
+
+def apart(x: Sides, y: Sides) -> NumpyArray:
+    """|m_C − m_D|, as computed."""
+    return np.asarray(np.abs(_numpy(x.profile.mean) - _numpy(y.profile.mean)))
+
+
+def largest(x: Sides, y: Sides) -> NumpyArray:
+    """Ω ≥ max |C_ik − D_jl|."""
+    return np.asarray(rounding.max_difference(apart(x, y), x.radii, y.radii, x.extent, y.extent))
 
 
 def _numpy(values: Array) -> NumpyArray:
     return _array.to_numpy(values)
 
 
-def _shrunk(value: NumpyArray, radius: Any) -> NumpyArray:
-    return np.asarray(np.maximum(value - radius, 0.0))
+def _line(x: Sides, y: Sides, atoms: Atoms) -> Bound:
+    """W_2²(α, β) as computed, and rounded outward (theorem 13 b)."""
+    value = _numpy(total(atoms, x.profile.deviations, y.profile.deviations, 2.0))
+    (low_x, high_x), (low_y, high_y) = _ends(x.profile), _ends(y.profile)
+    terms = np.maximum(x.radii.weights, y.radii.weights)
+    ends = (low_x, high_x, x.radii.size), (low_y, high_y, y.radii.size)
+    return rounding.line_bound(value, 2.0, *ends, terms, _numpy(atoms.balanced))
 
 
-def radii(x: Profile, of: Facts) -> Radii:
-    """:func:`gwtools.rounding.dense_radii` of every space: its fields are arrays (theorem 13 a and c)."""
-    xp, a = _array.namespace(x.weights), x.weights
-    uniform = _numpy(xp.all((a == xp.max(a, axis=1, keepdims=True)) | (a == 0), axis=1))
-    skew = 0.51 * of.skew
-    omega, rounded = np.where(uniform, 2, 4 * of.sizes), of.roundings + 1
-    terms, largest = of.sizes + omega + rounded, of.largest
-    row_means, mean, deviations = (gamma(k) * largest + skew for k in (terms + 3, 2 * terms + 4, 3 * terms + 6))
-    fields: dict[str, Any] = {
-        "size": of.sizes,
-        "weights": omega,
-        "largest": largest,
-        "entries": gamma(of.roundings) * largest + skew + np.where(skew > 0, gamma(1) * largest, 0.0),
-        "row_means": row_means,
-        "mean": mean,
-        "deviations": deviations + skew,
-        "residual": 2 * deviations + mean + 7 * gamma(3 + rounded) * largest + 3 * skew,
-        "norm_terms": 2 * (2 * of.sizes + 2 * omega + 2),
-    }
-    return Radii(**fields)
-
-
-def _line(x: Profile, y: Profile, of_x: Facts, of_y: Facts, atoms: Atoms) -> tuple[NumpyArray, NumpyArray]:
-    """W_2²(α, β) as computed, and rounded down (theorem 13 b)."""
-    value = _numpy(total(atoms, x.deviations, y.deviations, 2.0))
-    lists = of_x.sizes + of_y.sizes
-    lower = value - gamma(3 * lists + 6) * value - lists * 2.0**-1000
-    ends = [_extremes(s) for s in (x, y)]
-    (low_x, high_x), (low_y, high_y) = ends
-    apart = np.maximum(np.maximum(high_x - low_y, high_y - low_x), 0.0)
-    shifts: Any = sum(
-        gamma(2 * of.sizes + 3) * (high - low) for of, (low, high) in zip((of_x, of_y), ends, strict=True)
-    )
-    moved = np.where(_numpy(atoms.balanced), 0.0, 2 * apart * shifts * (1 + gamma(8)))
-    return value, _shrunk(lower, moved)
-
-
-def _extremes(stack: Profile) -> tuple[NumpyArray, NumpyArray]:
+def _ends(stack: Profile) -> tuple[NumpyArray, NumpyArray]:
     """Least and largest α of each problem."""
     xp, alpha, here = _array.namespace(stack.weights), stack.deviations, stack.weights > 0
     top = xp.where(here, alpha, -xp.inf * xp.ones_like(alpha))
@@ -190,29 +157,25 @@ def _extremes(stack: Profile) -> tuple[NumpyArray, NumpyArray]:
     return _numpy(xp.min(low, axis=1)), _numpy(xp.max(top, axis=1))
 
 
-def of_atoms(x: Profile, y: Profile, plan: Atoms, value: NumpyArray, radii: tuple[Radii, Radii]) -> Upper:
+def of_atoms(x: Sides, y: Sides, plan: Atoms, value: NumpyArray) -> Bound:
     """Round the objectives of sorting couplings up: sums of squares, whose error is relative (theorem 13 g)."""
-    (of_x, of_y), xp = radii, _array.namespace(x.weights)
+    xp, a, b = _array.namespace(plan.mass), x.profile.weights, y.profile.weights
     count = _numpy(support(plan.mass))
-    rounded = (np.sqrt(value * (1 + gamma(2 * count + 20))) + of_x.entries + of_y.entries) ** 2
-    rows, cols = (_sums(i, plan.mass, s.weights.shape) for i, s in ((plan.rows, x), (plan.cols, y)))
-    # One atom for each of x and of y, with equal weights, is a coupling without any rounding.
-    exact = (
-        xp.all(rows == x.weights, axis=1) & xp.all(cols == y.weights, axis=1) & counted(x.weights, y.weights).balanced
-    )
-    missed = np.where(_numpy(exact), 0.0, _missed(rows, cols, x, y, count, radii))
-    top = of_x.largest + of_y.largest
-    return Upper(value, rounded * (1 + gamma(20)) + 1.01 * top**2 * missed * (2 + missed))
+    rows, cols = (_sums(i, plan.mass, w.shape) for i, w in ((plan.rows, a), (plan.cols, b)))
+    # Where all weights are equal, atoms pair off: a coupling without any rounding, but for that of the plan's masses.
+    matched = _numpy(plan.balanced)
+    missed = np.where(matched, 0.0, _missed(rows, cols, x, y, count))
+    meant = np.where(matched, _numpy(xp.max(a, axis=1)) / _numpy(xp.max(plan.mass, axis=1)), 1.0) ** 2 * value
+    ends = [rounding.squares_upper(v, count, missed, largest(x, y), x.radii, y.radii) for v in (meant, value)]
+    return Bound(value, 0.0, np.maximum(*ends))
 
 
-def of_matrices(x: Profile, y: Profile, plan: Array, value: NumpyArray, radii: tuple[Radii, Radii]) -> Upper:
+def of_matrices(x: Sides, y: Sides, plan: Array, value: NumpyArray) -> Bound:
     """Round the objectives of couplings (B, N, M) up (theorem 13 g)."""
-    (of_x, of_y), xp = radii, _array.namespace(plan)
-    top, size = of_x.largest + of_y.largest, of_x.size + of_y.size
-    missed: Any = _missed(xp.sum(plan, axis=2), xp.sum(plan, axis=1), x, y, of_x.size, radii)
-    error: Any = of_x.whole() + of_y.whole() + gamma(4 * size + of_x.norm_terms + of_y.norm_terms + 60) * 8 * top
-    upper = (np.sqrt(value) + error) ** 2 + 26 * top**2 * missed * (1 + missed) + gamma(8 * size + 60) * 8 * top**2
-    return Upper(value, upper)
+    xp, sums = _array.namespace(plan), plan.shape[1] + plan.shape[2]
+    missed = _missed(xp.sum(plan, axis=2), xp.sum(plan, axis=1), x, y, sums)
+    parts = x.radii, y.radii, x.extent, y.extent
+    return Bound(value, 0.0, rounding.parts_upper(value, sums, missed, apart(x, y), largest(x, y), *parts))
 
 
 def _sums(index: Array, mass: Array, shape: tuple[int, int]) -> Array:
@@ -223,9 +186,8 @@ def _sums(index: Array, mass: Array, shape: tuple[int, int]) -> Array:
     return xp.reshape(sums, shape)
 
 
-def _missed(rows: Array, cols: Array, x: Profile, y: Profile, count: Any, radii: tuple[Radii, Radii]) -> NumpyArray:
+def _missed(rows: Array, cols: Array, x: Sides, y: Sides, sums: Any) -> Any:
     """Distance from a plan to the nearest coupling of the exactly normalised weights, at most."""
-    xp, (of_x, of_y) = _array.namespace(rows), radii
-    missed = xp.sum(xp.abs(rows - x.weights), axis=1) + 2 * xp.sum(xp.abs(cols - y.weights), axis=1)
-    terms: Any = np.maximum(of_x.size, of_y.size) + count + of_x.weights + of_y.weights
-    return np.asarray(1.01 * _numpy(missed) + 3 * gamma(terms))
+    xp = _array.namespace(rows)
+    of_rows, of_cols = (_numpy(xp.sum(xp.abs(v - s.profile.weights), axis=1)) for v, s in ((rows, x), (cols, y)))
+    return rounding.missed_mass(of_rows, of_cols, sums, x.radii, y.radii)

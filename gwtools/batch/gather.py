@@ -220,9 +220,10 @@ def _blocks(spaces: Sequence[Space], dense: bool) -> list[Block]:
 
 
 def _found(spaces: Sequence[Space], read: Read, convert: Convert, block: Block) -> Found:
-    """Read the stack of a block."""
+    """Read the stack of a block; what is read of values out of range is not used."""
     kind, members = block
-    return members, read(_JOINED[kind](converted_all([spaces[i] for i in members], convert)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return members, read(_JOINED[kind](converted_all([spaces[i] for i in members], convert)))
 
 
 def in_order(parts: Sequence[Array], places: Sequence[int]) -> Array:
@@ -326,6 +327,16 @@ def _read(values: Sequence[Any], name: str) -> list[Space]:
     return [as_space(v, f"{name}[{i}]") for i, v in enumerate(values)]
 
 
+def without_null_values(space: Space) -> Space:
+    """Give atoms of weight zero the values of the heaviest atom: whatever theirs are, none is read for more than its size."""
+    xp, weights = _array.namespace(space.weights), _array.detached(space.weights)
+    if bool(xp.all(weights > 0)):
+        return space
+    atoms = xp.arange(weights.shape[0], device=_array.device(weights))
+    copied = space.restrict(xp.where(weights > 0, atoms, xp.full_like(atoms, int(xp.argmax(weights)))))
+    return copied.with_data(copied.data, space.weights)
+
+
 def groups(left: Sequence[Space], right: Sequence[Space], lists: bool = False) -> Iterator[NumpyArray]:
     """Split problems by sizes that round up to the same multiple; on the CPU, into groups that fit its cache.
 
@@ -353,6 +364,11 @@ def saves_work(space: Space) -> bool:
     """Tell whether the space has a form of at most its size in rank."""
     kind, size, *rank = _form(space)
     return bool(kind != "dense" and rank[0] <= size)
+
+
+def is_low_rank(space: Space) -> bool:
+    """Tell whether the space is stacked by a form of low rank."""
+    return bool(_form(space)[0] != "dense")
 
 
 def at(values: T, places: Sequence[int]) -> T:

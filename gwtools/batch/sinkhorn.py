@@ -93,7 +93,7 @@ class Problems(NamedTuple):
         xp = _array.namespace(cross)
         constant = (self.left_mean - self.right_mean) ** 2 + self.left_norm_squared + self.right_norm_squared
         spread = 2 * (self.alpha[:, :, None] - self.beta[:, None, :]) ** 2
-        return xp.clip(constant + xp.sum(plan * (spread - 2 * cross), axis=(1, 2)), min=0.0)
+        return xp.clip(constant + xp.sum(xp.vecdot(plan, spread - 2 * cross), axis=1), min=0.0)  # row by row
 
     def gradient(self, cross: Array) -> Array:
         """Return the gradients −4 α_i β_j − 4 (R π S)_ij, up to terms that are constant on couplings."""

@@ -13,14 +13,14 @@ from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
 from gwtools.batch import bounds, certificates, gather, lines, sinkhorn, stacks, threads
 from gwtools.batch.certificates import Known
-from gwtools.batch.gather import groups, spaces
+from gwtools.batch.gather import groups, spaces, without_null_values
 from gwtools.batch.lines import Atoms
 from gwtools.batch.stacks import Stack, finite
-from gwtools.certify import EFFORTS, certify
+from gwtools.certify import EFFORTS, Certified, certified
 from gwtools.plans import DensePlan, Plan, SparsePlan
-from gwtools.problems import GWProblem, Prepared, detached, prepare
-from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Status
-from gwtools.solve import result_of, solve
+from gwtools.problems import GWProblem, Prepared, common_offset, detached, prepare, safe_size
+from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult, Status
+from gwtools.solve import concluded, result_of, settled, solve
 from gwtools.solvers import ConditionalGradient, Outcome, Sinkhorn, Solver, Sorted
 from gwtools.spaces import Space
 
@@ -38,6 +38,7 @@ class Solved(NamedTuple):
     iterations: Sequence[int]
     gaps: Sequence[float | None]
     stacked: Any
+    leaves: NumpyArray  # how far above the minimum the solver may stop, in squared units of C
     known: tuple[Known, Known] | None = None
 
 
@@ -88,18 +89,19 @@ def solve_batch(
     _check.choice(effort, "effort", EFFORTS)
     threads.processors()  # a wrong number of threads is refused here
     results: list[Any] = [None] * len(left)
-    for i, result in _together(left, right, solver, effort):
+    usable = [[without_null_values(space) for space in side] for side in (left, right)]
+    for i, result in _together(usable[0], usable[1], solver, effort):
         results[i] = result
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for i, result in enumerate(results):
             if result is None:
-                results[i] = solve(left[i], right[i], solver, effort=effort)
+                results[i] = _alone(i, left[i], right[i], solver, effort)
     _report(results, throw)
     return results
 
 
-Proofs = Sequence[Certificate | None]
+Proofs = Sequence[Certified | None]
 Run = Callable[[Solved], tuple[Solved, Proofs]]
 
 
@@ -110,25 +112,34 @@ def _together(
     if not left or not isinstance(solver, Sorted | Sinkhorn):
         return
 
-    def certified(solved: Solved) -> tuple[Solved, Proofs]:
+    def proved(solved: Solved) -> tuple[Solved, Proofs]:
         xs, ys = ([side[i] for i in solved.places] for side in (left, right))
         return solved, _certificates(xs, ys, solved) if effort == "linear" else [None] * len(xs)
 
     if isinstance(solver, Sorted):
-        found = _sorted(left, right, solver, certified)
+        found = _sorted(left, right, solver, proved)
     elif solver.proximal and _array.on_cpu(left[0].weights):
         yield from _annealed(left, right, solver, effort)
         return
     else:
-        found = _scaled(left, right, solver, certified)
+        found = _scaled(left, right, solver, proved)
     for solved, proofs in found:
         yield from zip(solved.places, _results(left, right, solved, proofs, solver, effort), strict=True)
 
 
-def _in_range(x: Array, y: Array) -> NumpyArray:
-    """Tell by the largest values in which problems squares keep their digits without a change of units, shape (B,)."""
-    top, safe = np.maximum(_array.to_numpy(x), _array.to_numpy(y)), 2.0**200 if _array.epsilon(x) < 1e-10 else 2.0**24
-    return np.asarray(((1 / safe < top) & (top < safe)) | (top == 0.0))
+def _in_range(x: Sequence[Array], y: Sequence[Array]) -> NumpyArray:
+    """Tell by the ends of the values of C and D which problems need neither other units nor a shift, shape (B,)."""
+    low, high = (np.stack([_array.to_numpy(v) for v in ends]) for ends in zip(x, y, strict=True))
+    top, safe = np.maximum(high, -low).max(axis=0), safe_size(x[0])
+    offset = np.array([common_offset(*ends) for ends in np.concatenate([low, high]).T.tolist()])
+    return np.asarray((((1 / safe < top) & (top < safe)) | (top == 0.0)) & (offset == 0.0))
+
+
+def _alone(place: int, x: Space, y: Space, solver: Solver, effort: str) -> GWResult:
+    try:
+        return solve(x, y, solver, effort=effort)
+    except ValueError as error:  # of values out of range
+        raise ValueError(f"xs[{place}] and ys[{place}]: {error}") from None
 
 
 def _report(results: Sequence[GWResult], throw: bool) -> None:
@@ -147,14 +158,12 @@ def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted, run: 
         parts = (_coupled(left, right, survey, group) for group in groups(left, right, lists=True))
         return [run(part) for part in parts if part is not None]
 
-    # What is read of values out of range is not used.
-    quiet: Any = np.errstate(over="ignore", invalid="ignore")
     convert, spectra = _array.at_least_single, None
     if solver.kind == "spectral":
-        with gather.surveyed(left, right, quiet(_with_matrices), convert, dense=True) as (survey, finish):
+        with gather.surveyed(left, right, _with_matrices, convert, dense=True) as (survey, finish):
             found, spectra = coupled(survey), finish()
     else:
-        found = coupled(gather.survey(left, right, quiet(certificates.read), convert, dense=True))
+        found = coupled(gather.survey(left, right, certificates.read, convert, dense=True))
     return [(solved._replace(estimate=_estimate(solved, solver, spectra)), proofs) for solved, proofs in found]
 
 
@@ -166,7 +175,7 @@ def _with_matrices(s: Stack) -> tuple[Array, ...]:
 def _coupled(left: Sequence[Space], right: Sequence[Space], survey: gather.Survey, group: NumpyArray) -> Solved | None:
     """Compute the sorting couplings of a group of problems, but for those of values out of range; estimates are to follow."""
     known = _known(survey.at(group))
-    places = group[_in_range(*(of.largest for of in known))]
+    places = group[_in_range(*((of.low, of.high) for of in known))]
     if not places.size:
         return None
     if places.size < group.size:
@@ -175,7 +184,7 @@ def _coupled(left: Sequence[Space], right: Sequence[Space], survey: gather.Surve
     atoms = lines.comonotone(x.row_means, x.weights, y.row_means, y.weights)
     xs, ys = ([side[i] for i in places] for side in (left, right))
     objective, plans = _objective(xs, ys, atoms, _array.at_least_single), _plans(xs, ys, atoms)
-    rest = [Status.CLOSED_FORM] * len(xs), [0] * len(xs), [None] * len(xs), atoms, known
+    rest = [Status.CLOSED_FORM] * len(xs), [0] * len(xs), [None] * len(xs), atoms, np.zeros(len(xs)), known
     return Solved(places.tolist(), plans, objective, None, *rest)
 
 
@@ -206,8 +215,7 @@ def _iterated(
         _check.representable(solver.epsilon, "epsilon", left[0].weights)
     if _array.library(left[0].weights) == "jax":
         return []
-    tops = (gather.gathered(side, lambda s: (s.largest,), dense=True)[0] for side in (left, right))
-    easy = _in_range(*tops)
+    easy = _in_range(*(gather.gathered(side, lambda s: s.extremes, dense=True) for side in (left, right)))
     fixed = [i for i in range(len(left)) if easy[i] and not any(_array.tracked(s.weights) for s in (left[i], right[i]))]
 
     def part(group: NumpyArray) -> R | None:
@@ -239,7 +247,7 @@ def _annealed(
             ready = prepare(left[i], right[i])
             outcome = _outcome(found, k, left[i], right[i], ready)
             outcome = solver.finished(GWProblem(ready.x, ready.y), outcome)
-            yield i, result_of(left[i], right[i], ready, outcome, str(solver), effort)
+            yield i, result_of(left[i], right[i], ready, outcome, solver, effort)
 
 
 def _outcome(found: sinkhorn.Found, k: int, x: Space, y: Space, ready: Prepared) -> Outcome:
@@ -268,7 +276,8 @@ def _scaled(
                 ready = prepare(x, y)
                 judged = solver.finished(GWProblem(ready.x, ready.y), _outcome(found, k, x, y, ready))
                 status[k], gaps[k] = judged.status, judged.frank_wolfe_gap if gaps[k] is None else gaps[k]
-        return run(Solved(places, plans, objective, objective, status, found.iterations, gaps, found.plan))
+        leaves = solver.tolerance * _array.to_numpy(still.variation)
+        return run(Solved(places, plans, objective, objective, status, found.iterations, gaps, found.plan, leaves))
 
     return _iterated(left, right, solver, evaluated)
 
@@ -300,14 +309,24 @@ def _results(
     distance, name = _array.root(solved.objective), str(solver)
     for i, (place, plan, proof) in enumerate(zip(solved.places, solved.plans, proofs, strict=True)):
         x, y = left[place], right[place]
-        # Two forms of low rank have a bound of their own at linear effort.
-        if proof is None or (gather.saves_work(x) and gather.saves_work(y)):
-            proof = certify(x, y, plan, effort)
-        numbers = solved.objective[i], distance[i], solved.estimate[i]
-        yield GWResult(*numbers, plan, solved.statuses[i], proof, solved.iterations[i], solved.gaps[i], name)
+        tolerance = float(solved.leaves[i])
+        if isinstance(solved.stacked, Atoms):
+            # Two forms of low rank have a bound of their own at linear effort, and atoms of equal weights a better upper end.
+            alone = gather.saves_work(x) and gather.saves_work(y)
+            alone |= plan.masses.shape[0] == x.size == y.size and not bool(solved.stacked.balanced[i])
+        else:
+            # Matrices of masses are evaluated by the forms of low rank, whose rounding is another.
+            alone = gather.is_low_rank(x) or gather.is_low_rank(y)
+        # An objective of 0 may be that of copies, which is without rounding.
+        if proof is None or proof.objective == 0.0 or alone:
+            proof = certified(x, y, plan, effort, tolerance)
+        objective, root, certificate = settled(solved.objective[i], distance[i], proof, tolerance)
+        estimate = objective if solved.estimate is solved.objective else solved.estimate[i]
+        status, steps, gap = concluded(solved.statuses[i], certificate), solved.iterations[i], solved.gaps[i]
+        yield GWResult(objective, root, estimate, plan, status, certificate, steps, gap, name)
 
 
-def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved) -> Sequence[Certificate]:
+def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved) -> Sequence[Certified]:
     """Certify couplings together, in float64."""
     atoms = solved.stacked if isinstance(solved.stacked, Atoms) else None
     mass = _array.detached(solved.stacked if atoms is None else atoms.mass)
@@ -328,14 +347,10 @@ def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved)
     elif wide.dtype != mass.dtype:
         problem = sinkhorn.problems(left, right, _array.widen)
         objective = problem.value(wide, problem.cross(wide))
-    value, (x, y) = _array.to_numpy(objective), (of.profile for of in known)
-    of_x, of_y = (certificates.facts(side, of) for side, of in zip((left, right), known, strict=True))
-    radii = certificates.radii(x, of_x), certificates.radii(y, of_y)
-    if atoms is not None:
-        upper = certificates.of_atoms(x, y, atoms, value, radii)
-    else:
-        upper = certificates.of_matrices(x, y, wide, value, radii)
-    return certificates.certify(x, y, of_x, of_y, radii, upper, order)
+    value = _array.to_numpy(objective)
+    x, y = (certificates.sides(side, of) for side, of in zip((left, right), known, strict=True))
+    upper = certificates.of_matrices(x, y, wide, value) if atoms is None else certificates.of_atoms(x, y, atoms, value)
+    return certificates.certify(x, y, upper, solved.leaves, order)
 
 
 def _known(fields: tuple[Sequence[Array], Sequence[Array]]) -> tuple[Known, Known]:

@@ -63,11 +63,10 @@ class Stack(ABC):
         return dot(self.weights, self.averaged(self.residual**2))
 
     @property
-    def largest(self) -> Array:
-        """Largest |C_ik|, shape (B,), in units of C."""
-        xp = _array.namespace(self.matrix)
-        axes = (1, 2)
-        return xp.maximum(xp.max(self.matrix, axis=axes), -xp.min(self.matrix, axis=axes))
+    def extremes(self) -> tuple[Array, Array]:
+        """Least and largest C_ik, each of shape (B,), in units of C."""
+        xp, axes = _array.namespace(self.matrix), (1, 2)
+        return xp.min(self.matrix, axis=axes), xp.max(self.matrix, axis=axes)
 
     @property
     def skew(self) -> Array:

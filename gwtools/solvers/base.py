@@ -61,6 +61,10 @@ class Solver(ABC):
         """Return the solver for the atoms that carry weight among those of spaces of sizes ``shape``."""
         return self
 
+    def leaves(self, problem: GWProblem) -> float:
+        """Return how far above the minimum the solver may stop, in squared units of C; by default nowhere."""
+        return 0.0
+
     def __str__(self) -> str:
         """Name the solver and the settings that differ from their defaults."""
         changed = [
@@ -103,6 +107,10 @@ class IterativeSolver(Solver, Generic[S]):
     def negligible(self, problem: GWProblem) -> float:
         """Return the change of the objective that counts as none, in squared units of C."""
         return max(self.tolerance * problem.variation, problem.rounding)
+
+    def leaves(self, problem: GWProblem) -> float:
+        """Return the decrease that the tolerance neglects, in squared units of C."""
+        return self.tolerance * problem.detached().variation
 
     def first_plan(self, problem: GWProblem) -> Plan:
         """Return the coupling that is the answer where every coupling is: the product coupling, or the one given."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
+from gwtools.bounds import has_one_row
 from gwtools.linear import Program, exact, sorting_plan
 from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan, detached_plan, marginal_error
 from gwtools.problems import GWProblem, Prepared
@@ -54,7 +55,8 @@ class ConditionalGradient(IterativeSolver[_State]):
     init : "product", Plan or array of shape (n, m)
         Coupling to start from. From the product coupling the first program is solved by the sorting coupling (theorem 8), and
         that step is taken before any gap is tested. Where row means are constant, the product coupling is a saddle with gap
-        0, or a minimum: the first step is then along the eigenvectors of the residuals that descend most, where any do.
+        0, or a minimum: the first step is then along the eigenvectors of the residuals that descend most, where any do. Gram
+        spaces of one row start from the better of two sorting couplings, which is optimal (theorem 12 f).
     exchange : bool
         At a stationary sparse coupling of at most 3000 atoms, try all exchanges of two of them (between permutations: swaps
         of two images), and go on from there where one lowers the objective. On the way to it the objective may rise first,
@@ -111,8 +113,11 @@ class ConditionalGradient(IterativeSolver[_State]):
     def start(self, problem: GWProblem) -> _State:
         """Return the given coupling, or the best one on the segment from the product to the sorting coupling.
 
-        Where row means promise nothing, a coupling off the saddle, or the product coupling where that is a minimum.
+        Where row means promise nothing, a coupling off the saddle, or the product coupling where that is a minimum. Between
+        Gram spaces of one row, a coupling that is optimal.
         """
+        if isinstance(self.init, str) and has_one_row(problem.x) and has_one_row(problem.y):
+            return _one_row(problem)
         vertex = sorting_plan(problem.x.row_means, problem.x.weights, problem.y.row_means, problem.y.weights)
         if not isinstance(self.init, str):
             return replace(_alone(problem, self._given(problem)), vertex=vertex)
@@ -183,6 +188,14 @@ class ConditionalGradient(IterativeSolver[_State]):
                 # Exchanges of parts of atoms leave the vertices: the next program says whether one is as good.
                 return replace(_alone(problem, plan), vertex=replace(plan), potentials=state.potentials)
         return replace(state, status=Status.STATIONARY)
+
+
+def _one_row(problem: GWProblem) -> _State:
+    """Return the better of the couplings of C = h hᵀ, D = k kᵀ that sort h and k alike or against each other (theorem 12 f)."""
+    h, k = (space.data[0, :] for space in (problem.x, problem.y))
+    plans = (sorting_plan(h, problem.x.weights, sign * k, problem.y.weights) for sign in (1, -1))
+    states = (replace(_alone(problem, plan), vertex=plan) for plan in plans)
+    return min(states, key=lambda state: state.departure)
 
 
 def _alone(problem: GWProblem, plan: Plan, cross: Array | None = None) -> _State:

@@ -35,6 +35,11 @@ class Space(ABC):
         """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of C."""
 
     @property
+    def kind(self) -> str:
+        """What the stored values mean: spaces of one kind and equal values are equal."""
+        return type(self).__name__
+
+    @property
     @abstractmethod
     def sign(self) -> int:
         """1 where the kind of space makes R positive semidefinite, −1 where negative, 0 where it says nothing."""
@@ -42,6 +47,10 @@ class Space(ABC):
     @abstractmethod
     def largest(self) -> float:
         """Return an upper bound of max |C_ik|, in units of C."""
+
+    def extremes(self) -> tuple[float, float]:
+        """Return bounds of the least and of the largest entry of C, in units of C: here of entries ≥ 0."""
+        return 0.0, self.largest()
 
     @abstractmethod
     def with_data(self, data: Array, weights: Array) -> Self:
@@ -167,4 +176,4 @@ def converted(space: Space, convert: Callable[[Array], Array]) -> Space:
     weights = convert(space.weights)
     if weights.dtype == space.weights.dtype:
         return space
-    return space.with_data(convert(space.data), weights / _array.namespace(weights).sum(weights))
+    return space.with_data(convert(space.data), _array.normalised(weights))

@@ -53,6 +53,11 @@ class PointCloud(Space):
         return self.points
 
     @property
+    def kind(self) -> str:
+        """The distance between the points."""
+        return self.metric
+
+    @property
     def sign(self) -> int:
         """−1: both distances are of negative type (Schoenberg), so R is negative semidefinite."""
         return -1
@@ -94,8 +99,14 @@ class PointCloud(Space):
         return distances if self.metric == "euclidean" else distances**2
 
     def largest(self) -> float:
-        """Return an upper bound of the diameter, or of its square: the diagonal of the box around the points."""
-        return self._diagonal if self.metric == "euclidean" else self._diagonal**2
+        """Return an upper bound of the diameter, or of its square: the diagonal of the box around the points.
+
+        Not 0 where the diagonal is not, even if its square underflows.
+        """
+        diagonal = self._diagonal
+        if self.metric == "euclidean" or diagonal == 0.0:
+            return diagonal
+        return math.nextafter(diagonal * diagonal, math.inf)
 
     @cached_property
     def _diagonal(self) -> float:
@@ -115,4 +126,5 @@ class PointCloud(Space):
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""
-        return self.with_data(self.points * (factor if self.metric == "euclidean" else factor**0.5), self.weights)
+        points = _array.scaled(self.points, factor if self.metric == "euclidean" else factor**0.5)
+        return self.with_data(points, self.weights)

@@ -68,12 +68,17 @@ class DenseSpace(Space):
 
     def largest(self) -> float:
         """Return max |C_ik|, in units of C."""
-        return self._largest
+        low, high = self.extremes()
+        return max(high, -low)
+
+    def extremes(self) -> tuple[float, float]:
+        """Return min C_ik and max C_ik, in units of C."""
+        return self._extremes
 
     @cached_property
-    def _largest(self) -> float:
+    def _extremes(self) -> tuple[float, float]:
         xp, values = _array.namespace(self.distances), _array.detached(self.distances)
-        return max(float(xp.max(values)), -float(xp.min(values)))
+        return float(xp.min(values)), float(xp.max(values))
 
     @cached_property
     def skew(self) -> float:
@@ -95,7 +100,11 @@ class DenseSpace(Space):
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""
-        return self if factor == 1.0 else self.with_data(self.distances * factor, self.weights)
+        return self if factor == 1.0 else self.with_data(_array.scaled(self.distances, factor), self.weights)
+
+    def shifted(self, constant: float) -> Self:
+        """Return the space whose matrix is C − constant."""
+        return self.with_data(self.distances - constant, self.weights)
 
 
 def as_space(value: Any, name: str = "space") -> Space:

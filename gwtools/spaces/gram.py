@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self, final
@@ -78,9 +79,21 @@ class GramSpace(Space):
         return self.factor[:, start:stop].T @ self.factor
 
     def largest(self) -> float:
-        """Return an upper bound of max |C_ik|: the largest squared norm of a column."""
-        xp = _array.namespace(self.factor)
-        return float(xp.max(xp.sum(_array.detached(self.factor) ** 2, axis=0)))
+        """Return an upper bound of max |C_ik|: the largest squared norm of a column; not 0 where squares underflow."""
+        return self._largest
+
+    @cached_property
+    def _largest(self) -> float:
+        xp, factor = _array.namespace(self.factor), _array.detached(self.factor)
+        top = float(xp.max(xp.abs(factor)))
+        unit = _array.power_of_four(top)  # of the factor, not of its squares, which may leave the range
+        squares = float(xp.max(xp.sum(_array.scaled(factor, 1 / unit) ** 2, axis=0)))
+        squares *= 1 + 2 * factor.shape[0] * _array.epsilon(factor)
+        return math.nextafter(unit * squares * unit, math.inf) if squares else 0.0
+
+    def extremes(self) -> tuple[float, float]:
+        """Return bounds of the least and of the largest inner product, in units of C."""
+        return -self.largest(), self.largest()
 
     def with_data(self, data: Array, weights: Array) -> Self:
         """Return the space over another factor and weights, without checking them again."""
@@ -93,4 +106,4 @@ class GramSpace(Space):
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""
-        return self.with_data(self.factor * factor**0.5, self.weights)
+        return self.with_data(_array.scaled(self.factor, factor**0.5), self.weights)

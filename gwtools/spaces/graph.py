@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self, final
@@ -10,7 +11,7 @@ import numpy as np
 import scipy.sparse
 from scipy.sparse import csgraph
 
-from gwtools import _check
+from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
 from gwtools.spaces import base
 from gwtools.spaces.base import Space, unchecked
@@ -97,8 +98,18 @@ class GraphSpace(Space):
 
     @property
     def roundings(self) -> int:
-        """A sum of at most as many edges as the graph has nodes, whichever of them are atoms."""
-        return int(self.adjacency.shape[0])
+        """A sum of at most as many edges as the graph has nodes, whichever of them are atoms; 0 where no sum is rounded."""
+        return 0 if self._sums_are_exact else int(self.adjacency.shape[0])
+
+    @cached_property
+    def _sums_are_exact(self) -> bool:
+        """Whether all lengths are whole multiples of one power of two, few enough that every path's length is a float."""
+        lengths = self.adjacency.data
+        largest = float(lengths.max(initial=0.0))
+        if largest == 0.0:
+            return True
+        unit = 2.0 ** (math.frexp(largest)[1] - 20)  # 2²⁰ units an edge, so that 2³³ edges are no more than 2⁵³
+        return unit > 0.0 and bool(np.all(lengths % unit == 0))
 
     def rows(self, start: int, stop: int) -> Array:
         """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of the edge lengths."""
@@ -134,7 +145,7 @@ class GraphSpace(Space):
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""
-        return self if factor == 1.0 else self.with_data(self.data * factor, self.weights)
+        return self if factor == 1.0 else self.with_data(_array.scaled(self.data, factor), self.weights)
 
 
 def _edges(graph: Any) -> tuple[scipy.sparse.csr_array, tuple[Any, ...]]:

@@ -93,10 +93,11 @@ def test_the_gap_is_that_of_the_returned_plan(pair, steps):
     x, y = pair
     result = solve(x, y, max_iterations=steps)
     gap = checkers.frank_wolfe_gap(*arguments(x, y), result.plan.dense())
-    if result.status.success:
-        assert result.frank_wolfe_gap == pytest.approx(gap, abs=1e-7 * scale(x, y))
+    if result.frank_wolfe_gap is None:  # the steps ran out; the certificate may close all the same
+        assert result.status in (gw.Status.MAX_ITERATIONS, gw.Status.GLOBAL)
     else:
-        assert result.frank_wolfe_gap is None
+        assert result.status.success
+        assert result.frank_wolfe_gap == pytest.approx(gap, abs=1e-7 * scale(x, y))
 
 
 @given(pairs(kinds=CONDITIONALLY_NEGATIVE, generic=True))

@@ -51,7 +51,8 @@ def test_results_hold(proximal, pair, steps):
     result = solve(x, y, proximal=proximal, max_iterations=steps)
     checkers.check_result(result, *arguments(x, y))
     assert result.iterations <= steps
-    assert result.frank_wolfe_gap is not None or not result.status.success
+    if result.frank_wolfe_gap is None:  # the steps ran out; the certificate may close all the same
+        assert result.status is gw.Status.GLOBAL or not result.status.success
     assert float(result.estimate) == float(result.objective)
 
 
