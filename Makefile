@@ -12,7 +12,7 @@ simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds stationarity watchdog speed batch losses gpu test lint notebooks clean $(VENV)
+.PHONY: help table bounds stationarity watchdog proofs speed batch losses gpu test mutants lint notebooks clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,6 +30,10 @@ stationarity: $(VENV) ## whether plans that solvers call stationary are
 watchdog: export OMP_NUM_THREADS := 1
 watchdog: $(VENV) ## random pairs of every kind, each under a time limit
 	$(call simulate,$(PY),watchdog)
+
+proofs: export OMP_NUM_THREADS := 1
+proofs: $(VENV) ## certificates of small pairs against rational arithmetic
+	$(call simulate,$(PY),proofs)
 
 speed: $(VENV) ## running times against POT
 	$(call simulate,$(PY),speed)
@@ -53,6 +57,10 @@ endif
 test: export OMP_NUM_THREADS := 1
 test: $(VENV) ## the test suite
 	$(PY) -m pytest $(ARGS)
+
+mutants: export OMP_NUM_THREADS := 1
+mutants: $(VENV) ## which changes of the modules that round outward no test notices (hours; ARGS=--list: the changes)
+	$(PY) -m tests.mutate $(ARGS)
 
 lint: $(VENV) ## style, formatting and types
 	$(PY) -m ruff check $(ARGS)
