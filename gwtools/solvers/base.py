@@ -6,7 +6,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Generic, Self, TypeVar
+
+import numpy as np
 
 from gwtools import _array
 from gwtools._array import Array
@@ -86,6 +89,8 @@ class State:
 
 
 S = TypeVar("S", bound=State)
+# Values that leave the range end the iterations with a status of their own.
+_QUIET = partial(np.errstate, over="ignore", invalid="ignore")
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,11 +141,13 @@ class IterativeSolver(Solver, Generic[S]):
             zeros = (_array.namespace(w).zeros_like(w) for w in (problem.x.weights, problem.y.weights))
             gap = 2 * problem.variation  # no less than what the linearisation promises anywhere
             return Outcome(self.first_plan(problem), Status.GLOBAL, 0, gap, potentials=tuple(zeros))
-        state = self.start(problem)
+        with _QUIET():
+            state = self.start(problem)
         status, iteration = state.status, 0
         while status is None:  # for max_iterations steps at most
             iteration += 1
-            following = self.step(problem, state)
+            with _QUIET():
+                following = self.step(problem, state)
             if not math.isfinite(following.departure):
                 status = Status.NON_FINITE
                 break

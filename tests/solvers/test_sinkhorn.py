@@ -224,3 +224,13 @@ def test_epsilon_is_in_the_units_of_the_spaces(rng):
     assert np.abs(plans[0] - 1 / 48).max() > 1e-3
     for plan in plans[1:]:
         assert np.abs(plan - plans[0]).max() <= 1e-9
+
+
+@QUIET
+def test_exponents_out_of_range_end_with_a_status_and_no_other_warning():
+    """Weights of 7e-41 make ε as small, so that costs divided by it are no float32 numbers."""
+    points = np.array([[-0.1, 0.3], [-0.3, -0.1]], np.float32)
+    space = gw.PointCloud(points, np.array([1.0, 7e-41], np.float32))
+    result = gw.solve(space, space, gw.Sinkhorn(proximal=False))
+    assert result.status is gw.Status.NON_FINITE
+    assert result.certificate.lower <= float(result.objective) <= result.certificate.upper
