@@ -889,6 +889,23 @@ def _numbers(text: str) -> set[int]:
     return {number for end in ends for number in range(int(end[0]), int(end[-1]) + 1)}
 
 
+def _options(arguments: Sequence[str] | None, root: Path, tests: Iterable[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="mutate", description=__doc__)
+    parser.add_argument("--module", action="append", help=f"repeatable; default: {', '.join(tests)}")
+    parser.add_argument("--rule", type=int, action="append", choices=RULES, help="repeatable; default: all rules")
+    parser.add_argument("--only", type=_numbers, help="numbers of the same modules' --list, such as 3,7-9")
+    parser.add_argument("--list", action="store_true", help="print the mutants and exit")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at once (default: %(default)s)")
+    parser.add_argument("--tests", nargs="+", help="files, or file::beginning-of-a-name, in place of those that matter")
+    parser.add_argument(
+        "--timeout", type=float, help="seconds per mutant (default: 30, and thrice what the tests take)"
+    )
+    parser.add_argument("--out", type=Path, help="CSV of mutants with verdicts; those that it holds are not run again")
+    parser.add_argument("--survivors", type=Path, default=root / SURVIVORS, help="TOML (default: %(default)s)")
+    return parser.parse_args(arguments)
+
+
 def main(
     arguments: Sequence[str] | None = None,
     root: Path = ROOT,
@@ -913,19 +930,7 @@ def main(
     int
         1 if there is a survivor that is not listed, or a mutant without verdict, else 0.
     """
-    parser = argparse.ArgumentParser(prog="mutate", description=__doc__)
-    parser.add_argument("--module", action="append", help=f"repeatable; default: {', '.join(tests)}")
-    parser.add_argument("--rule", type=int, action="append", choices=RULES, help="repeatable; default: all rules")
-    parser.add_argument("--only", type=_numbers, help="numbers of the same modules' --list, such as 3,7-9")
-    parser.add_argument("--list", action="store_true", help="print the mutants and exit")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at once (default: %(default)s)")
-    parser.add_argument("--tests", nargs="+", help="files, or file::beginning-of-a-name, in place of those that matter")
-    parser.add_argument(
-        "--timeout", type=float, help="seconds per mutant (default: 30, and thrice what the tests take)"
-    )
-    parser.add_argument("--out", type=Path, help="CSV of mutants with verdicts; those that it holds are not run again")
-    parser.add_argument("--survivors", type=Path, default=root / SURVIVORS, help="TOML (default: %(default)s)")
-    options = parser.parse_args(arguments)
+    options = _options(arguments, root, tests)
 
     made: list[Mutant] = []
     for module in dict.fromkeys(options.module or tests):
