@@ -7,6 +7,7 @@ the CPU that the linear programs need, live here.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Hashable, Sequence
 from functools import cache
 from typing import Any, TypeAlias
@@ -23,7 +24,6 @@ NumpyArray: TypeAlias = npt.NDArray[Any]
 
 _WORTH_COMPRESSING = 2**16  # entries: products with less are quick anyhow
 
-device = compat.device
 _namespaces: dict[type, Namespace] = {}
 
 
@@ -51,7 +51,14 @@ def library(array: Array) -> str:
 
 def kind(array: Array) -> Hashable:
     """Name what arrays must share to be computed with together: library, dtype and device, without looking them up."""
+    if is_traced(array):
+        array = detached(array)
     return type(array), array.dtype, getattr(array, "device", None)
+
+
+def device(array: Array) -> Any:
+    """Return the device that holds an array, within a transformation of JAX as well."""
+    return compat.device(detached(array) if is_traced(array) else array)
 
 
 def dtype_name(array: Array) -> str:
@@ -90,7 +97,7 @@ def to_numpy(array: Array) -> NumpyArray:
     if compat.is_cupy_array(array):
         return np.asarray(array.get())
     if compat.is_numpy_array(array) or compat.is_jax_array(array):
-        return np.asarray(array)
+        return np.asarray(detached(array))
     return np.asarray(np.from_dlpack(array))
 
 
@@ -105,7 +112,19 @@ def from_numpy(array: NumpyArray, like: Array) -> Array:
 
 def detached(array: Array) -> Array:
     """Return the values outside any gradient graph."""
-    return array.detach() if compat.is_torch_array(array) else array
+    if compat.is_torch_array(array):
+        return array.detach()
+    return sys.modules["jax"].lax.stop_gradient(array) if is_traced(array) else array
+
+
+def is_traced(array: Array) -> bool:
+    """Tell whether an array is one of JAX within a transformation such as ``jax.grad``."""
+    return bool(compat.is_jax_array(array) and isinstance(array, sys.modules["jax"].core.Tracer))
+
+
+def is_abstract(array: Array) -> bool:
+    """Tell whether an array has no values yet, as within ``jax.jit`` and ``jax.vmap``."""
+    return is_traced(array) and is_traced(detached(array))
 
 
 def on_cpu(array: Array) -> bool:
@@ -115,7 +134,7 @@ def on_cpu(array: Array) -> bool:
 
 def tracked(array: Array) -> bool:
     """Tell whether gradients with respect to the array are asked for."""
-    return bool(compat.is_torch_array(array) and array.requires_grad)
+    return bool(array.requires_grad) if compat.is_torch_array(array) else is_traced(array)
 
 
 def exact_sum(values: Array) -> float:
@@ -149,6 +168,16 @@ def with_value(array: Array, number: float) -> Array:
         return namespace(array).asarray(number, dtype=array.dtype, device=device(array))
     kept = detached(array)
     return array - kept + namespace(array).asarray(number, dtype=array.dtype, device=device(array))
+
+
+def symmetric(matrix: Array) -> Array:
+    """Return a symmetric matrix (n, n) with the same values, along which gradients are symmetric as well.
+
+    Gradients of a function of symmetric matrices are determined up to an antisymmetric part, which depends on how the
+    function is written; a step along it would leave the symmetric matrices.
+    """
+    mean = matrix / 2 + matrix.T / 2
+    return detached(matrix) + (mean - detached(mean))
 
 
 def root(value: Array, p: float = 2.0) -> Array:

@@ -28,6 +28,11 @@ def floating(value: Any, name: str, ndim: int) -> None:
             f"{name} must be an array of NumPy, PyTorch, JAX, CuPy or another array-API library, "
             f"but is of type {type(value).__name__}: convert it first, for example with numpy.asarray({name}, dtype=float)."
         )
+    if _array.is_abstract(value):
+        raise TypeError(
+            f"{name} must hold numbers, but is an abstract array within jax.jit or jax.vmap: "
+            "call gwtools outside of them, where jax.grad alone works."
+        )
     if not _array.is_floating(value):
         raise TypeError(
             f"{name} must hold floating-point numbers, but has dtype {value.dtype}: "
@@ -41,6 +46,15 @@ def floating(value: Any, name: str, ndim: int) -> None:
     if 0 in tuple(value.shape):
         raise ValueError(
             f"{name} must not be empty, but has shape {tuple(value.shape)}: a space needs at least one atom."
+        )
+
+
+def untransformed(arrays: Sequence[Any], name: str, function: str) -> None:
+    """Require arrays outside ``jax.grad``, for a function that gradients do not pass."""
+    if any(_array.is_array(array) and _array.is_traced(array) for array in arrays):
+        raise TypeError(
+            f"{name} must be outside of jax.grad for {function}, which gradients do not pass, but is within it: "
+            "pass jax.lax.stop_gradient of its arrays, or use another bound, such as spectral or second."
         )
 
 

@@ -213,11 +213,14 @@ def third(x: Any, y: Any, p: float = 2.0, residual: bool = False) -> Array:
     ------
     ValueError
         If ``residual`` is asked for with another p than 2.
+    TypeError
+        Within ``jax.grad``.
     """
     x, y = _spaces(x, y)
     _check.number(p, "p", least=1.0)
     if residual:
         _check.choice(p, "p", (2,))
+    _no_gradient(x, y, "bounds.third")
     ready = prepare(x, y)
     left, right = _centred(ready)
     offset, costs = third_costs(left, right, p, residual)
@@ -250,16 +253,28 @@ def convex(x: Any, y: Any, steps: int = 500, tolerance: float = 1e-3) -> Array:
     0-d array
         In squared units of C; a bound whenever the ascent stops, and never below :func:`third` of either kind. Computed in
         NumPy and float64 on the CPU; gradients do not pass.
+
+    Raises
+    ------
+    TypeError
+        Within ``jax.grad``.
     """
     x, y = _spaces(x, y)
     _check.number(steps, "steps", least=0)
     _check.number(tolerance, "tolerance", least=0.0)
+    _no_gradient(x, y, "bounds.convex")
     ready = prepare(x, y)
     left, right = _centred(ready)
     offset = (left.mean - right.mean) ** 2
     _, value = _convex.maximise(_convex.programme(left, right), steps=int(steps), tolerance=tolerance)
     value = max(offset + value, 0.0)
     return _rescaled(_array.from_numpy(np.asarray(value), ready.x.weights), ready.unit, 2.0, x.weights)
+
+
+def _no_gradient(x: Space, y: Space, name: str) -> None:
+    """Refuse spaces within ``jax.grad``, which would take a value computed in NumPy for a constant."""
+    for space, side in ((x, "x"), (y, "y")):
+        _check.untransformed((space.data, space.weights), side, name)
 
 
 def _centred(ready: Prepared) -> tuple[Centred, Centred]:

@@ -248,6 +248,17 @@ def marginal_error(plan: Plan, a: Array, b: Array) -> float:
     )
 
 
+def relative_entropy(plan: Plan, a: Array, b: Array) -> float:
+    """Return KL(π | a ⊗ b) = Σ π_ij log(π_ij / a_i b_j) of a coupling; atoms without weight count nothing."""
+    matrix = _array.detached(plan.dense())
+    xp, tiny = _array.namespace(matrix), _array.namespace(matrix).finfo(matrix.dtype).smallest_normal
+    # The product of two small weights may have no number, so logarithms are taken one by one.
+    mass, rows, cols = (
+        xp.log(xp.clip(values, min=tiny)) for values in (matrix, _array.detached(a), _array.detached(b))
+    )
+    return float(xp.sum(xp.vecdot(matrix, mass - rows[:, None] - cols[None, :])))
+
+
 def embed(plan: Plan, rows: Array, cols: Array, shape: tuple[int, int]) -> Plan:
     """Place a coupling of the atoms ``rows`` × ``cols`` into a larger coupling that gives all other atoms no mass."""
     if isinstance(plan, SparsePlan):

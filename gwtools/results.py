@@ -139,6 +139,9 @@ class GWResult:
         is linearised (theorem 8 h). None where it was not computed at this plan, as after a solver that ran out of iterations.
     solver : str
         The solver, as it was set.
+    regularized : 0-d array or None
+        What :class:`gwtools.Sinkhorn` at a fixed ε minimises, the objective plus ε KL(π | a ⊗ b), in squared units of C; None
+        of all other solvers. Gradients at a fixed ε are those of this value.
     """
 
     objective: Array
@@ -150,6 +153,7 @@ class GWResult:
     iterations: int
     frank_wolfe_gap: float | None
     solver: str
+    regularized: Array | None = None
 
     def __str__(self) -> str:
         """Lay the number, its certificate and the status out for a reader."""
@@ -161,6 +165,8 @@ class GWResult:
         ]
         if _array.number(self.estimate) != _array.number(self.objective):
             lines.append(f"  estimate     {_array.number(self.estimate):.6g}  (the solver's closed form)")
+        if self.regularized is not None:
+            lines.append(f"  regularized  {_array.number(self.regularized):.6g}  (objective + ε KL)")
         lines.append(f"  certificate  {self.certificate}")
         lines.append(f"  status       {self.status.value} ({self.iterations} iterations)")
         return "\n".join(lines)
@@ -172,6 +178,7 @@ class GWResult:
             "distance": _array.number(self.distance),
             "objective": _array.number(self.objective),
             "estimate": _array.number(self.estimate),
+            "regularized": None if self.regularized is None else _array.number(self.regularized),
             "lower": c.lower,
             "upper": c.upper,
             "gap": c.gap,

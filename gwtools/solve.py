@@ -8,7 +8,7 @@ from typing import Any
 from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools.certify import EFFORTS, Certified, Valued, certified, widened_to
-from gwtools.plans import embed
+from gwtools.plans import embed, relative_entropy
 from gwtools.problems import GWProblem, Prepared, enveloped, prepare
 from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Kind, Status
 from gwtools.solvers import ConditionalGradient, Outcome, Progress, Solver
@@ -61,11 +61,13 @@ def solve(
 
     Notes
     -----
-    PyTorch differentiates ``objective``, ``distance`` and ``estimate`` with respect to distances, points, factors and weights.
+    PyTorch, and ``jax.grad``, differentiate ``objective``, ``distance``, ``estimate`` and ``regularized`` with respect to
+    distances, points, factors and weights. Gradients with respect to a matrix are symmetric, so that steps keep it so.
     Estimates are closed forms. Objectives of iterative solvers have the gradient of the minimum, by the envelope theorem: exact
     where the plan is stationary and unique, for weights along changes that keep their mass, where the potentials are
-    unique; at a fixed ε, that of the objective plus the entropy. Plans of iterative solvers carry no gradient. Where a distance
-    is 0, its gradient is taken to be 0.
+    unique. At a fixed ε that is the gradient of ``regularized``, which is what is at its minimum then; ``objective`` has the
+    same one. Plans of iterative solvers carry no gradient. Where a distance is 0, its gradient is taken to be 0. Within
+    ``jax.jit`` and ``jax.vmap``, where arrays have no values yet, spaces are refused.
     """
     x, y = as_space(x, "x"), as_space(y, "y")
     solver = ConditionalGradient() if solver is None else solver
@@ -105,6 +107,10 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Sol
     tolerance = _rescaled(solver.leaves(problem), ready.unit)
     proof = certified(x, y, plan, effort, tolerance, known)
     objective, distance, certificate = settled(objective, root, proof, tolerance)
+    epsilon, regularized = solver.in_units(ready.unit).entropy_weight(problem), None
+    if epsilon is not None:
+        entropy = relative_entropy(outcome.plan, ready.x.weights, ready.y.weights)
+        regularized = objective + _rescaled(epsilon * entropy, ready.unit)
     return GWResult(
         objective=objective,
         distance=distance,
@@ -115,6 +121,7 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Sol
         iterations=outcome.iterations,
         frank_wolfe_gap=None if outcome.frank_wolfe_gap is None else _rescaled(outcome.frank_wolfe_gap, ready.unit),
         solver=str(solver),
+        regularized=regularized,
     )
 
 

@@ -194,7 +194,7 @@ def solve(problem: Problems, solver: Sinkhorn, by_programs: bool) -> Found:
 
 
 def _start(problem: Problems, solver: Sinkhorn) -> State:
-    variation, final = problem.variation, _final(problem, solver)
+    variation, final = problem.variation, final_epsilon(problem, solver)
     epsilon = _array.namespace(final).maximum(variation / 8, final) if solver.proximal else final
     return _at_product(problem, epsilon, _array.namespace(final).full_like(final, float(not solver.proximal)))
 
@@ -212,7 +212,8 @@ def _at_product(problem: Problems, epsilon: Array, settled: Array) -> State:
     return State(plan, cross, departure, unknown, xp.zeros_like(plan), epsilon, u, v, settled, infinite)
 
 
-def _final(problem: Problems, solver: Sinkhorn) -> Array:
+def final_epsilon(problem: Problems, solver: Sinkhorn) -> Array:
+    """Return the ε at which annealing ends, or the fixed one, shape (B,), in squared units of C."""
     variation = problem.variation
     if solver.epsilon is None:
         return 1e-3 * variation
@@ -221,7 +222,7 @@ def _final(problem: Problems, solver: Sinkhorn) -> Array:
 
 def _step(problem: Problems, state: State, solver: Sinkhorn, by_programs: bool) -> tuple[State, Array]:
     """Scale the kernels of the current linearisations, round them to couplings and judge the changes."""
-    xp, final = _array.namespace(problem.a), _final(problem, solver)
+    xp, final = _array.namespace(problem.a), final_epsilon(problem, solver)
     if solver.proximal:
         uphill = (state.settled > 0) & (state.departure > problem.rounding)
         if split(uphill)[0]:

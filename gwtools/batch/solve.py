@@ -17,7 +17,7 @@ from gwtools.batch.gather import groups, spaces, without_null_values
 from gwtools.batch.lines import Atoms
 from gwtools.batch.stacks import Stack, finite
 from gwtools.certify import EFFORTS, Certified, certified
-from gwtools.plans import DensePlan, Plan, SparsePlan
+from gwtools.plans import DensePlan, Plan, SparsePlan, relative_entropy
 from gwtools.problems import GWProblem, Prepared, common_offset, detached, prepare, safe_size
 from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult, Status
 from gwtools.solve import concluded, result_of, settled, solve
@@ -40,6 +40,7 @@ class Solved(NamedTuple):
     stacked: Any
     leaves: NumpyArray  # how far above the minimum the solver may stop, in squared units of C
     known: tuple[Known, Known] | None = None
+    epsilons: NumpyArray | None = None  # where the entropy is part of what the solver minimises
 
 
 def solve_batch(
@@ -277,7 +278,9 @@ def _scaled(
                 judged = solver.finished(GWProblem(ready.x, ready.y), _outcome(found, k, x, y, ready))
                 status[k], gaps[k] = judged.status, judged.frank_wolfe_gap if gaps[k] is None else gaps[k]
         leaves = solver.tolerance * _array.to_numpy(still.variation)
-        return run(Solved(places, plans, objective, objective, status, found.iterations, gaps, found.plan, leaves))
+        epsilons = None if solver.proximal else _array.to_numpy(sinkhorn.final_epsilon(still, solver))
+        rest = status, found.iterations, gaps, found.plan, leaves, None, epsilons
+        return run(Solved(places, plans, objective, objective, *rest))
 
     return _iterated(left, right, solver, evaluated)
 
@@ -323,7 +326,10 @@ def _results(
         objective, root, certificate = settled(solved.objective[i], distance[i], proof, tolerance)
         estimate = objective if solved.estimate is solved.objective else solved.estimate[i]
         status, steps, gap = concluded(solved.statuses[i], certificate), solved.iterations[i], solved.gaps[i]
-        yield GWResult(objective, root, estimate, plan, status, certificate, steps, gap, name)
+        regularized = None
+        if solved.epsilons is not None:
+            regularized = objective + float(solved.epsilons[i]) * relative_entropy(plan, x.weights, y.weights)
+        yield GWResult(objective, root, estimate, plan, status, certificate, steps, gap, name, regularized)
 
 
 def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved) -> Sequence[Certified]:

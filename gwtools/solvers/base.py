@@ -68,6 +68,10 @@ class Solver(ABC):
         """Return how far above the minimum the solver may stop, in squared units of C; by default nowhere."""
         return 0.0
 
+    def entropy_weight(self, problem: GWProblem) -> float | None:
+        """Return ε where the solver minimises the objective plus ε KL(π | a ⊗ b), in squared units of C; by default None."""
+        return None
+
     def __str__(self) -> str:
         """Name the solver and the settings that differ from their defaults."""
         changed = [

@@ -107,6 +107,10 @@ class Sinkhorn(IterativeSolver[_State]):
         """Return the solver with ε divided by ``unit`` squared."""
         return self if self.epsilon is None else replace(self, epsilon=self.epsilon / unit / unit)
 
+    def entropy_weight(self, problem: GWProblem) -> float | None:
+        """Return the fixed ε; None where the entropy is only a means."""
+        return None if self.proximal else self._final(problem.detached())
+
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Scale kernels until their plans come to rest; a proximal solver then goes on to a stationary plan."""
         if self.epsilon is not None:

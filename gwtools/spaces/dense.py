@@ -42,6 +42,8 @@ class DenseSpace(Space):
         _check.square(self.distances, "distances")
         _check.symmetric(self.skew, self.largest(), _array.epsilon(self.distances), "distances")
         object.__setattr__(self, "weights", _check.weights(self.weights, self.distances, self.distances.shape[0]))
+        if _array.tracked(self.distances):
+            object.__setattr__(self, "distances", _array.symmetric(self.distances))
 
     @property
     def data(self) -> Array:
