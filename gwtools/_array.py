@@ -132,6 +132,15 @@ def on_cpu(array: Array) -> bool:
     return "cpu" in str(device(array)).lower()
 
 
+def free_on_device(array: Array) -> float | None:
+    """Return the bytes that are free on the CUDA device of a PyTorch tensor; None for arrays elsewhere."""
+    if not compat.is_torch_array(array) or array.device.type != "cuda":
+        return None
+    cuda = sys.modules["torch"].cuda
+    unused = cuda.memory_reserved(array.device) - cuda.memory_allocated(array.device)
+    return float(cuda.mem_get_info(array.device)[0] + unused)
+
+
 def tracked(array: Array) -> bool:
     """Tell whether gradients with respect to the array are asked for."""
     return bool(array.requires_grad) if compat.is_torch_array(array) else is_traced(array)

@@ -198,6 +198,30 @@ def within_range(fits: bool, name: str) -> None:
         )
 
 
+def fits(needed: float, limit: float, shape: tuple[int, int], what: str, name: str) -> None:
+    """Require that work on n × m atoms needs no more than ``limit`` bytes."""
+    if needed <= limit:
+        return
+    (n, m), share = shape, math.sqrt(max(limit, 0.0) / needed)
+    fewer_n, fewer_m = (max(1, int(size * share)) for size in shape)
+    raise MemoryError(
+        f"{name} must be small enough for {what}, but {n} × {m} atoms need about {_gigabytes(needed)} GB at once, of which "
+        f"{_gigabytes(limit)} GB may be used: take gwtools.Sorted(), gwtools.certify or gwtools.bounds.norm, which hold no "
+        f"n × m arrays, subsamples of at most {fewer_n} and {fewer_m} atoms, or a larger memory_limit if the "
+        "machine has more."
+    )
+
+
+def memory_limit(value: Any) -> None:
+    """Require a number of bytes, or None."""
+    if value is not None:
+        number(value, "memory_limit", above=0.0)
+
+
+def _gigabytes(number: float) -> str:
+    return f"{float(f'{max(number, 0.0) / 1e9:.3g}'):,.12g}"
+
+
 def choice(value: Any, name: str, options: Collection[Any]) -> None:
     """Require one of a few values."""
     if value not in options:

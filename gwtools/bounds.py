@@ -10,13 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from gwtools import _array, _check
+from gwtools import _array, _check, _memory
 from gwtools import convex as _convex
 from gwtools._array import Array
 from gwtools.linear import exact, line
 from gwtools.problems import Prepared, prepare, supported
 from gwtools.rows import Centred, centred, transports
 from gwtools.spaces import GramSpace, Space, as_space, converted
+
+# Numbers held at once by bounds that sort or couple all pairs, for each of the n² + m² pairs.
+HELD_BY_PAIRS = 15.0
+
+
+def _require_memory(x: Space, y: Space, name: str, numbers: float | None = None) -> None:
+    """Refuse spaces of too many pairs, before anything is computed of them."""
+    numbers = HELD_BY_PAIRS * (x.size**2 + y.size**2) if numbers is None else numbers
+    _memory.require(numbers, (x.size, y.size), f"gwtools.bounds.{name}", x.weights)
 
 
 def _spaces(x: Any, y: Any) -> tuple[Space, Space]:
@@ -99,6 +108,7 @@ def spectral(x: Any, y: Any) -> Array:
         In squared units of C. O(n d²) for point clouds with squared distances and Gram spaces, else O(n³).
     """
     x, y = _spaces(x, y)
+    _require_memory(x, y, "spectral", 2 * (x.numbers_held + y.numbers_held))
     return _additive_part(x, y) + matched(x.residual().spectrum(), y.residual().spectrum())
 
 
@@ -180,6 +190,7 @@ def second(x: Any, y: Any, p: float = 2.0) -> Array:
     """
     x, y = _spaces(x, y)
     _check.number(p, "p", least=1.0)
+    _require_memory(x, y, "second")
     (C, a), (D, b) = (_pairs(converted(supported(s)[0], _array.at_least_single)) for s in (x, y))
     return _array.namespace(C).astype(line(C, a, D, b, p), x.weights.dtype, copy=False)
 
@@ -221,6 +232,7 @@ def third(x: Any, y: Any, p: float = 2.0, residual: bool = False) -> Array:
     if residual:
         _check.choice(p, "p", (2,))
     _no_gradient(x, y, "bounds.third")
+    _require_memory(x, y, "third")
     ready = prepare(x, y)
     left, right = _centred(ready)
     offset, costs = third_costs(left, right, p, residual)
@@ -263,6 +275,7 @@ def convex(x: Any, y: Any, steps: int = 500, tolerance: float = 1e-3) -> Array:
     _check.number(steps, "steps", least=0)
     _check.number(tolerance, "tolerance", least=0.0)
     _no_gradient(x, y, "bounds.convex")
+    _require_memory(x, y, "convex")
     ready = prepare(x, y)
     left, right = _centred(ready)
     offset = (left.mean - right.mean) ** 2

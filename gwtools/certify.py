@@ -6,8 +6,9 @@ import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from gwtools import _array, _check, proofs, rounding
+from gwtools import _array, _check, _memory, proofs, rounding
 from gwtools._array import Array
+from gwtools.bounds import HELD_BY_PAIRS
 from gwtools.linear import sorting_plan
 from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan
 from gwtools.problems import GWProblem, Prepared, detached, prepare
@@ -18,7 +19,14 @@ from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted
 EFFORTS = ("linear", "quadratic", "cubic")
 
 
-def certify(x: Any, y: Any, plan: Any = None, effort: str = "linear", tolerance: float | None = None) -> Certificate:
+def certify(
+    x: Any,
+    y: Any,
+    plan: Any = None,
+    effort: str = "linear",
+    tolerance: float | None = None,
+    memory_limit: float | None = None,
+) -> Certificate:
     """Prove an interval that contains GW_2² of the stored values.
 
     Parameters
@@ -36,6 +44,9 @@ def certify(x: Any, y: Any, plan: Any = None, effort: str = "linear", tolerance:
     tolerance : float, optional
         Width of an interval that is good enough to be called GLOBAL, in squared units of C; by default, and at least, what
         float64 rounding of the values accounts for.
+    memory_limit : float, optional
+        Bytes that may be used; by default what is free for this process, or on the device. "linear" needs few beside the
+        spaces and the plan, the other efforts n × n and m × m arrays.
 
     Returns
     -------
@@ -51,10 +62,21 @@ def certify(x: Any, y: Any, plan: Any = None, effort: str = "linear", tolerance:
     ValueError
         If the effort is unknown, the tolerance negative, the plan no coupling of the two weights, or values of C are so large
         that squared differences are no float64 numbers.
+    MemoryError
+        If what the effort needs does not fit, before it is asked for.
     """
     if tolerance is not None:
         _check.number(tolerance, "tolerance", least=0.0)
+    _check.memory_limit(memory_limit)
+    x, y = as_space(x, "x"), as_space(y, "y")
+    _check.choice(effort, "effort", EFFORTS)
+    _memory.require(numbers_held(x, y, effort), (x.size, y.size), f"effort={effort!r}", x.weights, memory_limit)
     return certified(x, y, plan, effort, tolerance or 0.0).certificate
+
+
+def numbers_held(x: Space, y: Space, effort: str) -> float:
+    """Return about how many numbers a certificate holds at once beside the spaces and a plan, and rather too many."""
+    return 0.0 if effort == "linear" else HELD_BY_PAIRS * (x.size**2 + y.size**2)
 
 
 class Valued(NamedTuple):

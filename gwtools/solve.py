@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from gwtools import _array, _check
+from gwtools import _array, _check, _memory
 from gwtools._array import Array
-from gwtools.certify import EFFORTS, Certified, Valued, certified, widened_to
+from gwtools.certify import EFFORTS, Certified, Valued, certified, numbers_held, widened_to
 from gwtools.plans import embed, relative_entropy
 from gwtools.problems import GWProblem, Prepared, enveloped, prepare
 from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Kind, Status
@@ -24,6 +24,7 @@ def solve(
     effort: str = "linear",
     throw: bool = False,
     callback: Callback | None = None,
+    memory_limit: float | None = None,
 ) -> GWResult:
     """Compute the Gromov-Wasserstein distance between two spaces, with a certificate.
 
@@ -40,6 +41,10 @@ def solve(
         Raise :class:`gwtools.ConvergenceError` where the solver's criterion is not met, instead of warning.
     callback : callable, optional
         Called with a :class:`gwtools.solvers.Progress` after every step; return True to stop with the plan of that step.
+    memory_limit : float, optional
+        Bytes that may be used; by default what is free: the least of what the system, the limits of the process and its control
+        group leave, or what is free on the device. :class:`gwtools.Sorted` needs few beside the spaces, for squared clouds and
+        Gram spaces a multiple of n + m; iterative solvers hold n × m arrays.
 
     Returns
     -------
@@ -51,6 +56,8 @@ def solve(
     ------
     TypeError, ValueError
         On bad input, before any work.
+    MemoryError
+        If what the solver and the effort need does not fit, before it is asked for.
     ConvergenceError
         With ``throw=True``, where the criterion is not met.
 
@@ -76,6 +83,8 @@ def solve(
             f"solver must be a gwtools solver, but is {solver!r}: pass an instance such as gwtools.ConditionalGradient()."
         )
     _check.choice(effort, "effort", EFFORTS)
+    _check.memory_limit(memory_limit)
+    require_memory(x, y, solver, effort, memory_limit)
     ready = prepare(x, y)
     solver_here = solver.in_units(ready.unit).on_atoms(ready, (x.size, y.size))
     outcome = solver_here.run(GWProblem(ready.x, ready.y), _in_units(callback, ready.unit))
@@ -85,6 +94,14 @@ def solve(
             raise ConvergenceError(result)
         warnings.warn(result.status.value, ConvergenceWarning, stacklevel=2)
     return result
+
+
+def require_memory(x: Space, y: Space, solver: Solver, effort: str, limit: float | None, name: str = "x and y") -> None:
+    """Refuse two spaces for which a solver, or a certificate's effort, holds more than fits."""
+    if limit is None and _memory.is_small(x.size, y.size):
+        return
+    for numbers, what in ((solver.numbers_held(x, y), str(solver)), (numbers_held(x, y, effort), f"effort={effort!r}")):
+        _memory.require(numbers, (x.size, y.size), what, x.weights, limit, name)
 
 
 def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Solver, effort: str) -> GWResult:

@@ -20,7 +20,7 @@ from gwtools.certify import EFFORTS, Certified, certified
 from gwtools.plans import DensePlan, Plan, SparsePlan, relative_entropy
 from gwtools.problems import GWProblem, Prepared, common_offset, detached, prepare, safe_size
 from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult, Status
-from gwtools.solve import concluded, result_of, settled, solve
+from gwtools.solve import concluded, require_memory, result_of, settled, solve
 from gwtools.solvers import ConditionalGradient, Outcome, Sinkhorn, Solver, Sorted
 from gwtools.spaces import Space
 
@@ -44,7 +44,13 @@ class Solved(NamedTuple):
 
 
 def solve_batch(
-    xs: Sequence[Any], ys: Sequence[Any], solver: Solver | None = None, *, effort: str = "linear", throw: bool = False
+    xs: Sequence[Any],
+    ys: Sequence[Any],
+    solver: Solver | None = None,
+    *,
+    effort: str = "linear",
+    throw: bool = False,
+    memory_limit: float | None = None,
 ) -> list[GWResult]:
     """Solve many problems at once; each result is that of :func:`gwtools.solve`.
 
@@ -67,6 +73,8 @@ def solve_batch(
         have a form of lower rank than their size.
     throw : bool
         Raise :class:`gwtools.ConvergenceError` for the first problem whose criterion is not met, instead of warning once.
+    memory_limit : float, optional
+        Bytes that one problem may use; by default what is free, as in :func:`gwtools.solve`.
 
     Returns
     -------
@@ -77,6 +85,8 @@ def solve_batch(
     ------
     TypeError, ValueError
         On bad input, before any work; so where the lists differ in length.
+    MemoryError
+        If what a problem needs does not fit, before any work.
     ConvergenceError
         With ``throw=True``, where a criterion is not met.
 
@@ -88,6 +98,9 @@ def solve_batch(
     left, right = spaces(xs, ys)
     solver = ConditionalGradient() if solver is None else solver
     _check.choice(effort, "effort", EFFORTS)
+    _check.memory_limit(memory_limit)
+    for i, (x, y) in enumerate(zip(left, right, strict=True)):
+        require_memory(x, y, solver, effort, memory_limit, f"xs[{i}] and ys[{i}]")
     threads.processors()  # a wrong number of threads is refused here
     results: list[Any] = [None] * len(left)
     usable = [[without_null_values(space) for space in side] for side in (left, right)]

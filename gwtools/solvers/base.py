@@ -17,6 +17,7 @@ from gwtools.plans import Plan
 from gwtools.problems import GWProblem, Prepared
 from gwtools.results import Status
 from gwtools.solvers.saddle import product_plan
+from gwtools.spaces import Space
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class Solver(ABC):
 
     def leaves(self, problem: GWProblem) -> float:
         """Return how far above the minimum the solver may stop, in squared units of C; by default nowhere."""
+        return 0.0
+
+    def numbers_held(self, x: Space, y: Space) -> float:
+        """Return about how many numbers are held at once between two spaces, and rather too many; by default few."""
         return 0.0
 
     def entropy_weight(self, problem: GWProblem) -> float | None:

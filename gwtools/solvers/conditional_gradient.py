@@ -17,8 +17,9 @@ from gwtools.results import Status
 from gwtools.scaling import round_to
 from gwtools.solvers.active_set import ActiveSet
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, State, gap_above
-from gwtools.solvers.exchange import exchanged
+from gwtools.solvers.exchange import MOST_ATOMS, exchanged
 from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
+from gwtools.spaces import Space, numbers_in_blocks
 
 _STALLED = 20  # steps in a row that do not lower the objective by more than rounding
 
@@ -91,6 +92,13 @@ class ConditionalGradient(IterativeSolver[_State]):
         for axis, kept in enumerate(prepared.atoms):
             matrix = matrix if kept is None else _array.namespace(matrix).take(matrix, kept, axis=axis)
         return replace(self, init=DensePlan(matrix))
+
+    def numbers_held(self, x: Space, y: Space) -> float:
+        """Return what costs and linear programs need beside R and S: eight n × m arrays, or four while atoms are exchanged."""
+        atoms = float(min(x.size + y.size, MOST_ATOMS)) if self.exchange else 0.0
+        entries = float(x.size * y.size)
+        stages = 8 * entries, 4 * entries + 9 * atoms**2, numbers_in_blocks(x, y)
+        return x.numbers_held + y.numbers_held + max(stages)
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Take steps until the gap is closed; a plan whose marginals drifted over many mixtures is set right in the end."""

@@ -16,6 +16,7 @@ from gwtools.scaling import Scaling, attainable, round_to, sinkhorn
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, Progress, State, gap_above
 from gwtools.solvers.conditional_gradient import ConditionalGradient, linear_program
 from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
+from gwtools.spaces import Space
 
 MOST_PROGRAM_ENTRIES = 10**7  # larger linear programs are not solved to finish or to judge a plan
 MOST_MISSED = 1e-3  # mass that rounding may leave out of place where a plan still counts as stationary at a fixed ε
@@ -106,6 +107,11 @@ class Sinkhorn(IterativeSolver[_State]):
     def in_units(self, unit: float) -> Self:
         """Return the solver with ε divided by ``unit`` squared."""
         return self if self.epsilon is None else replace(self, epsilon=self.epsilon / unit / unit)
+
+    def numbers_held(self, x: Space, y: Space) -> float:
+        """Return what kernels, plans and their logarithms need beside R and S: eighteen n × m arrays."""
+        exchanges = ConditionalGradient().numbers_held(x, y) if self.proximal else 0.0
+        return max(x.numbers_held + y.numbers_held + 18.0 * x.size * y.size, exchanges)
 
     def entropy_weight(self, problem: GWProblem) -> float | None:
         """Return the fixed ε; None where the entropy is only a means."""

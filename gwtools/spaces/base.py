@@ -74,6 +74,16 @@ class Space(ABC):
         """The low-rank form of C, or None where it has none."""
         return None
 
+    @property
+    def saves_work(self) -> bool:
+        """Whether C has a form of rank at most n, so that no n × n array is made."""
+        return (form := self.low_rank) is not None and form.saves_work
+
+    @property
+    def numbers_held(self) -> float:
+        """About how many numbers are held at once where R is made: two matrices."""
+        return 0.0 if self.saves_work else 2.0 * self.size**2
+
     @cached_property
     def size(self) -> int:
         """Number of atoms n."""
@@ -161,6 +171,13 @@ def row_blocks(size: int) -> Iterator[tuple[int, int]]:
     step = max(1, BLOCK_ENTRIES // size)
     for start in range(0, size, step):
         yield start, min(start + step, size)
+
+
+def numbers_in_blocks(x: Space, y: Space) -> float:
+    """Return about how many numbers are held where rows of two spaces are read in blocks, at the atoms of a plan as well."""
+    if x.saves_work and y.saves_work:
+        return 0.0
+    return 4.0 * min((x.size + y.size) ** 2, BLOCK_ENTRIES)
 
 
 def unchecked(space: S, **changed: Array) -> S:

@@ -1,0 +1,177 @@
+"""Memory: what is estimated holds what is used, and what does not fit is refused before it is asked for."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import gwtools as gw
+from gwtools import _memory
+from gwtools.certify import numbers_held
+from tests.test_check import refused
+
+SOLVERS = (
+    gw.ConditionalGradient(tolerance=1e-4),
+    gw.ConditionalGradient(exchange=False, max_iterations=5),
+    gw.Sinkhorn(tolerance=1e-3),
+    gw.Sinkhorn(proximal=False, max_iterations=3),
+    gw.Sorted(),
+    gw.Sorted(kind="spectral"),
+)
+SHAPES = ((600, 200), (400, 400))
+
+
+def space(kind, n, seed=0):
+    rng = np.random.default_rng(seed)
+    points, weights = rng.random((n, 3)), rng.uniform(1, 2, n)
+    weights /= weights.sum()
+    if kind == "dense":
+        return gw.DenseSpace(np.linalg.norm(points[:, None] - points, axis=2), weights)
+    return gw.PointCloud(points, weights, metric=kind)
+
+
+def held(call):
+    """Numbers that are held at once, at most, while something is computed."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        call()
+        return (tracemalloc.get_traced_memory()[1] - before) / _memory.NUMBER
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.filterwarnings("ignore::gwtools.ConvergenceWarning")
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("kind", ["dense", "euclidean", "sqeuclidean"])
+@pytest.mark.parametrize("solver", SOLVERS, ids=str)
+def test_solvers_hold_what_they_say(solver, kind, shape):
+    x, y = (space(kind, n, seed) for seed, n in enumerate(shape))
+    gw.solve(space(kind, 9), space(kind, 8), solver)  # what is imported at the first call is not counted
+    used, said = held(lambda: gw.solve(x, y, solver)), solver.numbers_held(x, y)
+    assert used <= max(said, 100 * sum(shape))
+    assert said <= max(5 * used, 100 * sum(shape))
+
+
+@pytest.mark.parametrize("shape", [(400, 150), (150, 400), (250, 250)], ids=str)
+@pytest.mark.parametrize("effort", ["quadratic", "cubic"])
+def test_certificates_hold_what_they_say(effort, shape):
+    x, y = (space("euclidean", n) for n in shape)
+    plan = gw.solve(x, y, gw.Sorted()).plan
+    used, said = held(lambda: gw.certify(x, y, plan, effort)), numbers_held(x, y, effort)
+    assert used <= said <= 5 * used
+
+
+def test_sorting_of_low_rank_spaces_holds_a_multiple_of_their_atoms():
+    n, m = 60_000, 50_000
+    rng = np.random.default_rng(0)
+    clouds = [gw.PointCloud(rng.random((k, 3)), metric="sqeuclidean") for k in (n, m)]
+    grams = [gw.GramSpace(rng.standard_normal((4, k))) for k in (n, m)]
+    for x, y in (clouds, grams, (clouds[0], grams[1])):
+        for kind in ("row_means", "norm", "spectral"):
+            assert held(lambda x=x, y=y, kind=kind: gw.solve(x, y, gw.Sorted(kind=kind))) < 50 * (n + m)
+        assert held(lambda x=x, y=y: gw.solve(x, y, gw.Sorted(), memory_limit=1e6)) < 50 * (n + m)
+
+
+N, M = 20_000, 15_000
+LARGE = {
+    "solve": lambda x, y: gw.solve(x, y, memory_limit=1e9),
+    "solve by Sinkhorn": lambda x, y: gw.solve(x, y, gw.Sinkhorn(), memory_limit=1e9),
+    "solve by spectra": lambda x, y: gw.solve(x, y, gw.Sorted(kind="spectral"), memory_limit=1e9),
+    "solve with effort": lambda x, y: gw.solve(x, y, gw.Sorted(), effort="quadratic", memory_limit=1e9),
+    "certify": lambda x, y: gw.certify(x, y, effort="cubic", memory_limit=1e9),
+    "solve_batch": lambda x, y: gw.solve_batch([x], [y], memory_limit=1e9),
+    "second": gw.bounds.second,
+    "third": gw.bounds.third,
+    "convex": gw.bounds.convex,
+    "spectral": gw.bounds.spectral,
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_what_cannot_fit_is_refused_before_it_is_asked_for(monkeypatch, name):
+    monkeypatch.setattr(_memory, "_of_the_machine", lambda: 1e9)
+    rng = np.random.default_rng(0)
+    x, y = gw.PointCloud(rng.random((N, 2))), gw.PointCloud(rng.random((M, 2)))
+
+    def call():
+        refused(lambda: LARGE[name](x, y), MemoryError, "20000 × 15000", " GB at once, of which 1 GB may", "Sorted()")
+
+    assert held(call) < 10 * N
+
+
+def test_the_remedy_fits():
+    x, y = (gw.PointCloud(np.random.default_rng(0).random((n, 2))) for n in (900, 700))
+    with pytest.raises(MemoryError, match="subsamples of at most") as caught:
+        gw.solve(x, y, memory_limit=2e7)
+    n, m = (int(word) for word in str(caught.value).split("at most ")[1].split(" atoms")[0].split(" and "))
+    fewer = (gw.PointCloud(s.points[:k]) for s, k in ((x, n), (y, m)))
+    assert held(lambda: gw.solve(*fewer, memory_limit=2e7)) < 2e7 / _memory.NUMBER
+    assert n > 100
+    assert gw.solve(x, y, memory_limit=1e9).status.success
+
+
+def test_the_problem_of_a_batch_is_named():
+    small, large = gw.PointCloud(np.zeros((3, 2))), gw.PointCloud(np.random.default_rng(0).random((600, 2)))
+    call = {"solver": gw.Sinkhorn(), "memory_limit": 1e6}
+    refused(lambda: gw.solve_batch([small, large], [small, large], **call), MemoryError, "xs[1] and ys[1] must")
+
+
+@pytest.mark.parametrize("limit", [0, -1.0, float("nan"), "4 GB", True])
+def test_bad_limits(limit):
+    x = np.zeros((3, 3))
+    for call in (gw.solve, gw.certify):
+        refused(lambda call=call: call(x, x, memory_limit=limit), ValueError, "memory_limit must")
+    refused(lambda: gw.solve_batch([x], [x], memory_limit=limit), ValueError, "memory_limit must")
+
+
+LIMITED = {
+    "proc/meminfo": "MemTotal: 999 kB\nMemAvailable: 64 kB\nOdd line\n",
+    "proc/self/cgroup": "3:cpu:/else\n2:memory:/one\n0::/job/part\n",
+    "sys/fs/cgroup/memory.max": "max\n",
+    "sys/fs/cgroup/memory.current": "1\n",
+}
+GROUPS = {
+    "none": ({}, 64 * 1024),
+    "second version": (
+        {
+            "sys/fs/cgroup/job/memory.max": "30000\n",
+            "sys/fs/cgroup/job/memory.current": "9000\n",
+            "sys/fs/cgroup/job/memory.stat": "anon 5\ninactive_file 500\n",
+        },
+        21_500,
+    ),
+    "inner group": (
+        {"sys/fs/cgroup/job/part/memory.max": "700\n", "sys/fs/cgroup/job/part/memory.current": "900\n"},
+        -200,
+    ),
+    "first version": (
+        {
+            "sys/fs/cgroup/memory/one/memory.limit_in_bytes": "4000\n",
+            "sys/fs/cgroup/memory/one/memory.usage_in_bytes": "1000\n",
+        },
+        3000,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_free_memory_is_the_least_of_machine_and_groups(monkeypatch, tmp_path, name):
+    files, expected = GROUPS[name]
+    for path, text in (LIMITED | files).items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    monkeypatch.setattr(_memory, "_ROOT", tmp_path)
+    assert _memory.free(np.zeros(1)) == expected
+
+
+def test_systems_that_say_nothing_have_no_limit(monkeypatch, tmp_path):
+    monkeypatch.setattr(_memory, "_ROOT", tmp_path)
+    assert _memory.free(np.zeros(1)) > 1e300
+
+
+def test_the_limit_of_the_process_counts(monkeypatch):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (10**15, 10**15))
+    used = 10**15 - _memory._of_the_process()
+    assert 10**6 < used < 10**14
