@@ -15,6 +15,7 @@ import importlib.util
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import gwtools as gw
@@ -71,18 +72,23 @@ def ott(x: Any, y: Any) -> float:
     return float(result.primal_cost)
 
 
-def large(sizes: Sequence[int], seed: int, machine: batch.Machine) -> list[Row]:
-    """Time the solvers that are there on growing clouds."""
+def large(sizes: Sequence[int], seed: int, machine: batch.Machine, path: Path) -> list[Row]:
+    """Time the solvers that are there on growing clouds; each row is written as soon as it is known."""
     solvers: dict[str, Callable[[Any, Any], float]] = {"gw.Sinkhorn()": ours, "POT, torch": pot}
     if importlib.util.find_spec("ott"):
         solvers["OTT-JAX"] = ott
-    rows = []
+    rows: list[Row] = []
     for n in sizes:
         for name, solve in solvers.items():
             if n <= DENSE_LIMIT or solve is ours:
                 x, y = clouds(n, seed)
-                objective, seconds = machine.timed(lambda solve=solve, x=x, y=y: solve(x, y))  # type: ignore[misc]
+                try:
+                    objective, seconds = machine.timed(lambda solve=solve, x=x, y=y: solve(x, y))  # type: ignore[misc]
+                except MemoryError as error:
+                    print(f"n = {n}, {name}: {error}")
+                    continue
                 rows.append({"n": n, "solver": name, "seconds": seconds, "objective": objective})
+                report.write_rows(path, rows)
     return rows
 
 
@@ -104,9 +110,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     machine = batch.Machine(convert, clock, torch.cuda.get_device_name())
     folder = report.results_folder(arguments)
+    sizes = QUICK_SIZES if arguments.quick else SIZES
+    rows = large(sizes, arguments.seed, machine, folder / "large.csv")
     code = batch.run(folder, arguments, machine)
-    rows = large(QUICK_SIZES if arguments.quick else SIZES, arguments.seed, machine)
-    report.write_rows(folder / "large.csv", rows)
     header = ["n", "solver", "seconds", "objective"]
     table = report.markdown_table(header, [[row[name] for name in header] for row in rows])
     with (folder / "gpu.md").open("a") as file:

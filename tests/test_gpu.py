@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import gwtools as gw
+from gwtools import _memory
 
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -38,3 +39,30 @@ def test_bounds_of_batches_differentiate_on_the_device(name):
     values.sum().backward()
     assert values.device.type == "cuda"
     assert all(bool(torch.all(torch.isfinite(f.grad))) for f in factors)
+
+
+@pytest.mark.parametrize(
+    "solver", [gw.ConditionalGradient(), gw.Sinkhorn(epsilon=0.5, proximal=False), gw.Sorted()], ids=str
+)
+def test_gradients_of_matrices_are_symmetric_on_the_device(solver):
+    rng = np.random.default_rng(3)
+    values, other = (matrix + matrix.T for matrix in (rng.standard_normal((n, n)) for n in (7, 9)))
+    found = []
+    for device in ("cpu", "cuda"):
+        matrix = torch.tensor(values, device=device, requires_grad=True)
+        result = gw.solve(matrix, torch.tensor(other, device=device), solver)
+        (result.objective if result.regularized is None else result.regularized).backward()
+        assert torch.equal(matrix.grad, matrix.grad.T)
+        found.append(matrix.grad.cpu())
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-8)
+
+
+def test_the_memory_of_the_device_is_what_counts():
+    x = gw.PointCloud(torch.rand((200_000, 3), device="cuda", dtype=torch.float64))
+    taken = torch.empty(2**30, device="cuda", dtype=torch.uint8)
+    free = _memory.free(x.weights)
+    assert free <= torch.cuda.get_device_properties(0).total_memory - taken.numel()
+    with pytest.raises(MemoryError, match="subsamples of at most"):
+        gw.solve(x, x, gw.Sinkhorn())
+    del taken
+    assert _memory.free(x.weights) >= free + 2**29  # kept by PyTorch, and free for it
