@@ -67,6 +67,18 @@ def dtype_name(array: Array) -> str:
     return str(dtype)
 
 
+def native(array: Array) -> Array:
+    """Return the same numbers in the processor's byte order, which NumPy arrays read from files may lack."""
+    if not compat.is_numpy_array(array) or array.dtype.isnative:
+        return array
+    return array.astype(array.dtype.newbyteorder("="))
+
+
+def is_integer(array: Array) -> bool:
+    """Tell whether the array holds integers."""
+    return bool(namespace(array).isdtype(array.dtype, "integral"))
+
+
 def is_floating(array: Array) -> bool:
     """Tell whether the array holds real floating-point numbers, half precision included."""
     return _is_floating(namespace(array), array.dtype)

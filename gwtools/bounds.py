@@ -229,6 +229,7 @@ def third(x: Any, y: Any, p: float = 2.0, residual: bool = False) -> Array:
     """
     x, y = _spaces(x, y)
     _check.number(p, "p", least=1.0)
+    _check.flag(residual, "residual")
     if residual:
         _check.choice(p, "p", (2,))
     _no_gradient(x, y, "bounds.third")
@@ -272,7 +273,7 @@ def convex(x: Any, y: Any, steps: int = 500, tolerance: float = 1e-3) -> Array:
         Within ``jax.grad``.
     """
     x, y = _spaces(x, y)
-    _check.number(steps, "steps", least=0)
+    _check.integer(steps, "steps", least=0)
     _check.number(tolerance, "tolerance", least=0.0)
     _no_gradient(x, y, "bounds.convex")
     _require_memory(x, y, "convex")

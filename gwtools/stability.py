@@ -171,9 +171,8 @@ def truncation(x: GramSpace, k: int) -> float:
     ValueError
         If k is below 1, or values of C or the bound are beyond the range of float64.
     """
-    if not isinstance(x, GramSpace):
-        raise TypeError(f"x must be a gwtools.GramSpace, but is {x!r}: pass the factor whose rows are truncated.")
-    _check.number(k, "k", least=1)
+    _check.instance(x, "x", GramSpace, "pass the factor whose rows are truncated, as gwtools.GramSpace(factor)")
+    _check.integer(k, "k", least=1)
     (wide,), exponent = _scaled(_wide(x))
     factor, a, xp = wide.data, wide.weights, _array.namespace(wide.data)
     # The place of each value in its row, the largest first.
@@ -208,6 +207,7 @@ def subsampling(x: Any, index: Array, weights: Array = None) -> float:
         If the weights are not those of a space of m atoms, or values of C or the bound are beyond the range of float64.
     """
     given = as_space(x, "x")
+    _check.indices(index, "index", given.size)
     part = given.restrict(index)
     part = _wide(part.with_data(part.data, _check.weights(weights, given.weights, part.size)))
     (x, part), exponent = _scaled(_wide(given), part, squares=True)
@@ -301,7 +301,7 @@ def _same_atoms(x: Any, x2: Any) -> tuple[Space, Space]:
 
 
 def _check_draws(draws: int, failure: float) -> None:
-    _check.number(draws, "draws", least=1)
+    _check.integer(draws, "draws", least=1)
     _check.number(failure, "failure", above=0.0, below=1.0)
 
 

@@ -157,8 +157,7 @@ def _grouped(
 ) -> Array:
     """Bound what is read of each pair of spaces, group by group; ``cost`` as in :func:`gather.each_group`."""
     left, right = gather.spaces(xs, ys)
-    if not left:
-        raise ValueError("xs must hold at least one space, but is empty: no array library is known then.")
+    _check.some(left)
     return gather.each_group(left, right, read, bound, **cost)
 
 

@@ -307,10 +307,7 @@ def _index(places: Sequence[int], like: Array) -> Array:
 def spaces(xs: Sequence[Any], ys: Sequence[Any]) -> tuple[list[Space], list[Space]]:
     """Read two lists of as many spaces, all of one library, dtype and device."""
     left, right = (_read(values, name) for values, name in ((xs, "xs"), (ys, "ys")))
-    if len(left) != len(right):
-        raise ValueError(
-            f"xs and ys must have the same length, but have {len(left)} and {len(right)}: pass one y for each x."
-        )
+    _check.paired(left, right)
     kinds: dict[Any, tuple[str, int]] = {}
     for name, side in (("xs", left), ("ys", right)):
         for i, space in enumerate(side):
@@ -322,6 +319,7 @@ def spaces(xs: Sequence[Any], ys: Sequence[Any]) -> tuple[list[Space], list[Spac
 
 def _read(values: Sequence[Any], name: str) -> list[Space]:
     """Read raw matrices as spaces; lists of spaces are looked through by kind, as they may be long."""
+    _check.listed(values, name)
     if all(issubclass(kind, Space) for kind in set(map(type, values))):
         return list(values)
     return [as_space(v, f"{name}[{i}]") for i, v in enumerate(values)]

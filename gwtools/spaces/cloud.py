@@ -43,7 +43,9 @@ class PointCloud(Space):
     metric: str = "euclidean"
 
     def __post_init__(self) -> None:
-        _check.array(self.points, "points", 2)
+        if isinstance(self.weights, str):
+            _check.keyword(self.weights, "weights", "metric")
+        object.__setattr__(self, "points", _check.array(self.points, "points", 2))
         _check.choice(self.metric, "metric", ("euclidean", "sqeuclidean"))
         object.__setattr__(self, "weights", _check.weights(self.weights, self.points, self.points.shape[0]))
 

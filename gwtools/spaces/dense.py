@@ -37,7 +37,7 @@ class DenseSpace(Space):
     weights: Array = None
 
     def __post_init__(self) -> None:
-        _check.floating(self.distances, "distances", 2)
+        object.__setattr__(self, "distances", _check.floating(self.distances, "distances", 2))
         _check.finite_largest(self.largest(), "distances")
         _check.square(self.distances, "distances")
         _check.symmetric(self.skew, self.largest(), _array.epsilon(self.distances), "distances")
@@ -112,18 +112,29 @@ class DenseSpace(Space):
 def as_space(value: Any, name: str = "space") -> Space:
     """Return a space as it is and a raw square array as a :class:`DenseSpace` with uniform weights.
 
+    Parameters
+    ----------
+    value : Space or square array of shape (n, n)
+        What is read: nothing else is converted.
+    name : str
+        What errors call it.
+
     Raises
     ------
+    TypeError
+        If the value is neither: a list, a table, a sparse matrix, a graph. The sentence says how one of that type is converted.
     TypeError, ValueError
         As :class:`DenseSpace`, with ``name`` said first.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> gw.as_space(1 - np.eye(3))
+    DenseSpace(size=3, numpy float64)
     """
     if isinstance(value, Space):
         return value
-    if not _array.is_array(value):
-        raise TypeError(
-            f"{name} must be a gwtools space or a square array, but is of type {type(value).__name__}: "
-            "pass gwtools.DenseSpace, PointCloud, GramSpace, GraphSpace or a matrix of distances."
-        )
+    _check.space(value, name)
     try:
         return DenseSpace(value)
     except (TypeError, ValueError) as error:

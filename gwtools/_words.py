@@ -1,0 +1,105 @@
+"""The words of errors: what was received, and what to call instead, by the type of a value that is refused."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import scipy.sparse
+
+from gwtools import _array
+from gwtools._array import Array
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 60
+_AXES = {
+    ("points", 1): "pass points[:, None] for one coordinate of each atom",
+    ("factor", 1): "pass factor[None, :] for one number of each atom",
+    (
+        "distances",
+        1,
+    ): "pass the values of all pairs, or gwtools.PointCloud(points[:, None]) for one coordinate of each atom",
+    ("weights", 2): "pass weights.reshape(-1) if it holds one number for each atom",
+}
+
+
+def shown(value: Any) -> str:
+    """Write a number or a name, or say of which type a value is."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if value is None or isinstance(value, str | Real):
+        return _SHORT.repr(value) if isinstance(value, str) else repr(value)
+    return f"of type {type(value).__name__}"
+
+
+def apart(value: float, limit: float, digits: int = 3) -> str:
+    """Write a number with as many digits as it takes to tell it from a limit that is written with ``digits``."""
+    shown = float(f"{limit:.{digits}g}")
+    texts = (f"{value:.{count}g}" for count in range(digits, 18))
+    side = value < limit, value > limit
+    return next((text for text in texts if (float(text) < shown, float(text) > shown) == side), repr(value))
+
+
+def to_array(value: Any, name: str) -> str:
+    """Say how a value that is no array becomes one."""
+    if isinstance(value, str):
+        return "read the numbers from their file first, for example with numpy.load or numpy.loadtxt"
+    if scipy.sparse.issparse(value):
+        return f"pass {name}.toarray()"
+    if is_networkx(value):
+        return f"pass networkx.to_numpy_array({name}), or gwtools.GraphSpace({name}) as the space of shortest paths"
+    if hasattr(value, "to_numpy"):
+        return f"pass {_table_to_numpy(value, name)}"
+    if isinstance(value, Mapping):
+        return f"pass numpy.asarray(list({name}.values()), dtype=float) if its values are in the order of the atoms"
+    if hasattr(value, "plan"):
+        return f"pass {name}.plan if that is the coupling meant"
+    if value is None or isinstance(value, type):
+        return "pass an array, for example one made with numpy.asarray(rows, dtype=float)"
+    return f"convert it first, for example with numpy.asarray({name}, dtype=float)"
+
+
+def to_space(value: Any, name: str) -> str:
+    """Say how a value that is neither a space nor an array becomes one."""
+    if isinstance(value, str) or value is None or isinstance(value, type):
+        return "pass gwtools.DenseSpace, PointCloud, GramSpace, GraphSpace or a matrix of distances"
+    if scipy.sparse.issparse(value):
+        return f"pass gwtools.GraphSpace({name}) for lengths of edges, or {name}.toarray() for a matrix of values"
+    if is_networkx(value):
+        return f"pass gwtools.GraphSpace({name})"
+    if isinstance(value, list | tuple) and any(hasattr(entry, "weights") for entry in value):
+        return "pass one space, or call gwtools.solve_batch, which takes lists of spaces"
+    if hasattr(value, "to_numpy"):
+        table = _table_to_numpy(value, name)
+        return f"pass {table} for a matrix of distances, or gwtools.PointCloud of it for one row of coordinates an atom"
+    return (
+        f"pass numpy.asarray({name}, dtype=float) for a matrix of distances, or gwtools.DenseSpace, PointCloud, GramSpace or "
+        "GraphSpace"
+    )
+
+
+def to_floating(array: Array, name: str) -> str:
+    """Say how an array of another dtype becomes one of floating-point numbers, for its library."""
+    if "complex" in str(array.dtype):
+        return f"pass its real part, {name}.real, if that is what you mean"
+    call = f"{name}.double()" if _array.library(array) == "torch" else f"{name}.astype(float)"
+    return f"convert it yourself, for example with {call}, so that nothing is truncated"
+
+
+def to_axes(ndim: int, name: str) -> str:
+    """Say what to pass instead of an array of ``ndim`` axes."""
+    return _AXES.get((name, ndim), "pass one row or entry for each atom of the space")
+
+
+def is_networkx(value: Any) -> bool:
+    """Tell whether ``value`` is a networkx graph, without importing networkx."""
+    return hasattr(value, "edges") and any(kind.__module__.startswith("networkx.") for kind in type(value).__mro__)
+
+
+def _table_to_numpy(value: Any, name: str) -> str:
+    """Write the conversion of a table or of a labelled array: pandas' own call takes a dtype."""
+    if type(value).__module__.partition(".")[0] == "pandas":
+        return f"{name}.to_numpy(dtype=float)"
+    return f"numpy.asarray({name}.to_numpy(), dtype=float)"
