@@ -3,7 +3,7 @@
 from gwtools import batch, bounds, stability
 from gwtools.batch import solve_batch
 from gwtools.certify import certify
-from gwtools.plans import DensePlan, Plan, SparsePlan
+from gwtools.plans import DensePlan, Plan, SparsePlan, round_plan
 from gwtools.problems import GWProblem
 from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Kind, Status
 from gwtools.solve import solve
@@ -35,6 +35,7 @@ __all__ = [
     "batch",
     "bounds",
     "certify",
+    "round_plan",
     "solve",
     "solve_batch",
     "stability",

@@ -34,8 +34,11 @@ def certify(
     x, y : Space or square array
         Spaces of n and m atoms, of one array library, dtype and device.
     plan : Plan or array of shape (n, m), optional
-        A coupling, whose objective is the upper bound; without one it is a cheap coupling's: the product coupling, and from
-        "quadratic" on the best of it and of couplings that sort row means or eccentricities.
+        A coupling, whose objective is the upper bound. It may miss the weights of either space by up to a thousandth of the
+        mass in total, as plans of iterations that were stopped early do: what it misses is then charged, so that the bound is
+        that of the nearest coupling, and :func:`gwtools.round_plan` gives a plan without the charge. Without a plan it is a
+        cheap coupling's: the product coupling, and from "quadratic" on the best of it and of couplings that sort row means or
+        eccentricities.
     effort : {"linear", "quadratic", "cubic"}
         What may be spent on lower bounds. "linear": ``row_means``, ``norm`` and, where the spaces have a low-rank form,
         ``spectral`` or ``rank_one``, by sorts and one pass over the pairs. "quadratic" adds ``first`` and ``second`` in
@@ -60,8 +63,8 @@ def certify(
     TypeError
         If the spaces or the plan differ in array library, dtype or device.
     ValueError
-        If the effort is unknown, the tolerance negative, the plan no coupling of the two weights, or values of C are so large
-        that squared differences are no float64 numbers.
+        If the effort is unknown, the tolerance negative, the plan misses the weights by more than that, or values of C are so
+        large that squared differences are no float64 numbers.
     MemoryError
         If what the effort needs does not fit, before it is asked for.
     """

@@ -11,7 +11,7 @@ import scipy.sparse
 
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
-from gwtools.plans import SparsePlan
+from gwtools.plans import SparsePlan, changed, unchecked
 
 _DENSE_PROGRAM = 300**2
 _ARCS_PER_ATOM = 8
@@ -102,9 +102,8 @@ def sorting_plan(x: Array, a: Array, y: Array, b: Array) -> SparsePlan:
         pairs.mass > SLIVER * _array.number(_array.namespace(pairs.mass).max(pairs.mass))
     )[0]
     take = _array.namespace(pairs.mass).take
-    return SparsePlan(
-        take(pairs.first, kept), take(pairs.second, kept), take(pairs.mass, kept), (x.shape[0], y.shape[0])
-    )
+    rows, cols, mass = (take(values, kept) for values in (pairs.first, pairs.second, pairs.mass))
+    return unchecked(SparsePlan, rows=rows, cols=cols, mass=mass, size=(x.shape[0], y.shape[0]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +155,7 @@ def exact(
     n, m = cost.shape
     if n == 1 or m == 1:
         rows, cols = np.divmod(np.arange(n * m), m)
-        plan = SparsePlan(rows, cols, (a if m == 1 else b).astype(float), (n, m))
+        plan = unchecked(SparsePlan, rows=rows, cols=cols, mass=(a if m == 1 else b).astype(float), size=(n, m))
         u, v = (cost[:, 0], np.zeros(1)) if m == 1 else (np.zeros(1), cost[0])
         return Program(plan, (u, v), float(plan.inner(cost)))
     # POT takes negative costs for infeasible ones and has absolute tolerances: shift to >= 0 and scale to 1.
@@ -190,7 +189,7 @@ def _simplex(
     rows, cols = (index.astype(np.int64) for index in whole.coords)
     mass = whole.data.astype(float)
     kept = mass > SLIVER * max(a.max(), b.max())
-    plan = SparsePlan(rows[kept], cols[kept], mass[kept], cost.shape)
+    plan = unchecked(SparsePlan, rows=rows[kept], cols=cols[kept], mass=mass[kept], size=cost.shape)
     error = max(float(np.abs(found - wanted).max()) for found, wanted in zip(plan.marginals(), (a, b), strict=True))
     if not error <= 1e-3:
         raise RuntimeError(
@@ -201,7 +200,7 @@ def _simplex(
 
 
 def _repaired(plan: SparsePlan, a: NumpyArray, b: NumpyArray) -> SparsePlan:
-    """Round a sparse plan to the marginals a and b as :func:`gwtools.scaling.rounded` does, but that the rest is sparse."""
+    """Round a sparse plan to the marginals a and b as :func:`gwtools.plans.rounded` does, but that the rest is sparse."""
     rows, cols, mass = plan.rows, plan.cols, plan.mass
     # 1-2. Scale down the rows, then the columns, that carry too much mass.
     mass = mass * (a / np.maximum(plan.marginals()[0], a))[rows]
@@ -212,12 +211,12 @@ def _repaired(plan: SparsePlan, a: NumpyArray, b: NumpyArray) -> SparsePlan:
     missing_b = np.maximum(b - np.bincount(cols, weights=mass, minlength=len(b)), 0.0)
     total = missing_a.sum()
     if not (total > 0.0 and missing_b.sum() > 0.0):
-        return SparsePlan(rows, cols, mass, plan.size)
+        return changed(plan, mass=mass)
     rest = comonotone(np.arange(len(a)), missing_a / total, np.arange(len(b)), missing_b / missing_b.sum())
     rows, cols = np.concatenate([rows, rest.first]), np.concatenate([cols, rest.second])
     whole = scipy.sparse.csr_array((np.concatenate([mass, total * rest.mass]), (rows, cols)), shape=plan.size)
     rows, cols = (index.astype(np.int64) for index in whole.nonzero())
-    return SparsePlan(rows, cols, whole.data[whole.data != 0], plan.size)
+    return changed(plan, rows=rows, cols=cols, mass=whole.data[whole.data != 0])
 
 
 def _priced_simplex(

@@ -1,12 +1,12 @@
-"""Couplings between two spaces: a sparse list of atoms or a dense matrix, behind one interface."""
+"""Couplings between two spaces: a sparse list of atoms or a dense matrix, behind one interface, and rounding onto them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast, final
+from typing import Any, TypeVar, cast, final
 
 import array_api_compat as compat
 import numpy as np
@@ -16,11 +16,12 @@ from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
 
 _SMALL = 64**2  # entries of matrices that are multiplied whole
+P = TypeVar("P", bound="Plan")
 
 
 @dataclass(frozen=True, eq=False)
 class Plan(ABC):
-    """A coupling π of shape (n, m): mass that atoms of x send to atoms of y."""
+    """A coupling π of shape (n, m): mass that atoms of x send to atoms of y. ``numpy.asarray(plan)`` is its matrix."""
 
     @property
     @abstractmethod
@@ -52,6 +53,10 @@ class Plan(ABC):
     def masses(self) -> Array:
         """All stored masses, in any order."""
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NumpyArray:
+        """Return the (n, m) matrix of masses as a NumPy array, on the CPU and outside any gradient graph."""
+        return np.array(_array.to_numpy(self.dense()), dtype=dtype, copy=copy)
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -61,10 +66,30 @@ class DensePlan(Plan):
     Parameters
     ----------
     matrix : array of shape (n, m)
-        Masses, non-negative.
+        Masses, non-negative: what takes a plan tests that, and that its marginals are the weights.
+
+    Raises
+    ------
+    TypeError
+        If the matrix is no array of floating-point numbers.
+    ValueError
+        If it is empty or has not two axes.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> plan = gw.DensePlan(np.eye(2) / 2)
+    >>> plan.shape
+    (2, 2)
+    >>> np.asarray(plan)
+    array([[0.5, 0. ],
+           [0. , 0.5]])
     """
 
     matrix: Array
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "matrix", _check.floating(self.matrix, "matrix", 2))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -117,12 +142,31 @@ class SparsePlan(Plan):
         Masses, non-negative.
     size : (int, int)
         Numbers of atoms (n, m) of the two spaces.
+
+    Raises
+    ------
+    TypeError
+        If an argument is no array of one library, positions are no integers or masses no floating-point numbers.
+    ValueError
+        If the arrays differ in length, or a position is outside the matrix.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> plan = gw.SparsePlan(np.array([0, 1]), np.array([2, 0]), np.array([0.5, 0.5]), (2, 3))
+    >>> np.asarray(plan)
+    array([[0. , 0. , 0.5],
+           [0.5, 0. , 0. ]])
     """
 
     rows: Array
     cols: Array
     mass: Array
     size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        _check.atoms_of_plan(self.rows, self.cols, self.mass, self.size)
+        object.__setattr__(self, "mass", _array.native(self.mass))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -185,8 +229,24 @@ class SparsePlan(Plan):
         return self._csr[rows] @ values
 
 
-def as_plan(plan: Any, shape: tuple[int, int]) -> Plan:
+def unchecked(kind: type[P], **values: Any) -> P:
+    """Make a plan without the checks: of values that were computed here."""
+    plan = object.__new__(kind)
+    for name, value in values.items():
+        object.__setattr__(plan, name, value)
+    return plan
+
+
+def changed(plan: SparsePlan, **values: Any) -> SparsePlan:
+    """Copy a list of atoms with other values, which were computed here, without checking them."""
+    fields = {name: getattr(plan, name) for name in ("rows", "cols", "mass", "size")}
+    return unchecked(SparsePlan, **(fields | values))
+
+
+def as_plan(plan: Any, shape: tuple[int, int], name: str = "plan") -> Plan:
     """Return a plan as it is and a dense matrix as a plan, after checking shape, finiteness and sign.
+
+    Errors call it ``name``.
 
     Raises
     ------
@@ -195,11 +255,83 @@ def as_plan(plan: Any, shape: tuple[int, int]) -> Plan:
     ValueError
         If its shape is not ``shape`` or a mass is negative, NaN or infinite.
     """
-    result: Plan = plan if isinstance(plan, Plan) else DensePlan(_check.array(plan, "plan", 2))
-    _check.coupling_shape(result.shape, shape)
-    _check.finite(result.masses, "plan")
-    _check.non_negative(result.masses, "plan")
+    result: Plan = plan if isinstance(plan, Plan) else unchecked(DensePlan, matrix=_check.array(plan, name, 2))
+    _check.coupling_shape(result.shape, shape, name)
+    _check.finite(result.masses, name)
+    _check.non_negative(result.masses, name)
     return result
+
+
+def round_plan(matrix: Any, a: Array, b: Array) -> Plan:
+    """Round a matrix of masses onto the couplings of two weights, near it (Altschuler, Weed and Rigollet 2017, algorithm 2).
+
+    For plans of other libraries and of iterations that were stopped early, whose marginals are off.
+
+    Parameters
+    ----------
+    matrix : Plan or array of shape (n, m)
+        Finite, non-negative masses of any total; rows and columns may be empty.
+    a, b : arrays of shape (n,) and (m,)
+        Weights of the array library, dtype and device of the matrix, each of sum 1; they need not be uniform.
+
+    Returns
+    -------
+    Plan
+        A coupling π′ whose marginals are a and b up to rounding, with Σ |π′ − π| ≤ 2 (‖π1 − a‖₁ + ‖πᵀ1 − b‖₁); the given plan
+        itself where its marginals are right already. Of the library, dtype and device of the matrix. O(n m).
+
+    Raises
+    ------
+    TypeError
+        If the matrix is neither a plan nor an array of floating-point numbers, or the weights differ from it in library, dtype
+        or device.
+    ValueError
+        If the shapes do not match, a mass is negative, NaN or infinite, or the weights are no probabilities.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> a, b = np.array([0.5, 0.5]), np.array([0.25, 0.75])
+    >>> plan = gw.round_plan(np.array([[0.2, 0.3], [0.0, 0.49]]), a, b)
+    >>> np.asarray(plan).round(4)
+    array([[0.2 , 0.3 ],
+           [0.05, 0.45]])
+    """
+    if not isinstance(matrix, Plan):
+        matrix = _check.array(matrix, "matrix", 2)
+    n, m = matrix.shape
+    masses = matrix.masses if isinstance(matrix, Plan) else matrix
+    a, b = (_check.weights(w, masses, size, name) for w, size, name in ((a, n, "a"), (b, m, "b")))
+    plan = as_plan(matrix, (n, m), "matrix")
+    if meets(plan, a, b):
+        return plan
+    wide = (_array.at_least_single(values) for values in (plan.dense(), a, b))
+    with np.errstate(over="ignore"):  # sums beyond the range are too large anyhow
+        coupling = rounded(*wide)
+    return unchecked(DensePlan, matrix=_array.namespace(masses).astype(coupling, masses.dtype, copy=False))
+
+
+def meets(plan: Plan, a: Array, b: Array) -> bool:
+    """Tell whether a plan has the marginals up to rounding."""
+    return marginal_error(plan, a, b) <= max(4 * _array.epsilon(a), 1e-13)
+
+
+def rounded(matrix: Array, a: Array, b: Array) -> Array:
+    """Round a non-negative matrix, or a stack of them, to marginals a and b (Altschuler, Weed and Rigollet 2017, alg. 2)."""
+    xp = _array.namespace(matrix)
+    tiny = xp.finfo(matrix.dtype).smallest_normal
+    # 1-2. Scale down the rows, then the columns, that carry too much mass.
+    matrix = matrix * xp.clip(a / xp.clip(xp.sum(matrix, axis=-1), min=tiny), max=1.0)[..., :, None]
+    matrix = matrix * xp.clip(b / xp.clip(xp.sum(matrix, axis=-2), min=tiny), max=1.0)[..., None, :]
+    # 3. Spread the missing mass as a product.
+    rows, cols = xp.clip(a - xp.sum(matrix, axis=-1), min=0.0), xp.clip(b - xp.sum(matrix, axis=-2), min=0.0)
+    missing = xp.clip((xp.sum(rows, axis=-1) + xp.sum(cols, axis=-1)) / 2, min=tiny)
+    return matrix + rows[..., :, None] * (cols / missing[..., None])[..., None, :]
+
+
+def nearest_coupling(matrix: Array, a: Array, b: Array) -> DensePlan:
+    """Turn a non-negative matrix into a coupling of a and b that is near it."""
+    return unchecked(DensePlan, matrix=rounded(matrix, a, b))
 
 
 def mixture(plans: Sequence[Plan], weights: Sequence[Any]) -> Plan:
@@ -218,8 +350,9 @@ def mixture(plans: Sequence[Plan], weights: Sequence[Any]) -> Plan:
         mass = np.concatenate([weight * plan.mass for weight, plan in zip(weights, sparse, strict=True)])
         total = scipy.sparse.csr_array((mass, (rows, cols)), shape=plans[0].shape).tocoo()
         rows, cols = (index.astype(np.int64) for index in total.coords)
-        return SparsePlan(rows, cols, total.data, plans[0].shape)
-    return DensePlan(sum(weight * plan.dense() for plan, weight in zip(plans, weights, strict=True)))
+        return unchecked(SparsePlan, rows=rows, cols=cols, mass=total.data, size=plans[0].shape)
+    total = sum(weight * plan.dense() for plan, weight in zip(plans, weights, strict=True))
+    return unchecked(DensePlan, matrix=total)
 
 
 def inner_products(plans: Sequence[Plan], matrix: Array) -> NumpyArray:
@@ -236,8 +369,8 @@ def inner_products(plans: Sequence[Plan], matrix: Array) -> NumpyArray:
 def detached_plan(plan: Plan) -> Plan:
     """Return the plan outside any gradient graph."""
     if isinstance(plan, SparsePlan):
-        return plan if not _array.tracked(plan.mass) else replace(plan, mass=_array.detached(plan.mass))
-    return DensePlan(_array.detached(plan.dense()))
+        return plan if not _array.tracked(plan.mass) else changed(plan, mass=_array.detached(plan.mass))
+    return unchecked(DensePlan, matrix=_array.detached(plan.dense()))
 
 
 def marginal_error(plan: Plan, a: Array, b: Array) -> float:
@@ -263,7 +396,7 @@ def embed(plan: Plan, rows: Array, cols: Array, shape: tuple[int, int]) -> Plan:
     """Place a coupling of the atoms ``rows`` × ``cols`` into a larger coupling that gives all other atoms no mass."""
     if isinstance(plan, SparsePlan):
         xp = _array.namespace(plan.mass)
-        return SparsePlan(xp.take(rows, plan.rows), xp.take(cols, plan.cols), plan.mass, shape)
+        return changed(plan, rows=xp.take(rows, plan.rows), cols=xp.take(cols, plan.cols), size=shape)
     matrix = plan.dense()
     xp = _array.namespace(matrix)
     for axis, index, size in ((0, rows, shape[0]), (1, cols, shape[1])):
@@ -273,4 +406,4 @@ def embed(plan: Plan, rows: Array, cols: Array, shape: tuple[int, int]) -> Plan:
         matrix = xp.take(matrix, found, axis=axis)
         mask = present[:, None] if axis == 0 else present[None, :]
         matrix = xp.where(mask, matrix, xp.zeros_like(matrix))
-    return DensePlan(matrix)
+    return unchecked(DensePlan, matrix=matrix)

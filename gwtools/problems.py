@@ -29,13 +29,15 @@ class GWProblem:
     Raises
     ------
     TypeError
-        If the spaces' arrays differ in library, dtype or device.
+        If x or y is no space, or the spaces' arrays differ in library, dtype or device.
     """
 
     x: Space
     y: Space
 
     def __post_init__(self) -> None:
+        for space, name in ((self.x, "x"), (self.y, "y")):
+            _check.instance(space, name, Space, f"pass gwtools.as_space({name}) for a square array")
         _check.same_kind(self.x.weights, self.y.weights, "x", "y")
 
     def detached(self) -> GWProblem:
@@ -152,6 +154,7 @@ class GWProblem:
         plan : Plan
             A coupling of shape (n, m) with the spaces' weights as its marginals.
         """
+        _check.instance(plan, "plan", Plan, "pass gwtools.DensePlan(plan) for an array")
         _check.coupling_shape(plan.shape, self.shape)
         if not isinstance(plan, SparsePlan):
             return self.value(plan, self.cross(plan))
@@ -178,6 +181,7 @@ class GWProblem:
 
     def linearize(self, plan: Plan) -> Array:
         """Return the (n, m) costs of the linear program whose solution is the steepest vertex from ``plan``."""
+        _check.instance(plan, "plan", Plan, "pass gwtools.DensePlan(plan) for an array")
         _check.coupling_shape(plan.shape, self.shape)
         return self.gradient(self.cross(plan))
 

@@ -1,4 +1,4 @@
-"""Kernels scaled to marginals in the log domain, and matrices rounded to couplings."""
+"""Kernels scaled to marginals in the log domain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from gwtools import _array
 from gwtools._array import Array
-from gwtools.plans import DensePlan
 
 _SMALL_SYSTEM = 128  # unknowns: one factorisation is cheaper than the inner iterations
 _SLACK = 1.0  # an entry may grow by, in its logarithm, beyond what its marginals can hold
@@ -47,7 +46,7 @@ def sinkhorn(
     Returns
     -------
     Scaling
-        Finite for every finite kernel; its plan has the marginals up to ``error`` only: see :func:`round_to`.
+        Finite for every finite kernel; its plan has the marginals up to ``error`` only: see :func:`gwtools.plans.rounded`.
     """
     xp = _array.namespace(log_kernel)
     v = xp.log(b) - _array.logsumexp(log_kernel + u[:, None], axis=0)
@@ -197,21 +196,3 @@ def _conjugate_gradient(operator: Callable[[Array], Array], right: Array, diagon
         size, previous = float(residual @ preconditioned), size
         direction = preconditioned + (size / previous) * direction
     return solution
-
-
-def round_to(matrix: Array, a: Array, b: Array) -> DensePlan:
-    """Turn a non-negative matrix into a coupling of a and b that is near it."""
-    return DensePlan(rounded(matrix, a, b))
-
-
-def rounded(matrix: Array, a: Array, b: Array) -> Array:
-    """Round a non-negative matrix, or a stack of them, to marginals a and b (Altschuler, Weed and Rigollet 2017, alg. 2)."""
-    xp = _array.namespace(matrix)
-    tiny = xp.finfo(matrix.dtype).smallest_normal
-    # 1-2. Scale down the rows, then the columns, that carry too much mass.
-    matrix = matrix * xp.clip(a / xp.clip(xp.sum(matrix, axis=-1), min=tiny), max=1.0)[..., :, None]
-    matrix = matrix * xp.clip(b / xp.clip(xp.sum(matrix, axis=-2), min=tiny), max=1.0)[..., None, :]
-    # 3. Spread the missing mass as a product.
-    rows, cols = xp.clip(a - xp.sum(matrix, axis=-1), min=0.0), xp.clip(b - xp.sum(matrix, axis=-2), min=0.0)
-    missing = xp.clip((xp.sum(rows, axis=-1) + xp.sum(cols, axis=-1)) / 2, min=tiny)
-    return matrix + rows[..., :, None] * (cols / missing[..., None])[..., None, :]

@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 import gwtools as gw
 from gwtools.batch.threads import VARIABLE, processors
-from gwtools.scaling import rounded
+from gwtools.plans import rounded
 from simulations import _report as report
 from simulations._report import Row
 

@@ -7,7 +7,8 @@ import gwtools as gw
 from gwtools import _array, _check
 from gwtools.batch import gather
 from gwtools.batch.scaling import kept
-from gwtools.scaling import rounded, schur_solve
+from gwtools.plans import rounded
+from gwtools.scaling import schur_solve
 from tests import checkers
 from tests.libraries import EAGER, Library, to_numpy, tried
 from tests.strategies import KINDS, Drawn

@@ -70,9 +70,9 @@ BAD_MATRICES = {
     "complex": (GOOD + 0j, TypeError, ("floating-point", "complex128")),
     "objects": (GOOD.astype(object), TypeError, ("floating-point", "object")),
     "list": (GOOD.tolist(), TypeError, ("array", "list")),
-    "None": (None, TypeError, ("array", "NoneType")),
+    "None": (None, TypeError, ("array", "is None")),
     "number": (1.0, TypeError, ("array", "float")),
-    "text": ("X.csv", TypeError, ("array", "str")),
+    "text": ("X.csv", TypeError, ("array", "'X.csv'")),
 }
 
 
@@ -107,7 +107,7 @@ BAD_WEIGHTS = {
     "too little": (np.array([0.5, 0.25, 0.25 - 1e-7]), ValueError, ("must sum to 1",)),
     "too long": (np.full(4, 0.25), ValueError, ("each of the 3 atoms", "4", "(3,)")),
     "too short": (np.full(2, 0.5), ValueError, ("each of the 3 atoms", "2")),
-    "matrix": (np.full((3, 1), 1 / 3), ValueError, ("must have 1 axes", "(3, 1)")),
+    "matrix": (np.full((3, 1), 1 / 3), ValueError, ("must have 1 axis", "(3, 1)")),
     "empty": (np.zeros(0), ValueError, ("must not be empty",)),
     "integers": (np.array([1, 0, 0]), TypeError, ("floating-point", "int64")),
     "list": ([0.5, 0.25, 0.25], TypeError, ("array", "list")),
@@ -143,23 +143,24 @@ PLAN_ENTRIES = {
     "certify": lambda plan: gw.certify(SPACE, SPACE, plan),
     "init": lambda plan: gw.solve(SPACE, SPACE, gw.ConditionalGradient(init=plan)),
 }
+NAMES = {"certify": "plan must", "init": "init must"}
 
 
 @pytest.mark.parametrize("entry", PLAN_ENTRIES)
 @pytest.mark.parametrize("case", BAD_PLANS)
 def test_bad_plans(entry, case):
     value, error, words = BAD_PLANS[case]
-    refused(lambda: PLAN_ENTRIES[entry](value), error, "plan", *words)
+    refused(lambda: PLAN_ENTRIES[entry](value), error, NAMES[entry], *words)
 
 
 @pytest.mark.parametrize("entry", PLAN_ENTRIES)
 @pytest.mark.parametrize("case", ["wrong shape", "wrong rows", "wrong columns", "negative", "NaN", "inf"])
 def test_bad_plan_objects(entry, case):
     value, error, words = BAD_PLANS[case]
-    refused(lambda: PLAN_ENTRIES[entry](gw.DensePlan(value)), error, "plan", *words)
+    refused(lambda: PLAN_ENTRIES[entry](gw.DensePlan(value)), error, NAMES[entry], *words)
     rows, cols = np.indices(value.shape).reshape(2, -1)
     sparse = gw.SparsePlan(rows, cols, value.ravel(), value.shape)
-    refused(lambda: PLAN_ENTRIES[entry](sparse), error, "plan", *words)
+    refused(lambda: PLAN_ENTRIES[entry](sparse), error, NAMES[entry], *words)
 
 
 def test_start_of_another_dtype():
@@ -216,7 +217,7 @@ def test_weights_of_another_library(kind):
 @pytest.mark.parametrize("entry", PLAN_ENTRIES)
 def test_plan_of_another_library(entry):
     torch = pytest.importorskip("torch")
-    refused(lambda: PLAN_ENTRIES[entry](torch.asarray(PLAN)), TypeError, "plan", "same array library")
+    refused(lambda: PLAN_ENTRIES[entry](torch.asarray(PLAN)), TypeError, NAMES[entry], "same array library")
 
 
 OPTIONS = {

@@ -9,6 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 import gwtools as gw
 from gwtools import linear, scaling
+from gwtools.plans import nearest_coupling
 from tests import checkers
 from tests.strategies import couplings, values, vertex, weights
 
@@ -203,21 +204,21 @@ def test_sinkhorn_of_a_product_kernel_is_the_product(program):
 
 
 @given(programs(), st.sampled_from([0.0, 1e-9, 0.3, 3.0]), st.integers(0, 2**32 - 1))
-def test_round_to_gives_a_coupling_that_is_near(program, size, seed):
+def test_rounding_gives_a_coupling_that_is_near(program, size, seed):
     """Altschuler, Weed and Rigollet 2017, lemma 7: the distance is at most twice the marginal error."""
     _, a, b = program
     noise = 1 + size * np.random.default_rng(seed).uniform(-0.9, 1, (len(a), len(b))).clip(-1 / max(size, 1))
     matrix = np.maximum(np.outer(a, b) * noise, 0)
-    found = scaling.round_to(matrix, a, b).dense()
+    found = nearest_coupling(matrix, a, b).dense()
     assert checkers.coupling_error(found, a, b) <= 1e-15
     error = np.abs(matrix.sum(1) - a).sum() + np.abs(matrix.sum(0) - b).sum()
     assert np.abs(found - matrix).sum() <= 2 * error + 1e-14
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_round_to_of_nothing_is_the_product(dtype):
+def test_rounding_of_nothing_is_the_product(dtype):
     a, b = np.array([0.25, 0.75], dtype=dtype), np.array([0.5, 0.125, 0.375], dtype=dtype)
-    assert np.array_equal(scaling.round_to(np.zeros((2, 3), dtype=dtype), a, b).dense(), np.outer(a, b))
+    assert np.array_equal(nearest_coupling(np.zeros((2, 3), dtype=dtype), a, b).dense(), np.outer(a, b))
 
 
 @st.composite

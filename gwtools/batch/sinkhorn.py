@@ -12,8 +12,8 @@ from gwtools._array import Array
 from gwtools.batch.gather import at, gathered, in_order, padded, split, taken, together
 from gwtools.batch.scaling import Kernel, Scalings, chosen, chosen_rows, sinkhorn
 from gwtools.batch.stacks import dot
+from gwtools.plans import rounded
 from gwtools.results import Status
-from gwtools.scaling import rounded
 from gwtools.solvers import Sinkhorn
 from gwtools.solvers.sinkhorn import ENOUGH_STEPS, MOST_MISSED
 from gwtools.spaces import Space

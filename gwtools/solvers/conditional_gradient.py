@@ -11,10 +11,19 @@ from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
 from gwtools.bounds import has_one_row
 from gwtools.linear import Program, exact, sorting_plan
-from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan, detached_plan, marginal_error
+from gwtools.plans import (
+    DensePlan,
+    Plan,
+    SparsePlan,
+    as_plan,
+    changed,
+    detached_plan,
+    meets,
+    nearest_coupling,
+    unchecked,
+)
 from gwtools.problems import GWProblem, Prepared
 from gwtools.results import Status
-from gwtools.scaling import round_to
 from gwtools.solvers.active_set import ActiveSet
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, State, gap_above
 from gwtools.solvers.exchange import MOST_ATOMS, exchanged
@@ -54,10 +63,12 @@ class ConditionalGradient(IterativeSolver[_State]):
     max_iterations : int
         Linear programs at most.
     init : "product", Plan or array of shape (n, m)
-        Coupling to start from. From the product coupling the first program is solved by the sorting coupling (theorem 8), and
-        that step is taken before any gap is tested. Where row means are constant, the product coupling is a saddle with gap
-        0, or a minimum: the first step is then along the eigenvectors of the residuals that descend most, where any do. Gram
-        spaces of one row start from the better of two sorting couplings, which is optimal (theorem 12 f).
+        Coupling to start from. One that misses the weights of either space by at most a thousandth of the mass in total, as
+        plans of iterations that were stopped early do, is rounded onto them (:func:`gwtools.round_plan`). From the product
+        coupling the first program is solved by the sorting coupling (theorem 8), and that step is taken before any gap is
+        tested. Where row means are constant, the product coupling is a saddle with gap 0, or a minimum: the first step is then
+        along the eigenvectors of the residuals that descend most, where any do. Gram spaces of one row start from the better of
+        two sorting couplings, which is optimal (theorem 12 f).
     exchange : bool
         At a stationary sparse coupling of at most 3000 atoms, try all exchanges of two of them (between permutations: swaps
         of two images), and go on from there where one lowers the objective. On the way to it the objective may rise first,
@@ -80,18 +91,20 @@ class ConditionalGradient(IterativeSolver[_State]):
         _check.integer(self.max_iterations, "max_iterations", least=1)
         if isinstance(self.init, str):
             _check.choice(self.init, "init", ("product",))
-        _check.choice(self.exchange, "exchange", (True, False))
+        elif not isinstance(self.init, Plan):
+            object.__setattr__(self, "init", _check.floating(self.init, "init", 2))
+        _check.flag(self.exchange, "exchange")
 
     def on_atoms(self, prepared: Prepared, shape: tuple[int, int]) -> Self:
         """Return the solver whose ``init`` is cut to the atoms that carry weight."""
         if isinstance(self.init, str) or all(kept is None for kept in prepared.atoms):
             return self
-        plan = as_plan(self.init, shape)
-        _check.same_kind(plan.masses, prepared.x.weights, "plan", "the spaces")
+        plan = as_plan(self.init, shape, "init")
+        _check.same_kind(plan.masses, prepared.x.weights, "init", "the spaces")
         matrix = plan.dense()
         for axis, kept in enumerate(prepared.atoms):
             matrix = matrix if kept is None else _array.namespace(matrix).take(matrix, kept, axis=axis)
-        return replace(self, init=DensePlan(matrix))
+        return replace(self, init=unchecked(DensePlan, matrix=matrix))
 
     def numbers_held(self, x: Space, y: Space) -> float:
         """Return what costs and linear programs need beside R and S: eight n × m arrays, or four while atoms are exchanged."""
@@ -104,7 +117,9 @@ class ConditionalGradient(IterativeSolver[_State]):
         """Take steps until the gap is closed; a plan whose marginals drifted over many mixtures is set right in the end."""
         outcome = super().run(problem, callback)
         a, b = (_array.detached(space.weights) for space in (problem.x, problem.y))
-        return outcome if _meets(outcome.plan, a, b) else replace(outcome, plan=round_to(outcome.plan.dense(), a, b))
+        if meets(outcome.plan, a, b):
+            return outcome
+        return replace(outcome, plan=nearest_coupling(outcome.plan.dense(), a, b))
 
     def first_plan(self, problem: GWProblem) -> Plan:
         """Return the given coupling, or the product coupling."""
@@ -112,11 +127,11 @@ class ConditionalGradient(IterativeSolver[_State]):
 
     def _given(self, problem: GWProblem) -> Plan:
         """Return the given coupling outside any gradient graph, rounded to the marginals where it misses them a little."""
-        plan, a, b = detached_plan(as_plan(self.init, problem.shape)), problem.x.weights, problem.y.weights
+        plan, a, b = detached_plan(as_plan(self.init, problem.shape, "init")), problem.x.weights, problem.y.weights
         for found, weights, side in zip(plan.marginals(), (a, b), "xy", strict=True):
-            _check.same_kind(found, weights, "plan", "the spaces")
-            _check.marginal(found, weights, side)
-        return plan if _meets(plan, a, b) else round_to(plan.dense(), a, b)
+            _check.same_kind(found, weights, "init", "the spaces")
+            _check.marginal(found, weights, side, name="init")
+        return plan if meets(plan, a, b) else nearest_coupling(plan.dense(), a, b)
 
     def start(self, problem: GWProblem) -> _State:
         """Return the given coupling, or the best one on the segment from the product to the sorting coupling.
@@ -194,7 +209,7 @@ class ConditionalGradient(IterativeSolver[_State]):
             plan = exchanged(problem, state.plan, state.cross, negligible)
             if plan is not state.plan:
                 # Exchanges of parts of atoms leave the vertices: the next program says whether one is as good.
-                return replace(_alone(problem, plan), vertex=replace(plan), potentials=state.potentials)
+                return replace(_alone(problem, plan), vertex=changed(plan), potentials=state.potentials)
         return replace(state, status=Status.STATIONARY)
 
 
@@ -225,11 +240,6 @@ def linear_program(
     return exact(cost, a, b, None if start is None else _to_numpy(start), potentials)
 
 
-def _meets(plan: Plan, a: Array, b: Array) -> bool:
-    """Tell whether a plan has the marginals up to rounding."""
-    return marginal_error(plan, a, b) <= max(4 * _array.epsilon(a), 1e-13)
-
-
 def _same_atoms(first: SparsePlan, second: SparsePlan) -> bool:
     """Tell whether two plans put mass on the same pairs."""
     if first.mass.shape != second.mass.shape:
@@ -240,9 +250,9 @@ def _same_atoms(first: SparsePlan, second: SparsePlan) -> bool:
 
 def _to_numpy(plan: SparsePlan) -> SparsePlan:
     rows, cols, mass = (_array.to_numpy(part) for part in (plan.rows, plan.cols, plan.mass))
-    return SparsePlan(rows, cols, mass, plan.size)
+    return changed(plan, rows=rows, cols=cols, mass=mass)
 
 
 def _from_numpy(plan: SparsePlan, like: Array) -> SparsePlan:
     rows, cols, mass = (_array.from_numpy(part, like) for part in (plan.rows, plan.cols, plan.mass))
-    return SparsePlan(rows, cols, mass, plan.size)
+    return changed(plan, rows=rows, cols=cols, mass=mass)

@@ -11,7 +11,7 @@ import scipy.sparse
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.linear import SLIVER
-from gwtools.plans import SparsePlan
+from gwtools.plans import SparsePlan, changed
 from gwtools.problems import GWProblem
 
 MOST_ATOMS = 3000  # all pairs of them are looked at
@@ -95,7 +95,7 @@ class Atoms:
         """Return the coupling, with one atom for each place, in the array library, dtype and shape of another one."""
         total = scipy.sparse.csr_array((self.mass, (self.rows, self.cols)), shape=like.size).tocoo()
         rows, cols = (_array.from_numpy(index.astype(np.int64), like.rows) for index in total.coords)
-        return SparsePlan(rows, cols, _array.from_numpy(total.data, like.mass), like.size)
+        return changed(like, rows=rows, cols=cols, mass=_array.from_numpy(total.data, like.mass))
 
 
 def exchanged(problem: GWProblem, plan: SparsePlan, cross: Array, negligible: float) -> SparsePlan:

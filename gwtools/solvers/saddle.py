@@ -6,16 +6,15 @@ import numpy as np
 
 from gwtools import _array
 from gwtools._array import Array
-from gwtools.plans import DensePlan
+from gwtools.plans import DensePlan, nearest_coupling, unchecked
 from gwtools.problems import GWProblem
-from gwtools.scaling import round_to
 
 _TIED = 1e-6  # eigenvalues apart by at most this share count as one
 
 
 def product_plan(problem: GWProblem) -> DensePlan:
     """Return the product coupling a ⊗ b."""
-    return DensePlan(problem.x.weights[:, None] * problem.y.weights[None, :])
+    return unchecked(DensePlan, matrix=problem.x.weights[:, None] * problem.y.weights[None, :])
 
 
 def is_blind(problem: GWProblem, negligible: float) -> bool:
@@ -57,7 +56,7 @@ def off_saddle(problem: GWProblem, negligible: float, epsilon: float = 0.0) -> D
     # Two small weights may have no product: such entries stay as they are.
     direction = xp.where(product > 0, direction, xp.zeros_like(direction))
     reach = 1.0 / float(xp.max(-direction / xp.where(product > 0, product, xp.ones_like(product))))
-    return round_to(xp.clip(product + reach * direction, min=0.0), problem.x.weights, problem.y.weights)
+    return nearest_coupling(xp.clip(product + reach * direction, min=0.0), problem.x.weights, problem.y.weights)
 
 
 def _generic(values: Array, modes: Array, end: int) -> Array:

@@ -9,10 +9,10 @@ from typing import Any, Self, cast, final
 from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools.linear import sorting_plan
-from gwtools.plans import DensePlan, Plan, mixture
+from gwtools.plans import DensePlan, Plan, mixture, nearest_coupling
 from gwtools.problems import GWProblem
 from gwtools.results import Status
-from gwtools.scaling import Scaling, attainable, round_to, sinkhorn
+from gwtools.scaling import Scaling, attainable, sinkhorn
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, Progress, State, gap_above
 from gwtools.solvers.conditional_gradient import ConditionalGradient, linear_program
 from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
@@ -92,6 +92,7 @@ class Sinkhorn(IterativeSolver[_State]):
         _check.integer(self.max_iterations, "max_iterations", least=1)
         if self.epsilon is not None:
             _check.number(self.epsilon, "epsilon", above=0.0)
+        _check.flag(self.proximal, "proximal")
         _check.number(self.cooling, "cooling", above=0.0, below=1.0)
 
     @property
@@ -200,7 +201,7 @@ class Sinkhorn(IterativeSolver[_State]):
                 return replace(state, u=scaling.u, v=scaling.v, status=Status.FIXED_POINT)
         if unfinished and scaling.error < state.error / 2:
             return replace(state, u=scaling.u, v=scaling.v, error=scaling.error)
-        plan = round_to(scaling.plan, a, b)
+        plan = nearest_coupling(scaling.plan, a, b)
         cross = problem.cross(plan)
         # Kernels restart from the product coupling while ε falls and are relative to the last plan from then on; the scalings
         # carry over in units of the cost.
