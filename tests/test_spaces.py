@@ -174,7 +174,7 @@ def test_asymmetry_of_rounding_size_is_accepted(drawn):
 def test_repr_names_kind_size_and_library():
     assert repr(gw.PointCloud(np.zeros((3, 2)))) == "PointCloud(size=3, numpy float64)"
     assert repr(gw.DenseSpace(np.zeros((3, 3), dtype=np.float32))) == "DenseSpace(size=3, numpy float32)"
-    assert repr(gw.GramSpace(np.zeros((3, 2)))) == "GramSpace(size=2, numpy float64)"
+    assert repr(gw.GramSpace(np.zeros((2, 3)))) == "GramSpace(size=3, numpy float64)"
 
 
 @pytest.mark.parametrize("name", ["weights", "distances"])

@@ -2,12 +2,13 @@
 
 The bounds take two lists of spaces and return one differentiable value for each pair. Inner products and squared distances are
 used by their factors and points, whose heights may differ from space to space; a matrix over the atoms is formed only where
-it is the smaller one. A loss over B sequences with logits H_b (T_b, k) is
+it is the smaller one. A loss over B sequences with logits H_b (T_b, k), whose k columns are the atoms, is
 
 >>> import numpy as np, gwtools as gw
 >>> rng = np.random.default_rng(0)
 >>> student, teacher = ([rng.standard_normal((t, 4)) / t**0.5 for t in heights] for heights in ([5, 9], [6, 8]))
->>> values = gw.batch.norm([gw.GramSpace(h) for h in student], [gw.GramSpace(h) for h in teacher])
+>>> a = np.full(4, 1 / 4)
+>>> values = gw.batch.norm([gw.GramSpace(h, a) for h in student], [gw.GramSpace(h, a) for h in teacher])
 >>> values.shape
 (2,)
 

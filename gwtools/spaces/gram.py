@@ -23,7 +23,7 @@ class GramSpace(Space):
     factor : array of shape (t, n)
         F, one column for each atom; finite floating-point numbers, in the root of the units of C.
     weights : array of shape (n,), optional
-        Probability weights; uniform by default.
+        Probability weights; uniform by default. They also say which axis the atoms are on, see Warns.
 
     Raises
     ------
@@ -33,13 +33,32 @@ class GramSpace(Space):
     ValueError
         If the factor is empty, not of shape (t, n) or not finite, or the weights are negative, do not sum to 1 or do
         not match.
+
+    Warns
+    -----
+    UserWarning
+        If the factor has more rows than columns and no weights are given: features are often stored as (n, t), one row for
+        each atom, which is the transpose. Weights, one for each column, leave no doubt; those that are uniform give the same
+        space as none.
+
+    Examples
+    --------
+    Four atoms with two features each, stored as rows; and two ranks of logits at three positions.
+
+    >>> import numpy as np, gwtools as gw
+    >>> features = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [2.0, 1.0]])
+    >>> gw.GramSpace(features.T)
+    GramSpace(size=4, numpy float64)
+    >>> gw.GramSpace(np.array([[3.0, 1.0], [2.0, 0.0], [4.0, 1.0]]), weights=np.full(2, 1 / 2))
+    GramSpace(size=2, numpy float64)
     """
 
     factor: Array
     weights: Array = None
 
     def __post_init__(self) -> None:
-        _check.array(self.factor, "factor", 2)
+        object.__setattr__(self, "factor", _check.array(self.factor, "factor", 2))
+        _check.columns_are_atoms(self.factor, self.weights)
         object.__setattr__(self, "weights", _check.weights(self.weights, self.factor, self.factor.shape[1]))
 
     @property
