@@ -119,8 +119,8 @@ def test_networkx_nodes_keep_their_order_and_edges_their_lengths():
     graph = nx.Graph()
     graph.add_nodes_from("dcba")
     graph.add_weighted_edges_from([("a", "b", 2), ("b", "c", 0.5)])
-    graph.add_edge("c", "d")
-    space = gw.GraphSpace(graph)
+    graph.add_edge("c", "d", weight=1)
+    space = gw.GraphSpace(graph, weight="weight")
     assert space.nodes == ("d", "c", "b", "a")
     assert space.dense()[0].tolist() == [0.0, 1.0, 1.5, 3.5]
     assert space.restrict(np.array([3, 0])).nodes == ("a", "d")
@@ -129,13 +129,13 @@ def test_networkx_nodes_keep_their_order_and_edges_their_lengths():
 def test_of_parallel_edges_the_shortest_counts():
     graph = nx.MultiGraph()
     graph.add_weighted_edges_from([(0, 1, 5), (1, 0, 2), (0, 1, 3), (0, 0, 1)])
-    assert gw.GraphSpace(graph).dense().tolist() == [[0.0, 2.0], [2.0, 0.0]]
+    assert gw.GraphSpace(graph, weight="weight").dense().tolist() == [[0.0, 2.0], [2.0, 0.0]]
 
 
 @pytest.mark.parametrize("name", ["karate_club", "les_miserables", "davis_southern_women"])
 def test_classic_graphs(name):
     graph = getattr(nx, f"{name}_graph")()
-    space = gw.GraphSpace(graph)
+    space = gw.GraphSpace(graph) if name.startswith("davis") else gw.GraphSpace(graph, weight="weight")
     assert space.nodes == tuple(graph)
     assert np.array_equal(space.dense(), nx.floyd_warshall_numpy(graph))
     assert np.array_equal(gw.GraphSpace(nx.to_scipy_sparse_array(graph)).dense(), space.dense())
@@ -143,7 +143,7 @@ def test_classic_graphs(name):
 
 @pytest.mark.parametrize("effort", gw.certify.__globals__["EFFORTS"])
 def test_solve_and_certify(effort):
-    x, y = gw.GraphSpace(nx.karate_club_graph()), gw.GraphSpace(nx.davis_southern_women_graph())
+    x, y = gw.GraphSpace(nx.karate_club_graph(), weight="weight"), gw.GraphSpace(nx.davis_southern_women_graph())
     result = gw.solve(x, y, effort=effort)
     C, D = x.dense(), y.dense()
     found = checkers.objective(C, D, result.plan.dense())
@@ -179,7 +179,7 @@ def test_a_permuted_graph_is_at_distance_zero(rng):
     a = rng.dirichlet(np.ones(len(graph)))
     moved = nx.relabel_nodes(graph, dict(enumerate(np.argsort(order).tolist())))
     moved = nx.to_scipy_sparse_array(moved, nodelist=range(len(graph)))
-    x, y = gw.GraphSpace(graph, a), gw.GraphSpace(moved, a[order])
+    x, y = gw.GraphSpace(graph, a, weight="weight"), gw.GraphSpace(moved, a[order])
     plan = np.zeros((len(a), len(a)))
     plan[order, np.arange(len(a))] = a[order]
     certificate = gw.certify(x, y, plan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from typing import Any, Self, final
 
@@ -15,6 +15,13 @@ from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
 from gwtools.spaces import base
 from gwtools.spaces.base import Space, unchecked
+
+
+class _Unsaid(str):
+    """The name of an attribute that nobody has asked for: it is looked for, and need not be there."""
+
+
+_WEIGHT = _Unsaid("weight")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +50,13 @@ class GraphSpace(Space):
     Parameters
     ----------
     adjacency : scipy.sparse matrix or array of shape (n, n), or networkx.Graph
-        Edge lengths, non-negative and symmetric, of any real dtype; stored zeros are edges of length zero. The edges of a
-        networkx graph have the length ``weight``, or 1 without that attribute; of parallel edges the shortest counts.
+        Edge lengths, non-negative and symmetric, of any real dtype; stored zeros are edges of length zero. Of parallel edges
+        of a networkx graph the shortest counts.
     weights : numpy array of shape (n,), optional
         Probability weights of dtype float64, in the order of the nodes; uniform by default.
+    weight : str or None, keyword only
+        Attribute of a networkx graph's edges that is their length; None where every edge, of a sparse matrix too, has length
+        1. By default "weight" where edges have it, else length 1.
 
     Attributes
     ----------
@@ -56,27 +66,49 @@ class GraphSpace(Space):
     Raises
     ------
     TypeError
-        If adjacency is neither sparse nor a networkx graph, or weights are no float64 NumPy array.
+        If adjacency is neither sparse nor a networkx graph, an edge length is no real number, weights are no float64 NumPy
+        array, or ``weight`` is no name.
     ValueError
-        If the graph is empty, directed or not connected, an edge length is negative or not finite, or the weights are
-        negative, do not sum to 1 or do not match.
+        If the graph is empty, directed or not connected, an edge length is negative or not finite, some edges lack the
+        attribute that others have or that was asked for, or the weights are negative, do not sum to 1 or do not match.
+
+    Warns
+    -----
+    UserWarning
+        If the edges of a networkx graph have unlike attributes "weight" and ``weight`` is not given: many graphs store how
+        strong an edge is there, which is the contrary of a length.
 
     Notes
     -----
     Lengths are float64 and computed by Dijkstra's algorithm from blocks of nodes whenever rows are asked for; they are kept
     where ``dense`` is called or the matrix holds no more than one block. A restricted space keeps the paths of the whole
     graph.
+
+    Examples
+    --------
+    Friends who meet twice as often are half as far apart: strengths become lengths by their inverse.
+
+    >>> import networkx as nx, gwtools as gw
+    >>> graph = nx.Graph()
+    >>> graph.add_weighted_edges_from([("a", "b", 2), ("b", "c", 4)])
+    >>> for _, _, edge in graph.edges(data=True):
+    ...     edge["length"] = 1 / edge["weight"]
+    >>> gw.GraphSpace(graph, weight="length").dense()[0]
+    array([0.  , 0.5 , 0.75])
+    >>> gw.GraphSpace(graph, weight=None).dense()[0]
+    array([0., 1., 2.])
     """
 
     adjacency: Any
     weights: Array = None
+    weight: InitVar[str | None] = field(default=_WEIGHT, kw_only=True)
     nodes: tuple[Any, ...] = field(init=False)
     _index: NumpyArray = field(init=False)
     _paths: _Paths = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, weight: str | None) -> None:
         _check.graph(self.adjacency)
-        edges, nodes = _edges(self.adjacency)
+        edges, nodes = _edges(self.adjacency, weight)
         _check.edge_lengths(edges)
         count, labels = csgraph.connected_components(edges, directed=False)
         _check.connected(count, labels, nodes)
@@ -148,18 +180,24 @@ class GraphSpace(Space):
         return self if factor == 1.0 else self.with_data(_array.scaled(self.data, factor), self.weights)
 
 
-def _edges(graph: Any) -> tuple[scipy.sparse.csr_array, tuple[Any, ...]]:
+def _edges(graph: Any, weight: str | None) -> tuple[scipy.sparse.csr_array, tuple[Any, ...]]:
     """Return the edge lengths of a sparse matrix or a networkx graph in float64, and its nodes."""
+    said = not isinstance(weight, _Unsaid)
+    _check.attribute(weight, said, graph)
     if scipy.sparse.issparse(graph):
         matrix = scipy.sparse.csr_array(graph).astype(np.float64)
         matrix.sum_duplicates()
+        if weight is None:
+            matrix.data[:] = 1.0
         return matrix, tuple(range(graph.shape[0]))
     nodes = tuple(graph)
     position = {node: i for i, node in enumerate(nodes)}
+    stored = [1] * graph.number_of_edges() if weight is None else [e[2] for e in graph.edges(data=weight)]
+    read = _check.attributes(stored, weight, said)
     lengths: dict[tuple[int, int], float] = {}
-    for one, other, length in graph.edges(data="weight", default=1):
+    for (one, other, *_), length in zip(graph.edges, read, strict=True):
         for pair in ((position[one], position[other]), (position[other], position[one])):
-            lengths[pair] = min(float(length), lengths.get(pair, np.inf))
+            lengths[pair] = min(length, lengths.get(pair, np.inf))
     rows, cols = np.array(list(lengths), dtype=np.int32).reshape(-1, 2).T
     values = np.array(list(lengths.values()), dtype=np.float64)
     return scipy.sparse.csr_array((values, (rows, cols)), shape=(len(nodes), len(nodes))), nodes
