@@ -39,6 +39,14 @@ class Status(Enum):
         """Whether the solver met its own criterion."""
         return self in (Status.CLOSED_FORM, Status.STATIONARY, Status.FIXED_POINT, Status.GLOBAL)
 
+    @property
+    def failure(self) -> bool:
+        """Whether the solver ended by itself without meeting its criterion: ``solve`` then warns, or raises where asked to.
+
+        STOPPED is neither success nor failure: the criterion was not met, and the caller asked to stop.
+        """
+        return not (self.success or self is Status.STOPPED)
+
 
 class Kind(Enum):
     """What a certificate proves.

@@ -40,7 +40,8 @@ def solve(
     throw : bool
         Raise :class:`gwtools.ConvergenceError` where the solver's criterion is not met, instead of warning.
     callback : callable, optional
-        Called with a :class:`gwtools.solvers.Progress` after every step; return True to stop with the plan of that step.
+        Called with a :class:`gwtools.Progress` after every step; return True to stop with the plan of that step. The status
+        is then STOPPED, of which nothing warns or raises.
     memory_limit : float, optional
         Bytes that may be used; by default what is free: the least of what the system, the limits of the process and its control
         group leave, or what is free on the device. :class:`gwtools.Sorted` needs few beside the spaces, for squared clouds and
@@ -55,16 +56,16 @@ def solve(
     Raises
     ------
     TypeError, ValueError
-        On bad input, before any work.
+        On bad input, before any work. Lists, tables, sparse matrices and graphs are not converted: the sentence says how.
     MemoryError
         If what the solver and the effort need does not fit, before it is asked for.
     ConvergenceError
-        With ``throw=True``, where the criterion is not met.
+        With ``throw=True``, where the criterion is not met and no callback asked to stop.
 
     Warns
     -----
     ConvergenceWarning
-        Where the criterion is not met; the best plan is returned and ``status`` says why.
+        Where the criterion is not met and no callback asked to stop; the best plan is returned and ``status`` says why.
 
     Notes
     -----
@@ -78,18 +79,17 @@ def solve(
     """
     x, y = as_space(x, "x"), as_space(y, "y")
     solver = ConditionalGradient() if solver is None else solver
-    if not isinstance(solver, Solver):
-        raise TypeError(
-            f"solver must be a gwtools solver, but is {solver!r}: pass an instance such as gwtools.ConditionalGradient()."
-        )
+    _check.instance(solver, "solver", Solver, "pass an instance such as gwtools.ConditionalGradient()")
     _check.choice(effort, "effort", EFFORTS)
+    _check.flag(throw, "throw")
+    _check.callback(callback)
     _check.memory_limit(memory_limit)
     require_memory(x, y, solver, effort, memory_limit)
     ready = prepare(x, y)
     solver_here = solver.in_units(ready.unit).on_atoms(ready, (x.size, y.size))
     outcome = solver_here.run(GWProblem(ready.x, ready.y), _in_units(callback, ready.unit))
     result = result_of(x, y, ready, outcome, solver, effort)
-    if not result.status.success:
+    if result.status.failure:
         if throw:
             raise ConvergenceError(result)
         warnings.warn(result.status.value, ConvergenceWarning, stacklevel=2)

@@ -100,12 +100,17 @@ def test_success_neither_warns_nor_throws(solver, instance):
 
 
 @pytest.mark.parametrize("solver", ITERATIVE, ids=str)
-def test_callback_stops(solver, instance):
+@pytest.mark.parametrize("throw", [False, True])
+def test_callback_stops_without_a_warning_or_an_error(solver, throw, instance):
     few = type(solver)(**{**vars(solver), "tolerance": 0.0})
     seen = []
-    with pytest.warns(gw.ConvergenceWarning, match="The callback asked to stop"):
-        result = gw.solve(*instance, few, callback=lambda step: seen.append(step) or step.iteration == 1)
+    answer = np.True_ if throw else True
+    result = gw.solve(
+        *instance, few, throw=throw, callback=lambda step: seen.append(step) or (step.iteration == 1 and answer)
+    )
     assert result.status is gw.Status.STOPPED
+    assert not result.status.success
+    assert not result.status.failure
     assert [step.iteration for step in seen] == [1]
     assert result.iterations == 1
     assert seen[0].objective == pytest.approx(float(result.objective), rel=1e-9)

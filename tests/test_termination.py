@@ -8,7 +8,6 @@ import functools
 import multiprocessing
 import os
 import signal
-import warnings
 from itertools import combinations
 
 import networkx as nx
@@ -86,9 +85,7 @@ def relabelled(C):
 def answer(first, second, kind, n):
     """The objective and the name of the status, of a graph against another one or a relabelled copy of itself."""
     C, D = matrix(first, kind, n), relabelled(matrix(second, kind, n))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", gw.ConvergenceWarning)  # stopped after so many programs
-        result = gw.solve(C, D, callback=lambda progress: progress.iteration >= PROGRAMS)
+    result = gw.solve(C, D, callback=lambda progress: progress.iteration >= PROGRAMS)
     return float(result.objective), result.status.name
 
 

@@ -17,7 +17,7 @@ from gwtools.batch.gather import groups, spaces, without_null_values
 from gwtools.batch.lines import Atoms
 from gwtools.batch.stacks import Stack, finite
 from gwtools.certify import EFFORTS, Certified, certified
-from gwtools.plans import DensePlan, Plan, SparsePlan, relative_entropy
+from gwtools.plans import DensePlan, Plan, SparsePlan, relative_entropy, unchecked
 from gwtools.problems import GWProblem, Prepared, common_offset, detached, prepare, safe_size
 from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult, Status
 from gwtools.solve import concluded, require_memory, result_of, settled, solve
@@ -97,7 +97,9 @@ def solve_batch(
     """
     left, right = spaces(xs, ys)
     solver = ConditionalGradient() if solver is None else solver
+    _check.instance(solver, "solver", Solver, "pass an instance such as gwtools.Sinkhorn()")
     _check.choice(effort, "effort", EFFORTS)
+    _check.flag(throw, "throw")
     _check.memory_limit(memory_limit)
     for i, (x, y) in enumerate(zip(left, right, strict=True)):
         require_memory(x, y, solver, effort, memory_limit, f"xs[{i}] and ys[{i}]")
@@ -157,7 +159,7 @@ def _alone(place: int, x: Space, y: Space, solver: Solver, effort: str) -> GWRes
 
 
 def _report(results: Sequence[GWResult], throw: bool) -> None:
-    missed = [r for r in results if not r.status.success]
+    missed = [r for r in results if r.status.failure]
     if missed and throw:
         raise ConvergenceError(missed[0])
     if missed:
@@ -269,7 +271,7 @@ def _outcome(found: sinkhorn.Found, k: int, x: Space, y: Space, ready: Prepared)
     plan = found.plan[k, : x.size, : y.size]
     for axis, atoms in enumerate(ready.atoms):
         plan = plan if atoms is None else _array.namespace(plan).take(plan, atoms, axis=axis)
-    return Outcome(DensePlan(plan), found.status[k], found.iterations[k])
+    return Outcome(unchecked(DensePlan, matrix=plan), found.status[k], found.iterations[k])
 
 
 def _scaled(
@@ -283,7 +285,10 @@ def _scaled(
         live = any(_array.tracked(s.data) for s in (*xs, *ys))
         problem = sinkhorn.problems(xs, ys) if live else still
         objective = problem.value(found.plan, problem.cross(found.plan))
-        plans = [DensePlan(found.plan[i, : x.size, : y.size]) for i, (x, y) in enumerate(zip(xs, ys, strict=True))]
+        plans = [
+            unchecked(DensePlan, matrix=found.plan[i, : x.size, : y.size])
+            for i, (x, y) in enumerate(zip(xs, ys, strict=True))
+        ]
         status, gaps = list(found.status), [None if math.isnan(g) else g for g in _array.to_numpy(found.gap).tolist()]
         if solver.proximal:
             for k, (x, y) in enumerate(zip(xs, ys, strict=True)):
@@ -313,7 +318,7 @@ def _plans(left: Sequence[Space], right: Sequence[Space], atoms: Atoms) -> list[
     rows, cols, mass = atoms[:3]
     counts = _array.to_numpy(lines.support(mass)).tolist()
     return [
-        SparsePlan(rows[i, :k], cols[i, :k], mass[i, :k], (x.size, y.size))
+        unchecked(SparsePlan, rows=rows[i, :k], cols=cols[i, :k], mass=mass[i, :k], size=(x.size, y.size))
         for i, (k, x, y) in enumerate(zip(counts, left, right, strict=True))
     ]
 

@@ -161,9 +161,9 @@ class IterativeSolver(Solver, Generic[S]):
                 status = Status.NON_FINITE
                 break
             state = following
-            stop = callback is not None and callback(_progress(problem, iteration, state))
+            stop = callback is not None and _is_true(callback(_progress(problem, iteration, state)))
             status = state.status
-            if stop is True and not (status is not None and status.success):
+            if stop and not (status is not None and status.success):
                 status = Status.STOPPED
             elif status is None and iteration >= self.max_iterations:
                 status = Status.MAX_ITERATIONS
@@ -174,6 +174,11 @@ class IterativeSolver(Solver, Generic[S]):
 def gap_above(lower: float, value: float) -> float:
     """Return how far a value may lie above the least one, at least 0; infinite where either is not a number."""
     return max(0.0, value - lower) if value - lower == value - lower else math.inf
+
+
+def _is_true(answer: Any) -> bool:
+    """Tell whether a callback returned True, as a Python or a NumPy truth value: nothing else stops a solver."""
+    return isinstance(answer, bool | np.bool_) and bool(answer)
 
 
 def _progress(problem: GWProblem, iteration: int, state: State) -> Progress:
