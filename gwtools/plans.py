@@ -272,7 +272,7 @@ def round_plan(matrix: Any, a: Array, b: Array) -> Plan:
     matrix : Plan or array of shape (n, m)
         Finite, non-negative masses of any total; rows and columns may be empty.
     a, b : arrays of shape (n,) and (m,)
-        Weights of the array library, dtype and device of the matrix, each of sum 1; they need not be uniform.
+        Weights of the array library, dtype and device of the matrix, each of sum 1; None for uniform ones.
 
     Returns
     -------
@@ -303,11 +303,10 @@ def round_plan(matrix: Any, a: Array, b: Array) -> Plan:
     masses = matrix.masses if isinstance(matrix, Plan) else matrix
     a, b = (_check.weights(w, masses, size, name) for w, size, name in ((a, n, "a"), (b, m, "b")))
     plan = as_plan(matrix, (n, m), "matrix")
-    if meets(plan, a, b):
-        return plan
-    wide = (_array.at_least_single(values) for values in (plan.dense(), a, b))
     with np.errstate(over="ignore"):  # sums beyond the range are too large anyhow
-        coupling = rounded(*wide)
+        if meets(plan, a, b):
+            return plan
+        coupling = rounded(*(_array.at_least_single(values) for values in (plan.dense(), a, b)))
     return unchecked(DensePlan, matrix=_array.namespace(masses).astype(coupling, masses.dtype, copy=False))
 
 
