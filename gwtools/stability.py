@@ -191,7 +191,7 @@ def subsampling(x: Any, index: Array, weights: Array = None) -> float:
     x : Space or square array
         A space of n atoms.
     index : integer array of shape (m,)
-        The atoms kept, as drawn: they may repeat.
+        The atoms kept, as drawn: they may repeat. Of the array library and on the device of the space.
     weights : array of shape (m,), optional
         Their new probability weights; uniform by default.
 
@@ -204,10 +204,12 @@ def subsampling(x: Any, index: Array, weights: Array = None) -> float:
     Raises
     ------
     TypeError, ValueError
-        If the weights are not those of a space of m atoms, or values of C or the bound are beyond the range of float64.
+        If the index holds anything but positions of the n atoms, the weights are not those of a space of m atoms, or values of
+        C or the bound are beyond the range of float64.
     """
     given = as_space(x, "x")
     _check.indices(index, "index", given.size)
+    _check.same_library(index, given.weights, "index", "the space")
     part = given.restrict(index)
     part = _wide(part.with_data(part.data, _check.weights(weights, given.weights, part.size)))
     (x, part), exponent = _scaled(_wide(given), part, squares=True)

@@ -11,7 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
-from gwtools import _array
+from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools.plans import Plan
 from gwtools.problems import GWProblem, Prepared
@@ -144,6 +144,7 @@ class IterativeSolver(Solver, Generic[S]):
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Repeat steps until the criterion is met, the callback returns True, a value is not finite or steps run out."""
+        _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
         problem = problem.detached()
         if problem.variation <= problem.rounding:
             # No coupling's objective is farther from the product coupling's than rounding.

@@ -45,6 +45,7 @@ class Sorted(Solver):
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Evaluate the closed form and build the sorting coupling."""
+        _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
         x, y = problem.x, problem.y
         if self.kind == "row_means":
             estimate, power = bounds.row_means(x, y, p=self.p), self.p

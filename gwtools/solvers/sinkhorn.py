@@ -120,6 +120,7 @@ class Sinkhorn(IterativeSolver[_State]):
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Scale kernels until their plans come to rest; a proximal solver then goes on to a stationary plan."""
+        _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
         if self.epsilon is not None:
             _check.representable(self.epsilon, "epsilon", problem.x.weights)
         outcome = super().run(problem, callback)
