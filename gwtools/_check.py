@@ -216,9 +216,9 @@ def weights(value: Any, data: Array, size: int, name: str = "weights") -> Array:
     if total <= 0.0:
         raise ValueError(f"{name} must have positive mass, but sum to zero: give some atom a positive weight.")
     if abs(total - 1.0) > math.sqrt(_array.epsilon(value)):
+        found, _ = _words.apart(total, 1.0, 6)
         raise ValueError(
-            f"{name} must sum to 1, but sum to {_words.apart(total, 1.0, 6)}: "
-            "divide them by their sum if that is what you mean."
+            f"{name} must sum to 1, but sum to {found}: divide them by their sum if that is what you mean."
         )
     if not _array.tracked(value) and _array.all_equal(value):
         return _uniform(data, size)
@@ -278,18 +278,20 @@ def representable(value: float, name: str, like: Array) -> None:
     """Require that a positive number is a normal one of an array's dtype, also after a change of units."""
     least = float(_array.namespace(like).finfo(like.dtype).smallest_normal)
     if value < least:
+        found, limit = _words.apart(value, least)
         raise ValueError(
-            f"{name} must be at least {least:.3g}, the smallest normal number of {like.dtype}, but is "
-            f"{_words.apart(value, least)} in the units of the problem: raise it, or pass wider arrays."
+            f"{name} must be at least {limit}, the smallest normal number of {like.dtype}, but is "
+            f"{found} in the units of the problem: raise it, or pass wider arrays."
         )
 
 
 def in_range(largest: float, most: float, like: Array) -> None:
     """Require values of C whose squared differences are numbers of the dtype."""
     if not largest <= most:
+        found, limit = _words.apart(largest, most)
         raise ValueError(
-            f"values of C must be at most {most:.3g} in absolute value, the range in which squared differences are numbers of "
-            f"{like.dtype}, but reach {_words.apart(largest, most)}: divide both spaces by one number."
+            f"values of C must be at most {limit} in absolute value, the range in which squared differences are numbers of "
+            f"{like.dtype}, but reach {found}: divide both spaces by one number."
         )
 
 
@@ -427,9 +429,10 @@ def marginal(found: Array, wanted: Array, side: str, epsilon: float | None = Non
     error = _array.number(xp.sum(xp.abs(found - wanted)))
     most = max(MOST_MISSED, math.sqrt(_array.epsilon(wanted) if epsilon is None else epsilon))
     if not error <= most:
+        missed, limit = _words.apart(error, most)
         raise ValueError(
-            f"{name} must have the weights of {side} as its marginal up to {most:.3g} in total, but misses them by "
-            f"{_words.apart(error, most)}: pass a coupling of the two spaces' weights."
+            f"{name} must have the weights of {side} as its marginal up to {limit} in total, but misses them by {missed}: "
+            "pass a coupling of the two spaces' weights."
         )
 
 

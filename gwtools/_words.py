@@ -34,12 +34,13 @@ def shown(value: Any) -> str:
     return f"of type {type(value).__name__}"
 
 
-def apart(value: float, limit: float, digits: int = 3) -> str:
-    """Write a number with as many digits as it takes to tell it from a limit that is written with ``digits``."""
-    shown = float(f"{limit:.{digits}g}")
-    texts = (f"{value:.{count}g}" for count in range(digits, 18))
-    side = value < limit, value > limit
-    return next((text for text in texts if (float(text) < shown, float(text) > shown) == side), repr(value))
+def apart(value: float, limit: float, digits: int = 3) -> tuple[str, str]:
+    """Write a number and the limit that it misses with as few digits, from ``digits`` on, as tell them apart."""
+    for count in range(digits, 17):
+        texts = f"{value:.{count}g}", f"{limit:.{count}g}"
+        if float(texts[0]) != float(texts[1]):
+            return texts
+    return repr(value), repr(limit)
 
 
 def to_array(value: Any, name: str) -> str:

@@ -297,7 +297,7 @@ def test_raw_matrices_and_empty_lists():
 
 
 def test_bad_input_is_refused_before_any_work():
-    with pytest.raises(ValueError, match="same length"):
+    with pytest.raises(ValueError, match="xs must have as many spaces as ys"):
         gw.solve_batch([np.eye(2)], [])
     with pytest.raises(TypeError, match="dtype"):
         gw.solve_batch([np.eye(2)], [np.eye(2, dtype=np.float32)])

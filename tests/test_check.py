@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gwtools as gw
+from gwtools import _check as check
+from gwtools import _words as words
 from tests.strategies import spaces
 
 GOOD = np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 2.5], [2.0, 2.5, 0.0]])
@@ -281,3 +283,61 @@ def test_bad_input_is_told_before_any_work(monkeypatch):
 def test_what_is_no_space(bad):
     refused(lambda: gw.solve(bad, GOOD), TypeError, "x must be a gwtools space or a square array")
     refused(lambda: gw.solve(GOOD, bad), TypeError, "y must be a gwtools space or a square array")
+
+
+@given(st.floats(1e-300, 1e300), st.integers(1, 4000), st.sampled_from([1, -1]), st.sampled_from([3, 6]))
+def test_numbers_are_told_from_the_limit_that_they_miss(limit, ulps, side, digits):
+    """Whatever is shown of both, the number lies on the side of the limit on which it is."""
+    value = limit * (1 + side * ulps * 2.0**-48)
+    found, shown = map(float, words.apart(value, limit, digits))
+    assert (found < shown, found > shown) == (value < limit, value > limit)
+    assert found == pytest.approx(value, rel=10.0 ** (1 - digits))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.5, "1.5"), (1.0000001, "1.0000001"), (0.999999, "0.999999"), (2.0, "2")]
+)
+def test_no_more_digits_are_shown_than_needed(value, text):
+    assert words.apart(value, 1.0, 6) == (text, "1")
+
+
+def test_limits_are_told_from_what_misses_them():
+    refused(
+        lambda: check.in_range(1.6800001e153, 1.68e153, GOOD), ValueError, "at most 1.68e+153", "reach 1.6800001e+153"
+    )
+    refused(
+        lambda: check.representable(2.2250738e-308, "epsilon", GOOD), ValueError, "2.2250739e-308", "is 2.2250738e-308"
+    )
+
+
+@pytest.mark.parametrize(
+    "make", [np.ma.masked_equal, lambda values, _: np.ma.masked_array(values)], ids=["mask", "none"]
+)
+def test_masked_arrays_are_refused_wherever_arrays_are_taken(make):
+    masked = make(GOOD, 0.0)
+    for build in (gw.DenseSpace, gw.PointCloud, gw.GramSpace, gw.DensePlan, gw.as_space):
+        refused(lambda build=build: build(masked), TypeError, "without a mask", ".filled(value)")
+    refused(lambda: gw.DenseSpace(GOOD, make(np.full(3, 1 / 3), 0.0)), TypeError, "weights", "weights.filled(value)")
+
+
+@pytest.mark.parametrize("name", ["matrix", "own"])
+def test_other_subclasses_of_arrays_are_refused(name):
+    class Own(np.ndarray):
+        pass
+
+    view = GOOD.view({"matrix": np.matrix, "own": Own}[name])
+    refused(lambda: gw.PointCloud(view), TypeError, "points", "numpy.asarray(points")
+
+
+def test_sparse_tensors_are_refused():
+    torch = pytest.importorskip("torch")
+    refused(lambda: gw.PointCloud(torch.asarray(GOOD).to_sparse()), TypeError, "points", "points.to_dense()")
+    refused(lambda: gw.PointCloud(torch.asarray(GOOD).long()), TypeError, "points", "points.double()")
+
+
+def test_pandas_tables_are_refused_with_their_own_conversion():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(GOOD)
+    for build, name in ((gw.as_space, "space"), (gw.PointCloud, "points"), (gw.DensePlan, "matrix")):
+        refused(lambda build=build: build(table), TypeError, f"{name}.to_numpy(dtype=float)")
+    assert gw.as_space(table.to_numpy(dtype=float)).size == 3
