@@ -114,7 +114,7 @@ def _coactivation(rng: np.random.Generator, n: int) -> tuple[gw.Space, gw.Space]
 
     def truncated(rows: Numbers) -> gw.Space:
         least = np.sort(rows, axis=1)[:, -(n // 10), None]
-        return gw.GramSpace(np.where(rows >= least, rows, 0.0) / 16)
+        return gw.GramSpace(np.where(rows >= least, rows, 0.0) / 16, np.full(n, 1 / n))
 
     return truncated(logits()), truncated(logits())
 

@@ -84,7 +84,8 @@ class Raw:
         if self.form == "graph" and dtype == "float64":
             return gw.GraphSpace(scipy.sparse.csr_array(self.values) * unit, a)
         if self.form == "factor":
-            return gw.GramSpace((self.values * unit**0.5).astype(dtype), a)
+            uniform = np.full(self.values.shape[1], 1 / self.values.shape[1]).astype(dtype)
+            return gw.GramSpace((self.values * unit**0.5).astype(dtype), uniform if a is None else a)
         if self.form in ("euclidean", "sqeuclidean"):
             points = self.values * (unit if self.form == "euclidean" else unit**0.5)
             return gw.PointCloud(points.astype(dtype), a, metric=self.form)

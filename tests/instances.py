@@ -64,7 +64,10 @@ class Raw:
         if self.kind == "dense":
             return gw.DenseSpace(values, weights)
         if self.kind == "gram":
-            return gw.GramSpace(values, weights)
+            uniform = np.full(self.size, 1 / self.size).astype(
+                dtype
+            )  # says that columns are the atoms, few as they may be
+            return gw.GramSpace(values, uniform if weights is None else weights)
         return gw.PointCloud(values, weights, metric=self.kind)
 
 

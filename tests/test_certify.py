@@ -505,7 +505,7 @@ def test_certificates_hold_what_each_formula_says(rng):
 
 
 def test_tolerance_counts_the_roundings_of_entries(rng):
-    x, y = gw.GramSpace(rng.standard_normal((9, 3))), gw.GramSpace(rng.standard_normal((2, 4)))
+    x, y = gw.GramSpace(rng.standard_normal((9, 3)), np.full(3, 1 / 3)), gw.GramSpace(rng.standard_normal((2, 4)))
     for pair in ((x, y), (y, x)):
         found = gw.certify(*pair)
         radii = [rounding.radii(s) for s in pair]

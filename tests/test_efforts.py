@@ -361,7 +361,7 @@ def test_graphs_are_certified_at_every_effort():
 
 
 def test_low_rank_radii_follow_the_factor(rng):
-    wide = gw.GramSpace(rng.standard_normal((9, 4)))
+    wide = gw.GramSpace(rng.standard_normal((9, 4)), np.full(4, 1 / 4))
     assert not wide.low_rank.saves_work
     check_radii(
         wide,

@@ -35,7 +35,9 @@ def test_batches_stay_on_the_device_and_agree(solver):
 def test_bounds_of_batches_differentiate_on_the_device(name):
     rng = np.random.default_rng(2)
     factors = [torch.tensor(rng.standard_normal((t, 6)), device="cuda", requires_grad=True) for t in (4, 9)]
-    values = getattr(gw.batch, name)([gw.GramSpace(f) for f in factors], [gw.GramSpace(f) for f in factors[::-1]])
+    weights = torch.full((6,), 1 / 6, dtype=torch.float64, device="cuda")
+    spaces = [gw.GramSpace(f, weights) for f in factors]
+    values = getattr(gw.batch, name)(spaces, spaces[::-1])
     values.sum().backward()
     assert values.device.type == "cuda"
     assert all(bool(torch.all(torch.isfinite(f.grad))) for f in factors)

@@ -86,7 +86,7 @@ def test_factors_of_unequal_heights_are_those_of_each():
     rng = np.random.default_rng(0)
     factors = [torch.asarray(rng.standard_normal((t, 4))).requires_grad_() for t in (3, 5, 9, 4)]
     for name in ("row_means", "norm", "spectral"):
-        spaces = [gw.GramSpace(f) for f in factors]
+        spaces = [gw.GramSpace(f, torch.full((4,), 1 / 4, dtype=torch.float64)) for f in factors]
         together = getattr(gw.batch, name)(spaces, spaces[::-1])
         alone = torch.stack([getattr(gw.bounds, name)(x, y) for x, y in zip(spaces, spaces[::-1], strict=True)])
         torch.testing.assert_close(together, alone, rtol=1e-10, atol=1e-12)

@@ -181,3 +181,74 @@ def test_repr_names_kind_size_and_library():
 def test_spaces_are_frozen(name):
     with pytest.raises(AttributeError):
         setattr(gw.DenseSpace(np.zeros((2, 2))), name, np.zeros(2))
+
+
+def test_a_factor_that_looks_transposed_warns():
+    features = np.arange(15.0).reshape(5, 3)
+    with pytest.warns(UserWarning, match=r"5 rows and 3 columns, and each column is an atom: pass factor.T") as warned:
+        gw.GramSpace(features)
+    assert [entry.filename for entry in warned] == [__file__]
+    with pytest.raises(ValueError, match=r"for each of the 3 columns of factor, .* 5 rows: pass factor.T"):
+        gw.GramSpace(features, np.full(5, 1 / 5))
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (3, 3), (1, 1), (1, 2)])
+def test_no_other_factor_warns(shape):
+    assert gw.GramSpace(np.ones(shape)).size == shape[1]
+
+
+def test_weights_say_that_columns_are_atoms(rng):
+    tall = rng.standard_normal((5, 3))
+    stated = gw.GramSpace(tall, np.full(3, 1 / 3))
+    with pytest.warns(UserWarning, match="each column is an atom"):
+        plain = gw.GramSpace(tall)
+    assert np.array_equal(stated.weights, plain.weights)
+    # Spaces that are made of others have no doubt about it.
+    assert stated.restrict(np.array([0, 1])).size == 2
+    assert float(gw.solve(stated, stated.scaled(4.0)).objective) > 0
+
+
+BYTES = {
+    "dense": lambda data, a: gw.DenseSpace(data, a),
+    "cloud": lambda data, a: gw.PointCloud(data, a),
+    "gram": lambda data, a: gw.GramSpace(data, a),
+    "raw": lambda data, a: data,
+}
+
+
+@pytest.mark.parametrize("kind", BYTES)
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_arrays_of_the_other_byte_order_give_the_same_numbers_in_the_native_one(kind, dtype, rng):
+    a = np.array([0.5, 0.25, 0.125, 0.125])
+    data = checkers.euclidean(rng.integers(0, 5, (4, 2)).astype(float)) ** 2
+    here, there = (
+        tuple(value.astype(np.dtype(dtype).newbyteorder(order)) for value in (data, 2 * data, a, np.outer(a, a)))
+        for order in "<>"
+    )
+    pairs = [(BYTES[kind](values[0], values[2]), BYTES[kind](values[1], values[2])) for values in (here, there)]
+    for solver in (gw.ConditionalGradient(), gw.Sinkhorn(), gw.Sorted()):
+        one, other = (gw.solve(*pair, solver) for pair in pairs)
+        assert one.as_dict() == other.as_dict()
+        assert np.asarray(other.plan).dtype.isnative
+        assert np.array_equal(np.asarray(one.plan), np.asarray(other.plan))
+        (batched,) = gw.solve_batch(*([space] for space in pairs[1]), solver)
+        assert np.asarray(batched.plan).dtype.isnative
+        assert float(batched.objective) == pytest.approx(float(one.objective), rel=1e-5)
+    mixed = gw.certify(pairs[0][0], pairs[1][1])
+    assert mixed == gw.certify(*pairs[0])
+    for bound in (gw.bounds.row_means, gw.bounds.first, gw.bounds.norm, gw.bounds.spectral, gw.bounds.second):
+        found = bound(*pairs[1])
+        assert found.dtype == np.dtype(dtype)
+        assert float(found) == float(bound(*pairs[0]))
+    if kind != "raw":
+        plans = [gw.DensePlan(values[3]) for values in (here, there)]
+        certificates = [gw.certify(*pairs[1], plan) for plan in (*plans, there[3])]
+        assert certificates[0] == certificates[1] == certificates[2]
+        assert gw.solve(*pairs[1], gw.ConditionalGradient(init=there[3])).status.success
+
+
+def test_a_file_that_is_mapped_into_memory_is_an_array(tmp_path):
+    values = 1 - np.eye(3)
+    np.save(tmp_path / "x.npy", values)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert gw.solve(mapped, mapped).as_dict() == gw.solve(values, values).as_dict()

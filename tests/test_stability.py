@@ -375,7 +375,7 @@ def test_other_libraries(library, rng):
         (stability.quantization(x, 0.1), stability.quantization(reference, 0.1)),
         (stability.rounding(x, "bfloat16"), stability.rounding(reference, "bfloat16")),
         (stability.sampling(x, 100), stability.sampling(reference, 100)),
-        (stability.truncation(gw.GramSpace(x.points), 1), stability.truncation(gw.GramSpace(points), 1)),
+        (stability.truncation(gw.GramSpace(x.points.T), 1), stability.truncation(gw.GramSpace(points.T), 1)),
         (stability.subsampling(x, chosen), stability.subsampling(reference, np.array(index))),
     ):
         assert found == pytest.approx(expected, rel=library.rtol)
