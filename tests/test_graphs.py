@@ -254,3 +254,55 @@ def test_networkx_is_not_imported():
     environment = {f"POT_BACKEND_DISABLE_{name}": "1" for name in ("PYTORCH", "JAX", "TENSORFLOW", "CUPY")}
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert found.stdout.strip() == "False"
+
+
+def strengths(*values):
+    """A path whose edges have these attributes "weight"."""
+    return nx.Graph([(i, i + 1, {"weight": value}) for i, value in enumerate(values)])
+
+
+@pytest.mark.parametrize("name", ["karate_club", "les_miserables"])
+def test_unlike_attributes_that_nobody_asked_for_warn(name):
+    graph = getattr(nx, f"{name}_graph")()
+    with pytest.warns(UserWarning, match=r"read as the length of an edge: .*weight=None .*weight='length'") as warned:
+        space = gw.GraphSpace(graph)
+    assert [entry.filename for entry in warned] == [__file__]
+    assert np.array_equal(space.dense(), gw.GraphSpace(graph, weight="weight").dense())
+
+
+@pytest.mark.parametrize("graph", [nx.path_graph(4), strengths(2, 2, 2), strengths(1), nx.empty_graph(1)])
+def test_equal_or_missing_attributes_do_not_warn(graph):
+    lengths = [data.get("weight", 1) for _, _, data in graph.edges(data=True)]
+    assert gw.GraphSpace(graph).dense()[0, -1] == sum(lengths)
+
+
+@pytest.mark.parametrize("kind", [nx.Graph, nx.MultiGraph])
+def test_the_attribute_of_lengths_is_named(kind):
+    graph = kind(strengths(2, 4))
+    for _, _, data in graph.edges(data=True):
+        data["length"] = 1 / data["weight"]
+    assert gw.GraphSpace(graph, weight="length").dense()[0].tolist() == [0.0, 0.5, 0.75]
+    assert gw.GraphSpace(graph, weight="weight").dense()[0].tolist() == [0.0, 2.0, 6.0]
+    assert gw.GraphSpace(graph, weight=None).dense()[0].tolist() == [0.0, 1.0, 2.0]
+
+
+def test_without_an_attribute_every_edge_of_a_sparse_matrix_has_length_one():
+    lengths = sparse_matrix([[0, 2.0, 0], [2.0, 0, 5.0], [0, 5.0, 0]])
+    assert gw.GraphSpace(lengths, weight=None).dense()[0].tolist() == [0.0, 1.0, 2.0]
+    assert lengths.max() == 5.0
+    with pytest.raises(ValueError, match=r"weight must be left out or None for a sparse matrix.*but is 'weight': name"):
+        gw.GraphSpace(lengths, weight="weight")
+
+
+@pytest.mark.parametrize("weight", ["weight", "length"])
+def test_an_attribute_that_was_asked_for_must_be_on_every_edge(weight):
+    with pytest.raises(
+        ValueError, match=f"attribute '{weight}' on every edge, but 3 of 3 edges lack it: .*weight=None"
+    ):
+        gw.GraphSpace(nx.path_graph(4), weight=weight)
+
+
+@pytest.mark.parametrize("value", ["2", None, 1j, [1]])
+def test_lengths_must_be_real_numbers(value):
+    with pytest.raises((TypeError, ValueError), match="adjacency must have"):
+        gw.GraphSpace(strengths(1.0, value))
