@@ -340,7 +340,7 @@ def _gigabytes(number: float) -> str:
 
 def choice(value: Any, name: str, options: Collection[Any]) -> None:
     """Require one of a few values."""
-    if not isinstance(value, str | Real) or value not in options:
+    if not isinstance(value, str | Real | None) or value not in options:
         allowed = ", ".join(repr(option) for option in options)
         raise ValueError(f"{name} must be one of {allowed}, but is {_words.shown(value)}: choose one of these.")
 

@@ -556,7 +556,7 @@ def test_values_whose_squares_leave_the_range_are_refused(side):
     spaces[side] = spaces[side] * 2.0**509
     assert math.isfinite(gw.certify(*spaces).upper)
     spaces[side] = spaces[side] * (1 + 2.0**-52)
-    with pytest.raises(ValueError, match=r"values of C must be at most 1\.68e\+153 in absolute value"):
+    with pytest.raises(ValueError, match=r"values of C must be at most 1\.6759\d+e\+153 in absolute value"):
         gw.certify(*spaces)
 
 
@@ -593,9 +593,9 @@ def test_convexity_takes_what_is_known_of_the_signs(coarse, rng, effort):
     assert lower != proofs.convexity(*sides, plan, max(bends) * 0.1).lower
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_plans_may_miss_the_weights_by_the_root_of_their_rounding(dtype):
-    limit = np.finfo(dtype).eps ** 0.5
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_plans_may_miss_the_weights_by_a_thousandth_or_the_root_of_their_rounding(dtype):
+    limit = max(1e-3, np.finfo(dtype).eps ** 0.5)
     space, plan = gw.DenseSpace(np.zeros((4, 4), dtype)), np.full((4, 4), 1 / 16, dtype)
     for share in (0.9, 1.1):
         off = plan.copy()
