@@ -132,9 +132,8 @@ def _space(side: TopKLogits, b: int, channels: str, dtype: torch.dtype) -> gw.Gr
     H = side.values[b][side.mask[b]].to(dtype)
     H = H / len(H) ** 0.5
     if channels == "rank":
-        return gw.GramSpace(
-            H, H.new_full((side.k,), 1 / side.k)
-        )  # the ranks are the atoms, however many tokens there are
+        uniform = H.new_full((side.k,), 1 / side.k)  # the ranks are the atoms, however many positions there are
+        return gw.GramSpace(H, uniform)
     tokens, place = torch.unique(side.ids[b][side.mask[b]], return_inverse=True)
     factor = H.new_zeros(len(H), len(tokens) + 1).scatter(1, place, H)
     weights = H.new_full((len(tokens) + 1,), 1 / side.vocabulary)

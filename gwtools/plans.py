@@ -294,8 +294,8 @@ def round_plan(matrix: Any, a: Array, b: Array) -> Plan:
     >>> a, b = np.array([0.5, 0.5]), np.array([0.25, 0.75])
     >>> plan = gw.round_plan(np.array([[0.2, 0.3], [0.0, 0.49]]), a, b)
     >>> np.asarray(plan).round(4)
-    array([[0.2 , 0.3 ],
-           [0.05, 0.45]])
+    array([[0.2152, 0.2848],
+           [0.0348, 0.4652]])
     """
     if not isinstance(matrix, Plan):
         matrix = _check.array(matrix, "matrix", 2)

@@ -2,6 +2,8 @@
 
 import ast
 import contextlib
+import doctest
+import importlib
 import os
 import re
 import subprocess
@@ -121,6 +123,12 @@ def test_public_names_exist_and_are_listed():
     for name in gwtools.__all__:
         public = getattr(gwtools, name)
         assert public.__doc__, name
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"gwtools.__main__"}))
+def test_examples_run(module):
+    found = doctest.testmod(importlib.import_module(module.removesuffix(".__init__")))
+    assert found.failed == 0, module
 
 
 def theorems():
