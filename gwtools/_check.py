@@ -24,8 +24,11 @@ def array(value: Any, name: str, ndim: int) -> Array:
     return value
 
 
-def floating(value: Any, name: str, ndim: int) -> Array:
-    """Require a non-empty array of floating-point numbers, finite or not, and return it in native byte order."""
+def floating(value: Any, name: str, ndim: int, meant: str | None = None) -> Array:
+    """Require a non-empty array of floating-point numbers, finite or not, and return it in native byte order.
+
+    ``meant`` is the argument whose axes the remedy explains, where errors give it another name.
+    """
     if not _array.is_array(value):
         raise TypeError(
             f"{name} must be an array of NumPy, PyTorch, JAX, CuPy or another array-API library, "
@@ -46,7 +49,7 @@ def floating(value: Any, name: str, ndim: int) -> Array:
             f"{name} must hold numbers of at most 64 bits, but has dtype {value.dtype}: "
             f"round them yourself, with {name}.astype(float)."
         )
-    axes(value, name, ndim)
+    axes(value, name, ndim, meant)
     if 0 in tuple(value.shape):
         raise ValueError(
             f"{name} must not be empty, but has shape {tuple(value.shape)}: a space needs at least one atom."
@@ -54,12 +57,12 @@ def floating(value: Any, name: str, ndim: int) -> Array:
     return _array.native(value)
 
 
-def axes(value: Array, name: str, ndim: int) -> None:
+def axes(value: Array, name: str, ndim: int, meant: str | None = None) -> None:
     """Require ``ndim`` axes."""
     if value.ndim != ndim:
         raise ValueError(
             f"{name} must have {ndim} {'axis' if ndim == 1 else 'axes'}, but has shape {tuple(value.shape)}: "
-            f"{_words.to_axes(value.ndim, name)}."
+            f"{_words.to_axes(value.ndim, meant or name)}."
         )
 
 
@@ -120,7 +123,9 @@ def listed(values: Any, name: str) -> None:
         return
     if _array.is_array(values) and values.ndim == 3:
         return
-    if _array.is_array(values) or hasattr(values, "weights"):
+    if isinstance(values, str | bytes):
+        remedy = "pass a list of what is read from the files"
+    elif _array.is_array(values) or hasattr(values, "weights"):
         remedy = f"pass [{name}] for one pair of spaces"
     else:
         remedy = f"pass list({name}) if it yields spaces"
@@ -432,7 +437,7 @@ def marginal(found: Array, wanted: Array, side: str, epsilon: float | None = Non
         missed, limit = _words.apart(error, most)
         raise ValueError(
             f"{name} must have the weights of {side} as its marginal up to {limit} in total, but misses them by {missed}: "
-            "pass a coupling of the two spaces' weights."
+            "pass a coupling of the two spaces' weights, as gwtools.round_plan gives one."
         )
 
 

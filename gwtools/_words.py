@@ -90,7 +90,7 @@ def to_floating(array: Array, name: str) -> str:
 
 
 def to_axes(ndim: int, name: str) -> str:
-    """Say what to pass instead of an array of ``ndim`` axes."""
+    """Say what to pass for an argument instead of an array of ``ndim`` axes."""
     return _AXES.get((name, ndim), "pass one row or entry for each atom of the space")
 
 

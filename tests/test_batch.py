@@ -303,11 +303,11 @@ def test_bad_input_is_refused_before_any_work():
         gw.solve_batch([np.eye(2)], [np.eye(2, dtype=np.float32)])
     with pytest.raises(TypeError, match=r"ys\[0\]"):
         gw.solve_batch([np.eye(2)], ["two"])
-    with pytest.raises(ValueError, match=r"^ys\[1\]: distances must be symmetric"):
+    with pytest.raises(ValueError, match=r"^ys\[1\] must be symmetric"):
         gw.solve_batch([np.eye(2)] * 2, [np.eye(2), np.triu(np.ones((2, 2)))])
     with pytest.raises(TypeError, match=r"^xs\[1\] must have the same array dtype as xs\[0\]"):
         gw.solve_batch([np.eye(2), np.eye(2, dtype=np.float32)], [np.eye(2)] * 2)
-    with pytest.raises(ValueError, match=r"^y: distances must be a square matrix"):
+    with pytest.raises(ValueError, match=r"^y must be a square matrix"):
         gw.solve(np.eye(2), np.ones((2, 3)))
     with pytest.raises(ValueError, match="effort"):
         gw.solve_batch([np.eye(2)], [np.eye(2)], effort="endless")

@@ -58,9 +58,9 @@ def changed(index, value):
 
 
 BAD_MATRICES = {
-    "NaN": (changed((1, 1), np.nan), ValueError, ("distances must be finite", "NaN or infinite")),
-    "inf": (changed((0, 0), np.inf), ValueError, ("distances must be finite",)),
-    "-inf": (changed((0, 0), -np.inf), ValueError, ("distances must be finite",)),
+    "NaN": (changed((1, 1), np.nan), ValueError, ("must be finite", "NaN or infinite")),
+    "inf": (changed((0, 0), np.inf), ValueError, ("must be finite",)),
+    "-inf": (changed((0, 0), -np.inf), ValueError, ("must be finite",)),
     "asymmetric": (changed((0, 1), 1.25), ValueError, ("must be symmetric", "0.25", "(C + C.T) / 2")),
     "nearly symmetric": (changed((0, 1), 1 + 1e-6), ValueError, ("must be symmetric",)),
     "not square": (GOOD[:2], ValueError, ("must be a square matrix", "(2, 3)", "PointCloud")),
@@ -82,7 +82,8 @@ BAD_MATRICES = {
 @pytest.mark.parametrize("case", BAD_MATRICES)
 def test_bad_matrices(entry, case):
     value, error, words = BAD_MATRICES[case]
-    refused(lambda: matrix_entries()[entry](value), error, *words)
+    name = {"DenseSpace": "distances", "as_space": "space"}.get(entry, entry[-1])
+    refused(lambda: matrix_entries()[entry](value), error, f"{name} must ", *words)
 
 
 SPACES = {
@@ -97,7 +98,7 @@ SPACES = {
 def test_bad_data(kind, case):
     value, error, words = BAD_MATRICES[case]
     build, name = SPACES[kind]
-    refused(lambda: build(value), error, *(word.replace("distances", name) for word in words), name)
+    refused(lambda: build(value), error, f"{name} must ", *words)
 
 
 BAD_WEIGHTS = {

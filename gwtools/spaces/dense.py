@@ -37,10 +37,14 @@ class DenseSpace(Space):
     weights: Array = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "distances", _check.floating(self.distances, "distances", 2))
-        _check.finite_largest(self.largest(), "distances")
-        _check.square(self.distances, "distances")
-        _check.symmetric(self.skew, self.largest(), _array.epsilon(self.distances), "distances")
+        self._accept("distances")
+
+    def _accept(self, name: str) -> None:
+        """Check the fields, and bring them to their forms; errors call the matrix ``name``."""
+        object.__setattr__(self, "distances", _check.floating(self.distances, name, 2, "distances"))
+        _check.finite_largest(self.largest(), name)
+        _check.square(self.distances, name)
+        _check.symmetric(self.skew, self.largest(), _array.epsilon(self.distances), name)
         object.__setattr__(self, "weights", _check.weights(self.weights, self.distances, self.distances.shape[0]))
         if _array.tracked(self.distances):
             object.__setattr__(self, "distances", _array.symmetric(self.distances))
@@ -124,7 +128,7 @@ def as_space(value: Any, name: str = "space") -> Space:
     TypeError
         If the value is neither: a list, a table, a sparse matrix, a graph. The sentence says how one of that type is converted.
     TypeError, ValueError
-        As :class:`DenseSpace`, with ``name`` said first.
+        As :class:`DenseSpace`, of which the matrix is called ``name``.
 
     Examples
     --------
@@ -135,9 +139,8 @@ def as_space(value: Any, name: str = "space") -> Space:
     if isinstance(value, Space):
         return value
     _check.space(value, name)
-    try:
-        return DenseSpace(value)
-    except (TypeError, ValueError) as error:
-        if type(error) not in (TypeError, ValueError):  # of an array library, made in its own way
-            raise
-        raise type(error)(f"{name}: {error}") from None
+    space = object.__new__(DenseSpace)
+    object.__setattr__(space, "distances", value)
+    object.__setattr__(space, "weights", None)
+    space._accept(name)
+    return space
