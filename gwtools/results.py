@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from gwtools import _array
+import numpy as np
+
+from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools.plans import Plan
 
@@ -150,6 +152,8 @@ class GWResult:
     regularized : 0-d array or None
         What :class:`gwtools.Sinkhorn` at a fixed ε minimises, the objective plus ε KL(π | a ⊗ b), in squared units of C; None
         of all other solvers. Gradients at a fixed ε are those of this value.
+    names : pair of sequences
+        What the atoms of x and of y are called: the nodes of a :class:`gwtools.GraphSpace`, else their positions from 0.
     """
 
     objective: Array
@@ -162,6 +166,58 @@ class GWResult:
     frank_wolfe_gap: float | None
     solver: str
     regularized: Array | None = None
+    names: Any = None
+
+    def __post_init__(self) -> None:
+        if self.names is None:
+            object.__setattr__(self, "names", tuple(map(range, self.plan.shape)))
+
+    def matching(self, kind: str = "argmax") -> list[tuple[Any, Any, float]]:
+        """Read the plan as pairs of atoms.
+
+        Parameters
+        ----------
+        kind : {"argmax", "assignment"}
+            ``"argmax"``: for every atom of x that has mass, the atom of y that gets most of it, the first of equal ones.
+            ``"assignment"``: min(n, m) pairs in which no atom is named twice, of the largest total mass.
+
+        Returns
+        -------
+        list of (name of the atom of x, name of the atom of y, share)
+            In the order of x. The share, in [0, 1], is the part of the atom's mass that goes to its partner; 0 without mass.
+
+        Raises
+        ------
+        ValueError
+            If the kind is unknown.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import gwtools as gw
+        >>> points = np.array([[0.0], [1.0], [3.0]])
+        >>> result = gw.solve(gw.PointCloud(points), gw.PointCloud(points[::-1].copy()))
+        >>> [(x, y) for x, y, share in result.matching()]
+        [(0, 2), (1, 1), (2, 0)]
+        """
+        _check.choice(kind, "kind", ("argmax", "assignment"))
+        plan = self.plan.sparse()
+        masses = plan.data.astype(np.float64)
+        totals = np.bincount(plan.row, masses, self.plan.shape[0])
+        if kind == "argmax":
+            order = np.lexsort((plan.col, -masses, plan.row))
+            _, first = np.unique(plan.row[order], return_index=True)
+            best = order[first]
+            rows, cols, masses = plan.row[best], plan.col[best], masses[best]
+        else:
+            from scipy.optimize import linear_sum_assignment  # takes long to import
+
+            matrix = plan.toarray()
+            rows, cols = linear_sum_assignment(matrix, maximize=True)
+            masses = matrix[rows, cols].astype(np.float64)
+        shares = np.divide(masses, totals[rows], out=np.zeros(len(rows)), where=totals[rows] > 0)
+        x, y = self.names
+        return [(x[i], y[j], share) for i, j, share in zip(rows.tolist(), cols.tolist(), shares.tolist(), strict=True)]
 
     def __str__(self) -> str:
         """Lay the number, its certificate and the status out for a reader."""

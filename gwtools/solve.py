@@ -139,6 +139,7 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Sol
         frank_wolfe_gap=None if outcome.frank_wolfe_gap is None else _rescaled(outcome.frank_wolfe_gap, ready.unit),
         solver=str(solver),
         regularized=regularized,
+        names=(x.names, y.names),
     )
 
 

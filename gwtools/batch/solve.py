@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -113,6 +114,8 @@ def solve_batch(
         for i, result in enumerate(results):
             if result is None:
                 results[i] = _alone(i, left[i], right[i], solver, effort)
+    # Of the given spaces: those without null values name copies.
+    results = [replace(r, names=(x.names, y.names)) for r, x, y in zip(results, left, right, strict=True)]
     _report(results, throw)
     return results
 

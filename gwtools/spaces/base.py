@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from functools import cached_property
 from typing import Any, Self, TypeVar, cast
@@ -88,6 +88,11 @@ class Space(ABC):
     def size(self) -> int:
         """Number of atoms n."""
         return int(self.weights.shape[0])
+
+    @property
+    def names(self) -> Sequence[Any]:
+        """What the atoms are called: here their positions from 0."""
+        return range(self.size)
 
     @cached_property
     def equal_weights(self) -> bool:

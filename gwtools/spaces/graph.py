@@ -119,6 +119,11 @@ class GraphSpace(Space):
             object.__setattr__(self, name, value)
 
     @property
+    def names(self) -> tuple[Any, ...]:
+        """The nodes."""
+        return self.nodes
+
+    @property
     def data(self) -> Array:
         """The stored edge lengths, each edge once from either end."""
         return self.adjacency.data

@@ -1,0 +1,112 @@
+"""A result read as pairs of atoms: against every assignment, and with the names of the atoms."""
+
+import math
+from dataclasses import replace
+from itertools import permutations
+
+import networkx as nx
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gwtools as gw
+from tests.test_check import refused
+
+SPACE = gw.DenseSpace(np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 2.5], [2.0, 2.5, 0.0]]))
+RESULT = gw.solve(SPACE, SPACE)
+
+
+def with_plan(matrix, kind=gw.DensePlan):
+    if kind is gw.SparsePlan:  # in any order, with atoms that repeat and atoms without mass
+        rows, cols = (np.concatenate([index, index])[::-1] for index in np.indices(matrix.shape).reshape(2, -1))
+        plan = gw.SparsePlan(rows, cols, np.concatenate([matrix.ravel(), matrix.ravel()])[::-1] / 2, matrix.shape)
+    else:
+        plan = gw.DensePlan(matrix)
+    return replace(RESULT, plan=plan, names=None)
+
+
+def masses():
+    shape = st.tuples(st.integers(1, 4), st.integers(1, 4))
+    cell = st.sampled_from([0.0, 0.0, 0.125, 0.25, 0.5, 1.0])
+    lists = shape.flatmap(
+        lambda s: st.lists(st.lists(cell, min_size=s[1], max_size=s[1]), min_size=s[0], max_size=s[0])
+    )
+    return lists.map(np.array)
+
+
+@pytest.mark.parametrize("kind", [gw.DensePlan, gw.SparsePlan])
+@given(matrix=masses())
+def test_argmax_takes_the_first_largest_mass_of_every_row_that_has_any(kind, matrix):
+    rows = [i for i in range(len(matrix)) if matrix[i].any()]
+    expected = [(i, int(matrix[i].argmax()), matrix[i].max() / matrix[i].sum()) for i in rows]
+    assert with_plan(matrix, kind).matching() == expected
+
+
+@pytest.mark.parametrize("kind", [gw.DensePlan, gw.SparsePlan])
+@given(matrix=masses())
+def test_no_assignment_has_more_mass(kind, matrix):
+    pairs = with_plan(matrix, kind).matching(kind="assignment")
+    rows, cols, shares = zip(*pairs, strict=True)
+    assert list(rows) == sorted(set(rows))
+    assert len(set(cols)) == len(cols) == min(matrix.shape)
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    best = max(sum(wide[i, j] for i, j in enumerate(p)) for p in permutations(range(wide.shape[1]), len(wide)))
+    assert math.isclose(matrix[list(rows), list(cols)].sum(), best)
+    totals = matrix.sum(axis=1)
+    assert shares == tuple(matrix[i, j] / totals[i] if totals[i] else 0.0 for i, j in zip(rows, cols, strict=True))
+
+
+def test_other_kinds_are_refused():
+    refused(lambda: RESULT.matching("first"), ValueError, "kind", "'argmax'", "'assignment'", "'first'")
+
+
+def graph(order):
+    """A path whose edges tell its nodes apart."""
+    lengths = {("a", "b"): 1.0, ("b", "c"): 2.0, ("c", "d"): 4.0}
+    result = nx.Graph()
+    result.add_nodes_from(order)
+    result.add_weighted_edges_from([(u, v, length) for (u, v), length in lengths.items()])
+    return result
+
+
+SOLVERS = [gw.ConditionalGradient(), gw.Sinkhorn(), gw.Sorted()]
+
+
+@pytest.mark.parametrize("batch", [False, True], ids=["solve", "solve_batch"])
+@pytest.mark.parametrize("solver", SOLVERS, ids=str)
+def test_nodes_are_matched_by_name(solver, batch):
+    orders = ("abcd", "dbac")
+    spaces = [gw.GraphSpace(graph(order)) for order in orders]
+    result = gw.solve_batch([spaces[0]], [spaces[1]], solver)[0] if batch else gw.solve(*spaces, solver)
+    assert result.names == tuple(map(tuple, orders))
+    for kind in ("argmax", "assignment"):
+        assert [pair[:2] for pair in result.matching(kind)] == [(node, node) for node in "abcd"]
+
+
+@pytest.mark.parametrize("batch", [False, True], ids=["solve", "solve_batch"])
+@pytest.mark.parametrize("solver", SOLVERS, ids=str)
+def test_names_stay_right_beside_atoms_without_weight_and_in_restricted_spaces(solver, batch):
+    whole = gw.GraphSpace(graph("cadb"), np.array([0.5, 0.25, 0.25, 0.0]))
+    part = gw.GraphSpace(graph("dbac"), np.array([0.25, 0.0, 0.25, 0.5])).restrict(np.array([0, 2, 3]))
+    assert part.nodes == ("d", "a", "c")
+    result = gw.solve_batch([whole], [part], solver)[0] if batch else gw.solve(whole, part, solver)
+    assert result.names == (tuple("cadb"), tuple("dac"))
+    assert [pair[:2] for pair in result.matching()] == [("c", "c"), ("a", "a"), ("d", "d")]
+
+
+@pytest.mark.parametrize("batch", [False, True], ids=["solve", "solve_batch"])
+def test_other_atoms_are_called_by_their_positions(batch):
+    cloud, edges = gw.PointCloud(np.eye(3)[:, :2]), gw.GraphSpace(sp.csr_array(SPACE.distances))
+    result = gw.solve_batch([cloud], [edges])[0] if batch else gw.solve(cloud, edges)
+    assert [list(names) for names in result.names] == [[0, 1, 2], [0, 1, 2]]
+    assert {type(name) for pair in result.matching() for name in pair[:2]} == {int}
+
+
+@pytest.mark.parametrize("kind", ["argmax", "assignment"])
+def test_plans_of_torch_within_a_gradient_graph(kind):
+    torch = pytest.importorskip("torch")
+    points = torch.tensor([[0.0], [1.0], [3.0]], requires_grad=True)
+    result = gw.solve(gw.PointCloud(points), gw.PointCloud(points.detach().flip(0)), gw.Sorted())
+    assert result.matching(kind) == [(0, 2, 1.0), (1, 1, 1.0), (2, 0, 1.0)]
