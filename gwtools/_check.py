@@ -559,3 +559,8 @@ def connected(count: int, labels: NumpyArray, nodes: Sequence[Any]) -> None:
         f"adjacency must connect all nodes, but has {count} components ({named}{'; …' if count > len(shown) else ''}): "
         "pass the largest one alone, or add the edges that are missing."
     )
+
+
+def unreadable(place: str, requirement: str, received: str, remedy: str) -> ValueError:
+    """Return the error about what a file holds; ``place`` names the file and, where there are any, its line and column."""
+    return ValueError(f"{place} must {requirement}, but {received}: {remedy}.")

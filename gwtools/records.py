@@ -1,0 +1,115 @@
+"""Text cut into cells: its delimiter, quotes, comments and blank lines, and what a cell holds.
+
+Lines are split by the delimiter that most of them hold, of ``;``, tab, ``,`` and white space the first of equals. Blank lines,
+lines that start with ``#`` and delimiters at the ends of all lines are passed over.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+from gwtools._check import unreadable
+
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+DECIMAL_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?")
+# Numbers as people write them: with a currency, a percent sign, separated thousands, an exponent of Fortran, another minus.
+_NOTATION = re.compile(r"(?=.*[0-9])[-+−–($€£¥ ]*[0-9.,][0-9.,'_ ]*([eEdD][-+−]?[0-9]+)?[ %)$€£¥]*")
+_QUOTED = re.compile(r'"[^"]*"')
+_WORD = re.compile(r'"((?:[^"]|"")*)"|(\S+)')
+_MISSING = frozenset(
+    (
+        *("", "na", "n/a", "nan", "+nan", "-nan", "null", "none", "nil", "missing", "nat", "<na>", "-", "--", ".", "?"),
+        *("#na", "#n/a", "#value!", "#div/0!", "#num!", "#ref!"),
+    )
+)
+_INFINITE = frozenset(sign + word for sign in ("", "+", "-") for word in ("inf", "infinity"))
+_SAMPLE = 200  # lines that are looked at for the delimiter
+_WHITE = " "
+
+
+def list_records(text: str, name: str) -> list[tuple[int, list[str]]]:
+    """Split text into cells: (number of the line, its cells) of every line that is neither blank nor a comment."""
+    lines = [(i, line) for i, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1) if _is_content(line)]
+    delimiter = None
+    if lines and (said := re.fullmatch(r"sep=(.)", lines[0][1].strip(), flags=re.IGNORECASE)):  # Excel's first line
+        delimiter, lines = said[1], lines[1:]
+    if not lines:
+        return []
+    if delimiter is None:
+        delimiter = _delimiter([line for _, line in lines[:_SAMPLE]])
+    return _without_trailing([(i, [cell.strip() for cell in cells]) for i, cells in _split(lines, delimiter, name)])
+
+
+def _is_content(line: str) -> bool:
+    stripped = line.strip()
+    return bool(stripped) and not stripped.startswith("#")
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """Return the delimiter of most lines below the first, which may be a title with spaces; a newline where there is none."""
+    bare = [_QUOTED.sub("_", line) for line in lines]
+    found = {sign: sum(sign in line for line in bare[1:]) for sign in (";", "\t", ",")}
+    found[_WHITE] = sum(len(line.split()) > 1 for line in bare[1:])
+    if any(found.values()):
+        return max(found, key=lambda sign: found[sign])
+    if len(bare) > 1 and all(kind(cell) == "word" for cell in re.split(r"[;,\s]+", bare[0].strip())):
+        return "\n"
+    return next((sign for sign in (";", "\t", ",") if sign in bare[0]), _WHITE)
+
+
+def _split(lines: list[tuple[int, str]], delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    if delimiter == _WHITE:
+        for number, line in lines:
+            yield number, [(quoted or plain).replace('""', '"') for quoted, plain in _WORD.findall(line)]
+        return
+    if delimiter == "\n":
+        yield from ((number, [line.strip().strip('"')]) for number, line in lines)
+        return
+    reader = csv.reader((line + "\n" for _, line in lines), delimiter=delimiter, skipinitialspace=True, strict=True)
+    start = 0
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            place = f"{name}, line {lines[min(start, len(lines) - 1)][0]}"
+            remedy = "close the quotation marks, and double those within a cell"
+            raise unreadable(place, "hold quoted or plain cells", f"it does not ({error})", remedy) from error
+        yield lines[start][0], cells
+        start = reader.line_num
+
+
+def _without_trailing(records: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Drop empty last cells that every line has; the first, which may be a header, need not have them."""
+    head, below = records[0][1], [cells for _, cells in records[1:]]
+    while True:
+        rows = below or [head]
+        width = len(rows[0])
+        if width < 2 or any(len(cells) != width or cells[-1] for cells in rows):
+            return records
+        if below and not (len(head) < width or (len(head) == width and not head[-1])):
+            return records
+        for cells in {id(cells): cells for cells in (head, *below) if len(cells) == width}.values():
+            cells.pop()
+
+
+def kind(cell: str) -> str:
+    """Tell what a cell holds: "number", "missing", "infinite", "notation" (a number in another form) or "word"."""
+    if NUMBER.fullmatch(cell):
+        return "number" if math.isfinite(float(cell)) else "infinite"
+    if cell.casefold() in _MISSING:
+        return "missing"
+    if cell.casefold() in _INFINITE:
+        return "infinite"
+    if DECIMAL_COMMA.fullmatch(cell):
+        return "number"
+    return "notation" if _NOTATION.fullmatch(cell) else "word"
+
+
+def is_corner(cell: str) -> bool:
+    """Tell whether the first cell of a header says that the column below it is an index."""
+    return cell == "" or cell.casefold().startswith("unnamed: 0")
