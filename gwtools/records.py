@@ -30,9 +30,14 @@ _SAMPLE = 200  # lines that are looked at for the delimiter
 _WHITE = " "
 
 
-def list_records(text: str, name: str) -> list[tuple[int, list[str]]]:
-    """Split text into cells: (number of the line, its cells) of every line that is neither blank nor a comment."""
-    lines = [(i, line) for i, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1) if _is_content(line)]
+def list_records(text: str, name: str, *, numbers: bool = False) -> list[tuple[int, list[str]]]:
+    """Split text into cells: (number of the line, its cells) of every line that is neither blank nor a comment.
+
+    Of ``numbers``, a blank line between those of a single column is an empty cell, and what may be a single column of decimal
+    commas is refused.
+    """
+    every = list(enumerate(re.split(r"\r*\n|\r", text), start=1))
+    lines = [(i, line) for i, line in every if _is_content(line)]
     delimiter = None
     if lines and (said := re.fullmatch(r"sep=(.)", lines[0][1].strip(), flags=re.IGNORECASE)):  # Excel's first line
         delimiter, lines = said[1], lines[1:]
@@ -40,7 +45,32 @@ def list_records(text: str, name: str) -> list[tuple[int, list[str]]]:
         return []
     if delimiter is None:
         delimiter = _delimiter([line for _, line in lines[:_SAMPLE]])
-    return _without_trailing([(i, [cell.strip() for cell in cells]) for i, cells in _split(lines, delimiter, name)])
+    records = [(i, [cell.strip() for cell in cells]) for i, cells in _split(lines, delimiter, name)]
+    records = _without_trailing(records)
+    if numbers and delimiter == ",":
+        _refuse_lone_decimals(records, name)
+    if numbers and len(records) > 1 and all(len(cells) == 1 for _, cells in records):
+        first, last = records[kind(records[0][1][0]) == "word"][0], records[-1][0]
+        gaps = [(i, [""]) for i, line in every[first : last - 1] if not line.strip()]
+        records = sorted(records + gaps)
+    return records
+
+
+def _refuse_lone_decimals(records: list[tuple[int, list[str]]], name: str) -> None:
+    """Refuse lines of two integers that a title of one column or zeros show to be decimal commas, maybe."""
+    head, below = records[0][1], [cells for _, cells in records[1:]]
+    titled = bool(below) and len(head) == 1
+    rows = records[1:] if titled or (head and kind(head[0]) == "word") else records
+    pairs = [cells for _, cells in rows]
+    if any(len(cells) != 2 or not re.fullmatch(r"[+-]?[0-9]+,[0-9]+", ",".join(cells)) for cells in pairs):
+        return
+    wrong = next(
+        (k for k, (one, other) in enumerate(pairs) if titled or one == "-0" or re.match(r"0[0-9]", other)), None
+    )
+    if wrong is not None:
+        received = f"{','.join(pairs[wrong])!r} may also be one number with a decimal comma"
+        remedy = "write decimal points, or give integers in two columns another delimiter and no leading zeros"
+        raise unreadable(f"{name}, line {rows[wrong][0]}", "hold numbers of one meaning", received, remedy)
 
 
 def _is_content(line: str) -> bool:
@@ -55,7 +85,7 @@ def _delimiter(lines: Sequence[str]) -> str:
     found[_WHITE] = sum(len(line.split()) > 1 for line in bare[1:])
     if any(found.values()):
         return max(found, key=lambda sign: found[sign])
-    if len(bare) > 1 and all(kind(cell) == "word" for cell in re.split(r"[;,\s]+", bare[0].strip())):
+    if len(bare) > 1 and all(kind(cell) == "word" for cell in map(str.strip, re.split("[;,\t]", bare[0]))):
         return "\n"
     return next((sign for sign in (";", "\t", ",") if sign in bare[0]), _WHITE)
 

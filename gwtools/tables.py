@@ -6,13 +6,14 @@ decimal point and some cell cannot be a number with separated thousands.
 The first line names the columns where none of its cells is a number, missing or infinite. It also does where its first cell
 is empty or ``Unnamed: 0``, or is left out, as pandas and R write it, the first column then holds labels (words, or integers
 that differ), and its other cells are words, are 0, 1, …, d − 1, are the labels themselves (a labelled matrix), or are integers
-over a first column of words. A first line that is 0, 1, …, d − 1, or integers that increase above numbers none of which is
-whole, may be data or names; so may a word and successive integers above words and numbers. Sizes that are known (of weights, of
-a square matrix) decide, otherwise it is refused unless ``header`` says which. Every other first line is data.
+over a first column of words. A first line may be data or names where it is 0, 1, …, d − 1; where it is integers that increase
+above numbers none of which is whole, or by one step above columns that do not reach them (years); and where it is a word and
+successive integers above words and numbers. Sizes that are known (of weights, of a square matrix) decide, otherwise it is
+refused unless ``header`` says which. Every other first line is data.
 
 The first column names the rows where the first line says so in one of these ways, where all its cells are words, and where
 known sizes leave a column over. A column that counts the rows from 0 or 1, or that is called ``id`` or the like and holds
-integers that differ, may be names or a coordinate: it is refused unless ``index`` says which.
+integers that differ, may be names or a coordinate: it is refused unless ``index`` says which, as is such a column behind others.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def read_table(text: str, name: str, hints: Hints) -> Table:
     >>> table.values.tolist()
     [[1.5, 2.0], [3.0, 4.5]]
     """
-    records = list_records(text, name)
+    records = list_records(text, name, numbers=True)
     if not records:
         raise unreadable(name, "hold numbers", "is empty", "write one row for each atom")
     head = records[0][1]
@@ -200,7 +201,7 @@ def _header(head: list[str], rows: list[Row], name: str, hints: Hints) -> tuple[
         return hints.header, hints.header and indexed and hints.index is not False
     if words and (not short or indexed):
         return True, indexed and hints.index is not False
-    if indexed and titles and (counting or titles == firsts or over_words):
+    if indexed and titles and (counting or titles == firsts or over_words or _has_words(titles)):
         return True, hints.index is not False
     named = worded and width > 1 and kind(head[0]) == "word"
     if below and not corner and not short and _may_be_titles(head, below, named):
@@ -209,17 +210,29 @@ def _header(head: list[str], rows: list[Row], name: str, hints: Hints) -> tuple[
     return False, False
 
 
+def _has_words(titles: list[str]) -> bool:
+    """Tell whether titles are words and integers, so that they cannot be data."""
+    return any(kind(title) == "word" for title in titles) and all(
+        kind(title) == "word" or _INTEGER.fullmatch(title) for title in titles
+    )
+
+
 def _may_be_titles(head: list[str], below: list[Row], named: bool) -> bool:
     """Tell whether a first line of numbers, after a name where the rows are named, may also be names of columns."""
     titles = head[1:] if named else head
-    if not all(_INTEGER.fullmatch(title) for title in titles):
-        return named and head[0].casefold() in _LABEL_NAMES
-    steps = np.diff([float(title) for title in titles])
-    if titles == [str(k) for k in range(len(titles))] or (named and head[0].casefold() in _LABEL_NAMES):
+    called = named and head[0].casefold() in _LABEL_NAMES
+    if not all(_INTEGER.fullmatch(title) for title in titles) or any(row.width != len(head) for row in below):
+        return called
+    numbers, values = np.array(titles, float), np.array([row.values[named:] for row in below])
+    steps = np.diff(numbers)
+    if called or titles == [str(k) for k in range(len(titles))]:
         return True
     if steps.size == 0 or steps.min() <= 0:
         return False
-    return bool(named and (steps == 1).all()) or not any((row.values % 1 == 0).any() for row in below)
+    even = bool((steps == steps[0]).all())
+    outside = (numbers < np.fmin.reduce(values)) | (numbers > np.fmax.reduce(values))
+    like_years = even and bool(outside.all()) and (len(titles) > 2 or numbers[0] >= 1000)
+    return like_years or (named and even and steps[0] == 1) or not (values % 1 == 0).any()
 
 
 def _is_header_by_size(rows: list[Row], width: int, name: str, hints: Hints) -> bool:
@@ -285,7 +298,7 @@ def _require_numbers(rows: list[Row], start: int, title: list[str] | None, name:
     received = "is empty" if cell == "" else f"is {_shown(cell)}"
     if found == "missing":
         remedy = "remove that row or replace the missing value"
-        if title is None and row is rows[0] and any(kind(other) == "word" for other in row.other.values()):
+        if title is None and row is rows[0] and (wrong == 0 or "word" in map(kind, row.other.values())):
             remedy += ", or pass --header yes if this line names the columns"
         raise unreadable(place, "hold a number", received, remedy)
     if found == "infinite":
