@@ -13,7 +13,8 @@ refused unless ``header`` says which. Every other first line is data.
 
 The first column names the rows where the first line says so in one of these ways, where all its cells are words, and where
 known sizes leave a column over. A column that counts the rows from 0 or 1, or that is called ``id`` or the like and holds
-integers that differ, may be names or a coordinate: it is refused unless ``index`` says which, as is such a column behind others.
+integers that differ, may be names or a coordinate: it is refused unless ``index`` says which. So is a column called so behind
+the first, as a second index of pandas.
 """
 
 from __future__ import annotations
