@@ -159,9 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--effort", choices=EFFORTS, default="linear", help=text)
     text = "write the plan: .npy its matrix, .npz a sparse matrix, .csv lines x,y,mass; an old file is replaced"
     parser.add_argument("--plan", type=Path, metavar="OUT", help=text)
-    text = (
-        "for every atom of x, the atom of y that gets most of its mass, and its share; printed, or written to OUT.csv"
-    )
+    text = "for every atom of x the atom of y that gets most of its mass, and its share; in OUT.csv or, behind x y, printed"
     parser.add_argument("--matching", type=Path, nargs="?", const=_PRINTED, metavar="OUT", help=text)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument("--version", action="version", version=f"gwfusion {_version()}")

@@ -36,7 +36,9 @@ def list_records(text: str, name: str, *, numbers: bool = False) -> list[tuple[i
     Of ``numbers``, a blank line between those of a single column is an empty cell, and what may be a single column of decimal
     commas is refused.
     """
-    every = list(enumerate(re.split(r"\r*\n|\r", text), start=1))
+    for ending in ("\r\r\n", "\r\n", "\r"):
+        text = text.replace(ending, "\n")
+    every = list(enumerate(text.split("\n"), start=1))
     lines = [(i, line) for i, line in every if _is_content(line)]
     delimiter = None
     if lines and (said := re.fullmatch(r"sep=(.)", lines[0][1].strip(), flags=re.IGNORECASE)):  # Excel's first line

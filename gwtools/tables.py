@@ -149,8 +149,9 @@ def _titles(head: list[str], row: Row, index: bool, name: str) -> list[str]:
 def _row(line: int, cells: list[str]) -> Row:
     with suppress(ValueError):
         values = np.array([float(cell) for cell in cells])  # quick; but Python also reads nan, inf and 1_000
-        if np.isfinite(values).all() and not any("_" in cell for cell in cells):
-            return Row(line, values, {}, cells[0], any("." in cell for cell in cells))
+        signs = "".join(cells)
+        if np.isfinite(values).all() and "_" not in signs:
+            return Row(line, values, {}, cells[0], "." in signs)
     other = {k: cell for k, cell in enumerate(cells) if not (NUMBER.fullmatch(cell) and math.isfinite(float(cell)))}
     values = np.array([np.nan if k in other else float(cell) for k, cell in enumerate(cells)])
     pointed = any("." in cell for k, cell in enumerate(cells) if k not in other)

@@ -210,6 +210,9 @@ def test_options_that_would_change_nothing_are_refused(capsys, tmp_path, points,
     assert "--metric must" in refusal(capsys, path, path, "--distances", "--metric", "euclidean")
     assert "these hold edges" in refusal(capsys, *graphs, "--metric", "sqeuclidean")
     assert "--index-column must" in refusal(capsys, files["x.npy"], graphs[0], "--index-column", "yes")
+    (tmp_path / "g.csv").write_text("a,b\n")
+    edges = tmp_path / "g.csv"
+    assert "--index-column must" in refusal(capsys, edges, edges, "--edges", "--index-column", "yes")
     assert "--header must" in refusal(capsys, files["x.npy"], graphs[1], "--header", "no")
 
 

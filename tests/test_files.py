@@ -146,6 +146,9 @@ CASES = {
     "wavelengths as titles": Case("p.csv", "400,410,420\n.5,.25,.75\n.5,.75,.125\n", HEADER),
     "years beside names": Case("p.csv", "country,1990,1991\nfr,1.5,2\nde,2.5,3\n", HEADER),
     "years above integers": Case("p.csv", "1990,1991\n1,0\n2,1\n", HEADER),
+    "even steps above integers": Case("p.csv", "10,20,30\n1,2,3\n", HEADER),
+    "two integers above integers": Case("p.csv", "30,31\n1,2\n", Read([[30.0, 31.0], [1.0, 2.0]])),
+    "uneven steps above integers": Case("p.csv", "10,20,40\n1,2,3\n", Read([[10.0, 20.0, 40.0], [1.0, 2.0, 3.0]])),
     "successive integers among others": Case("p.csv", "3,4\n2,5\n", Read([[3.0, 4.0], [2.0, 5.0]])),
     "years under an empty corner": Case("p.csv", ",1990,1991\nanna,1.5,-2\nbjørn,3,0.25\n", NAMED),
     "integers first": Case("p.csv", "2,2\n1.5,-2\n", Read([[2.0, 2.0], [1.5, -2.0]])),
@@ -164,6 +167,7 @@ CASES = {
     "ragged": Case("p.csv", "1.5,2\n3\n", Refused("line 2", "2 cells")),
     "ragged below a header": Case("p.csv", "x,y,z\n1.5,2\n3,4\n", Refused("line 2", "3 cells")),
     "text": Case("p.csv", "1.5,2\n3,four\n", Refused("line 2, column 2", "'four'")),
+    "text in the first line": Case("p.csv", "1.5,four\n3,2\n", Refused("line 1, column 2", "--header yes")),
     "numbers as programs write them": Case("p.csv", "1_000,2\n3,4\n", Refused("line 1, column 1", "'1_000'")),
     "a class behind the numbers": Case("p.csv", "x,y,kind\n1,2,a\n3,4,b\n", Refused("line 2, column 3 ('kind')", "remove")),
     "empty": Case("p.csv", "", Refused("", "is empty")),
@@ -315,6 +319,24 @@ def test_what_cannot_be_read_is_refused_by_file_and_line(name, tmp_path):
     with pytest.raises(ValueError, match=re.escape(place)) as caught:
         read(case, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+REMEDIES = {
+    "first line": ("1.5,a\n2,3\n", {}, ["--header yes"]),
+    "a later line": ("1.5,2\n2,a\n", {}, []),
+    "below a header": ("x,y\n2,a\n", {}, []),
+    "no header by what is said": ("1.5,a\n2,3\n", {"header": False}, []),
+    "first column": ("1.5,2\na,3\n", {}, ["--index-column yes"]),
+    "no index by what is said": ("1.5,2\na,3\n", {"index": False}, []),
+}
+
+
+@pytest.mark.parametrize("case", REMEDIES)
+def test_options_are_named_where_they_may_help(case, tmp_path):
+    text, said, options = REMEDIES[case]
+    with pytest.raises(ValueError, match="must hold a number") as caught:
+        read(Case("p.csv", text, PLAIN, said), tmp_path)
+    assert re.findall(r"--\S+ yes", str(caught.value)) == options
 
 
 def test_missing_files_and_folders(tmp_path):
