@@ -57,10 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.matching not in (None, _PRINTED):
             files.write_rows(options.matching, ("x", "y", "share"), result.matching())
     except (OSError, TypeError, ValueError, MemoryError) as error:
-        print(
-            f"gwtools: {str(error) or 'the work must fit into memory, but does not: take fewer atoms.'}",
-            file=sys.stderr,
-        )
+        sentence = str(error) or "the work must fit into memory, but does not: take fewer atoms."
+        print(f"gwtools: {sentence}", file=sys.stderr)
         return 2
     if not result.status.success:
         print(f"gwtools: {result.status.value}", file=sys.stderr)

@@ -41,7 +41,9 @@ def list_records(text: str, name: str, *, numbers: bool = False) -> list[tuple[i
     every = list(enumerate(text.split("\n"), start=1))
     lines = [(i, line) for i, line in every if _is_content(line)]
     delimiter = None
-    if lines and (said := re.fullmatch(r"sep=(.)", lines[0][1].strip(), flags=re.IGNORECASE)):  # Excel's first line
+    if lines and (
+        said := re.fullmatch(r"\s*sep=([;,:|\t])\s*", lines[0][1], flags=re.IGNORECASE)
+    ):  # Excel's first line
         delimiter, lines = said[1], lines[1:]
     if not lines:
         return []

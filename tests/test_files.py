@@ -98,6 +98,7 @@ CASES = {
     "decimal commas between tabs": Case("p.txt", "x\ty\n1,5\t-2,0\n3\t0,25\n", PLAIN),
     "decimal commas in quotes": Case("p.csv", '"1,5","-2"\n"3","0,25"\n', PLAIN),
     "Excel's first line": Case("p.csv", "sep=;\r\n1,5;-2\r\n3;0,25\r\n", PLAIN),
+    "Excel's first line with a tab": Case("p.csv", "sep=\t\n1,5\t-2\n3\t0,25\n", PLAIN),
     "commas of thousands or decimals": Case("p.csv", "1,500;2\n3;4,250\n", Refused("line 1", "may be 1.500 or 1500")),
     "commas of thousands and points": Case("p.csv", "1,500;2.5\n3;4,250\n", Refused("line 1", "decimal point in line 1")),
     "separated thousands": Case("p.csv", '"1,234,567",2\n3,4\n', Refused("line 1, column 1", "'1,234,567'")),
