@@ -64,7 +64,7 @@ def _refuse_lone_decimals(records: list[tuple[int, list[str]]], name: str) -> No
     """Refuse lines of two integers that a title of one column or zeros show to be decimal commas, maybe."""
     head, below = records[0][1], [cells for _, cells in records[1:]]
     titled = bool(below) and len(head) == 1
-    rows = records[1:] if titled or (head and kind(head[0]) == "word") else records
+    rows = records[1:] if titled else records
     pairs = [cells for _, cells in rows]
     if any(len(cells) != 2 or not re.fullmatch(r"[+-]?[0-9]+,[0-9]+", ",".join(cells)) for cells in pairs):
         return
@@ -118,17 +118,17 @@ def _split(lines: list[tuple[int, str]], delimiter: str, name: str) -> Iterator[
 
 
 def _without_trailing(records: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
-    """Drop empty last cells that every line has; the first, which may be a header, need not have them."""
+    """Drop empty last cells of all lines; the first, which may be a header, need not have them, and alone it may have a gap."""
     head, below = records[0][1], [cells for _, cells in records[1:]]
-    while True:
-        rows = below or [head]
-        width = len(rows[0])
-        if width < 2 or any(len(cells) != width or cells[-1] for cells in rows):
-            return records
-        if below and not (len(head) < width or (len(head) == width and not head[-1])):
-            return records
-        for cells in {id(cells): cells for cells in (head, *below) if len(cells) == width}.values():
+    while below:
+        width = len(below[0])
+        if width < 2 or any(len(cells) != width or cells[-1] for cells in below):
+            break
+        if len(head) > width or (len(head) == width and head[-1]):
+            break
+        for cells in [head, *below] if len(head) == width else below:
             cells.pop()
+    return records
 
 
 def kind(cell: str) -> str:
