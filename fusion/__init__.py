@@ -1,12 +1,15 @@
 """Distillation of language models by optimal transport between their logits: losses, teacher stores and a trainer.
 
-Names are loaded when they are first used: the losses need torch alone, the trainer needs transformers.
+Names are loaded when they are first used: the losses need torch alone, the trainer needs transformers. Where one of these is
+missing, an ``ImportError`` says which extra to install.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from fusion._extras import needed_by
 
 # At once, since the name is also that of its module: whoever imports that first would otherwise hide the function.
 from fusion.align import align
@@ -62,7 +65,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"fusion.{_HOME[name]}"), name)
+    with needed_by(f"fusion.{name}"):
+        value = getattr(import_module(f"fusion.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 

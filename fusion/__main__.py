@@ -11,21 +11,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
+from fusion._extras import MissingExtraError, needed_by, require
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 2 on bad input."""
+    """Run one command; return 0, or 2 on bad input or where an extra is not installed."""
     options = _parser().parse_args(arguments)
-    from fusion import commands
-
-    if options.command != "models" and options.help:
-        print(_help(options.command))
-        return 0
     try:
-        if options.command == "models":
-            _fetch(options)
-        else:
-            getattr(commands, options.command)(options.settings)
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        _run(options)
+    except (KeyError, MissingExtraError, OSError, RuntimeError, TypeError, ValueError) as error:
         print(f"fusion: {error}", file=sys.stderr)
         return 2
     return 0
@@ -52,6 +46,21 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("settings", nargs="*")
         command.add_argument("-h", "--help", action="store_true")
     return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    user = f"fusion {options.command}"
+    for package in ("torch", "transformers"):
+        require(user, package)
+    with needed_by(user):
+        if options.command == "models":
+            _fetch(options)
+        elif options.help:
+            print(_help(options.command))
+        else:
+            from fusion import commands
+
+            getattr(commands, options.command)(options.settings)
 
 
 def _fetch(options: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fusion._extras import require
 from fusion.config import FusionConfig, known, read_config, read_settings
 from fusion.tasks import read_data, read_problems
 
@@ -121,6 +122,8 @@ def report(arguments: Sequence[str]) -> None:
     from fusion.store import TeacherStore
 
     told = settings_of(ReportSettings, arguments)
+    if told.out is not None:
+        require("fusion report with out=", "matplotlib")
     found = run({name: TeacherStore(path) for name, path in told.stores.items()}, read_data(told.data))
     print(found)
     if told.out is not None:

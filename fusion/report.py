@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion._extras import needed_by
 from fusion.align import align
 from fusion.data import Example
 from fusion.store import TeacherRows
@@ -194,8 +195,14 @@ def heatmap(found: Report, path: str | Path) -> None:
     found : Report
     path : path
         Image file to write; the suffix says the format.
+
+    Raises
+    ------
+    ImportError
+        If Matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
+    with needed_by("fusion.report.heatmap"):
+        from matplotlib.figure import Figure
 
     panels: list[tuple[str, Sequence[Any], Callable[[Any], str], str, str]] = [
         ("NLL, nats a byte", found.knowledge, lambda k: str(k.teacher), "nll", "viridis_r")

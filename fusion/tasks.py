@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fusion._extras import needed_by
 from fusion.data import Example, Message, read_examples
 
 INSTRUCTION = "Write the final answer, and nothing else, between <answer> and </answer>."
@@ -71,8 +72,11 @@ def reasoning_gym_problems(tasks: Sequence[str], size: int, seed: int = 0) -> li
     ------
     ValueError
         If a task is unknown or not reproducible, or ``size`` is not positive.
+    ImportError
+        If reasoning-gym is not installed.
     """
-    import reasoning_gym
+    with needed_by("fusion.tasks.reasoning_gym_problems"):
+        import reasoning_gym
 
     known = reasoning_gym.factory.DATASETS
     for task in tasks:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
+from fusion._extras import needed_by
 from fusion.batches import Batch, Collator, EncodedExamples, TeacherBatch
 from fusion.config import FusionConfig
 from fusion.data import Example
@@ -280,8 +281,8 @@ def raw(batch: TeacherBatch, vocabulary: int) -> TopKLogits:
 def prepared(model: PreTrainedModel, args: FusionConfig) -> nn.Module:
     """Make the student train what the settings say: adapters, its last layers, or all."""
     if args.lora is not None:
-        from peft import LoraConfig, get_peft_model
-
+        with needed_by("lora"):
+            from peft import LoraConfig, get_peft_model
         return get_peft_model(model, LoraConfig(**{"task_type": "CAUSAL_LM", **args.lora}))
     if args.trained_layers is not None:
         model.requires_grad_(False)
