@@ -85,6 +85,13 @@ def test_pot_is_reached_through_linear_alone():
     assert [m for m, path in MODULES.items() if "ot" in {n.split(".")[0] for n in imports(path)}] == ["gwtools.linear"]
 
 
+def test_warnings_while_pot_is_compiled_are_no_errors():
+    escape = '"\\d"'
+    compile(escape, "/site-packages/ot/datasets.py", "exec")
+    with pytest.raises(SyntaxError, match="invalid escape sequence"):
+        compile(escape, "/gwtools/datasets.py", "exec")
+
+
 def test_certificates_know_no_solver():
     assert not any("solvers" in name for name in imports(PACKAGE / "certify.py"))
 
