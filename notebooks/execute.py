@@ -36,8 +36,7 @@ def main() -> int:
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: every notebook in this folder")
     parser.add_argument("--write", action="store_true", help="run in full and write the outputs into the notebooks")
     arguments = parser.parse_args()
-    if not arguments.write:
-        os.environ["GWFUSION_QUICK"] = "1"  # the notebooks read it
+    os.environ["GWFUSION_QUICK"] = "" if arguments.write else "1"  # the notebooks read it
 
     failed = []
     for path in arguments.notebooks or sorted(FOLDER.glob("*.ipynb")):
