@@ -33,7 +33,7 @@ files:
   .csv .tsv .txt .dat   numbers between ; tabs , or spaces; decimal commas, quotes, # comments, names of columns and of rows
   .npy .npz             one array of numbers; integers and booleans are read as numbers, exactly
   .edges .edgelist      two names of nodes a line, and a length or none (then 1); a space has the lengths of shortest paths
-  .graphml              the same, with edge lengths in the attribute weight; needs networkx: pip install "gwfusion[graphs]"
+  .graphml              the same, with edge lengths in an attribute; needs networkx: pip install "gwfusion[graphs]"
   Any of these may end in .gz. What could be read in two ways is refused with the option that decides it.
 
 units:
@@ -89,6 +89,8 @@ def _result(options: argparse.Namespace) -> gw.GWResult:
         raise unreadable("--index-column", "go with a table of text", "neither file is one", "leave it out")
     if options.header is not None and not any(map(files.is_text, (options.x, options.y))):
         raise unreadable("--header", "go with a file of text", "neither file is one", "leave it out")
+    if options.edge_length is not None and not any(map(files.is_graphml, (options.x, options.y))):
+        raise unreadable("--edge-length", "go with a file of GraphML", "neither file is one", "leave it out")
     x, y = (
         _named(path, side, weights, options)
         for path, side, weights in zip(
@@ -103,7 +105,8 @@ def _result(options: argparse.Namespace) -> gw.GWResult:
 
 def _named(path: Path, holds: str | None, weights: Path | None, options: argparse.Namespace) -> files.Named:
     header, index = _YES_OR_NO[options.header], _YES_OR_NO[options.index_column]
-    named = files.read_space(path, holds, metric=options.metric or "euclidean", header=header, index=index)
+    metric, length = options.metric or "euclidean", options.edge_length
+    named = files.read_space(path, holds, metric=metric, header=header, index=index, length=length)
     return named if weights is None else replace(named, space=files.read_weights(weights, named))
 
 
@@ -151,6 +154,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--header", choices=("yes", "no"), help=text)
     text = "whether the first column of tables holds names (default: found out, or asked)"
     parser.add_argument("--index-column", choices=("yes", "no"), help=text)
+    text = "attribute of GraphML's edges that is their length, or none (default: weight if all have the same)"
+    parser.add_argument("--edge-length", metavar="NAME", help=text)
     text = "(default: conditional-gradient)"
     parser.add_argument("--solver", choices=tuple(_SOLVERS), default="conditional-gradient", help=text)
     text = "what the certificate may spend (default: linear)"

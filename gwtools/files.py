@@ -55,6 +55,7 @@ def read_space(
     metric: str = "euclidean",
     header: bool | None = None,
     index: bool | None = None,
+    length: str | None = None,
 ) -> Named:
     r"""Read a file into a space with uniform weights.
 
@@ -69,6 +70,8 @@ def read_space(
         Between points.
     header, index : bool, optional
         Whether the first line and the first column of a table are names; found out by default, see :mod:`gwtools.tables`.
+    length : str, optional
+        Attribute of GraphML's edges that is their length, or "none"; see :func:`gwtools.graph_files.read_graphml`.
 
     Raises
     ------
@@ -89,7 +92,9 @@ def read_space(
     meaning, data, suffix = meaning_of(path, holds), _bytes(path), _suffix(path)
     if meaning == "edges":
         space = (
-            read_graphml(data, str(path)) if suffix == ".graphml" else read_edges(_text(data, path), str(path), header)
+            read_graphml(data, str(path), length)
+            if suffix == ".graphml"
+            else read_edges(_text(data, path), str(path), header)
         )
         return Named(space, space.nodes)
     table = _table(path, data, Hints(header, index, square=meaning == "distances"))
@@ -123,6 +128,11 @@ def meaning_of(path: Path, holds: str | None = None) -> str:
 def is_text(path: Path) -> bool:
     """Tell whether a file may have a first line of names."""
     return _suffix(path) in (*TABLES, ".edges", ".edgelist")
+
+
+def is_graphml(path: Path) -> bool:
+    """Tell whether the edges of a file may have attributes."""
+    return _suffix(path) == ".graphml"
 
 
 def is_table(path: Path, meaning: str) -> bool:

@@ -112,14 +112,24 @@ def _length(cell: str, place: str) -> float:
     return float(cell)
 
 
-def read_graphml(data: bytes, name: str) -> GraphSpace:
-    """Read GraphML with networkx: undirected, edges of length ``weight``, or 1 where none has one.
+def read_graphml(data: bytes, name: str, length: str | None = None) -> GraphSpace:
+    """Read GraphML with networkx: undirected, edges of the length that an attribute says.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+    name : str
+        What errors call it.
+    length : str, optional
+        Attribute of the edges that is their length, or "none" for edges of length 1. By default "weight" where it is the same
+        on all edges, and length 1 where no edge has it or another attribute that sounds like a length.
 
     Raises
     ------
     ValueError
-        If networkx is missing, the file is no GraphML, or the graph is directed, empty or not connected, has a weight on some
-        edges only, lengths under another name, or lengths that are negative or no numbers.
+        If networkx is missing, the file is no GraphML, it is not said which attribute is the length, or the graph is directed,
+        empty or not connected, lacks lengths on some edges only, or has lengths that are negative or no numbers.
     """
     if find_spec("networkx") is None:
         remedy = 'install it with pip install "gwfusion[graphs]", or write the graph as a list of edges'
@@ -131,10 +141,10 @@ def read_graphml(data: bytes, name: str) -> GraphSpace:
     except (SyntaxError, ValueError, KeyError, AttributeError, nx.NetworkXException) as error:
         received = f"does not ({first_sentence(error)})"
         raise unreadable(name, "hold one graph as GraphML", received, "write it with networkx.write_graphml") from error
-    _require_weights(graph, name)
+    attribute = None if length == "none" else length or _known_length(graph, name)
     try:
-        return GraphSpace(graph)
-    except ValueError as error:
+        return GraphSpace(graph, weight=attribute)
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from None
 
 
@@ -143,21 +153,15 @@ def first_sentence(error: Exception) -> str:
     return str(error).partition("\n")[0].partition(". ")[0].rstrip(".") or type(error).__name__
 
 
-def _require_weights(graph: Any, name: str) -> None:
-    edges = list(graph.edges(data=True))
-    with_weight = [edge for edge in edges if "weight" in edge[2]]
-    if not with_weight:
-        other = next((key for *_, data in edges for key in data if key.casefold() in _OTHER_LENGTHS), None)
-        if other is not None:
-            remedy = "rename it to weight, or remove it if all edges have length 1"
-            raise unreadable(
-                name, "give lengths by the attribute weight", f"has the attribute {other!r} instead", remedy
-            )
-    elif len(with_weight) < len(edges):
-        bare = next(edge for edge in edges if "weight" not in edge[2])
-        remedy = "give a weight to all edges or to none"
-        raise unreadable(name, "give every edge a weight", f"that of {bare[0]!r} and {bare[1]!r} has none", remedy)
-    for one, other, data in with_weight:
-        if isinstance(data["weight"], bool) or not isinstance(data["weight"], int | float):
-            received = f"that of {one!r} and {other!r} is {data['weight']!r}"
-            raise unreadable(name, "give numbers as weights", received, "write them with attr.type double")
+def _known_length(graph: Any, name: str) -> str | None:
+    """Return the attribute that is the length of edges where there is no choice, or None for edges of length 1."""
+    edges = [data for *_, data in graph.edges(data=True)]
+    weights = [data["weight"] for data in edges if "weight" in data]
+    others = [key for data in edges for key in data if key.casefold() in _OTHER_LENGTHS]
+    if len(set(weights)) > 1 or (others and not weights):
+        attribute = "weight" if weights else others[0]
+        requirement = "say what is the length of an edge"
+        received = f"its attribute {attribute!r} may be that, or a strength"
+        remedy = f"pass --edge-length {attribute} if it is the length, or --edge-length none for edges of length 1"
+        raise unreadable(name, requirement, received, remedy)
+    return "weight" if weights else None

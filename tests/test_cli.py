@@ -210,6 +210,7 @@ def test_options_that_would_change_nothing_are_refused(capsys, tmp_path, points,
     assert "--metric must" in refusal(capsys, path, path, "--distances", "--metric", "euclidean")
     assert "these hold edges" in refusal(capsys, *graphs, "--metric", "sqeuclidean")
     assert "--index-column must" in refusal(capsys, files["x.npy"], graphs[0], "--index-column", "yes")
+    assert "--edge-length must" in refusal(capsys, files["x.npy"], graphs[0], "--edge-length", "km")
     (tmp_path / "g.csv").write_text("a,b\n")
     edges = tmp_path / "g.csv"
     assert "--index-column must" in refusal(capsys, edges, edges, "--edges", "--index-column", "yes")
@@ -229,13 +230,13 @@ def test_header_and_index_can_be_said(capsys, tmp_path):
 
 
 def test_matching_names_nodes(capsys, tmp_path, graphs):
-    told = printed(capsys, *graphs, "--matching")
+    told = printed(capsys, *graphs, "--edge-length", "weight", "--matching")
     assert told["matching"] == [[node, node, 1.0] for node in ("a", "b", "c", "Ø d")]
-    assert main([*graphs, "--matching"]) == 0
+    assert main([*graphs, "--edge-length", "weight", "--matching"]) == 0
     assert capsys.readouterr().out.splitlines()[-4:] == [f"  {node} -> {node}  1" for node in ("a", "b", "c", "Ø d")]
     out = tmp_path / "m.csv"
     out.write_text("old")
-    assert "matching" not in printed(capsys, *graphs, "--matching", str(out))
+    assert "matching" not in printed(capsys, *graphs, "--edge-length", "weight", "--matching", str(out))
     with out.open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [
             ["x", "y", "share"],
@@ -365,7 +366,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(files, arguments):
 
 
 def test_names_that_the_terminal_cannot_show(graphs):
-    with started(*graphs, "--matching", PYTHONIOENCODING="ascii") as process:
+    with started(*graphs, "--edge-length", "weight", "--matching", PYTHONIOENCODING="ascii") as process:
         out, err = process.communicate()
     assert err == ""
     assert r"\xd8 d -> \xd8 d" in out

@@ -269,12 +269,25 @@ CASES = {
     "edges as networkx.write_edgelist": Case("g.edgelist", "a b {'weight': 1}\n", Refused("line 1", "write_weighted")),
     "edges in two parts": Case("g.edges", "a b\nc d\n", Refused("", "one is 'c'")),
     "no edges": Case("g.edges", "source target\n", Refused("", "is empty")),
-    "graphml": Case("g.graphml", graphml([(*e, w) for e, w in EDGES.items()]), GRAPH),
-    "graphml.gz": Case("g.graphml.gz", gzip.compress(graphml([(*e, w) for e, w in EDGES.items()])), GRAPH),
+    "graphml": Case("g.graphml", graphml([(*e, w) for e, w in EDGES.items()]), GRAPH, {"length": "weight"}),
+    "graphml.gz": Case(
+        "g.graphml.gz", gzip.compress(graphml([(*e, w) for e, w in EDGES.items()])), GRAPH, {"length": "weight"}
+    ),
+    "graphml of one weight": Case("g.graphml", graphml([(*e, 1.0) for e in EDGES]), UNIT),
+    "graphml of strengths or lengths": Case(
+        "g.graphml", graphml([(*e, w) for e, w in EDGES.items()]), Refused("", "--edge-length weight")
+    ),
+    "graphml of strengths": Case("g.graphml", graphml([(*e, w) for e, w in EDGES.items()]), UNIT, {"length": "none"}),
+    "graphml by another attribute": Case(
+        "g.graphml", graphml([(*e, w) for e, w in EDGES.items()], weight="km"), GRAPH, {"length": "km"}
+    ),
+    "graphml without the attribute": Case("g.graphml", graphml([("a", "b", 2.0)]), Refused("", "'km'"), {"length": "km"}),
     "graphml without lengths": Case("g.graphml", graphml([("a", "b", "x"), ("b", "c", "y")], weight="colour"), UNIT),
     "graphml with directions": Case("g.graphml", graphml([("a", "b", 1.0)], nx.DiGraph), Refused("", "undirected")),
-    "graphml with other lengths": Case("g.graphml", graphml([("a", "b", 2.0)], weight="length"), Refused("", "'length'")),
-    "graphml with lengths as text": Case("g.graphml", graphml([("a", "b", "2")]), Refused("", "attr.type double")),
+    "graphml with other lengths": Case(
+        "g.graphml", graphml([("a", "b", 2.0)], weight="length"), Refused("", "--edge-length length")
+    ),
+    "graphml with lengths as text": Case("g.graphml", graphml([("a", "b", "2")]), Refused("", "real numbers")),
     "graphml cut short": Case("g.graphml", graphml([("a", "b", 1.0)])[:-20], Refused("", "GraphML")),
     "graphml of no graph": Case("g.graphml", "<html></html>", Refused("", "GraphML")),
     # endings
