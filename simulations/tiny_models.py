@@ -69,11 +69,19 @@ def llama(seed: int = 0, width: int = 128, layers: int = 4) -> Pair:
     return Pair(_seeded(LlamaForCausalLM, config, seed), tokenizer)
 
 
-def gpt2(seed: int = 1, width: int = 128, layers: int = 4) -> Pair:
+def gpt2(seed: int = 1, width: int = 128, layers: int = 4, dropout: float = 0.1) -> Pair:
     """A GPT-2 whose tokenizer reads whole numbers."""
     tokenizer = _tokenizer(1200, digits=False)
     config = GPT2Config(
-        vocab_size=len(tokenizer), n_embd=width, n_layer=layers, n_head=4, n_positions=256, **_ends(tokenizer)
+        vocab_size=len(tokenizer),
+        n_embd=width,
+        n_layer=layers,
+        n_head=4,
+        n_positions=256,
+        embd_pdrop=dropout,
+        attn_pdrop=dropout,
+        resid_pdrop=dropout,
+        **_ends(tokenizer),
     )
     return Pair(_seeded(GPT2LMHeadModel, config, seed), tokenizer)
 
