@@ -47,7 +47,7 @@ losses: $(VENV) ## what the fusion losses move, and what they cost
 	$(call simulate,$(PY),loss_speed)
 
 gpu: ## the tests that need a CUDA device, then its timing tables
-	$(GPU_PYTHON) -m pytest -o addopts= -m gpu
+	$(GPU_PYTHON) -m pytest -o addopts= -o faulthandler_timeout=900 -m gpu
 	$(call simulate,$(GPU_PYTHON),gpu)
 ifeq ($(GPU_PYTHON),$(PY))
 gpu: $(VENV)

@@ -17,7 +17,9 @@ def test_results_stay_on_the_device_and_agree(solver):
     here = gw.solve(gw.PointCloud(x), gw.PointCloud(y), solver)
     there = gw.solve(*(gw.PointCloud(torch.tensor(points, device="cuda")) for points in (x, y)), solver)
     assert there.plan.dense().device.type == "cuda"
-    assert float(there.objective) == pytest.approx(float(here.objective), rel=1e-8)
+    # On the device no program finishes what Sinkhorn leaves: both plans are stationary to its tolerance.
+    left = solver.leaves(gw.GWProblem(gw.PointCloud(x), gw.PointCloud(y))) if isinstance(solver, gw.Sinkhorn) else 0.0
+    assert float(there.objective) == pytest.approx(float(here.objective), rel=1e-8, abs=3 * left)
 
 
 @pytest.mark.parametrize("solver", [gw.Sinkhorn(), gw.Sorted(kind="norm")], ids=str)
