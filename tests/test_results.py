@@ -78,7 +78,7 @@ SOLVERS = [gw.ConditionalGradient(), gw.Sinkhorn(), gw.Sorted()]
 @pytest.mark.parametrize("solver", SOLVERS, ids=str)
 def test_nodes_are_matched_by_name(solver, batch):
     orders = ("abcd", "dbac")
-    spaces = [gw.GraphSpace(graph(order)) for order in orders]
+    spaces = [gw.GraphSpace(graph(order), weight="weight") for order in orders]
     result = gw.solve_batch([spaces[0]], [spaces[1]], solver)[0] if batch else gw.solve(*spaces, solver)
     assert result.names == tuple(map(tuple, orders))
     for kind in ("argmax", "assignment"):
@@ -88,8 +88,8 @@ def test_nodes_are_matched_by_name(solver, batch):
 @pytest.mark.parametrize("batch", [False, True], ids=["solve", "solve_batch"])
 @pytest.mark.parametrize("solver", SOLVERS, ids=str)
 def test_names_stay_right_beside_atoms_without_weight_and_in_restricted_spaces(solver, batch):
-    whole = gw.GraphSpace(graph("cadb"), np.array([0.5, 0.25, 0.25, 0.0]))
-    part = gw.GraphSpace(graph("dbac"), np.array([0.25, 0.0, 0.25, 0.5])).restrict(np.array([0, 2, 3]))
+    whole = gw.GraphSpace(graph("cadb"), np.array([0.5, 0.25, 0.25, 0.0]), weight="weight")
+    part = gw.GraphSpace(graph("dbac"), np.array([0.25, 0.0, 0.25, 0.5]), weight="weight").restrict(np.array([0, 2, 3]))
     assert part.nodes == ("d", "a", "c")
     result = gw.solve_batch([whole], [part], solver)[0] if batch else gw.solve(whole, part, solver)
     assert result.names == (tuple("cadb"), tuple("dac"))

@@ -195,5 +195,5 @@ def test_values_scale(pair, factor):
 def test_arguments_are_checked():
     C = np.ones((2, 2))
     for options in ({"steps": -1}, {"tolerance": -1.0}):
-        with pytest.raises(ValueError, match="must be a finite number at least"):
+        with pytest.raises(ValueError, match=r"must be an? (finite number|integer) at least"):
             gw.bounds.convex(C, C, **options)
