@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gwtools import _array, _check, _memory
+from gwtools import _array, _check, _check_spaces, _memory
 from gwtools import convex as _convex
 from gwtools._array import Array
 from gwtools.linear import exact, line
@@ -164,7 +164,7 @@ def rank_one(x: Any, y: Any) -> Array:
 
 def only_row(space: Space, name: str) -> Array:
     """Return the numbers h (n,) of a space C = h hᵀ."""
-    _check.one_row(int(space.factor.shape[0]) if isinstance(space, GramSpace) else None, space, name)
+    _check_spaces.one_row(int(space.factor.shape[0]) if isinstance(space, GramSpace) else None, space, name)
     return space.data[0, :]
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from gwtools import _array, _check, _memory, proofs, rounding
+from gwtools import _array, _check, _check_plans, _memory, proofs, rounding
 from gwtools._array import Array
 from gwtools.bounds import HELD_BY_PAIRS
 from gwtools.linear import sorting_plan
@@ -112,7 +112,7 @@ def certified(x: Any, y: Any, plan: Any, effort: str, tolerance: float = 0.0, kn
     x, y = (converted(detached(s), _array.widen) for s in (x, y))
     if plan is not None:
         for found, space, side in zip(plan.marginals(), (x, y), "xy", strict=True):
-            _check.marginal(found, space.weights, side, stored)
+            _check_plans.marginal(found, space.weights, side, stored)
     ready = prepare(x, y)
     return _interval(ready, None if plan is None else _on_atoms(plan, ready), effort, tolerance, known)
 

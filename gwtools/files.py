@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from gwtools import _check
+from gwtools import _check_spaces
 from gwtools._array import NumpyArray
 from gwtools._check import unreadable
 from gwtools.graph_files import first_sentence, read_edges, read_graphml
@@ -161,7 +161,7 @@ def read_weights(path: Path, named: Named) -> Space:
     if table.names is not None and not isinstance(named.names, range) and n == size:
         values = values[_order(table.names, [str(name) for name in named.names], path)]
     try:
-        weights = _check.weights(values, np.empty(0), size)
+        weights = _check_spaces.weights(values, np.empty(0), size)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return named.space.with_data(named.space.data, weights)

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 from scipy.sparse import csgraph
 
-from gwtools import _check
+from gwtools import _check_graphs
 from gwtools._check import unreadable
 from gwtools.records import is_corner, kind, list_records
 from gwtools.spaces import GraphSpace
@@ -71,7 +71,7 @@ def _space(nodes: dict[str, int], lengths: dict[tuple[int, int], float], name: s
     names = tuple(nodes)
     try:
         count, labels = csgraph.connected_components(edges, directed=False)
-        _check.connected(count, labels, names)  # by name
+        _check_graphs.connected(count, labels, names)  # by name
         return unchecked(GraphSpace(edges), nodes=names)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None

@@ -12,7 +12,7 @@ import array_api_compat as compat
 import numpy as np
 import scipy.sparse
 
-from gwtools import _array, _check
+from gwtools import _array, _check, _check_plans, _check_spaces
 from gwtools._array import Array, NumpyArray
 
 _SMALL = 64**2  # entries of matrices that are multiplied whole
@@ -165,7 +165,7 @@ class SparsePlan(Plan):
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        _check.atoms_of_plan(self.rows, self.cols, self.mass, self.size)
+        _check_plans.atoms_of_plan(self.rows, self.cols, self.mass, self.size)
         object.__setattr__(self, "mass", _array.native(self.mass))
 
     @property
@@ -256,9 +256,9 @@ def as_plan(plan: Any, shape: tuple[int, int], name: str = "plan") -> Plan:
         If its shape is not ``shape`` or a mass is negative, NaN or infinite.
     """
     result: Plan = plan if isinstance(plan, Plan) else unchecked(DensePlan, matrix=_check.array(plan, name, 2))
-    _check.coupling_shape(result.shape, shape, name)
+    _check_plans.coupling_shape(result.shape, shape, name)
     _check.finite(result.masses, name)
-    _check.non_negative(result.masses, name)
+    _check_plans.non_negative(result.masses, name)
     return result
 
 
@@ -301,7 +301,7 @@ def round_plan(matrix: Any, a: Array, b: Array) -> Plan:
         matrix = _check.array(matrix, "matrix", 2)
     n, m = matrix.shape
     masses = matrix.masses if isinstance(matrix, Plan) else matrix
-    a, b = (_check.weights(w, masses, size, name) for w, size, name in ((a, n, "a"), (b, m, "b")))
+    a, b = (_check_spaces.weights(w, masses, size, name) for w, size, name in ((a, n, "a"), (b, m, "b")))
     plan = as_plan(matrix, (n, m), "matrix")
     with np.errstate(over="ignore"):  # sums beyond the range are too large anyhow
         if meets(plan, a, b):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import final
 
-from gwtools import _array, _check
+from gwtools import _array, _check, _check_plans, _check_spaces
 from gwtools._array import Array
 from gwtools.plans import Plan, SparsePlan
 from gwtools.residuals import LowRankResidual, Residual
@@ -155,7 +155,7 @@ class GWProblem:
             A coupling of shape (n, m) with the spaces' weights as its marginals.
         """
         _check.instance(plan, "plan", Plan, "pass gwtools.DensePlan(plan) for an array")
-        _check.coupling_shape(plan.shape, self.shape)
+        _check_plans.coupling_shape(plan.shape, self.shape)
         if not isinstance(plan, SparsePlan):
             return self.value(plan, self.cross(plan))
         if self.x.low_rank is None or self.y.low_rank is None:
@@ -182,7 +182,7 @@ class GWProblem:
     def linearize(self, plan: Plan) -> Array:
         """Return the (n, m) costs of the linear program whose solution is the steepest vertex from ``plan``."""
         _check.instance(plan, "plan", Plan, "pass gwtools.DensePlan(plan) for an array")
-        _check.coupling_shape(plan.shape, self.shape)
+        _check_plans.coupling_shape(plan.shape, self.shape)
         return self.gradient(self.cross(plan))
 
 
@@ -260,7 +260,7 @@ def prepare(x: Space, y: Space) -> Prepared:
     _check.same_kind(x.weights, y.weights, "x", "y")
     (x, atoms_x), (y, atoms_y) = supported(x), supported(y)
     x, y = (converted(s, _array.at_least_single) for s in (x, y))
-    _check.in_range(max(x.largest(), y.largest()), _MOST[is_double(x.weights)], x.weights)
+    _check_spaces.in_range(max(x.largest(), y.largest()), _MOST[is_double(x.weights)], x.weights)
     x, y = without_offset(x, y)
     top, safe = max(x.largest(), y.largest()), safe_size(x.weights)
     unit = 1.0 if 1 / safe < top < safe or top == 0.0 else _array.power_of_four(top)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gwtools import _array, _check
+from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
 from gwtools.certify import coupling_distance
 from gwtools.linear import exact
@@ -211,7 +211,7 @@ def subsampling(x: Any, index: Array, weights: Array = None) -> float:
     _check.indices(index, "index", given.size)
     _check.same_library(index, given.weights, "index", "the space")
     part = given.restrict(index)
-    part = _wide(part.with_data(part.data, _check.weights(weights, given.weights, part.size)))
+    part = _wide(part.with_data(part.data, _check_spaces.weights(weights, given.weights, part.size)))
     (x, part), exponent = _scaled(_wide(given), part, squares=True)
     xp, a = _array.namespace(x.weights), x.weights
     # 1. Squared distances of rows, in units in which no square over- or underflows.
@@ -295,7 +295,7 @@ def _wide(x: Any) -> Space:
 def _same_atoms(x: Any, x2: Any) -> tuple[Space, Space]:
     x, x2 = _wide(x), _wide(as_space(x2, "x2"))
     _check.same_library(x.weights, x2.weights, "x", "x2")
-    _check.same_weights(x.weights, x2.weights, "x2", "x")
+    _check_spaces.same_weights(x.weights, x2.weights, "x2", "x")
     # Atoms without weight do not count, and the weights of x are those of both, which are equal up to rounding only.
     x, atoms = supported(x)
     x2 = x2 if atoms is None else x2.restrict(atoms)

@@ -23,7 +23,7 @@ MODULES = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): 
 STAGES = [
     {"gwtools._array"},
     {"gwtools._words"},
-    {"gwtools._check"},
+    {"gwtools._check", "gwtools._check_graphs", "gwtools._check_plans", "gwtools._check_spaces"},
     set(),
     {"gwtools.certify", "gwtools.stability"},
     {"gwtools.solvers"},
@@ -79,6 +79,26 @@ def test_gwtools_knows_no_array_library(module):
     roots = {name.split(".")[0] for name in imports(MODULES[module])}
     assert not roots & (FORBIDDEN - ({"networkx"} if module in KNOWS_NETWORKX else set()))
     assert "array_api_compat" not in roots or module in KNOWS_COMPAT
+
+
+REJECTIONS = ("ValueError", "TypeError", "MemoryError")
+
+
+def rejects(path):
+    """Yield the lines where a file raises an error about an argument in words of its own, outside handlers of errors."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    handlers = [node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)]
+    handled = {node for handler in handlers for node in ast.walk(handler)}
+    for node in ast.walk(tree):
+        called = node.exc if isinstance(node, ast.Raise) and node not in handled else None
+        if isinstance(called, ast.Call) and ast.unparse(called.func) in REJECTIONS:
+            yield f"{path.name}, line {node.lineno}"
+
+
+def test_input_is_rejected_by_the_checks_alone():
+    checks = {module for module in MODULES if module.startswith("gwtools._check")}
+    assert [place for module in sorted(MODULES.keys() - checks) for place in rejects(MODULES[module])] == []
+    assert all(list(rejects(MODULES[module])) for module in checks)
 
 
 def test_pot_is_reached_through_linear_alone():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import gwtools as gw
-from gwtools import _array, _check
+from gwtools import _array, _check_spaces
 from gwtools.batch import gather
 from gwtools.batch.scaling import kept
 from gwtools.plans import rounded
@@ -241,7 +241,7 @@ def meta(shape, dtype="float64"):
 
 
 MADE = {
-    "weights": lambda: _check.weights(None, meta((3, 2)), 3),
+    "weights": lambda: _check_spaces.weights(None, meta((3, 2)), 3),
     "scatter_sum": lambda: _array.scatter_sum(meta((4,), "int64"), meta((4,)), 3),
     "from_numpy": lambda: _array.from_numpy(np.ones(3), meta((2,), "float32")),
     "pairwise_distances": lambda: _array.pairwise_distances(meta((3, 2)), meta((4, 2))),

@@ -14,7 +14,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Generic, Self, TypeVar, cast
 
-from gwtools import _array
+from gwtools import _array, _check
 from gwtools._array import Array
 
 VARIABLE = "GWTOOLS_NUM_THREADS"
@@ -132,8 +132,5 @@ def processors() -> int:
     wanted = os.environ.get(VARIABLE, "")
     if not wanted:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not wanted.isdecimal() or int(wanted) < 1:
-        raise ValueError(
-            f"{VARIABLE} must be a whole number of at least 1, but is {wanted!r}: set it so, or not at all."
-        )
+    _check.count_in_environment(wanted, VARIABLE)
     return int(wanted)

@@ -7,7 +7,7 @@ from typing import Any, Self, cast, final
 
 import numpy as np
 
-from gwtools import _array, _check
+from gwtools import _array, _check, _check_plans
 from gwtools._array import Array, NumpyArray
 from gwtools.bounds import has_one_row
 from gwtools.linear import Program, exact, sorting_plan
@@ -130,7 +130,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         plan, a, b = detached_plan(as_plan(self.init, problem.shape, "init")), problem.x.weights, problem.y.weights
         for found, weights, side in zip(plan.marginals(), (a, b), "xy", strict=True):
             _check.same_kind(found, weights, "init", "the spaces")
-            _check.marginal(found, weights, side, name="init")
+            _check_plans.marginal(found, weights, side, name="init")
         return plan if meets(plan, a, b) else nearest_coupling(plan.dense(), a, b)
 
     def start(self, problem: GWProblem) -> _State:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self, final
 
-from gwtools import _array, _check
+from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
 from gwtools.residuals import LowRankForm, column_blocks
 from gwtools.spaces.base import Space, unchecked
@@ -47,7 +47,7 @@ class PointCloud(Space):
             _check.keyword(self.weights, "weights", "metric")
         object.__setattr__(self, "points", _check.array(self.points, "points", 2))
         _check.choice(self.metric, "metric", ("euclidean", "sqeuclidean"))
-        object.__setattr__(self, "weights", _check.weights(self.weights, self.points, self.points.shape[0]))
+        object.__setattr__(self, "weights", _check_spaces.weights(self.weights, self.points, self.points.shape[0]))
 
     @property
     def data(self) -> Array:

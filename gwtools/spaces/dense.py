@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self, final
 
-from gwtools import _array, _check
+from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
 from gwtools.spaces.base import Space, row_blocks, unchecked
 
@@ -43,9 +43,11 @@ class DenseSpace(Space):
         """Check the fields, and bring them to their forms; errors call the matrix ``name``."""
         object.__setattr__(self, "distances", _check.floating(self.distances, name, 2, "distances"))
         _check.finite_largest(self.largest(), name)
-        _check.square(self.distances, name)
-        _check.symmetric(self.skew, self.largest(), _array.epsilon(self.distances), name)
-        object.__setattr__(self, "weights", _check.weights(self.weights, self.distances, self.distances.shape[0]))
+        _check_spaces.square(self.distances, name)
+        _check_spaces.symmetric(self.skew, self.largest(), _array.epsilon(self.distances), name)
+        object.__setattr__(
+            self, "weights", _check_spaces.weights(self.weights, self.distances, self.distances.shape[0])
+        )
         if _array.tracked(self.distances):
             object.__setattr__(self, "distances", _array.symmetric(self.distances))
 
@@ -138,7 +140,7 @@ def as_space(value: Any, name: str = "space") -> Space:
     """
     if isinstance(value, Space):
         return value
-    _check.space(value, name)
+    _check_spaces.space(value, name)
     space = object.__new__(DenseSpace)
     object.__setattr__(space, "distances", value)
     object.__setattr__(space, "weights", None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self, final
 
-from gwtools import _array, _check
+from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
 from gwtools.residuals import LowRankForm
 from gwtools.spaces.base import Space, unchecked
@@ -58,8 +58,8 @@ class GramSpace(Space):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "factor", _check.array(self.factor, "factor", 2))
-        _check.columns_are_atoms(self.factor, self.weights)
-        object.__setattr__(self, "weights", _check.weights(self.weights, self.factor, self.factor.shape[1]))
+        _check_spaces.columns_are_atoms(self.factor, self.weights)
+        object.__setattr__(self, "weights", _check_spaces.weights(self.weights, self.factor, self.factor.shape[1]))
 
     @property
     def data(self) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse
 from scipy.sparse import csgraph
 
-from gwtools import _array, _check
+from gwtools import _array, _check_graphs, _check_spaces
 from gwtools._array import Array, NumpyArray
 from gwtools.spaces import base
 from gwtools.spaces.base import Space, unchecked
@@ -107,13 +107,13 @@ class GraphSpace(Space):
     _paths: _Paths = field(init=False)
 
     def __post_init__(self, weight: str | None) -> None:
-        _check.graph(self.adjacency)
+        _check_graphs.graph(self.adjacency)
         edges, nodes = _edges(self.adjacency, weight)
-        _check.edge_lengths(edges)
+        _check_graphs.edge_lengths(edges)
         count, labels = csgraph.connected_components(edges, directed=False)
-        _check.connected(count, labels, nodes)
+        _check_graphs.connected(count, labels, nodes)
         index = np.arange(len(nodes))
-        weights = _check.weights(self.weights, np.empty(0), len(nodes))
+        weights = _check_spaces.weights(self.weights, np.empty(0), len(nodes))
         fields = {"adjacency": edges, "weights": weights, "nodes": nodes, "_index": index, "_paths": _Paths(edges)}
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -188,7 +188,7 @@ class GraphSpace(Space):
 def _edges(graph: Any, weight: str | None) -> tuple[scipy.sparse.csr_array, tuple[Any, ...]]:
     """Return the edge lengths of a sparse matrix or a networkx graph in float64, and its nodes."""
     said = not isinstance(weight, _Unsaid)
-    _check.attribute(weight, said, graph)
+    _check_graphs.attribute(weight, said, graph)
     if scipy.sparse.issparse(graph):
         matrix = scipy.sparse.csr_array(graph).astype(np.float64)
         matrix.sum_duplicates()
@@ -198,7 +198,7 @@ def _edges(graph: Any, weight: str | None) -> tuple[scipy.sparse.csr_array, tupl
     nodes = tuple(graph)
     position = {node: i for i, node in enumerate(nodes)}
     stored = [1] * graph.number_of_edges() if weight is None else [e[2] for e in graph.edges(data=weight)]
-    read = _check.attributes(stored, weight, said)
+    read = _check_graphs.attributes(stored, weight, said)
     lengths: dict[tuple[int, int], float] = {}
     for (one, other, *_), length in zip(graph.edges, read, strict=True):
         for pair in ((position[one], position[other]), (position[other], position[one])):

@@ -1,0 +1,135 @@
+"""Rejects what is no space: matrices that are not square and symmetric, weights that are no probabilities."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+from gwtools import _array, _check, _words
+from gwtools._array import Array
+
+
+def space(value: Any, name: str) -> None:
+    """Require an array where a value is no space."""
+    if not _array.is_array(value):
+        raise TypeError(
+            f"{name} must be a gwtools space or a square array, but is {_words.shown(value)}: {_words.to_space(value, name)}."
+        )
+
+
+def square(matrix: Array, name: str) -> None:
+    """Require as many columns as rows."""
+    n, m = matrix.shape
+    if n != m:
+        raise ValueError(
+            f"{name} must be a square matrix, but has shape {(n, m)}: pass the values of all pairs, "
+            "or gwtools.PointCloud for coordinates."
+        )
+
+
+def symmetric(skew: float, largest: float, epsilon: float, name: str) -> None:
+    """Require a matrix that is symmetric up to rounding (THEORY.md, theorem 14).
+
+    ``skew`` and ``largest`` are its max |C_ik − C_ki| and max |C_ik|, ``epsilon`` the spacing of 1.0 in its dtype.
+    """
+    if skew > 128 * epsilon * largest:
+        raise ValueError(
+            f"{name} must be symmetric, but differs from its transpose by up to {skew:.3g}: "
+            "pass (C + C.T) / 2 if that is what you mean."
+        )
+
+
+def in_range(largest: float, most: float, like: Array) -> None:
+    """Require values of C whose squared differences are numbers of the dtype."""
+    if not largest <= most:
+        found, limit = _words.apart(largest, most)
+        raise ValueError(
+            f"values of C must be at most {limit} in absolute value, the range in which squared differences are numbers of "
+            f"{like.dtype}, but reach {found}: divide both spaces by one number."
+        )
+
+
+def one_row(rows: int | None, space: object, name: str) -> None:
+    """Require a factor of one row; ``rows`` is None where the space has no factor."""
+    if rows != 1:
+        received = f"is {space!r}" if rows is None else f"has a factor of {rows} rows"
+        raise ValueError(
+            f"{name} must be a gwtools.GramSpace with a factor of one row, but {received}: "
+            "use gwtools.bounds.spectral, which takes any space."
+        )
+
+
+def weights(value: Any, data: Array, size: int, name: str = "weights") -> Array:
+    """Return probability weights that match ``data``: uniform for None, else checked and divided by their sum.
+
+    Equal weights are those for None, whatever their rounded sum is; weights in a gradient graph are always divided.
+    """
+    xp = _array.namespace(data)
+    if value is None:
+        return _uniform(data, size)
+    if _array.is_array(value):
+        _check.same_library(value, data, name, "the space's values")
+    value = _check.array(value, name, 1)
+    _check.same_kind(value, data, name, "the space's values")
+    if value.shape[0] != size:
+        raise ValueError(
+            f"{name} must have one entry for each of the {size} atoms, but has {value.shape[0]}: "
+            f"pass an array of shape ({size},)."
+        )
+    if bool(xp.any(value < 0)):
+        raise ValueError(
+            f"{name} must be non-negative, but the smallest is {float(xp.min(value)):.3g}: clip or remove those atoms."
+        )
+    wide = _array.at_least_single(value)
+    total = _array.exact_sum(wide)
+    if total <= 0.0:
+        raise ValueError(f"{name} must have positive mass, but sum to zero: give some atom a positive weight.")
+    if abs(total - 1.0) > math.sqrt(_array.epsilon(value)):
+        found, _ = _words.apart(total, 1.0, 6)
+        raise ValueError(
+            f"{name} must sum to 1, but sum to {found}: divide them by their sum if that is what you mean."
+        )
+    if not _array.tracked(value) and _array.all_equal(value):
+        return _uniform(data, size)
+    return value if total == 1.0 else xp.astype(_array.normalised(wide), value.dtype)
+
+
+def _uniform(data: Array, size: int) -> Array:
+    return _array.namespace(data).full((size,), 1.0 / size, dtype=data.dtype, device=_array.device(data))
+
+
+def columns_are_atoms(factor: Array, given: Any) -> None:
+    """Warn of a factor with more rows than columns, unless weights say which are the atoms; refuse weights of the rows.
+
+    Four calls below the user's line, so that the warning points there.
+    """
+    rows, columns = factor.shape
+    if rows <= columns:
+        return
+    if given is None:
+        warnings.warn(
+            f"factor has {rows} rows and {columns} columns, and each column is an atom: pass factor.T where rows are the "
+            "atoms, or weights, one for each column, to say that columns are.",
+            stacklevel=4,
+        )
+    elif _array.is_array(given) and tuple(given.shape) == (rows,):
+        raise ValueError(
+            f"weights must have one entry for each of the {columns} columns of factor, but has one for each of the {rows} "
+            "rows: pass factor.T where rows are the atoms."
+        )
+
+
+def same_weights(first: Array, second: Array, name: str, other: str) -> None:
+    """Require one size and, up to rounding, one list of weights."""
+    if first.shape != second.shape:
+        raise ValueError(
+            f"{name} must have the atoms of {other}, but they have {second.shape[0]} and {first.shape[0]}: "
+            "pass two spaces over the same atoms."
+        )
+    apart = _array.number(_array.namespace(first).max(_array.namespace(first).abs(first - second)))
+    if apart > 128 * _array.epsilon(first):
+        raise ValueError(
+            f"{name} must have the weights of {other}, but they differ by up to {apart:.3g}: "
+            "pass two spaces over the same atoms, with equal weights."
+        )
