@@ -261,10 +261,8 @@ def _array(data: bytes, path: Path) -> NumpyArray:
         if len(loaded.files) == 1:
             return np.asarray(loaded[loaded.files[0]])
     except (ValueError, EOFError, OSError, KeyError, zlib.error, zipfile.BadZipFile) as error:
-        received, remedy = (
-            f"it cannot be read as one ({first_sentence(error)})",
-            "save it with numpy.save as an array of numbers",
-        )
+        received = f"it cannot be read as one ({first_sentence(error)})"
+        remedy = "save it with numpy.save as an array of numbers"
         raise unreadable(str(path), "hold a NumPy array", received, remedy) from error
     received = f"holds {len(loaded.files)} ({', '.join(loaded.files[:5])})"
     raise unreadable(str(path), "hold one array", received, "save the one that is meant with numpy.save")

@@ -18,11 +18,12 @@ from gwtools.spaces.base import unchecked
 
 Record = tuple[int, list[str]]
 
+# Titles of the two columns of nodes, as pandas, Gephi and SNAP write them.
 _ENDS = {
     *(("source", "target"), ("from", "to"), ("src", "dst"), ("src", "dest"), ("fromnodeid", "tonodeid")),
     *(("node1", "node2"), ("node_1", "node_2"), ("node 1", "node 2"), ("node_a", "node_b")),
 }
-_OTHER_LENGTHS = frozenset(("length", "distance", "dist", "len", "cost"))
+_OTHER_LENGTHS = {"length", "distance", "dist", "len", "cost"}
 
 
 def read_edges(text: str, name: str, header: bool | None = None) -> GraphSpace:

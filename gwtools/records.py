@@ -17,15 +17,14 @@ NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?")
 # Numbers as people write them: with a currency, a percent sign, separated thousands, an exponent of Fortran, another minus.
 _NOTATION = re.compile(r"(?=.*[0-9])[-+−–($€£¥ ]*[0-9.,][0-9.,'_ ]*([eEdD][-+−]?[0-9]+)?[ %)$€£¥]*")
+_EXCELS_FIRST_LINE = re.compile(r"\s*sep=([;,:|\t])\s*", flags=re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]*"')
 _WORD = re.compile(r'"((?:[^"]|"")*)"|(\S+)')
-_MISSING = frozenset(
-    (
-        *("", "na", "n/a", "nan", "+nan", "-nan", "null", "none", "nil", "missing", "nat", "<na>", "-", "--", ".", "?"),
-        *("#na", "#n/a", "#value!", "#div/0!", "#num!", "#ref!"),
-    )
-)
-_INFINITE = frozenset(sign + word for sign in ("", "+", "-") for word in ("inf", "infinity"))
+_MISSING = {
+    *("", "na", "n/a", "nan", "+nan", "-nan", "null", "none", "nil", "missing", "nat", "<na>", "-", "--", ".", "?"),
+    *("#na", "#n/a", "#value!", "#div/0!", "#num!", "#ref!"),
+}
+_INFINITE = {sign + word for sign in ("", "+", "-") for word in ("inf", "infinity")}
 _SAMPLE = 200  # lines that are looked at for the delimiter
 _WHITE = " "
 
@@ -40,24 +39,27 @@ def list_records(text: str, name: str, *, numbers: bool = False) -> list[tuple[i
         text = text.replace(ending, "\n")
     every = list(enumerate(text.split("\n"), start=1))
     lines = [(i, line) for i, line in every if _is_content(line)]
-    delimiter = None
-    if lines and (
-        said := re.fullmatch(r"\s*sep=([;,:|\t])\s*", lines[0][1], flags=re.IGNORECASE)
-    ):  # Excel's first line
-        delimiter, lines = said[1], lines[1:]
+    said = _EXCELS_FIRST_LINE.fullmatch(lines[0][1]) if lines else None
+    if said is not None:
+        lines = lines[1:]
     if not lines:
         return []
-    if delimiter is None:
-        delimiter = _delimiter([line for _, line in lines[:_SAMPLE]])
+    delimiter = _delimiter([line for _, line in lines[:_SAMPLE]]) if said is None else said[1]
     records = [(i, [cell.strip() for cell in cells]) for i, cells in _split(lines, delimiter, name)]
     records = _without_trailing(records)
     if numbers and delimiter == ",":
         _refuse_lone_decimals(records, name)
     if numbers and len(records) > 1 and all(len(cells) == 1 for _, cells in records):
-        first, last = records[kind(records[0][1][0]) == "word"][0], records[-1][0]
-        gaps = [(i, [""]) for i, line in every[first : last - 1] if not line.strip()]
-        records = sorted(records + gaps)
+        records = _with_gaps(records, every)
     return records
+
+
+def _with_gaps(records: list[tuple[int, list[str]]], lines: list[tuple[int, str]]) -> list[tuple[int, list[str]]]:
+    """Read blank lines between those of a single column, below its title, as empty cells."""
+    titled = kind(records[0][1][0]) == "word"
+    first, last = records[1 if titled else 0][0], records[-1][0]
+    gaps = [(i, [""]) for i, line in lines[first : last - 1] if not line.strip()]
+    return sorted(records + gaps)
 
 
 def _refuse_lone_decimals(records: list[tuple[int, list[str]]], name: str) -> None:

@@ -1,7 +1,6 @@
 """Tables of numbers in text files as people have them: read exactly, or refused in a sentence that names the line.
 
-Decimal commas are read where no cell has a
-decimal point and some cell cannot be a number with separated thousands.
+Decimal commas are read where no cell has a decimal point and some cell cannot be a number with separated thousands.
 
 The first line names the columns where none of its cells is a number, missing or infinite. It also does where its first cell
 is empty or ``Unnamed: 0``, or is left out, as pandas and R write it, the first column then holds labels (words, or integers
@@ -32,28 +31,10 @@ from gwtools.records import DECIMAL_COMMA, NUMBER, is_corner, kind, list_records
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
-_LABEL_NAMES = frozenset(
-    (
-        *(
-            "id",
-            "ids",
-            "index",
-            "idx",
-            "key",
-            "no",
-            "no.",
-            "nr",
-            "nr.",
-            "row",
-            "rowid",
-            "row_id",
-            "label",
-            "name",
-            "names",
-        ),
-        "#",
-    )
-)
+_LABEL_NAMES = {
+    *("#", "id", "ids", "index", "idx", "key", "no", "no.", "nr", "nr."),
+    *("row", "rowid", "row_id", "label", "name", "names"),
+}
 
 
 @dataclass(frozen=True)
@@ -164,10 +145,8 @@ def _with_decimal_points(rows: list[Row], name: str) -> list[Row]:
     if not found:
         return rows
     row, cell = found[0]
-    place, remedy = (
-        f"{name}, line {row.line}",
-        "write all numbers with decimal points and without separators of thousands",
-    )
+    place = f"{name}, line {row.line}"
+    remedy = "write all numbers with decimal points and without separators of thousands"
     pointed = next((other.line for other in rows if other.pointed), None)
     if pointed is not None:
         received = f"has {_shown(cell)} here and a decimal point in line {pointed}"
@@ -323,10 +302,8 @@ def _require_coordinates(rows: list[Row], title: list[str], name: str) -> None:
         if not (called.casefold() in _LABEL_NAMES or (called and is_corner(called))):
             continue
         if len(set(values)) == len(values) and all(value % 1 == 0 for value in values):
-            place, received = (
-                f"{name}, column {k + 1} ({_shown(called)})",
-                "its name and its integers look like an index",
-            )
+            place = f"{name}, column {k + 1} ({_shown(called)})"
+            received = "its name and its integers look like an index"
             remedy = "remove that column, or pass --index-column no if all columns are coordinates"
             raise unreadable(place, "be a coordinate", received, remedy)
 
