@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from importlib.util import find_spec
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import scipy.sparse
@@ -23,7 +24,7 @@ _ENDS = {
     *(("source", "target"), ("from", "to"), ("src", "dst"), ("src", "dest"), ("fromnodeid", "tonodeid")),
     *(("node1", "node2"), ("node_1", "node_2"), ("node 1", "node 2"), ("node_a", "node_b")),
 }
-_OTHER_LENGTHS = {"length", "distance", "dist", "len", "cost"}
+_SOUND_LIKE_LENGTHS = {"weight", "length", "distance", "dist", "len", "cost"}
 
 
 def read_edges(text: str, name: str, header: bool | None = None) -> GraphSpace:
@@ -142,11 +143,20 @@ def read_graphml(data: bytes, name: str, length: str | None = None) -> GraphSpac
     except (SyntaxError, ValueError, KeyError, AttributeError, nx.NetworkXException) as error:
         received = f"does not ({first_sentence(error)})"
         raise unreadable(name, "hold one graph as GraphML", received, "write it with networkx.write_graphml") from error
+    _require_one_graph(data, name)
     attribute = None if length == "none" else length or _known_length(graph, name)
     try:
         return GraphSpace(graph, weight=attribute)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+def _require_one_graph(data: bytes, name: str) -> None:
+    """Require one graph in GraphML that networkx has read, which takes the first."""
+    tags = [element.tag.rpartition("}")[2] for element in ElementTree.fromstring(data)]
+    count = tags.count("graph")
+    if count != 1:
+        raise unreadable(name, "hold one graph", f"holds {count}", "write the one that is meant into a file of its own")
 
 
 def first_sentence(error: Exception) -> str:
@@ -158,7 +168,7 @@ def _known_length(graph: Any, name: str) -> str | None:
     """Return the attribute that is the length of edges where there is no choice, or None for edges of length 1."""
     edges = [data for *_, data in graph.edges(data=True)]
     weights = [data["weight"] for data in edges if "weight" in data]
-    others = [key for data in edges for key in data if key.casefold() in _OTHER_LENGTHS]
+    others = [key for data in edges for key in data if key != "weight" and key.casefold() in _SOUND_LIKE_LENGTHS]
     if len(set(weights)) > 1 or (others and not weights):
         attribute = "weight" if weights else others[0]
         requirement = "say what is the length of an edge"

@@ -24,6 +24,7 @@ _MISSING = {
     *("", "na", "n/a", "nan", "+nan", "-nan", "null", "none", "nil", "missing", "nat", "<na>", "-", "--", ".", "?"),
     *("#na", "#n/a", "#value!", "#div/0!", "#num!", "#ref!"),
 }
+_TRUTH = {"true", "false"}
 _INFINITE = {sign + word for sign in ("", "+", "-") for word in ("inf", "infinity")}
 _SAMPLE = 200  # lines that are looked at for the delimiter
 _WHITE = " "
@@ -134,7 +135,7 @@ def _without_trailing(records: list[tuple[int, list[str]]]) -> list[tuple[int, l
 
 
 def kind(cell: str) -> str:
-    """Tell what a cell holds: "number", "missing", "infinite", "notation" (a number in another form) or "word"."""
+    """Tell what a cell holds: "number", "missing", "infinite", "notation" (a number or truth value in words) or "word"."""
     if NUMBER.fullmatch(cell):
         return "number" if math.isfinite(float(cell)) else "infinite"
     if cell.casefold() in _MISSING:
@@ -143,7 +144,7 @@ def kind(cell: str) -> str:
         return "infinite"
     if DECIMAL_COMMA.fullmatch(cell):
         return "number"
-    return "notation" if _NOTATION.fullmatch(cell) else "word"
+    return "notation" if cell.casefold() in _TRUTH or _NOTATION.fullmatch(cell) else "word"
 
 
 def is_corner(cell: str) -> bool:

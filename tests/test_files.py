@@ -193,6 +193,11 @@ CASES = {
     "names without a header": Case("p.csv", "anna,1.5,-2\nbjørn,3,0.25\n", NAMED),
     "names with a comma": Case("p.csv", 'who,x\n"a, b",1.5\nc,3\n', Read([[1.5], [3.0]], ("a, b", "c"))),
     "names and a number": Case("p.csv", "anna,1.5\n2,3\n", Refused("line 1, column 1", "--index-column yes")),
+    "truth values first": Case("p.csv", "TRUE,1.5\nFALSE,3\n", Refused("line 1, column 1", "'TRUE'")),
+    "truth values under a title": Case("p.csv", "ill,x\nTrue,1.5\nFalse,3\n", Refused("line 2, column 1 ('ill')", "'True'")),
+    "truth values as names": Case(
+        "p.csv", "ill,x\nTrue,1.5\nFalse,3\n", Read([[1.5], [3.0]], ("True", "False")), {"index": True}
+    ),
     "id from 1": Case("p.csv", "id,x\n1,2.5\n2,3.5\n", INDEX),
     "id at the end": Case("p.csv", "x,y,id\n2.5,1.5,1\n3.5,2.5,2\n", Refused("column 3 ('id')", "--index-column no")),
     "two indices of pandas": Case(
@@ -288,6 +293,14 @@ CASES = {
         "g.graphml", graphml([("a", "b", 2.0)], weight="length"), Refused("", "--edge-length length")
     ),
     "graphml with lengths as text": Case("g.graphml", graphml([("a", "b", "2")]), Refused("", "real numbers")),
+    "graphml with a Weight": Case(
+        "g.graphml", graphml([(*e, w) for e, w in EDGES.items()], weight="Weight"), Refused("", "--edge-length Weight")
+    ),
+    "graphml of two graphs": Case(
+        "g.graphml",
+        graphml([("a", "b", 1.0)]).replace(b"</graphml>", b'<graph edgedefault="undirected"/></graphml>'),
+        Refused("", "holds 2"),
+    ),
     "graphml cut short": Case("g.graphml", graphml([("a", "b", 1.0)])[:-20], Refused("", "GraphML")),
     "graphml of no graph": Case("g.graphml", "<html></html>", Refused("", "GraphML")),
     # endings
