@@ -70,6 +70,8 @@ def certify(
     """
     if tolerance is not None:
         _check.number(tolerance, "tolerance", least=0.0)
+    if isinstance(plan, str):
+        _check.keyword(plan, "plan", "effort")
     _check.memory_limit(memory_limit)
     x, y = as_space(x, "x"), as_space(y, "y")
     _check.choice(effort, "effort", EFFORTS)

@@ -196,6 +196,7 @@ def _mistakes():
             ("list", "SparsePlan", partial(_listed, mass=[1 / 3] * 3), TypeError, "mass", "numpy.asarray(mass"),
             ("one number", "SparsePlan", partial(_listed, size=3), TypeError, "size", "(n, m)"),
             ("result", "certify", lambda: gw.certify(X, Y, gw.solve(X, Y)), TypeError, "plan", "plan.plan"),
+            ("effort", "certify", lambda: gw.certify(X, Y, "cubic"), TypeError, "plan", "effort='cubic'"),
             ("swapped", "certify", lambda: gw.certify(Y, X, PLAN), ValueError, "plan", "transpose it"),
             ("negative", "certify", lambda: gw.certify(X, Y, gw.DensePlan(-PLAN)), ValueError, "plan", "non-negative"),
             ("other weights", "certify", lambda: gw.certify(X, Y, _lopsided()), ValueError, "plan", "up to 0.001"),
