@@ -82,17 +82,9 @@ def _result(options: argparse.Namespace) -> gw.GWResult:
         files.require_writable(options.matching, (".csv",), inputs)
     holds = [side or options.holds for side in (options.x_holds, options.y_holds)]
     meanings = [files.meaning_of(path, side) for path, side in zip((options.x, options.y), holds, strict=True)]
-    if options.metric is not None and "points" not in meanings:
-        received, remedy = f"these hold {' and '.join(dict.fromkeys(meanings))}", "leave it out"
-        raise unreadable("--metric", "go with a file of points", received, remedy)
-    if options.index_column is not None and not any(map(files.is_table, (options.x, options.y), meanings)):
-        raise unreadable("--index-column", "go with a table of text", "neither file is one", "leave it out")
-    if options.header is not None and not any(map(files.is_text, (options.x, options.y))):
-        raise unreadable("--header", "go with a file of text", "neither file is one", "leave it out")
-    if options.edge_length is not None and not any(map(files.is_graphml, (options.x, options.y))):
-        raise unreadable("--edge-length", "go with a file of GraphML", "neither file is one", "leave it out")
+    _require_files_for_options(options, meanings)
     x, y = (
-        _named(path, side, weights, options)
+        _read(path, side, weights, options)
         for path, side, weights in zip(
             (options.x, options.y), holds, (options.weights_x, options.weights_y), strict=True
         )
@@ -103,7 +95,22 @@ def _result(options: argparse.Namespace) -> gw.GWResult:
     return replace(result, names=(x.names, y.names))
 
 
-def _named(path: Path, holds: str | None, weights: Path | None, options: argparse.Namespace) -> files.Named:
+def _require_files_for_options(options: argparse.Namespace, meanings: Sequence[str]) -> None:
+    """Require a file of the kind that an option speaks of; ``meanings`` are what the two files are read as."""
+    paths = options.x, options.y
+    if options.metric is not None and "points" not in meanings:
+        received = f"these hold {' and '.join(dict.fromkeys(meanings))}"
+        raise unreadable("--metric", "go with a file of points", received, "leave it out")
+    for name, value, kind, found in (
+        ("--index-column", options.index_column, "a table of text", map(files.is_table, paths, meanings)),
+        ("--header", options.header, "a file of text", map(files.is_text, paths)),
+        ("--edge-length", options.edge_length, "a file of GraphML", map(files.is_graphml, paths)),
+    ):
+        if value is not None and not any(found):
+            raise unreadable(name, f"go with {kind}", "neither file is one", "leave it out")
+
+
+def _read(path: Path, holds: str | None, weights: Path | None, options: argparse.Namespace) -> files.Named:
     header, index = _YES_OR_NO[options.header], _YES_OR_NO[options.index_column]
     metric, length = options.metric or "euclidean", options.edge_length
     named = files.read_space(path, holds, metric=metric, header=header, index=index, length=length)

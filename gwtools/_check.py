@@ -6,7 +6,8 @@ No other module rejects input, but for ``_check_spaces``, ``_check_graphs`` and 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
 
@@ -131,7 +132,7 @@ def paired(xs: Sequence[Any], ys: Sequence[Any]) -> None:
         )
 
 
-def some(xs: Sequence[Any]) -> None:
+def not_empty(xs: Sequence[Any]) -> None:
     """Require a list that is not empty, where nothing else tells the array library of the answer."""
     if not xs:
         raise ValueError("xs must hold at least one space, but is empty: no array library is known then.")
@@ -293,6 +294,15 @@ def count_in_environment(text: str, name: str) -> None:
     """Require a whole number of at least 1 in an environment variable."""
     if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"{name} must be a whole number of at least 1, but is {text!r}: set it so, or not at all.")
+
+
+@contextmanager
+def of_file(name: str) -> Iterator[None]:
+    """Put the name of a file before errors about what it holds."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def unreadable(place: str, requirement: str, received: str, remedy: str) -> ValueError:

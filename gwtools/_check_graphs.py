@@ -39,7 +39,7 @@ def graph(value: Any) -> None:
         )
 
 
-def attribute(name: Any, said: bool, adjacency: Any) -> None:
+def attribute_name(name: Any, said: bool, adjacency: Any) -> None:
     """Require the name of an attribute of a networkx graph's edges, or None."""
     if name is not None and not isinstance(name, str):
         raise TypeError(
@@ -53,7 +53,7 @@ def attribute(name: Any, said: bool, adjacency: Any) -> None:
         )
 
 
-def attributes(values: list[Any], name: str | None, said: bool) -> list[float]:
+def attribute_values(values: list[Any], name: str | None, said: bool) -> list[float]:
     """Return the lengths of edges; require the attribute of all of them, or of none where nobody has asked for it."""
     missing = sum(value is None for value in values)
     if missing and (said or missing < len(values)):

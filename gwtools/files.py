@@ -22,7 +22,7 @@ import scipy.sparse
 
 from gwtools import _check_spaces
 from gwtools._array import NumpyArray
-from gwtools._check import unreadable
+from gwtools._check import of_file, unreadable
 from gwtools.graph_files import first_sentence, read_edges, read_graphml
 from gwtools.plans import Plan
 from gwtools.spaces import DenseSpace, PointCloud, Space
@@ -160,10 +160,8 @@ def read_weights(path: Path, named: Named) -> Space:
     values = table.values[:, 0]
     if table.names is not None and not isinstance(named.names, range) and n == size:
         values = values[_order(table.names, [str(name) for name in named.names], path)]
-    try:
+    with of_file(str(path)):
         weights = _check_spaces.weights(values, np.empty(0), size)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
     return named.space.with_data(named.space.data, weights)
 
 
@@ -194,10 +192,8 @@ def _dense(values: NumpyArray, path: Path) -> DenseSpace:
         if m == 1:
             remedy += ", or save scipy.spatial.distance.squareform of a condensed list"
         raise unreadable(str(path), "hold a square matrix of distances", received, remedy)
-    try:
+    with of_file(str(path)):
         return DenseSpace(values)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
 
 
 def _looks_like_pairs(values: NumpyArray) -> bool:

@@ -12,7 +12,7 @@ import scipy.sparse
 from scipy.sparse import csgraph
 
 from gwtools import _check_graphs
-from gwtools._check import unreadable
+from gwtools._check import of_file, unreadable
 from gwtools.records import is_corner, kind, list_records
 from gwtools.spaces import GraphSpace
 from gwtools.spaces.base import unchecked
@@ -71,12 +71,10 @@ def _space(nodes: dict[str, int], lengths: dict[tuple[int, int], float], name: s
     rows, cols = np.array(list(lengths)).T
     edges = scipy.sparse.csr_array((np.array(list(lengths.values())), (rows, cols)), shape=(len(nodes), len(nodes)))
     names = tuple(nodes)
-    try:
+    with of_file(name):
         count, labels = csgraph.connected_components(edges, directed=False)
-        _check_graphs.connected(count, labels, names)  # by name
+        _check_graphs.connected(count, labels, names)  # first, for GraphSpace knows positions alone
         return unchecked(GraphSpace(edges), nodes=names)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
 
 
 def _without_index(records: list[Record]) -> list[Record]:
@@ -145,10 +143,8 @@ def read_graphml(data: bytes, name: str, length: str | None = None) -> GraphSpac
         raise unreadable(name, "hold one graph as GraphML", received, "write it with networkx.write_graphml") from error
     _require_one_graph(data, name)
     attribute = None if length == "none" else length or _known_length(graph, name)
-    try:
+    with of_file(name):
         return GraphSpace(graph, weight=attribute)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: {error}") from None
 
 
 def _require_one_graph(data: bytes, name: str) -> None:

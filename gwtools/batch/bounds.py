@@ -157,7 +157,7 @@ def _grouped(
 ) -> Array:
     """Bound what is read of each pair of spaces, group by group; ``cost`` as in :func:`gather.each_group`."""
     left, right = gather.spaces(xs, ys)
-    _check.some(left)
+    _check.not_empty(left)
     return gather.each_group(left, right, read, bound, **cost)
 
 

@@ -188,7 +188,7 @@ class GraphSpace(Space):
 def _edges(graph: Any, weight: str | None) -> tuple[scipy.sparse.csr_array, tuple[Any, ...]]:
     """Return the edge lengths of a sparse matrix or a networkx graph in float64, and its nodes."""
     said = not isinstance(weight, _Unsaid)
-    _check_graphs.attribute(weight, said, graph)
+    _check_graphs.attribute_name(weight, said, graph)
     if scipy.sparse.issparse(graph):
         matrix = scipy.sparse.csr_array(graph).astype(np.float64)
         matrix.sum_duplicates()
@@ -198,7 +198,7 @@ def _edges(graph: Any, weight: str | None) -> tuple[scipy.sparse.csr_array, tupl
     nodes = tuple(graph)
     position = {node: i for i, node in enumerate(nodes)}
     stored = [1] * graph.number_of_edges() if weight is None else [e[2] for e in graph.edges(data=weight)]
-    read = _check_graphs.attributes(stored, weight, said)
+    read = _check_graphs.attribute_values(stored, weight, said)
     lengths: dict[tuple[int, int], float] = {}
     for (one, other, *_), length in zip(graph.edges, read, strict=True):
         for pair in ((position[one], position[other]), (position[other], position[one])):
