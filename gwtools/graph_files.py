@@ -142,6 +142,9 @@ def read_graphml(data: bytes, name: str, length: str | None = None) -> GraphSpac
         received = f"does not ({first_sentence(error)})"
         raise unreadable(name, "hold one graph as GraphML", received, "write it with networkx.write_graphml") from error
     _require_one_graph(data, name)
+    if graph.is_directed():
+        remedy = 'write edgedefault="undirected" into it if every edge goes both ways'
+        raise unreadable(name, "hold an undirected graph", "its edges have directions", remedy)
     attribute = None if length == "none" else length or _known_length(graph, name)
     with of_file(name):
         return GraphSpace(graph, weight=attribute)

@@ -288,7 +288,9 @@ CASES = {
     ),
     "graphml without the attribute": Case("g.graphml", graphml([("a", "b", 2.0)]), Refused("", "'km'"), {"length": "km"}),
     "graphml without lengths": Case("g.graphml", graphml([("a", "b", "x"), ("b", "c", "y")], weight="colour"), UNIT),
-    "graphml with directions": Case("g.graphml", graphml([("a", "b", 1.0)], nx.DiGraph), Refused("", "undirected")),
+    "graphml with directions": Case(
+        "g.graphml", graphml([("a", "b", 1.0), ("b", "c", 2.0)], nx.DiGraph), Refused("", 'edgedefault="undirected"')
+    ),
     "graphml with other lengths": Case(
         "g.graphml", graphml([("a", "b", 2.0)], weight="length"), Refused("", "--edge-length length")
     ),
