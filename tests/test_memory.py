@@ -7,7 +7,7 @@ import pytest
 
 import gwtools as gw
 from gwtools import _memory
-from gwtools.certify import numbers_held
+from gwtools.certify import EFFORTS, numbers_held
 from tests.test_check import refused
 
 SOLVERS = (
@@ -71,6 +71,24 @@ def test_sorting_of_low_rank_spaces_holds_a_multiple_of_their_atoms():
         for kind in ("row_means", "norm", "spectral"):
             assert held(lambda x=x, y=y, kind=kind: gw.solve(x, y, gw.Sorted(kind=kind))) < 50 * (n + m)
         assert held(lambda x=x, y=y: gw.solve(x, y, gw.Sorted(), memory_limit=1e6)) < 50 * (n + m)
+
+
+@pytest.mark.parametrize("shape", [(500, 400), (600, 100)], ids=str)
+def test_spectra_hold_what_they_say_where_blocks_hold_less(monkeypatch, shape):
+    monkeypatch.setattr("gwtools.spaces.base.BLOCK_ENTRIES", 2**14)
+    x, y = (space("euclidean", n) for n in shape)
+    solver = gw.Sorted(kind="spectral")
+    used, said = held(lambda: gw.solve(x, y, solver)), solver.numbers_held(x, y)
+    assert used <= said <= 5 * used
+
+
+@pytest.mark.parametrize("kind", ["dense", "euclidean", "sqeuclidean"])
+def test_what_is_computed_without_asking_needs_little(kind):
+    n = max(k for k in range(1, 5000) if _memory.is_small(k, k))
+    x = space(kind, n)
+    numbers = [solver.numbers_held(x, x) for solver in SOLVERS] + [numbers_held(x, x, effort) for effort in EFFORTS]
+    assert n > 100
+    assert _memory.NUMBER * max(numbers) < _memory._WORTH_ASKING
 
 
 N, M = 20_000, 15_000
