@@ -19,6 +19,11 @@ def is_small(n: int, m: int) -> bool:
     return NUMBER * _MOST_HELD * (n + m) ** 2 < _WORTH_ASKING
 
 
+def are_few(numbers: float, limit: float | None) -> bool:
+    """Tell whether so many float64 numbers are within a limit, and too few to ask how much memory is free."""
+    return NUMBER * numbers < min(_WORTH_ASKING, math.inf if limit is None else limit)
+
+
 def require(
     numbers: float, shape: tuple[int, int], what: str, like: Array, limit: float | None = None, name: str = "x and y"
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from gwtools import _array, _check
+from gwtools import _array, _check, _memory
 from gwtools._array import Array, NumpyArray
 from gwtools.batch import bounds, certificates, gather, lines, sinkhorn, stacks, threads
 from gwtools.batch.certificates import Known
@@ -58,8 +58,9 @@ def solve_batch(
     Equal up to rounding, which a tie of the stopping criterion, and the path of an entropic solver from a cold start at
     small ε, can magnify. Problems are grouped by size, padded with atoms without weight and computed together; each stops
     by itself. Fast where spaces are small and many: a padded group holds the matrices of its spaces, whatever form they are
-    stored in. In NumPy what takes long, eigenvalues and the iterations of Sinkhorn, runs on as many threads as the process
-    may use processors, or as the environment variable GWTOOLS_NUM_THREADS says; their number changes no digit.
+    stored in; spaces whose matrices are larger than all that the solver needs of them are solved by themselves. In NumPy what
+    takes long, eigenvalues and the iterations of Sinkhorn, runs on as many threads as the process may use processors, or as
+    the environment variable GWTOOLS_NUM_THREADS says; their number changes no digit.
 
     Parameters
     ----------
@@ -106,9 +107,10 @@ def solve_batch(
         require_memory(x, y, solver, effort, memory_limit, f"xs[{i}] and ys[{i}]")
     threads.processors()  # a wrong number of threads is refused here
     results: list[Any] = [None] * len(left)
-    usable = [[without_null_values(space) for space in side] for side in (left, right)]
-    for i, result in _together(usable[0], usable[1], solver, effort):
-        results[i] = result
+    places = [i for i in range(len(left)) if _may_be_padded(left[i], right[i], solver, memory_limit)]
+    usable = [[without_null_values(side[i]) for i in places] for side in (left, right)]
+    for k, result in _together(usable[0], usable[1], solver, effort):
+        results[places[k]] = result
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for i, result in enumerate(results):
@@ -118,6 +120,15 @@ def solve_batch(
     results = [replace(r, names=(x.names, y.names)) for r, x, y in zip(results, left, right, strict=True)]
     _report(results, throw)
     return results
+
+
+def _may_be_padded(x: Space, y: Space, solver: Solver, limit: float | None) -> bool:
+    """Tell whether matrices of both spaces, as padded groups hold them, are few or no more than what the solver needs alone."""
+    if limit is None and _memory.is_small(x.size, y.size):
+        return True
+    squares, entries = float(x.size**2 + y.size**2), float(x.size * y.size)
+    held = 6 * squares if isinstance(solver, Sorted) else 4 * squares + 8 * entries
+    return _memory.are_few(held, limit) or held <= solver.numbers_held(x, y)
 
 
 Proofs = Sequence[Certified | None]
