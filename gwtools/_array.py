@@ -283,6 +283,11 @@ def all_equal(values: Array) -> bool:
     return bool(namespace(values).all(values == values[0]))
 
 
+def all_positive(values: Array) -> bool:
+    """Tell whether all entries of a list are above 0."""
+    return bool(namespace(values).all(values > 0))
+
+
 def stacked(matrices: Sequence[Array], size: int) -> Array:
     """Stack square matrices of at most ``size`` rows, padded with zeros: shape (B, size, size)."""
     xp, first = namespace(matrices[0]), matrices[0]

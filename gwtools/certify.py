@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan
 from gwtools.problems import GWProblem, Prepared, detached, prepare
 from gwtools.results import Certificate, Kind
 from gwtools.rounding import Bound, Extent, Radii, extent, radii
-from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted
+from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted, numbers_at_atoms, numbers_in_blocks
 
 EFFORTS = ("linear", "quadratic", "cubic")
 
@@ -49,7 +50,8 @@ def certify(
         float64 rounding of the values accounts for.
     memory_limit : float, optional
         Bytes that may be used; by default what is free for this process, or on the device. "linear" needs few beside the
-        spaces and the plan, the other efforts n × n and m × m arrays.
+        spaces, and beside a plan that is a :class:`gwtools.SparsePlan`; other plans need n × m arrays, and n × n and m × m
+        ones where a space has no form of low rank; so do the other efforts.
 
     Returns
     -------
@@ -75,13 +77,32 @@ def certify(
     _check.memory_limit(memory_limit)
     x, y = as_space(x, "x"), as_space(y, "y")
     _check.choice(effort, "effort", EFFORTS)
-    _memory.require(numbers_held(x, y, effort), (x.size, y.size), f"effort={effort!r}", x.weights, memory_limit)
+    if memory_limit is not None or not _memory.is_small(x.size, y.size):
+        numbers = max(numbers_held(x, y, effort), numbers_held_by(plan, x, y))
+        _memory.require(numbers, (x.size, y.size), f"effort={effort!r}", x.weights, memory_limit)
     return certified(x, y, plan, effort, tolerance or 0.0).certificate
 
 
 def numbers_held(x: Space, y: Space, effort: str) -> float:
     """Return about how many numbers a certificate holds at once beside the spaces and a plan, and rather too many."""
     return 0.0 if effort == "linear" else HELD_BY_PAIRS * (x.size**2 + y.size**2)
+
+
+def numbers_held_by(plan: Any, x: Space, y: Space) -> float:
+    """Return about how many numbers a linear certificate of a plan holds: those of R, S and n × m arrays if it is dense."""
+    if plan is None:
+        return numbers_in_blocks(x, y)
+    if not _is_dense(plan, x.size + y.size):
+        return numbers_at_atoms(x, y)
+    return x.numbers_copied + y.numbers_copied + x.numbers_held + y.numbers_held + 6.0 * x.size * y.size
+
+
+def _is_dense(plan: Any, most: int) -> bool:
+    """Tell whether a plan has at least ``most`` positive masses in a matrix; with fewer it is read as a list of atoms."""
+    if isinstance(plan, SparsePlan) or not (isinstance(plan, Plan) or _array.is_array(plan)):
+        return False
+    matrix = plan.dense() if isinstance(plan, Plan) else plan
+    return int(_array.namespace(matrix).count_nonzero(matrix)) >= most
 
 
 class Valued(NamedTuple):
@@ -276,8 +297,9 @@ def _are_copies(x: Space, y: Space, plan: SparsePlan, value: float) -> bool:
     if x.roundings == y.roundings == 0:
         if value:  # entries without rounding that agree everywhere leave nothing
             return False
-        one, other = x.restrict(plan.rows), y.restrict(plan.cols)
-        blocks = [(one.rows(i, j), other.rows(i, j)) for i, j in one.blocks()]
+        blocks: Iterable[tuple[Array, Array]] = (
+            (x.rows_at(plan.rows, i, j), y.rows_at(plan.cols, i, j)) for i, j in x.blocks()
+        )
     elif type(x) is type(y) and isinstance(x, PointCloud | GramSpace) and x.kind == y.kind:
         blocks = [(x.restrict(plan.rows).data, y.restrict(plan.cols).data)]
     else:

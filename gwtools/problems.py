@@ -11,7 +11,7 @@ from gwtools import _array, _check, _check_plans, _check_spaces
 from gwtools._array import Array
 from gwtools.plans import Plan, SparsePlan
 from gwtools.residuals import LowRankResidual, Residual
-from gwtools.spaces import DenseSpace, Space, converted
+from gwtools.spaces import DenseSpace, Space, converted, row_blocks
 
 
 @final
@@ -175,9 +175,12 @@ class GWProblem:
 
     def _sum_of_squares(self, plan: SparsePlan) -> Array:
         """Sum (C_ik − D_jl)² over pairs of atoms of a sparse plan, where nothing cancels."""
-        mass = plan.mass
-        x, y = self.x.restrict(plan.rows), self.y.restrict(plan.cols)
-        return _array.total([mass[i:j] @ ((x.rows(i, j) - y.rows(i, j)) ** 2 @ mass) for i, j in x.blocks()])
+        mass, x, y = plan.mass, self.x, self.y
+        parts = (
+            mass[i:j] @ ((x.rows_at(plan.rows, i, j) - y.rows_at(plan.cols, i, j)) ** 2 @ mass)
+            for i, j in row_blocks(int(mass.shape[0]))
+        )
+        return _array.total(list(parts))
 
     def linearize(self, plan: Plan) -> Array:
         """Return the (n, m) costs of the linear program whose solution is the steepest vertex from ``plan``."""

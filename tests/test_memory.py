@@ -4,10 +4,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 import gwtools as gw
 from gwtools import _memory
-from gwtools.certify import EFFORTS, numbers_held
+from gwtools.certify import EFFORTS, numbers_held, numbers_held_by
 from tests.test_check import refused
 
 SOLVERS = (
@@ -193,3 +194,97 @@ def test_the_limit_of_the_process_counts(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (10**15, 10**15))
     used = 10**15 - _memory._of_the_process()
     assert 10**6 < used < 10**14
+
+
+# Kinds whose rows are read at the atoms of a plan, and forms of higher rank than they have atoms.
+READ = {
+    "dense": lambda n, rng: gw.DenseSpace(_distances(n, rng)),
+    "single": lambda n, rng: gw.DenseSpace(_distances(n, rng).astype(np.float32)),
+    "far off": lambda n, rng: gw.DenseSpace(1e3 + _distances(n, rng)),
+    "without weight": lambda n, rng: gw.DenseSpace(_distances(n, rng), np.append(0.0, np.full(n - 1, 1 / (n - 1)))),
+    "graph": lambda n, rng: gw.GraphSpace(sp.diags_array([np.ones(n - 1), np.ones(n - 1)], offsets=[-1, 1]).tocsr()),
+    "tall factor": lambda n, rng: gw.GramSpace(rng.standard_normal((n + 1, n)), np.full(n, 1 / n)),
+    "many coordinates": lambda n, rng: gw.PointCloud(rng.random((n, n + 1)), metric="sqeuclidean"),
+    "low rank": lambda n, rng: gw.PointCloud(rng.random((n, 2)), metric="sqeuclidean"),
+}
+
+
+def _distances(n, rng):
+    points = rng.random((n, 1))
+    return abs(points - points.T)
+
+
+def _pair(kind, n=1600, m=1400):
+    """Two spaces whose pairs of atoms are more than what one block of rows holds."""
+    rng = np.random.default_rng(0)
+    return READ[kind](n, rng), READ[kind](m, rng)
+
+
+@pytest.mark.parametrize("given", ["none", "sorted", "sorted, as a matrix", "product"])
+@pytest.mark.parametrize("kind", READ)
+def test_certificates_of_any_kind_hold_what_they_say(kind, given):
+    x, y = _pair(kind)
+    plan = None if given == "none" else gw.solve(x, y, gw.Sorted()).plan
+    if given == "sorted, as a matrix":
+        plan = np.asarray(plan)
+    elif given == "product":
+        plan = np.outer(x.weights, y.weights)
+    _holds_what_it_says(kind, lambda x, y: gw.certify(x, y, plan), numbers_held_by(plan, x, y))
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_closed_forms_of_any_kind_hold_what_they_say(kind):
+    _holds_what_it_says(kind, lambda x, y: gw.solve(x, y, gw.Sorted()), gw.Sorted().numbers_held(*_pair(kind)))
+
+
+def _holds_what_it_says(kind, call, said):
+    x, y = _pair(kind)
+    if kind == "graph":
+        x.dense(), y.dense()  # paths are kept
+    used, few = held(lambda: call(x, y)), x.size * y.size / 2
+    assert used <= max(said, few)
+    assert said <= max(5 * used, few)
+
+
+def test_sparse_plans_between_matrices_need_no_matrix_of_all_pairs_of_their_atoms():
+    x, y = _pair("dense", 3000, 2800)
+    plan = gw.solve(x, y, gw.Sorted()).plan
+    assert held(lambda: gw.GWProblem(x, y).objective(plan)) < x.size * y.size
+
+
+def test_dense_plans_of_large_spaces_are_refused_where_their_objective_does_not_fit():
+    x, y = _pair("far off", 700, 600)
+    plan = np.outer(x.weights, y.weights)
+    refused(lambda: gw.certify(x, y, plan, memory_limit=1e6), MemoryError, "700 × 600")
+    gw.certify(x, y, gw.solve(x, y, gw.Sorted()).plan, memory_limit=1e8)
+
+
+BATCHED = {
+    "low rank": lambda n, rng: gw.PointCloud(rng.random((n, 2)), metric="sqeuclidean"),
+    "euclidean": lambda n, rng: gw.PointCloud(rng.random((n, 2))),
+}
+
+
+@pytest.mark.filterwarnings("ignore::gwtools.ConvergenceWarning")
+@pytest.mark.parametrize("shape", [(2000, 20), (1300, 1200)], ids=str)
+@pytest.mark.parametrize("kind", BATCHED)
+@pytest.mark.parametrize("solver", [gw.Sorted(), gw.Sinkhorn(epsilon=1.0, proximal=False, max_iterations=2)], ids=str)
+def test_batches_hold_what_the_solver_says(solver, kind, shape):
+    rng = np.random.default_rng(0)
+    x, y = (BATCHED[kind](n, rng) for n in shape)
+    small = BATCHED[kind](9, rng)
+    gw.solve_batch([small], [small], solver)
+    used = held(lambda: gw.solve_batch([x, small], [y, small], solver))
+    assert used <= max(solver.numbers_held(x, y), 100 * sum(shape))
+
+
+def test_large_problems_of_a_batch_are_those_of_solve_in_their_places():
+    rng = np.random.default_rng(0)
+    spaces = [gw.PointCloud(rng.random((n, 2)), metric="sqeuclidean") for n in (900, 7, 1000, 9)]
+    others = spaces[::-1]
+    for solver in (gw.Sorted(), gw.Sorted(kind="norm")):
+        for found, x, y in zip(gw.solve_batch(spaces, others, solver), spaces, others, strict=True):
+            wanted = gw.solve(x, y, solver)
+            assert found.plan.shape == (x.size, y.size)
+            assert found.objective == pytest.approx(float(wanted.objective), rel=1e-12)
+            assert found.estimate == pytest.approx(float(wanted.estimate), rel=1e-12)

@@ -10,7 +10,7 @@ from gwtools.linear import sorting_plan
 from gwtools.problems import GWProblem
 from gwtools.results import Status
 from gwtools.solvers.base import Callback, Outcome, Solver
-from gwtools.spaces import Space, numbers_in_blocks
+from gwtools.spaces import Space, numbers_at_atoms
 
 
 @final
@@ -41,7 +41,7 @@ class Sorted(Solver):
     def numbers_held(self, x: Space, y: Space) -> float:
         """Return what blocks of rows need and, for spectra of spaces without a form of low rank, R and its weighted copy."""
         spectra = 2 * (x.numbers_held + y.numbers_held) if self.kind == "spectral" else 0.0
-        return max(spectra, numbers_in_blocks(x, y))
+        return max(spectra, numbers_at_atoms(x, y))
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Evaluate the closed form and build the sorting coupling."""

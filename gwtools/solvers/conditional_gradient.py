@@ -28,7 +28,7 @@ from gwtools.solvers.active_set import ActiveSet
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, State, gap_above
 from gwtools.solvers.exchange import MOST_ATOMS, exchanged
 from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
-from gwtools.spaces import Space, numbers_in_blocks
+from gwtools.spaces import Space, numbers_at_atoms
 
 _STALLED = 20  # steps in a row that do not lower the objective by more than rounding
 
@@ -110,7 +110,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         """Return what costs and linear programs need beside R and S: eight n × m arrays, or four while atoms are exchanged."""
         atoms = float(min(x.size + y.size, MOST_ATOMS)) if self.exchange else 0.0
         entries = float(x.size * y.size)
-        stages = 8 * entries, 4 * entries + 9 * atoms**2, numbers_in_blocks(x, y)
+        stages = 8 * entries, 4 * entries + 9 * atoms**2, numbers_at_atoms(x, y)
         return x.numbers_held + y.numbers_held + max(stages)
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:

@@ -1,9 +1,20 @@
 """Weighted spaces, one file a kind; what all of them can do is in :mod:`gwtools.spaces.base`."""
 
-from gwtools.spaces.base import Space, converted, numbers_in_blocks
+from gwtools.spaces.base import Space, converted, numbers_at_atoms, numbers_in_blocks, row_blocks
 from gwtools.spaces.cloud import PointCloud
 from gwtools.spaces.dense import DenseSpace, as_space
 from gwtools.spaces.gram import GramSpace
 from gwtools.spaces.graph import GraphSpace
 
-__all__ = ["DenseSpace", "GramSpace", "GraphSpace", "PointCloud", "Space", "as_space", "converted", "numbers_in_blocks"]
+__all__ = [
+    "DenseSpace",
+    "GramSpace",
+    "GraphSpace",
+    "PointCloud",
+    "Space",
+    "as_space",
+    "converted",
+    "numbers_at_atoms",
+    "numbers_in_blocks",
+    "row_blocks",
+]

@@ -60,6 +60,10 @@ class Space(ABC):
     def restrict(self, index: Array) -> Self:
         """Return the space over the atoms ``index``, with the same weights for them."""
 
+    def rows_at(self, index: Array, start: int, stop: int) -> Array:
+        """Return C between the atoms ``index[start:stop]`` and ``index``, shape (stop − start, k), in units of C."""
+        return self.restrict(index).rows(start, stop)
+
     @abstractmethod
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C, for a power of four that keeps every digit."""
@@ -83,6 +87,11 @@ class Space(ABC):
     def numbers_held(self) -> float:
         """About how many numbers are held at once where R is made: two matrices."""
         return 0.0 if self.saves_work else 2.0 * self.size**2
+
+    @property
+    def numbers_copied(self) -> float:
+        """About how many numbers are held at once where the stored values are widened or brought to other units."""
+        return 0.0
 
     @cached_property
     def size(self) -> int:
@@ -182,7 +191,18 @@ def numbers_in_blocks(x: Space, y: Space) -> float:
     """Return about how many numbers are held where rows of two spaces are read in blocks, at the atoms of a plan as well."""
     if x.saves_work and y.saves_work:
         return 0.0
-    return 4.0 * min((x.size + y.size) ** 2, BLOCK_ENTRIES)
+    return 5.0 * min((x.size + y.size) ** 2, BLOCK_ENTRIES) + x.numbers_copied + y.numbers_copied
+
+
+def numbers_at_atoms(x: Space, y: Space) -> float:
+    """Return about how many numbers the objective of a sparse plan holds: blocks of rows, or few of two forms of low rank.
+
+    Of forms of which one has a higher rank than atoms, matrices.
+    """
+    forms = x.low_rank is not None and y.low_rank is not None
+    if forms and not (x.saves_work and y.saves_work):
+        return 2.0 * (x.size**2 + y.size**2) + 6.0 * x.size * y.size
+    return numbers_in_blocks(x, y)
 
 
 def unchecked(space: S, **changed: Array) -> S:

@@ -106,6 +106,20 @@ class DenseSpace(Space):
         block = xp.take(xp.take(self.distances, index, axis=0), index, axis=1)
         return self.with_data(block, xp.take(self.weights, index))
 
+    def rows_at(self, index: Array, start: int, stop: int) -> Array:
+        """Return C between the atoms ``index[start:stop]`` and ``index``, without the matrix between all of them."""
+        xp = _array.namespace(self.distances)
+        return xp.take(xp.take(self.distances, index[start:stop], axis=0), index, axis=1)
+
+    @property
+    def numbers_copied(self) -> float:
+        """A matrix without an offset or in other units; two where atoms of weight 0 are left out, or entries are widened."""
+        if _array.epsilon(self.weights) > 1e-10 or not _array.all_positive(self.weights):
+            return 2.0 * self.size**2
+        low, high = self.extremes()
+        as_stored = low <= 0.0 <= high and 1e-60 < self.largest() < 1e60
+        return 0.0 if as_stored else 1.0 * self.size**2
+
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""
         return self if factor == 1.0 else self.with_data(_array.scaled(self.distances, factor), self.weights)

@@ -153,6 +153,11 @@ class GraphSpace(Space):
         lengths = self._paths.rows(self._index[start:stop])
         return lengths if self._whole else lengths[:, self._index]
 
+    def rows_at(self, index: Array, start: int, stop: int) -> Array:
+        """Return C between the atoms ``index[start:stop]`` and ``index``, without naming their nodes."""
+        columns = self._index[index]
+        return self._paths.rows(columns[start:stop])[:, columns]
+
     @cached_property
     def _whole(self) -> bool:
         """Whether the atoms are all the nodes in their order, so that no columns need be picked."""
