@@ -250,19 +250,26 @@ def number(
     most: float = math.inf,
 ) -> None:
     """Require a finite real number, greater than ``above`` or at least ``least``, less than ``below``, at most ``most``."""
+    size = math.nan if isinstance(value, bool) or not isinstance(value, Real) else as_float(value)
     if (
-        isinstance(value, bool)
-        or not isinstance(value, Real)
-        or not math.isfinite(value)
-        or (above is not None and float(value) <= above)
-        or (least is not None and float(value) < least)
-        or float(value) >= below
-        or float(value) > most
+        not math.isfinite(size)
+        or (above is not None and size <= above)
+        or (least is not None and size < least)
+        or size >= below
+        or size > most
     ):
         limit = f"greater than {above:g}" if above is not None else f"at least {least:g}"
         limit += "" if below == math.inf else f" and less than {below:g}"
         limit += "" if most == math.inf else f" and at most {most:g}"
         raise ValueError(f"{name} must be a finite number {limit}, but is {_words.shown(value)}: pass such a number.")
+
+
+def as_float(value: Real) -> float:
+    """Read a number as a float, infinite where it is beyond their range, as long integers may be."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def integer(value: Any, name: str, *, least: int) -> None:

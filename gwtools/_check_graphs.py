@@ -69,14 +69,15 @@ def attribute_values(values: list[Any], name: str | None, said: bool) -> list[fl
                 f"adjacency must have real numbers as the attribute {str(name)!r} of its edges, but one is "
                 f"{_words.shown(value)}: convert it first."
             )
+    lengths = [_check.as_float(value) for value in values]
     if not said and len(set(values)) > 1:
         warnings.warn(
-            f"adjacency has the edge attribute 'weight', from {min(values):.3g} to {max(values):.3g}, which is read as the "
+            f"adjacency has the edge attribute 'weight', from {min(lengths):.3g} to {max(lengths):.3g}, which is read as the "
             "length of an edge: where it says how strong an edge is, pass weight=None for edges of length 1, or "
             "weight='length' after storing 1 / weight there; weight='weight' says that lengths are meant.",
             stacklevel=5,
         )
-    return [float(value) for value in values]
+    return lengths
 
 
 def edge_lengths(adjacency: scipy.sparse.csr_array) -> None:

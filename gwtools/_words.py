@@ -13,7 +13,7 @@ from gwtools import _array
 from gwtools._array import Array
 
 _SHORT = reprlib.Repr()
-_SHORT.maxstring = 60
+_SHORT.maxstring = _SHORT.maxother = 60
 _AXES = {
     ("points", 1): "pass points[:, None] for one coordinate of each atom",
     ("factor", 1): "pass factor[None, :] for one number of each atom",
@@ -30,7 +30,7 @@ def shown(value: Any) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if value is None or isinstance(value, str | Real):
-        return _SHORT.repr(value) if isinstance(value, str) else repr(value)
+        return _SHORT.repr(value)
     return f"of type {type(value).__name__}"
 
 

@@ -1,6 +1,7 @@
 """Bad input: one sentence that says what is required, what was received and what to do, at every entry point."""
 
 import sys
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -345,3 +346,29 @@ def test_pandas_tables_are_refused_with_their_own_conversion():
     for build, name in ((gw.as_space, "space"), (gw.PointCloud, "points"), (gw.DensePlan, "matrix")):
         refused(lambda build=build: build(table), TypeError, f"{name}.to_numpy(dtype=float)")
     assert gw.as_space(table.to_numpy(dtype=float)).size == 3
+
+
+LONG = 10**400  # an integer that is no float
+
+
+def test_integers_beyond_the_floats_are_refused_as_numbers():
+    x = np.zeros((3, 3))
+    refused(lambda: gw.solve(x, x, memory_limit=LONG), ValueError, "memory_limit must")
+    refused(lambda: gw.certify(x, x, tolerance=LONG), ValueError, "tolerance must")
+    refused(lambda: gw.Sinkhorn(epsilon=-LONG), ValueError, "epsilon must")
+
+
+@pytest.mark.parametrize("weight", ["weight", "length"])
+def test_lengths_of_any_real_type_are_read(weight):
+    nx = pytest.importorskip("networkx")
+
+    def lengths(value):
+        graph = nx.Graph([(0, 1, {weight: value}), (1, 2, {weight: 1})])
+        return gw.GraphSpace(graph, weight=weight).dense()[0].tolist()
+
+    for value in (3, np.int8(3), np.float32(3), Fraction(3), True + 2):
+        assert lengths(value) == [0.0, 3.0, 4.0]
+    refused(lambda: lengths(LONG), ValueError, "adjacency must be finite")
+    graph = nx.Graph([(0, 1, {"weight": Fraction(1, 3)}), (1, 2, {"weight": 1})])
+    with pytest.warns(UserWarning, match=r"from 0\.333 to 1,"):
+        gw.GraphSpace(graph)
