@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import final
+from typing import Any, final
 
 from gwtools import _array, _check, _check_plans, _check_spaces
 from gwtools._array import Array
 from gwtools.plans import Plan, SparsePlan
 from gwtools.residuals import LowRankResidual, Residual
-from gwtools.spaces import DenseSpace, Space, converted, row_blocks
+from gwtools.spaces import DenseSpace, Space, converted, fields_alone, row_blocks
 
 
 @final
@@ -39,6 +39,10 @@ class GWProblem:
         for space, name in ((self.x, "x"), (self.y, "y")):
             _check.instance(space, name, Space, f"pass gwtools.as_space({name}) for a square array")
         _check.same_kind(self.x.weights, self.y.weights, "x", "y")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the spaces alone for copies and pickles."""
+        return fields_alone(self)
 
     def detached(self) -> GWProblem:
         """Return the problem outside any gradient graph."""

@@ -1,7 +1,11 @@
 """Spaces: rows, means, moments and residuals, whichever way C is stored."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -252,3 +256,25 @@ def test_a_file_that_is_mapped_into_memory_is_an_array(tmp_path):
     np.save(tmp_path / "x.npy", values)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     assert gw.solve(mapped, mapped).as_dict() == gw.solve(values, values).as_dict()
+
+
+USED = {
+    "dense": gw.DenseSpace(1 - np.eye(4)),
+    "euclidean": gw.PointCloud(np.arange(8.0).reshape(4, 2)),
+    "sqeuclidean": gw.PointCloud(np.arange(8.0).reshape(4, 2), metric="sqeuclidean"),
+    "gram": gw.GramSpace(np.arange(8.0).reshape(2, 4)),
+    "graph": gw.GraphSpace(sp.diags_array([np.ones(3), np.ones(3)], offsets=[-1, 1]).tocsr()),
+}
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+@pytest.mark.parametrize("name", USED)
+def test_spaces_and_problems_that_were_used_are_copied_and_pickled(name, copied):
+    """As processes send them to one another: forms of low rank are kept beside the fields, and are functions."""
+    x, y = USED[name], USED["euclidean"]
+    wanted = gw.solve(x, y).objective
+    problem = gw.GWProblem(x, y)
+    plan = gw.DensePlan(np.outer(x.weights, y.weights))
+    value = problem.objective(plan)
+    assert gw.solve(copied(x), y).objective == wanted
+    assert copied(problem).objective(plan) == value

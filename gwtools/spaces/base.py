@@ -108,6 +108,10 @@ class Space(ABC):
         """Whether all weights are the same number."""
         return _array.all_equal(self.weights)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields alone for copies and pickles: what was computed of them is computed again."""
+        return fields_alone(self)
+
     def __repr__(self) -> str:
         """Name the kind, the size and the array library."""
         return f"{type(self).__name__}(size={self.size}, {_array.library(self.weights)} {self.weights.dtype})"
@@ -178,6 +182,11 @@ class Space(ABC):
             return low_rank if form.saves_work else DenseResidual(self.weights, low_rank.dense(), form.sign)
         matrix = _array.joined([self.residual_rows(i, j) for i, j in self.blocks()])
         return DenseResidual(self.weights, matrix, self.sign)
+
+
+def fields_alone(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass by their names, without what is kept beside them."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def row_blocks(size: int) -> Iterator[tuple[int, int]]:
