@@ -86,7 +86,10 @@ def is_floating(array: Array) -> bool:
 
 @cache  # namespaces take their time to tell, and small problems ask often
 def _is_floating(xp: Namespace, dtype: Any) -> bool:
-    return bool(xp.isdtype(dtype, "real floating")) or "bfloat16" in str(dtype)
+    try:
+        return bool(xp.isdtype(dtype, "real floating")) or "bfloat16" in str(dtype)
+    except TypeError:  # a dtype that another package has added to NumPy
+        return False
 
 
 def epsilon(array: Array) -> float:
@@ -137,6 +140,18 @@ def is_traced(array: Array) -> bool:
 def is_abstract(array: Array) -> bool:
     """Tell whether an array has no values yet, as within ``jax.jit`` and ``jax.vmap``."""
     return is_traced(array) and is_traced(detached(array))
+
+
+def without_numbers(array: Array) -> str | None:
+    """Say what a PyTorch tensor is whose entries cannot be read: on the meta device, nested, or within ``torch.vmap``."""
+    if not compat.is_torch_array(array):
+        return None
+    if array.device.type == "meta":
+        return "a tensor on the meta device"
+    if array.is_nested:
+        return "a nested tensor"
+    is_batched = getattr(getattr(sys.modules["torch"]._C, "_functorch", None), "is_batchedtensor", None)
+    return "a tensor within torch.vmap" if is_batched is not None and is_batched(array) else None
 
 
 def on_cpu(array: Array) -> bool:

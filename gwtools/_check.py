@@ -36,13 +36,22 @@ def floating(value: Any, name: str, ndim: int, meant: str | None = None) -> Arra
         )
     if _array.is_abstract(value):
         raise TypeError(
-            f"{name} must hold numbers, but is an abstract array within jax.jit or jax.vmap: "
+            f"{name} must hold numbers, but is an abstract array, as within jax.jit, jax.vmap and jax.checkpoint: "
             "call gwtools outside of them, where jax.grad alone works."
+        )
+    if received := _array.without_numbers(value):
+        raise TypeError(
+            f"{name} must hold numbers, but is {received}: pass plain tensors, and gwtools.solve_batch lists of them."
         )
     _plain(value, name)
     if not _array.is_floating(value):
         raise TypeError(
             f"{name} must hold floating-point numbers, but has dtype {value.dtype}: {_words.to_floating(value, name)}."
+        )
+    if _array.epsilon(value) > 1e-2:
+        raise TypeError(
+            f"{name} must hold numbers of at least 16 bits, but has dtype {value.dtype}: "
+            f"convert it yourself, for example with {_words.to_double(value, name)}."
         )
     if _array.epsilon(value) < 1e-16:
         raise TypeError(

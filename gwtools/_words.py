@@ -85,8 +85,12 @@ def to_floating(array: Array, name: str) -> str:
     """Say how an array of another dtype becomes one of floating-point numbers, for its library."""
     if "complex" in str(array.dtype):
         return f"pass its real part, {name}.real, if that is what you mean"
-    call = f"{name}.double()" if _array.library(array) == "torch" else f"{name}.astype(float)"
-    return f"convert it yourself, for example with {call}, so that nothing is truncated"
+    return f"convert it yourself, for example with {to_double(array, name)}, so that nothing is truncated"
+
+
+def to_double(array: Array, name: str) -> str:
+    """Write the conversion to float64 of an array's library."""
+    return f"{name}.double()" if _array.library(array) == "torch" else f"{name}.astype(float)"
 
 
 def to_axes(ndim: int, name: str) -> str:

@@ -372,3 +372,27 @@ def test_lengths_of_any_real_type_are_read(weight):
     graph = nx.Graph([(0, 1, {"weight": Fraction(1, 3)}), (1, 2, {"weight": 1})])
     with pytest.warns(UserWarning, match=r"from 0\.333 to 1,"):
         gw.GraphSpace(graph)
+
+
+def _torch_without_numbers():
+    torch = pytest.importorskip("torch")
+    matrix = torch.as_tensor(GOOD)
+    yield matrix.to("meta"), "the meta device"
+    yield torch.nested.nested_tensor([matrix[0], matrix[1]], layout=torch.jagged), "a nested tensor"
+    yield matrix.to(torch.float8_e5m2), "at least 16 bits"
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors:UserWarning")
+def test_tensors_whose_numbers_cannot_be_read_are_refused():
+    torch = pytest.importorskip("torch")
+    for tensor, says in _torch_without_numbers():
+        for call in (gw.DenseSpace, gw.PointCloud, gw.GramSpace, lambda t: gw.solve(t, t), gw.DensePlan):
+            refused(lambda call=call, tensor=tensor: call(tensor), TypeError, says)
+    stack = torch.as_tensor(np.stack([GOOD, GOOD]))
+    refused(lambda: torch.vmap(lambda C: gw.bounds.norm(C, C))(stack), TypeError, "within torch.vmap", "solve_batch")
+
+
+def test_dtypes_of_other_packages_in_numpy_are_no_floats():
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    for dtype in (ml_dtypes.bfloat16, ml_dtypes.float8_e5m2, np.dtypes.StringDType()):
+        refused(lambda dtype=dtype: gw.DenseSpace(GOOD.astype(dtype)), TypeError, "distances must hold floating-point")
