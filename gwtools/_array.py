@@ -266,8 +266,9 @@ def pairwise_distances(x: Array, y: Array) -> Array:
     if compat.is_numpy_array(x):
         return _scipy_cdist(x, y).astype(x.dtype, copy=False)
     xp = namespace(x, y)
-    if compat.is_torch_array(x):
-        return xp.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+    if compat.is_torch_array(x):  # which has no distances in half precision
+        wide = (at_least_single(values) for values in (x, y))
+        return xp.astype(xp.cdist(*wide, compute_mode="donot_use_mm_for_euclid_dist"), x.dtype, copy=False)
     square = xp.zeros((x.shape[0], y.shape[0]), dtype=x.dtype, device=device(x))
     for k in range(x.shape[1]):
         square = square + (x[:, k][:, None] - y[:, k][None, :]) ** 2
@@ -332,12 +333,12 @@ def take_along_rows(values: Array, index: Array) -> Array:
 def eigenvalues(matrices: Array) -> Array:
     """Return the eigenvalues of symmetric matrices (…, k, k), shape (…, k), ascending.
 
-    Torch's float32 routine on the CPU finds none for some matrices of low rank: it is given float64.
+    Torch's float32 routine on the CPU finds none for some matrices of low rank: it is given float64. No library has one for
+    half precision.
     """
     xp = namespace(matrices)
-    if compat.is_torch_array(matrices) and on_cpu(matrices):
-        return xp.astype(xp.linalg.eigvalsh(widen(matrices)), matrices.dtype, copy=False)
-    return xp.linalg.eigvalsh(matrices)
+    wide = widen(matrices) if compat.is_torch_array(matrices) and on_cpu(matrices) else at_least_single(matrices)
+    return xp.astype(xp.linalg.eigvalsh(wide), matrices.dtype, copy=False)
 
 
 def scatter_sum(index: Array, values: Array, size: int) -> Array:

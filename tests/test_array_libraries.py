@@ -286,3 +286,21 @@ def test_equal_weights_keep_their_gradient_graph():
     gw.DenseSpace(1 - eye, weights).weights[3].backward()
     # The derivative of a_3 / Σ a.
     assert torch.allclose(weights.grad, eye[3] - 1 / 49)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["row_means", "first", "norm", "spectral", "second"])
+def test_bounds_in_half_precision(name, dtype):
+    """PyTorch has no distances, and no library eigenvalues, of such arrays."""
+    torch = pytest.importorskip("torch")
+    points = [
+        torch.as_tensor(np.random.default_rng(n).standard_normal((n, 2))).to(getattr(torch, dtype)) for n in (5, 6)
+    ]
+    x = points[0].clone().requires_grad_()
+    bound = getattr(gw.bounds, name)
+    found = bound(gw.PointCloud(x), gw.PointCloud(points[1]))
+    found.backward()
+    wanted = bound(*(gw.PointCloud(p.double()) for p in points))
+    assert found.dtype == x.grad.dtype == points[0].dtype
+    assert float(found.detach()) == pytest.approx(float(wanted), rel=0.2)
+    assert bool(torch.isfinite(x.grad).all())
