@@ -139,14 +139,13 @@ class DenseResidual(Residual):
 
     def spectrum(self) -> Array:
         """Return the n eigenvalues of diag(√a) R diag(√a) in ascending order."""
-        xp = _array.namespace(self.matrix)
-        root = xp.sqrt(self.weights)
+        root = _array.root(self.weights)
         return _array.eigenvalues(root[:, None] * self.matrix * root[None, :])
 
     def modes(self) -> tuple[Array, Array]:
         """Return all n eigenvalues and their weighted eigenvectors (n, n)."""
         xp = _array.namespace(self.matrix)
-        root = xp.sqrt(self.weights)
+        root = _array.root(self.weights)
         values, vectors = xp.linalg.eigh(root[:, None] * self.matrix * root[None, :])
         return values, root[:, None] * vectors
 

@@ -226,3 +226,13 @@ def test_gradients_of_a_batch_are_those_of_single_solves(solver):
         alone = gw.solve(*(space("gram", *side) for side in pair), solver)
         (alone.estimate + alone.objective).backward()
         torch.testing.assert_close(found, pair[0][0].grad, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean"])
+@pytest.mark.parametrize("name", ["row_means", "first", "norm", "spectral", "second"])
+def test_weights_of_zero_have_finite_gradients(name, metric):
+    points = torch.as_tensor(np.random.default_rng(0).standard_normal((5, 2)))
+    weights = torch.tensor([0.0, 0.25, 0.25, 0.25, 0.25], dtype=torch.float64, requires_grad=True)
+    y = gw.PointCloud(torch.as_tensor(np.random.default_rng(1).standard_normal((6, 2))), metric=metric)
+    getattr(gw.bounds, name)(gw.PointCloud(points, weights, metric=metric), y).backward()
+    assert bool(torch.isfinite(weights.grad).all())
