@@ -151,7 +151,7 @@ class GWResult:
         The solver, as it was set.
     regularized : 0-d array or None
         What :class:`gwtools.Sinkhorn` at a fixed ε minimises, the objective plus ε KL(π | a ⊗ b), in squared units of C; None
-        of all other solvers. Gradients at a fixed ε are those of this value.
+        of all other solvers. Gradients at a fixed ε are those of this value, with ε held.
     names : pair of sequences
         What the atoms of x and of y are called: the nodes of a :class:`gwtools.GraphSpace`, else their positions from 0.
     """

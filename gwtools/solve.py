@@ -74,8 +74,10 @@ def solve(
     Estimates are closed forms. Objectives of iterative solvers have the gradient of the minimum, by the envelope theorem: exact
     where the plan is stationary and unique, for weights along changes that keep their mass, where the potentials are
     unique. At a fixed ε that is the gradient of ``regularized``, which is what is at its minimum then; ``objective`` has the
-    same one. Plans of iterative solvers carry no gradient. Where a distance is 0, its gradient is taken to be 0. Within
-    ``jax.jit`` and ``jax.vmap``, where arrays have no values yet, spaces are refused.
+    same one. Both hold ε, also where it is not given and follows from the data. Plans of iterative solvers carry no gradient:
+    second derivatives leave out how plans change, which is right for a vertex that stays optimal, and wrong at a fixed ε.
+    Where a distance is 0, its gradient is taken to be 0. Within ``jax.jit`` and ``jax.vmap``, where arrays have no values yet,
+    spaces are refused.
     """
     x, y = as_space(x, "x"), as_space(y, "y")
     solver = ConditionalGradient() if solver is None else solver

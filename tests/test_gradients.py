@@ -236,3 +236,15 @@ def test_weights_of_zero_have_finite_gradients(name, metric):
     y = gw.PointCloud(torch.as_tensor(np.random.default_rng(1).standard_normal((6, 2))), metric=metric)
     getattr(gw.bounds, name)(gw.PointCloud(points, weights, metric=metric), y).backward()
     assert bool(torch.isfinite(weights.grad).all())
+
+
+def test_regularized_has_the_gradient_at_the_epsilon_that_follows_from_the_data():
+    points, other = (torch.as_tensor(np.random.default_rng(n).standard_normal((n, 2))) for n in (5, 6))
+    found = []
+    epsilon = 1e-3 * gw.GWProblem(gw.PointCloud(points), gw.PointCloud(other)).variation
+    for given in (None, epsilon):
+        x = points.clone().requires_grad_()
+        solver = gw.Sinkhorn(epsilon=given, proximal=False)
+        gw.solve(gw.PointCloud(x), gw.PointCloud(other), solver).regularized.backward()
+        found.append(x.grad)
+    assert torch.allclose(*found, rtol=1e-9, atol=0.0)
