@@ -26,7 +26,6 @@ from gwtools.solvers.base import Callback
 _SOLVERS = {"conditional-gradient": gw.ConditionalGradient, "sinkhorn": gw.Sinkhorn, "sorted": gw.Sorted}
 _HOLDS = ("points", "distances", "edges")
 _YES_OR_NO = {"yes": True, "no": False, None: None}
-_PRINTED = Path("-")
 _DELAY = 0.5  # seconds before progress is shown
 _NOTES = """
 files:
@@ -43,7 +42,7 @@ units:
 examples:
   python -m gwtools X.csv Y.npy
   python -m gwtools X.csv Y.csv --distances --weights-x A.txt --effort cubic --json
-  python -m gwtools roads.graphml rails.edges --matching pairs.csv --plan plan.npz
+  python -m gwtools roads.graphml rails.edges --matching-out pairs.csv --plan plan.npz
 """
 
 
@@ -54,15 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = _result(options)
         if options.plan is not None:
             files.write_plan(options.plan, result.plan, result.names)
-        if options.matching not in (None, _PRINTED):
-            files.write_rows(options.matching, ("x", "y", "share"), result.matching())
+        if options.matching_out is not None:
+            files.write_rows(options.matching_out, ("x", "y", "share"), result.matching())
     except (OSError, TypeError, ValueError, MemoryError) as error:
         sentence = str(error) or "the work must fit into memory, but does not: take fewer atoms."
         print(f"gwtools: {sentence}", file=sys.stderr)
         return 2
     if not result.status.success:
         print(f"gwtools: {result.status.value}", file=sys.stderr)
-    matching = result.matching() if options.matching == _PRINTED else None
+    matching = result.matching() if options.matching else None
     if options.json:
         print(json.dumps(result.as_dict() | ({} if matching is None else {"matching": matching}), indent=2))
     else:
@@ -78,8 +77,8 @@ def _result(options: argparse.Namespace) -> gw.GWResult:
     if options.plan is not None:
         files.require_writable(options.plan, (".npy", ".npz", ".csv"), inputs)
         inputs.append(options.plan)
-    if options.matching not in (None, _PRINTED):
-        files.require_writable(options.matching, (".csv",), inputs)
+    if options.matching_out is not None:
+        files.require_writable(options.matching_out, (".csv",), inputs)
     holds = [side or options.holds for side in (options.x_holds, options.y_holds)]
     meanings = [files.meaning_of(path, side) for path, side in zip((options.x, options.y), holds, strict=True)]
     _require_files_for_options(options, meanings)
@@ -169,8 +168,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--effort", choices=EFFORTS, default="linear", help=text)
     text = "write the plan: .npy its matrix, .npz a sparse matrix, .csv lines x,y,mass; an old file is replaced"
     parser.add_argument("--plan", type=Path, metavar="OUT", help=text)
-    text = "for every atom of x the atom of y that gets most of its mass, and its share; in OUT.csv or, behind x y, printed"
-    parser.add_argument("--matching", type=Path, nargs="?", const=_PRINTED, metavar="OUT", help=text)
+    text = "print for every atom of x the atom of y that gets most of its mass, and its share"
+    parser.add_argument("--matching", action="store_true", help=text)
+    text = "write the same as .csv lines x,y,share; an old file is replaced"
+    parser.add_argument("--matching-out", type=Path, metavar="OUT", help=text)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument("--version", action="version", version=f"gwfusion {_version()}")
     return parser

@@ -235,7 +235,7 @@ def test_matching_names_nodes(capsys, tmp_path, graphs):
     assert capsys.readouterr().out.splitlines()[-4:] == [f"  {node} -> {node}  1" for node in ("a", "b", "c", "Ø d")]
     out = tmp_path / "m.csv"
     out.write_text("old")
-    assert "matching" not in printed(capsys, *graphs, "--edge-length", "weight", "--matching", str(out))
+    assert "matching" not in printed(capsys, *graphs, "--edge-length", "weight", "--matching-out", str(out))
     with out.open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [
             ["x", "y", "share"],
@@ -276,7 +276,7 @@ def test_plans_are_those_of_solve(capsys, tmp_path, files, points, solver):
     assert [(int(i), int(j)) for i, j, _ in rows] == sorted((int(i), int(j)) for i, j, _ in rows)
 
 
-@pytest.mark.parametrize("option", ["--plan", "--matching"])
+@pytest.mark.parametrize("option", ["--plan", "--matching-out"])
 def test_files_that_cannot_be_written_are_refused_before_any_work(capsys, tmp_path, files, option, monkeypatch):
     monkeypatch.setattr(gw, "solve", lambda *_, **__: pytest.fail("worked"))
     monkeypatch.setattr("gwtools.files.read_space", lambda *_, **__: pytest.fail("read"))
@@ -297,14 +297,14 @@ def test_files_that_cannot_be_written_are_refused_before_any_work(capsys, tmp_pa
 
 def test_plan_and_matching_need_two_files(capsys, tmp_path, files):
     out = tmp_path / "out.csv"
-    assert "is one of them" in refusal(capsys, files["x.csv"], files["y.csv"], "--plan", out, "--matching", out)
+    assert "is one of them" in refusal(capsys, files["x.csv"], files["y.csv"], "--plan", out, "--matching-out", out)
 
 
 def test_trying_to_write_changes_no_file(capsys, tmp_path, files):
     kept, absent, bad = tmp_path / "kept.npy", tmp_path / "absent.csv", tmp_path / "bad.csv"
     kept.write_text("kept")
     bad.write_text("1,NA\n")
-    assert "line 1" in refusal(capsys, bad, files["y.csv"], "--plan", kept, "--matching", absent)
+    assert "line 1" in refusal(capsys, bad, files["y.csv"], "--plan", kept, "--matching-out", absent)
     assert kept.read_text() == "kept"
     assert not absent.exists()
 
