@@ -238,6 +238,14 @@ def widen(array: Array) -> Array:
     return xp.astype(array, xp.float64, copy=False)
 
 
+def for_long_sums(array: Array) -> Array:
+    """Convert to float64, within a gradient graph too, where the library and the device have it; else leave as it is."""
+    xp = namespace(array)
+    if compat.is_jax_array(array) or "mps" in str(device(array)):
+        return array
+    return xp.astype(array, xp.float64, copy=False)
+
+
 def at_least_single(array: Array) -> Array:
     """Convert half-precision arrays to float32, in which sums are made; leave wider ones as they are."""
     return array if epsilon(array) < 1e-5 else namespace(array).astype(array, namespace(array).float32)

@@ -260,3 +260,15 @@ def test_large_programs_do_not_need_a_feasible_start(n, m, rng):
     best = ot.emd2(a, b * (a.sum() / b.sum()), cost - cost.min()) + cost.min()
     assert float(found.plan.inner(cost)) == pytest.approx(best)
     assert found.lower == pytest.approx(best, abs=1e-9)
+
+
+def test_sorting_couplings_of_long_lists_in_single_precision_have_their_weights():
+    rng = np.random.default_rng(0)
+    n, m = 200_000, 150_000
+    a, b = (rng.uniform(1, 2, k) for k in (n, m))
+    a, b = (masses.astype(np.float32) / np.float32(masses.sum()) for masses in (a, b))
+    x, y = (rng.random(k).astype(np.float32) for k in (n, m))
+    plan = linear.sorting_plan(x, a, y, b)
+    assert plan.mass.dtype == np.float32
+    for found, masses in zip(plan.marginals(), (a, b), strict=True):
+        assert float(np.abs(found - masses).sum()) < 1e-5
