@@ -12,29 +12,29 @@ from typing import TYPE_CHECKING, Any
 from fusion._extras import needed_by
 
 # At once, since the name is also that of its module: whoever imports that first would otherwise hide the function.
-from fusion.align import align
+from fusion.text.align import align
 
 if TYPE_CHECKING:
-    from fusion.config import FusionConfig
-    from fusion.data import Example, encode, read_examples
-    from fusion.graphs import graph_loss
-    from fusion.head import HeadOutput, chunked_head, read
-    from fusion.losses import jsd_loss, kl_loss, uld_loss
-    from fusion.objective import FusionLoss, FusionLossOutput, TeacherTerm, Totals
-    from fusion.store import TeacherStore
-    from fusion.topk import TopKLogits, top_k
-    from fusion.trainer import FusionTrainer
+    from fusion.logits.head import HeadOutput, chunked_head, read
+    from fusion.logits.topk import TopKLogits, top_k
+    from fusion.losses.graphs import graph_loss
+    from fusion.losses.objective import FusionLoss, FusionLossOutput, TeacherTerm, Totals
+    from fusion.losses.tokens import jsd_loss, kl_loss, uld_loss
+    from fusion.teachers.store import TeacherStore
+    from fusion.text.conversations import Example, encode, read_examples
+    from fusion.training.config import FusionConfig
+    from fusion.training.trainer import FusionTrainer
 
 _ROOMS = {
-    "config": ("FusionConfig",),
-    "data": ("Example", "encode", "read_examples"),
-    "graphs": ("graph_loss",),
-    "head": ("HeadOutput", "chunked_head", "read"),
-    "losses": ("jsd_loss", "kl_loss", "uld_loss"),
-    "objective": ("FusionLoss", "FusionLossOutput", "TeacherTerm", "Totals"),
-    "store": ("TeacherStore",),
-    "topk": ("TopKLogits", "top_k"),
-    "trainer": ("FusionTrainer",),
+    "training.config": ("FusionConfig",),
+    "text.conversations": ("Example", "encode", "read_examples"),
+    "losses.graphs": ("graph_loss",),
+    "logits.head": ("HeadOutput", "chunked_head", "read"),
+    "losses.tokens": ("jsd_loss", "kl_loss", "uld_loss"),
+    "losses.objective": ("FusionLoss", "FusionLossOutput", "TeacherTerm", "Totals"),
+    "teachers.store": ("TeacherStore",),
+    "logits.topk": ("TopKLogits", "top_k"),
+    "training.trainer": ("FusionTrainer",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

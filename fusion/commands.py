@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fusion._extras import require
-from fusion.config import FusionConfig, known, read_config, read_settings
 from fusion.tasks import read_data, read_problems
+from fusion.training.config import FusionConfig, known, read_config, read_settings
 
 EXAMPLES = Path(__file__).parent / "examples"
 _Settings = TypeVar("_Settings")
@@ -85,9 +85,9 @@ def necessary(entry: Field[Any]) -> bool:
 
 def capture(arguments: Sequence[str]) -> None:
     """Run ``fusion capture``; several processes of one launcher share the work."""
-    from fusion.capture import capture as run
     from fusion.models import load_model, load_tokenizer
-    from fusion.store import TeacherStore
+    from fusion.teachers.capture import capture as run
+    from fusion.teachers.store import TeacherStore
 
     told = settings_of(CaptureSettings, arguments)
     examples, start = read_data(told.data), time.perf_counter()
@@ -117,9 +117,9 @@ def capture(arguments: Sequence[str]) -> None:
 
 def report(arguments: Sequence[str]) -> None:
     """Run ``fusion report``."""
-    from fusion.report import heatmap
-    from fusion.report import report as run
-    from fusion.store import TeacherStore
+    from fusion.teachers.report import heatmap
+    from fusion.teachers.report import report as run
+    from fusion.teachers.store import TeacherStore
 
     told = settings_of(ReportSettings, arguments)
     if told.out is not None:
@@ -135,7 +135,7 @@ def report(arguments: Sequence[str]) -> None:
 
 def train(arguments: Sequence[str]) -> None:
     """Run ``fusion train``: the student, trained, lies in ``output_dir`` at the end."""
-    from fusion.trainer import FusionTrainer, newest_checkpoint
+    from fusion.training.trainer import FusionTrainer, newest_checkpoint
 
     config = read_config(arguments, output_dir="fused", save_strategy="no", logging_steps=10)
     if config.data is None:

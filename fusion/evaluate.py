@@ -15,8 +15,8 @@ from torch.nn.functional import pad
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from fusion.data import Example, render
 from fusion.tasks import Problem, normal
+from fusion.text.conversations import Example, render
 
 # In the order of trust: what was asked for, then what models write unasked.
 _ANSWERS = tuple(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fusion._extras import needed_by
-from fusion.data import Example, Message, read_examples
+from fusion.text.conversations import Example, Message, read_examples
 
 INSTRUCTION = "Write the final answer, and nothing else, between <answer> and </answer>."
 _SPEC = "reasoning-gym:"

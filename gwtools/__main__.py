@@ -18,9 +18,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import gwtools as gw
-from gwtools import files
 from gwtools._check import unreadable
 from gwtools.certify import EFFORTS
+from gwtools.files import formats
 from gwtools.solvers.base import Callback
 
 _SOLVERS = {"conditional-gradient": gw.ConditionalGradient, "sinkhorn": gw.Sinkhorn, "sorted": gw.Sorted}
@@ -52,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = _result(options)
         if options.plan is not None:
-            files.write_plan(options.plan, result.plan, result.names)
+            formats.write_plan(options.plan, result.plan, result.names)
         if options.matching_out is not None:
-            files.write_rows(options.matching_out, ("x", "y", "share"), result.matching())
+            formats.write_rows(options.matching_out, ("x", "y", "share"), result.matching())
     except (OSError, TypeError, ValueError, MemoryError) as error:
         sentence = str(error) or "the work must fit into memory, but does not: take fewer atoms."
         print(f"gwtools: {sentence}", file=sys.stderr)
@@ -75,12 +75,12 @@ def _result(options: argparse.Namespace) -> gw.GWResult:
     """Check what can be checked before any work, read the files and solve."""
     inputs = [path for path in (options.x, options.y, options.weights_x, options.weights_y) if path is not None]
     if options.plan is not None:
-        files.require_writable(options.plan, (".npy", ".npz", ".csv"), inputs)
+        formats.require_writable(options.plan, (".npy", ".npz", ".csv"), inputs)
         inputs.append(options.plan)
     if options.matching_out is not None:
-        files.require_writable(options.matching_out, (".csv",), inputs)
+        formats.require_writable(options.matching_out, (".csv",), inputs)
     holds = [side or options.holds for side in (options.x_holds, options.y_holds)]
-    meanings = [files.meaning_of(path, side) for path, side in zip((options.x, options.y), holds, strict=True)]
+    meanings = [formats.meaning_of(path, side) for path, side in zip((options.x, options.y), holds, strict=True)]
     _require_files_for_options(options, meanings)
     x, y = (
         _read(path, side, weights, options)
@@ -101,19 +101,19 @@ def _require_files_for_options(options: argparse.Namespace, meanings: Sequence[s
         received = f"these hold {' and '.join(dict.fromkeys(meanings))}"
         raise unreadable("--metric", "go with a file of points", received, "leave it out")
     for name, value, kind, found in (
-        ("--index-column", options.index_column, "a table of text", map(files.is_table, paths, meanings)),
-        ("--header", options.header, "a file of text", map(files.is_text, paths)),
-        ("--edge-length", options.edge_length, "a file of GraphML", map(files.is_graphml, paths)),
+        ("--index-column", options.index_column, "a table of text", map(formats.is_table, paths, meanings)),
+        ("--header", options.header, "a file of text", map(formats.is_text, paths)),
+        ("--edge-length", options.edge_length, "a file of GraphML", map(formats.is_graphml, paths)),
     ):
         if value is not None and not any(found):
             raise unreadable(name, f"go with {kind}", "neither file is one", "leave it out")
 
 
-def _read(path: Path, holds: str | None, weights: Path | None, options: argparse.Namespace) -> files.Named:
+def _read(path: Path, holds: str | None, weights: Path | None, options: argparse.Namespace) -> formats.Named:
     header, index = _YES_OR_NO[options.header], _YES_OR_NO[options.index_column]
     metric, length = options.metric or "euclidean", options.edge_length
-    named = files.read_space(path, holds, metric=metric, header=header, index=index, length=length)
-    return named if weights is None else replace(named, space=files.read_weights(weights, named))
+    named = formats.read_space(path, holds, metric=metric, header=header, index=index, length=length)
+    return named if weights is None else replace(named, space=formats.read_weights(weights, named))
 
 
 @contextmanager

@@ -7,15 +7,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from gwtools import _array, _check, _check_plans, _memory, proofs, rounding
+from gwtools import _array, _check, _check_plans, _memory
 from gwtools._array import Array
-from gwtools.bounds import HELD_BY_PAIRS
-from gwtools.linear import sorting_plan
+from gwtools.bounds import certified, float_error
+from gwtools.bounds.float_error import Bound, Extent, Radii, extent, radii
+from gwtools.bounds.moments import HELD_BY_PAIRS
 from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan
 from gwtools.problems import GWProblem, Prepared, detached, prepare
 from gwtools.results import Certificate, Kind
-from gwtools.rounding import Bound, Extent, Radii, extent, radii
 from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted, numbers_at_atoms, numbers_in_blocks
+from gwtools.transport.programs import sorting_plan
 
 EFFORTS = ("linear", "quadratic", "cubic")
 
@@ -80,7 +81,7 @@ def certify(
     if memory_limit is not None or not _memory.is_small(x.size, y.size):
         numbers = max(numbers_held(x, y, effort), numbers_held_by(plan, x, y))
         _memory.require(numbers, (x.size, y.size), f"effort={effort!r}", x.weights, memory_limit)
-    return certified(x, y, plan, effort, tolerance or 0.0).certificate
+    return certificate_of(x, y, plan, effort, tolerance or 0.0).certificate
 
 
 def numbers_held(x: Space, y: Space, effort: str) -> float:
@@ -122,7 +123,9 @@ class Certified(NamedTuple):
     distance: float
 
 
-def certified(x: Any, y: Any, plan: Any, effort: str, tolerance: float = 0.0, known: Valued | None = None) -> Certified:
+def certificate_of(
+    x: Any, y: Any, plan: Any, effort: str, tolerance: float = 0.0, known: Valued | None = None
+) -> Certified:
     """Certify as :func:`certify`; an objective that is known of the plan between the very same spaces is not computed again."""
     x, y = as_space(x, "x"), as_space(y, "y")
     _check.choice(effort, "effort", EFFORTS)
@@ -144,7 +147,7 @@ def coupling_distance(x: Space, y: Space, plan: Plan) -> float:
     """Return the root of the objective of the coupling nearest to a plan, in units of C and rounded up (theorem 13 g)."""
     ready = prepare(x, y)
     upper = _objective(_pair(ready), _on_atoms(plan, ready)).upper
-    return math.nextafter(float(rounding.ceiling(upper**0.5)) * ready.unit, math.inf) if upper else 0.0
+    return math.nextafter(float(float_error.ceiling(upper**0.5)) * ready.unit, math.inf) if upper else 0.0
 
 
 def widened_to(certificate: Certificate, objective: float, tolerance: float) -> Certificate:
@@ -165,10 +168,10 @@ def judged(gap: float, rounded: float, asked: float) -> tuple[bool, float]:
 def _interval(ready: Prepared, plan: Plan | None, effort: str, tolerance: float, known: Valued | None) -> Certified:
     x, y, unit = ready.x, ready.y, ready.unit
     pair = _pair(ready)
-    found = proofs.linear(x, y, pair.of_x, pair.of_y)
+    found = certified.linear(x, y, pair.of_x, pair.of_y)
     bounds, upper = found.bounds, _product(pair) if plan is None else _objective(pair, plan, known)
     if effort != "linear":
-        sides = proofs.side(x), proofs.side(y)
+        sides = certified.side(x), certified.side(y)
         matrix = None if plan is None else _array.to_numpy(plan.dense())
         bounds |= _heavy(*sides, ready, matrix, effort)
         if plan is None:
@@ -179,7 +182,7 @@ def _interval(ready: Prepared, plan: Plan | None, effort: str, tolerance: float,
     # Values that were scaled down may have underflowed to the same.
     high = _scaled(upper.upper, unit, math.inf) or (math.ulp(0.0) if unit > 1 else 0.0)
     roundings = max(x.roundings, y.roundings)
-    rounded = rounding.tolerance(_usable(bounds[best]), pair.largest, roundings, pair.of_x, pair.of_y)
+    rounded = float_error.tolerance(_usable(bounds[best]), pair.largest, roundings, pair.of_x, pair.of_y)
     rounded = _scaled(rounded, unit, math.inf)
     closed, tolerance = judged(high - lower[best], rounded, tolerance)
     kind = Kind.GLOBAL if closed else Kind.LOWER if plan is None else Kind.BRACKET
@@ -189,18 +192,18 @@ def _interval(ready: Prepared, plan: Plan | None, effort: str, tolerance: float,
     return Certified(certificate, value * unit * unit, value**0.5 * unit)
 
 
-def _heavy(x: proofs.Side, y: proofs.Side, ready: Prepared, plan: Array | None, effort: str) -> dict[str, Bound]:
+def _heavy(x: certified.Side, y: certified.Side, ready: Prepared, plan: Array | None, effort: str) -> dict[str, Bound]:
     """Return the lower bounds that need whole matrices."""
-    bounds = {"first": proofs.first(x, y), "second": proofs.second(x, y)}
-    bend = proofs.known_product_sign(x, y, ready.x.sign, ready.y.sign)
+    bounds = {"first": certified.first(x, y), "second": certified.second(x, y)}
+    bend = certified.known_product_sign(x, y, ready.x.sign, ready.y.sign)
     if effort == "cubic":
-        modes = proofs.modes(x), proofs.modes(y)
-        bounds["third"], bounds["residual_third"] = (proofs.third(x, y, residual) for residual in (False, True))
-        bounds["spectral"] = proofs.spectral(x, y, *modes)
-        bounds["convex"] = proofs.quadratic(x, y, *modes)
-        bend = min(bend, proofs.product_sign(*modes))
+        modes = certified.modes(x), certified.modes(y)
+        bounds["third"], bounds["residual_third"] = (certified.third(x, y, residual) for residual in (False, True))
+        bounds["spectral"] = certified.spectral(x, y, *modes)
+        bounds["convex"] = certified.quadratic(x, y, *modes)
+        bend = min(bend, certified.product_sign(*modes))
     if plan is not None and math.isfinite(bend):
-        bounds["convexity"] = proofs.convexity(x, y, plan, bend)
+        bounds["convexity"] = certified.convexity(x, y, plan, bend)
     return bounds
 
 
@@ -227,7 +230,7 @@ class Pair(NamedTuple):
     @property
     def largest(self) -> float:
         """Ω ≥ max |C_ik − D_jl|."""
-        return float(rounding.max_difference(self.apart, *self[2:]))
+        return float(float_error.max_difference(self.apart, *self[2:]))
 
 
 def _pair(ready: Prepared) -> Pair:
@@ -244,7 +247,7 @@ def _product(pair: Pair) -> Bound:
     norms = x.residual_norm_squared() + y.residual_norm_squared()
     spread = sum(s.weights @ s.deviations**2 for s in (x, y))
     value = float(pair.apart**2 + 2 * spread + norms)
-    return Bound(value, 0.0, float(rounding.product_upper(value, pair.of_x, pair.of_y)))
+    return Bound(value, 0.0, float(float_error.product_upper(value, pair.of_x, pair.of_y)))
 
 
 def _objective(pair: Pair, plan: Plan, known: Valued | None = None) -> Bound:
@@ -269,8 +272,8 @@ def _upper(pair: Pair, plan: Plan, value: float, matched: bool) -> float:
     x, y, atoms = pair.x, pair.y, plan.masses.shape[0]
     if isinstance(plan, SparsePlan) and (x.low_rank is None or y.low_rank is None):
         missed = 0.0 if matched else _missed(plan, pair)
-        return float(rounding.squares_upper(value, atoms, missed, pair.largest, pair.of_x, pair.of_y))
-    return float(rounding.parts_upper(value, 2 * atoms, _missed(plan, pair), pair.apart, pair.largest, *pair[2:]))
+        return float(float_error.squares_upper(value, atoms, missed, pair.largest, pair.of_x, pair.of_y))
+    return float(float_error.parts_upper(value, 2 * atoms, _missed(plan, pair), pair.apart, pair.largest, *pair[2:]))
 
 
 def _matching(plan: Plan, x: Space, y: Space) -> SparsePlan | None:
@@ -314,10 +317,10 @@ def _missed(plan: Plan, pair: Pair) -> float:
     rows, cols = (
         float(xp.sum(xp.abs(found - s.weights))) for found, s in zip(plan.marginals(), (pair.x, pair.y), strict=True)
     )
-    return float(rounding.missed_mass(rows, cols, plan.masses.shape[0], pair.of_x, pair.of_y))
+    return float(float_error.missed_mass(rows, cols, plan.masses.shape[0], pair.of_x, pair.of_y))
 
 
-def _sorted(pair: Pair, sides: tuple[proofs.Side, proofs.Side]) -> list[Bound]:
+def _sorted(pair: Pair, sides: tuple[certified.Side, certified.Side]) -> list[Bound]:
     """Return the objectives of couplings that sort row means, up or down, and eccentricities."""
     x, y = pair.x, pair.y
     sizes = [_array.from_numpy(s.parts.matrix**2 @ s.parts.weights, x.weights) for s in sides]

@@ -10,8 +10,8 @@ from typing import Any, final
 from gwtools import _array, _check, _check_plans, _check_spaces
 from gwtools._array import Array
 from gwtools.plans import Plan, SparsePlan
-from gwtools.residuals import LowRankResidual, Residual
 from gwtools.spaces import DenseSpace, Space, converted, fields_alone, row_blocks
+from gwtools.spaces.double_centering import LowRankResidual, Residual
 
 
 @final

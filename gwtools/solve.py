@@ -7,7 +7,7 @@ from typing import Any
 
 from gwtools import _array, _check, _memory
 from gwtools._array import Array
-from gwtools.certify import EFFORTS, Certified, Valued, certified, numbers_held, widened_to
+from gwtools.certify import EFFORTS, Certified, Valued, certificate_of, numbers_held, widened_to
 from gwtools.plans import embed, relative_entropy
 from gwtools.problems import GWProblem, Prepared, enveloped, prepare
 from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Kind, Status
@@ -124,7 +124,7 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Sol
         )
         plan = embed(plan, rows, cols, (x.size, y.size))
     tolerance = _rescaled(solver.leaves(problem), ready.unit)
-    proof = certified(x, y, plan, effort, tolerance, known)
+    proof = certificate_of(x, y, plan, effort, tolerance, known)
     objective, distance, certificate = settled(objective, root, proof, tolerance)
     epsilon, regularized = solver.in_units(ready.unit).entropy_weight(problem), None
     if epsilon is not None:

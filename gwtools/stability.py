@@ -17,13 +17,13 @@ import numpy as np
 
 from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
+from gwtools.bounds.float_error import eigenvalue_error, gamma, radii
 from gwtools.certify import coupling_distance
-from gwtools.linear import exact
 from gwtools.plans import SparsePlan
 from gwtools.problems import supported
-from gwtools.rounding import eigenvalue_error, gamma, radii
 from gwtools.spaces import DenseSpace, GramSpace, GraphSpace, PointCloud, Space, as_space, converted
 from gwtools.spaces.base import unchecked
+from gwtools.transport.programs import exact
 
 # Unit roundoff of rounding to nearest, and half the smallest subnormal.
 _PRECISIONS = {

@@ -25,8 +25,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from fusion.data import Example
 from fusion.tasks import reasoning_gym_problems
+from fusion.text.conversations import Example
 from simulations import _report as report
 from simulations._report import Row
 

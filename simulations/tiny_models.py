@@ -17,9 +17,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from fusion.data import Example, Message
 from fusion.evaluate import extract
 from fusion.tasks import Problem
+from fusion.text.conversations import Example, Message
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"

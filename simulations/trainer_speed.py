@@ -27,7 +27,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fusion.data import Example, encode
+from fusion.text.conversations import Example, encode
 from simulations import _report as report
 from simulations import tiny_models
 from simulations._report import Row
@@ -56,7 +56,7 @@ def common(folder: str, steps: int, seed: int) -> dict[str, Any]:
 def fusion_run(examples: Sequence[Example], folder: str, steps: int, seed: int) -> Callable[[], Any]:
     """Return a fusion from a store, ready to go."""
     import fusion
-    from fusion.capture import capture
+    from fusion.teachers.capture import capture
 
     teacher, student = tiny_models.gpt2(), tiny_models.llama()
     store = Path(folder) / "store"
@@ -96,7 +96,7 @@ def gold_run(examples: Sequence[Example], folder: str, steps: int, seed: int) ->
 
 def capture_run(examples: Sequence[Example], folder: str, steps: int, seed: int) -> Callable[[], Any]:
     """Return the capture of as many examples as the trainers see."""
-    from fusion.capture import capture
+    from fusion.teachers.capture import capture
 
     teacher = tiny_models.gpt2()
     chosen = examples[: steps * BATCH]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from gwtools import proofs, rounding
+from gwtools.bounds import certified, float_error
 from tests.libraries import LIBRARIES, Library
 
 _COMMON = {
@@ -30,8 +30,8 @@ def rng():
 @pytest.fixture
 def coarse(monkeypatch):
     """Round as a machine of six digits would: at the true unit a term of a radius drowns in the value that it is taken off."""
-    monkeypatch.setattr(rounding, "UNIT", 2.0**-20)
-    for module in (rounding, proofs):
+    monkeypatch.setattr(float_error, "UNIT", 2.0**-20)
+    for module in (float_error, certified):
         monkeypatch.setattr(module, "UNDERFLOW", 2.0**-22)
         monkeypatch.setattr(module, "UNDERFLOW_OF_ROOTS", 2.0**-14)
 

@@ -51,8 +51,8 @@ _CERTIFICATES = (
     "tests/test_oracle.py",
 )
 TESTS: Mapping[str, tuple[str, ...]] = {
-    "gwtools/rounding.py": _CERTIFICATES,
-    "gwtools/proofs.py": _CERTIFICATES,
+    "gwtools/bounds/float_error.py": _CERTIFICATES,
+    "gwtools/bounds/certified.py": _CERTIFICATES,
     "gwtools/certify.py": _CERTIFICATES,
     "gwtools/batch/certificates.py": (
         "tests/test_batch_certificates.py",

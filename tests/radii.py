@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gwtools.rounding import Extent, Radii
+from gwtools.bounds.float_error import Extent, Radii
 
 
 def some_radii(seed: int, size: int) -> Radii:

@@ -35,7 +35,7 @@ DATA = 3
 
 # Array libraries are reached through _array; plans and rows keep sparse sums and blocks for NumPy.
 KNOWS_COMPAT = {"gwtools._array", "gwtools.plans"}
-KNOWS_NETWORKX = {"gwtools.graph_files"}  # where a file of GraphML is read
+KNOWS_NETWORKX = {"gwtools.files.graphs"}  # where a file of GraphML is read
 FORBIDDEN = {"torch", "jax", "cupy", "array_api_strict", "fusion", "simulations", "tests", "matplotlib", "networkx"}
 
 
@@ -102,7 +102,9 @@ def test_input_is_rejected_by_the_checks_alone():
 
 
 def test_pot_is_reached_through_linear_alone():
-    assert [m for m, path in MODULES.items() if "ot" in {n.split(".")[0] for n in imports(path)}] == ["gwtools.linear"]
+    assert [m for m, path in MODULES.items() if "ot" in {n.split(".")[0] for n in imports(path)}] == [
+        "gwtools.transport.programs"
+    ]
 
 
 def test_warnings_while_pot_is_compiled_are_no_errors():

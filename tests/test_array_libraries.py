@@ -8,7 +8,7 @@ from gwtools import _array, _check_spaces
 from gwtools.batch import gather
 from gwtools.batch.scaling import kept
 from gwtools.plans import rounded
-from gwtools.scaling import schur_solve
+from gwtools.transport.sinkhorn import schur_solve
 from tests import checkers
 from tests.libraries import EAGER, Library, to_numpy, tried
 from tests.strategies import KINDS, Drawn

@@ -7,13 +7,13 @@ import pytest
 import scipy.sparse
 
 import gwtools as gw
-from gwtools import rounding
 from gwtools.batch import certificates
 from gwtools.batch.certificates import Known, Sides
 from gwtools.batch.gather import Profile
 from gwtools.batch.lines import comonotone
+from gwtools.bounds import float_error
+from gwtools.bounds.float_error import Bound, Extent, Radii, gamma
 from gwtools.results import Kind
-from gwtools.rounding import Bound, Extent, Radii, gamma
 from tests.radii import numbers, some_extent, some_radii, stacked
 
 SIZES = (3, 5, 4)
@@ -69,11 +69,11 @@ def test_sides(coarse, rng):
     for place, (size, roundings) in enumerate([(3, 3), (5, 0), (4, 11)]):
         largest = max(high[place], -low[place]) * (1 + gamma(roundings + 2))
         omega = abs(sum(profile.weights[place].tolist()) - 1) / 2.0**-20 + 6 + 4
-        radii = rounding.dense_radii(size, omega, roundings, largest, skew[place] if place == 1 else 0.0)
+        radii = float_error.dense_radii(size, omega, roundings, largest, skew[place] if place == 1 else 0.0)
         assert numbers(found.radii, place) == pytest.approx(numbers(radii), rel=1e-13)
         mean, alpha = float(profile.mean[place]), profile.deviations[place, :size].tolist()
         spread = max(high[place] - mean, mean - low[place])
-        extent = rounding.dense_extent(max(abs(v) for v in alpha), spread, radii)
+        extent = float_error.dense_extent(max(abs(v) for v in alpha), spread, radii)
         assert numbers(found.extent, place) == pytest.approx(numbers(extent), rel=1e-13)
 
 
@@ -98,7 +98,7 @@ def test_means_apart_and_largest_values(both):
         apart = abs(float(x.profile.mean[place]) - float(y.profile.mean[place]))
         assert certificates.apart(x, y)[place] == pytest.approx(apart, rel=1e-15)
         (_, _, of_x, size_x), (_, _, of_y, size_y) = alone(x, place), alone(y, place)
-        largest = rounding.max_difference(apart, of_x, of_y, size_x, size_y)
+        largest = float_error.max_difference(apart, of_x, of_y, size_x, size_y)
         assert certificates.largest(x, y)[place] == pytest.approx(largest, rel=1e-13)
 
 
@@ -112,7 +112,7 @@ def test_ends_are_those_of_atoms(both):
 
 def line(x, y, place):
     (alpha, a, of_x, _), (beta, b, of_y, _) = alone(x, place), alone(y, place)
-    return rounding.line(alpha, a, beta, b, 2.0, max(of_x.weights, of_y.weights))
+    return float_error.line(alpha, a, beta, b, 2.0, max(of_x.weights, of_y.weights))
 
 
 @pytest.mark.parametrize("uniform", [False, True])
@@ -139,9 +139,9 @@ def test_certificates(coarse, both, given):
         (_, _, of_x, _), (_, _, of_y, _) = alone(x, place), alone(y, place)
         apart, largest = certificates.apart(x, y)[place], certificates.largest(x, y)[place]
         norms = [math.sqrt(s.profile.residual_norm_squared[place]) for s in (x, y)]
-        row_means, norm, a_priori = rounding.additive_bounds(apart, line(x, y, place), norms, of_x, of_y)
+        row_means, norm, a_priori = float_error.additive_bounds(apart, line(x, y, place), norms, of_x, of_y)
         roundings = max(float(x.roundings[place]), float(y.roundings[place]))
-        wanted = rounding.tolerance(max(row_means.lower, norm.lower), largest, roundings, of_x, of_y)
+        wanted = float_error.tolerance(max(row_means.lower, norm.lower), largest, roundings, of_x, of_y)
         certificate = found[place].certificate
         assert list(certificate.bounds) == ["row_means", "norm"]
         assert certificate.bounds["row_means"] == pytest.approx(row_means.lower, rel=1e-12)
@@ -188,7 +188,7 @@ def missed(plan_rows, plan_cols, x, y, place, sums):
     (_, a, of_x, _), (_, b, of_y, _) = alone(x, place), alone(y, place)
     rows = sum(abs(r - w) for r, w in zip(plan_rows[: len(a)], a, strict=True))
     cols = sum(abs(c - w) for c, w in zip(plan_cols[: len(b)], b, strict=True))
-    return rounding.missed_mass(rows, cols, sums, of_x, of_y)
+    return float_error.missed_mass(rows, cols, sums, of_x, of_y)
 
 
 def test_sorting_couplings(coarse, both):
@@ -206,7 +206,7 @@ def test_sorting_couplings(coarse, both):
         count = int((plan.mass[place] > 0).sum())
         (_, _, of_x, _), (_, _, of_y, _) = alone(x, place), alone(y, place)
         moved = missed(rows, cols, x, y, place, count)
-        wanted = rounding.squares_upper(value[place], count, moved, certificates.largest(x, y)[place], of_x, of_y)
+        wanted = float_error.squares_upper(value[place], count, moved, certificates.largest(x, y)[place], of_x, of_y)
         assert found.upper[place] == pytest.approx(wanted, rel=1e-12)
 
 
@@ -227,7 +227,7 @@ def test_couplings_of_equal_weights_miss_nothing(coarse, factor):
         missing = 0.0 if matched else missed(rows, cols, x, y, place, count)
         meant = value[place] / factor**2 if matched else value[place]
         largest = certificates.largest(x, y)[place]
-        wanted = [rounding.squares_upper(v, count, missing, largest, of_x, of_y) for v in (meant, value[place])]
+        wanted = [float_error.squares_upper(v, count, missing, largest, of_x, of_y) for v in (meant, value[place])]
         assert found.upper[place] == pytest.approx(max(wanted), rel=1e-12)
 
 
@@ -246,5 +246,5 @@ def test_matrices(coarse, both):
         moved = missed(plan[place].sum(1), plan[place].sum(0), x, y, place, sums)
         apart = certificates.apart(x, y)[place]
         largest = certificates.largest(x, y)[place]
-        wanted = rounding.parts_upper(value[place], sums, moved, apart, largest, of_x[0], of_y[0], of_x[1], of_y[1])
+        wanted = float_error.parts_upper(value[place], sums, moved, apart, largest, of_x[0], of_y[0], of_x[1], of_y[1])
         assert found.upper[place] == pytest.approx(wanted, rel=1e-12)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gwtools as gw
-from gwtools.linear import comonotone
+from gwtools.transport.programs import comonotone
 from tests import checkers
 from tests.strategies import (
     CONDITIONALLY_NEGATIVE,

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gwtools as gw
-from gwtools import _array, proofs, rounding
+from gwtools import _array
+from gwtools.bounds import certified, float_error
+from gwtools.bounds.float_error import Bound
 from gwtools.certify import (
     Pair,
     Valued,
@@ -24,13 +26,12 @@ from gwtools.certify import (
     _scaled,
     _sorted,
     _usable,
-    certified,
+    certificate_of,
     coupling_distance,
     judged,
     widened_to,
 )
 from gwtools.problems import prepare
-from gwtools.rounding import Bound
 from gwtools.spaces import base
 from tests import checkers
 from tests.radii import some_extent, some_radii
@@ -395,7 +396,7 @@ def some_pair():
 def test_pairs_say_how_far_values_are_apart():
     for pair in (some_pair(), some_pair()._replace(x=some_pair().y, y=some_pair().x)):
         assert pair.apart == pytest.approx(1.3, rel=1e-14)
-        wanted = rounding.max_difference(pair.apart, *pair[2:])
+        wanted = float_error.max_difference(pair.apart, *pair[2:])
         assert pair.largest == pytest.approx(wanted, rel=1e-14)
 
 
@@ -421,13 +422,13 @@ def test_objectives_are_rounded_by_the_form_of_the_plan(coarse, rng, name):
     pair, matrix, atoms = generic_pair(rng, name)
     for plan, count in ((matrix, 3), (atoms, 15)):
         off = [np.abs(found - s.weights).sum() for found, s in zip(plan.marginals(), (pair.x, pair.y), strict=True)]
-        missed = rounding.missed_mass(*off, count, pair.of_x, pair.of_y)
+        missed = float_error.missed_mass(*off, count, pair.of_x, pair.of_y)
         assert _missed(plan, pair) == pytest.approx(missed, rel=1e-13)
         value = float(gw.GWProblem(pair.x, pair.y).objective(plan))
         if plan is atoms and name != "gram":
-            upper = rounding.squares_upper(value, 15, missed, pair.largest, pair.of_x, pair.of_y)
+            upper = float_error.squares_upper(value, 15, missed, pair.largest, pair.of_x, pair.of_y)
         else:
-            upper = rounding.parts_upper(
+            upper = float_error.parts_upper(
                 value, 2 * count, missed, pair.apart, pair.largest, pair.of_x, pair.of_y, pair.size_x, pair.size_y
             )
         found = _objective(pair, plan)
@@ -447,8 +448,8 @@ def test_matchings_stand_for_the_coupling_they_mean(coarse, rng, form, more):
 
     def upper(plan, value):
         if form == "dense":
-            return rounding.squares_upper(value, 3, 0.0, pair.largest, pair.of_x, pair.of_y)
-        return rounding.parts_upper(value, 6, _missed(plan, pair), pair.apart, pair.largest, *pair[2:])
+            return float_error.squares_upper(value, 3, 0.0, pair.largest, pair.of_x, pair.of_y)
+        return float_error.parts_upper(value, 6, _missed(plan, pair), pair.apart, pair.largest, *pair[2:])
 
     plan, off = (gw.SparsePlan(index, index, weights + np.array([d, 0.0, 0.0]), (3, 3)) for d in (0.0, more))
     values = [float(gw.GWProblem(x, y).objective(p)) for p in (plan, off)]
@@ -472,7 +473,7 @@ def test_the_product_is_rounded_by_its_parts(coarse, rng, name):
     found = _product(pair)
     assert found.value == pytest.approx(value, rel=1e-13)
     assert found.value == pytest.approx(checkers.objective(pair.x.dense(), pair.y.dense(), np.outer(a, b)), rel=1e-12)
-    assert found.upper == pytest.approx(rounding.product_upper(found.value, pair.of_x, pair.of_y), rel=1e-13)
+    assert found.upper == pytest.approx(float_error.product_upper(found.value, pair.of_x, pair.of_y), rel=1e-13)
 
 
 def test_certificates_hold_what_each_formula_says(rng):
@@ -486,9 +487,9 @@ def test_certificates_hold_what_each_formula_says(rng):
     square = ready.unit**2
     for plan in (None, np.outer(x.weights, y.weights)):
         found = gw.certify(x, y, plan)
-        of_x, of_y = rounding.radii(ready.x), rounding.radii(ready.y)
-        pair = Pair(ready.x, ready.y, of_x, of_y, rounding.extent(ready.x, of_x), rounding.extent(ready.y, of_y))
-        bounds, a_priori = proofs.linear(ready.x, ready.y, of_x, of_y)
+        of_x, of_y = float_error.radii(ready.x), float_error.radii(ready.y)
+        pair = Pair(ready.x, ready.y, of_x, of_y, float_error.extent(ready.x, of_x), float_error.extent(ready.y, of_y))
+        bounds, a_priori = certified.linear(ready.x, ready.y, of_x, of_y)
         upper = _product(pair) if plan is None else _objective(pair, gw.DensePlan(plan))
         wanted = {name: math.nextafter(bound.lower * square, 0) for name, bound in bounds.items()}
         assert found.bounds == wanted
@@ -496,10 +497,10 @@ def test_certificates_hold_what_each_formula_says(rng):
         assert found.lower == wanted["norm"]
         assert found.upper == math.nextafter(upper.upper * square, math.inf)
         assert found.a_priori == math.nextafter(a_priori * square, math.inf) + 2 * math.ulp(found.bounds["norm"])
-        wanted = rounding.tolerance(bounds["norm"].lower, pair.largest, 0, of_x, of_y) * square
+        wanted = float_error.tolerance(bounds["norm"].lower, pair.largest, 0, of_x, of_y) * square
         assert found.rounding == found.tolerance == math.nextafter(wanted, math.inf)
         assert found.kind is (gw.Kind.LOWER if plan is None else gw.Kind.BRACKET)
-        detailed = certified(x, y, plan, "linear")
+        detailed = certificate_of(x, y, plan, "linear")
         assert detailed.objective == upper.value * square
         assert detailed.distance == pytest.approx(math.sqrt(upper.value) * ready.unit, rel=1e-15)
 
@@ -508,9 +509,9 @@ def test_tolerance_counts_the_roundings_of_entries(rng):
     x, y = gw.GramSpace(rng.standard_normal((9, 3)), np.full(3, 1 / 3)), gw.GramSpace(rng.standard_normal((2, 4)))
     for pair in ((x, y), (y, x)):
         found = gw.certify(*pair)
-        radii = [rounding.radii(s) for s in pair]
-        whole = Pair(*pair, *radii, *map(rounding.extent, pair, radii))
-        wanted = rounding.tolerance(found.lower, whole.largest, 9, *radii)
+        radii = [float_error.radii(s) for s in pair]
+        whole = Pair(*pair, *radii, *map(float_error.extent, pair, radii))
+        wanted = float_error.tolerance(found.lower, whole.largest, 9, *radii)
         assert found.rounding == pytest.approx(wanted, rel=1e-15)
 
 
@@ -518,9 +519,9 @@ def test_the_best_cheap_coupling_is_the_one_of_the_least_upper_end(rng):
     # Of both signs, so that eccentricities sort otherwise than row means.
     squares = [rng.standard_normal((n, n)) for n in (4, 6)]
     x, y = (gw.DenseSpace(square + square.T) for square in squares)
-    radii = [rounding.radii(s) for s in (x, y)]
-    pair = Pair(x, y, *radii, *map(rounding.extent, (x, y), radii))
-    sides = proofs.side(x), proofs.side(y)
+    radii = [float_error.radii(s) for s in (x, y)]
+    pair = Pair(x, y, *radii, *map(float_error.extent, (x, y), radii))
+    sides = certified.side(x), certified.side(y)
     sizes = [s.dense() ** 2 @ s.weights for s in (x, y)]
     ends = [_product(pair).upper]
     for first, second in ((x.row_means, y.row_means), (x.row_means, -y.row_means), sizes):
@@ -572,9 +573,9 @@ def test_distances_of_couplings_are_rounded_up(rng):
         assert unit * math.sqrt(upper) < found <= unit * math.sqrt(upper) * (1 + 1e-14)
     assert coupling_distance(x, x, plan) == 0.0
     # The next float above the root, and no other.
-    radii = [rounding.radii(s) for s in (x, y)]
-    root = _objective(Pair(x, y, *radii, *map(rounding.extent, (x, y), radii)), plan).upper ** 0.5
-    assert coupling_distance(x, y, plan) == math.nextafter(rounding.ceiling(root), math.inf)
+    radii = [float_error.radii(s) for s in (x, y)]
+    root = _objective(Pair(x, y, *radii, *map(float_error.extent, (x, y), radii)), plan).upper ** 0.5
+    assert coupling_distance(x, y, plan) == math.nextafter(float_error.ceiling(root), math.inf)
 
 
 @pytest.mark.parametrize("effort", ["quadratic", "cubic"])
@@ -582,15 +583,15 @@ def test_convexity_takes_what_is_known_of_the_signs(coarse, rng, effort):
     """The kinds of spaces alone, or the smaller of what they and the spectra say."""
     x, y = gw.GramSpace(rng.standard_normal((3, 5))), gw.PointCloud(5 + 9 * rng.standard_normal((6, 2)))
     plan = np.outer(x.weights, y.weights)
-    sides = proofs.side(x), proofs.side(y)
-    bends = [proofs.known_product_sign(*sides, x.sign, y.sign)]
+    sides = certified.side(x), certified.side(y)
+    bends = [certified.known_product_sign(*sides, x.sign, y.sign)]
     if effort == "cubic":
-        bends.append(proofs.product_sign(*map(proofs.modes, sides)))
+        bends.append(certified.product_sign(*map(certified.modes, sides)))
         assert bends[0] != bends[1]
     found = gw.certify(x, y, plan, effort).bounds["convexity"]
-    lower = proofs.convexity(*sides, plan, min(bends)).lower
+    lower = certified.convexity(*sides, plan, min(bends)).lower
     assert 0 < found == math.nextafter(lower, 0)
-    assert lower != proofs.convexity(*sides, plan, max(bends) * 0.1).lower
+    assert lower != certified.convexity(*sides, plan, max(bends) * 0.1).lower
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])

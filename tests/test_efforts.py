@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gwtools as gw
-from gwtools import proofs, rounding
+from gwtools.bounds import certified, float_error
 from gwtools.problems import prepare
 from tests import checkers
 from tests.bounds.test_second_third import slack
@@ -222,7 +222,7 @@ def test_theorem_13_radii_hold(far, seed):
 
 
 def check_radii(space, matrix):
-    radii = rounding.radii(space)
+    radii = float_error.radii(space)
     m, alpha, residual = exact_parts_of(matrix, space.weights)
     assert abs(Fraction(float(space.mean)) - m) <= Fraction(radii.mean)
     for found, exact in zip(space.deviations, alpha, strict=True):
@@ -260,8 +260,8 @@ def test_theorem_13_line_is_rounded_down(pair, p):
         (m * abs(exact_x[i] - exact_y[j]) ** int(p) for i, j, m in checkers.walk(exact_x, exact_a, exact_y, exact_b)),
         Fraction(0),
     )
-    terms = max(rounding.weight_terms(s.weights) for s in pair)
-    value, lower, upper = rounding.line(values[0], x.weights, values[1], y.weights, p, terms)
+    terms = max(float_error.weight_terms(s.weights) for s in pair)
+    value, lower, upper = float_error.line(values[0], x.weights, values[1], y.weights, p, terms)
     assert Fraction(lower) <= exact <= Fraction(upper)
     assert upper - lower <= 2e-12 * np.ptp(np.concatenate(values)) ** p + 1e-250
     assert lower <= value <= upper
@@ -275,7 +275,7 @@ def test_theorem_13_eigenvalues_need_no_trust(n, seed, error):
     matrix = matrix + matrix.T
     values, vectors = np.linalg.eigh(matrix)
     wrong = values + error * rng.standard_normal(n), vectors + error * rng.standard_normal((n, n))
-    radius, off = rounding.eigenvalue_error(matrix, *wrong)
+    radius, off = float_error.eigenvalue_error(matrix, *wrong)
     assert np.linalg.norm(np.sort(wrong[0]) - values) <= radius + 1e-13
     assert np.linalg.norm(wrong[1].T @ wrong[1] - np.eye(n)) <= off
     assert radius <= 1e-12 + 100 * n**2 * error
@@ -286,10 +286,10 @@ def test_theorem_13_any_potential_bounds_a_linear_program(n, m, seed):
     rng = np.random.default_rng(seed)
     costs, a, b = rng.standard_normal((n, m)), rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(m))
     best = checkers.linear_program(costs, a, b)
-    assert rounding.dual_value(costs, rng.standard_normal(m), a, b, 2) <= best + 1e-12
+    assert float_error.dual_value(costs, rng.standard_normal(m), a, b, 2) <= best + 1e-12
     tight = gw.linear.exact(costs, a, b).potentials[1]
-    assert best - 1e-12 - 0.5 <= rounding.dual_value(costs, tight, a, b, 2, 0.5) <= best - 0.5 + 1e-12
-    assert best - 1e-12 <= rounding.dual_value(costs, tight, a, b, 2) < best + 1e-12
+    assert best - 1e-12 - 0.5 <= float_error.dual_value(costs, tight, a, b, 2, 0.5) <= best - 0.5 + 1e-12
+    assert best - 1e-12 <= float_error.dual_value(costs, tight, a, b, 2) < best + 1e-12
 
 
 @given(pairs(generic=True, least=2), st.sampled_from([1e-150, 1e150]))
@@ -371,7 +371,7 @@ def test_low_rank_radii_follow_the_factor(rng):
         ],
     )
     ready = prepare(wide, wide)
-    found = proofs.linear(ready.x, ready.y, rounding.radii(ready.x), rounding.radii(ready.y))
+    found = certified.linear(ready.x, ready.y, float_error.radii(ready.x), float_error.radii(ready.y))
     assert set(found.bounds) == {"row_means", "norm"}
 
 

@@ -131,7 +131,7 @@ def test_the_script_is_the_module(tmp_path):
 
 
 def test_adapters_say_which_extra_they_need(monkeypatch):
-    trainer = pytest.importorskip("fusion.trainer")
+    trainer = pytest.importorskip("fusion.training.trainer")
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ImportError) as caught:
         trainer.prepared(None, SimpleNamespace(lora={"r": 2}))
@@ -139,10 +139,10 @@ def test_adapters_say_which_extra_they_need(monkeypatch):
 
 
 def test_heatmaps_say_which_extra_they_need(tmp_path):
-    code = "from fusion.report import Report, heatmap; heatmap(Report((), ()), 'x.png')"
+    code = "from fusion.teachers.report import Report, heatmap; heatmap(Report((), ()), 'x.png')"
     done = without("matplotlib", "-c", code, folder=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].endswith(f" {sentence('fusion.report.heatmap', 'matplotlib')}")
+    assert done.stderr.splitlines()[-1].endswith(f" {sentence('fusion.teachers.report.heatmap', 'matplotlib')}")
 
 
 @pytest.mark.parametrize("code", ["import nowhere_to_be_found", "import torch.nowhere", "from torch import nowhere"])

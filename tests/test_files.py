@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gwtools as gw
-from gwtools.files import Named, read_space, read_weights
-from gwtools.tables import Hints, read_table
+from gwtools.files.formats import Named, read_space, read_weights
+from gwtools.files.tables import Hints, read_table
 from tests.test_check import refused
 
 
@@ -462,7 +462,7 @@ def test_weights_that_do_not_match(case, tmp_path):
 
 
 def test_without_networkx_graphml_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr("gwtools.graph_files.find_spec", lambda name: None)
+    monkeypatch.setattr("gwtools.files.graphs.find_spec", lambda name: None)
     refused(lambda: read(CASES["graphml"], tmp_path), ValueError, "g.graphml", "gwfusion[graphs]")
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 import gwtools as gw
-from gwtools import linear, scaling
 from gwtools.plans import nearest_coupling
+from gwtools.transport import programs, sinkhorn
 from tests import checkers
 from tests.strategies import couplings, values, vertex, weights
 
@@ -22,7 +22,7 @@ def lines(draw, null=False):
 
 
 @st.composite
-def programs(draw):
+def small_programs(draw):
     n, m = draw(st.integers(1, 7)), draw(st.integers(1, 7))
     return draw(values((n, m), False)), draw(weights(n)), draw(weights(m))
 
@@ -31,7 +31,7 @@ def programs(draw):
 def test_lemma_A_line_is_the_linear_program(lists, p):
     x, a, y, b = lists
     cost = np.abs(x[:, None] - y[None, :]) ** p
-    found = float(linear.line(x, a, y, b, p))
+    found = float(programs.line(x, a, y, b, p))
     assert found == pytest.approx(checkers.linear_program(cost, a, b), rel=1e-9, abs=1e-12)
     assert found == pytest.approx(checkers.line(x, a, y, b, p), rel=1e-12, abs=1e-14)
 
@@ -39,7 +39,7 @@ def test_lemma_A_line_is_the_linear_program(lists, p):
 @given(lines(null=True))
 def test_sorting_plan_is_comonotone_and_has_the_marginals(lists):
     x, a, y, b = lists
-    plan = linear.sorting_plan(x, a, y, b)
+    plan = programs.sorting_plan(x, a, y, b)
     assert checkers.coupling_error(plan.dense(), a, b) <= 1e-15
     assert plan.mass.min() > 0
     assert len(plan.mass) <= len(a) + len(b)
@@ -51,15 +51,15 @@ def test_sorting_plan_is_comonotone_and_has_the_marginals(lists):
 def test_equal_uniform_weights_give_a_permutation(n, seed):
     x, y = np.random.default_rng(seed).standard_normal((2, n))
     w = np.full(n, 1 / n)
-    plan = linear.sorting_plan(x, w, y, w)
+    plan = programs.sorting_plan(x, w, y, w)
     assert sorted(plan.rows) == sorted(plan.cols) == list(range(n))
     assert np.array_equal(plan.mass, w)
 
 
-@given(programs())
+@given(small_programs())
 def test_exact_is_the_linear_program(program):
     cost, a, b = program
-    found = linear.exact(cost, a, b)
+    found = programs.exact(cost, a, b)
     least, scale = checkers.linear_program(cost, a, b), max(1.0, np.abs(cost).max())
     assert checkers.coupling_error(found.plan.dense(), a, b) <= 1e-12
     assert len(found.plan.mass) <= len(a) + len(b) - 1
@@ -67,25 +67,25 @@ def test_exact_is_the_linear_program(program):
     assert least - 1e-9 * scale <= found.lower <= least + 1e-12 * scale
 
 
-@given(programs(), st.data())
+@given(small_programs(), st.data())
 def test_exact_lower_is_below_every_coupling(program, data):
     cost, a, b = program
     plan = data.draw(couplings(a, b))
-    assert linear.exact(cost, a, b).lower <= float((plan * cost).sum()) + 1e-14 * max(1.0, np.abs(cost).max())
+    assert programs.exact(cost, a, b).lower <= float((plan * cost).sum()) + 1e-14 * max(1.0, np.abs(cost).max())
 
 
-@given(programs(), st.sampled_from([1e-12, 1e-3, 1e6]), st.sampled_from([-1e3, -1.0, 0.0, 10.0]))
+@given(small_programs(), st.sampled_from([1e-12, 1e-3, 1e6]), st.sampled_from([-1e3, -1.0, 0.0, 10.0]))
 def test_exact_does_not_depend_on_the_unit_and_origin_of_costs(program, unit, shift):
     cost, a, b = program
     scale = unit * (np.abs(cost).max() + abs(shift) + 1.0)
-    found = linear.exact(unit * (cost + shift), a, b)
+    found = programs.exact(unit * (cost + shift), a, b)
     expected = unit * (checkers.linear_program(cost, a, b) + shift)
     assert float(found.plan.inner(unit * (cost + shift))) == pytest.approx(expected, abs=1e-9 * scale)
     assert found.lower == pytest.approx(expected, abs=1e-9 * scale)
 
 
 def test_constant_costs():
-    found = linear.exact(np.full((3, 4), -2.5), np.full(3, 1 / 3), np.full(4, 0.25))
+    found = programs.exact(np.full((3, 4), -2.5), np.full(3, 1 / 3), np.full(4, 0.25))
     assert found.lower == pytest.approx(-2.5)
     assert checkers.coupling_error(found.plan.dense(), np.full(3, 1 / 3), np.full(4, 0.25)) <= 1e-15
 
@@ -127,13 +127,13 @@ def dense_optimum(cost, a, b):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_large_programs(name, shape, rng):
     n, m = shape
-    assert n * m > linear._DENSE_PROGRAM
+    assert n * m > programs._DENSE_PROGRAM
     cost = large_costs(name, n, m, rng)
     a, b = rng.dirichlet(np.full(n, 3.0)), rng.dirichlet(np.full(m, 3.0))
     expected, scale = dense_optimum(cost, a, b), np.abs(cost).max()
     start, potentials = starting_plan(a, b, rng), None
     for _ in range(2):
-        found = linear.exact(cost, a, b, start, potentials)
+        found = programs.exact(cost, a, b, start, potentials)
         assert checkers.coupling_error(found.plan.dense(), a, b) <= 1e-12
         assert float(found.plan.inner(cost)) == pytest.approx(expected, abs=1e-9 * scale)
         assert expected - 1e-9 * scale <= found.lower <= expected + 1e-12 * scale
@@ -151,10 +151,10 @@ def test_large_programs_from_any_potentials(name, quality, rng):
     start = starting_plan(w, w, rng)
     if quality == "near":
         other = cost + 0.01 * scale * rng.standard_normal(cost.shape)
-        potentials = linear.exact(other, w, w, start).potentials
+        potentials = programs.exact(other, w, w, start).potentials
     else:
         potentials = tuple(rng.standard_normal((2, n)) * (1e6 if quality == "huge" else 1.0))
-    found = linear.exact(cost, w, w, start, potentials)
+    found = programs.exact(cost, w, w, start, potentials)
     assert checkers.coupling_error(found.plan.dense(), w, w) <= 1e-12
     assert float(found.plan.inner(cost)) == pytest.approx(expected, abs=1e-9 * scale)
     assert expected - 1e-9 * scale <= found.lower <= expected + 1e-12 * scale
@@ -164,7 +164,7 @@ def test_large_program_potentials_are_feasible(rng):
     n, m = 320, 330
     cost = large_costs("squared", n, m, rng)
     a, b = rng.dirichlet(np.full(n, 3.0)), rng.dirichlet(np.full(m, 3.0))
-    found = linear.exact(cost, a, b, starting_plan(a, b, rng))
+    found = programs.exact(cost, a, b, starting_plan(a, b, rng))
     u, v = found.potentials
     assert (cost - u[:, None] - v[None, :]).min() >= -1e-12 * cost.max()
     assert float(a @ u + b @ v) == pytest.approx(found.lower, abs=1e-10 * cost.max())
@@ -178,15 +178,15 @@ def test_a_simplex_that_fails_is_not_trusted(monkeypatch):
 
     monkeypatch.setattr("ot.lp.emd", broken)
     with pytest.raises(RuntimeError, match=r"misses its marginals by .*infeasible"):
-        linear.exact(np.eye(2), np.full(2, 0.5), np.full(2, 0.5))
+        programs.exact(np.eye(2), np.full(2, 0.5), np.full(2, 0.5))
 
 
-@given(programs(), st.sampled_from([1.0, 1e-2, 1e-4, 1e-6]))
+@given(small_programs(), st.sampled_from([1.0, 1e-2, 1e-4, 1e-6]))
 def test_sinkhorn_scales_to_the_marginals(program, epsilon):
     """However sharp the kernel, from any start; exponents of a million have lost six digits more."""
     cost, a, b = program
     kernel = np.log(np.outer(a, b)) - cost / epsilon
-    found = scaling.sinkhorn(kernel, a, b, np.zeros(len(a)), np.zeros(len(b)), 1e-9, 200)
+    found = sinkhorn.sinkhorn(kernel, a, b, np.zeros(len(a)), np.zeros(len(b)), 1e-9, 200)
     assert np.all(np.isfinite(found.plan))
     assert found.plan.sum() > 0.1
     error = np.abs(found.plan.sum(1) - a).sum() + np.abs(found.plan.sum(0) - b).sum()
@@ -196,14 +196,14 @@ def test_sinkhorn_scales_to_the_marginals(program, epsilon):
     assert np.abs(scalings - found.plan).max() <= 1e-9
 
 
-@given(programs())
+@given(small_programs())
 def test_sinkhorn_of_a_product_kernel_is_the_product(program):
     _, a, b = program
-    found = scaling.sinkhorn(np.zeros((len(a), len(b))), a, b, np.zeros(len(a)), np.zeros(len(b)), 1e-12)
+    found = sinkhorn.sinkhorn(np.zeros((len(a), len(b))), a, b, np.zeros(len(a)), np.zeros(len(b)), 1e-12)
     assert np.abs(found.plan - np.outer(a, b)).max() <= 1e-15
 
 
-@given(programs(), st.sampled_from([0.0, 1e-9, 0.3, 3.0]), st.integers(0, 2**32 - 1))
+@given(small_programs(), st.sampled_from([0.0, 1e-9, 0.3, 3.0]), st.integers(0, 2**32 - 1))
 def test_rounding_gives_a_coupling_that_is_near(program, size, seed):
     """Altschuler, Weed and Rigollet 2017, lemma 7: the distance is at most twice the marginal error."""
     _, a, b = program
@@ -233,7 +233,7 @@ def missed(draw):
 def test_plans_of_a_simplex_that_stopped_early_are_set_right(instance):
     plan, a, b, noise = instance
     rows, cols = np.nonzero(plan)
-    found = linear._repaired(gw.SparsePlan(rows, cols, (plan * noise)[rows, cols], plan.shape), a, b)
+    found = programs._repaired(gw.SparsePlan(rows, cols, (plan * noise)[rows, cols], plan.shape), a, b)
     assert checkers.coupling_error(found.dense(), a, b) <= 1e-15
     assert np.abs(found.dense() - plan).sum() <= 5 * np.abs(plan * (noise - 1)).sum() + 1e-14
 
@@ -255,7 +255,7 @@ def test_large_programs_do_not_need_a_feasible_start(n, m, rng):
     a, b, cost = rng.dirichlet(np.full(n, 0.3)), rng.dirichlet(np.full(m, 0.3)), rng.standard_normal((n, m))
     places = np.arange(min(n, m))
     start = gw.SparsePlan(places, places, np.full(len(places), 1 / len(places)), (n, m))
-    found = linear.exact(cost, a, b, start)
+    found = programs.exact(cost, a, b, start)
     assert checkers.coupling_error(found.plan.dense(), a, b) <= 1e-12
     best = ot.emd2(a, b * (a.sum() / b.sum()), cost - cost.min()) + cost.min()
     assert float(found.plan.inner(cost)) == pytest.approx(best)
@@ -268,7 +268,7 @@ def test_sorting_couplings_of_long_lists_in_single_precision_have_their_weights(
     a, b = (rng.uniform(1, 2, k) for k in (n, m))
     a, b = (masses.astype(np.float32) / np.float32(masses.sum()) for masses in (a, b))
     x, y = (rng.random(k).astype(np.float32) for k in (n, m))
-    plan = linear.sorting_plan(x, a, y, b)
+    plan = programs.sorting_plan(x, a, y, b)
     assert plan.mass.dtype == np.float32
     for found, masses in zip(plan.marginals(), (a, b), strict=True):
         assert float(np.abs(found - masses).sum()) < 1e-5

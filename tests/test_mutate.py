@@ -120,9 +120,9 @@ def test_rules(rule, source, expected):
 
 
 def test_mutants_are_whole_modules_with_one_change():
-    source = (ROOT / "gwtools/rounding.py").read_text(encoding="utf-8")
+    source = (ROOT / "gwtools/bounds/float_error.py").read_text(encoding="utf-8")
     plain = ast.unparse(ast.parse(source))
-    made = mutate.mutants(source, "gwtools/rounding.py", 7)
+    made = mutate.mutants(source, "gwtools/bounds/float_error.py", 7)
     assert {mutant.rule for mutant in made} >= {1, 2, 3, 4}
     assert [mutant.number for mutant in made] == list(range(7, 7 + len(made)))
     assert len({mutant.source for mutant in made} | {plain}) == len(made) + 1

@@ -181,7 +181,7 @@ def test_best_of_permutations_and_descent(rng):
         assert pair.best(rounds=4).high <= best.high
 
 
-def certified(seed=3, **options):
+def certificate_of(seed=3, **options):
     rng = np.random.default_rng(seed)
     x, y = (gw.PointCloud(rng.standard_normal((4, 2)), metric="sqeuclidean") for _ in range(2))
     plan = gw.solve(x, y, **options).plan
@@ -194,12 +194,12 @@ def sorts(certificate, x, y, plan, **options):
 
 
 def test_a_true_certificate_is_not_reported():
-    certificate, x, y, plan = certified()
+    certificate, x, y, plan = certificate_of()
     assert oracle.violations(certificate, x, y, plan, certificate.upper) == []
 
 
 def test_broken_certificates_are_reported():
-    certificate, x, y, plan = certified()
+    certificate, x, y, plan = certificate_of()
     above = certificate.upper * (1 + 1e-12)
     raised = replace(certificate, bounds=certificate.bounds | {"norm": above}, lower=above)
     assert {"bound", "crossed"} <= sorts(raised, x, y, plan)

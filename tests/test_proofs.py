@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import gwtools as gw
-from gwtools import convex, linear, proofs, rounding
-from gwtools.bounds import third_costs
-from gwtools.proofs import Modes, Side
-from gwtools.rounding import Bound, gamma
-from gwtools.rows import centred
+from gwtools.bounds import certified, float_error, projected_quadratic
+from gwtools.bounds.certified import Modes, Side
+from gwtools.bounds.float_error import Bound, gamma
+from gwtools.bounds.moments import third_costs
+from gwtools.transport import programs
+from gwtools.transport.local_distributions import centred
 from tests.radii import some_radii
 
 pytestmark = pytest.mark.usefixtures("coarse")
@@ -73,7 +74,7 @@ NAMES = ["dense", "swapped", "uniform", "low rank"]
 def between(x, y, values):
     """What the line tells of two lists of values, with the larger of both weights' terms."""
     terms = max(x.radii.weights, y.radii.weights)
-    return rounding.line(values[0], x.parts.weights, values[1], y.parts.weights, terms=terms)
+    return float_error.line(values[0], x.parts.weights, values[1], y.parts.weights, terms=terms)
 
 
 def additive(x, y):
@@ -108,13 +109,13 @@ def test_bounds_of_linear_effort(name):
     of_x, of_y = some_radii(3, x.size), some_radii(8, y.size)
     apart = abs(float(x.mean) - float(y.mean))
     terms = max(of_x.weights, of_y.weights)
-    lines = rounding.line(x.deviations, x.weights, y.deviations, y.weights, terms=terms)
+    lines = float_error.line(x.deviations, x.weights, y.deviations, y.weights, terms=terms)
     norms = tuple(math.sqrt(float(s.residual_norm_squared())) for s in (x, y))
-    row_means, norm, a_priori = rounding.additive_bounds(apart, lines, norms, of_x, of_y)
+    row_means, norm, a_priori = float_error.additive_bounds(apart, lines, norms, of_x, of_y)
     for radii in ((of_x, of_y), (of_y, of_x)):  # either one has the larger terms
-        again = proofs.linear(x, y, *radii)
+        again = certified.linear(x, y, *radii)
         assert set(again.bounds) == ({"row_means", "norm", "spectral"} if name == "low rank" else {"row_means", "norm"})
-    found = proofs.linear(x, y, of_x, of_y)
+    found = certified.linear(x, y, of_x, of_y)
     assert found.bounds["row_means"] == pytest.approx(row_means, rel=1e-13)
     assert found.bounds["norm"] == pytest.approx(norm, rel=1e-13)
     assert found.a_priori == pytest.approx(a_priori, rel=1e-13)
@@ -126,7 +127,7 @@ def test_spectra_of_low_rank_forms(sizes, rng):
     x = gw.GramSpace(3 * rng.standard_normal((height, n)), rng.dirichlet(np.full(n, 5.0)))
     y = gw.PointCloud(rng.standard_normal((m, width)), rng.dirichlet(np.full(m, 5.0)), metric="sqeuclidean")
     of_x, of_y = some_radii(3, n), some_radii(8, m)
-    found = proofs.linear(x, y, of_x, of_y).bounds
+    found = certified.linear(x, y, of_x, of_y).bounds
     assert ("spectral" in found) == (height <= n and width <= m)
     if "spectral" not in found:
         return
@@ -137,10 +138,10 @@ def test_spectra_of_low_rank_forms(sizes, rng):
         values, vectors = np.linalg.eigh(covariance)
         norm = math.sqrt((covariance**2).sum())
         radius += gamma(radii.norm_terms) * norm + radii.residual + ROOT
-        radius += rounding.eigenvalue_error(covariance, values, vectors)[0]
+        radius += float_error.eigenvalue_error(covariance, values, vectors)[0]
         spectra.append(values if space is x else -values)
     apart = abs(float(x.mean) - float(y.mean))
-    lines = rounding.line(x.deviations, x.weights, y.deviations, y.weights, terms=max(of_x.weights, of_y.weights))
+    lines = float_error.line(x.deviations, x.weights, y.deviations, y.weights, terms=max(of_x.weights, of_y.weights))
     low = max(apart - (of_x.mean + of_y.mean), 0.0) ** 2
     low += 2 * max(math.sqrt(lines.lower) - (of_x.deviations + of_y.deviations), 0.0) ** 2
     root = matched_spectra(*spectra)
@@ -157,14 +158,14 @@ def test_matched_spectra(lists):
     lam, mu = (np.array(values) for values in lists)
     root = matched_spectra(lam, mu)
     left = max(root - (0.003 + gamma(4 * (len(lam) + len(mu)) + 6) * root + ROOT), 0.0)
-    found = proofs._matched(Bound(1.7, 0.9), lam, mu, 0.003)
+    found = certified._matched(Bound(1.7, 0.9), lam, mu, 0.003)
     close(found, 1.7 + root**2, floored(0.9 + left**2))
 
 
 def test_sides_are_those_of_matrices(rng):
     for space in (*pair("dense"), *pair("low rank")):
-        side = proofs.side(space)
-        assert side.radii == rounding.matrix_radii(space)
+        side = certified.side(space)
+        assert side.radii == float_error.matrix_radii(space)
         for found, wanted in zip(side.parts, centred(space), strict=True):
             assert np.array_equal(found, wanted)
 
@@ -192,15 +193,15 @@ def test_first(name):
         off += gamma(s.radii.size + s.radii.weights + 5) * max(size.tolist()) + s.radii.entries + ROOT
     lower = floored(max(math.sqrt(lines.lower) - off, 0.0) ** 2)
     assert 0 < lower < lines.value
-    close(proofs.first(x, y), lines.value, lower)
-    swapped = proofs.first(y, x)
+    close(certified.first(x, y), lines.value, lower)
+    swapped = certified.first(y, x)
     assert swapped.lower == pytest.approx(lower, rel=1e-9)
 
 
 def second(x, y, products_of):
     lists = [(s.parts.matrix.ravel(), np.outer(s.parts.weights, s.parts.weights).ravel()) for s in (x, y)]
     terms = 2 * max(x.radii.weights, y.radii.weights) + 1
-    lines = rounding.line(*lists[0], *lists[1], terms=terms, products_of=products_of)
+    lines = float_error.line(*lists[0], *lists[1], terms=terms, products_of=products_of)
     left = max(math.sqrt(lines.lower) - (x.radii.entries + y.radii.entries), 0.0)
     return lines.value, floored(left**2)
 
@@ -210,7 +211,7 @@ def test_second(name):
     x, y = sides(name)
     value, lower = second(x, y, name == "uniform")
     assert 0 < lower < value
-    close(proofs.second(x, y), value, lower)
+    close(certified.second(x, y), value, lower)
 
 
 def test_second_of_products_that_agree(rng):
@@ -223,8 +224,8 @@ def test_second_of_products_that_agree(rng):
         gw.DenseSpace(2 * matrix[np.ix_(order, order)], weights[order]),
     )
     x, same, moved = (Side(centred(space), some_radii(5, 3)) for space in spaces)
-    close(proofs.second(x, same), *second(x, same, True))
-    close(proofs.second(x, moved), *second(x, moved, False))
+    close(certified.second(x, same), *second(x, same, True))
+    close(certified.second(x, moved), *second(x, moved, False))
     assert second(x, moved, False)[1] < 0.9999 * second(x, same, True)[1]
 
 
@@ -238,7 +239,7 @@ def test_errors_of_transports_between_rows():
     large_residual = x._replace(parts=x.parts._replace(residual=5 * x.parts.residual))
     large_matrix = y._replace(parts=y.parts._replace(matrix=-3 * y.parts.matrix))
     for left, right in ((x, y), (large_residual, y), (x, large_matrix), (large_residual, large_matrix)):
-        assert proofs._transport_error(left, right) == pytest.approx(transport_error(left, right), rel=1e-13)
+        assert certified._transport_error(left, right) == pytest.approx(transport_error(left, right), rel=1e-13)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -247,15 +248,15 @@ def test_third(name, residual):
     x, y = sides(name)
     offset, costs = third_costs(x.parts, y.parts, residual=residual)
     assert (offset > 0) == residual
-    program = linear.exact(costs, x.parts.weights, y.parts.weights)
+    program = programs.exact(costs, x.parts.weights, y.parts.weights)
     below = transport_error(x, y) + gamma(8) * costs
     terms = max(x.radii.weights, y.radii.weights)
     potential = program.potentials[1]
-    proved = rounding.dual_value(costs, potential, x.parts.weights, y.parts.weights, terms, below)
+    proved = float_error.dual_value(costs, potential, x.parts.weights, y.parts.weights, terms, below)
     off = whole(x.radii) + whole(y.radii) if residual else x.radii.entries + y.radii.entries
     lower = rooted(offset + max(proved, 0.0), off)
     assert 0 < lower < offset + program.lower
-    close(proofs.third(x, y, residual), offset + program.lower, lower)
+    close(certified.third(x, y, residual), offset + program.lower, lower)
 
 
 def test_third_of_equal_rows_is_left_with_the_means():
@@ -266,13 +267,13 @@ def test_third_of_equal_rows_is_left_with_the_means():
     offset = third_costs(x.parts, y.parts, residual=True)[0]
     assert offset == pytest.approx(1.9**2, rel=1e-12)
     lower = rooted(offset, whole(x.radii) + whole(y.radii))
-    assert proofs.third(x, y, True).lower == pytest.approx(lower, rel=1e-12)
-    assert proofs.third(x, x, False).lower == 0.0
+    assert certified.third(x, y, True).lower == pytest.approx(lower, rel=1e-12)
+    assert certified.third(x, x, False).lower == 0.0
 
 
 @pytest.mark.parametrize(("value", "radius"), [(1.7, 0.3), (0.7, 1.3), (-0.7, 0.3), (0.0, 0.0), (1.7, 0.0)])
 def test_radii_come_off_roots(value, radius):
-    assert proofs._rooted(value, radius) == pytest.approx(rooted(value, radius), rel=1e-13, abs=0)
+    assert certified._rooted(value, radius) == pytest.approx(rooted(value, radius), rel=1e-13, abs=0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -280,10 +281,10 @@ def test_modes(name):
     for side in sides(name):
         root = np.sqrt(side.parts.weights)
         whole_matrix = root[:, None] * side.parts.residual * root[None, :]
-        values, vectors = convex.spectrum(side.parts)
-        error, off = rounding.eigenvalue_error(whole_matrix, values, vectors)
+        values, vectors = projected_quadratic.spectrum(side.parts)
+        error, off = float_error.eigenvalue_error(whole_matrix, values, vectors)
         error += gamma(2 * side.radii.weights + 8) * math.sqrt((whole_matrix**2).sum())
-        found = proofs.modes(side)
+        found = certified.modes(side)
         assert (found.error, found.off) == pytest.approx((error, off), rel=1e-12)
         assert np.array_equal(found.values, values)
         assert np.array_equal(found.vectors, vectors)
@@ -291,7 +292,7 @@ def test_modes(name):
 
 def artificial_modes(x, y):
     """Modes with large errors."""
-    (lam, U), (mu, V) = (convex.spectrum(s.parts) for s in (x, y))
+    (lam, U), (mu, V) = (projected_quadratic.spectrum(s.parts) for s in (x, y))
     return Modes(lam, U, 0.0031, 0.0023), Modes(mu, V, 0.0017, 0.0041)
 
 
@@ -302,7 +303,7 @@ def test_spectral(name):
     radius = x.radii.residual + of_x.error + y.radii.residual + of_y.error
     value, lower = with_spectra(x, y, of_x.values, of_y.values, radius)
     assert 0 < lower < value
-    close(proofs.spectral(x, y, of_x, of_y), value, lower)
+    close(certified.spectral(x, y, of_x, of_y), value, lower)
 
 
 def test_wholes_are_the_larger_of_two():
@@ -310,10 +311,10 @@ def test_wholes_are_the_larger_of_two():
     of_x, of_y = artificial_modes(x, y)
     parts = whole(x.radii, of_x.error) + whole(y.radii, of_y.error)
     assert parts > x.radii.entries + y.radii.entries
-    assert proofs._whole(x, y, of_x, of_y) == pytest.approx(parts, rel=1e-13)
+    assert certified._whole(x, y, of_x, of_y) == pytest.approx(parts, rel=1e-13)
     rough = x._replace(radii=replace(x.radii, entries=0.7))
-    assert proofs._whole(rough, y, of_x, of_y) == pytest.approx(0.7 + y.radii.entries, rel=1e-13)
-    assert proofs._whole(y, rough, of_x, of_y) == pytest.approx(y.radii.entries + 0.7, rel=1e-13)
+    assert certified._whole(rough, y, of_x, of_y) == pytest.approx(0.7 + y.radii.entries, rel=1e-13)
+    assert certified._whole(y, rough, of_x, of_y) == pytest.approx(y.radii.entries + 0.7, rel=1e-13)
 
 
 def proved_point(p, point, x, y, of_x, of_y):
@@ -333,9 +334,9 @@ def proved_point(p, point, x, y, of_x, of_y):
     assert slope == pytest.approx(linear_part + 2 * theta[0] * curved, rel=1e-11, abs=1e-11)
     below = gamma(n + m + x.radii.weights + y.radii.weights + 16) * 2 * theta[0] * bent
     below = below + gamma(12) * sizes + transport_error(x, y)
-    potential = linear.exact(slope, p.a, p.b).potentials[1]
+    potential = programs.exact(slope, p.a, p.b).potentials[1]
     terms = max(x.radii.weights, y.radii.weights)
-    proved = rounding.dual_value(slope, potential, p.a, p.b, terms, below)
+    proved = float_error.dual_value(slope, potential, p.a, p.b, terms, below)
     norms = float((p.lam**2).sum() + (p.mu**2).sum())
     constant = theta[0] * (norms + duals - float((slack * q**2).sum()))
     tilted = 2 * theta[0] * math.sqrt(((slack * q) ** 2).sum())
@@ -349,46 +350,46 @@ def proved_point(p, point, x, y, of_x, of_y):
 def test_points_are_proved(name, theta, rng):
     x, y = sides(name)
     of_x, of_y = artificial_modes(x, y)
-    p = convex.programme(x.parts, y.parts, of_x[:2], of_y[:2])
+    p = projected_quadratic.programme(x.parts, y.parts, of_x[:2], of_y[:2])
     shape = len(p.lam), len(p.mu)
     margin = 64 * 2.0**-20 * np.abs(p.lam).max() * np.abs(p.mu).max()
     d = rng.uniform(0.5, 1.5, shape)
     d[0, 0], d[0, 1], d[2, 1], d[3, 2] = 0.0, 0.3 * margin, 0.7 * margin, 1.1 * margin
     q = rng.uniform(-0.3, 0.3, shape)
-    point = convex.Point(np.array(theta), d, -0.7, q)
+    point = projected_quadratic.Point(np.array(theta), d, -0.7, q)
     wanted = proved_point(p, point, x, y, of_x, of_y)
-    assert proofs._proved_point(p, point, x, y, of_x, of_y) == pytest.approx(wanted, rel=1e-11)
+    assert certified._proved_point(p, point, x, y, of_x, of_y) == pytest.approx(wanted, rel=1e-11)
 
 
 def test_points_without_finite_slopes_prove_nothing():
     x, y = sides("dense")
     of_x, of_y = artificial_modes(x, y)
-    p = convex.programme(x.parts, y.parts, of_x[:2], of_y[:2])
-    point = convex.linear_point(p, 1)
+    p = projected_quadratic.programme(x.parts, y.parts, of_x[:2], of_y[:2])
+    point = projected_quadratic.linear_point(p, 1)
     endless = point._replace(q=np.full_like(point.q, np.inf), d=np.ones_like(point.d), theta=np.array([1.0, 0.0, 0.0]))
     with np.errstate(invalid="ignore"):
-        assert proofs._proved_point(p, endless, x, y, of_x, of_y) == -np.inf
+        assert certified._proved_point(p, endless, x, y, of_x, of_y) == -np.inf
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_quadratic(name):
     x, y = sides(name)
     of_x, of_y = artificial_modes(x, y)
-    p = convex.programme(x.parts, y.parts, of_x[:2], of_y[:2])
-    point, value = convex.maximise(p)
+    p = projected_quadratic.programme(x.parts, y.parts, of_x[:2], of_y[:2])
+    point, value = projected_quadratic.maximise(p)
     offset = (x.parts.mean - y.parts.mean) ** 2
     proved = offset * (1 - gamma(8)) + proved_point(p, point, x, y, of_x, of_y)
     wholes = whole(x.radii, of_x.error) + whole(y.radii, of_y.error)
     lower = rooted(proved, max(wholes, x.radii.entries + y.radii.entries))
     assert 0 < lower < offset + value
-    close(proofs.quadratic(x, y, of_x, of_y), offset + value, lower)
+    close(certified.quadratic(x, y, of_x, of_y), offset + value, lower)
 
 
 def plans(x, y):
     """A coupling, and one whose rows and columns miss the weights by about a millionth."""
     a, b = x.parts.weights, y.parts.weights
     # The product coupling alone would leave nothing of ⟨π, R π S⟩.
-    vertex = linear.exact(np.random.default_rng(2).standard_normal((len(a), len(b))), a, b).plan.dense()
+    vertex = programs.exact(np.random.default_rng(2).standard_normal((len(a), len(b))), a, b).plan.dense()
     coupling = (np.outer(a, b) + vertex) / 2
     missing = coupling * (1 + 1e-6 * np.random.default_rng(1).uniform(-1, 1, coupling.shape))
     return coupling, missing, 1.1 * missing
@@ -406,7 +407,7 @@ def test_convexity(name, bend_of_one, which):
     constant = (m_C - m_D) ** 2
     constant += float(a @ (R**2 @ a)) + float(b @ (S**2 @ b))
     between = float((plan * cross).sum())
-    program = linear.exact(costs, a, b)
+    program = programs.exact(costs, a, b)
     kappa = math.sqrt(max((plan.sum(1) / a).tolist()) * max((plan.sum(0) / b).tolist()))
     bend = 2 * bend_of_one * (1 + kappa) ** 2 * min(len(a), len(b))
     bend *= 1 + gamma(len(a) + len(b) + x.radii.weights + y.radii.weights + 20)
@@ -414,13 +415,13 @@ def test_convexity(name, bend_of_one, which):
     size = float(abs(R).max()) * float(abs(S).max()) * float(plan.sum())
     below = gamma(8) * abs(costs) + 8 * gamma(index) * size
     terms = max(x.radii.weights, y.radii.weights)
-    proved = rounding.dual_value(costs, program.potentials[1], a, b, terms, below)
+    proved = float_error.dual_value(costs, program.potentials[1], a, b, terms, below)
     lower = constant + 2 * between + proved - bend
     lower -= gamma(index) * (constant + abs(between) + abs(proved) + 2 * size)
     lower = rooted(lower, whole(x.radii) + whole(y.radii))
     value = constant + 2 * between + program.lower - bend
     assert 0 < lower < value
-    found = proofs.convexity(x, y, plan, bend_of_one)
+    found = certified.convexity(x, y, plan, bend_of_one)
     assert found.value == pytest.approx(value, rel=1e-11)
     assert found.lower == pytest.approx(lower, rel=1e-11)
 
@@ -430,10 +431,10 @@ def test_signs_of_kinds(signs, known):
     x, y = sides("low rank")
     sizes = [math.sqrt(float(s.parts.weights @ s.parts.residual**2 @ s.parts.weights)) + ROOT for s in (x, y)]
     wanted = 1.01 * (x.radii.residual * (sizes[1] + y.radii.residual) + y.radii.residual * sizes[0])
-    found = proofs.known_product_sign(x, y, *signs)
+    found = certified.known_product_sign(x, y, *signs)
     assert found == pytest.approx(wanted, rel=1e-13) if known else found == math.inf
     for sign in (-1, 1):
-        assert proofs.known_product_sign(x, y, 0, sign) == proofs.known_product_sign(x, y, sign, 0) == math.inf
+        assert certified.known_product_sign(x, y, 0, sign) == certified.known_product_sign(x, y, sign, 0) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -454,9 +455,9 @@ def test_signs_of_spectra(lam, mu):
     of_x, of_y = (Modes(np.array(values), np.zeros((0, 0)), error, 0.1) for values, error in ((lam, 0.03), (mu, 0.07)))
     (low_x, high_x), (low_y, high_y) = ((min([0.0, *v]) - e, max([0.0, *v]) + e) for v, e in ((lam, 0.03), (mu, 0.07)))
     wanted = (1 + gamma(8)) * max(low_x * low_y, high_x * high_y)
-    assert proofs.product_sign(of_x, of_y) == pytest.approx(wanted, rel=1e-13)
+    assert certified.product_sign(of_x, of_y) == pytest.approx(wanted, rel=1e-13)
     # All of one kind of sign is left with a product of errors.
-    assert proofs.product_sign(of_x, of_y) >= 0.03 * 0.07
+    assert certified.product_sign(of_x, of_y) >= 0.03 * 0.07
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -471,10 +472,10 @@ def test_rank_one(swapped, sign):
     h, k = (factor * values for values, _, factor in (spaces[::-1] if swapped else spaces))
     a, b = (weights for _, weights, _ in (spaces[::-1] if swapped else spaces))
     of_x, of_y = some_radii(4, len(h)), some_radii(6, len(k))
-    found = proofs.rank_one(gw.GramSpace(h[None, :], a), gw.GramSpace(sign * k[None, :], b), of_x, of_y)
+    found = certified.rank_one(gw.GramSpace(h[None, :], a), gw.GramSpace(sign * k[None, :], b), of_x, of_y)
     # The values of both are mostly positive, so that sorting them alike is the better way.
-    alike = rounding.line(h, a, k, b, terms=max(of_x.weights, of_y.weights))
-    assert alike.value < rounding.line(h, a, -k, b).value
+    alike = float_error.line(h, a, k, b, terms=max(of_x.weights, of_y.weights))
+    assert alike.value < float_error.line(h, a, -k, b).value
     p, q = float(a @ h**2), float(b @ k**2)
     off = gamma(len(h) + of_x.weights + 8) * p + gamma(len(k) + of_y.weights + 8) * q + (len(h) + len(k)) * 2.0**-22
     proved = (abs(p - q) - off) ** 2 / 2 + alike.lower * (p + q - off - alike.lower / 2)

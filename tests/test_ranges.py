@@ -14,7 +14,7 @@ HALF = np.full(2, 0.5)
 DIAGONAL = gw.SparsePlan(np.arange(3), np.arange(3), np.full(3, 1 / 3), (3, 3))
 
 
-def certified(call, x, y, plan, effort="linear"):
+def certificate_of(call, x, y, plan, effort="linear"):
     """A certificate, its plan and the objective that comes with it, from one problem or from a batch of one."""
     if call == "certify":
         return gw.certify(x, y, plan, effort), plan, None
@@ -28,7 +28,7 @@ def certified(call, x, y, plan, effort="linear"):
 
 
 def check(call, x, y, plan, effort="linear", closed=None):
-    certificate, plan, objective = certified(call, x, y, plan, effort)
+    certificate, plan, objective = certificate_of(call, x, y, plan, effort)
     assert oracle.violations(certificate, x, y, plan, objective, allowed=certificate.tolerance) == []
     if closed is not None:
         assert (certificate.kind is gw.Kind.GLOBAL) == closed
@@ -55,7 +55,7 @@ def test_masses_that_underflow_with_squares_raise_the_upper_end(call):
     C[0, 1] = C[1, 0] = 1.0
     D = np.where(C == 0, 4.4e-161, C)
     plan = gw.SparsePlan(np.arange(n), np.arange(n), np.full(n, 1 / n), (n, n))
-    certificate = certified(call, gw.DenseSpace(C), gw.DenseSpace(D), plan)[0]
+    certificate = certificate_of(call, gw.DenseSpace(C), gw.DenseSpace(D), plan)[0]
     assert Fraction(certificate.upper) >= Fraction(4.4e-161) ** 2 * Fraction(n * n - 2, n * n)
 
 

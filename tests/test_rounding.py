@@ -8,8 +8,9 @@ import pytest
 import scipy.sparse
 
 import gwtools as gw
-from gwtools import linear, rounding
-from gwtools.rounding import Bound, Extent, Radii, gamma
+from gwtools.bounds import float_error
+from gwtools.bounds.float_error import Bound, Extent, Radii, gamma
+from gwtools.transport import programs
 from tests.radii import numbers, some_extent, some_radii, stacked
 
 SIZES = ((5, 7), (2000, 3), (4, 1500))
@@ -26,8 +27,8 @@ def agree(function, formula, calls):
 
 
 def test_the_unit_is_that_of_float64():
-    assert Fraction(rounding.UNIT) == Fraction(1, 2**53)
-    assert (rounding.UNDERFLOW, rounding.UNDERFLOW_OF_ROOTS) == (2.0**-900, 2.0**-450)
+    assert Fraction(float_error.UNIT) == Fraction(1, 2**53)
+    assert (float_error.UNDERFLOW, float_error.UNDERFLOW_OF_ROOTS) == (2.0**-900, 2.0**-450)
 
 
 @pytest.mark.parametrize("terms", [1, 2, 3, 10, 999, 10**5, 10**7])
@@ -43,9 +44,9 @@ def test_gamma_at_a_large_unit(coarse):
 
 
 def test_directions(coarse):
-    agree(rounding.shrunk, lambda value, radius: max(value - radius, 0.0), [(1.3, 0.7), (0.7, 1.3), (0.7, 0.7)])
-    agree(rounding.floor, lambda value: value * (1 - gamma(20)), [(0.7,), (1.3,), (0.0,)])
-    agree(rounding.ceiling, lambda value: value * (1 + gamma(20)), [(0.7,), (1.3,), (0.0,)])
+    agree(float_error.shrunk, lambda value, radius: max(value - radius, 0.0), [(1.3, 0.7), (0.7, 1.3), (0.7, 0.7)])
+    agree(float_error.floor, lambda value: value * (1 - gamma(20)), [(0.7,), (1.3,), (0.0,)])
+    agree(float_error.ceiling, lambda value: value * (1 + gamma(20)), [(0.7,), (1.3,), (0.0,)])
 
 
 def test_bounds_of_lengths():
@@ -55,7 +56,7 @@ def test_bounds_of_lengths():
     assert numbers(bound.around(0.8)) == pytest.approx([1.3, 0.0, 2.7], rel=1e-13)
     assert numbers(bound.squared()) == pytest.approx([1.69, 0.49, 3.61], rel=1e-13)
     assert numbers(bound.root()) == pytest.approx([math.sqrt(1.3), math.sqrt(0.7), math.sqrt(1.9)], rel=1e-13)
-    agree(rounding.length, lambda v, r: (v, max(v - r, 0.0), v + r), [(0.7, 0.3), (0.3, 0.7), (1.3, 0.1)])
+    agree(float_error.length, lambda v, r: (v, max(v - r, 0.0), v + r), [(0.7, 0.3), (0.3, 0.7), (1.3, 0.1)])
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -90,7 +91,7 @@ def test_radii_of_matrices(coarse, size):
         return Radii(n, omega, top, computed, entries, row_means, mean, deviations, residual, norm_terms)
 
     calls = [(size, 4.7, 0, 1.3, 0.0), (size, 5.3, 0, 0.7, 0.002), (size, 4.1, 6, 1.7, 0.003)]
-    agree(rounding.dense_radii, formula, calls)
+    agree(float_error.dense_radii, formula, calls)
 
 
 def lopsided():
@@ -111,9 +112,9 @@ def test_radii_of_spaces_without_a_low_rank_form(coarse, rng, name):
         "cloud": lambda: (gw.PointCloud(rng.standard_normal((3, 2)), weights), 0.0, 6),
     }[name]()
     omega = abs(math.fsum(space.weights.tolist()) - 1) / 2.0**-20 + 4
-    wanted = rounding.dense_radii(3, omega, roundings, space.largest(), skew)
-    assert numbers(rounding.radii(space)) == pytest.approx(numbers(wanted), rel=1e-13)
-    assert numbers(rounding.matrix_radii(space)) == pytest.approx(numbers(wanted), rel=1e-13)
+    wanted = float_error.dense_radii(3, omega, roundings, space.largest(), skew)
+    assert numbers(float_error.radii(space)) == pytest.approx(numbers(wanted), rel=1e-13)
+    assert numbers(float_error.matrix_radii(space)) == pytest.approx(numbers(wanted), rel=1e-13)
 
 
 @pytest.mark.parametrize(("height", "size"), [(2, 9), (5, 5), (6, 5), (3, 1200)])
@@ -132,14 +133,14 @@ def test_radii_of_low_rank_forms(coarse, rng, height, size, kind):
     else:  # R itself is summed: two deviations, a mean and three entries' own roundings
         residual, norm_terms = 6 * whole, 4 * (k + 2 * height + 24)
     wanted = [size, omega, top, top, entries, whole, whole, whole, residual, norm_terms]
-    assert numbers(rounding.radii(space)) == pytest.approx(wanted, rel=1e-13)
+    assert numbers(float_error.radii(space)) == pytest.approx(wanted, rel=1e-13)
 
 
 @pytest.mark.parametrize("steps", [0, 1, -3, 40])
 def test_terms_of_weights(steps):
     weights = np.array([0.5, 0.25, 0.125, 0.125]) * (1 + steps * 2.0**-52)
     off = abs(sum(map(Fraction, weights.tolist()), Fraction(0)) - 1) / Fraction(1, 2**53)
-    assert rounding.weight_terms(weights) == float(off) + 4
+    assert float_error.weight_terms(weights) == float(off) + 4
 
 
 def test_terms_of_weights_cover_what_their_sum_is_off(rng):
@@ -147,7 +148,7 @@ def test_terms_of_weights_cover_what_their_sum_is_off(rng):
         for weights in (rng.dirichlet(np.ones(n)), np.full(n, 1 / n), rng.dirichlet(np.ones(n)).astype(np.float32)):
             wide = np.asarray(weights, dtype=float)
             off = abs(sum(map(Fraction, wide.tolist()), Fraction(0)) - 1)
-            assert off <= (Fraction(rounding.weight_terms(wide)) - 2) * Fraction(1, 2**53)
+            assert off <= (Fraction(float_error.weight_terms(wide)) - 2) * Fraction(1, 2**53)
 
 
 def test_extents(rng):
@@ -160,8 +161,8 @@ def test_extents(rng):
         return Extent(deviation, residual, 2 * deviation + residual + of.mean)
 
     calls = [(0.7, 1.3, some_radii(0, 5)), (0.2, 3.1, some_radii(1, 9)), (0.0, 0.1, some_radii(2, 2))]
-    agree(rounding.dense_extent, dense, calls)
-    agree(rounding.low_rank_extent, low_rank, calls)
+    agree(float_error.dense_extent, dense, calls)
+    agree(float_error.low_rank_extent, low_rank, calls)
     weights, of = rng.dirichlet(np.ones(5)), some_radii(3, 5)
     matrix = rng.standard_normal((5, 5))
     for space in (gw.DenseSpace(matrix + matrix.T, weights), gw.DenseSpace(-matrix - matrix.T, weights)):
@@ -169,7 +170,7 @@ def test_extents(rng):
         f = C @ weights
         m = float(weights @ f)
         wanted = dense(float(np.abs(f - m).max()), max(C.max() - m, m - C.min()), of)
-        assert numbers(rounding.extent(space, of)) == pytest.approx(numbers(wanted), rel=1e-13)
+        assert numbers(float_error.extent(space, of)) == pytest.approx(numbers(wanted), rel=1e-13)
     for height in (2, 9):
         points = rng.standard_normal((5, height))
         for space in (gw.GramSpace(points.T, weights), gw.PointCloud(points, weights, metric="sqeuclidean")):
@@ -178,7 +179,7 @@ def test_extents(rng):
             # The bound of the largest squared norm has 1 % in it already.
             residual = 1.01 * factor * float((centred**2).sum(axis=1).max())
             wanted = low_rank(float(np.abs(space.deviations).max()), residual, of)
-            assert numbers(rounding.extent(space, of)) == pytest.approx(numbers(wanted), rel=1e-12)
+            assert numbers(float_error.extent(space, of)) == pytest.approx(numbers(wanted), rel=1e-12)
 
 
 def test_largest_differences():
@@ -186,7 +187,7 @@ def test_largest_differences():
         return 1.01 * apart + x.mean + y.mean + of_x.spread + of_y.spread
 
     calls = [(0.3 * i, some_radii(i, 5), some_radii(i + 9, 7), some_extent(i), some_extent(i + 9)) for i in range(3)]
-    agree(rounding.max_difference, formula, calls)
+    agree(float_error.max_difference, formula, calls)
 
 
 @pytest.mark.parametrize("far", [1.0, 1e6, 1e12])
@@ -199,7 +200,7 @@ def test_extents_hold_the_exact_parts(rng, far):
         gw.PointCloud(points, weights, metric="sqeuclidean"),
         gw.DenseSpace((near + near.T) / 2, weights),
     ):
-        found = rounding.extent(space, rounding.radii(space))
+        found = float_error.extent(space, float_error.radii(space))
         C = [[Fraction(0)] * 6 for _ in range(6)]
         stored = [
             [Fraction(float(v)) for v in row] for row in (points if space.kind != "DenseSpace" else space.dense())
@@ -241,8 +242,8 @@ def test_transports_on_the_line(coarse, sizes, p):
         (1.3, p, (0.3, 1.7, n), (0.9, 2.6, m), 5.3, True),
         (0.9, p, (0.3, 1.4, n), (-1.9, 2.6, m), 7.1, False),
     ]
-    agree(rounding.line_bound, transported, calls)
-    nothing = rounding.line_bound(1e-9, p, (-0.3, 1.1, n), (0.2, 0.9, m), 4.7, False)
+    agree(float_error.line_bound, transported, calls)
+    nothing = float_error.line_bound(1e-9, p, (-0.3, 1.1, n), (0.2, 0.9, m), 4.7, False)
     assert (nothing.value, nothing.lower) == (1e-9, 0.0)
 
 
@@ -276,9 +277,9 @@ def test_atoms_of_equal_weights_are_matched(coarse, first, second, products_of, 
     x, y = np.array([0.7, -1.3, 0.2, 1.9]), np.array([0.9, -1.1, 0.3, 2.7, 0.31])
     a, b = weights[first], weights[second]
     y = y[: len(b)]
-    value = float(linear.line(x, a, y, b, p))
+    value = float(programs.line(x, a, y, b, p))
     wanted = transported(value, p, ends(x), ends(y), 4.7, matched)
-    found = rounding.line(x, a, y, b, p, 4.7, products_of)
+    found = float_error.line(x, a, y, b, p, 4.7, products_of)
     assert numbers(found) == pytest.approx(numbers(wanted), rel=1e-13)
 
 
@@ -287,8 +288,8 @@ def test_products_are_matched_between_the_same_atoms_only(coarse):
     order = np.array([2, 0, 1])
     y, b = x[order] + 0.7, a[order]
     for products_of, matched in ((None, True), (True, False), (False, False)):
-        found = rounding.line(x, a, y, b, products_of=products_of)
-        wanted = transported(float(linear.line(x, a, y, b, 2.0)), 2.0, ends(x), ends(y), 0.0, matched)
+        found = float_error.line(x, a, y, b, products_of=products_of)
+        wanted = transported(float(programs.line(x, a, y, b, 2.0)), 2.0, ends(x), ends(y), 0.0, matched)
         assert numbers(found) == pytest.approx(numbers(wanted), rel=1e-13)
 
 
@@ -321,7 +322,7 @@ def test_additive_bounds(coarse, sizes):
         (1e-4, Bound(0.3, 0.2, 0.5), (1.7, 0.6), some_radii(3, sizes[0]), some_radii(4, sizes[1])),
         (0.2, Bound(1e-9, 0.0, 1e-8), (1.1, 1.1001), some_radii(5, sizes[0]), some_radii(6, sizes[1])),
     ]
-    agree(rounding.additive_bounds, formula, calls)
+    agree(float_error.additive_bounds, formula, calls)
 
 
 def whole(radii):
@@ -337,7 +338,7 @@ def test_product_coupling(coarse, sizes):
         return (root + whole(x) + whole(y)) ** 2 * (1 + gamma(20))
 
     calls = [(v, some_radii(i, sizes[0]), some_radii(i + 9, sizes[1])) for i, v in enumerate((0.7, 1.3, 0.0))]
-    agree(rounding.product_upper, formula, calls)
+    agree(float_error.product_upper, formula, calls)
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -353,7 +354,7 @@ def test_sums_of_squares(coarse, sizes, atoms):
         (value, atoms + place, missed, largest, some_radii(place, sizes[0]), some_radii(place + 9, sizes[1]))
         for place, (value, missed, largest) in enumerate([(0.7, 0.1, 1.3), (1.3, 0.3, 0.7), (0.0, 0.0, 1.9)])
     ]
-    agree(rounding.squares_upper, formula, calls)
+    agree(float_error.squares_upper, formula, calls)
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -371,7 +372,7 @@ def test_sums_of_parts(coarse, sizes):
         (*call, some_radii(i, sizes[0]), some_radii(i + 9, sizes[1]), some_extent(i), some_extent(i + 9))
         for i, call in enumerate([(0.7, 11, 0.1, 1.3, 1.7), (1.3, 3000, 0.3, 0.7, 0.9), (0.01, 8, 0.0, 0.2, 2.1)])
     ]
-    agree(rounding.parts_upper, formula, calls)
+    agree(float_error.parts_upper, formula, calls)
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -381,7 +382,7 @@ def test_missed_masses(coarse, sizes):
 
     values = [(0.07, 0.13, 11), (0.0, 0.0, 3000), (1e-3, 3e-3, 8)]
     agree(
-        rounding.missed_mass,
+        float_error.missed_mass,
         formula,
         [(*value, some_radii(i, sizes[0]), some_radii(i + 9, sizes[1])) for i, value in enumerate(values)],
     )
@@ -390,7 +391,7 @@ def test_missed_masses(coarse, sizes):
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("unit", [2.0**-53, 2.0**-20])
 def test_tolerance(monkeypatch, sizes, unit):
-    monkeypatch.setattr(rounding, "UNIT", unit)
+    monkeypatch.setattr(float_error, "UNIT", unit)
 
     def formula(lower, largest, roundings, x, y):
         off = 256 * unit * (largest + x.computed + y.computed) * (x.size + y.size + roundings + 64)
@@ -398,7 +399,7 @@ def test_tolerance(monkeypatch, sizes, unit):
 
     values = [(0.4, 0.7, 11), (0.1, 1.3, 3000), (0.0, 2.9, 3)]
     calls = [(*value, some_radii(i, sizes[0]), some_radii(i + 9, sizes[1])) for i, value in enumerate(values)]
-    agree(rounding.tolerance, formula, calls)
+    agree(float_error.tolerance, formula, calls)
 
 
 @pytest.mark.parametrize(("size", "count"), [(5, 5), (5, 3), (40, 39), (7, 1)])
@@ -413,13 +414,13 @@ def test_errors_of_eigenvalues(coarse, rng, size, count):
     error = 1.01 * math.sqrt((left**2).sum()) + size * 2.0**-14
     error += gamma(count + 4) * (2 * sum(abs(v) for v in values.tolist()) + math.sqrt((matrix**2).sum()))
     error += largest * off * (2 + off)
-    assert rounding.eigenvalue_error(matrix, values, vectors) == pytest.approx((error, off), rel=1e-12)
+    assert float_error.eigenvalue_error(matrix, values, vectors) == pytest.approx((error, off), rel=1e-12)
 
 
 def test_errors_without_eigenvalues(coarse):
     matrix = np.array([[0.7, 1.3, 0.2], [1.3, -0.4, 0.9], [0.2, 0.9, 1.1]])
     error = math.sqrt((matrix**2).sum()) * (1 + gamma(9)) + 3 * 2.0**-14
-    found = rounding.eigenvalue_error(matrix, np.zeros(0), np.zeros((3, 0)))
+    found = float_error.eigenvalue_error(matrix, np.zeros(0), np.zeros((3, 0)))
     assert found == pytest.approx((error, 0.0), rel=1e-13)
 
 
@@ -440,7 +441,7 @@ def test_values_of_potentials(coarse, rng, sizes, below):
     wanted = sum(w * v for w, v in zip([*a, *b], [*dual, *potential], strict=True))
     wanted -= 2 * gamma(max(n, m) + 4.7 + 4) * reach + (n + m) * 2.0**-22
     arguments = (costs, potential, a, b, 4.7) if below is None else (costs, potential, a, b, 4.7, below)
-    assert rounding.dual_value(*arguments) == pytest.approx(wanted, rel=1e-11)
+    assert float_error.dual_value(*arguments) == pytest.approx(wanted, rel=1e-11)
 
 
 @pytest.mark.parametrize("size_of_costs", [1e-3, 1.0, 1e8])
@@ -454,8 +455,8 @@ def test_values_of_potentials_are_below_exact_ones(size_of_costs, size_of_potent
         costs = size_of_costs * rng.standard_normal((n, m))
         potential = size_of_potentials * rng.standard_normal(m)
         a, b = ((1 + 2.0**-50) * rng.dirichlet(np.ones(k)) for k in (n, m))
-        terms = max(rounding.weight_terms(w) for w in (a, b))
-        found = rounding.dual_value(costs, potential, a, b, terms, below)
+        terms = max(float_error.weight_terms(w) for w in (a, b))
+        found = float_error.dual_value(costs, potential, a, b, terms, below)
         prices = [Fraction(v) for v in potential.tolist()]
         dual = [
             min(Fraction(cost) - Fraction(below) - price for cost, price in zip(row, prices, strict=True))
@@ -474,7 +475,7 @@ def test_vectors_far_from_orthonormal_prove_nothing(coarse, rng, stretch):
     """From a distance of 1 on; short of that they pay for it."""
     matrix = rng.standard_normal((5, 5))
     values, vectors = np.linalg.eigh(matrix + matrix.T)
-    radius, off = rounding.eigenvalue_error(matrix + matrix.T, values, stretch * vectors)
+    radius, off = float_error.eigenvalue_error(matrix + matrix.T, values, stretch * vectors)
     wanted = 1.01 * math.sqrt(5) * (stretch**2 - 1) + 10 * gamma(6)
     assert off == pytest.approx(wanted, rel=1e-12)
     assert (radius == 2.0**500) == (off >= 1)

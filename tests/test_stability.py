@@ -34,7 +34,7 @@ def holds(found, moved, *drawn):
     return moved <= found * ROUNDING + 1e-14 * largest(*drawn)
 
 
-def certified(x, y):
+def certificate_of(x, y):
     """An interval of GW_2."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", gw.ConvergenceWarning)  # any coupling will do
@@ -45,7 +45,7 @@ def certified(x, y):
 
 def moves_no_more(found, x, x2, y):
     """Whether certified intervals admit |GW(x, y) − GW(x2, y)| ≤ found, and GW(x, x2) ≤ found."""
-    (low, high), (low2, high2) = certified(x, y), certified(x2, y)
+    (low, high), (low2, high2) = certificate_of(x, y), certificate_of(x2, y)
     slack = 1e-6 * largest(x, x2, y)
     apart = gw.certify(x.space(), x2.space(), np.diag(x.weights))
     return max(low - high2, low2 - high, apart.lower**0.5) <= found + slack

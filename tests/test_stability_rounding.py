@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools import stability
-from gwtools.rounding import gamma
+from gwtools.bounds.float_error import gamma
 
 SEEDS = st.integers(0, 2**32 - 1)
 SCALES = st.sampled_from([1e-170, 1.0, 1e150])

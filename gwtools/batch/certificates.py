@@ -1,6 +1,6 @@
 """Certificates of many problems at once: the bounds and the rounding of :func:`gwtools.certify` at linear effort, in arrays.
 
-Everything after the sums is arithmetic on NumPy arrays of shape (B,), by the formulas of :mod:`gwtools.rounding`.
+Everything after the sums is arithmetic on NumPy arrays of shape (B,), by the formulas of :mod:`gwtools.bounds.float_error`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gwtools import _array, rounding
+from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.batch.gather import Profile, profile
 from gwtools.batch.lines import Atoms, comonotone, support, total
 from gwtools.batch.stacks import Stack
+from gwtools.bounds import float_error
+from gwtools.bounds.float_error import Bound, Extent, Radii, gamma
 from gwtools.certify import Certified, judged
 from gwtools.results import Certificate, Kind
-from gwtools.rounding import Bound, Extent, Radii, gamma
 from gwtools.spaces import DenseSpace, Space
 
 
@@ -62,16 +63,16 @@ def sides(spaces: Sequence[Space], of: Known) -> Sides:
     sizes, roundings = (np.array([getattr(s, name) for s in spaces]) for name in ("size", "roundings"))
     skew = _numpy(of.skew) * np.array([isinstance(s, DenseSpace) for s in spaces])
     largest = np.maximum(high, -low) * (1 + gamma(roundings + 2))
-    radii = rounding.dense_radii(sizes, weight_terms(x), roundings, largest, skew)
+    radii = float_error.dense_radii(sizes, weight_terms(x), roundings, largest, skew)
     mean, ends = _numpy(x.mean), _ends(x)
-    extent = rounding.dense_extent(np.maximum(ends[1], -ends[0]), np.maximum(high - mean, mean - low), radii)
+    extent = float_error.dense_extent(np.maximum(ends[1], -ends[0]), np.maximum(high - mean, mean - low), radii)
     return Sides(x, radii, extent, roundings)
 
 
 def weight_terms(x: Profile) -> NumpyArray:
-    """ω of each problem, from a sum that is itself rounded: see :func:`gwtools.rounding.weight_terms`."""
+    """ω of each problem, from a sum that is itself rounded: see :func:`gwtools.bounds.float_error.weight_terms`."""
     sums = _numpy(_array.namespace(x.weights).sum(x.weights, axis=1))
-    return np.asarray(np.abs(sums - 1) / rounding.UNIT + x.weights.shape[1] + 4)
+    return np.asarray(np.abs(sums - 1) / float_error.UNIT + x.weights.shape[1] + 4)
 
 
 def certify(x: Sides, y: Sides, found: Bound, tolerance: NumpyArray, atoms: Atoms | None = None) -> list[Certified]:
@@ -93,10 +94,10 @@ def certify(x: Sides, y: Sides, found: Bound, tolerance: NumpyArray, atoms: Atom
     if atoms is None:
         atoms = comonotone(of_x.deviations, of_x.weights, of_y.deviations, of_y.weights)
     between = _line(x, y, atoms)
-    row_means, norm, a_priori = rounding.additive_bounds(apart(x, y), between, norms, x.radii, y.radii)
+    row_means, norm, a_priori = float_error.additive_bounds(apart(x, y), between, norms, x.radii, y.radii)
     bounds = {"row_means": row_means.lower, "norm": norm.lower}
     roundings = np.maximum(x.roundings, y.roundings)
-    rounded = rounding.tolerance(np.maximum(*bounds.values()), largest(x, y), roundings, x.radii, y.radii)
+    rounded = float_error.tolerance(np.maximum(*bounds.values()), largest(x, y), roundings, x.radii, y.radii)
     return _certificates(bounds, found, a_priori, rounded, tolerance)
 
 
@@ -133,7 +134,7 @@ def apart(x: Sides, y: Sides) -> NumpyArray:
 
 def largest(x: Sides, y: Sides) -> NumpyArray:
     """Ω ≥ max |C_ik − D_jl|."""
-    return np.asarray(rounding.max_difference(apart(x, y), x.radii, y.radii, x.extent, y.extent))
+    return np.asarray(float_error.max_difference(apart(x, y), x.radii, y.radii, x.extent, y.extent))
 
 
 def _numpy(values: Array) -> NumpyArray:
@@ -146,7 +147,7 @@ def _line(x: Sides, y: Sides, atoms: Atoms) -> Bound:
     (low_x, high_x), (low_y, high_y) = _ends(x.profile), _ends(y.profile)
     terms = np.maximum(x.radii.weights, y.radii.weights)
     ends = (low_x, high_x, x.radii.size), (low_y, high_y, y.radii.size)
-    return rounding.line_bound(value, 2.0, *ends, terms, _numpy(atoms.balanced))
+    return float_error.line_bound(value, 2.0, *ends, terms, _numpy(atoms.balanced))
 
 
 def _ends(stack: Profile) -> tuple[NumpyArray, NumpyArray]:
@@ -166,7 +167,7 @@ def of_atoms(x: Sides, y: Sides, plan: Atoms, value: NumpyArray) -> Bound:
     matched = _numpy(plan.balanced)
     missed = np.where(matched, 0.0, _missed(rows, cols, x, y, count))
     meant = np.where(matched, _numpy(xp.max(a, axis=1)) / _numpy(xp.max(plan.mass, axis=1)), 1.0) ** 2 * value
-    ends = [rounding.squares_upper(v, count, missed, largest(x, y), x.radii, y.radii) for v in (meant, value)]
+    ends = [float_error.squares_upper(v, count, missed, largest(x, y), x.radii, y.radii) for v in (meant, value)]
     return Bound(value, 0.0, np.maximum(*ends))
 
 
@@ -175,7 +176,7 @@ def of_matrices(x: Sides, y: Sides, plan: Array, value: NumpyArray) -> Bound:
     xp, sums = _array.namespace(plan), plan.shape[1] + plan.shape[2]
     missed = _missed(xp.sum(plan, axis=2), xp.sum(plan, axis=1), x, y, sums)
     parts = x.radii, y.radii, x.extent, y.extent
-    return Bound(value, 0.0, rounding.parts_upper(value, sums, missed, apart(x, y), largest(x, y), *parts))
+    return Bound(value, 0.0, float_error.parts_upper(value, sums, missed, apart(x, y), largest(x, y), *parts))
 
 
 def _sums(index: Array, mass: Array, shape: tuple[int, int]) -> Array:
@@ -190,4 +191,4 @@ def _missed(rows: Array, cols: Array, x: Sides, y: Sides, sums: Any) -> Any:
     """Distance from a plan to the nearest coupling of the exactly normalised weights, at most."""
     xp = _array.namespace(rows)
     of_rows, of_cols = (_numpy(xp.sum(xp.abs(v - s.profile.weights), axis=1)) for v, s in ((rows, x), (cols, y)))
-    return rounding.missed_mass(of_rows, of_cols, sums, x.radii, y.radii)
+    return float_error.missed_mass(of_rows, of_cols, sums, x.radii, y.radii)

@@ -71,7 +71,7 @@ class Entries(NamedTuple):
 
 
 def comonotone(x: Array, a: Array, y: Array, b: Array) -> Atoms:
-    """Couple each row of values with its partner in sorted order: :func:`gwtools.linear.comonotone` of many lists.
+    """Couple each row of values with its partner in sorted order: :func:`gwtools.transport.programs.comonotone` of many lists.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def support(weights: Array) -> Array:
 
 
 def line(x: Array, a: Array, y: Array, b: Array, p: float) -> Array:
-    """Return W_p^p between weighted lists of numbers, shape (B,): :func:`gwtools.linear.line` of many lists."""
+    """Return W_p^p between weighted lists of numbers, shape (B,): :func:`gwtools.transport.programs.line` of many lists."""
     counts = counted(a, b)
     if _tell_ends(counts, a, b):
         return _even_line(x, a > 0, y, b > 0, p, counts.first, counts.second)

@@ -1,4 +1,4 @@
-"""Log-domain Sinkhorn for many kernels at once: the sweeps and Newton steps of :func:`gwtools.scaling.sinkhorn`.
+"""Log-domain Sinkhorn for many kernels at once: the sweeps and Newton steps of :func:`gwtools.transport.sinkhorn.sinkhorn`.
 
 Every problem keeps its own tolerance, Newton steps and line search; those that are done leave the batch. The only crossings to
 the CPU ask which problems go on, a few for each Newton step, however many problems. Newton systems of small problems are
@@ -13,7 +13,7 @@ from gwtools import _array
 from gwtools._array import Array
 from gwtools.batch.gather import at, in_order, split, taken, together
 from gwtools.batch.stacks import dot
-from gwtools.scaling import room, schur_solve
+from gwtools.transport.sinkhorn import room, schur_solve
 
 _TRIES = 10
 T = TypeVar("T", bound=tuple[Any, ...])
@@ -29,7 +29,7 @@ class Kernel(NamedTuple):
 
     @property
     def attainable(self) -> Array:
-        """Mass that may stay out of place, shape (B,): see :func:`gwtools.scaling.attainable`."""
+        """Mass that may stay out of place, shape (B,): see :func:`gwtools.transport.sinkhorn.attainable`."""
         xp = _array.namespace(self.a)
         here = (self.a > 0)[:, :, None] & (self.b > 0)[:, None, :]
         exponents = xp.where(here, xp.abs(self.exponent), xp.zeros_like(self.exponent))
@@ -61,7 +61,7 @@ def kept(mask: Array, values: Array, otherwise: float) -> Array:
 
 
 def sinkhorn(kernel: Kernel, u: Array, v: Array, max_newton: int = 30) -> Scalings:
-    """Scale every exp(exponent) to its marginals; see :func:`gwtools.scaling.sinkhorn`.
+    """Scale every exp(exponent) to its marginals; see :func:`gwtools.transport.sinkhorn.sinkhorn`.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from gwtools.batch.certificates import Known
 from gwtools.batch.gather import groups, spaces, without_null_values
 from gwtools.batch.lines import Atoms
 from gwtools.batch.stacks import Stack, finite
-from gwtools.certify import EFFORTS, Certified, certified
+from gwtools.certify import EFFORTS, Certified, certificate_of
 from gwtools.plans import DensePlan, Plan, SparsePlan, relative_entropy, unchecked
 from gwtools.problems import GWProblem, Prepared, common_offset, detached, prepare, safe_size
 from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult, Status
@@ -354,7 +354,7 @@ def _results(
             alone = gather.is_low_rank(x) or gather.is_low_rank(y)
         # An objective of 0 may be that of copies, which is without rounding.
         if proof is None or proof.objective == 0.0 or alone:
-            proof = certified(x, y, plan, effort, tolerance)
+            proof = certificate_of(x, y, plan, effort, tolerance)
         objective, root, certificate = settled(solved.objective[i], distance[i], proof, tolerance)
         estimate = objective if solved.estimate is solved.objective else solved.estimate[i]
         status, steps, gap = concluded(solved.statuses[i], certificate), solved.iterations[i], solved.gaps[i]

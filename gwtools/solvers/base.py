@@ -16,7 +16,7 @@ from gwtools._array import Array
 from gwtools.plans import Plan
 from gwtools.problems import GWProblem, Prepared
 from gwtools.results import Status
-from gwtools.solvers.saddle import product_plan
+from gwtools.solvers.starts import product_plan
 from gwtools.spaces import Space
 
 

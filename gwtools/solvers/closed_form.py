@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import final
 
 from gwtools import _check, bounds
-from gwtools.linear import sorting_plan
 from gwtools.problems import GWProblem
 from gwtools.results import Status
 from gwtools.solvers.base import Callback, Outcome, Solver
 from gwtools.spaces import Space, numbers_at_atoms
+from gwtools.transport.programs import sorting_plan
 
 
 @final

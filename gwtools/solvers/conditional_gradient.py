@@ -9,8 +9,7 @@ import numpy as np
 
 from gwtools import _array, _check, _check_plans
 from gwtools._array import Array, NumpyArray
-from gwtools.bounds import has_one_row
-from gwtools.linear import Program, exact, sorting_plan
+from gwtools.bounds.moments import has_one_row
 from gwtools.plans import (
     DensePlan,
     Plan,
@@ -27,8 +26,9 @@ from gwtools.results import Status
 from gwtools.solvers.active_set import ActiveSet
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, State, gap_above
 from gwtools.solvers.exchange import MOST_ATOMS, exchanged
-from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
+from gwtools.solvers.starts import is_blind, off_saddle, product_plan
 from gwtools.spaces import Space, numbers_at_atoms
+from gwtools.transport.programs import Program, exact, sorting_plan
 
 _STALLED = 20  # steps in a row that do not lower the objective by more than rounding
 

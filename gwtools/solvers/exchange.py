@@ -10,9 +10,9 @@ import scipy.sparse
 
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
-from gwtools.linear import SLIVER
 from gwtools.plans import SparsePlan, changed
 from gwtools.problems import GWProblem
+from gwtools.transport.programs import SLIVER
 
 MOST_ATOMS = 3000  # all pairs of them are looked at
 

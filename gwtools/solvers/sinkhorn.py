@@ -8,15 +8,15 @@ from typing import Any, Self, cast, final
 
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.linear import sorting_plan
 from gwtools.plans import DensePlan, Plan, mixture, nearest_coupling
 from gwtools.problems import GWProblem
 from gwtools.results import Status
-from gwtools.scaling import Scaling, attainable, sinkhorn
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, Progress, State, gap_above
 from gwtools.solvers.conditional_gradient import ConditionalGradient, linear_program
-from gwtools.solvers.saddle import is_blind, off_saddle, product_plan
+from gwtools.solvers.starts import is_blind, off_saddle, product_plan
 from gwtools.spaces import Space
+from gwtools.transport.programs import sorting_plan
+from gwtools.transport.sinkhorn import Scaling, attainable, sinkhorn
 
 MOST_PROGRAM_ENTRIES = 10**7  # larger linear programs are not solved to finish or to judge a plan
 MOST_MISSED = 1e-3  # mass that rounding may leave out of place where a plan still counts as stationary at a fixed ε

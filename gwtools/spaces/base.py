@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, cast
 
 from gwtools import _array
 from gwtools._array import Array
-from gwtools.residuals import DenseResidual, LowRankForm, LowRankResidual, Residual
+from gwtools.spaces.double_centering import DenseResidual, LowRankForm, LowRankResidual, Residual
 
 BLOCK_ENTRIES = 2**21
 S = TypeVar("S", bound="Space")

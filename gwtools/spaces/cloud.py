@@ -9,8 +9,8 @@ from typing import Self, final
 
 from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
-from gwtools.residuals import LowRankForm, column_blocks
 from gwtools.spaces.base import Space, unchecked
+from gwtools.spaces.double_centering import LowRankForm, column_blocks
 
 
 @final

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import gwtools as gw
-from gwtools import convex
-from gwtools.rows import centred
+from gwtools.bounds import projected_quadratic
+from gwtools.transport.local_distributions import centred
 from tests import checkers
 from tests.bounds.test_second_third import slack
 from tests.strategies import coupled, known, pairs
@@ -24,11 +24,11 @@ def drawn_point(data, programme, plan):
     """Weights, feasible duals and a matrix q, all arbitrary."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     masses = (rng.uniform(0, 1, len(v)) for v in (programme.lam, programme.mu))
-    s, t = convex.eigenvalue_duals(programme.lam, programme.mu, *masses)
+    s, t = projected_quadratic.eigenvalue_duals(programme.lam, programme.mu, *masses)
     t = t * rng.uniform(0.5, 2)
-    d, s = convex.slack(programme.lam, programme.mu, s * rng.uniform(0.5, 2), t)
+    d, s = projected_quadratic.slack(programme.lam, programme.mu, s * rng.uniform(0.5, 2), t)
     q = contraction(programme, plan) + data.draw(st.sampled_from([0.0, 0.1, 3.0])) * rng.standard_normal(d.shape)
-    return convex.Point(rng.dirichlet(np.ones(3)), d, float(s.sum() + t.sum()), q), (s, t)
+    return projected_quadratic.Point(rng.dirichlet(np.ones(3)), d, float(s.sum() + t.sum()), q), (s, t)
 
 
 def offset(x, y):
@@ -54,7 +54,7 @@ def test_theorem_10_below_known_answers(known):
 def test_theorem_10_every_step(instance, data):
     """Any weights, feasible duals and matrix q give a bound, and at the plan's own q its tangent touches the function."""
     x, y, plan = instance
-    programme = convex.programme(centred(x.space()), centred(y.space()))
+    programme = projected_quadratic.programme(centred(x.space()), centred(y.space()))
     point, (s, t) = drawn_point(data, programme, plan)
     reached = checkers.objective(x.matrix, y.matrix, plan)
     assert point.bound(programme) + offset(x, y) <= reached + 100 * slack(x, y)
@@ -81,10 +81,12 @@ def test_theorem_10_every_step(instance, data):
 def test_theorem_10_contains_spectral(pair):
     """With largest duals and q = 0 the first function alone leaves the spectral bound."""
     x, y = pair
-    p = convex.programme(centred(x.space()), centred(y.space()))
-    s, t = convex.eigenvalue_duals(p.lam, p.mu, np.ones_like(p.lam), np.ones_like(p.mu))
-    d, s = convex.slack(p.lam, p.mu, s, t)
-    found = convex.Point(np.eye(3)[0], d, float(s.sum() + t.sum()), np.zeros_like(d)).bound(p) + offset(x, y)
+    p = projected_quadratic.programme(centred(x.space()), centred(y.space()))
+    s, t = projected_quadratic.eigenvalue_duals(p.lam, p.mu, np.ones_like(p.lam), np.ones_like(p.mu))
+    d, s = projected_quadratic.slack(p.lam, p.mu, s, t)
+    found = projected_quadratic.Point(np.eye(3)[0], d, float(s.sum() + t.sum()), np.zeros_like(d)).bound(p) + offset(
+        x, y
+    )
     expected = checkers.spectral(x.matrix, x.weights, y.matrix, y.weights)
     assert found == pytest.approx(expected, rel=1e-9, abs=100 * slack(x, y))
 
@@ -102,7 +104,7 @@ def eigenvalues(draw):
 def test_theorem_10_duals(drawn):
     """Feasible, and as large as the linear program over s and t allows."""
     lam, mu, mass_lam, mass_mu = drawn
-    s, t = convex.eigenvalue_duals(lam, mu, mass_lam, mass_mu)
+    s, t = projected_quadratic.eigenvalue_duals(lam, mu, mass_lam, mass_mu)
     limits = -2 * np.outer(lam, mu)
     assert max(s.max(), t.max()) <= 0
     assert (s[:, None] + t - limits).max() <= 1e-12
@@ -116,7 +118,7 @@ def test_theorem_10_duals(drawn):
 @given(eigenvalues(), st.sampled_from([0.0, 0.25]))
 def test_slack_is_lowered_where_duals_are_not_feasible(drawn, least):
     lam, mu, s, t = drawn
-    d, lowered = convex.slack(lam, mu, -s, -t, least)
+    d, lowered = projected_quadratic.slack(lam, mu, -s, -t, least)
     assert d.min() >= least - 1e-15
     assert np.all(lowered <= -s)
     assert np.allclose(d, -2 * np.outer(lam, mu) - lowered[:, None] + t)
@@ -127,7 +129,7 @@ def test_slack_is_lowered_where_duals_are_not_feasible(drawn, least):
 def test_middle_duals_are_taken_where_any_are_optimal():
     """Theorem 10 (iii) with θ = 1/2."""
     lam, mu = np.array([1.0, 3.0]), np.array([2.0, 5.0])
-    s, t = convex.eigenvalue_duals(lam, mu, np.ones(2), np.ones(2))
+    s, t = projected_quadratic.eigenvalue_duals(lam, mu, np.ones(2), np.ones(2))
     assert s == pytest.approx([-2.0, -2.0 - 2 * 2 * 3.5])
     assert t == pytest.approx([-2.0, -2.0 - 2 * 3 * 2.0])
 
@@ -139,9 +141,9 @@ def test_theorem_10_constant_rows(pair):
     n = x.size
     circle = checkers.euclidean(np.exp(2j * np.pi * np.arange(n) / n).view(float).reshape(n, 2))
     first, second = centred(gw.DenseSpace(circle)), centred(x.space())
-    programme = convex.programme(first, second)
+    programme = projected_quadratic.programme(first, second)
     spectral = checkers.spectral(circle, first.weights, x.matrix, x.weights) - (first.mean - second.mean) ** 2
-    for point in convex._points(programme, 30, 10):
+    for point in projected_quadratic._points(programme, 30, 10):
         alone = point._replace(theta=np.eye(3)[0])
         assert alone.bound(programme) <= spectral + 1e-9 * max(1, spectral)
 

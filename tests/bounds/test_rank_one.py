@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gwtools as gw
-from gwtools import proofs, rounding
+from gwtools.bounds import certified, float_error
 from gwtools.problems import prepare
 from tests import checkers
 from tests.strategies import Drawn, couplings, spaces, vertex
@@ -92,7 +92,7 @@ def test_theorem_12_rank_one_is_rounded_down(seed, uniform, unit):
         k, b = h[::-1] * (1 + 1e-9), a[::-1].copy()  # nearly equal spaces
     x, y = gram(h * unit, a), gram(k * unit, b)
     ready = prepare(x, y)
-    bound = proofs.rank_one(ready.x, ready.y, *(rounding.radii(s) for s in (ready.x, ready.y)))
+    bound = certified.rank_one(ready.x, ready.y, *(float_error.radii(s) for s in (ready.x, ready.y)))
     exact = closed_form(h * unit, x.weights, k * unit, y.weights) / Fraction(ready.unit) ** 2
     assert Fraction(bound.lower) <= exact
     size = scale(h * unit, a, k * unit, b) / ready.unit / ready.unit
@@ -104,7 +104,7 @@ def test_theorem_12_rank_one_stays_sharp_near_equality(rng):
     """Copies that differ by a share of 1e-9 are 1e-18 apart in the objective: most of it is proved."""
     h = rng.standard_normal(50)
     x, y = gram(h, np.full(50, 0.02)), gram(h * (1 + 1e-9), np.full(50, 0.02))
-    bound = proofs.rank_one(x, y, rounding.radii(x), rounding.radii(y))
+    bound = certified.rank_one(x, y, float_error.radii(x), float_error.radii(y))
     assert 0.999 * bound.value <= bound.lower <= bound.value
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gwtools as gw
-from gwtools.rows import centred, transports
+from gwtools.transport.local_distributions import centred, transports
 from tests import checkers
 from tests.strategies import Drawn, coupled, known, pairs, spaces, values, weights
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from fusion.capture import capture
+from fusion.teachers.capture import capture
 from tests.fusion import tiny
 
 EXAMPLES = tiny.sums(60)

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from transformers import TrainerCallback, TrainerState, modeling_utils
 
-from fusion.config import FusionConfig
-from fusion.trainer import FusionTrainer
+from fusion.training.config import FusionConfig
+from fusion.training.trainer import FusionTrainer
 from tests.fusion import tiny
 
 EXAMPLES = tiny.sums(12)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.align import align
-from fusion.data import Example, encode
+from fusion.text.align import align
+from fusion.text.conversations import Example, encode
 from tests.fusion.tiny import digits_tokenizer, fallback_tokenizer, sums, whole_tokenizer
 
 TOKENIZERS = [digits_tokenizer, whole_tokenizer, fallback_tokenizer]

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.align import align
-from fusion.batches import Collator, EncodedExamples, nats_per_byte, padded
-from fusion.data import encode
-from fusion.store import TeacherRows
+from fusion.teachers.store import TeacherRows
+from fusion.text.align import align
+from fusion.text.conversations import encode
+from fusion.training.batches import Collator, EncodedExamples, nats_per_byte, padded
 from tests.fusion import tiny
 
 K = 4

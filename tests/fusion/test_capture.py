@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from fusion.capture import capture
-from fusion.data import encode
-from fusion.logprobs import import_logprobs
-from fusion.store import TeacherStore
+from fusion.teachers.capture import capture
+from fusion.teachers.server_logs import import_logprobs
+from fusion.teachers.store import TeacherStore
+from fusion.text.conversations import encode
 from tests.fusion import tiny
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 
 from fusion import commands
 from fusion.__main__ import main
-from fusion.config import read_config
+from fusion.training.config import read_config
 from tests.fusion import tiny
 
 ROOT = Path(commands.__file__).parent.parent

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.config import FusionConfig, read_config, read_settings
+from fusion.training.config import FusionConfig, read_config, read_settings
 
 progress = st.floats(0.0, 1.0)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.data import Example, Message, encode, read_examples, render
-from fusion.spans import byte_ends
+from fusion.text.byte_offsets import byte_ends
+from fusion.text.conversations import Example, Message, encode, read_examples, render
 from tests.fusion.tiny import digits_tokenizer, fallback_tokenizer, sums, whole_tokenizer
 
 TOKENIZERS = [digits_tokenizer, whole_tokenizer, fallback_tokenizer]

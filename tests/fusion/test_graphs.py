@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import fusion
 import gwtools as gw
-from fusion import graphs
+from fusion.losses import graphs
 from tests.fusion import reference
 from tests.fusion.reference import number
 

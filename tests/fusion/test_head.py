@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fusion
-from fusion.topk import KINDS
+from fusion.logits.topk import KINDS
 from tests.fusion import reference
 from tests.fusion.reference import number
 

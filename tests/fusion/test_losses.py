@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fusion
-from fusion import graphs
+from fusion.losses import graphs
 from tests.fusion import processes, reference
 from tests.fusion.reference import number
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from fusion.data import Example
-from fusion.report import Knowledge, Relation, heatmap, report
-from fusion.store import TeacherRows
+from fusion.teachers.report import Knowledge, Relation, heatmap, report
+from fusion.teachers.store import TeacherRows
+from fusion.text.conversations import Example
 
 HIT, SURE, UNSURE = "hit", "sure", "unsure"
 
@@ -86,8 +86,8 @@ def test_heatmap_is_drawn(tmp_path, names):
 def test_rows_of_a_real_model_hit_where_its_argmax_does(llama):
     import torch
 
-    from fusion.capture import teacher_rows
-    from fusion.data import encode
+    from fusion.teachers.capture import teacher_rows
+    from fusion.text.conversations import encode
     from tests.fusion import tiny
 
     model, tokenizer = llama

@@ -7,8 +7,8 @@ import signal
 import pytest
 import torch
 
-from fusion.capture import capture
-from fusion.trainer import newest_checkpoint
+from fusion.teachers.capture import capture
+from fusion.training.trainer import newest_checkpoint
 from tests.fusion import runs
 
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion import shards
-from fusion.capture import capture
-from fusion.shards import Record, Shard, TeacherRows
-from fusion.store import Origin, StoreWriter, TeacherStore, data_fingerprint
+from fusion.teachers import shards
+from fusion.teachers.capture import capture
+from fusion.teachers.shards import Record, Shard, TeacherRows
+from fusion.teachers.store import Origin, StoreWriter, TeacherStore, data_fingerprint
 from tests.fusion import tiny
 
 EXAMPLES = tiny.sums(20)

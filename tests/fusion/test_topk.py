@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fusion
-from fusion.rows import top_ids
-from fusion.topk import KINDS
+from fusion.logits.reduction import top_ids
+from fusion.logits.topk import KINDS
 from tests.fusion import reference
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from fusion.align import align
-from fusion.capture import capture
-from fusion.config import FusionConfig
-from fusion.data import encode
-from fusion.store import TeacherStore
-from fusion.trainer import FusionTrainer, newest_checkpoint
+from fusion.teachers.capture import capture
+from fusion.teachers.store import TeacherStore
+from fusion.text.align import align
+from fusion.text.conversations import encode
+from fusion.training.config import FusionConfig
+from fusion.training.trainer import FusionTrainer, newest_checkpoint
 from tests.fusion import tiny
 
 K = 6

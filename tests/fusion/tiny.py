@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from fusion.data import Example, Message
+from fusion.text.conversations import Example, Message
 
 WORDS = ["sum", "total", "result of adding", "naïve sum", "café bill", "東京 count", "Ωmega", "number"]
 SENTENCES = [

@@ -8,9 +8,9 @@ pytest.importorskip("transformers")
 pytest.importorskip("reasoning_gym")
 
 from fusion import commands
-from fusion.config import read_config
-from fusion.data import encode, read_examples
 from fusion.tasks import read_problems
+from fusion.text.conversations import encode, read_examples
+from fusion.training.config import read_config
 from simulations import _report as report
 from simulations import fusion_study, tiny_models, trainer_speed
 

@@ -15,10 +15,10 @@ import gwtools as gw
 from gwtools import _array
 from gwtools.plans import SparsePlan
 from gwtools.problems import GWProblem
-from gwtools.scaling import sinkhorn
 from gwtools.solvers import sinkhorn as solver_module
 from gwtools.solvers.active_set import MOST, ActiveSet
 from gwtools.solvers.exchange import Atoms, exchanged
+from gwtools.transport.sinkhorn import sinkhorn
 from tests import checkers
 from tests.strategies import coupled, pairs
 

@@ -1,6 +1,6 @@
 """Teachers' rows on disk: a folder of checked shards that is filled once, resumably, and read by content.
 
-Rows belong to the text of an example (:attr:`fusion.data.Example.key`), never to a place in a data set. Nothing of a store
+Rows belong to the text of an example (:attr:`fusion.text.conversations.Example.key`), never to a place in a data set. Nothing of a store
 that is damaged, incomplete or not what its manifest says is ever read: it is named and refused.
 """
 
@@ -13,10 +13,10 @@ from typing import final
 
 from transformers import PreTrainedTokenizerBase
 
-from fusion import shards
-from fusion.data import Example, encode
 from fusion.models import template_fingerprint, tokenizer_fingerprint
-from fusion.shards import KEY_BYTES, TEXT_BYTES, Origin, Record, Shard, TeacherRows
+from fusion.teachers import shards
+from fusion.teachers.shards import KEY_BYTES, TEXT_BYTES, Origin, Record, Shard, TeacherRows
+from fusion.text.conversations import Example, encode
 
 __all__ = ["Origin", "Record", "StoreWriter", "TeacherRows", "TeacherStore", "data_fingerprint"]
 
@@ -28,7 +28,7 @@ class TeacherStore:
     Parameters
     ----------
     path : path
-        Folder that :func:`fusion.capture.capture` filled. Every shard is verified against its checksum once, here.
+        Folder that :func:`fusion.teachers.capture.capture` filled. Every shard is verified against its checksum once, here.
 
     Attributes
     ----------

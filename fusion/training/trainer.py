@@ -3,7 +3,7 @@
     total = (1 − w) · SFT + w · (uld_weight · ULD + graph_weight · GLD)
 
 SFT is the mean over completion tokens, ULD the weighted mean over all pairs of aligned positions of all teachers, GLD that over
-all pairs of an example and a teacher. A teacher's weight for an example is a matter of the example (`fusion.batches`), so a
+all pairs of an example and a teacher. A teacher's weight for an example is a matter of the example (`fusion.training.batches`), so a
 teacher that has not seen it takes no part. All three means are over the whole step: its micro-batches, on all ranks.
 """
 
@@ -21,15 +21,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from fusion._extras import needed_by
-from fusion.batches import Batch, Collator, EncodedExamples, TeacherBatch
-from fusion.config import FusionConfig
-from fusion.data import Example
-from fusion.graphs import graph_loss
-from fusion.head import IGNORED, HeadOutput, read
-from fusion.losses import uld_loss
+from fusion.logits.head import IGNORED, HeadOutput, read
+from fusion.logits.topk import TopKLogits
+from fusion.losses.graphs import graph_loss
+from fusion.losses.tokens import uld_loss
 from fusion.models import load_model, load_tokenizer
-from fusion.store import TeacherStore
-from fusion.topk import TopKLogits
+from fusion.teachers.store import TeacherStore
+from fusion.text.conversations import Example
+from fusion.training.batches import Batch, Collator, EncodedExamples, TeacherBatch
+from fusion.training.config import FusionConfig
 
 AUTO = "auto"
 

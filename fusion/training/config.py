@@ -14,7 +14,7 @@ import yaml
 from transformers import TrainingArguments
 
 from fusion import _check
-from fusion.topk import KINDS
+from fusion.logits.topk import KINDS
 
 CHOICES = {
     "weighting": ("uniform", "static", "ce"),

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from fusion import _check
-from fusion.rows import Reading, Rows, read_head, read_logits
-from fusion.topk import TopKLogits, assembled, planned, spread
+from fusion.logits.reduction import Reading, Rows, read_head, read_logits
+from fusion.logits.topk import TopKLogits, assembled, planned, spread
 
 IGNORED = -100
 

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion._extras import needed_by
-from fusion.align import align
-from fusion.data import Example
-from fusion.store import TeacherRows
+from fusion.teachers.store import TeacherRows
+from fusion.text.align import align
+from fusion.text.conversations import Example
 
 
 class Store(Protocol):
@@ -201,7 +201,7 @@ def heatmap(found: Report, path: str | Path) -> None:
     ImportError
         If Matplotlib is not installed.
     """
-    with needed_by("fusion.report.heatmap"):
+    with needed_by("fusion.teachers.report.heatmap"):
         from matplotlib.figure import Figure
 
     panels: list[tuple[str, Sequence[Any], Callable[[Any], str], str, str]] = [

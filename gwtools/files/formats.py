@@ -23,10 +23,10 @@ import scipy.sparse
 from gwtools import _check_spaces
 from gwtools._array import NumpyArray
 from gwtools._check import of_file, unreadable
-from gwtools.graph_files import first_sentence, read_edges, read_graphml
+from gwtools.files.graphs import first_sentence, read_edges, read_graphml
+from gwtools.files.tables import Hints, Table, read_table
 from gwtools.plans import Plan
 from gwtools.spaces import DenseSpace, PointCloud, Space
-from gwtools.tables import Hints, Table, read_table
 
 TABLES = (".csv", ".tsv", ".txt", ".dat")
 ARRAYS = (".npy", ".npz")
@@ -69,9 +69,9 @@ def read_space(
     metric : {"euclidean", "sqeuclidean"}
         Between points.
     header, index : bool, optional
-        Whether the first line and the first column of a table are names; found out by default, see :mod:`gwtools.tables`.
+        Whether the first line and the first column of a table are names; found out by default, see :mod:`gwtools.files.tables`.
     length : str, optional
-        Attribute of GraphML's edges that is their length, or "none"; see :func:`gwtools.graph_files.read_graphml`.
+        Attribute of GraphML's edges that is their length, or "none"; see :func:`gwtools.files.graphs.read_graphml`.
 
     Raises
     ------

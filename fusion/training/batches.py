@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from fusion.align import How, align
-from fusion.data import Encoded, Example, encode
-from fusion.head import IGNORED
-from fusion.report import Store
-from fusion.store import TeacherRows
+from fusion.logits.head import IGNORED
+from fusion.teachers.report import Store
+from fusion.teachers.store import TeacherRows
+from fusion.text.align import How, align
+from fusion.text.conversations import Encoded, Example, encode
 
 
 class TeacherBatch(TypedDict, total=False):

@@ -25,7 +25,7 @@ from torch import Tensor
 
 import gwtools as gw
 from fusion import _check
-from fusion.topk import TopKLogits
+from fusion.logits.topk import TopKLogits
 
 CHANNELS = ("rank", "vocabulary")
 Spaces = Sequence[gw.GramSpace]

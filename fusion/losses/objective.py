@@ -28,9 +28,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from fusion import _check, graphs
-from fusion.losses import jsd_loss, kl_loss, uld_loss
-from fusion.topk import KINDS, TopKLogits
+from fusion import _check
+from fusion.logits.topk import KINDS, TopKLogits
+from fusion.losses import graphs
+from fusion.losses.tokens import jsd_loss, kl_loss, uld_loss
 
 ALIGNMENTS = ("uld", "kl", "jsd")
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from gwtools import _array, _check, _check_spaces, _memory
-from gwtools import convex as _convex
 from gwtools._array import Array
-from gwtools.linear import exact, line
+from gwtools.bounds import projected_quadratic as _convex
 from gwtools.problems import Prepared, prepare, supported
-from gwtools.rows import Centred, centred, transports
 from gwtools.spaces import GramSpace, Space, as_space, converted
+from gwtools.transport.local_distributions import Centred, centred, transports
+from gwtools.transport.programs import exact, line
 
 # Numbers held at once by bounds that sort or couple all pairs, for each of the n² + m² pairs.
 HELD_BY_PAIRS = 15.0

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fusion.data import Example, read_examples, read_rows
-from fusion.store import Origin, Record, StoreWriter, TeacherRows, data_fingerprint
+from fusion.teachers.store import Origin, Record, StoreWriter, TeacherRows, data_fingerprint
+from fusion.text.conversations import Example, read_examples, read_rows
 
 
 def import_logprobs(
@@ -27,7 +27,7 @@ def import_logprobs(
     Parameters
     ----------
     source : path of a JSONL file, or iterable of mappings
-        Rows as :func:`fusion.data.read_examples` takes them, each with ``logprobs`` as chat completion servers return them:
+        Rows as :func:`fusion.text.conversations.read_examples` takes them, each with ``logprobs`` as chat completion servers return them:
         ``{"content": [{"token", "bytes", "logprob", "top_logprobs": [{"token", "logprob"}, …]}, …]}``, one entry for each
         token of the completion and perhaps one for its end. An ``id`` beside a top log-probability is kept.
     path : path

@@ -111,7 +111,7 @@ def sorting_plan(x: Array, a: Array, y: Array, b: Array) -> SparsePlan:
 class Program:
     """A solved linear program: the vertex, its potentials and, up to float64 rounding, a value that no coupling can go below.
 
-    :func:`gwtools.rounding.dual_value` is the proved one.
+    :func:`gwtools.bounds.float_error.dual_value` is the proved one.
     """
 
     plan: SparsePlan

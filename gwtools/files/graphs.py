@@ -13,7 +13,7 @@ from scipy.sparse import csgraph
 
 from gwtools import _check_graphs
 from gwtools._check import of_file, unreadable
-from gwtools.records import is_corner, kind, list_records
+from gwtools.files.records import is_corner, kind, list_records
 from gwtools.spaces import GraphSpace
 from gwtools.spaces.base import unchecked
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from fusion.data import Encoded, Example, encode
+from fusion.logits.reduction import Reading, read_logits
 from fusion.models import model_fingerprint, template_fingerprint, tokenizer_fingerprint
-from fusion.rows import Reading, read_logits
-from fusion.store import Origin, Record, StoreWriter, TeacherRows, data_fingerprint
+from fusion.teachers.store import Origin, Record, StoreWriter, TeacherRows, data_fingerprint
+from fusion.text.conversations import Encoded, Example, encode
 
 
 def capture(

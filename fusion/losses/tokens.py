@@ -1,6 +1,6 @@
 """Token-level losses between a student's and a teacher's logits at aligned positions: ULD, and KL and JSD as baselines.
 
-Their sum with the supervised loss and the graph losses is :class:`fusion.FusionLoss` (fusion/objective.py).
+Their sum with the supervised loss and the graph losses is :class:`fusion.FusionLoss` (fusion/losses/objective.py).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from fusion import _check
-from fusion.rows import wide
-from fusion.topk import TopKLogits
+from fusion.logits.reduction import wide
+from fusion.logits.topk import TopKLogits
 
 REDUCTIONS = ("mean", "sum", "none")
 

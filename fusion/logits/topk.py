@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fusion import _check
-from fusion.rows import Reading, Rows, read_logits
+from fusion.logits.reduction import Reading, Rows, read_logits
 
 KINDS = ("none", "center", "logprob", "softmax", "zscore")
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from gwtools._array import NumpyArray
 from gwtools._check import unreadable
-from gwtools.records import DECIMAL_COMMA, NUMBER, is_corner, kind, list_records
+from gwtools.files.records import DECIMAL_COMMA, NUMBER, is_corner, kind, list_records
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")

@@ -10,8 +10,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from gwtools._array import NumpyArray
-from gwtools.linear import exact
-from gwtools.rows import Centred, transports
+from gwtools.transport.local_distributions import Centred, transports
+from gwtools.transport.programs import exact
 
 _TINY = 1e-300
 Eigenpairs: TypeAlias = tuple[NumpyArray, NumpyArray]

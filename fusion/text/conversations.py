@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from fusion.spans import byte_ends
+from fusion.text.byte_offsets import byte_ends
 
 # Stands where the completion goes while a chat template is rendered.
 _MARK = "[[completion]]"

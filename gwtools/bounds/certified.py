@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gwtools import _array, convex, rounding
+from gwtools import _array
 from gwtools._array import NumpyArray
-from gwtools.bounds import has_one_row, matched, only_row, third_costs
-from gwtools.linear import exact
-from gwtools.rounding import UNDERFLOW, UNDERFLOW_OF_ROOTS, Bound, Radii, floor, gamma, shrunk
-from gwtools.rows import Centred, centred
+from gwtools.bounds import float_error, projected_quadratic
+from gwtools.bounds.float_error import UNDERFLOW, UNDERFLOW_OF_ROOTS, Bound, Radii, floor, gamma, shrunk
+from gwtools.bounds.moments import has_one_row, matched, only_row, third_costs
 from gwtools.spaces import Space
+from gwtools.transport.local_distributions import Centred, centred
+from gwtools.transport.programs import exact
 
 
 class Side(NamedTuple):
@@ -45,9 +46,9 @@ def linear(x: Space, y: Space, radii_x: Radii, radii_y: Radii) -> Linear:
     """Return theorems 1 and 3, 4 where its spectra are small, and 12 f between Gram spaces of one row."""
     apart = abs(float(x.mean) - float(y.mean))
     terms = max(radii_x.weights, radii_y.weights)
-    between = rounding.line(x.deviations, x.weights, y.deviations, y.weights, terms=terms)
+    between = float_error.line(x.deviations, x.weights, y.deviations, y.weights, terms=terms)
     norms = float(x.residual_norm_squared()) ** 0.5, float(y.residual_norm_squared()) ** 0.5
-    row_means, norm, a_priori = rounding.additive_bounds(apart, between, norms, radii_x, radii_y)
+    row_means, norm, a_priori = float_error.additive_bounds(apart, between, norms, radii_x, radii_y)
     bounds = {"row_means": row_means, "norm": norm}
     if all(s.low_rank is not None and s.low_rank.saves_work for s in (x, y)):
         additive = _additive(apart, between, radii_x, radii_y)
@@ -59,7 +60,7 @@ def linear(x: Space, y: Space, radii_x: Radii, radii_y: Radii) -> Linear:
 
 def _additive(apart: float, between: Bound, x: Radii, y: Radii) -> Bound:
     """(m_C − m_D)² + 2 W_2²(α, β)."""
-    means, lines = rounding.additive_parts(apart, between, x, y)
+    means, lines = float_error.additive_parts(apart, between, x, y)
     return Bound(means.value + 2 * lines.value, means.lower + 2 * lines.lower)
 
 
@@ -77,7 +78,7 @@ def _small_spectra(x: Space, y: Space, additive: Bound, radii_x: Radii, radii_y:
         covariance = (covariance + covariance.T) / 2
         values, vectors = np.linalg.eigh(covariance)
         radius += (
-            radii.norm(float(np.linalg.norm(covariance))) + rounding.eigenvalue_error(covariance, values, vectors)[0]
+            radii.norm(float(np.linalg.norm(covariance))) + float_error.eigenvalue_error(covariance, values, vectors)[0]
         )
         spectra.append(form.sign * values)
     return _matched(additive, spectra[0], spectra[1], radius)
@@ -93,7 +94,7 @@ def rank_one(x: Space, y: Space, radii_x: Radii, radii_y: Radii) -> Bound:
     h, k = only_row(x, "x"), only_row(y, "y")
     # 1. W_2² between h and k, and between h and −k, whichever is less.
     terms = max(radii_x.weights, radii_y.weights)
-    lists = [rounding.line(h, x.weights, sign * k, y.weights, terms=terms) for sign in (1, -1)]
+    lists = [float_error.line(h, x.weights, sign * k, y.weights, terms=terms) for sign in (1, -1)]
     value, lower = min(w.value for w in lists), min(w.lower for w in lists)
     # 2. Second moments, of relative error γ, and what underflow may take from them.
     p, q = float(x.weights @ h**2), float(y.weights @ k**2)
@@ -107,14 +108,14 @@ def rank_one(x: Space, y: Space, radii_x: Radii, radii_y: Radii) -> Bound:
 
 def side(space: Space) -> Side:
     """Read a prepared space into NumPy, O(n²), with the radii of parts that are summed over its matrix."""
-    return Side(centred(space), rounding.matrix_radii(space))
+    return Side(centred(space), float_error.matrix_radii(space))
 
 
 def first(x: Side, y: Side) -> Bound:
     """Theorem 1 for the eccentricities (Σ_k a_k C_ik²)^(1/2)."""
     sizes = [np.sqrt(s.parts.matrix**2 @ s.parts.weights) for s in (x, y)]
     terms = max(x.radii.weights, y.radii.weights)
-    between = rounding.line(sizes[0], x.parts.weights, sizes[1], y.parts.weights, terms=terms)
+    between = float_error.line(sizes[0], x.parts.weights, sizes[1], y.parts.weights, terms=terms)
     off = 0.0
     for s, size in zip((x, y), sizes, strict=True):
         off += gamma(s.radii.size + s.radii.weights + 5) * float(size.max()) + s.radii.entries + UNDERFLOW_OF_ROOTS
@@ -126,7 +127,7 @@ def second(x: Side, y: Side) -> Bound:
     lists = [(s.parts.matrix.ravel(), np.outer(s.parts.weights, s.parts.weights).ravel()) for s in (x, y)]
     terms = 2 * max(x.radii.weights, y.radii.weights) + 1
     same = np.array_equal(x.parts.weights, y.parts.weights)
-    between = rounding.line(*lists[0], *lists[1], terms=terms, products_of=same)
+    between = float_error.line(*lists[0], *lists[1], terms=terms, products_of=same)
     return Bound(between.value, floor(between.root().around(x.radii.entries + y.radii.entries).squared().lower))
 
 
@@ -158,15 +159,15 @@ def _transport_error(x: Side, y: Side) -> float:
 
 def _dual_value(costs: NumpyArray, potential: NumpyArray, x: Side, y: Side, below: NumpyArray) -> float:
     terms = max(x.radii.weights, y.radii.weights)
-    return rounding.dual_value(costs, potential, x.parts.weights, y.parts.weights, terms, below)
+    return float_error.dual_value(costs, potential, x.parts.weights, y.parts.weights, terms, below)
 
 
 def modes(side: Side) -> Modes:
     """Return the eigenpairs that the convex bound uses, with the distance of U diag(λ) Uᵀ from the exact matrix."""
     root = np.sqrt(side.parts.weights)
-    values, vectors = convex.spectrum(side.parts)
+    values, vectors = projected_quadratic.spectrum(side.parts)
     matrix = root[:, None] * side.parts.residual * root
-    error, off = rounding.eigenvalue_error(matrix, values, vectors)
+    error, off = float_error.eigenvalue_error(matrix, values, vectors)
     stored = gamma(2 * side.radii.weights + 8) * float(np.linalg.norm(matrix))
     return Modes(values, vectors, error + stored, off)
 
@@ -174,7 +175,7 @@ def modes(side: Side) -> Modes:
 def spectral(x: Side, y: Side, of_x: Modes, of_y: Modes) -> Bound:
     """Theorem 4 from all eigenvalues of both residuals."""
     (alpha, a), (beta, b) = ((s.parts.deviations, s.parts.weights) for s in (x, y))
-    between = rounding.line(alpha, a, beta, b, terms=max(x.radii.weights, y.radii.weights))
+    between = float_error.line(alpha, a, beta, b, terms=max(x.radii.weights, y.radii.weights))
     additive = _additive(abs(x.parts.mean - y.parts.mean), between, x.radii, y.radii)
     radius = x.radii.residual + of_x.error + y.radii.residual + of_y.error
     return _matched(additive, of_x.values, of_y.values, radius)
@@ -183,8 +184,10 @@ def spectral(x: Side, y: Side, of_x: Modes, of_y: Modes) -> Bound:
 def quadratic(x: Side, y: Side, of_x: Modes, of_y: Modes) -> Bound:
     """Theorem 10: the best point of the ascent, proved by the potentials of one linear program."""
     offset = (x.parts.mean - y.parts.mean) ** 2
-    programme = convex.programme(x.parts, y.parts, (of_x.values, of_x.vectors), (of_y.values, of_y.vectors))
-    point, value = convex.maximise(programme)
+    programme = projected_quadratic.programme(
+        x.parts, y.parts, (of_x.values, of_x.vectors), (of_y.values, of_y.vectors)
+    )
+    point, value = projected_quadratic.maximise(programme)
     proved = offset * (1 - gamma(8)) + _proved_point(programme, point, x, y, of_x, of_y)
     return Bound(offset + value, _rooted(proved, _whole(x, y, of_x, of_y)))
 
@@ -194,15 +197,17 @@ def _whole(x: Side, y: Side, of_x: Modes, of_y: Modes) -> float:
     return float(max(x.radii.whole(of_x.error) + y.radii.whole(of_y.error), x.radii.entries + y.radii.entries))
 
 
-def _proved_point(p: convex.Programme, point: convex.Point, x: Side, y: Side, of_x: Modes, of_y: Modes) -> float:
+def _proved_point(
+    p: projected_quadratic.Programme, point: projected_quadratic.Point, x: Side, y: Side, of_x: Modes, of_y: Modes
+) -> float:
     """Return the bound of a point, less what rounding may have added to it (theorem 13 f)."""
     theta, d, q = point.theta, point.d, point.q
     n, m = p.root.shape
     # 1. Slacks that are surely not above −2 λ μ − s − t.
     largest = float(np.abs(p.lam).max(initial=0.0) * np.abs(p.mu).max(initial=0.0))
-    lowered = np.maximum(d - 64 * rounding.UNIT * largest, 0.0)
+    lowered = np.maximum(d - 64 * float_error.UNIT * largest, 0.0)
     point = point._replace(d=lowered)
-    excess = float(np.maximum(64 * rounding.UNIT * largest - d, 0.0).max(axis=1, initial=0.0).sum())
+    excess = float(np.maximum(64 * float_error.UNIT * largest - d, 0.0).max(axis=1, initial=0.0).sum())
     # 2. The slope, and how much of it may be rounding.
     slope = point.slope(p)
     if not np.isfinite(slope).all():  # tiny weights may leave the range

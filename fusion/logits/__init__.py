@@ -1,0 +1,1 @@
+"""Rows of logits: the largest of them, and what is kept of the rest."""

@@ -1,0 +1,1 @@
+"""What teachers said: capturing, storing, reading and comparing it."""

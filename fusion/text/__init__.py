@@ -1,0 +1,1 @@
+"""Conversations as tokens and bytes: how they are read, cut and aligned."""

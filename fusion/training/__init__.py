@@ -1,0 +1,1 @@
+"""Settings, batches and the trainer."""

@@ -1,0 +1,1 @@
+"""Spaces from files, and plans into files."""
