@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 from gwtools import _array, _check, _check_plans, _memory
 from gwtools._array import Array
 from gwtools.bounds import certified, float_error
+from gwtools.bounds.arguments import HELD_BY_PAIRS
 from gwtools.bounds.float_error import Bound, Extent, Radii, extent, radii
-from gwtools.bounds.moments import HELD_BY_PAIRS
 from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan
 from gwtools.problems import GWProblem, Prepared, detached, prepare
 from gwtools.results import Certificate, Kind
 from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted, numbers_at_atoms, numbers_in_blocks
-from gwtools.transport.programs import sorting_plan
+from gwtools.transport.one_dimensional import sorting_plan
 
 EFFORTS = ("linear", "quadratic", "cubic")
 

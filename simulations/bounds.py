@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 import gwtools as gw
 from gwtools.certify import EFFORTS
-from gwtools.transport.programs import sorting_plan
+from gwtools.transport.one_dimensional import sorting_plan
 from simulations import _report as report
 from simulations._report import Row
 from simulations.families import FAMILIES, WEIGHTS, Family

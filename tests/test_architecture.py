@@ -1,7 +1,6 @@
 """The direction of the arrows: who may import whom, and that gwtools works without what it must not need."""
 
 import ast
-import contextlib
 import doctest
 import importlib
 import os
@@ -17,21 +16,25 @@ import gwtools
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "gwtools"
-MODULES = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in PACKAGE.rglob("*.py")}
+MODULES = {
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path
+    for package in ("gwtools", "fusion")
+    for path in (ROOT / package).rglob("*.py")
+}
 
-# Data flows one way: no module imports from a later stage than its own. Modules that are not named belong to the fourth.
-STAGES = [
-    {"gwtools._array"},
-    {"gwtools._words"},
-    {"gwtools._check", "gwtools._check_graphs", "gwtools._check_plans", "gwtools._check_spaces"},
-    set(),
-    {"gwtools.certify", "gwtools.stability"},
-    {"gwtools.solvers"},
-    {"gwtools.solve"},
-    {"gwtools.batch"},
-    {"gwtools.__init__", "gwtools.__main__"},
-]
-DATA = 3
+# The rooms of each package, a file or a folder at its top, in the order in which data passes them: a room imports from those
+# before it, and from itself.
+ROOMS = {
+    "gwtools": (
+        *("_array", "_words", "_check", "_check_graphs", "_check_plans", "_check_spaces", "_memory", "plans", "spaces"),
+        *("transport", "problems", "results", "bounds", "certify", "stability", "solvers", "solve", "batch", "files"),
+        "__main__",
+    ),
+    "fusion": (
+        *("_extras", "_check", "text", "logits", "losses", "models", "teachers", "tasks", "evaluate", "training"),
+        *("commands", "examples", "__main__"),
+    ),
+}
 
 # Array libraries are reached through _array; plans and rows keep sparse sums and blocks for NumPy.
 KNOWS_COMPAT = {"gwtools._array", "gwtools.plans"}
@@ -55,26 +58,47 @@ def local(name):
     return f"{name}.__init__" if f"{name}.__init__" in MODULES else name
 
 
-def stage(module):
-    names = [module, ".".join(module.split(".")[:2])]
-    return next((i for i, members in enumerate(STAGES) if members & set(names)), DATA)
+def place(module):
+    """Package and place of the room of a module; a package itself stands behind all its rooms."""
+    package, room = module.split(".")[:2]
+    rooms = ROOMS[package]
+    return package, len(rooms) if room == "__init__" else rooms.index(room)
+
+
+def arrows(module):
+    """The modules of the same package that a module imports; what is imported from a package itself is public."""
+    package = module.partition(".")[0]
+    return {n for n in map(local, imports(MODULES[module])) if n in MODULES and n.startswith(f"{package}.")}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_arrows_point_one_way(module):
-    for name in map(local, imports(MODULES[module])):
-        if name in MODULES and module != "gwtools.__main__":
-            assert stage(name) <= stage(module), f"{module} imports {name}"
+    for name in arrows(module):
+        last = module.endswith("__main__") or ".examples." in module  # these use the public names, as everybody does
+        assert place(name) <= place(module) or last, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_every_room_is_there(package):
+    found = {module.split(".")[1] for module in MODULES if module.startswith(f"{package}.")}
+    assert found - {"__init__"} == set(ROOMS[package])
 
 
 def test_no_module_imports_itself_round_a_corner():
-    arrows = {m: {n for n in map(local, imports(path)) if n in MODULES} for m, path in MODULES.items()}
-    with contextlib.suppress(KeyError):
-        del arrows["gwtools.__main__"]
-    TopologicalSorter(arrows).prepare()
+    TopologicalSorter({m: arrows(m) for m in MODULES if not m.endswith("__main__")}).prepare()
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
+def test_folders_hold_no_code_of_their_own(module):
+    if module.endswith(".__init__") and module.count(".") > 1:
+        nodes = ast.parse(MODULES[module].read_text(encoding="utf-8")).body
+        assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in nodes)
+
+
+GWTOOLS = sorted(module for module in MODULES if module.startswith("gwtools."))
+
+
+@pytest.mark.parametrize("module", GWTOOLS)
 def test_gwtools_knows_no_array_library(module):
     roots = {name.split(".")[0] for name in imports(MODULES[module])}
     assert not roots & (FORBIDDEN - ({"networkx"} if module in KNOWS_NETWORKX else set()))
@@ -97,14 +121,13 @@ def rejects(path):
 
 def test_input_is_rejected_by_the_checks_alone():
     checks = {module for module in MODULES if module.startswith("gwtools._check")}
-    assert [place for module in sorted(MODULES.keys() - checks) for place in rejects(MODULES[module])] == []
+    assert [place for module in GWTOOLS if module not in checks for place in rejects(MODULES[module])] == []
     assert all(list(rejects(MODULES[module])) for module in checks)
 
 
-def test_pot_is_reached_through_linear_alone():
-    assert [m for m, path in MODULES.items() if "ot" in {n.split(".")[0] for n in imports(path)}] == [
-        "gwtools.transport.programs"
-    ]
+def test_pot_is_reached_through_programs_alone():
+    knowing = [m for m in GWTOOLS if "ot" in {n.split(".")[0] for n in imports(MODULES[m])}]
+    assert knowing == ["gwtools.transport.programs"]
 
 
 def test_warnings_while_pot_is_compiled_are_no_errors():
@@ -155,7 +178,7 @@ def test_public_names_exist_and_are_listed():
         assert public.__doc__, name
 
 
-@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"gwtools.__main__"}))
+@pytest.mark.parametrize("module", [m for m in GWTOOLS if m != "gwtools.__main__"])
 def test_examples_run(module):
     found = doctest.testmod(importlib.import_module(module.removesuffix(".__init__")))
     assert found.failed == 0, module

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gwtools as gw
-from gwtools.transport.programs import comonotone
+from gwtools.transport.one_dimensional import comonotone
 from tests import checkers
 from tests.strategies import (
     CONDITIONALLY_NEGATIVE,
@@ -477,3 +477,7 @@ def test_p_must_be_at_least_one(pair):
     for bound in (gw.bounds.row_means, gw.bounds.first):
         with pytest.raises(ValueError, match=r"p must be a finite number at least 1,"):
             bound(x, y, p=0.5)
+
+
+def test_bounds_of_memoli_go_by_their_names_too():
+    assert (gw.bounds.flb, gw.bounds.slb, gw.bounds.tlb) == (gw.bounds.first, gw.bounds.second, gw.bounds.third)

@@ -279,7 +279,7 @@ def test_plans_are_those_of_solve(capsys, tmp_path, files, points, solver):
 @pytest.mark.parametrize("option", ["--plan", "--matching-out"])
 def test_files_that_cannot_be_written_are_refused_before_any_work(capsys, tmp_path, files, option, monkeypatch):
     monkeypatch.setattr(gw, "solve", lambda *_, **__: pytest.fail("worked"))
-    monkeypatch.setattr("gwtools.files.read_space", lambda *_, **__: pytest.fail("read"))
+    monkeypatch.setattr("gwtools.files.formats.read_space", lambda *_, **__: pytest.fail("read"))
     (tmp_path / "folder.csv").mkdir()
     inputs = files["x.csv"], files["y.csv"]
     for path, words in (

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 import gwtools as gw
 from gwtools.plans import nearest_coupling
-from gwtools.transport import programs, sinkhorn
+from gwtools.transport import one_dimensional, programs, sinkhorn
 from tests import checkers
 from tests.strategies import couplings, values, vertex, weights
 
@@ -31,7 +31,7 @@ def small_programs(draw):
 def test_lemma_A_line_is_the_linear_program(lists, p):
     x, a, y, b = lists
     cost = np.abs(x[:, None] - y[None, :]) ** p
-    found = float(programs.line(x, a, y, b, p))
+    found = float(one_dimensional.line(x, a, y, b, p))
     assert found == pytest.approx(checkers.linear_program(cost, a, b), rel=1e-9, abs=1e-12)
     assert found == pytest.approx(checkers.line(x, a, y, b, p), rel=1e-12, abs=1e-14)
 
@@ -39,7 +39,7 @@ def test_lemma_A_line_is_the_linear_program(lists, p):
 @given(lines(null=True))
 def test_sorting_plan_is_comonotone_and_has_the_marginals(lists):
     x, a, y, b = lists
-    plan = programs.sorting_plan(x, a, y, b)
+    plan = one_dimensional.sorting_plan(x, a, y, b)
     assert checkers.coupling_error(plan.dense(), a, b) <= 1e-15
     assert plan.mass.min() > 0
     assert len(plan.mass) <= len(a) + len(b)
@@ -51,7 +51,7 @@ def test_sorting_plan_is_comonotone_and_has_the_marginals(lists):
 def test_equal_uniform_weights_give_a_permutation(n, seed):
     x, y = np.random.default_rng(seed).standard_normal((2, n))
     w = np.full(n, 1 / n)
-    plan = programs.sorting_plan(x, w, y, w)
+    plan = one_dimensional.sorting_plan(x, w, y, w)
     assert sorted(plan.rows) == sorted(plan.cols) == list(range(n))
     assert np.array_equal(plan.mass, w)
 
@@ -268,7 +268,7 @@ def test_sorting_couplings_of_long_lists_in_single_precision_have_their_weights(
     a, b = (rng.uniform(1, 2, k) for k in (n, m))
     a, b = (masses.astype(np.float32) / np.float32(masses.sum()) for masses in (a, b))
     x, y = (rng.random(k).astype(np.float32) for k in (n, m))
-    plan = programs.sorting_plan(x, a, y, b)
+    plan = one_dimensional.sorting_plan(x, a, y, b)
     assert plan.mass.dtype == np.float32
     for found, masses in zip(plan.marginals(), (a, b), strict=True):
         assert float(np.abs(found - masses).sum()) < 1e-5

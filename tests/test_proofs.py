@@ -9,8 +9,8 @@ import pytest
 import gwtools as gw
 from gwtools.bounds import certified, float_error, projected_quadratic
 from gwtools.bounds.certified import Modes, Side
+from gwtools.bounds.distributions import third_costs
 from gwtools.bounds.float_error import Bound, gamma
-from gwtools.bounds.moments import third_costs
 from gwtools.transport import programs
 from gwtools.transport.local_distributions import centred
 from tests.radii import some_radii

@@ -27,9 +27,9 @@ def import_logprobs(
     Parameters
     ----------
     source : path of a JSONL file, or iterable of mappings
-        Rows as :func:`fusion.text.conversations.read_examples` takes them, each with ``logprobs`` as chat completion servers return them:
-        ``{"content": [{"token", "bytes", "logprob", "top_logprobs": [{"token", "logprob"}, …]}, …]}``, one entry for each
-        token of the completion and perhaps one for its end. An ``id`` beside a top log-probability is kept.
+        Rows as :func:`fusion.text.conversations.read_examples` takes them, each with ``logprobs`` as chat completion
+        servers return them: ``{"content": [{"token", "bytes", "logprob", "top_logprobs": [{"token", "logprob"}, …]}, …]}``,
+        one entry for each token of the completion and perhaps one for its end. An ``id`` beside a top log-probability is kept.
     path : path
         Folder of the store.
     k : int

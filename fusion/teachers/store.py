@@ -1,7 +1,7 @@
 """Teachers' rows on disk: a folder of checked shards that is filled once, resumably, and read by content.
 
-Rows belong to the text of an example (:attr:`fusion.text.conversations.Example.key`), never to a place in a data set. Nothing of a store
-that is damaged, incomplete or not what its manifest says is ever read: it is named and refused.
+Rows belong to the text of an example (:attr:`fusion.text.conversations.Example.key`), never to a place in a data set.
+Nothing of a store that is damaged, incomplete or not what its manifest says is ever read: it is named and refused.
 """
 
 from __future__ import annotations

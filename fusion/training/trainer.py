@@ -3,8 +3,9 @@
     total = (1 − w) · SFT + w · (uld_weight · ULD + graph_weight · GLD)
 
 SFT is the mean over completion tokens, ULD the weighted mean over all pairs of aligned positions of all teachers, GLD that over
-all pairs of an example and a teacher. A teacher's weight for an example is a matter of the example (`fusion.training.batches`), so a
-teacher that has not seen it takes no part. All three means are over the whole step: its micro-batches, on all ranks.
+all pairs of an example and a teacher. A teacher's weight for an example is a matter of the example
+(`fusion.training.batches`), so a teacher that has not seen it takes no part. All three means are over the whole step: its
+micro-batches, on all ranks.
 """
 
 from __future__ import annotations

@@ -4,6 +4,11 @@ Each returns the plain, differentiable value in the arrays' own dtype, in units 
 takes the best of them and rounds it down.
 """
 
-from gwtools.bounds.moments import convex, first, norm, rank_one, row_means, second, spectral, third
+from gwtools.bounds.distributions import second, third
+from gwtools.bounds.moments import first, norm, rank_one, row_means, spectral
+from gwtools.bounds.projected_quadratic import convex
 
-__all__ = ["convex", "first", "norm", "rank_one", "row_means", "second", "spectral", "third"]
+# Mémoli's names.
+flb, slb, tlb = first, second, third
+
+__all__ = ["convex", "first", "flb", "norm", "rank_one", "row_means", "second", "slb", "spectral", "third", "tlb"]

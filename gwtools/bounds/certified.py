@@ -12,8 +12,9 @@ import numpy as np
 from gwtools import _array
 from gwtools._array import NumpyArray
 from gwtools.bounds import float_error, projected_quadratic
+from gwtools.bounds.distributions import third_costs
 from gwtools.bounds.float_error import UNDERFLOW, UNDERFLOW_OF_ROOTS, Bound, Radii, floor, gamma, shrunk
-from gwtools.bounds.moments import has_one_row, matched, only_row, third_costs
+from gwtools.bounds.moments import has_one_row, matched, only_row
 from gwtools.spaces import Space
 from gwtools.transport.local_distributions import Centred, centred
 from gwtools.transport.programs import exact

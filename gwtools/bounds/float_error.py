@@ -15,8 +15,8 @@ import numpy as np
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.spaces import DenseSpace, Space
-from gwtools.transport import programs
-from gwtools.transport.programs import balanced
+from gwtools.transport import one_dimensional
+from gwtools.transport.one_dimensional import balanced
 
 UNIT = 2.0**-53
 UNDERFLOW = 2.0**-900  # more than underflow can cost an operation on values below 2^200
@@ -218,10 +218,10 @@ def line(
     # In NumPy, whose running sums of weights never decrease.
     x, a, y, b = map(_array.to_numpy, (x, a, y, b))
     if balanced(a, b):
-        value, matched = float(programs.line(x, a, y, b, p)), True
+        value, matched = float(one_dimensional.line(x, a, y, b, p)), True
     else:
-        pairs = programs.comonotone(x, a, y, b)
-        value, matched = float(programs.total(pairs, x, y, p)), pairs.mass.shape[0] == x.shape[0]
+        pairs = one_dimensional.comonotone(x, a, y, b)
+        value, matched = float(one_dimensional.total(pairs, x, y, p)), pairs.mass.shape[0] == x.shape[0]
         if matched and products_of is not None:
             matched = products_of and np.array_equal(pairs.first, pairs.second)
     of_x, of_y = ((float(v.min()), float(v.max()), len(v)) for v in (x, y))

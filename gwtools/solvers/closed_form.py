@@ -10,7 +10,7 @@ from gwtools.problems import GWProblem
 from gwtools.results import Status
 from gwtools.solvers.base import Callback, Outcome, Solver
 from gwtools.spaces import Space, numbers_at_atoms
-from gwtools.transport.programs import sorting_plan
+from gwtools.transport.one_dimensional import sorting_plan
 
 
 @final

@@ -28,7 +28,8 @@ from gwtools.solvers.base import Callback, IterativeSolver, Outcome, State, gap_
 from gwtools.solvers.exchange import MOST_ATOMS, exchanged
 from gwtools.solvers.starts import is_blind, off_saddle, product_plan
 from gwtools.spaces import Space, numbers_at_atoms
-from gwtools.transport.programs import Program, exact, sorting_plan
+from gwtools.transport.one_dimensional import sorting_plan
+from gwtools.transport.programs import Program, exact
 
 _STALLED = 20  # steps in a row that do not lower the objective by more than rounding
 

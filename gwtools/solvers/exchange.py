@@ -12,7 +12,7 @@ from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.plans import SparsePlan, changed
 from gwtools.problems import GWProblem
-from gwtools.transport.programs import SLIVER
+from gwtools.transport.one_dimensional import SLIVER
 
 MOST_ATOMS = 3000  # all pairs of them are looked at
 

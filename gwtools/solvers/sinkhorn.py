@@ -15,7 +15,7 @@ from gwtools.solvers.base import Callback, IterativeSolver, Outcome, Progress, S
 from gwtools.solvers.conditional_gradient import ConditionalGradient, linear_program
 from gwtools.solvers.starts import is_blind, off_saddle, product_plan
 from gwtools.spaces import Space
-from gwtools.transport.programs import sorting_plan
+from gwtools.transport.one_dimensional import sorting_plan
 from gwtools.transport.sinkhorn import Scaling, attainable, sinkhorn
 
 MOST_PROGRAM_ENTRIES = 10**7  # larger linear programs are not solved to finish or to judge a plan

@@ -317,7 +317,7 @@ def test_two_ranks_that_share_sequences_have_the_loss_and_gradient_of_one():
 
 def test_losses_need_neither_transformers_nor_what_the_trainer_needs():
     code = """
-import sys, fusion, fusion.align as loaded
+import sys, fusion
 fusion.FusionLoss, fusion.top_k, fusion.graph_loss, fusion.read
 assert callable(fusion.align)
 print(sorted(set(sys.modules) & {'transformers', 'datasets', 'accelerate', 'matplotlib'}))

@@ -1,0 +1,44 @@
+"""What bounds ask of their arguments, and how they return to the units and the dtype of these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gwtools import _array, _check, _memory
+from gwtools._array import Array
+from gwtools.problems import Prepared
+from gwtools.spaces import Space, as_space
+from gwtools.transport.local_distributions import Centred, centred
+
+# Numbers held at once by bounds that sort or couple all pairs, for each of the n² + m² pairs.
+HELD_BY_PAIRS = 15.0
+
+
+def require_memory(x: Space, y: Space, name: str, numbers: float | None = None) -> None:
+    """Refuse spaces of too many pairs, before anything is computed of them."""
+    numbers = HELD_BY_PAIRS * (x.size**2 + y.size**2) if numbers is None else numbers
+    _memory.require(numbers, (x.size, y.size), f"gwtools.bounds.{name}", x.weights)
+
+
+def read_pair(x: Any, y: Any) -> tuple[Space, Space]:
+    """Read two arguments as spaces of one library, dtype and device."""
+    x, y = as_space(x, "x"), as_space(y, "y")
+    _check.same_kind(x.weights, y.weights, "x", "y")
+    return x, y
+
+
+def refuse_gradients(x: Space, y: Space, name: str) -> None:
+    """Refuse spaces within ``jax.grad``, which would take a value computed in NumPy for a constant."""
+    for space, side in ((x, "x"), (y, "y")):
+        _check.untransformed((space.data, space.weights), side, name)
+
+
+def centred_pair(ready: Prepared) -> tuple[Centred, Centred]:
+    """Split two prepared spaces into their parts, in NumPy and float64."""
+    return centred(ready.x), centred(ready.y)
+
+
+def in_given_units(value: Array, unit: float, p: float, like: Array) -> Array:
+    """Undo the unit of prepared spaces, in two factors since unit^p alone may overflow, and return to their dtype."""
+    half = unit ** (p / 2)
+    return _array.namespace(like).astype(value * half * half, like.dtype, copy=False)
