@@ -154,6 +154,14 @@ def without_numbers(array: Array) -> str | None:
     return "a tensor within torch.vmap" if is_batched is not None and is_batched(array) else None
 
 
+def is_wrapped(array: Array) -> bool:
+    """Tell whether a tensor is within ``torch.func.grad`` or the like, where its entries can be computed with but not read."""
+    if not compat.is_torch_array(array):
+        return False
+    test = getattr(getattr(sys.modules["torch"]._C, "_functorch", None), "is_functorch_wrapped_tensor", None)
+    return test is not None and bool(test(array))
+
+
 def on_cpu(array: Array) -> bool:
     """Tell whether the array lies in the processor's memory."""
     return "cpu" in str(device(array)).lower()

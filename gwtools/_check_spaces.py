@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from gwtools import _array, _check, _words
@@ -15,6 +16,15 @@ def space(value: Any, name: str) -> None:
     if not _array.is_array(value):
         raise TypeError(
             f"{name} must be a gwtools space or a square array, but is {_words.shown(value)}: {_words.to_space(value, name)}."
+        )
+
+
+def readable(arrays: Sequence[Any], name: str) -> None:
+    """Require spaces outside of ``torch.func.grad``, for what reads their numbers on the way."""
+    if any(_array.is_array(array) and _array.is_wrapped(array) for array in arrays):
+        raise TypeError(
+            f"{name} must be outside of torch.func.grad for solvers and certificates, but is within it: "
+            "call .backward() or torch.autograd.grad, or use gwtools.bounds, which torch.func.grad passes."
         )
 
 

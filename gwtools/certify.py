@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from gwtools import _array, _check, _check_plans, _memory
+from gwtools import _array, _check, _check_plans, _check_spaces, _memory
 from gwtools._array import Array
 from gwtools.bounds import certified, float_error
 from gwtools.bounds.arguments import HELD_BY_PAIRS
@@ -130,6 +130,7 @@ def certificate_of(
     x, y = as_space(x, "x"), as_space(y, "y")
     _check.choice(effort, "effort", EFFORTS)
     _check.same_kind(x.weights, y.weights, "x", "y")
+    _check_spaces.readable((x.data, x.weights, y.data, y.weights), "x and y")
     if plan is not None:
         plan = as_plan(plan, (x.size, y.size))
         _check.same_library(plan.masses, x.weights, "plan", "the spaces")

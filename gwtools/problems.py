@@ -265,6 +265,7 @@ def prepare(x: Space, y: Space) -> Prepared:
         If values of C are too large for their squares to be numbers of the dtype.
     """
     _check.same_kind(x.weights, y.weights, "x", "y")
+    _check_spaces.readable((x.data, x.weights, y.data, y.weights), "x and y")
     (x, atoms_x), (y, atoms_y) = supported(x), supported(y)
     x, y = (converted(s, _array.at_least_single) for s in (x, y))
     _check_spaces.in_range(max(x.largest(), y.largest()), _MOST[is_double(x.weights)], x.weights)

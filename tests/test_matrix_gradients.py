@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import gwtools as gw
+from tests.test_check import refused
 
 torch = pytest.importorskip("torch")
 
@@ -127,3 +128,19 @@ def test_a_coupling_that_must_be_the_product_has_no_entropy():
     point = gw.PointCloud(np.zeros((1, 2)))
     result = gw.solve(point, gw.PointCloud(np.random.default_rng(0).standard_normal((5, 2))), FIXED)
     assert result.regularized == pytest.approx(float(result.objective), abs=1e-15)
+
+
+def test_what_torch_func_cannot_differentiate_is_refused():
+    C, D = matrix(5, 1), matrix(6, 2)
+    for name in BOUNDS:
+        expected = C.clone().requires_grad_()
+        getattr(gw.bounds, name)(expected, D).backward()
+        found = torch.func.grad(lambda m, name=name: getattr(gw.bounds, name)(m, D))(C)
+        torch.testing.assert_close(found, expected.grad, rtol=1e-10, atol=1e-12)
+    calls = (
+        lambda m: gw.solve(m, D, gw.Sorted()).estimate,
+        lambda m: m.sum() * gw.certify(D, m).lower,
+        lambda m: gw.solve_batch([D, D], [D, m], gw.Sorted())[1].estimate,
+    )
+    for call in calls:
+        refused(lambda call=call: torch.func.grad(call)(C), TypeError, "must be outside of torch.func.grad", "backward")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from gwtools import _array, _check, _memory
+from gwtools import _array, _check, _check_spaces, _memory
 from gwtools._array import Array, NumpyArray
 from gwtools.batch import bounds, certificates, gather, lines, sinkhorn, stacks, threads
 from gwtools.batch.certificates import Known
@@ -103,8 +103,11 @@ def solve_batch(
     _check.choice(effort, "effort", EFFORTS)
     _check.flag(throw, "throw")
     _check.memory_limit(memory_limit)
+    is_torch = bool(left) and _array.library(left[0].weights) == "torch"
     for i, (x, y) in enumerate(zip(left, right, strict=True)):
         require_memory(x, y, solver, effort, memory_limit, f"xs[{i}] and ys[{i}]")
+        if is_torch:
+            _check_spaces.readable((x.data, x.weights, y.data, y.weights), f"xs[{i}] and ys[{i}]")
     threads.processors()  # a wrong number of threads is refused here
     results: list[Any] = [None] * len(left)
     places = [i for i in range(len(left)) if _may_be_padded(left[i], right[i], solver, memory_limit)]
