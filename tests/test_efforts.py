@@ -287,7 +287,7 @@ def test_theorem_13_any_potential_bounds_a_linear_program(n, m, seed):
     costs, a, b = rng.standard_normal((n, m)), rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(m))
     best = checkers.linear_program(costs, a, b)
     assert float_error.dual_value(costs, rng.standard_normal(m), a, b, 2) <= best + 1e-12
-    tight = gw.linear.exact(costs, a, b).potentials[1]
+    tight = gw.transport.programs.exact(costs, a, b).potentials[1]
     assert best - 1e-12 - 0.5 <= float_error.dual_value(costs, tight, a, b, 2, 0.5) <= best - 0.5 + 1e-12
     assert best - 1e-12 <= float_error.dual_value(costs, tight, a, b, 2) < best + 1e-12
 
