@@ -525,7 +525,9 @@ def test_the_best_cheap_coupling_is_the_one_of_the_least_upper_end(rng):
     sizes = [s.dense() ** 2 @ s.weights for s in (x, y)]
     ends = [_product(pair).upper]
     for first, second in ((x.row_means, y.row_means), (x.row_means, -y.row_means), sizes):
-        ends.append(_objective(pair, gw.transport.one_dimensional.sorting_plan(first, x.weights, second, y.weights)).upper)
+        ends.append(
+            _objective(pair, gw.transport.one_dimensional.sorting_plan(first, x.weights, second, y.weights)).upper
+        )
     assert [end.upper for end in _sorted(pair, sides)] == ends[1:]
     assert gw.certify(x, y, effort="quadratic").upper == math.nextafter(min(ends), math.inf)
 

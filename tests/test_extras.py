@@ -170,7 +170,7 @@ def test_every_extra_is_told_in_the_readme():
 
 def test_everything_that_fusion_imports_has_its_extra():
     known = {*CORE, *_extras.PACKAGES, *sys.stdlib_module_names, "fusion", "gwtools"}
-    for path in (ROOT / "fusion").glob("*.py"):
+    for path in (ROOT / "fusion").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

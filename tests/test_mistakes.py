@@ -367,7 +367,8 @@ def public_calls():
     """Every public callable that a user gives arguments to: abstract classes and what is returned are left out."""
     modules = {name: getattr(gw, name) for name in ("bounds", "batch", "stability")}
     for name, module in modules.items():
-        documented = (n for n, f in vars(module).items() if "Parameters\n" in (getattr(f, "__doc__", None) or ""))
+        calls = {n: f for n, f in vars(module).items() if getattr(f, "__name__", n) == n}  # under their own names alone
+        documented = (n for n, f in calls.items() if "Parameters\n" in (getattr(f, "__doc__", None) or ""))
         yield from (f"{name}.{n}" for n in documented if getattr(module, n).__module__.startswith(f"gwtools.{name}"))
     for name in set(gw.__all__) - set(modules):
         if "Parameters\n" in (getattr(gw, name).__doc__ or ""):
