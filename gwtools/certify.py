@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from gwtools import _array, _check, _check_plans, _check_spaces, _memory
+from gwtools import _array, _check, _check_plans, _check_spaces
 from gwtools._array import Array
 from gwtools.bounds import certified, float_error
-from gwtools.bounds.arguments import HELD_BY_PAIRS
 from gwtools.bounds.float_error import Bound, Extent, Radii, extent, radii
+from gwtools.bounds.memory import require_memory_of_certificate
 from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan
 from gwtools.problems import GWProblem, Prepared, detached, prepare
 from gwtools.results import Certificate, Kind
-from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted, numbers_at_atoms, numbers_in_blocks
+from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted
 from gwtools.transport.one_dimensional import sorting_plan
 
 EFFORTS = ("linear", "quadratic", "cubic")
@@ -78,32 +78,8 @@ def certify(
     _check.memory_limit(memory_limit)
     x, y = as_space(x, "x"), as_space(y, "y")
     _check.choice(effort, "effort", EFFORTS)
-    if memory_limit is not None or not _memory.is_small(x.size, y.size):
-        numbers = max(numbers_held(x, y, effort), numbers_held_by(plan, x, y))
-        _memory.require(numbers, (x.size, y.size), f"effort={effort!r}", x.weights, memory_limit)
+    require_memory_of_certificate(x, y, plan, effort, memory_limit)
     return certificate_of(x, y, plan, effort, tolerance or 0.0).certificate
-
-
-def numbers_held(x: Space, y: Space, effort: str) -> float:
-    """Return about how many numbers a certificate holds at once beside the spaces and a plan, and rather too many."""
-    return 0.0 if effort == "linear" else HELD_BY_PAIRS * (x.size**2 + y.size**2)
-
-
-def numbers_held_by(plan: Any, x: Space, y: Space) -> float:
-    """Return about how many numbers a linear certificate of a plan holds: those of R, S and n × m arrays if it is dense."""
-    if plan is None:
-        return numbers_in_blocks(x, y)
-    if not _is_dense(plan, x.size + y.size):
-        return numbers_at_atoms(x, y)
-    return x.numbers_copied + y.numbers_copied + x.numbers_held + y.numbers_held + 6.0 * x.size * y.size
-
-
-def _is_dense(plan: Any, most: int) -> bool:
-    """Tell whether a plan has at least ``most`` positive masses in a matrix; with fewer it is read as a list of atoms."""
-    if isinstance(plan, SparsePlan) or not (isinstance(plan, Plan) or _array.is_array(plan)):
-        return False
-    matrix = plan.dense() if isinstance(plan, Plan) else plan
-    return int(_array.namespace(matrix).count_nonzero(matrix)) >= most
 
 
 class Valued(NamedTuple):

@@ -7,7 +7,8 @@ from typing import Any
 
 from gwtools import _array, _check, _memory
 from gwtools._array import Array
-from gwtools.certify import EFFORTS, Certified, Valued, certificate_of, numbers_held, widened_to
+from gwtools.bounds.memory import numbers_held
+from gwtools.certify import EFFORTS, Certified, Valued, certificate_of, widened_to
 from gwtools.plans import embed, relative_entropy
 from gwtools.problems import GWProblem, Prepared, enveloped, prepare
 from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Kind, Status

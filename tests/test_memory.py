@@ -8,7 +8,8 @@ import scipy.sparse as sp
 
 import gwtools as gw
 from gwtools import _memory
-from gwtools.certify import EFFORTS, numbers_held, numbers_held_by
+from gwtools.bounds.memory import numbers_held, numbers_held_by
+from gwtools.certify import EFFORTS
 from tests.test_check import refused
 
 SOLVERS = (

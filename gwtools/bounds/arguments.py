@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from gwtools import _array, _check, _memory
+from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools.problems import Prepared
 from gwtools.spaces import Space, as_space
 from gwtools.transport.local_distributions import Centred, centred
-
-# Numbers held at once by bounds that sort or couple all pairs, for each of the n² + m² pairs.
-HELD_BY_PAIRS = 15.0
-
-
-def require_memory(x: Space, y: Space, name: str, numbers: float | None = None) -> None:
-    """Refuse spaces of too many pairs, before anything is computed of them."""
-    numbers = HELD_BY_PAIRS * (x.size**2 + y.size**2) if numbers is None else numbers
-    _memory.require(numbers, (x.size, y.size), f"gwtools.bounds.{name}", x.weights)
 
 
 def read_pair(x: Any, y: Any) -> tuple[Space, Space]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.bounds.arguments import centred_pair, in_given_units, read_pair, refuse_gradients, require_memory
+from gwtools.bounds.arguments import centred_pair, in_given_units, read_pair, refuse_gradients
+from gwtools.bounds.memory import require_memory
 from gwtools.problems import prepare, supported
 from gwtools.spaces import Space, converted
 from gwtools.transport.local_distributions import Centred, transports

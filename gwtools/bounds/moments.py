@@ -6,7 +6,8 @@ from typing import Any
 
 from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
-from gwtools.bounds.arguments import read_pair, require_memory
+from gwtools.bounds.arguments import read_pair
+from gwtools.bounds.memory import require_memory
 from gwtools.spaces import GramSpace, Space
 from gwtools.transport.one_dimensional import line
 
