@@ -27,7 +27,8 @@ MODULES = {
 ROOMS = {
     "gwtools": (
         *("_array", "_words", "_check", "_check_graphs", "_check_plans", "_check_spaces", "_memory", "plans", "spaces"),
-        *("transport", "problems", "results", "bounds", "certify", "stability", "solvers", "solve", "batch", "files"),
+        *("transport", "linear", "problems", "results", "bounds", "certify", "stability", "solvers", "solve", "batch"),
+        "files",
         "__main__",
     ),
     "fusion": (
