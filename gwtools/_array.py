@@ -293,21 +293,34 @@ def pairwise_distances(x: Array, y: Array) -> Array:
 
 
 def columns(matrix: Array) -> Array:
-    """Transpose a matrix and, in NumPy and SciPy, store it row by row, along which products and sums run."""
+    """Transpose matrices (…, n, m) and, in NumPy and SciPy, store them row by row, along which products and sums run."""
     if isinstance(matrix, csr_array):
         return matrix.T.tocsr()
-    return np.ascontiguousarray(matrix.T) if compat.is_numpy_array(matrix) else matrix.T
+    turned = transposed(matrix)
+    return np.ascontiguousarray(turned) if compat.is_numpy_array(matrix) else turned
 
 
-def joined(parts: Sequence[Array]) -> Array:
-    """Concatenate blocks of rows; a single block is returned as it is, for a copy would cost as much as the block."""
-    return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts)
+def joined(parts: Sequence[Array], axis: int = 0) -> Array:
+    """Concatenate blocks; a single one is returned as it is, for a copy would cost as much as the block."""
+    return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts, axis=axis)
 
 
 def total(parts: Sequence[Array]) -> Array:
-    """Sum 0-d arrays, one a block of rows."""
+    """Sum arrays of one shape, one a block of rows."""
     xp = namespace(parts[0])
-    return parts[0] if len(parts) == 1 else xp.sum(xp.stack(parts))
+    return parts[0] if len(parts) == 1 else xp.sum(xp.stack(parts), axis=0)
+
+
+def padded(array: Array, size: int, axes: int = 1) -> Array:
+    """Pad the last axes, as many as are asked for, with zeros to the length ``size``."""
+    xp = namespace(array)
+    for axis in range(array.ndim - axes, array.ndim):
+        missing = size - array.shape[axis]
+        if missing > 0:
+            shape = (*array.shape[:axis], missing, *array.shape[axis + 1 :])
+            zeros = xp.zeros(shape, dtype=array.dtype, device=device(array))
+            array = xp.concat([array, zeros], axis=axis)
+    return array
 
 
 def all_equal(values: Array) -> bool:
@@ -338,10 +351,11 @@ def stacked(matrices: Sequence[Array], size: int) -> Array:
 
 
 def take_along_rows(values: Array, index: Array) -> Array:
-    """Return the entries of each row of ``values`` (B, N) at the places ``index`` (B, K) of that row."""
-    xp = namespace(values)
+    """Return the entries of each row of ``values`` (N,) or (B, N) at the positions ``index`` (K,) or (B, K) of that row."""
     if not compat.is_numpy_array(values):
-        return xp.take_along_axis(values, index, axis=1)
+        return namespace(values).take_along_axis(values, index, axis=-1)
+    if values.ndim == 1:
+        return values.take(index)
     count, size = values.shape
     return values.reshape(-1).take(index + size * np.arange(count)[:, None])
 
@@ -355,6 +369,25 @@ def eigenvalues(matrices: Array) -> Array:
     xp = namespace(matrices)
     wide = widen(matrices) if compat.is_torch_array(matrices) and on_cpu(matrices) else at_least_single(matrices)
     return xp.astype(xp.linalg.eigvalsh(wide), matrices.dtype, copy=False)
+
+
+def times(matrix: Array, vector: Array) -> Array:
+    """Return the products of matrices (…, n, m), compressed or not, with vectors (…, m), shape (…, n)."""
+    if vector.ndim == 1:
+        return matrix @ vector
+    return (matrix @ vector[..., None])[..., 0]
+
+
+def dot(first: Array, second: Array) -> Array:
+    """Return the inner products of vectors (…, n), shape (…)."""
+    if first.ndim == 1:
+        return first @ second
+    return namespace(first, second).vecdot(first, second)
+
+
+def transposed(matrix: Array) -> Array:
+    """Transpose matrices (…, n, m)."""
+    return matrix.T if matrix.ndim == 2 else namespace(matrix).matrix_transpose(matrix)
 
 
 def scatter_sum(index: Array, values: Array, size: int) -> Array:

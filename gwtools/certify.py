@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from gwtools import _array, _check, _check_plans, _check_spaces
 from gwtools._array import Array
 from gwtools.bounds import certified, float_error
-from gwtools.bounds.float_error import Bound, Extent, Radii, extent, radii
+from gwtools.bounds.enclosures import EnclosedPair, enclosure
+from gwtools.bounds.float_error import Bound
 from gwtools.bounds.memory import require_memory_of_certificate
 from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan
 from gwtools.problems import GWProblem, Prepared, detached, prepare
@@ -79,10 +80,10 @@ def certify(
     x, y = as_space(x, "x"), as_space(y, "y")
     _check.choice(effort, "effort", EFFORTS)
     require_memory_of_certificate(x, y, plan, effort, memory_limit)
-    return certificate_of(x, y, plan, effort, tolerance or 0.0).certificate
+    return certified_objective(x, y, plan, effort, tolerance or 0.0).certificate
 
 
-class Valued(NamedTuple):
+class PlanObjective(NamedTuple):
     """A plan's objective between two spaces, in squared units of C."""
 
     x: Space
@@ -91,7 +92,7 @@ class Valued(NamedTuple):
     objective: Array
 
 
-class Certified(NamedTuple):
+class CertifiedObjective(NamedTuple):
     """A certificate, and what its upper end was rounded up from: a plan's objective and its root, within the interval."""
 
     certificate: Certificate
@@ -99,9 +100,9 @@ class Certified(NamedTuple):
     distance: float
 
 
-def certificate_of(
-    x: Any, y: Any, plan: Any, effort: str, tolerance: float = 0.0, known: Valued | None = None
-) -> Certified:
+def certified_objective(
+    x: Any, y: Any, plan: Any, effort: str, tolerance: float = 0.0, known: PlanObjective | None = None
+) -> CertifiedObjective:
     """Certify as :func:`certify`; an objective that is known of the plan between the very same spaces is not computed again."""
     x, y = as_space(x, "x"), as_space(y, "y")
     _check.choice(effort, "effort", EFFORTS)
@@ -117,13 +118,14 @@ def certificate_of(
         for found, space, side in zip(plan.marginals(), (x, y), "xy", strict=True):
             _check_plans.marginal(found, space.weights, side, stored)
     ready = prepare(x, y)
-    return _interval(ready, None if plan is None else _on_atoms(plan, ready), effort, tolerance, known)
+    return _certified(ready, None if plan is None else _on_atoms(plan, ready), effort, tolerance, known)
 
 
 def coupling_distance(x: Space, y: Space, plan: Plan) -> float:
     """Return the root of the objective of the coupling nearest to a plan, in units of C and rounded up (theorem 13 g)."""
     ready = prepare(x, y)
-    upper = _objective(_pair(ready), _on_atoms(plan, ready)).upper
+    problem = GWProblem(ready.x, ready.y)
+    upper = _objective(problem, enclosed(problem), _on_atoms(plan, ready)).upper
     return math.nextafter(float(float_error.ceiling(upper**0.5)) * ready.unit, math.inf) if upper else 0.0
 
 
@@ -142,31 +144,65 @@ def judged(gap: float, rounded: float, asked: float) -> tuple[bool, float]:
     return gap <= tolerance, tolerance
 
 
-def _interval(ready: Prepared, plan: Plan | None, effort: str, tolerance: float, known: Valued | None) -> Certified:
-    x, y, unit = ready.x, ready.y, ready.unit
-    pair = _pair(ready)
-    found = certified.linear(x, y, pair.of_x, pair.of_y)
-    bounds, upper = found.bounds, _product(pair) if plan is None else _objective(pair, plan, known)
+def certified_interval(
+    bounds: Mapping[str, float],
+    upper: Bound,
+    a_priori: float,
+    rounding: float,
+    tolerance: float,
+    unit: float = 1.0,
+    of_plan: bool = True,
+) -> CertifiedObjective:
+    """Bring lower bounds and an objective together to a certificate, in the units that were given.
+
+    Parameters
+    ----------
+    bounds : mapping from the name of a theorem to a number
+        Lower bounds of GW_2², rounded down, among them that of "norm".
+    upper : Bound
+        An objective, and the same rounded up for a coupling.
+    a_priori : float
+        How far GW_2² can lie above the bound "norm".
+    rounding : float
+        Width that float errors of the values account for.
+    tolerance : float
+        Width that counts as closed because it was asked for, in the units that were given.
+    unit : float
+        What values of C were divided by: all but the tolerance are in such units squared.
+    of_plan : bool
+        Whether the upper end is that of a plan that was given.
+    """
+    usable = {name: _usable(lower) for name, lower in bounds.items()}
+    lower = {name: _scaled(value, unit, -math.inf) for name, value in usable.items()}
+    best = max(lower, key=lower.__getitem__)
+    value = max(upper.value, usable[best])
+    # Values that were scaled down may have underflowed to the same.
+    high = _scaled(upper.upper, unit, math.inf) or (math.ulp(0.0) if unit > 1 else 0.0)
+    rounding = _scaled(rounding, unit, math.inf)
+    closed, tolerance = judged(high - lower[best], rounding, tolerance)
+    kind = Kind.GLOBAL if closed else Kind.BRACKET if of_plan else Kind.LOWER
+    # In the given units the bound may be rounded down by another unit in the last place.
+    a_priori = _scaled(a_priori, unit, math.inf) + 2 * math.ulp(lower["norm"])
+    certificate = Certificate(lower[best], high, kind, best, lower, a_priori, tolerance, rounding)
+    return CertifiedObjective(certificate, value * unit * unit, value**0.5 * unit)
+
+
+def _certified(
+    ready: Prepared, plan: Plan | None, effort: str, tolerance: float, known: PlanObjective | None
+) -> CertifiedObjective:
+    problem = GWProblem(ready.x, ready.y)
+    pair = enclosed(problem)
+    bounds, a_priori = certified.linear(problem.x, problem.y, pair)
+    upper = _product(problem, pair) if plan is None else _objective(problem, pair, plan, known)
     if effort != "linear":
-        sides = certified.side(x), certified.side(y)
+        sides = certified.side(problem.x), certified.side(problem.y)
         matrix = None if plan is None else _array.to_numpy(plan.dense())
         bounds |= _heavy(*sides, ready, matrix, effort)
         if plan is None:
-            upper = min([upper, *_sorted(pair, sides)], key=lambda end: end.upper)
-    lower = {name: _scaled(_usable(bound), unit, -math.inf) for name, bound in bounds.items()}
-    best = max(lower, key=lambda name: lower[name])
-    value = max(upper.value, _usable(bounds[best]))
-    # Values that were scaled down may have underflowed to the same.
-    high = _scaled(upper.upper, unit, math.inf) or (math.ulp(0.0) if unit > 1 else 0.0)
-    roundings = max(x.roundings, y.roundings)
-    rounded = float_error.tolerance(_usable(bounds[best]), pair.largest, roundings, pair.of_x, pair.of_y)
-    rounded = _scaled(rounded, unit, math.inf)
-    closed, tolerance = judged(high - lower[best], rounded, tolerance)
-    kind = Kind.GLOBAL if closed else Kind.LOWER if plan is None else Kind.BRACKET
-    # In the given units the bound may be rounded down by another unit in the last place.
-    a_priori = _scaled(found.a_priori, unit, math.inf) + 2 * math.ulp(lower["norm"])
-    certificate = Certificate(lower[best], high, kind, best, lower, a_priori, tolerance, rounded)
-    return Certified(certificate, value * unit * unit, value**0.5 * unit)
+            upper = min([upper, *_sorted(problem, pair, sides)], key=lambda end: end.upper)
+    lower = {name: bound.lower for name, bound in bounds.items()}
+    rounding = pair.float_error_above(max(map(_usable, lower.values())))
+    return certified_interval(lower, upper, a_priori, rounding, tolerance, ready.unit, plan is not None)
 
 
 def _heavy(x: certified.Side, y: certified.Side, ready: Prepared, plan: Array | None, effort: str) -> dict[str, Bound]:
@@ -184,73 +220,57 @@ def _heavy(x: certified.Side, y: certified.Side, ready: Prepared, plan: Array | 
     return bounds
 
 
-class Pair(NamedTuple):
-    """Two prepared spaces with the radii and the sizes of their parts."""
-
-    x: Space
-    y: Space
-    of_x: Radii
-    of_y: Radii
-    size_x: Extent
-    size_y: Extent
-
-    @property
-    def is_null(self) -> bool:
-        """Whether all values are 0, and so is every objective, without rounding."""
-        return self.x.largest() == self.y.largest() == 0.0
-
-    @property
-    def apart(self) -> float:
-        """|m_C − m_D|, as computed."""
-        return abs(float(self.x.mean) - float(self.y.mean))
-
-    @property
-    def largest(self) -> float:
-        """Ω ≥ max |C_ik − D_jl|."""
-        return float(float_error.max_difference(self.apart, *self[2:]))
+def enclosed(problem: GWProblem) -> EnclosedPair:
+    """Enclose the parts of both spaces of a problem."""
+    return EnclosedPair(enclosure(problem.x), enclosure(problem.y))
 
 
-def _pair(ready: Prepared) -> Pair:
-    x, y = ready.x, ready.y
-    of_x, of_y = radii(x), radii(y)
-    return Pair(x, y, of_x, of_y, extent(x, of_x), extent(y, of_y))
+def _is_null(problem: GWProblem) -> bool:
+    """Tell whether all values are 0, and so is every objective, without float error."""
+    return problem.x.largest() == problem.y.largest() == 0.0
 
 
-def _product(pair: Pair) -> Bound:
+def _product(problem: GWProblem, pair: EnclosedPair) -> Bound:
     """Return the product coupling's objective (m_C − m_D)² + 2 (‖α‖² + ‖β‖²) + ‖R‖² + ‖S‖² (theorem 2), rounded up."""
-    x, y = pair.x, pair.y
-    if pair.is_null:
+    if _is_null(problem):
         return Bound(0.0, 0.0, 0.0)
+    x, y = problem.x, problem.y
     norms = x.residual_norm_squared() + y.residual_norm_squared()
     spread = sum(s.weights @ s.deviations**2 for s in (x, y))
-    value = float(pair.apart**2 + 2 * spread + norms)
-    return Bound(value, 0.0, float(float_error.product_upper(value, pair.of_x, pair.of_y)))
+    value = float(pair.mean_gap**2 + 2 * spread + norms)
+    return Bound(value, 0.0, float(float_error.product_upper(value, pair.x.radii, pair.y.radii)))
 
 
-def _objective(pair: Pair, plan: Plan, known: Valued | None = None) -> Bound:
+def _objective(problem: GWProblem, pair: EnclosedPair, plan: Plan, known: PlanObjective | None = None) -> Bound:
     """Return a plan's objective, with that of the nearest coupling rounded up (theorem 13 g)."""
-    x, y = pair.x, pair.y
+    x, y = problem.x, problem.y
     if known is not None and known.x is x and known.y is y and known.plan is plan:
         value = float(known.objective)
     else:
-        value = float(GWProblem(x, y).objective(plan))
+        value = float(problem.objective(plan))
     matching = _matching(plan, x, y)
-    if pair.is_null or (matching is not None and _are_copies(x, y, matching, value)):
+    if _is_null(problem) or (matching is not None and _are_copies(x, y, matching, value)):
         return Bound(0.0, 0.0, 0.0)
     if matching is None or _same_masses(plan, matching):
-        return Bound(value, 0.0, _upper(pair, plan, value, matching is not None))
+        return Bound(value, 0.0, _upper(problem, pair, plan, value, matching is not None))
     # The coupling that is meant, and the plan itself, whose masses are rounded.
-    meant = _upper(pair, matching, float(GWProblem(x, y).objective(matching)), True)
-    return Bound(value, 0.0, max(meant, _upper(pair, plan, value, True)))
+    meant = _upper(problem, pair, matching, float(problem.objective(matching)), True)
+    return Bound(value, 0.0, max(meant, _upper(problem, pair, plan, value, True)))
 
 
-def _upper(pair: Pair, plan: Plan, value: float, matched: bool) -> float:
+def _upper(problem: GWProblem, pair: EnclosedPair, plan: Plan, value: float, matched: bool) -> float:
     """Round the objective of the coupling nearest to a plan up; a matched one of sparse sums is a coupling itself."""
-    x, y, atoms = pair.x, pair.y, plan.masses.shape[0]
-    if isinstance(plan, SparsePlan) and (x.low_rank is None or y.low_rank is None):
+    atoms = plan.masses.shape[0]
+    if isinstance(plan, SparsePlan) and (problem.x.low_rank is None or problem.y.low_rank is None):
         missed = 0.0 if matched else _missed(plan, pair)
-        return float(float_error.squares_upper(value, atoms, missed, pair.largest, pair.of_x, pair.of_y))
-    return float(float_error.parts_upper(value, 2 * atoms, _missed(plan, pair), pair.apart, pair.largest, *pair[2:]))
+        return float(pair.squares_upper(value, atoms, missed))
+    return float(pair.parts_upper(value, 2 * atoms, _missed(plan, pair)))
+
+
+def _missed(plan: Plan, pair: EnclosedPair) -> float:
+    """Return the largest distance from a plan to the nearest coupling of the exactly normalised weights."""
+    rows, cols = plan.marginals()
+    return float(pair.missed_mass(rows, cols, plan.masses.shape[0]))
 
 
 def _matching(plan: Plan, x: Space, y: Space) -> SparsePlan | None:
@@ -288,26 +308,18 @@ def _are_copies(x: Space, y: Space, plan: SparsePlan, value: float) -> bool:
     return all(first.shape == second.shape and bool(xp.all(first == second)) for first, second in blocks)
 
 
-def _missed(plan: Plan, pair: Pair) -> float:
-    """Return the largest distance from a plan to the nearest coupling of the exactly normalised weights."""
-    xp = _array.namespace(pair.x.weights)
-    rows, cols = (
-        float(xp.sum(xp.abs(found - s.weights))) for found, s in zip(plan.marginals(), (pair.x, pair.y), strict=True)
-    )
-    return float(float_error.missed_mass(rows, cols, plan.masses.shape[0], pair.of_x, pair.of_y))
-
-
-def _sorted(pair: Pair, sides: tuple[certified.Side, certified.Side]) -> list[Bound]:
+def _sorted(problem: GWProblem, pair: EnclosedPair, sides: tuple[certified.Side, certified.Side]) -> list[Bound]:
     """Return the objectives of couplings that sort row means, up or down, and eccentricities."""
-    x, y = pair.x, pair.y
-    sizes = [_array.from_numpy(s.parts.matrix**2 @ s.parts.weights, x.weights) for s in sides]
-    pairs = ((x.row_means, y.row_means), (x.row_means, -y.row_means), (sizes[0], sizes[1]))
-    return [_objective(pair, sorting_plan(first, x.weights, second, y.weights)) for first, second in pairs]
+    x, y = problem.x, problem.y
+    squares = [_array.from_numpy(s.parts.matrix**2 @ s.parts.weights, x.weights) for s in sides]
+    lists = ((x.row_means, y.row_means), (x.row_means, -y.row_means), (squares[0], squares[1]))
+    plans = [sorting_plan(first, x.weights, second, y.weights) for first, second in lists]
+    return [_objective(problem, pair, plan) for plan in plans]
 
 
-def _usable(bound: Bound) -> float:
+def _usable(lower: float) -> float:
     """Return a lower bound, or 0 where it is none: below 0, or not finite, as where tiny weights leave the range."""
-    return float(bound.lower) if 0 < bound.lower < math.inf else 0.0
+    return float(lower) if 0 < lower < math.inf else 0.0
 
 
 def _scaled(value: float, unit: float, towards: float) -> float:

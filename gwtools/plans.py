@@ -120,9 +120,9 @@ class DensePlan(Plan):
         return xp.sum(self.matrix, axis=1), xp.sum(self.matrix, axis=0)
 
     def inner(self, matrix: Array) -> Array:
-        """Return Σ π_ij matrix_ij for a matrix of shape (n, m)."""
+        """Return Σ π_ij matrix_ij for a matrix of shape (n, m), or the sums of two stacks of matrices."""
         xp = _array.namespace(matrix)
-        return xp.sum(xp.vecdot(self.matrix, matrix))  # row by row, which rounds less than one long sum
+        return xp.sum(xp.vecdot(self.matrix, matrix), axis=-1)  # row by row, which rounds less than one long sum
 
     def apply(self, values: Array) -> Array:
         """Return π @ values for values of shape (m, k)."""

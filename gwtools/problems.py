@@ -2,21 +2,152 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, final
+from typing import Any, NamedTuple, cast, final
 
 from gwtools import _array, _check, _check_plans, _check_spaces
 from gwtools._array import Array
+from gwtools._stacks import Numbers, at_atoms, dot, numbers
 from gwtools.plans import Plan, SparsePlan
 from gwtools.spaces import DenseSpace, Space, converted, fields_alone, row_blocks
-from gwtools.spaces.double_centering import LowRankResidual, Residual
+from gwtools.spaces.double_centering import DenseResidual, LowRankResidual, Residual
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratic:
+    """F(π) = Σ (C_ik − D_jl)² π_ij π_kl over couplings π of the weights of x and y: of one problem, or of each of a stack.
+
+    Arrays of a stack have a leading axis: weights and deviations are (…, n) and (…, m), plans (…, n, m). Numbers of one problem
+    are floats.
+
+    Parameters
+    ----------
+    x, y : Space or PaddedSpaces
+        Not checked here.
+    """
+
+    x: Any
+    y: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of atoms (n, m)."""
+        return int(self.x.weights.shape[-1]), int(self.y.weights.shape[-1])
+
+    @cached_property
+    def left(self) -> Residual:
+        """R, the residual of x."""
+        return cast(Residual, self.x.residual())
+
+    @cached_property
+    def right(self) -> Residual:
+        """S, the residual of y."""
+        return cast(Residual, self.y.residual())
+
+    @cached_property
+    def log_weights(self) -> tuple[Array, Array]:
+        """Logarithms of the weights, (…, n) and (…, m); 0 at padding."""
+        a, b = self.x.weights, self.y.weights
+        log = _array.namespace(a).log
+        return log(at_atoms(a, a, 1.0)), log(at_atoms(b, b, 1.0))
+
+    @cached_property
+    def constant(self) -> Array:
+        """(m_C − m_D)² + ‖R‖² + ‖S‖², in squared units of C."""
+        residuals = self.x.residual_norm_squared() + self.y.residual_norm_squared()
+        return (self.x.mean - self.y.mean) ** 2 + residuals
+
+    @cached_property
+    def bilinear_cost(self) -> Array:
+        """The costs −4 α_i β_j, shape (…, n, m), in squared units of C."""
+        return -4 * self.x.deviations[..., :, None] * self.y.deviations[..., None, :]
+
+    @cached_property
+    def norms(self) -> tuple[tuple[Numbers, Numbers], tuple[Numbers, Numbers]]:
+        """(‖α‖, ‖R‖) and (‖β‖, ‖S‖), in units of C."""
+        sides = (self.x, self.y)
+        alpha, beta = (dot(space.weights, space.deviations**2) ** 0.5 for space in sides)
+        left, right = (numbers(space.residual_norm_squared()) ** 0.5 for space in sides)
+        return (alpha, left), (beta, right)
+
+    @property
+    def slope_range(self) -> Numbers:
+        """4‖α‖‖β‖: the linearisation at the product coupling promises no larger decrease (theorem 8 c)."""
+        (alpha, _), (beta, _) = self.norms
+        return 4 * alpha * beta
+
+    @cached_property
+    def variation(self) -> Numbers:
+        """4‖α‖‖β‖ + 2‖R‖‖S‖: no objective is farther than this from the product coupling's (theorem 2).
+
+        The size of the part of the objective that depends on the plan, against which decreases, gaps and ε are judged. Like
+        the minimisers it does not know of constants added to C or D, and it is proportional to the scale of each.
+        """
+        (_, left), (_, right) = self.norms
+        return self.slope_range + 2 * left * right
+
+    @cached_property
+    def float_error(self) -> Numbers:
+        """Estimate what floating point does to −4 E_π αβ − 2 ⟨π, R π S⟩, in squared units of C.
+
+        α and R are off by about u‖C‖ for a spacing u of 1.0, β and S by u‖D‖; by Cauchy-Schwarz this makes
+        u (‖C‖ ‖D − m_D‖ + ‖D‖ ‖C − m_C‖), where ‖C − m_C‖² = 2‖α‖² + ‖R‖² (theorem 2). The factor 16 is a margin, no proof.
+        """
+        apart_x, apart_y = ((2 * alpha * alpha + residual * residual) ** 0.5 for alpha, residual in self.norms)
+        mean_x, mean_y = numbers(self.x.mean), numbers(self.y.mean)
+        whole_x = (mean_x * mean_x + apart_x * apart_x) ** 0.5
+        whole_y = (mean_y * mean_y + apart_y * apart_y) ** 0.5
+        return 16 * _array.epsilon(self.x.weights) * (whole_x * apart_y + whole_y * apart_x)
+
+    def cross(self, plan: Plan) -> Array:
+        """Return R π S, shape (…, n, m), in squared units of C."""
+        left, right = self.left, self.right
+        if isinstance(left, LowRankResidual) and isinstance(right, LowRankResidual):
+            # (G Gᵀ) π (H Hᵀ) through the d × d' matrix Z = Gᵀ π H alone.
+            core = left.factor.T @ plan.apply(right.factor)
+            return (left.sign * right.sign) * ((left.factor @ core) @ right.factor.T)
+        return left.apply(plan.apply(right.dense()))
+
+    def relative_objective(self, plan: Plan, cross: Array) -> Numbers:
+        """Return F(π) − F(a ⊗ b) = −4 E_π αβ − 2 ⟨π, R π S⟩ from a plan and its ``cross`` matrix, in squared units of C.
+
+        Its rounding is small beside :attr:`variation` in whatever units C and D are, where differences of objectives may drown.
+        """
+        return numbers(plan.inner(self.bilinear_cost)) - 2 * numbers(plan.inner(cross))
+
+    def value(self, plan: Plan, cross: Array) -> Array:
+        """Return the objective from a plan and its ``cross`` matrix; a sum of squares, so never below zero."""
+        xp = _array.namespace(cross)
+        spread = 2 * (self.x.deviations[..., :, None] - self.y.deviations[..., None, :]) ** 2
+        return xp.clip(self.constant + plan.inner(spread) - 2 * plan.inner(cross), min=0.0)
+
+    def gradient(self, cross: Array) -> Array:
+        """Return the gradient −4 α_i β_j − 4 (R π S)_ij, up to terms that are constant on couplings."""
+        return self.bilinear_cost - 4 * cross
+
+
+class PaddedSpaces(NamedTuple):
+    """What the objective reads of B spaces, zero at padding: a and α (B, n), m_C (B,), R (B, n, n) and ‖R‖² (B,)."""
+
+    weights: Array
+    deviations: Array
+    mean: Array
+    matrix: Array
+    norm_squared: Array
+
+    def residual(self) -> Residual:
+        """Return R."""
+        return DenseResidual(self.weights, self.matrix)
+
+    def residual_norm_squared(self) -> Array:
+        """Return ‖R‖², shape (B,), in squared units of C."""
+        return self.norm_squared
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class GWProblem:
+class GWProblem(Quadratic):
     """Minimise F(π) = Σ (C_ik − D_jl)² π_ij π_kl over couplings π of the weights of x and y.
 
     By theorem 2, for every coupling, F(π) = (m_C − m_D)² + 2 E_π(α − β)² + ‖R‖² + ‖S‖² − 2 ⟨π, R π S⟩.
@@ -49,81 +180,11 @@ class GWProblem:
         x, y = detached(self.x), detached(self.y)
         return self if x is self.x and y is self.y else GWProblem(x, y)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Numbers of atoms (n, m)."""
-        return self.x.size, self.y.size
-
-    @cached_property
-    def left(self) -> Residual:
-        """R, the residual of x."""
-        return self.x.residual()
-
-    @cached_property
-    def right(self) -> Residual:
-        """S, the residual of y."""
-        return self.y.residual()
-
-    @cached_property
-    def constant(self) -> Array:
-        """(m_C − m_D)² + ‖R‖² + ‖S‖², in squared units of C."""
-        return (self.x.mean - self.y.mean) ** 2 + self.left.norm_squared() + self.right.norm_squared()
-
-    @cached_property
-    def bilinear_cost(self) -> Array:
-        """The costs −4 α_i β_j, shape (n, m), in squared units of C."""
-        return -4 * self.x.deviations[:, None] * self.y.deviations[None, :]
-
     @cached_property
     def product_objective(self) -> float:
         """F(a ⊗ b) = ‖C‖² + ‖D‖² − 2 m_C m_D, in squared units of C."""
         spread = self.x.weights @ self.x.deviations**2 + self.y.weights @ self.y.deviations**2
         return float(self.constant + 2 * spread)
-
-    @cached_property
-    def norms(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """(‖α‖, ‖R‖) and (‖β‖, ‖S‖), in units of C."""
-        of_x, of_y = (
-            (math.sqrt(float(space.weights @ space.deviations**2)), math.sqrt(float(residual.norm_squared())))
-            for space, residual in ((self.x, self.left), (self.y, self.right))
-        )
-        return of_x, of_y
-
-    @property
-    def slope_range(self) -> float:
-        """4‖α‖‖β‖: the linearisation at the product coupling promises no larger decrease (theorem 8 c)."""
-        (alpha, _), (beta, _) = self.norms
-        return 4 * alpha * beta
-
-    @property
-    def variation(self) -> float:
-        """4‖α‖‖β‖ + 2‖R‖‖S‖: no objective is farther than this from the product coupling's (theorem 2).
-
-        The size of the part of the objective that depends on the plan, against which decreases, gaps and ε are judged. Like
-        the minimisers it does not know of constants added to C or D, and it is proportional to the scale of each.
-        """
-        (_, left), (_, right) = self.norms
-        return self.slope_range + 2 * left * right
-
-    @cached_property
-    def rounding(self) -> float:
-        """Estimate how far rounding carries −4 E_π αβ − 2 ⟨π, R π S⟩, in squared units of C.
-
-        α and R are off by about u‖C‖ for a spacing u of 1.0, β and S by u‖D‖; by Cauchy-Schwarz this makes
-        u (‖C‖ ‖D − m_D‖ + ‖D‖ ‖C − m_C‖), where ‖C − m_C‖² = 2‖α‖² + ‖R‖² (theorem 2). The factor 16 is a margin, no proof.
-        """
-        apart = [math.hypot(2**0.5 * alpha, residual) for alpha, residual in self.norms]
-        whole = [math.hypot(float(space.mean), rest) for space, rest in zip((self.x, self.y), apart, strict=True)]
-        return 16 * _array.epsilon(self.x.weights) * (whole[0] * apart[1] + whole[1] * apart[0])
-
-    def cross(self, plan: Plan) -> Array:
-        """Return R π S, shape (n, m), in squared units of C."""
-        left, right = self.left, self.right
-        if isinstance(left, LowRankResidual) and isinstance(right, LowRankResidual):
-            # (G Gᵀ) π (H Hᵀ) through the d × d' matrix Z = Gᵀ π H alone.
-            core = left.factor.T @ plan.apply(right.factor)
-            return (left.sign * right.sign) * ((left.factor @ core) @ right.factor.T)
-        return left.apply(plan.apply(right.dense()))
 
     def updated_cross(self, plan: SparsePlan, known: SparsePlan, cross: Array) -> Array:
         """Return R π S from that of a known plan: late in a solve few rows differ, and only those are multiplied."""
@@ -132,23 +193,6 @@ class GWProblem:
             return self.cross(plan)
         moved = plan.apply_rows(rows, self.right.dense()) - known.apply_rows(rows, self.right.dense())
         return cross + self.left.dense()[:, rows] @ moved
-
-    def departure(self, plan: Plan, cross: Array) -> float:
-        """Return F(π) − F(a ⊗ b) = −4 E_π αβ − 2 ⟨π, R π S⟩ from a plan and its ``cross`` matrix, in squared units of C.
-
-        Its rounding is small beside :attr:`variation` in whatever units C and D are, where differences of objectives may drown.
-        """
-        return float(plan.inner(self.bilinear_cost)) - 2 * float(plan.inner(cross))
-
-    def value(self, plan: Plan, cross: Array) -> Array:
-        """Return the objective from a plan and its ``cross`` matrix; a sum of squares, so never below zero."""
-        xp = _array.namespace(cross)
-        spread = 2 * (self.x.deviations[:, None] - self.y.deviations[None, :]) ** 2
-        return xp.clip(self.constant + plan.inner(spread) - 2 * plan.inner(cross), min=0.0)
-
-    def gradient(self, cross: Array) -> Array:
-        """Return the gradient −4 α_i β_j − 4 (R π S)_ij, up to terms that are constant on couplings."""
-        return self.bilinear_cost - 4 * cross
 
     def objective(self, plan: Plan) -> Array:
         """Return F(π), in squared units of C.

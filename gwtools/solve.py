@@ -8,7 +8,7 @@ from typing import Any
 from gwtools import _array, _check, _memory
 from gwtools._array import Array
 from gwtools.bounds.memory import numbers_held
-from gwtools.certify import EFFORTS, Certified, Valued, certificate_of, widened_to
+from gwtools.certify import EFFORTS, CertifiedObjective, PlanObjective, certified_objective, widened_to
 from gwtools.plans import embed, relative_entropy
 from gwtools.problems import GWProblem, Prepared, enveloped, prepare
 from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Kind, Status
@@ -114,7 +114,7 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Sol
         objective = problem.objective(outcome.plan)
     else:
         objective = enveloped(problem, outcome.plan, outcome.potentials)
-    known = Valued(ready.x, ready.y, outcome.plan, objective)
+    known = PlanObjective(ready.x, ready.y, outcome.plan, objective)
     root = _array.root(objective) * ready.unit
     objective = _rescaled(objective, ready.unit)
     plan = outcome.plan
@@ -125,7 +125,7 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Sol
         )
         plan = embed(plan, rows, cols, (x.size, y.size))
     tolerance = _rescaled(solver.leaves(problem), ready.unit)
-    proof = certificate_of(x, y, plan, effort, tolerance, known)
+    proof = certified_objective(x, y, plan, effort, tolerance, known)
     objective, distance, certificate = settled(objective, root, proof, tolerance)
     epsilon, regularized = solver.in_units(ready.unit).entropy_weight(problem), None
     if epsilon is not None:
@@ -152,7 +152,9 @@ def concluded(status: Status, certificate: Certificate) -> Status:
     return Status.GLOBAL if status in open_ended and certificate.kind is Kind.GLOBAL else status
 
 
-def settled(objective: Array, distance: Array, proof: Certified, tolerance: float) -> tuple[Array, Array, Certificate]:
+def settled(
+    objective: Array, distance: Array, proof: CertifiedObjective, tolerance: float
+) -> tuple[Array, Array, Certificate]:
     """Return objective and distance with the certified values, gradients kept, and the certificate around the objective.
 
     Values are rounded up to the arrays' dtype; where that is narrower than float64, the interval is widened to hold the

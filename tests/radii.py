@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from gwtools.bounds.enclosures import EnclosedPair, Enclosure
 from gwtools.bounds.float_error import Extent, Radii
+from gwtools.bounds.moments import moments
+from gwtools.problems import GWProblem
+from gwtools.spaces import Space
 
 
 def some_radii(seed: int, size: int) -> Radii:
@@ -20,6 +24,12 @@ def some_radii(seed: int, size: int) -> Radii:
 
 def some_extent(seed: int) -> Extent:
     return Extent(*np.random.default_rng(seed).uniform(0.5, 1.5, 3))
+
+
+def enclosed(x: Space, y: Space, of_x: Radii, of_y: Radii, size_x: Extent, size_y: Extent) -> Any:
+    """The problem of two spaces, and their moments with the given radii and sizes of parts."""
+    left = Enclosure(moments(x), of_x, size_x, x.roundings)
+    return GWProblem(x, y), EnclosedPair(left, Enclosure(moments(y), of_y, size_y, y.roundings))
 
 
 def stacked(values: Any) -> Any:

@@ -26,7 +26,18 @@ MODULES = {
 # before it, and from itself.
 ROOMS = {
     "gwtools": (
-        *("_array", "_words", "_check", "_check_graphs", "_check_plans", "_check_spaces", "_memory", "plans", "spaces"),
+        *(
+            "_array",
+            "_stacks",
+            "_words",
+            "_check",
+            "_check_graphs",
+            "_check_plans",
+            "_check_spaces",
+            "_memory",
+            "plans",
+            "spaces",
+        ),
         *("transport", "linear", "problems", "results", "bounds", "certify", "stability", "solvers", "solve", "batch"),
         "files",
         "__main__",

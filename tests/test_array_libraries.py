@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 import gwtools as gw
-from gwtools import _array, _check_spaces
-from gwtools.batch import gather
-from gwtools.batch.scaling import kept
+from gwtools import _array, _check_spaces, _stacks
 from gwtools.plans import rounded
 from gwtools.transport.sinkhorn import schur_solve
 from tests import checkers
@@ -249,9 +247,10 @@ MADE = {
     "logsumexp": lambda: _array.logsumexp(meta((3, 4)), axis=1),
     "rounded": lambda: rounded(meta((2, 3, 4)), meta((2, 3)), meta((2, 4))),
     "schur_solve": lambda: schur_solve(meta((2, 3, 4)), meta((2, 3)), meta((2, 4)), meta((2, 4))),
-    "padded": lambda: gather.padded(meta((2, 3, 3)), 5),
-    "taken": lambda: gather.taken(meta((4, 2)), [0, 3]),
-    "kept": lambda: kept(meta((3,)) > 0, meta((3,)), 1.0),
+    "padded": lambda: _array.padded(meta((2, 3, 3)), 5, 2),
+    "taken": lambda: _stacks.taken(meta((4, 2)), [0, 3]),
+    "at_atoms": lambda: _stacks.at_atoms(meta((2, 3)), meta((2, 3)), 1.0),
+    "chosen": lambda: _stacks.chosen(meta((3,)) > 0, meta((3, 2)), 1.0),
 }
 
 

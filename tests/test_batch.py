@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import gwtools as gw
-from gwtools.batch import lines
 from tests import checkers
 from tests.libraries import Library, to_numpy, tried
 from tests.strategies import KINDS, Drawn
@@ -323,67 +322,3 @@ def test_problems_that_do_not_converge_warn_once_or_throw():
     assert len(caught) == 1
     with pytest.raises(gw.ConvergenceError):
         gw.solve_batch(made(xs), made(ys), solver, throw=True)
-
-
-def lists(sizes, style, seed=5):
-    """Twenty pairs of lists with ties and null atoms, of equal weights that differ in number, or of any weights."""
-    rng = np.random.default_rng(seed)
-    x, y = (rng.integers(0, 4, (20, n)).astype(float) for n in sizes)
-    top = {"equal": 2, "any": 3}[style]
-    a, b = (np.maximum(rng.integers(0, top, v.shape), np.eye(1, v.shape[1])) for v in (x, y))
-    return x, a / a.sum(axis=1, keepdims=True), y, b / b.sum(axis=1, keepdims=True)
-
-
-@pytest.mark.parametrize("style", ["equal", "any"])
-@pytest.mark.parametrize("sizes", [(6, 5), (6, 6), (1, 7), (12, 9)], ids=str)
-def test_comonotone_couplings_of_many_lists_are_those_of_each(sizes, style):
-    x, a, y, b = lists(sizes, style)
-    atoms = lines.comonotone(x, a, y, b)
-    plans = np.zeros((20, *sizes))
-    np.add.at(plans, (np.arange(20)[:, None], atoms.rows, atoms.cols), atoms.mass)
-    np.testing.assert_allclose(plans.sum(2), a, atol=1e-15)
-    np.testing.assert_allclose(plans.sum(1), b, atol=1e-15)
-    assert atoms.mass.shape[1] < sum(sizes)
-    for row, col, mass, values, others in zip(atoms.rows, atoms.cols, atoms.mass, x, y, strict=True):
-        count = np.count_nonzero(mass)
-        assert (mass[:count] > 0).all()
-        assert (np.diff(values[row[:count]]) >= 0).all()
-        assert (np.diff(others[col[:count]]) >= 0).all()
-    expected = [checkers.line(*case, 2.0) for case in zip(x, a, y, b, strict=True)]
-    np.testing.assert_allclose(lines.total(atoms, x, y, 2.0), expected, atol=1e-13)
-    np.testing.assert_allclose(lines.line(x, a, y, b, 2.0), expected, atol=1e-13)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_cells_of_equal_weights_are_counted_without_rounding(dtype):
-    """Those of 2047 and 2048, and of 1 and 2895 atoms, are the largest that float32 holds."""
-    cases = [
-        (1, 1),
-        (1, 2047),
-        (2047, 2048),
-        (2048, 2048),
-        (1024, 2048),
-        (6, 4),
-        (4, 6),
-        (1200, 2200),
-        (35, 21),
-        (1, 2895),
-    ]
-    found = lines._even_cells(*map(np.array, zip(*cases, strict=True)), np.zeros(1, dtype))
-    for (k, j), *row in zip(cases, *found, strict=True):
-        ends = np.union1d(np.arange(1, k + 1) * j, np.arange(1, j + 1) * k)
-        starts = np.concatenate([[0], ends[:-1]])
-        expected = starts // j, starts // k, (ends - starts).astype(dtype) / np.asarray(k * j, dtype=dtype)
-        for mine, other in zip(row, expected, strict=True):
-            assert mine[: ends.size].tolist() == other.tolist()
-            assert not mine[ends.size :].any()
-
-
-def test_lists_of_equal_weights_too_long_for_exact_counts_are_merged():
-    """Products of 5000 and 4001 atoms are no whole numbers in float32."""
-    rng = np.random.default_rng(8)
-    x, y = (rng.standard_normal((2, n)) for n in (5000, 4001))
-    a, b = (np.full(v.shape, 1 / v.shape[1]) for v in (x, y))
-    expected = lines.line(x, a, y, b, 1.0)
-    found = lines.line(*(v.astype(np.float32) for v in (x, a, y, b)), 1.0)
-    np.testing.assert_allclose(found, expected, rtol=1e-3)

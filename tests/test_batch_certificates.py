@@ -8,12 +8,14 @@ import scipy.sparse
 
 import gwtools as gw
 from gwtools.batch import certificates
-from gwtools.batch.certificates import Known, Sides
-from gwtools.batch.gather import Profile
-from gwtools.batch.lines import comonotone
+from gwtools.batch.certificates import Summary
 from gwtools.bounds import float_error
+from gwtools.bounds.enclosures import EnclosedPair, Enclosure
 from gwtools.bounds.float_error import Bound, Extent, Radii, gamma
+from gwtools.bounds.moments import Moments
+from gwtools.certify import certified_interval
 from gwtools.results import Kind
+from gwtools.transport.one_dimensional import comonotone
 from tests.radii import numbers, some_extent, some_radii, stacked
 
 SIZES = (3, 5, 4)
@@ -28,21 +30,21 @@ def profiles(seed, sizes, uniform=False):
         weights[place, :size] = np.full(size, 1 / size) if uniform else rng.dirichlet(np.full(size, 3.0))
         deviations[place, :size] = rng.standard_normal(size) + (3.0 if place == 1 else 0.0)
     mean, norm = rng.standard_normal(len(sizes)), rng.uniform(0.5, 2, len(sizes))
-    return Profile(weights, row_means, deviations, mean, norm)
+    return Moments(weights, row_means, deviations, mean, norm)
 
 
 def some_sides(seed, sizes, uniform=False):
     radii = stacked([some_radii(seed + place, size) for place, size in enumerate(sizes)])
     extent = stacked([some_extent(seed + place) for place in range(len(sizes))])
-    return Sides(profiles(seed, sizes, uniform), radii, extent, np.array(sizes) + seed)  # and as many roundings
+    return Enclosure(profiles(seed, sizes, uniform), radii, extent, np.array(sizes) + seed)  # and as many roundings
 
 
 def alone(side, place):
     """The atoms of one problem with their deviations and weights, its radii and the sizes of its parts."""
-    here = side.profile.weights[place] > 0
+    here = side.moments.weights[place] > 0
     radii = Radii(*numbers(side.radii, place))
     extent = Extent(*numbers(side.extent, place))
-    return side.profile.deviations[place][here], side.profile.weights[place][here], radii, extent
+    return side.moments.deviations[place][here], side.moments.weights[place][here], radii, extent
 
 
 @pytest.fixture
@@ -63,9 +65,9 @@ def mixed_spaces(rng):
 def test_sides(coarse, rng):
     spaces, profile = mixed_spaces(rng), profiles(3, SIZES)
     low, high, skew = np.array([-0.2, -2.7, 0.1]), np.array([1.3, 1.9, 2.2]), np.array([0.01, 0.002, 0.03])
-    found = certificates.sides(spaces, Known(profile, low, high, skew))
-    assert found.profile is profile
-    assert found.roundings.tolist() == [3, 0, 11]  # of paths, of a stored matrix, of distances
+    found = certificates.enclosures(spaces, Summary(profile, low, high, skew))
+    assert found.moments is profile
+    assert found.operations.tolist() == [3, 0, 11]  # of paths, of a stored matrix, of distances
     for place, (size, roundings) in enumerate([(3, 3), (5, 0), (4, 11)]):
         largest = max(high[place], -low[place]) * (1 + gamma(roundings + 2))
         omega = abs(sum(profile.weights[place].tolist()) - 1) / 2.0**-20 + 6 + 4
@@ -79,35 +81,26 @@ def test_sides(coarse, rng):
 
 @pytest.mark.parametrize("steps", [0, 1, -3, 40])
 def test_terms_of_weights_count_the_rounding_of_their_sum(steps):
-    """Sums may be made in any order here: a term more for each padded atom."""
+    """Sums of stacks may be made in any order: a term more for each padded atom."""
     weights = np.array([[0.5, 0.25, 0.125, 0.125, 0.0], [0.5, 0.5, 0.0, 0.0, 0.0]]) * (1 + steps * 2.0**-52)
-    profile = profiles(3, (4, 4))._replace(weights=weights)
     off = abs(steps) * 2.0
-    assert certificates.weight_terms(profile).tolist() == [off + 5 + 4] * 2
+    assert float_error.weight_terms(weights).tolist() == [off + 5 + 4] * 2
 
 
 def test_fields_are_named_as_they_are_read(rng):
     fields = list(range(8))
-    known = certificates.known(fields)
-    assert known == Known(Profile(0, 1, 2, 3, 4), 5, 6, 7)
+    known = certificates.summary(fields)
+    assert known == Summary(Moments(0, 1, 2, 3, 4), 5, 6, 7)
 
 
 def test_means_apart_and_largest_values(both):
     x, y = both
     for place in range(3):
-        apart = abs(float(x.profile.mean[place]) - float(y.profile.mean[place]))
-        assert certificates.apart(x, y)[place] == pytest.approx(apart, rel=1e-15)
+        apart = abs(float(x.moments.mean[place]) - float(y.moments.mean[place]))
+        assert EnclosedPair(x, y).mean_gap[place] == pytest.approx(apart, rel=1e-15)
         (_, _, of_x, size_x), (_, _, of_y, size_y) = alone(x, place), alone(y, place)
         largest = float_error.max_difference(apart, of_x, of_y, size_x, size_y)
-        assert certificates.largest(x, y)[place] == pytest.approx(largest, rel=1e-13)
-
-
-def test_ends_are_those_of_atoms(both):
-    for side in both:
-        low, high = certificates._ends(side.profile)
-        for place in range(3):
-            alpha = alone(side, place)[0]
-            assert (low[place], high[place]) == (alpha.min(), alpha.max())
+        assert EnclosedPair(x, y).largest[place] == pytest.approx(largest, rel=1e-13)
 
 
 def line(x, y, place):
@@ -115,16 +108,23 @@ def line(x, y, place):
     return float_error.line(alpha, a, beta, b, 2.0, max(of_x.weights, of_y.weights))
 
 
-@pytest.mark.parametrize("uniform", [False, True])
-def test_transports_on_the_line(coarse, uniform):
-    x, y = some_sides(20, SIZES, uniform), some_sides(40, (3, 2, 4), uniform)
-    for left, right in ((x, y), (y, x)):
-        of_x, of_y = left.profile, right.profile
-        atoms = comonotone(of_x.deviations, of_x.weights, of_y.deviations, of_y.weights)
-        assert atoms.balanced.tolist() == [uniform, False, uniform]
-        found = certificates._line(left, right, atoms)
+def test_ends_are_those_of_atoms(both):
+    for side in both:
+        low, high, number = float_error.ends(side.moments.deviations, side.moments.weights)
         for place in range(3):
-            assert numbers(found, place) == pytest.approx(numbers(line(left, right, place)), rel=1e-12)
+            alpha = alone(side, place)[0]
+            assert (low[place], high[place], number[place]) == (alpha.min(), alpha.max(), len(alpha))
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("sizes", [(3, 2, 4), SIZES])
+@pytest.mark.parametrize("uniform", [False, True])
+def test_transports_on_the_line(coarse, uniform, sizes, given):
+    x, y = some_sides(20, SIZES, uniform), some_sides(40, sizes, uniform)
+    lists = x.moments.deviations, x.moments.weights, y.moments.deviations, y.moments.weights
+    found = EnclosedPair(x, y).additive_transport(comonotone(*lists) if given else None)
+    for place in range(3):
+        assert numbers(found, place) == pytest.approx(numbers(line(x, y, place)), rel=1e-12)
 
 
 @pytest.mark.parametrize("given", [False, True])
@@ -132,15 +132,15 @@ def test_certificates(coarse, both, given):
     x, y = both
     value, upper = np.array([30.7, 0.9, 50.3]), np.array([31.0, 40.0, 50.4])
     asked = np.array([100.0, 1e-9, 0.3])
-    atoms = comonotone(x.profile.deviations, x.profile.weights, y.profile.deviations, y.profile.weights)
-    found = certificates.certify(x, y, Bound(value, 0.0, upper), asked, atoms if given else None)
+    atoms = comonotone(x.moments.deviations, x.moments.weights, y.moments.deviations, y.moments.weights)
+    found = certificates.certify(EnclosedPair(x, y), Bound(value, 0.0, upper), asked, atoms if given else None)
     kinds = []
     for place in range(3):
         (_, _, of_x, _), (_, _, of_y, _) = alone(x, place), alone(y, place)
-        apart, largest = certificates.apart(x, y)[place], certificates.largest(x, y)[place]
-        norms = [math.sqrt(s.profile.residual_norm_squared[place]) for s in (x, y)]
+        apart, largest = EnclosedPair(x, y).mean_gap[place], EnclosedPair(x, y).largest[place]
+        norms = [math.sqrt(s.moments.residual_norm_squared[place]) for s in (x, y)]
         row_means, norm, a_priori = float_error.additive_bounds(apart, line(x, y, place), norms, of_x, of_y)
-        roundings = max(float(x.roundings[place]), float(y.roundings[place]))
+        roundings = max(float(x.operations[place]), float(y.operations[place]))
         wanted = float_error.tolerance(max(row_means.lower, norm.lower), largest, roundings, of_x, of_y)
         certificate = found[place].certificate
         assert list(certificate.bounds) == ["row_means", "norm"]
@@ -161,25 +161,30 @@ def test_certificates(coarse, both, given):
     assert set(kinds) == {Kind.GLOBAL, Kind.BRACKET}
 
 
-def test_ends_of_intervals_are_rounded_outward():
+@pytest.mark.parametrize("of_plan", [True, False])
+def test_ends_of_intervals_are_rounded_outward(of_plan):
     """To the next float each, nothing below 0, and a 0 of copies stays one."""
-    lower = {"row_means": np.array([0.7, 1.3, -0.2, 0.0]), "norm": np.array([0.6, 1.4, 0.0, 0.0])}
-    found = Bound(np.array([1.0, 1.2, 0.1, 0.0]), 0.0, np.array([1.1, 1.6, 0.2, 0.0]))
-    prior, rounded, asked = np.array([[1e-30, 4.0, 5.0, 6.0], [0.1, 0.3, 0.01, 0.02], [0.5, 0.1, 0.1, 0.0]])
-    certified = certificates._certificates(lower, found, prior, rounded, asked)
+    row_means, norm = (0.7, 1.3, -0.2, 0.0), (0.6, 1.4, 0.0, 0.0)
+    upper = [Bound(value, 0.0, high) for value, high in ((1.0, 1.1), (1.2, 1.6), (0.1, 0.2), (0.0, 0.0))]
+    prior, rounding, asked = (1e-30, 4.0, 5.0, 6.0), (0.1, 0.3, 0.01, 0.02), (0.5, 0.1, 0.1, 0.0)
     lows, highs = [math.nextafter(0.7, 0), math.nextafter(1.4, 0), 0.0, 0.0], [1.1, 1.6, 0.2, 0.0]
-    for place, (objective, proof) in enumerate((c.objective, c.certificate) for c in certified):
-        assert proof.lower == lows[place]
-        assert proof.bound == ("row_means", "norm", "row_means", "row_means")[place]
-        assert proof.upper == (math.nextafter(highs[place], math.inf) if highs[place] else 0.0)
+    proofs = []
+    for i in range(4):
+        bounds = {"row_means": row_means[i], "norm": norm[i]}
+        found = certified_interval(bounds, upper[i], prior[i], rounding[i], asked[i], of_plan=of_plan)
+        proof = found.certificate
+        proofs.append(proof)
+        assert proof.lower == lows[i]
+        assert proof.bound == ("row_means", "norm", "row_means", "row_means")[i]
+        assert proof.upper == (math.nextafter(highs[i], math.inf) if highs[i] else 0.0)
         # What the bound itself is rounded down by is added.
-        assert proof.a_priori == math.nextafter(prior[place] + 2 * np.spacing(max(lower["norm"][place], 0.0)), math.inf)
-        assert proof.rounding == math.nextafter(rounded[place], math.inf)
-        assert objective == (1.0, 1.4, 0.1, 0.0)[place]
-        assert certified[place].distance == objective**0.5
-        assert proof.bounds["norm"] == (math.nextafter(lower["norm"][place], 0) if place < 2 else 0.0)
-    proofs = [c.certificate for c in certified]
-    assert [p.kind for p in proofs] == [Kind.GLOBAL, Kind.GLOBAL, Kind.BRACKET, Kind.GLOBAL]
+        assert proof.a_priori == math.nextafter(prior[i], math.inf) + 2 * math.ulp(proof.bounds["norm"])
+        assert proof.rounding == math.nextafter(rounding[i], math.inf)
+        assert found.objective == (1.0, 1.4, 0.1, 0.0)[i]
+        assert found.distance == found.objective**0.5
+        assert proof.bounds["norm"] == (math.nextafter(norm[i], 0) if i < 2 else 0.0)
+    open_ended = Kind.BRACKET if of_plan else Kind.LOWER
+    assert [p.kind for p in proofs] == [Kind.GLOBAL, Kind.GLOBAL, open_ended, Kind.GLOBAL]
     assert [p.tolerance for p in proofs] == [0.5, proofs[1].rounding, 0.1, proofs[3].rounding]
 
 
@@ -193,10 +198,10 @@ def missed(plan_rows, plan_cols, x, y, place, sums):
 
 def test_sorting_couplings(coarse, both):
     x, y = both
-    plan = comonotone(x.profile.deviations, x.profile.weights, y.profile.deviations, y.profile.weights)
+    plan = comonotone(x.moments.deviations, x.moments.weights, y.moments.deviations, y.moments.weights)
     plan = plan._replace(mass=plan.mass * (1 + 0.01 * np.random.default_rng(2).uniform(-1, 1, plan.mass.shape)))
     value = np.array([0.7, 1.3, 0.2])
-    found = certificates.of_atoms(x, y, plan, value)
+    found = certificates.of_atoms(EnclosedPair(x, y), plan, value)
     assert found.value is value
     assert found.lower == 0.0
     for place in range(3):
@@ -206,7 +211,7 @@ def test_sorting_couplings(coarse, both):
         count = int((plan.mass[place] > 0).sum())
         (_, _, of_x, _), (_, _, of_y, _) = alone(x, place), alone(y, place)
         moved = missed(rows, cols, x, y, place, count)
-        wanted = float_error.squares_upper(value[place], count, moved, certificates.largest(x, y)[place], of_x, of_y)
+        wanted = float_error.squares_upper(value[place], count, moved, EnclosedPair(x, y).largest[place], of_x, of_y)
         assert found.upper[place] == pytest.approx(wanted, rel=1e-12)
 
 
@@ -214,10 +219,10 @@ def test_sorting_couplings(coarse, both):
 def test_couplings_of_equal_weights_miss_nothing(coarse, factor):
     """Of the first and the third problem: their masses, rounded by a factor, stand for the weights; and the second's do not."""
     x, y = some_sides(20, SIZES, True), some_sides(40, (3, 2, 4), True)
-    plan = comonotone(x.profile.deviations, x.profile.weights, y.profile.deviations, y.profile.weights)
+    plan = comonotone(x.moments.deviations, x.moments.weights, y.moments.deviations, y.moments.weights)
     plan = plan._replace(mass=factor * plan.mass)
     value = np.array([0.7, 1.3, 0.2])
-    found = certificates.of_atoms(x, y, plan, value)
+    found = certificates.of_atoms(EnclosedPair(x, y), plan, value)
     for place, matched in enumerate((True, False, True)):
         rows, cols = np.zeros(9), np.zeros(9)
         np.add.at(rows, plan.rows[place], plan.mass[place])
@@ -226,17 +231,17 @@ def test_couplings_of_equal_weights_miss_nothing(coarse, factor):
         (_, _, of_x, _), (_, _, of_y, _) = alone(x, place), alone(y, place)
         missing = 0.0 if matched else missed(rows, cols, x, y, place, count)
         meant = value[place] / factor**2 if matched else value[place]
-        largest = certificates.largest(x, y)[place]
+        largest = EnclosedPair(x, y).largest[place]
         wanted = [float_error.squares_upper(v, count, missing, largest, of_x, of_y) for v in (meant, value[place])]
         assert found.upper[place] == pytest.approx(max(wanted), rel=1e-12)
 
 
 def test_matrices(coarse, both):
     x, y = both
-    plan = x.profile.weights[:, :, None] * y.profile.weights[:, None, :]
+    plan = x.moments.weights[:, :, None] * y.moments.weights[:, None, :]
     plan = plan * (1 + 0.01 * np.random.default_rng(2).uniform(-1, 1, plan.shape))
     value = np.array([0.7, 1.3, 0.2])
-    found = certificates.of_matrices(x, y, plan, value)
+    found = certificates.of_matrices(EnclosedPair(x, y), plan, value)
     assert found.value is value
     assert found.lower == 0.0
     sums = plan.shape[1] + plan.shape[2]
@@ -244,7 +249,7 @@ def test_matrices(coarse, both):
     for place in range(3):
         (_, _, *of_x), (_, _, *of_y) = alone(x, place), alone(y, place)
         moved = missed(plan[place].sum(1), plan[place].sum(0), x, y, place, sums)
-        apart = certificates.apart(x, y)[place]
-        largest = certificates.largest(x, y)[place]
+        apart = EnclosedPair(x, y).mean_gap[place]
+        largest = EnclosedPair(x, y).largest[place]
         wanted = float_error.parts_upper(value[place], sums, moved, apart, largest, of_x[0], of_y[0], of_x[1], of_y[1])
         assert found.upper[place] == pytest.approx(wanted, rel=1e-12)

@@ -468,7 +468,7 @@ def test_comonotone_ties_do_not_matter(rng):
     y, b = np.array([2.0, 2.0]), np.array([0.6, 0.4])
     for order in ([0, 1, 2], [1, 0, 2]):
         pairs = comonotone(x[order], a[order], y, b)
-        assert pairs.mass @ (x[order][pairs.first] - y[pairs.second]) ** 2 == pytest.approx(0.5 * 1 + 0.5 * 4)
+        assert pairs.mass @ (x[order][pairs.rows] - y[pairs.cols]) ** 2 == pytest.approx(0.5 * 1 + 0.5 * 4)
 
 
 @given(pairs(generic=True))

@@ -15,8 +15,7 @@ from gwtools import _array
 from gwtools.bounds import certified, float_error
 from gwtools.bounds.float_error import Bound
 from gwtools.certify import (
-    Pair,
-    Valued,
+    PlanObjective,
     _are_copies,
     _matching,
     _missed,
@@ -26,14 +25,15 @@ from gwtools.certify import (
     _scaled,
     _sorted,
     _usable,
-    certificate_of,
+    certified_objective,
     coupling_distance,
+    enclosed,
     judged,
     widened_to,
 )
 from gwtools.problems import prepare
 from gwtools.spaces import base
-from tests import checkers
+from tests import checkers, radii
 from tests.radii import some_extent, some_radii
 from tests.solvers.test_conditional_gradient import arguments, scale
 from tests.strategies import additive_pairs, coupled, couplings, known, one_points, pairs, permuted_copies
@@ -182,7 +182,7 @@ def test_certificates_are_widened_to_an_objective(objective, asked):
 
 def test_bounds_that_are_none_count_as_zero():
     lowers = [0.7, 5e-324, 0.0, -0.7, -math.inf, math.inf, math.nan]
-    found = [_usable(Bound(1.0, lower)) for lower in lowers]
+    found = [_usable(lower) for lower in lowers]
     assert found == [0.7, 5e-324, 0.0, 0.0, 0.0, 0.0, 0.0]
 
 
@@ -356,7 +356,7 @@ def test_copies_are_told_by_stored_values(kind, rng):
     assert _are_copies(x, copy, plan, 0.0) == (kind != "graph")
     assert not _are_copies(x, other, plan, 0.0)
     if kind != "graph":
-        assert _objective(Pair(x, copy, *some_parts(4, 4)), plan) == Bound(0.0, 0.0, 0.0)
+        assert _objective(*radii.enclosed(x, copy, *some_parts(4, 4)), plan) == Bound(0.0, 0.0, 0.0)
     # Sums of points may round even where the points are the same ones; entries as they are stored may not.
     assert _are_copies(x, copy, plan, 1e-40) == (kind in ("gram", "euclidean", "sqeuclidean"))
     wrong = gw.SparsePlan(order[[1, 0, 2, 3]], np.arange(4), x.weights[order], (4, 4))
@@ -388,15 +388,13 @@ def test_other_metrics_and_other_shapes_are_no_copies(rng):
         assert not _are_copies(y, x, plan, 0.0)
 
 
-def some_pair():
-    spaces = [gw.DenseSpace(np.full((n, n), value)) for n, value in ((2, 0.7), (3, 2.0))]
-    return Pair(*spaces, some_radii(1, 2), some_radii(2, 3), some_extent(3), some_extent(4))
-
-
 def test_pairs_say_how_far_values_are_apart():
-    for pair in (some_pair(), some_pair()._replace(x=some_pair().y, y=some_pair().x)):
-        assert pair.apart == pytest.approx(1.3, rel=1e-14)
-        wanted = float_error.max_difference(pair.apart, *pair[2:])
+    spaces = [gw.DenseSpace(np.full((n, n), value)) for n, value in ((2, 0.7), (3, 2.0))]
+    parts = some_radii(1, 2), some_radii(2, 3), some_extent(3), some_extent(4)
+    for x, y in (spaces, spaces[::-1]):
+        _, pair = radii.enclosed(x, y, *parts)
+        assert pair.mean_gap == pytest.approx(1.3, rel=1e-14)
+        wanted = float_error.max_difference(pair.mean_gap, *parts)
         assert pair.largest == pytest.approx(wanted, rel=1e-14)
 
 
@@ -413,25 +411,27 @@ def generic_pair(rng, name):
         x, y = (gw.GramSpace(p.T, w) for p, w in zip(points, (a, b), strict=True))
     matrix = np.outer(a, b) * (1 + 1e-2 * rng.uniform(-1, 1, (3, 5)))
     rows, cols = np.divmod(np.arange(15), 5)
-    pair = Pair(x, y, some_radii(1, 3), some_radii(2, 5), some_extent(3), some_extent(4))
-    return pair, gw.DensePlan(matrix), gw.SparsePlan(rows, cols, matrix.ravel(), (3, 5))
+    pair = radii.enclosed(x, y, some_radii(1, 3), some_radii(2, 5), some_extent(3), some_extent(4))
+    return *pair, gw.DensePlan(matrix), gw.SparsePlan(rows, cols, matrix.ravel(), (3, 5))
 
 
 @pytest.mark.parametrize("name", ["dense", "gram", "gram and dense", "dense and gram"])
 def test_objectives_are_rounded_by_the_form_of_the_plan(coarse, rng, name):
-    pair, matrix, atoms = generic_pair(rng, name)
+    problem, pair, matrix, atoms = generic_pair(rng, name)
+    of_x, of_y = pair.x.radii, pair.y.radii
     for plan, count in ((matrix, 3), (atoms, 15)):
-        off = [np.abs(found - s.weights).sum() for found, s in zip(plan.marginals(), (pair.x, pair.y), strict=True)]
-        missed = float_error.missed_mass(*off, count, pair.of_x, pair.of_y)
+        off = [
+            np.abs(found - s.weights).sum() for found, s in zip(plan.marginals(), (problem.x, problem.y), strict=True)
+        ]
+        missed = float_error.missed_mass(*off, count, of_x, of_y)
         assert _missed(plan, pair) == pytest.approx(missed, rel=1e-13)
-        value = float(gw.GWProblem(pair.x, pair.y).objective(plan))
+        value = float(problem.objective(plan))
         if plan is atoms and name != "gram":
-            upper = float_error.squares_upper(value, 15, missed, pair.largest, pair.of_x, pair.of_y)
+            upper = float_error.squares_upper(value, 15, missed, pair.largest, of_x, of_y)
         else:
-            upper = float_error.parts_upper(
-                value, 2 * count, missed, pair.apart, pair.largest, pair.of_x, pair.of_y, pair.size_x, pair.size_y
-            )
-        found = _objective(pair, plan)
+            parts = of_x, of_y, pair.x.extent, pair.y.extent
+            upper = float_error.parts_upper(value, 2 * count, missed, pair.mean_gap, pair.largest, *parts)
+        found = _objective(problem, pair, plan)
         assert (found.value, found.lower) == (value, 0.0)
         assert found.upper == pytest.approx(upper, rel=1e-13)
 
@@ -444,36 +444,38 @@ def test_matchings_stand_for_the_coupling_they_mean(coarse, rng, form, more):
     x, y = (
         gw.GramSpace(p.T, weights) if form == "gram" else gw.DenseSpace(checkers.euclidean(p), weights) for p in points
     )
-    pair = Pair(x, y, some_radii(1, 3), some_radii(2, 3), some_extent(3), some_extent(4))
+    parts = some_radii(1, 3), some_radii(2, 3), some_extent(3), some_extent(4)
+    problem, pair = radii.enclosed(x, y, *parts)
 
     def upper(plan, value):
         if form == "dense":
-            return float_error.squares_upper(value, 3, 0.0, pair.largest, pair.of_x, pair.of_y)
-        return float_error.parts_upper(value, 6, _missed(plan, pair), pair.apart, pair.largest, *pair[2:])
+            return float_error.squares_upper(value, 3, 0.0, pair.largest, *parts[:2])
+        return float_error.parts_upper(value, 6, _missed(plan, pair), pair.mean_gap, pair.largest, *parts)
 
     plan, off = (gw.SparsePlan(index, index, weights + np.array([d, 0.0, 0.0]), (3, 3)) for d in (0.0, more))
     values = [float(gw.GWProblem(x, y).objective(p)) for p in (plan, off)]
     wanted = [upper(p, v) for p, v in zip((plan, off), values, strict=True)]
-    known = [Valued(x, y, p, np.asarray(7.0)) for p in (plan, off)]
+    known = [PlanObjective(x, y, p, np.asarray(7.0)) for p in (plan, off)]
     for before in (None, known[1]):
-        assert _objective(pair, plan, before)[::2] == pytest.approx((values[0], wanted[0]), rel=1e-13)
+        assert _objective(problem, pair, plan, before)[::2] == pytest.approx((values[0], wanted[0]), rel=1e-13)
     for before in (None, known[0]):
-        assert _objective(pair, off, before)[::2] == pytest.approx((values[1], max(wanted)), rel=1e-13)
-    assert _objective(pair, plan, known[0]).value == 7.0
+        assert _objective(problem, pair, off, before)[::2] == pytest.approx((values[1], max(wanted)), rel=1e-13)
+    assert _objective(problem, pair, plan, known[0]).value == 7.0
     for changed in (known[0]._replace(x=y), known[0]._replace(y=x)):
-        assert _objective(pair, plan, changed).value == values[0]
+        assert _objective(problem, pair, plan, changed).value == values[0]
 
 
 @pytest.mark.parametrize("name", ["dense", "gram"])
 def test_the_product_is_rounded_by_its_parts(coarse, rng, name):
-    pair, _, _ = generic_pair(rng, name)
-    a, b = pair.x.weights, pair.y.weights
-    value = pair.apart**2 + 2 * float(a @ pair.x.deviations**2 + b @ pair.y.deviations**2)
-    value += float(pair.x.residual_norm_squared() + pair.y.residual_norm_squared())
-    found = _product(pair)
+    problem, pair, _, _ = generic_pair(rng, name)
+    x, y = problem.x, problem.y
+    a, b = x.weights, y.weights
+    value = pair.mean_gap**2 + 2 * float(a @ x.deviations**2 + b @ y.deviations**2)
+    value += float(x.residual_norm_squared() + y.residual_norm_squared())
+    found = _product(problem, pair)
     assert found.value == pytest.approx(value, rel=1e-13)
-    assert found.value == pytest.approx(checkers.objective(pair.x.dense(), pair.y.dense(), np.outer(a, b)), rel=1e-12)
-    assert found.upper == pytest.approx(float_error.product_upper(found.value, pair.of_x, pair.of_y), rel=1e-13)
+    assert found.value == pytest.approx(checkers.objective(x.dense(), y.dense(), np.outer(a, b)), rel=1e-12)
+    assert found.upper == pytest.approx(float_error.product_upper(found.value, pair.x.radii, pair.y.radii), rel=1e-13)
 
 
 def test_certificates_hold_what_each_formula_says(rng):
@@ -487,10 +489,11 @@ def test_certificates_hold_what_each_formula_says(rng):
     square = ready.unit**2
     for plan in (None, np.outer(x.weights, y.weights)):
         found = gw.certify(x, y, plan)
-        of_x, of_y = float_error.radii(ready.x), float_error.radii(ready.y)
-        pair = Pair(ready.x, ready.y, of_x, of_y, float_error.extent(ready.x, of_x), float_error.extent(ready.y, of_y))
-        bounds, a_priori = certified.linear(ready.x, ready.y, of_x, of_y)
-        upper = _product(pair) if plan is None else _objective(pair, gw.DensePlan(plan))
+        problem = gw.GWProblem(ready.x, ready.y)
+        pair = enclosed(problem)
+        of_x, of_y = pair.x.radii, pair.y.radii
+        bounds, a_priori = certified.linear(ready.x, ready.y, pair)
+        upper = _product(problem, pair) if plan is None else _objective(problem, pair, gw.DensePlan(plan))
         wanted = {name: math.nextafter(bound.lower * square, 0) for name, bound in bounds.items()}
         assert found.bounds == wanted
         assert found.bound == max(wanted, key=wanted.get) == "norm"
@@ -500,7 +503,7 @@ def test_certificates_hold_what_each_formula_says(rng):
         wanted = float_error.tolerance(bounds["norm"].lower, pair.largest, 0, of_x, of_y) * square
         assert found.rounding == found.tolerance == math.nextafter(wanted, math.inf)
         assert found.kind is (gw.Kind.LOWER if plan is None else gw.Kind.BRACKET)
-        detailed = certificate_of(x, y, plan, "linear")
+        detailed = certified_objective(x, y, plan, "linear")
         assert detailed.objective == upper.value * square
         assert detailed.distance == pytest.approx(math.sqrt(upper.value) * ready.unit, rel=1e-15)
 
@@ -509,9 +512,8 @@ def test_tolerance_counts_the_roundings_of_entries(rng):
     x, y = gw.GramSpace(rng.standard_normal((9, 3)), np.full(3, 1 / 3)), gw.GramSpace(rng.standard_normal((2, 4)))
     for pair in ((x, y), (y, x)):
         found = gw.certify(*pair)
-        radii = [float_error.radii(s) for s in pair]
-        whole = Pair(*pair, *radii, *map(float_error.extent, pair, radii))
-        wanted = float_error.tolerance(found.lower, whole.largest, 9, *radii)
+        whole = enclosed(gw.GWProblem(*pair))
+        wanted = float_error.tolerance(found.lower, whole.largest, 9, whole.x.radii, whole.y.radii)
         assert found.rounding == pytest.approx(wanted, rel=1e-15)
 
 
@@ -519,16 +521,15 @@ def test_the_best_cheap_coupling_is_the_one_of_the_least_upper_end(rng):
     # Of both signs, so that eccentricities sort otherwise than row means.
     squares = [rng.standard_normal((n, n)) for n in (4, 6)]
     x, y = (gw.DenseSpace(square + square.T) for square in squares)
-    radii = [float_error.radii(s) for s in (x, y)]
-    pair = Pair(x, y, *radii, *map(float_error.extent, (x, y), radii))
+    problem = gw.GWProblem(x, y)
+    pair = enclosed(problem)
     sides = certified.side(x), certified.side(y)
     sizes = [s.dense() ** 2 @ s.weights for s in (x, y)]
-    ends = [_product(pair).upper]
+    ends = [_product(problem, pair).upper]
     for first, second in ((x.row_means, y.row_means), (x.row_means, -y.row_means), sizes):
-        ends.append(
-            _objective(pair, gw.transport.one_dimensional.sorting_plan(first, x.weights, second, y.weights)).upper
-        )
-    assert [end.upper for end in _sorted(pair, sides)] == ends[1:]
+        plan = gw.transport.one_dimensional.sorting_plan(first, x.weights, second, y.weights)
+        ends.append(_objective(problem, pair, plan).upper)
+    assert [end.upper for end in _sorted(problem, pair, sides)] == ends[1:]
     assert gw.certify(x, y, effort="quadratic").upper == math.nextafter(min(ends), math.inf)
 
 
@@ -575,8 +576,8 @@ def test_distances_of_couplings_are_rounded_up(rng):
         assert unit * math.sqrt(upper) < found <= unit * math.sqrt(upper) * (1 + 1e-14)
     assert coupling_distance(x, x, plan) == 0.0
     # The next float above the root, and no other.
-    radii = [float_error.radii(s) for s in (x, y)]
-    root = _objective(Pair(x, y, *radii, *map(float_error.extent, (x, y), radii)), plan).upper ** 0.5
+    problem = gw.GWProblem(x, y)
+    root = _objective(problem, enclosed(problem), plan).upper ** 0.5
     assert coupling_distance(x, y, plan) == math.nextafter(float_error.ceiling(root), math.inf)
 
 

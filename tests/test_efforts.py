@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools.bounds import certified, float_error
-from gwtools.problems import prepare
+from gwtools.certify import enclosed
+from gwtools.problems import GWProblem, prepare
 from tests import checkers
 from tests.bounds.test_second_third import slack
 from tests.strategies import (
@@ -371,7 +372,7 @@ def test_low_rank_radii_follow_the_factor(rng):
         ],
     )
     ready = prepare(wide, wide)
-    found = certified.linear(ready.x, ready.y, float_error.radii(ready.x), float_error.radii(ready.y))
+    found = certified.linear(ready.x, ready.y, enclosed(GWProblem(ready.x, ready.y)))
     assert set(found.bounds) == {"row_means", "norm"}
 
 

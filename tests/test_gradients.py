@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import gwtools as gw
+from gwtools.transport import one_dimensional
 
 torch = pytest.importorskip("torch")
 KINDS = ("dense", "euclidean", "sqeuclidean", "gram")
@@ -248,3 +249,25 @@ def test_regularized_has_the_gradient_at_the_epsilon_that_follows_from_the_data(
         gw.solve(gw.PointCloud(x), gw.PointCloud(other), solver).regularized.backward()
         found.append(x.grad)
     assert torch.allclose(*found, rtol=1e-9, atol=0.0)
+
+
+@pytest.mark.parametrize("sizes", [(5, 5), (4, 6)])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_gradients_in_equal_weights_are_subgradients(rng, sizes, stacked):
+    """Transport on the line is convex in both weights, with a kink where quantile cells end together."""
+    values = [torch.asarray(rng.standard_normal(n)) for n in sizes]
+    weights = [torch.full((n,), 1 / n, dtype=torch.float64, requires_grad=True) for n in sizes]
+
+    def transport(a, b):
+        lists = values[0], a, values[1], b
+        if stacked:
+            return one_dimensional.wasserstein(*(v.expand(2, -1) for v in lists), 2.0)[0]
+        return one_dimensional.wasserstein(*lists, 2.0)
+
+    value = transport(*weights)
+    gradients = torch.autograd.grad(value, weights)
+    for _ in range(20):
+        moves = [torch.asarray(rng.standard_normal(n) * 0.02) for n in sizes]
+        moved = [(w + m - m.mean()).detach() for w, m in zip(weights, moves, strict=True)]
+        slope = sum(float(g @ (m - m.mean())) for g, m in zip(gradients, moves, strict=True))
+        assert float(transport(*moved)) >= value.item() + slope - 1e-12

@@ -15,10 +15,29 @@ from tests.strategies import couplings, values, vertex, weights
 
 
 @st.composite
-def lines(draw, null=False):
-    """Two weighted lists of numbers, with ties."""
+def lines(draw, null=False, equal=False):
+    """Two weighted lists of numbers, with ties; of equal weights, some of them may be zero as well."""
     n, m = draw(st.integers(1, 7)), draw(st.integers(1, 7))
-    return draw(values((n,), False)), draw(weights(n, null)), draw(values((m,), False)), draw(weights(m, null))
+    a, b = draw(weights(n, null)), draw(weights(m, null))
+    if equal:
+        a, b = ((w > 0) / np.count_nonzero(w) for w in (a, b))
+    return draw(values((n,), False)), a, draw(values((m,), False)), b
+
+
+def stacks(**kinds):
+    """One to four pairs of lists."""
+    return st.booleans().flatmap(lambda equal: st.lists(lines(equal=equal, **kinds), min_size=1, max_size=4))
+
+
+def stacked(pairs):
+    """Pad pairs of lists with atoms of weight zero and of values that have no say, at most one more than needed."""
+
+    def padded(lists, filled):
+        size = max(map(len, lists)) + len(pairs) % 2
+        return np.array([np.concatenate([v, filled * np.arange(size - len(v))]) for v in lists])
+
+    x, a, y, b = zip(*pairs, strict=True)
+    return padded(x, 0.7), padded(a, 0), padded(y, -0.9), padded(b, 0)
 
 
 @st.composite
@@ -27,13 +46,55 @@ def small_programs(draw):
     return draw(values((n, m), False)), draw(weights(n)), draw(weights(m))
 
 
-@given(lines(null=True), st.sampled_from([1.0, 1.5, 2.0, 4.0]))
-def test_lemma_A_line_is_the_linear_program(lists, p):
-    x, a, y, b = lists
-    cost = np.abs(x[:, None] - y[None, :]) ** p
-    found = float(one_dimensional.line(x, a, y, b, p))
-    assert found == pytest.approx(checkers.linear_program(cost, a, b), rel=1e-9, abs=1e-12)
-    assert found == pytest.approx(checkers.line(x, a, y, b, p), rel=1e-12, abs=1e-14)
+@given(stacks(null=True), st.sampled_from([1.0, 1.5, 2.0, 4.0]))
+def test_lemma_A_line_is_the_linear_program(pairs, p):
+    costs = [np.abs(x[:, None] - y[None, :]) ** p for x, _, y, _ in pairs]
+    programs = [checkers.linear_program(cost, a, b) for cost, (_, a, _, b) in zip(costs, pairs, strict=True)]
+    merged = [checkers.line(*pair, p) for pair in pairs]
+    alone = [float(one_dimensional.wasserstein(*pair, p)) for pair in pairs]
+    for found in (alone, one_dimensional.wasserstein(*stacked(pairs), p).tolist()):
+        assert found == pytest.approx(programs, rel=1e-9, abs=1e-12)
+        assert found == pytest.approx(merged, rel=1e-12, abs=1e-14)
+
+
+@given(stacks(null=True))
+def test_sorting_couplings_of_a_stack_are_those_of_each_pair(pairs):
+    x, a, y, b = stacked(pairs)
+    coupling = one_dimensional.comonotone(x, a, y, b)
+    wanted = np.array([checkers.line(*pair, 2.0) for pair in pairs])
+    np.testing.assert_allclose(one_dimensional.cost(coupling, x, y, 2.0), wanted, rtol=1e-12, atol=1e-14)
+    assert coupling.mass.shape[1] == np.count_nonzero(coupling.mass, axis=1).max()
+    equal, pairing = one_dimensional.equal_weights(a, b), one_dimensional.pairs_off(coupling, a, b)
+    for place, (row, col, mass) in enumerate(zip(*coupling, strict=True)):
+        count = np.count_nonzero(mass)
+        assert (mass[:count] > 0).all()
+        assert not row[count:].any()  # atoms without mass name atom 0
+        assert not col[count:].any()
+        assert (np.diff(x[place][row[:count]]) >= 0).all()
+        assert (np.diff(y[place][col[:count]]) >= 0).all()
+        plan = np.zeros((x.shape[1], y.shape[1]))
+        np.add.at(plan, (row, col), mass)
+        assert checkers.coupling_error(plan, a[place], b[place]) <= 1e-15
+        # Sorted weights that are the same numbers are the masses.
+        of_x, of_y = (w[place][np.argsort(v[place], kind="stable")] for v, w in ((x, a), (y, b)))
+        same = of_x[of_x > 0].tolist() == of_y[of_y > 0].tolist()
+        assert pairing[place] == same
+        assert equal[place] == (same and len(set(of_x[of_x > 0])) == 1)
+        if same:
+            assert mass[:count].tolist() == of_x[of_x > 0].tolist()
+
+
+def test_lists_that_pair_off_keep_their_masses_beside_lists_that_do_not():
+    rng = np.random.default_rng(3)
+    weights = [np.array([0.1, 0.2, 0.3, 0.25, 0.15]), np.full(7, 1 / 7)]
+    pairs = [(np.arange(len(w)) * 1.0, w, np.arange(len(w)) + 0.4, w) for w in weights]
+    pairs.append((rng.random(4), rng.dirichlet(np.ones(4)), rng.random(3), rng.dirichlet(np.ones(3))))
+    x, a, y, b = stacked(pairs)
+    coupling = one_dimensional.comonotone(x, a, y, b)
+    for masses, w in zip(coupling.mass, weights, strict=False):
+        assert masses[: len(w)].tolist() == w.tolist()
+    assert one_dimensional.pairs_off(coupling, a, b).tolist() == [True, True, False]
+    assert one_dimensional.equal_weights(a, b).tolist() == [False, True, False]
 
 
 @given(lines(null=True))
@@ -272,3 +333,38 @@ def test_sorting_couplings_of_long_lists_in_single_precision_have_their_weights(
     assert plan.mass.dtype == np.float32
     for found, masses in zip(plan.marginals(), (a, b), strict=True):
         assert float(np.abs(found - masses).sum()) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_cells_of_equal_weights_are_counted_without_rounding(dtype):
+    """Those of 2047 and 2048, and of 1 and 2895 atoms, are the largest that float32 holds."""
+    cases = [
+        (1, 1),
+        (1, 2047),
+        (2047, 2048),
+        (2048, 2048),
+        (1024, 2048),
+        (6, 4),
+        (4, 6),
+        (1200, 2200),
+        (35, 21),
+        (1, 2895),
+    ]
+    found = one_dimensional.equal_cells(*map(np.array, zip(*cases, strict=True)), np.zeros(1, dtype))
+    for (k, j), *row in zip(cases, *found, strict=True):
+        ends = np.union1d(np.arange(1, k + 1) * j, np.arange(1, j + 1) * k)
+        starts = np.concatenate([[0], ends[:-1]])
+        expected = starts // j, starts // k, (ends - starts).astype(dtype) / np.asarray(k * j, dtype=dtype)
+        for mine, other in zip(row, expected, strict=True):
+            assert mine[: ends.size].tolist() == other.tolist()
+            assert not mine[ends.size :].any()
+
+
+def test_lists_of_equal_weights_too_long_for_exact_counts_are_merged():
+    """Products of 5000 and 4001 atoms are no whole numbers in float32."""
+    rng = np.random.default_rng(8)
+    x, y = (rng.standard_normal((2, n)) for n in (5000, 4001))
+    a, b = (np.full(v.shape, 1 / v.shape[1]) for v in (x, y))
+    expected = one_dimensional.wasserstein(x, a, y, b, 1.0)
+    found = one_dimensional.wasserstein(*(v.astype(np.float32) for v in (x, a, y, b)), 1.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)

@@ -132,13 +132,13 @@ def test_theorem_2_variation(instance, factor, constant):
     """No objective is farther from the product coupling's; a scale of one space goes through, a constant drops out."""
     x, y, plan = instance
     problem = gw.GWProblem(x.space(), y.space())
-    departure = problem.departure(gw.DensePlan(plan), problem.cross(gw.DensePlan(plan)))
+    relative_objective = problem.relative_objective(gw.DensePlan(plan), problem.cross(gw.DensePlan(plan)))
     product = checkers.objective(x.matrix, y.matrix, np.outer(x.weights, y.weights))
-    assert abs(departure - (checkers.objective(x.matrix, y.matrix, plan) - product)) <= 1e-12 * scale(x, y)
-    assert abs(departure) <= problem.variation + 1e-13 * scale(x, y)
+    assert abs(relative_objective - (checkers.objective(x.matrix, y.matrix, plan) - product)) <= 1e-12 * scale(x, y)
+    assert abs(relative_objective) <= problem.variation + 1e-13 * scale(x, y)
     other = gw.DenseSpace(factor * y.matrix + constant, y.weights)
     moved = gw.GWProblem(gw.DenseSpace(x.matrix, x.weights), other)
     size = 1e-12 * scale(x, y) * max(factor, 1.0) + 1e-12 * np.abs(x.matrix).max() * abs(constant)
     assert abs(moved.variation - factor * problem.variation) <= size
-    again = moved.departure(gw.DensePlan(plan), moved.cross(gw.DensePlan(plan)))
-    assert abs(again - factor * departure) <= size
+    again = moved.relative_objective(gw.DensePlan(plan), moved.cross(gw.DensePlan(plan)))
+    assert abs(again - factor * relative_objective) <= size

@@ -13,7 +13,7 @@ from gwtools.bounds.distributions import third_costs
 from gwtools.bounds.float_error import Bound, gamma
 from gwtools.transport import programs
 from gwtools.transport.local_distributions import centred
-from tests.radii import some_radii
+from tests.radii import enclosed, some_extent, some_radii
 
 pytestmark = pytest.mark.usefixtures("coarse")
 
@@ -103,6 +103,10 @@ def with_spectra(x, y, lam, mu, radius):
     return value + root**2, floored(low + max(root - radius, 0.0) ** 2)
 
 
+def linear(x, y, of_x, of_y):
+    return certified.linear(x, y, enclosed(x, y, of_x, of_y, some_extent(1), some_extent(2))[1])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_bounds_of_linear_effort(name):
     x, y = pair(name)
@@ -113,9 +117,9 @@ def test_bounds_of_linear_effort(name):
     norms = tuple(math.sqrt(float(s.residual_norm_squared())) for s in (x, y))
     row_means, norm, a_priori = float_error.additive_bounds(apart, lines, norms, of_x, of_y)
     for radii in ((of_x, of_y), (of_y, of_x)):  # either one has the larger terms
-        again = certified.linear(x, y, *radii)
+        again = linear(x, y, *radii)
         assert set(again.bounds) == ({"row_means", "norm", "spectral"} if name == "low rank" else {"row_means", "norm"})
-    found = certified.linear(x, y, of_x, of_y)
+    found = linear(x, y, of_x, of_y)
     assert found.bounds["row_means"] == pytest.approx(row_means, rel=1e-13)
     assert found.bounds["norm"] == pytest.approx(norm, rel=1e-13)
     assert found.a_priori == pytest.approx(a_priori, rel=1e-13)
@@ -127,7 +131,7 @@ def test_spectra_of_low_rank_forms(sizes, rng):
     x = gw.GramSpace(3 * rng.standard_normal((height, n)), rng.dirichlet(np.full(n, 5.0)))
     y = gw.PointCloud(rng.standard_normal((m, width)), rng.dirichlet(np.full(m, 5.0)), metric="sqeuclidean")
     of_x, of_y = some_radii(3, n), some_radii(8, m)
-    found = certified.linear(x, y, of_x, of_y).bounds
+    found = linear(x, y, of_x, of_y).bounds
     assert ("spectral" in found) == (height <= n and width <= m)
     if "spectral" not in found:
         return

@@ -277,7 +277,7 @@ def test_atoms_of_equal_weights_are_matched(coarse, first, second, products_of, 
     x, y = np.array([0.7, -1.3, 0.2, 1.9]), np.array([0.9, -1.1, 0.3, 2.7, 0.31])
     a, b = weights[first], weights[second]
     y = y[: len(b)]
-    value = float(one_dimensional.line(x, a, y, b, p))
+    value = float(one_dimensional.wasserstein(x, a, y, b, p))
     wanted = transported(value, p, ends(x), ends(y), 4.7, matched)
     found = float_error.line(x, a, y, b, p, 4.7, products_of)
     assert numbers(found) == pytest.approx(numbers(wanted), rel=1e-13)
@@ -289,7 +289,7 @@ def test_products_are_matched_between_the_same_atoms_only(coarse):
     y, b = x[order] + 0.7, a[order]
     for products_of, matched in ((None, True), (True, False), (False, False)):
         found = float_error.line(x, a, y, b, products_of=products_of)
-        wanted = transported(float(one_dimensional.line(x, a, y, b, 2.0)), 2.0, ends(x), ends(y), 0.0, matched)
+        wanted = transported(float(one_dimensional.wasserstein(x, a, y, b, 2.0)), 2.0, ends(x), ends(y), 0.0, matched)
         assert numbers(found) == pytest.approx(numbers(wanted), rel=1e-13)
 
 

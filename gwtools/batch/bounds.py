@@ -12,10 +12,10 @@ from typing import Any
 
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.batch import gather, lines
-from gwtools.batch.gather import Profile
-from gwtools.batch.lines import Atoms, Entries
-from gwtools.batch.stacks import Stack, finite
+from gwtools.batch import gather
+from gwtools.bounds.moments import Moments, eccentricities, moments, norm_bound, spectral_bound
+from gwtools.spaces import Space
+from gwtools.transport.one_dimensional import Entries, wasserstein, wasserstein_of_entries
 
 
 def row_means(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
@@ -34,7 +34,7 @@ def row_means(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
         In units of C to the power p.
     """
     _check.number(p, "p", least=1.0)
-    return _line(xs, ys, lambda s: (s.row_means, s.weights), p)
+    return _each_pair(xs, ys, lambda s: (s.row_means, s.weights), lambda x, y: wasserstein(x[0], x[1], y[0], y[1], p))
 
 
 def first(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
@@ -53,12 +53,13 @@ def first(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
         In units of C to the power p.
     """
     _check.number(p, "p", least=1.0)
-
-    def read(s: Stack) -> tuple[Array, Array]:
-        size = s.power_means(p)
-        return size if p == 1 else _array.root(size, p), s.weights
-
-    return _line(xs, ys, read, p)
+    return _each_pair(
+        xs,
+        ys,
+        lambda s: (eccentricities(s, p), s.weights),
+        lambda x, y: wasserstein(x[0], x[1], y[0], y[1], p),
+        dense=p != 2,  # other powers than squares are taken entry by entry
+    )
 
 
 def norm(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
@@ -74,7 +75,7 @@ def norm(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
     array of shape (B,)
         In squared units of C.
     """
-    return _grouped(xs, ys, gather.profile, lambda x, y: norm_of(Profile(*x), Profile(*y)))
+    return _each_pair(xs, ys, moments, lambda x, y: norm_bound(Moments(*x), Moments(*y)))
 
 
 def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
@@ -92,10 +93,14 @@ def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
         them are computed on threads in NumPy, as in :func:`gwtools.solve_batch`.
     """
 
-    def bound(x: list[Array], y: list[Array]) -> Array:
-        return spectral_of(Profile(*x[:-1]), Profile(*y[:-1]), x[-1], y[-1])
+    def read(s: Space) -> tuple[Array, ...]:
+        residual = s.residual()
+        return (*moments(s, residual), gather.finite(residual.compact()))
 
-    return _grouped(xs, ys, lambda s: (*gather.profile(s), finite(s.compact)), bound, spectra=True)
+    def bound(x: list[Array], y: list[Array]) -> Array:
+        return spectral_bound(Moments(*x[:-1]), Moments(*y[:-1]), x[-1], y[-1])
+
+    return _each_pair(xs, ys, read, bound, spectra=True)
 
 
 def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
@@ -114,53 +119,28 @@ def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
         In units of C to the power p.
     """
     _check.number(p, "p", least=1.0)
-    return _grouped(xs, ys, _entries, lambda x, y: lines.line_of_entries(Entries(*x), Entries(*y), p), large=True)
+
+    def bound(x: list[Array], y: list[Array]) -> Array:
+        return wasserstein_of_entries(Entries(*x), Entries(*y), p)
+
+    return _each_pair(xs, ys, _entries, bound, dense=True, large=True)
 
 
-def norm_of(x: Profile, y: Profile, atoms: Atoms | None = None) -> Array:
-    """Theorem 3 for many pairs, shape (B,); ``atoms`` are sorting couplings of their deviations, if they are known."""
-    gap = _array.root(x.residual_norm_squared) - _array.root(y.residual_norm_squared)
-    return _additive_part(x, y, atoms) + gap**2
+def _entries(s: Space) -> Entries:
+    """Read all values of each matrix of a stack."""
+    matrix, weights = s.dense(), s.weights
+    xp, count = _array.namespace(matrix), weights.shape[0]
+    return Entries(xp.reshape(matrix, (count, -1)), weights, xp.full_like(weights[:, 0], s.size))
 
 
-def spectral_of(x: Profile, y: Profile, first: Array, second: Array, atoms: Atoms | None = None) -> Array:
-    """Theorem 4 for many pairs with their spectra, shape (B,); ``atoms`` as in :func:`norm_of`."""
-    xp = _array.namespace(first)
-    size = max(first.shape[1], second.shape[1])
-    # Zeros stand for the eigenvalues left out: sorted, both signs are matched by rank.
-    values = [xp.sort(gather.padded(v, size), axis=1) for v in (first, second)]
-    parts = [[xp.clip(v, **side) for v in values] for side in ({"min": 0.0}, {"max": 0.0})]
-    return _additive_part(x, y, atoms) + sum(xp.sum((first - second) ** 2, axis=1) for first, second in parts)
-
-
-def _additive_part(x: Profile, y: Profile, atoms: Atoms | None) -> Array:
-    """(m_C − m_D)² + 2 W_2²(α, β), shape (B,)."""
-    if atoms is None:
-        spread = lines.line(x.deviations, x.weights, y.deviations, y.weights, 2.0)
-    else:
-        spread = lines.total(atoms, x.deviations, y.deviations, 2.0)
-    return (x.mean - y.mean) ** 2 + 2 * spread
-
-
-def _entries(s: Stack) -> Entries:
-    """Read all values of each matrix."""
-    xp, (count, size) = _array.namespace(s.matrix), s.shape
-    return Entries(xp.reshape(s.matrix, (count, -1)), s.weights, xp.full_like(s.weights[:, 0], size))
-
-
-def _grouped(
+def _each_pair(
     xs: Sequence[Any],
     ys: Sequence[Any],
-    read: Callable[[Stack], tuple[Array, ...]],
+    read: Callable[[Space], tuple[Array, ...]],
     bound: Callable[[list[Array], list[Array]], Array],
-    **cost: bool,
+    **how: bool,
 ) -> Array:
-    """Bound what is read of each pair of spaces, group by group; ``cost`` as in :func:`gather.each_group`."""
+    """Bound what is read of each pair of spaces, group by group; ``how`` as in :func:`gather.each_group`."""
     left, right = gather.spaces(xs, ys)
     _check.not_empty(left)
-    return gather.each_group(left, right, read, bound, **cost)
-
-
-def _line(xs: Sequence[Any], ys: Sequence[Any], read: Callable[[Stack], tuple[Array, Array]], p: float) -> Array:
-    """Transport what is read of each pair of spaces: values and weights."""
-    return _grouped(xs, ys, read, lambda x, y: lines.line(x[0], x[1], y[0], y[1], p))
+    return gather.each_group(left, right, read, bound, **how)

@@ -7,40 +7,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
+from gwtools._stacks import in_order
 from gwtools.batch import threads
-from gwtools.batch.stacks import CloudStack, DenseStack, GramStack, Stack, block_entries
 from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted
+from gwtools.spaces.dense import dense_space
 
 _GROUP_ENTRIES = 2**18
+_CPU_ENTRIES, _DEVICE_ENTRIES = 2**16, 2**24
 _STEPS, _ENOUGH, _ENOUGH_LISTS = (8, 16, 32), 64, 256
 _FEW = 12
-T = TypeVar("T", bound=tuple[Any, ...])
 
 Convert = Callable[[Array], Array]
-Read = Callable[[Stack], tuple[Array, ...]]
+Read = Callable[[Space], tuple[Array, ...]]
 Block = tuple[str, list[int]]
 Found = tuple[list[int], tuple[Array, ...]]
-
-
-class Profile(NamedTuple):
-    """What transports and norms need of B spaces, padded: weights, f_C and α (B, N); m_C and ‖R‖² (B,)."""
-
-    weights: Array
-    row_means: Array
-    deviations: Array
-    mean: Array
-    residual_norm_squared: Array
-
-
-def profile(s: Stack) -> Profile:
-    """Read the profile of a stack."""
-    return Profile(s.weights, s.row_means, s.deviations, s.mean, s.residual_norm_squared)
 
 
 class Layout(NamedTuple):
@@ -150,26 +136,27 @@ def each_group(
     right: Sequence[Space],
     read: Read,
     compute: Callable[[list[Array], list[Array]], Array],
+    dense: bool = False,
     large: bool = False,
     spectra: bool = False,
 ) -> Array:
     """Compute one array (b, …) of what is read of the spaces of b problems of like size, and join them in order.
 
-    All spaces are surveyed at once; with ``spectra``, the eigenvalues of the matrices that ``read`` returns last take their
-    place. What is ``large``, as matrices are, is surveyed group by group and computed with for few problems at a time, as they
-    fit the cache of a CPU.
+    All spaces are surveyed at once, by their matrices where ``dense``; with ``spectra``, the eigenvalues of the matrices that
+    ``read`` returns last take their place. What is ``large``, as matrices are, is surveyed group by group and computed with
+    for few problems at a time, as they fit the cache of a CPU.
     """
     convert, surveys = _array.at_least_single, []
     if spectra:
-        with surveyed(left, right, read, convert) as (whole, finish):
+        with surveyed(left, right, read, convert, dense) as (whole, finish):
             surveys = [whole, finish()]
     elif not large:
-        surveys = [survey(left, right, read, convert)]
+        surveys = [survey(left, right, read, convert, dense)]
     parts, places = [], []
     for group in groups(left, right, lists=not large):
         found, pairs, step = surveys, group, len(group)
         if large:
-            found = [survey([left[i] for i in group], [right[i] for i in group], read, convert)]
+            found = [survey([left[i] for i in group], [right[i] for i in group], read, convert, dense)]
             pairs, step = np.arange(len(group)), _FEW if _array.on_cpu(left[0].weights) else step
         for start in range(0, len(group), step):
             few = pairs[start : start + step]
@@ -196,7 +183,7 @@ def gathered(
     parts = []
     for block in _blocks(spaces, dense):
         members, found = _found(spaces, read, convert, block)
-        parts.append([padded(v, size) if v.ndim == 2 else v for v in found])
+        parts.append([_array.padded(v, size) if v.ndim == 2 else v for v in found])
         places.extend(members)
     return [in_order(list(part), places) for part in zip(*parts, strict=True)]
 
@@ -223,15 +210,7 @@ def _found(spaces: Sequence[Space], read: Read, convert: Convert, block: Block) 
     """Read the stack of a block; what is read of values out of range is not used."""
     kind, members = block
     with np.errstate(over="ignore", invalid="ignore"):
-        return members, read(_JOINED[kind](converted_all([spaces[i] for i in members], convert)))
-
-
-def in_order(parts: Sequence[Array], places: Sequence[int]) -> Array:
-    """Join parts of a (B, …) array, whose problems stand at the given places, in the order of the problems."""
-    joined = parts[0] if len(parts) == 1 else _array.namespace(parts[0]).concat(parts)
-    if list(places) == list(range(len(places))):
-        return joined
-    return taken(joined, sorted(range(len(places)), key=places.__getitem__))
+        return members, read(stack(converted_all([spaces[i] for i in members], convert), kind == "dense"))
 
 
 def _form(space: Space) -> tuple[Any, ...]:
@@ -239,7 +218,7 @@ def _form(space: Space) -> tuple[Any, ...]:
     kind, size = type(space), _size(space)
     if kind is GramSpace:
         return "gram", size, min(size + 1, int(space.data.shape[0]))
-    if kind is PointCloud and cast(PointCloud, space).metric == "sqeuclidean":
+    if kind is PointCloud and space.kind == "sqeuclidean" and space.data.shape[1] <= size:
         return "cloud", size, int(space.data.shape[1])
     return "dense", size
 
@@ -249,25 +228,24 @@ def _size(space: Space) -> int:
     return cast(int, space.weights.shape[0])
 
 
-def _joined(arrays: Sequence[Array], weights: Sequence[Array]) -> tuple[Array, Array]:
-    """Stack matrices of one shape, and their weights: joined and cut again, as stacking would handle each by itself."""
-    xp, shape = _array.namespace(weights[0]), (len(arrays), *arrays[0].shape)
+def stack(spaces: Sequence[Space], dense: bool = False) -> Space:
+    """Return spaces of one form and size as one space with a leading axis; by their matrices where ``dense``."""
+    first = spaces[0]
+    data = [s.dense() for s in spaces] if dense else [s.data for s in spaces]
+    if isinstance(first, GramSpace) and not dense:
+        # Rows of zeros, which change no inner product, make factors of unequal height alike.
+        height = max(int(factor.shape[0]) for factor in data)
+        data = [_heightened(factor, height) for factor in data]
+    values, weights = _joined(data), _joined([s.weights for s in spaces])
+    return dense_space(values, weights) if dense else first.with_data(values, weights)
+
+
+def _joined(arrays: Sequence[Array]) -> Array:
+    """Stack arrays of one shape: joined and cut again, as stacking would handle each by itself."""
     if len(arrays) == 1:
-        return arrays[0][None, ...], weights[0][None, ...]
-    return xp.reshape(xp.concat(list(arrays)), shape), xp.reshape(xp.concat(list(weights)), (shape[0], -1))
-
-
-def _dense(spaces: Sequence[Space]) -> Stack:
-    matrix, weights = _joined([s.dense() for s in spaces], [s.weights for s in spaces])
-    return DenseStack(weights, matrix)
-
-
-def _gram(spaces: Sequence[Space]) -> Stack:
-    """Stack factors; rows of zeros, which change no inner product, make factors of unequal height alike."""
-    factors = [s.data for s in spaces]
-    height = max(int(f.shape[0]) for f in factors)
-    factor, weights = _joined([_heightened(f, height) for f in factors], [s.weights for s in spaces])
-    return GramStack(weights, factor)
+        return arrays[0][None, ...]
+    xp, shape = _array.namespace(arrays[0]), (len(arrays), *arrays[0].shape)
+    return xp.reshape(xp.concat(list(arrays)), shape)
 
 
 def _heightened(factor: Array, height: int) -> Array:
@@ -277,31 +255,16 @@ def _heightened(factor: Array, height: int) -> Array:
     return xp.concat([factor, xp.zeros((missing, factor.shape[1]), dtype=factor.dtype, device=_array.device(factor))])
 
 
-def _cloud(spaces: Sequence[Space]) -> Stack:
-    points, weights = _joined([s.data for s in spaces], [s.weights for s in spaces])
-    return CloudStack(weights, points)
+def finite(matrices: Array) -> Array:
+    """Return matrices (B, k, k) with zeros for each that is not finite: it would spoil the eigenvalues of its stack."""
+    xp = _array.namespace(matrices)
+    usable = xp.all(xp.isfinite(matrices), axis=(1, 2), keepdims=True)
+    return matrices if bool(xp.all(usable)) else xp.where(usable, matrices, xp.zeros_like(matrices))
 
 
-_JOINED: dict[str, Callable[[Sequence[Space]], Stack]] = {"dense": _dense, "gram": _gram, "cloud": _cloud}
-
-
-def padded(array: Array, size: int) -> Array:
-    """Pad all axes but the first with zeros to the length ``size``."""
-    xp, kind = _array.namespace(array), {"dtype": array.dtype, "device": _array.device(array)}
-    for axis in range(1, array.ndim):
-        if (missing := size - array.shape[axis]) > 0:
-            shape = (*array.shape[:axis], missing, *array.shape[axis + 1 :])
-            array = xp.concat([array, xp.zeros(shape, **kind)], axis=axis)
-    return array
-
-
-def taken(values: Array, places: Sequence[int]) -> Array:
-    """Return the problems at the given places of a (B, …) array."""
-    return _array.namespace(values).take(values, _index(places, values), axis=0)
-
-
-def _index(places: Sequence[int], like: Array) -> Array:
-    return _array.from_numpy(np.asarray(places, dtype=np.int64), like)
+def block_entries(like: Array, on_cpu: int = _CPU_ENTRIES) -> int:
+    """Return how many entries arrays should have that are passed over several times: on a CPU, as its cache holds."""
+    return on_cpu if _array.on_cpu(like) else _DEVICE_ENTRIES
 
 
 def spaces(xs: Sequence[Any], ys: Sequence[Any]) -> tuple[list[Space], list[Space]]:
@@ -369,18 +332,38 @@ def is_low_rank(space: Space) -> bool:
     return bool(_form(space)[0] != "dense")
 
 
-def at(values: T, places: Sequence[int]) -> T:
-    """Return the problems at the given places of a named tuple of (B, …) arrays."""
-    index, take = _index(places, values[0]), _array.namespace(values[0]).take
-    return cast(T, cast(Any, type(values))(*[take(v, index, axis=0) for v in values]))
+def objective(xs: Sequence[Array], ys: Sequence[Array], rows: Array, cols: Array, mass: Array) -> Array:
+    """Return Σ (C_ik − D_jl)² π_ij π_kl of sparse couplings, shape (B,), as a sum of squares in which nothing cancels.
+
+    Parameters
+    ----------
+    xs, ys : sequences of B arrays of shape (n, n) and (m, m)
+        Matrices of any sizes.
+    rows, cols, mass : arrays of shape (B, K)
+        Atoms of the couplings; those without mass come last and name atom 0.
+    """
+    xp = _array.namespace(mass)
+    if _array.library(mass) == "numpy":
+        # NumPy's calls cost less than passes over more arrays.
+        counts = xp.count_nonzero(mass, axis=1).tolist()
+        problems = zip(xs, ys, rows, cols, mass, counts, strict=True)
+        return xp.stack([_objective(x, y, i[:k], j[:k], m[:k]) for x, y, i, j, m, k in problems])
+    apart = _submatrices(xs, rows) - _submatrices(ys, cols)
+    return _array.dot(mass, _array.times(apart * apart, mass))
 
 
-def together(parts: Sequence[T], places: Sequence[int]) -> T:
-    """Join named tuples of (B, …) arrays, whose problems stand at the given places, in the order of the problems."""
-    return cast(T, cast(Any, type(parts[0]))(*(in_order(part, places) for part in zip(*parts, strict=True))))
+def _objective(x: Array, y: Array, rows: Array, cols: Array, mass: Array) -> Array:
+    """Return one objective of :func:`objective`, in NumPy."""
+    apart = x.take(rows, axis=1).take(rows, axis=0)
+    apart -= y.take(cols, axis=1).take(cols, axis=0)
+    apart *= apart
+    return mass @ (apart @ mass)
 
 
-def split(mask: Array) -> tuple[list[int], list[int]]:
-    """Return the places where a mask (B,) holds, and the others: one crossing to the CPU for all problems."""
-    here = _array.to_numpy(mask)
-    return np.nonzero(here)[0].tolist(), np.nonzero(~here)[0].tolist()
+def _submatrices(matrices: Sequence[Array], index: Array) -> Array:
+    """Return C[index, index] for each matrix, shape (B, K, K), by whole rows: matrices are symmetric."""
+    xp, (count, width), size = _array.namespace(index), index.shape, max(m.shape[0] for m in matrices)
+    flat = xp.reshape(index + size * xp.arange(count, device=_array.device(index))[:, None], (-1,))
+    rows = xp.take(xp.reshape(_array.stacked(matrices, size), (count * size, size)), flat, axis=0)
+    rows = xp.permute_dims(xp.reshape(rows, (count, width, size)), (0, 2, 1))
+    return xp.reshape(xp.take(xp.reshape(rows, (count * size, width)), flat, axis=0), (count, width, width))

@@ -12,18 +12,20 @@ import numpy as np
 
 from gwtools import _array, _check, _check_spaces, _memory
 from gwtools._array import Array, NumpyArray
-from gwtools.batch import bounds, certificates, gather, lines, sinkhorn, stacks, threads
-from gwtools.batch.certificates import Known
+from gwtools._stacks import at, split
+from gwtools.batch import certificates, gather, sinkhorn, threads
+from gwtools.batch.certificates import Summary
 from gwtools.batch.gather import groups, spaces, without_null_values
-from gwtools.batch.lines import Atoms
-from gwtools.batch.stacks import Stack, finite
-from gwtools.certify import EFFORTS, Certified, certificate_of
+from gwtools.bounds.enclosures import EnclosedPair
+from gwtools.bounds.moments import norm_bound, spectral_bound
+from gwtools.certify import EFFORTS, CertifiedObjective, certified_objective
 from gwtools.plans import DensePlan, Plan, SparsePlan, relative_entropy, unchecked
-from gwtools.problems import GWProblem, Prepared, common_offset, detached, prepare, safe_size
+from gwtools.problems import GWProblem, Prepared, Quadratic, common_offset, detached, prepare, safe_size
 from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult, Status
 from gwtools.solve import concluded, require_memory, result_of, settled, solve
 from gwtools.solvers import ConditionalGradient, Outcome, Sinkhorn, Solver, Sorted
 from gwtools.spaces import Space
+from gwtools.transport.one_dimensional import SortingCoupling, comonotone, cost, equal_weights
 
 R = TypeVar("R")
 
@@ -40,7 +42,7 @@ class Solved(NamedTuple):
     gaps: Sequence[float | None]
     stacked: Any
     leaves: NumpyArray  # how far above the minimum the solver may stop, in squared units of C
-    known: tuple[Known, Known] | None = None
+    known: tuple[Summary, Summary] | None = None
     epsilons: NumpyArray | None = None  # where the entropy is part of what the solver minimises
 
 
@@ -134,7 +136,7 @@ def _may_be_padded(x: Space, y: Space, solver: Solver, limit: float | None) -> b
     return _memory.are_few(held, limit) or held <= solver.numbers_held(x, y)
 
 
-Proofs = Sequence[Certified | None]
+Proofs = Sequence[CertifiedObjective | None]
 Run = Callable[[Solved], tuple[Solved, Proofs]]
 
 
@@ -158,6 +160,12 @@ def _together(
         found = _scaled(left, right, solver, proved)
     for solved, proofs in found:
         yield from zip(solved.places, _results(left, right, solved, proofs, solver, effort), strict=True)
+
+
+def _extremes(s: Space) -> tuple[Array, Array]:
+    """Read the least and the largest value of each matrix of a stack."""
+    xp, matrix = _array.namespace(s.weights), s.dense()
+    return xp.min(matrix, axis=(1, 2)), xp.max(matrix, axis=(1, 2))
 
 
 def _in_range(x: Sequence[Array], y: Sequence[Array]) -> NumpyArray:
@@ -200,9 +208,10 @@ def _sorted(left: Sequence[Space], right: Sequence[Space], solver: Sorted, run: 
     return [(solved._replace(estimate=_estimate(solved, solver, spectra)), proofs) for solved, proofs in found]
 
 
-def _with_matrices(s: Stack) -> tuple[Array, ...]:
+def _with_matrices(s: Space) -> tuple[Array, ...]:
     """Read the matrices whose eigenvalues are wanted, too."""
-    return (*certificates.read(s), finite(s.compact))
+    residual = s.residual()
+    return (*certificates.read(s, residual), gather.finite(residual.compact()))
 
 
 def _coupled(left: Sequence[Space], right: Sequence[Space], survey: gather.Survey, group: NumpyArray) -> Solved | None:
@@ -213,8 +222,8 @@ def _coupled(left: Sequence[Space], right: Sequence[Space], survey: gather.Surve
         return None
     if places.size < group.size:
         known = _known(survey.at(places))
-    x, y = (of.profile for of in known)
-    atoms = lines.comonotone(x.row_means, x.weights, y.row_means, y.weights)
+    x, y = (of.moments for of in known)
+    atoms = comonotone(x.row_means, x.weights, y.row_means, y.weights)
     xs, ys = ([side[i] for i in places] for side in (left, right))
     objective, plans = _objective(xs, ys, atoms, _array.at_least_single), _plans(xs, ys, atoms)
     rest = [Status.CLOSED_FORM] * len(xs), [0] * len(xs), [None] * len(xs), atoms, np.zeros(len(xs)), known
@@ -223,20 +232,20 @@ def _coupled(left: Sequence[Space], right: Sequence[Space], survey: gather.Surve
 
 def _estimate(solved: Solved, solver: Sorted, spectra: gather.Survey | None) -> Array:
     """Return the closed forms of sorted values, shape (B,)."""
-    (x, y), atoms = (of.profile for of in cast(tuple[Known, Known], solved.known)), solved.stacked
+    (x, y), atoms = (of.moments for of in cast(tuple[Summary, Summary], solved.known)), solved.stacked
     if spectra is not None:
         (first,), (second,) = spectra.at(np.asarray(solved.places))
-        return bounds.spectral_of(x, y, first, second, atoms)
+        return spectral_bound(x, y, first, second, atoms)
     if solver.kind == "norm":
-        return bounds.norm_of(x, y, atoms)
-    return lines.total(atoms, x.row_means, y.row_means, solver.p)
+        return norm_bound(x, y, atoms)
+    return cost(atoms, x.row_means, y.row_means, solver.p)
 
 
 class Iterated(NamedTuple):
     """Problems whose kernels were scaled together: their places, the problems without gradients, what was found."""
 
     places: Sequence[int]
-    still: sinkhorn.Problems
+    still: Quadratic
     found: sinkhorn.Found
 
 
@@ -248,22 +257,22 @@ def _iterated(
         _check.representable(solver.epsilon, "epsilon", left[0].weights)
     if _array.library(left[0].weights) == "jax":
         return []
-    easy = _in_range(*(gather.gathered(side, lambda s: s.extremes, dense=True) for side in (left, right)))
+    easy = _in_range(*(gather.gathered(side, _extremes, dense=True) for side in (left, right)))
     fixed = [i for i in range(len(left)) if easy[i] and not any(_array.tracked(s.weights) for s in (left[i], right[i]))]
 
     def part(group: NumpyArray) -> R | None:
         places = [fixed[i] for i in group]
-        still = sinkhorn.problems(*([detached(side[i]) for i in places] for side in (left, right)))
-        motionless, sloping = gather.split(still.is_still(solver.tolerance))
+        xs, ys = ([detached(side[i]) for i in places] for side in (left, right))
+        still = sinkhorn.problems(xs, ys)
+        motionless, sloping = split(sinkhorn.is_still(still, solver))
         if not sloping:
             return None
         places = [places[i] for i in sloping]
         problem = still
         if motionless:
             n, m = (max(side[i].size for i in places) for side in (left, right))
-            problem = sinkhorn.cut(gather.at(still, sloping), n, m)
-        by_programs = solver.ends_by_programs(GWProblem(left[places[0]], right[places[0]]))
-        return run(Iterated(places, problem, sinkhorn.solve(problem, solver, by_programs)))
+            problem = sinkhorn.cut(at(still, sloping), n, m)
+        return run(Iterated(places, problem, sinkhorn.solve(problem, solver)))
 
     parts = list(groups([left[i] for i in fixed], [right[i] for i in fixed]))
     entries = sum(left[i].size * right[i].size for i in fixed) / max(len(parts), 1)
@@ -301,7 +310,8 @@ def _scaled(
         xs, ys = ([side[i] for i in places] for side in (left, right))
         live = any(_array.tracked(s.data) for s in (*xs, *ys))
         problem = sinkhorn.problems(xs, ys) if live else still
-        objective = problem.value(found.plan, problem.cross(found.plan))
+        plan = unchecked(DensePlan, matrix=found.plan)
+        objective = problem.value(plan, problem.cross(plan))
         plans = [
             unchecked(DensePlan, matrix=found.plan[i, : x.size, : y.size])
             for i, (x, y) in enumerate(zip(xs, ys, strict=True))
@@ -313,27 +323,27 @@ def _scaled(
                 judged = solver.finished(GWProblem(ready.x, ready.y), _outcome(found, k, x, y, ready))
                 status[k], gaps[k] = judged.status, judged.frank_wolfe_gap if gaps[k] is None else gaps[k]
         leaves = solver.tolerance * _array.to_numpy(still.variation)
-        epsilons = None if solver.proximal else _array.to_numpy(sinkhorn.final_epsilon(still, solver))
+        epsilons = None if solver.proximal else _array.to_numpy(solver.final_epsilon(still))
         rest = status, found.iterations, gaps, found.plan, leaves, None, epsilons
         return run(Solved(places, plans, objective, objective, *rest))
 
     return _iterated(left, right, solver, evaluated)
 
 
-def _objective(left: Sequence[Space], right: Sequence[Space], atoms: Atoms, convert: gather.Convert) -> Array:
+def _objective(left: Sequence[Space], right: Sequence[Space], atoms: SortingCoupling, convert: gather.Convert) -> Array:
     """Objectives of sorting couplings, shape (B,); matrices are made for few problems at a time."""
     mass, parts = convert(atoms.mass), []
-    step = max(1, stacks.block_entries(mass) // mass.shape[1] ** 2)
+    step = max(1, gather.block_entries(mass) // mass.shape[1] ** 2)
     for start in range(0, len(left), step):
         few = slice(start, min(start + step, len(left)))
         x, y = ([s.dense() for s in gather.converted_all(side[few], convert)] for side in (left, right))
-        parts.append(stacks.objective(x, y, atoms.rows[few, :], atoms.cols[few, :], mass[few, :]))
+        parts.append(gather.objective(x, y, atoms.rows[few, :], atoms.cols[few, :], mass[few, :]))
     return _array.namespace(mass).concat(parts)
 
 
-def _plans(left: Sequence[Space], right: Sequence[Space], atoms: Atoms) -> list[SparsePlan]:
-    rows, cols, mass = atoms[:3]
-    counts = _array.to_numpy(lines.support(mass)).tolist()
+def _plans(left: Sequence[Space], right: Sequence[Space], atoms: SortingCoupling) -> list[SparsePlan]:
+    rows, cols, mass = atoms
+    counts = _array.to_numpy(_array.namespace(mass).count_nonzero(mass, axis=1)).tolist()
     return [
         unchecked(SparsePlan, rows=rows[i, :k], cols=cols[i, :k], mass=mass[i, :k], size=(x.size, y.size))
         for i, (k, x, y) in enumerate(zip(counts, left, right, strict=True))
@@ -345,19 +355,22 @@ def _results(
 ) -> Iterator[GWResult]:
     """Cut arrays over all problems into results; certificates that need more than these bounds are made one by one."""
     distance, name = _array.root(solved.objective), str(solver)
+    equal = None  # weights, known of sorting couplings
+    if solved.known is not None:
+        equal = _array.to_numpy(equal_weights(*(of.moments.weights for of in solved.known)))
     for i, (place, plan, proof) in enumerate(zip(solved.places, solved.plans, proofs, strict=True)):
         x, y = left[place], right[place]
         tolerance = float(solved.leaves[i])
-        if isinstance(solved.stacked, Atoms):
+        if equal is not None:
             # Two forms of low rank have a bound of their own at linear effort, and atoms of equal weights a better upper end.
             alone = gather.saves_work(x) and gather.saves_work(y)
-            alone |= plan.masses.shape[0] == x.size == y.size and not bool(solved.stacked.balanced[i])
+            alone |= plan.masses.shape[0] == x.size == y.size and not equal[i]
         else:
             # Matrices of masses are evaluated by the forms of low rank, whose rounding is another.
             alone = gather.is_low_rank(x) or gather.is_low_rank(y)
         # An objective of 0 may be that of copies, which is without rounding.
         if proof is None or proof.objective == 0.0 or alone:
-            proof = certificate_of(x, y, plan, effort, tolerance)
+            proof = certified_objective(x, y, plan, effort, tolerance)
         objective, root, certificate = settled(solved.objective[i], distance[i], proof, tolerance)
         estimate = objective if solved.estimate is solved.objective else solved.estimate[i]
         status, steps, gap = concluded(solved.statuses[i], certificate), solved.iterations[i], solved.gaps[i]
@@ -367,14 +380,14 @@ def _results(
         yield GWResult(objective, root, estimate, plan, status, certificate, steps, gap, name, regularized)
 
 
-def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved) -> Sequence[Certified]:
+def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved) -> Sequence[CertifiedObjective]:
     """Certify couplings together, in float64."""
-    atoms = solved.stacked if isinstance(solved.stacked, Atoms) else None
+    atoms = solved.stacked if isinstance(solved.stacked, SortingCoupling) else None
     mass = _array.detached(solved.stacked if atoms is None else atoms.mass)
     wide, objective, known = _array.widen(mass), solved.objective, solved.known
     if atoms is not None:
         if _array.library(wide) != _array.library(mass):
-            atoms = Atoms(*(_array.to_numpy(v) for v in atoms))
+            atoms = SortingCoupling(*(_array.to_numpy(v) for v in atoms))
         atoms = atoms._replace(mass=wide)
     # Row means as stored are sorted by the atoms, and so are deviations from their mean; wider ones need not be.
     order = atoms
@@ -387,13 +400,14 @@ def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved)
         objective = _objective(left, right, atoms, _array.widen)
     elif wide.dtype != mass.dtype:
         problem = sinkhorn.problems(left, right, _array.widen)
-        objective = problem.value(wide, problem.cross(wide))
+        plan = unchecked(DensePlan, matrix=wide)
+        objective = problem.value(plan, problem.cross(plan))
     value = _array.to_numpy(objective)
-    x, y = (certificates.sides(side, of) for side, of in zip((left, right), known, strict=True))
-    upper = certificates.of_matrices(x, y, wide, value) if atoms is None else certificates.of_atoms(x, y, atoms, value)
-    return certificates.certify(x, y, upper, solved.leaves, order)
+    pair = EnclosedPair(certificates.enclosures(left, known[0]), certificates.enclosures(right, known[1]))
+    upper = certificates.of_matrices(pair, wide, value) if atoms is None else certificates.of_atoms(pair, atoms, value)
+    return certificates.certify(pair, upper, solved.leaves, order)
 
 
-def _known(fields: tuple[Sequence[Array], Sequence[Array]]) -> tuple[Known, Known]:
+def _known(fields: tuple[Sequence[Array], Sequence[Array]]) -> tuple[Summary, Summary]:
     x, y = fields
-    return certificates.known(x), certificates.known(y)
+    return certificates.summary(x), certificates.summary(y)

@@ -13,6 +13,7 @@ from gwtools import _array
 from gwtools._array import NumpyArray
 from gwtools.bounds import float_error, projected_quadratic
 from gwtools.bounds.distributions import third_costs
+from gwtools.bounds.enclosures import EnclosedPair
 from gwtools.bounds.float_error import UNDERFLOW, UNDERFLOW_OF_ROOTS, Bound, Radii, floor, gamma, shrunk
 from gwtools.bounds.moments import has_one_row, matched, only_row
 from gwtools.spaces import Space
@@ -43,19 +44,16 @@ class Linear(NamedTuple):
     a_priori: float
 
 
-def linear(x: Space, y: Space, radii_x: Radii, radii_y: Radii) -> Linear:
+def linear(x: Space, y: Space, pair: EnclosedPair) -> Linear:
     """Return theorems 1 and 3, 4 where its spectra are small, and 12 f between Gram spaces of one row."""
-    apart = abs(float(x.mean) - float(y.mean))
-    terms = max(radii_x.weights, radii_y.weights)
-    between = float_error.line(x.deviations, x.weights, y.deviations, y.weights, terms=terms)
-    norms = float(x.residual_norm_squared()) ** 0.5, float(y.residual_norm_squared()) ** 0.5
-    row_means, norm, a_priori = float_error.additive_bounds(apart, between, norms, radii_x, radii_y)
+    transport = pair.additive_transport()
+    row_means, norm, a_priori = pair.row_means_and_norm(transport)
     bounds = {"row_means": row_means, "norm": norm}
-    if all(s.low_rank is not None and s.low_rank.saves_work for s in (x, y)):
-        additive = _additive(apart, between, radii_x, radii_y)
-        bounds["spectral"] = _small_spectra(x, y, additive, radii_x, radii_y)
+    if x.saves_work and y.saves_work:
+        additive = _additive(pair.mean_gap, transport, pair.x.radii, pair.y.radii)
+        bounds["spectral"] = _small_spectra(x, y, additive, pair.x.radii, pair.y.radii)
     if has_one_row(x) and has_one_row(y):
-        bounds["rank_one"] = rank_one(x, y, radii_x, radii_y)
+        bounds["rank_one"] = rank_one(x, y, pair.x.radii, pair.y.radii)
     return Linear(bounds, a_priori)
 
 

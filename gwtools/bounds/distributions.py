@@ -13,7 +13,7 @@ from gwtools.bounds.memory import require_memory
 from gwtools.problems import prepare, supported
 from gwtools.spaces import Space, converted
 from gwtools.transport.local_distributions import Centred, transports
-from gwtools.transport.one_dimensional import line
+from gwtools.transport.one_dimensional import wasserstein
 from gwtools.transport.programs import exact
 
 
@@ -36,7 +36,7 @@ def second(x: Any, y: Any, p: float = 2.0) -> Array:
     _check.number(p, "p", least=1.0)
     require_memory(x, y, "second")
     (C, a), (D, b) = (_pairs(converted(supported(s)[0], _array.at_least_single)) for s in (x, y))
-    return _array.namespace(C).astype(line(C, a, D, b, p), x.weights.dtype, copy=False)
+    return _array.namespace(C).astype(wasserstein(C, a, D, b, p), x.weights.dtype, copy=False)
 
 
 def _pairs(space: Space) -> tuple[Array, Array]:

@@ -15,8 +15,14 @@ import numpy as np
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.spaces import DenseSpace, Space
-from gwtools.transport import one_dimensional
-from gwtools.transport.one_dimensional import balanced
+from gwtools.transport.one_dimensional import (
+    SortingCoupling,
+    comonotone,
+    cost,
+    equal_weights,
+    pairs_off,
+    wasserstein,
+)
 
 UNIT = 2.0**-53
 UNDERFLOW = 2.0**-900  # more than underflow can cost an operation on values below 2^200
@@ -160,13 +166,16 @@ def _lifted(largest: Any) -> Any:
     return largest + UNDERFLOW * (largest > 0)
 
 
-def weight_terms(weights: Array) -> float:
-    """ω: how far stored weights are from the exactly normalised ones, in units of rounding.
+def weight_terms(weights: Array) -> Any:
+    """ω: how far stored weights (…, n) are from the exactly normalised ones, in units of rounding.
 
     Weights a are s = Σ a times the normalised ones, so it is |s − 1|. The 4 are the rounding of s, two roundings where weights
-    of a narrower dtype were divided by their sum when they were widened, and a spare one.
+    of a narrower dtype were divided by their sum when they were widened, and a spare one. Sums of stacks are rounded n times.
     """
-    return abs(_array.exact_sum(weights) - 1) / UNIT + 4
+    if weights.ndim == 1:
+        return abs(_array.exact_sum(weights) - 1) / UNIT + 4
+    sums = _array.to_numpy(_array.namespace(weights).sum(weights, axis=-1))
+    return np.abs(sums - 1) / UNIT + weights.shape[-1] + 4
 
 
 def extent(space: Space, of: Radii) -> Extent:
@@ -197,35 +206,55 @@ def max_difference(apart: Any, x: Radii, y: Radii, of_x: Extent, of_y: Extent) -
 
 
 def line(
-    x: Array, a: Array, y: Array, b: Array, p: float = 2.0, terms: float = 0.0, products_of: bool | None = None
+    x: Array,
+    a: Array,
+    y: Array,
+    b: Array,
+    p: float = 2.0,
+    terms: Any = 0.0,
+    products_of: bool | None = None,
+    coupling: SortingCoupling | None = None,
 ) -> Bound:
     """Return W_p^p between stored values as computed and rounded outward, for exactly normalised weights (theorem 13 b).
 
     Parameters
     ----------
-    x, a : arrays of shape (n,)
-        Values and weights.
-    y, b : arrays of shape (m,)
+    x, a : arrays of shape (…, N)
+        Values and weights; in a stack, atoms of weight zero are padding.
+    y, b : arrays of shape (…, M)
         Values and weights.
     p : float
         1 or 2.
-    terms : float
+    terms : number or array of shape (…)
         Roundings behind each weight.
     products_of : bool, optional
-        Where the weights are rounded products of others: whether these are the same for x and for y. Products that agree
-        may be of unequal numbers: only those of the same atoms are surely equal then.
+        Where the weights of one pair are rounded products of others: whether these are the same for x and for y. Products that
+        agree may be of unequal numbers: only those of the same atoms are surely equal then.
+    coupling : SortingCoupling, optional
+        The comonotone coupling, if it is known.
     """
     # In NumPy, whose running sums of weights never decrease.
     x, a, y, b = map(_array.to_numpy, (x, a, y, b))
-    if balanced(a, b):
-        value, matched = float(one_dimensional.line(x, a, y, b, p)), True
+    matched = equal_weights(a, b)
+    if coupling is None and bool(np.all(matched)):
+        value = wasserstein(x, a, y, b, p)
     else:
-        pairs = one_dimensional.comonotone(x, a, y, b)
-        value, matched = float(one_dimensional.total(pairs, x, y, p)), pairs.mass.shape[0] == x.shape[0]
-        if matched and products_of is not None:
-            matched = products_of and np.array_equal(pairs.first, pairs.second)
-    of_x, of_y = ((float(v.min()), float(v.max()), len(v)) for v in (x, y))
-    return line_bound(value, p, of_x, of_y, terms, matched)
+        known = comonotone(x, a, y, b) if coupling is None else SortingCoupling(*map(_array.to_numpy, coupling))
+        value, pairing = cost(known, x, y, p), pairs_off(known, a, b)
+        if products_of is not None:
+            pairing &= products_of and np.array_equal(known.rows, known.cols)
+        matched = matched | pairing
+    value = float(value) if x.ndim == 1 else value
+    return line_bound(value, p, ends(x, a), ends(y, b), terms, matched)
+
+
+def ends(values: NumpyArray, weights: NumpyArray) -> tuple[Any, Any, Any]:
+    """Return the least and the largest value of the atoms that carry weight, and their number, shape (…)."""
+    if values.ndim == 1:  # without padding
+        return float(values.min()), float(values.max()), len(values)
+    low = values.min(axis=-1, initial=np.inf, where=weights > 0)
+    high = values.max(axis=-1, initial=-np.inf, where=weights > 0)
+    return low, high, np.count_nonzero(weights, axis=-1)
 
 
 def line_bound(value: Any, p: float, x: Any, y: Any, terms: Any, matched: Any) -> Bound:

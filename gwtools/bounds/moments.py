@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
 from gwtools.bounds.arguments import read_pair
 from gwtools.bounds.memory import require_memory
 from gwtools.spaces import GramSpace, Space
-from gwtools.transport.one_dimensional import line
+from gwtools.spaces.double_centering import Residual
+from gwtools.transport.one_dimensional import SortingCoupling, cost, wasserstein
+
+
+class Moments(NamedTuple):
+    """What theorems 1 and 3 need of a space, or of a stack of B spaces that is padded with atoms of weight 0.
+
+    Weights a, row means f_C and deviations α, shape (…, n); the mean m_C and the squared norm ‖R‖², shape (…).
+    """
+
+    weights: Array
+    row_means: Array
+    deviations: Array
+    mean: Array
+    residual_norm_squared: Array
+
+
+def moments(space: Space, residual: Residual | None = None) -> Moments:
+    """Return the moments of a space or of a stack of spaces; a ``residual`` that is at hand is not made again."""
+    norm_squared = space.residual_norm_squared() if residual is None else residual.norm_squared()
+    return Moments(space.weights, space.row_means, space.deviations, space.mean, norm_squared)
 
 
 def row_means(x: Any, y: Any, p: float = 2.0) -> Array:
@@ -29,7 +49,7 @@ def row_means(x: Any, y: Any, p: float = 2.0) -> Array:
     """
     x, y = read_pair(x, y)
     _check.number(p, "p", least=1.0)
-    return line(x.row_means, x.weights, y.row_means, y.weights, p)
+    return wasserstein(x.row_means, x.weights, y.row_means, y.weights, p)
 
 
 def first(x: Any, y: Any, p: float = 2.0) -> Array:
@@ -49,9 +69,13 @@ def first(x: Any, y: Any, p: float = 2.0) -> Array:
     """
     x, y = read_pair(x, y)
     _check.number(p, "p", least=1.0)
-    sizes = (s.power_means(p) for s in (x, y))
-    ecc_x, ecc_y = sizes if p == 1 else (_array.root(size, p) for size in sizes)
-    return line(ecc_x, x.weights, ecc_y, y.weights, p)
+    return wasserstein(eccentricities(x, p), x.weights, eccentricities(y, p), y.weights, p)
+
+
+def eccentricities(space: Space, p: float) -> Array:
+    """Return (Σ_k a_k |C_ik|^p)^(1/p) for every atom, shape (…, n), in units of C."""
+    sums = space.power_means(p)
+    return sums if p == 1 else _array.root(sums, p)
 
 
 def norm(x: Any, y: Any) -> Array:
@@ -68,8 +92,13 @@ def norm(x: Any, y: Any) -> Array:
         In squared units of C; never below the square of theorem 1's bound.
     """
     x, y = read_pair(x, y)
-    gap = _array.root(x.residual_norm_squared()) - _array.root(y.residual_norm_squared())
-    return _additive_part(x, y) + gap**2
+    return norm_bound(moments(x), moments(y))
+
+
+def norm_bound(x: Moments, y: Moments, coupling: SortingCoupling | None = None) -> Array:
+    """Theorem 3, shape (…); ``coupling`` is a sorting coupling of the deviations, if one is known."""
+    gap = _array.root(x.residual_norm_squared) - _array.root(y.residual_norm_squared)
+    return _additive_part(x, y, coupling) + gap**2
 
 
 def spectral(x: Any, y: Any) -> Array:
@@ -87,16 +116,26 @@ def spectral(x: Any, y: Any) -> Array:
     """
     x, y = read_pair(x, y)
     require_memory(x, y, "spectral", 2 * (x.numbers_held + y.numbers_held))
-    return _additive_part(x, y) + matched(x.residual().spectrum(), y.residual().spectrum())
+    left, right = x.residual(), y.residual()
+    return spectral_bound(moments(x, left), moments(y, right), left.spectrum(), right.spectrum())
 
 
-def matched(values_x: Array, values_y: Array) -> Array:
-    """Return Σ (λ⁺ − μ⁺)² + Σ (λ⁻ − μ⁻)² of two ascending spectra, positive and negative parts matched by rank."""
-    xp = _array.namespace(values_x, values_y)
-    length = max(values_x.shape[0], values_y.shape[0])
-    positive = _padded(xp.clip(values_x, min=0.0), length, 1) - _padded(xp.clip(values_y, min=0.0), length, 1)
-    negative = _padded(xp.clip(values_x, max=0.0), length, -1) - _padded(xp.clip(values_y, max=0.0), length, -1)
-    return xp.sum(positive**2) + xp.sum(negative**2)
+def spectral_bound(
+    x: Moments, y: Moments, spectrum_x: Array, spectrum_y: Array, coupling: SortingCoupling | None = None
+) -> Array:
+    """Theorem 4 from spectra (…, k) and (…, l), shape (…); ``coupling`` as in :func:`norm_bound`."""
+    return _additive_part(x, y, coupling) + matched(spectrum_x, spectrum_y)
+
+
+def matched(spectrum_x: Array, spectrum_y: Array) -> Array:
+    """Return Σ (λ⁺ − μ⁺)² + Σ (λ⁻ − μ⁻)² of two spectra, positive and negative parts matched by rank, shape (…)."""
+    xp = _array.namespace(spectrum_x, spectrum_y)
+    length = max(spectrum_x.shape[-1], spectrum_y.shape[-1])
+    # Zeros stand for the eigenvalues that were left out: behind a sort, equal ranks from either end are matched.
+    lam, mu = (xp.sort(_array.padded(values, length), axis=-1) for values in (spectrum_x, spectrum_y))
+    positive = xp.clip(lam, min=0.0) - xp.clip(mu, min=0.0)
+    negative = xp.clip(lam, max=0.0) - xp.clip(mu, max=0.0)
+    return xp.sum(positive**2, axis=-1) + xp.sum(negative**2, axis=-1)
 
 
 def rank_one(x: Any, y: Any) -> Array:
@@ -134,7 +173,7 @@ def rank_one(x: Any, y: Any) -> Array:
     """
     x, y = read_pair(x, y)
     (h, k), (a, b) = (only_row(x, "x"), only_row(y, "y")), (x.weights, y.weights)
-    sorted_alike, sorted_against = line(h, a, k, b, 2.0), line(h, a, -k, b, 2.0)
+    sorted_alike, sorted_against = wasserstein(h, a, k, b, 2.0), wasserstein(h, a, -k, b, 2.0)
     least = sorted_alike if bool(sorted_alike <= sorted_against) else sorted_against
     p, q = a @ h**2, b @ k**2
     return (p - q) ** 2 / 2 + least * (p + q - least / 2)
@@ -151,13 +190,10 @@ def has_one_row(space: Space) -> bool:
     return isinstance(space, GramSpace) and int(space.factor.shape[0]) == 1
 
 
-def _additive_part(x: Space, y: Space) -> Array:
+def _additive_part(x: Moments, y: Moments, coupling: SortingCoupling | None) -> Array:
     """(m_C − m_D)² + 2 W_2²(α, β): what the additive parts alone cost."""
-    return (x.mean - y.mean) ** 2 + 2 * line(x.deviations, x.weights, y.deviations, y.weights, 2.0)
-
-
-def _padded(ascending: Array, length: int, sign: int) -> Array:
-    """Pad sorted eigenvalues of one sign with zeros on the side where they are small."""
-    xp = _array.namespace(ascending)
-    zeros = xp.zeros(length - ascending.shape[0], dtype=ascending.dtype, device=_array.device(ascending))
-    return xp.concat([zeros, ascending] if sign > 0 else [ascending, zeros])
+    if coupling is None:
+        spread = wasserstein(x.deviations, x.weights, y.deviations, y.weights, 2.0)
+    else:
+        spread = cost(coupling, x.deviations, y.deviations, 2.0)
+    return (x.mean - y.mean) ** 2 + 2 * spread

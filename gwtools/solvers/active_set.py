@@ -36,7 +36,7 @@ class ActiveSet:
         return cls((plan,), np.ones(1), np.array([linear]), np.array([[-2 * float(plan.inner(cross))]]))
 
     @property
-    def departure(self) -> float:
+    def relative_objective(self) -> float:
         """F(π) − F(a ⊗ b), in squared units of C."""
         return _value(self.linear, self.quadratic, self.weights)
 

@@ -7,14 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array
+from gwtools._stacks import Numbers, is_stack, larger
 from gwtools.plans import Plan
-from gwtools.problems import GWProblem, Prepared
+from gwtools.problems import GWProblem, Prepared, Quadratic
 from gwtools.results import Status
 from gwtools.solvers.starts import product_plan
 from gwtools.spaces import Space
@@ -87,19 +88,22 @@ class Solver(ABC):
         return f"{type(self).__name__}({', '.join(changed)})"
 
 
-@dataclass(frozen=True, eq=False)
-class State:
+class _State(Protocol):
     """Where an iterative solver stands: a coupling, F(π) − F(a ⊗ b), and a status once its criterion is met."""
 
-    plan: Plan
-    departure: float
-    status: Status | None = None
-    frank_wolfe_gap: float | None = None
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def relative_objective(self) -> float: ...
+    @property
+    def status(self) -> Status | None: ...
+    @property
+    def frank_wolfe_gap(self) -> float | None: ...
 
 
-S = TypeVar("S", bound=State)
+S = TypeVar("S", bound=_State)
 # Values that leave the range end the iterations with a status of their own.
-_QUIET = partial(np.errstate, over="ignore", invalid="ignore")
+QUIET = partial(np.errstate, over="ignore", invalid="ignore")
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,13 +122,13 @@ class IterativeSolver(Solver, Generic[S]):
     tolerance: float = 1e-9
     max_iterations: int = 1000
 
-    def negligible(self, problem: GWProblem) -> float:
+    def negligible(self, problem: Quadratic) -> Numbers:
         """Return the change of the objective that counts as none, in squared units of C."""
-        return max(self.tolerance * problem.variation, problem.rounding)
+        return larger(self.tolerance * problem.variation, problem.float_error)
 
     def leaves(self, problem: GWProblem) -> float:
         """Return the decrease that the tolerance neglects, in squared units of C."""
-        return self.tolerance * problem.detached().variation
+        return float(self.tolerance * problem.detached().variation)
 
     def first_plan(self, problem: GWProblem) -> Plan:
         """Return the coupling that is the answer where every coupling is: the product coupling, or the one given."""
@@ -146,19 +150,19 @@ class IterativeSolver(Solver, Generic[S]):
         """Repeat steps until the criterion is met, the callback returns True, a value is not finite or steps run out."""
         _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
         problem = problem.detached()
-        if problem.variation <= problem.rounding:
+        if problem.variation <= problem.float_error:
             # No coupling's objective is farther from the product coupling's than rounding.
             zeros = (_array.namespace(w).zeros_like(w) for w in (problem.x.weights, problem.y.weights))
             gap = 2 * problem.variation  # no less than what the linearisation promises anywhere
             return Outcome(self.first_plan(problem), Status.GLOBAL, 0, gap, potentials=tuple(zeros))
-        with _QUIET():
+        with QUIET():
             state = self.start(problem)
         status, iteration = state.status, 0
         while status is None:  # for max_iterations steps at most
             iteration += 1
-            with _QUIET():
+            with QUIET():
                 following = self.step(problem, state)
-            if not math.isfinite(following.departure):
+            if not math.isfinite(following.relative_objective):
                 status = Status.NON_FINITE
                 break
             state = following
@@ -172,9 +176,13 @@ class IterativeSolver(Solver, Generic[S]):
         return Outcome(state.plan, status, iteration, state.frank_wolfe_gap, potentials=potentials)
 
 
-def gap_above(lower: float, value: float) -> float:
+def gap_above(lower: Numbers, value: Numbers) -> Numbers:
     """Return how far a value may lie above the least one, at least 0; infinite where either is not a number."""
-    return max(0.0, value - lower) if value - lower == value - lower else math.inf
+    gap = value - lower
+    if is_stack(gap):
+        xp = _array.namespace(gap)
+        return xp.where(xp.isnan(gap), math.inf, xp.clip(gap, min=0.0))
+    return math.inf if math.isnan(gap) else max(0.0, gap)
 
 
 def _is_true(answer: Any) -> bool:
@@ -182,5 +190,5 @@ def _is_true(answer: Any) -> bool:
     return isinstance(answer, bool | np.bool_) and bool(answer)
 
 
-def _progress(problem: GWProblem, iteration: int, state: State) -> Progress:
-    return Progress(iteration, max(0.0, problem.product_objective + state.departure), state.frank_wolfe_gap)
+def _progress(problem: GWProblem, iteration: int, state: _State) -> Progress:
+    return Progress(iteration, max(0.0, problem.product_objective + state.relative_objective), state.frank_wolfe_gap)

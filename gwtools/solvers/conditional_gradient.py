@@ -24,9 +24,9 @@ from gwtools.plans import (
 from gwtools.problems import GWProblem, Prepared
 from gwtools.results import Status
 from gwtools.solvers.active_set import ActiveSet
-from gwtools.solvers.base import Callback, IterativeSolver, Outcome, State, gap_above
+from gwtools.solvers.base import Callback, IterativeSolver, Outcome, gap_above
 from gwtools.solvers.exchange import MOST_ATOMS, exchanged
-from gwtools.solvers.starts import is_blind, off_saddle, product_plan
+from gwtools.solvers.starts import is_stationary_at_product, off_saddle, product_plan
 from gwtools.spaces import Space, numbers_at_atoms
 from gwtools.transport.one_dimensional import sorting_plan
 from gwtools.transport.programs import Program, exact
@@ -35,13 +35,17 @@ _STALLED = 20  # steps in a row that do not lower the objective by more than rou
 
 
 @dataclass(frozen=True, eq=False)
-class _State(State):
+class _State:
     """A mixture of vertices with its ``cross`` matrix; a vertex and potentials that the next program starts from.
 
     ``stalled`` counts steps in a row that do not lower the objective beyond rounding; ``tried`` tells that a vertex has already
     taken the place of a mixture as good since the objective last fell.
     """
 
+    plan: Plan
+    relative_objective: float
+    status: Status | None = None
+    frank_wolfe_gap: float | None = None
     cross: Array = None
     active: ActiveSet | None = None
     vertex: SparsePlan | None = None
@@ -146,7 +150,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         if not isinstance(self.init, str):
             return replace(_alone(problem, self._given(problem)), vertex=vertex)
         product, negligible = product_plan(problem), self.negligible(problem)
-        if is_blind(problem, negligible):
+        if is_stationary_at_product(problem, negligible):
             plan = off_saddle(problem, negligible)
             if plan is None:
                 return replace(_alone(problem, product), status=Status.STATIONARY, frank_wolfe_gap=problem.slope_range)
@@ -178,7 +182,7 @@ class ConditionalGradient(IterativeSolver[_State]):
             cross = problem.cross(vertex)
         following = self._corrected(problem, cast(ActiveSet, state.active), vertex, cross)
         following = replace(following, potentials=program.potentials)
-        decrease = state.departure - following.departure
+        decrease = state.relative_objective - following.relative_objective
         if decrease > negligible:
             return following
         if gap <= negligible:
@@ -188,7 +192,7 @@ class ConditionalGradient(IterativeSolver[_State]):
                 _alone(problem, vertex, cross), vertex=vertex, potentials=program.potentials, tried=True
             )
             mixed = state.plan is not state.vertex and not state.tried
-            if mixed and at_vertex.departure <= state.departure + problem.rounding:
+            if mixed and at_vertex.relative_objective <= state.relative_objective + problem.float_error:
                 return at_vertex
             return self._at_rest(problem, state, negligible)
         stalled = 0 if decrease > _array.epsilon(problem.x.weights) * problem.variation else state.stalled + 1
@@ -202,7 +206,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         active = active.extended(problem, vertex, cross).minimised(1e-2 * self.negligible(problem), rounding)
         plan = active.plan()
         cross = cross if plan is vertex else problem.cross(plan)
-        return _State(plan, active.departure, None, None, cross, active, vertex)
+        return _State(plan, active.relative_objective, None, None, cross, active, vertex)
 
     def _at_rest(self, problem: GWProblem, state: _State, negligible: float) -> _State:
         """Return the state with its status, or, where an exchange lowers the objective, the state after it."""
@@ -219,14 +223,14 @@ def _one_row(problem: GWProblem) -> _State:
     h, k = (space.data[0, :] for space in (problem.x, problem.y))
     plans = (sorting_plan(h, problem.x.weights, sign * k, problem.y.weights) for sign in (1, -1))
     states = (replace(_alone(problem, plan), vertex=plan) for plan in plans)
-    return min(states, key=lambda state: state.departure)
+    return min(states, key=lambda state: state.relative_objective)
 
 
 def _alone(problem: GWProblem, plan: Plan, cross: Array | None = None) -> _State:
     """Return the state at one coupling."""
     cross = problem.cross(plan) if cross is None else cross
     active = ActiveSet.of(problem, plan, cross)
-    return _State(plan, active.departure, None, None, cross, active)
+    return _State(plan, active.relative_objective, None, None, cross, active)
 
 
 def linear_program(

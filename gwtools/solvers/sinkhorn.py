@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Self, cast, final
+from typing import Any, NamedTuple, Self, cast, final
 
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.plans import DensePlan, Plan, mixture, nearest_coupling
-from gwtools.problems import GWProblem
+from gwtools._stacks import (
+    Mask,
+    Numbers,
+    at_atoms,
+    at_pairs,
+    chosen,
+    dot,
+    expanded,
+    filled,
+    larger,
+    numbers,
+    opposite,
+    replaced,
+    some,
+)
+from gwtools.plans import DensePlan, nearest_coupling, unchecked
+from gwtools.problems import GWProblem, Quadratic
 from gwtools.results import Status
-from gwtools.solvers.base import Callback, IterativeSolver, Outcome, Progress, State, gap_above
+from gwtools.solvers.base import Callback, IterativeSolver, Outcome, Progress, gap_above
 from gwtools.solvers.conditional_gradient import ConditionalGradient, linear_program
-from gwtools.solvers.starts import is_blind, off_saddle, product_plan
+from gwtools.solvers.starts import is_stationary_at_product, off_saddle, product_plan
 from gwtools.spaces import Space
 from gwtools.transport.one_dimensional import sorting_plan
 from gwtools.transport.sinkhorn import Scaling, attainable, sinkhorn
@@ -23,27 +38,66 @@ MOST_MISSED = 1e-3  # mass that rounding may leave out of place where a plan sti
 ENOUGH_STEPS = 10  # proximal steps, from which linear programs go on: they come to rest sooner
 
 
-@dataclass(frozen=True, eq=False)
-class _State(State):
-    """A rounded plan with its ``cross`` matrix, and what the next kernel starts from: exponent, ε and scalings.
+# Exponents of padding: their exponentials are zero in float32 as well, and sums with other exponents stay finite.
+_NOWHERE = -1e30
+# Why problems stop, by their positions: those of a stack are numbers of its arrays. At 0 they go on.
+STATUSES = (
+    None,
+    Status.NON_FINITE,
+    Status.FIXED_POINT,
+    Status.STATIONARY,
+    Status.NOT_STATIONARY,
+    Status.SCALING_UNFINISHED,
+)
+_FIXED_POINT, _STATIONARY, _NOT_STATIONARY, _UNFINISHED = 2.0, 3.0, 4.0, 5.0
 
-    ``settled`` counts the kernels scaled since ε has fallen, from when on the exponent is that of the last plan; at a fixed ε,
-    where it is at least 1, the exponent stays 0. ``error`` is the mass out of place in the last scaled kernel, which the next
-    step takes up where it is unfinished.
+
+class State(NamedTuple):
+    """Couplings (…, n, m) of one problem or a stack, and what the next kernels start from: exponents, ε and scalings.
+
+    ``cross`` is R π S, ``entropy`` KL(π | a ⊗ b) where it is part of the problem and 0 elsewhere, ``gap`` NaN where it was not
+    computed. ``settled`` counts the kernels scaled since ε has fallen, from when on the exponent is that of the last plan; at a
+    fixed ε, where it is at least 1, the exponent stays 0. ``error`` is the mass out of place in the last scaled kernel, which
+    the next step takes up where it is unfinished. ``code`` is the position of the status among ``STATUSES``.
     """
 
-    cross: Array = None
-    exponent: Array = None
-    epsilon: float = 0.0
-    u: Array = None
-    v: Array = None
-    settled: int = 0
-    error: float = math.inf
+    matrix: Array
+    cross: Array
+    relative_objective: Numbers
+    entropy: Numbers
+    gap: Numbers
+    exponent: Array
+    epsilon: Numbers
+    u: Array
+    v: Array
+    settled: Numbers
+    error: Numbers
+    code: Numbers
+
+    @property
+    def plan(self) -> DensePlan:
+        """The couplings."""
+        return _plan(self.matrix)
+
+    @property
+    def merit(self) -> Numbers:
+        """F(π) − F(a ⊗ b), plus ε KL(π | a ⊗ b) where the entropy is part of the problem."""
+        return self.relative_objective + self.epsilon * self.entropy
+
+    @property
+    def status(self) -> Status | None:
+        """Why one problem stops; None where it goes on."""
+        return STATUSES[int(self.code)]
+
+    @property
+    def frank_wolfe_gap(self) -> float | None:
+        """The gap of one problem, where it was computed."""
+        return None if math.isnan(self.gap) else float(self.gap)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Sinkhorn(IterativeSolver[_State]):
+class Sinkhorn(IterativeSolver[State]):
     """Minimise Σ (C_ik − D_jl)² π_ij π_kl, plain or plus ε KL(π | a ⊗ b), by scaling kernels.
 
     Parameters
@@ -116,7 +170,7 @@ class Sinkhorn(IterativeSolver[_State]):
 
     def entropy_weight(self, problem: GWProblem) -> float | None:
         """Return the fixed ε; None where the entropy is only a means."""
-        return None if self.proximal else self._final(problem.detached())
+        return None if self.proximal else cast(float, self.final_epsilon(problem.detached()))
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Scale kernels until their plans come to rest; a proximal solver then goes on to a stationary plan."""
@@ -142,7 +196,7 @@ class Sinkhorn(IterativeSolver[_State]):
             return self._judged(problem.detached(), outcome)
         return outcome
 
-    def ends_by_programs(self, problem: GWProblem) -> bool:
+    def ends_by_programs(self, problem: Quadratic) -> bool:
         """Tell whether a plan at rest is handed to conditional gradient: on the CPU, where programs are not too large."""
         return self.proximal and _is_small(problem) and _array.on_cpu(problem.x.weights)
 
@@ -154,151 +208,203 @@ class Sinkhorn(IterativeSolver[_State]):
         status = Status.STATIONARY if gap <= self.negligible(problem) else outcome.status
         return replace(outcome, status=status, frank_wolfe_gap=gap)
 
-    def start(self, problem: GWProblem) -> _State:
+    def start(self, problem: Quadratic) -> State:
         """Return the product coupling, or a coupling off the saddle that it can be, with flat scalings."""
-        final = self._final(problem)
-        return self._start(
-            problem, max(problem.variation / 8, final) if self.proximal else final, int(not self.proximal)
-        )
+        final = self.final_epsilon(problem)
+        if not self.proximal:
+            return self._start(problem, final, filled(final, 1.0))
+        return self._start(problem, larger(problem.variation / 8, final), filled(final, 0.0))
 
-    def _start(self, problem: GWProblem, epsilon: float, settled: int) -> _State:
+    def _start(self, problem: Quadratic, epsilon: Numbers, settled: Numbers) -> State:
+        """Return the unscaled state at the first plan; all problems of a stack have a slope at the product coupling."""
         product, negligible = product_plan(problem), self.negligible(problem)
-        if not is_blind(problem, negligible):
-            return replace(_unscaled(problem, product, epsilon), settled=settled)
+        if not isinstance(problem, GWProblem) or not is_stationary_at_product(problem, negligible):
+            return self._unscaled(problem, product, epsilon, settled)
         plan = off_saddle(problem, negligible, 0.0 if self.proximal else epsilon)
-        state = replace(_unscaled(problem, product if plan is None else plan, epsilon), settled=settled)
         if plan is not None:
-            return state
-        status = Status.STATIONARY if self.proximal else Status.FIXED_POINT
-        return replace(state, status=status, frank_wolfe_gap=problem.slope_range)
+            return self._unscaled(problem, plan, epsilon, settled)
+        state = self._unscaled(problem, product, epsilon, settled)
+        return state._replace(code=_STATIONARY if self.proximal else _FIXED_POINT, gap=problem.slope_range)
 
-    def _final(self, problem: GWProblem) -> float:
-        return 1e-3 * problem.variation if self.epsilon is None else self.epsilon
+    def _unscaled(self, problem: Quadratic, plan: DensePlan, epsilon: Numbers, settled: Numbers) -> State:
+        """Return the state at a plan whose kernel is relative to the product coupling and not scaled yet."""
+        cross, zeros = problem.cross(plan), _array.namespace(plan.matrix).zeros_like
+        exponent, u, v = zeros(plan.matrix), zeros(problem.x.weights), zeros(problem.y.weights)
+        relative_objective, entropy = problem.relative_objective(plan, cross), self._entropy(problem, plan, epsilon)
+        gap, error, code = (filled(epsilon, value) for value in (math.nan, math.inf, 0.0))
+        values = plan.matrix, cross, relative_objective, entropy, gap
+        return State(*values, exponent, epsilon, u, v, settled, error, code)
 
-    def potentials(self, problem: GWProblem, state: _State) -> tuple[Array, Array]:
+    def _entropy(self, problem: Quadratic, plan: DensePlan, like: Numbers) -> Numbers:
+        """Return KL(π | a ⊗ b) where it is part of the problem, else 0."""
+        return filled(like, 0.0) if self.proximal else numbers(plan.inner(_log_ratio(problem, plan.matrix)))
+
+    def final_epsilon(self, problem: Quadratic) -> Numbers:
+        """Return the ε at which annealing ends, or the fixed one, in squared units of C."""
+        return 1e-3 * problem.variation if self.epsilon is None else filled(problem.variation, self.epsilon)
+
+    def potentials(self, problem: GWProblem, state: State) -> tuple[Array, Array]:
         """Return ε u and ε v, as ε (u_i + v_j) = ∇F_ij where a fixed point has mass; less ε log a and ε log b at a fixed ε."""
         if self.proximal:
             return state.epsilon * state.u, state.epsilon * state.v
-        log, a, b = _array.namespace(state.u).log, problem.x.weights, problem.y.weights
-        return state.epsilon * (state.u - log(a)), state.epsilon * (state.v - log(b))
+        log_a, log_b = problem.log_weights
+        return state.epsilon * (state.u - log_a), state.epsilon * (state.v - log_b)
 
-    def step(self, problem: GWProblem, state: _State) -> _State:
+    def step(self, problem: Quadratic, state: State) -> State:
         """Scale the kernel of the current linearisation, round it to a coupling and judge the change."""
         a, b = problem.x.weights, problem.y.weights
-        epsilon, final = state.epsilon, self._final(problem)
-        if self.proximal and state.settled and state.departure > problem.rounding:
-            state = self._start(problem, final, state.settled)  # annealing led above the product coupling
-            epsilon = final
+        if self.proximal:
+            # Annealing may have led above the product coupling.
+            uphill = (state.settled > 0) & (state.relative_objective > problem.float_error)
+            state = replaced(uphill, state, self._restarted, problem)
         gradient = problem.gradient(state.cross)
-        exponent = state.exponent - gradient / epsilon
-        proves = state.settled and not self.ends_by_programs(problem)
-        tolerance = self.proving_tolerance if proves else self.scaling_tolerance
-        scaling, least = sinkhorn(exponent, a, b, state.u, state.v, tolerance), attainable(exponent)
-        unfinished = scaling.error > 10 * max(tolerance, least)
+        exponent = at_pairs(a, b, state.exponent - gradient / expanded(state.epsilon, 2), 0.0)
+        least = attainable(exponent)
+        tolerance = larger(self._kernel_tolerance(problem, state), least)
+        scaling = sinkhorn(at_pairs(a, b, exponent, _NOWHERE), a, b, state.u, state.v, tolerance)
+        missed = scaling.error > 10 * tolerance
+        unfinished = missed & (scaling.error < state.error / 2)
         if not self.proximal:
-            gap = _entropic_gap(problem, state, gradient, scaling)
-            state = replace(state, frank_wolfe_gap=gap)
-            if gap <= max(self.negligible(problem), 4 * _array.epsilon(a) * epsilon):
-                return replace(state, u=scaling.u, v=scaling.v, status=Status.FIXED_POINT)
-        if unfinished and scaling.error < state.error / 2:
-            return replace(state, u=scaling.u, v=scaling.v, error=scaling.error)
-        plan = nearest_coupling(scaling.plan, a, b)
-        cross = problem.cross(plan)
+            state = state._replace(gap=_entropic_gap(problem, state, gradient, scaling))
+        following = self._moved(problem, state, scaling, exponent)
+        settling = (state.settled > 0) & opposite(unfinished)
+        if some(settling):
+            # Mass that rounding leaves out of place is spread over all atoms.
+            missing = chosen(least < MOST_MISSED, least, filled(least, MOST_MISSED))
+            allowed = larger(self.negligible(problem), missing * problem.variation)
+            failure = chosen(missed, filled(least, _UNFINISHED), filled(least, _NOT_STATIONARY))
+            following = self._settled(problem, state, following, settling, failure, allowed)
+        taken_up = state._replace(u=scaling.u, v=scaling.v, error=scaling.error)
+        following = chosen(unfinished, taken_up, following)
+        if self.proximal:
+            return following
+        met = state.gap <= larger(self.negligible(problem), 4 * _array.epsilon(a) * state.epsilon)
+        at_rest = state._replace(u=scaling.u, v=scaling.v, code=filled(state.code, _FIXED_POINT))
+        return chosen(met, at_rest, following)
+
+    def _restarted(self, state: State, problem: Quadratic) -> State:
+        return self._start(problem, self.final_epsilon(problem), state.settled)
+
+    def _kernel_tolerance(self, problem: Quadratic, state: State) -> Numbers:
+        """Return the marginal error of the next kernel: small once its scalings are to prove a gap."""
+        usual = filled(state.epsilon, self.scaling_tolerance)
+        if self.ends_by_programs(problem):
+            return usual
+        return chosen(state.settled > 0, filled(state.epsilon, self.proving_tolerance), usual)
+
+    def _moved(self, problem: Quadratic, state: State, scaling: Scaling, exponent: Array) -> State:
+        """Return the state at the coupling that a scaled kernel is rounded to."""
+        epsilon, final = state.epsilon, self.final_epsilon(problem)
+        plan = nearest_coupling(scaling.plan, problem.x.weights, problem.y.weights)
+        cooler = larger(self.cooling * epsilon, final)
+        settled = chosen(epsilon == final, state.settled + 1.0, state.settled)
         # Kernels restart from the product coupling while ε falls and are relative to the last plan from then on; the scalings
         # carry over in units of the cost.
-        cooler, settled = max(self.cooling * epsilon, final), state.settled + (epsilon == final)
-        relative = self.proximal and settled > 0
-        following = exponent + scaling.u[:, None] + scaling.v[None, :] if relative else state.exponent
-        u, v = (scaling.u * (epsilon / cooler), scaling.v * (epsilon / cooler))
-        new = _State(plan, problem.departure(plan, cross), None, None, cross, following, cooler, u, v, settled)
-        # Mass that rounding leaves out of place is spread over all atoms.
-        allowed = max(self.negligible(problem), min(least, MOST_MISSED) * problem.variation)
-        return self._settle(problem, state, new, unfinished, allowed) if state.settled else new
+        relative = state.exponent
+        if self.proximal:
+            at_plan = exponent + scaling.u[..., :, None] + scaling.v[..., None, :]
+            relative = chosen(settled > 0, at_plan, relative)
+        carried = expanded(epsilon / cooler, 1)
+        new = self._unscaled(problem, plan, cooler, settled)
+        return new._replace(exponent=relative, u=scaling.u * carried, v=scaling.v * carried)
 
-    def _settle(self, problem: GWProblem, old: _State, new: _State, unfinished: bool, allowed: float) -> _State:
-        """Shorten a step that climbs, and tell whether the iteration has come to rest."""
-        before, after, step = self._merit(problem, old), self._merit(problem, new), 1.0
-        target, slope = new, 0.0 if after <= before else self._slope(problem, old, new.plan)
-        # Each turn makes the step less than half as long: the parabola's slope is negative and it climbs in the end.
-        while after > before and slope < 0.0 and step > 1e-6:
-            # Least value of the parabola through both ends with the slope of the first: exact for the objective itself.
-            step *= slope / (2 * (slope - (after - before) / step))
-            plan = mixture((old.plan, target.plan), (1 - step, step))
-            cross = (1 - step) * old.cross + step * target.cross
-            new = replace(new, plan=plan, departure=problem.departure(plan, cross), cross=cross)
-            after = self._merit(problem, new)
-        if (
-            not self.proximal
-            and before - after <= self.negligible(problem)
-            and cast(float, old.frank_wolfe_gap) <= allowed
-        ):
-            return replace(old, u=new.u, v=new.v, status=Status.FIXED_POINT)
-        if after > before:
-            # The plan stays, and so do the scalings of its own kernel, which are potentials of its linearisation.
-            return self._resting(problem, replace(old, u=new.u, v=new.v), unfinished, moves=False)
-        if step < 1.0 and self.proximal:
-            xp = _array.namespace(new.cross)
-            smallest = xp.finfo(new.cross.dtype).smallest_normal
-            new = replace(new, exponent=xp.log(xp.clip(new.plan.dense(), min=smallest)))
-        enough = new.settled > ENOUGH_STEPS and self.ends_by_programs(problem)
-        if not self.proximal or (before - after > self.negligible(problem) and not enough):
-            return new
-        return self._resting(problem, new, unfinished, moves=before - after > problem.rounding)
+    def _settled(
+        self, problem: Quadratic, old: State, new: State, settling: Mask, failure: Numbers, allowed: Numbers
+    ) -> State:
+        """Shorten steps that climb, and tell where the iteration has come to rest: at ``failure``, but for gaps allowed."""
+        climbing = settling & (new.merit > old.merit)
+        new = replaced(climbing, new, self._shortened, problem, old)
+        gain = old.merit - new.merit
+        stuck = settling & (gain < 0.0)
+        # Where a plan stays, so do the scalings of its own kernel, which are potentials of its linearisation.
+        staying = old._replace(u=new.u, v=new.v)
+        if self.proximal:
+            return self._resting(problem, chosen(stuck, staying, new), settling, failure, gain)
+        met = settling & (gain <= self.negligible(problem)) & (old.gap <= allowed)
+        code = chosen(met, filled(gain, _FIXED_POINT), failure)
+        return chosen(stuck | met, staying._replace(code=code), new)
 
-    def _resting(self, problem: GWProblem, state: _State, unfinished: bool, moves: bool) -> _State:
-        """Return a state at which steps gain less than the tolerance, with its status; none where it ``moves`` and goes on."""
-        missed = Status.SCALING_UNFINISHED if unfinished else Status.NOT_STATIONARY
-        if not self.proximal or self.ends_by_programs(problem):
-            return replace(state, status=missed)
+    def _resting(self, problem: Quadratic, state: State, settling: Mask, failure: Numbers, gain: Numbers) -> State:
+        """Return proximal states, with a status where steps gain less than the tolerance."""
+        negligible = self.negligible(problem)
+        still = settling & (gain <= negligible)
+        if self.ends_by_programs(problem):
+            still = still | (settling & (state.settled > ENOUGH_STEPS))
+            return state._replace(code=chosen(still, failure, state.code))
+        if not some(still):
+            return state
         gap = _proved_gap(problem, state)
-        status = Status.STATIONARY if gap <= self.negligible(problem) else (None if moves else missed)
-        return replace(state, frank_wolfe_gap=gap, status=status)
+        met = gap <= negligible
+        # A step that gains more than floating point does to the objective may lead to a gap that is small enough.
+        ended = still & (met | (gain <= problem.float_error))
+        code = chosen(met, filled(gap, _STATIONARY), failure)
+        return state._replace(gap=chosen(still, gap, state.gap), code=chosen(ended, code, state.code))
 
-    def _slope(self, problem: GWProblem, state: _State, target: Plan) -> float:
-        """Derivative of the merit at a state towards another plan."""
+    def _shortened(self, target: State, problem: Quadratic, old: State) -> State:
+        """Shorten climbing steps from old states towards others by parabolas, until they no longer climb."""
+        new, slope = target, self._slope(problem, old, target)
+        step = filled(slope, 1.0)
+        # Each turn makes the step less than half as long: the parabola's slope is negative and it climbs in the end.
+        while some(climbing := (new.merit > old.merit) & (slope < 0.0) & (step > 1e-6)):
+            # Least value of the parabola through both ends with the slope of the first: exact for the objective itself.
+            apart = slope - (new.merit - old.merit) / step
+            share = slope / chosen(climbing, 2 * apart, filled(slope, 1.0))
+            step = chosen(climbing, step * share, step)
+            new = chosen(climbing, self._between(problem, old, target, step), new)
+        return new
+
+    def _between(self, problem: Quadratic, old: State, target: State, step: Numbers) -> State:
+        """Return the state at a share of the way from one coupling to another."""
+        part = expanded(step, 2)
+        plan = _plan((1 - part) * old.matrix + part * target.matrix)
+        cross = (1 - part) * old.cross + part * target.cross
+        return target._replace(
+            matrix=plan.matrix,
+            cross=cross,
+            relative_objective=problem.relative_objective(plan, cross),
+            entropy=self._entropy(problem, plan, step),
+            exponent=_log(plan.matrix) if self.proximal else target.exponent,
+        )
+
+    def _slope(self, problem: Quadratic, state: State, target: State) -> Numbers:
+        """Return the derivative of the merit at a state towards another plan."""
         gradient = problem.gradient(state.cross)
         if not self.proximal:
-            gradient = gradient + state.epsilon * _log_ratio(problem, state.plan)
-        return float(target.inner(gradient) - state.plan.inner(gradient))
-
-    def _merit(self, problem: GWProblem, state: _State) -> float:
-        """F(π) − F(a ⊗ b), plus ε KL(π | a ⊗ b) where the entropy is part of the problem."""
-        if self.proximal:
-            return state.departure
-        return state.departure + state.epsilon * float(state.plan.inner(_log_ratio(problem, state.plan)))
+            gradient = gradient + expanded(state.epsilon, 2) * _log_ratio(problem, state.matrix)
+        return numbers(target.plan.inner(gradient)) - numbers(state.plan.inner(gradient))
 
 
-def _is_small(problem: GWProblem) -> bool:
+def _is_small(problem: Quadratic) -> bool:
     return problem.shape[0] * problem.shape[1] <= MOST_PROGRAM_ENTRIES
 
 
-def _unscaled(problem: GWProblem, plan: DensePlan, epsilon: float) -> _State:
-    """Return the state at a plan whose kernel is relative to the product coupling and not scaled yet."""
-    cross = problem.cross(plan)
-    zeros = _array.namespace(cross).zeros_like(cross)
-    return _State(plan, problem.departure(plan, cross), None, None, cross, zeros, epsilon, zeros[:, 0], zeros[0, :])
+def _plan(matrix: Array) -> DensePlan:
+    """Return a matrix (…, n, m) that is a coupling as a plan."""
+    return unchecked(DensePlan, matrix=matrix)
 
 
-def _entropic_gap(problem: GWProblem, state: _State, gradient: Array, scaling: Scaling) -> float:
+def _entropic_gap(problem: Quadratic, state: State, gradient: Array, scaling: Scaling) -> Numbers:
     """Return how much ⟨∇F(π), ·⟩ + ε KL(· | a ⊗ b) can at most fall from π to another coupling (theorem 8 h).
 
     Its minimum is at least the dual value ε (⟨a, u − log a⟩ + ⟨b, v − log b⟩ + 1 − Σ_ij exp(u_i + v_j − ∇F_ij / ε)) of any
     scalings u and v.
     """
-    xp, a, b = _array.namespace(gradient), problem.x.weights, problem.y.weights
-    value = float(state.plan.inner(gradient + state.epsilon * _log_ratio(problem, state.plan)))
-    dual = float(a @ (scaling.u - xp.log(a)) + b @ (scaling.v - xp.log(b))) + 1.0 - float(xp.sum(scaling.plan))
+    xp, (log_a, log_b) = _array.namespace(gradient), problem.log_weights
+    value = numbers(state.plan.inner(gradient)) + state.epsilon * state.entropy
+    dual = dot(problem.x.weights, scaling.u - log_a) + dot(problem.y.weights, scaling.v - log_b)
+    dual = dual + 1.0 - numbers(xp.sum(scaling.rows, axis=-1))
     return gap_above(state.epsilon * dual, value)
 
 
-def _proved_gap(problem: GWProblem, state: _State) -> float:
+def _proved_gap(problem: Quadratic, state: State) -> Numbers:
     """Return an upper bound of the Frank-Wolfe gap of F: potentials after c-transforms are dual feasible (theorem 8 h)."""
-    xp, gradient = _array.namespace(state.v), problem.gradient(state.cross)
-    second = state.epsilon * state.v
-    first = xp.min(gradient - second[None, :], axis=1)
-    second = xp.min(gradient - first[:, None], axis=0)
-    lower = float(problem.x.weights @ first + problem.y.weights @ second)
-    return gap_above(lower, float(state.plan.inner(gradient)))
+    a, b, gradient = problem.x.weights, problem.y.weights, problem.gradient(state.cross)
+    xp, cost = _array.namespace(gradient), at_pairs(a, b, gradient, math.inf)
+    second = expanded(state.epsilon, 1) * state.v
+    first = at_atoms(a, xp.min(cost - second[..., None, :], axis=-1), 0.0)
+    second = at_atoms(b, xp.min(cost - first[..., :, None], axis=-2), 0.0)
+    lower = dot(a, first) + dot(b, second)
+    return gap_above(lower, numbers(state.plan.inner(gradient)))
 
 
 def _counted_from(iterations: int, callback: Callback | None) -> Callback | None:
@@ -312,9 +418,15 @@ def _counted_from(iterations: int, callback: Callback | None) -> Callback | None
     return counted
 
 
-def _log_ratio(problem: GWProblem, plan: Plan) -> Array:
-    """Return log(π / a ⊗ b), with the smallest normal number in place of masses below it."""
-    xp, matrix = _array.namespace(problem.x.weights), plan.dense()
+def _log(matrix: Array) -> Array:
+    """Return logarithms of masses, with the smallest normal number in place of those below it."""
+    xp = _array.namespace(matrix)
+    return xp.log(xp.clip(matrix, min=xp.finfo(matrix.dtype).smallest_normal))
+
+
+def _log_ratio(problem: Quadratic, matrix: Array) -> Array:
+    """Return log(π / a ⊗ b), 0 at padding."""
+    log_a, log_b = problem.log_weights
     # The product of two small weights may have no number.
-    masses = xp.log(xp.clip(matrix, min=xp.finfo(matrix.dtype).smallest_normal))
-    return masses - xp.log(problem.x.weights)[:, None] - xp.log(problem.y.weights)[None, :]
+    ratio = _log(matrix) - log_a[..., :, None] - log_b[..., None, :]
+    return at_pairs(problem.x.weights, problem.y.weights, ratio, 0.0)

@@ -6,18 +6,20 @@ import numpy as np
 
 from gwtools import _array
 from gwtools._array import Array
+from gwtools._stacks import Mask, Numbers
 from gwtools.plans import DensePlan, nearest_coupling, unchecked
-from gwtools.problems import GWProblem
+from gwtools.problems import GWProblem, Quadratic
 
 _TIED = 1e-6  # eigenvalues apart by at most this share count as one
 
 
-def product_plan(problem: GWProblem) -> DensePlan:
+def product_plan(problem: Quadratic) -> DensePlan:
     """Return the product coupling a ⊗ b."""
-    return unchecked(DensePlan, matrix=problem.x.weights[:, None] * problem.y.weights[None, :])
+    a, b = problem.x.weights, problem.y.weights
+    return unchecked(DensePlan, matrix=a[..., :, None] * b[..., None, :])
 
 
-def is_blind(problem: GWProblem, negligible: float) -> bool:
+def is_stationary_at_product(problem: Quadratic, negligible: Numbers) -> Mask:
     """Tell whether the linearisation at the product coupling promises no decrease above ``negligible``."""
     return problem.slope_range <= negligible
 

@@ -20,7 +20,8 @@ class Space(ABC):
     """A symmetric matrix C (n, n) over n atoms with probability weights a (n,).
 
     Subclasses say how rows of C are made; means, moments and the residual follow from that, in blocks of rows, or from
-    the low-rank form where there is one.
+    the low-rank form where there is one. All of it is written for a leading axis, too: a stack of B spaces of one kind and
+    size is a space over stacked values and weights (B, n), whose numbers are arrays (B,).
     """
 
     weights: Array
@@ -96,7 +97,7 @@ class Space(ABC):
     @cached_property
     def size(self) -> int:
         """Number of atoms n."""
-        return int(self.weights.shape[0])
+        return int(self.weights.shape[-1])
 
     @property
     def names(self) -> Sequence[Any]:
@@ -122,47 +123,54 @@ class Space(ABC):
 
     def dense(self) -> Array:
         """Return the (n, n) matrix C."""
-        return _array.joined([self.rows(i, j) for i, j in self.blocks()])
+        return _array.joined([self.rows(i, j) for i, j in self.blocks()], axis=-2)
 
     @cached_property
     def row_means(self) -> Array:
         """f_C = C a, shape (n,), in units of C."""
         if (form := self.low_rank) is not None:
-            return form.deviations + form.mean
-        return _array.joined([self.rows(i, j) @ self.weights for i, j in self.blocks()])
+            return form.deviations + form.mean[..., None]
+        return self._averaged_rows(self.rows)
+
+    def _averaged_rows(self, rows: Callable[[int, int], Array]) -> Array:
+        """Return Σ_k a_k M_ik for every row of a matrix that is made block by block, shape (n,)."""
+        return _array.joined([_array.times(rows(i, j), self.weights) for i, j in self.blocks()], axis=-1)
 
     @cached_property
     def mean(self) -> Array:
         """m_C = aᵀ C a, in units of C."""
         if (form := self.low_rank) is not None:
             return form.mean
-        return self.weights @ self.row_means
+        return _array.dot(self.weights, self.row_means)
 
     @cached_property
     def deviations(self) -> Array:
         """α = f_C − m_C, shape (n,), in units of C."""
         if (form := self.low_rank) is not None:
             return form.deviations
-        return self.row_means - self.mean
+        return self.row_means - self.mean[..., None]
 
     def power_means(self, p: float) -> Array:
         """Return Σ_k a_k |C_ik|^p for every atom, shape (n,), in units of C to the power p."""
         xp = _array.namespace(self.weights)
         if p == 2 and (form := self.low_rank) is not None and form.saves_work:
             u, g, a = form.additive, form.factor, self.weights
-            spread = xp.sum((g @ (g.T @ (a[:, None] * g))) * g, axis=1)
-            cross = g @ (g.T @ (a * u))
-            return xp.clip(u**2 + 2 * u * (a @ u) + a @ u**2 + 2 * form.sign * cross + spread, min=0.0)
-        return _array.joined([xp.abs(self.rows(i, j)) ** p @ self.weights for i, j in self.blocks()])
+            mean, mean_square = _array.dot(a, u)[..., None], _array.dot(a, u**2)[..., None]
+            spread = xp.sum((g @ form.covariance) * g, axis=-1)
+            cross = _array.times(g, _array.times(_array.transposed(g), a * u))
+            return xp.clip(u**2 + 2 * u * mean + mean_square + 2 * form.sign * cross + spread, min=0.0)
+        return self._averaged_rows(lambda i, j: xp.abs(self.rows(i, j)) ** p)
 
     def second_moment(self) -> Array:
         """Return ‖C‖² = Σ a_i a_k C_ik² = m_C² + 2‖α‖² + ‖R‖² (theorem 2), in squared units of C."""
-        return self.mean**2 + 2 * (self.weights @ self.deviations**2) + self.residual_norm_squared()
+        return self.mean**2 + 2 * _array.dot(self.weights, self.deviations**2) + self.residual_norm_squared()
 
     def residual_rows(self, start: int, stop: int) -> Array:
         """Return rows of R = C − m − α1ᵀ − 1αᵀ, shape (stop − start, n), in units of C."""
         alpha = self.deviations
-        return self.rows(start, stop) - alpha[start:stop, None] - (alpha + self.mean)[None, :]
+        residual = self.rows(start, stop) - alpha[..., start:stop, None]
+        residual -= (alpha + self.mean[..., None])[..., None, :]
+        return residual
 
     def residual_norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik² without storing R, in squared units of C."""
@@ -172,15 +180,14 @@ class Space(ABC):
     def _residual_norm_squared(self) -> Array:
         if (form := self.low_rank) is not None and form.saves_work:
             return LowRankResidual(self.weights, form).norm_squared()
-        a = self.weights
-        return _array.total([a[i:j] @ (self.residual_rows(i, j) ** 2 @ a) for i, j in self.blocks()])
+        return _array.dot(self.weights, self._averaged_rows(lambda i, j: self.residual_rows(i, j) ** 2))
 
     def residual(self) -> Residual:
         """Return R in the cheapest form that applies it: n t numbers where C has rank t, else n²."""
         if (form := self.low_rank) is not None:
             low_rank = LowRankResidual(self.weights, form)
             return low_rank if form.saves_work else DenseResidual(self.weights, low_rank.dense(), form.sign)
-        matrix = _array.joined([self.residual_rows(i, j) for i, j in self.blocks()])
+        matrix = _array.joined([self.residual_rows(i, j) for i, j in self.blocks()], axis=-2)
         return DenseResidual(self.weights, matrix, self.sign)
 
 
@@ -218,7 +225,8 @@ def unchecked(space: S, **changed: Array) -> S:
     """Copy a space with other fields and without the checks: for values derived from checked ones."""
     copy = object.__new__(type(space))
     for field in fields(cast(Any, space)):
-        object.__setattr__(copy, field.name, changed.get(field.name, getattr(space, field.name)))
+        value = changed[field.name] if field.name in changed else getattr(space, field.name)
+        object.__setattr__(copy, field.name, value)
     return copy
 
 

@@ -67,33 +67,35 @@ class PointCloud(Space):
     @property
     def roundings(self) -> int:
         """A difference, a square and a sum of d terms, a root or a square."""
-        return int(self.points.shape[1]) + 4
+        return int(self.points.shape[-1]) + 4
 
     @cached_property
     def _centre(self) -> Array:
         """The weighted mean less the first point: its rounding is that of the cloud's width, however far it is from 0."""
-        return sum(self._about_first(i, j) @ self.weights[i:j] for i, j in column_blocks(*self.points.shape))
+        blocks = column_blocks(*self.points.shape[-2:])
+        return sum(_array.times(self._about_first(i, j), self.weights[..., i:j]) for i, j in blocks)
 
     def _about_first(self, start: int, stop: int) -> Array:
-        return _array.columns(self.points[start:stop, :]) - self.points[0, :][:, None]
+        return _array.columns(self.points[..., start:stop, :]) - self.points[..., 0, :][..., None]
 
     def _centred(self, start: int, stop: int) -> Array:
         """Points about their weighted mean, one a column, shape (d, stop − start)."""
-        return self._about_first(start, stop) - self._centre[:, None]
+        return self._about_first(start, stop) - self._centre[..., None]
 
     @cached_property
     def low_rank(self) -> LowRankForm | None:
         """The form with G = √2 x and α = |x|² less its mean, x centred, for squared distances."""
         if self.metric == "euclidean":
             return None
-        xp, (n, d) = _array.namespace(self.points), self.points.shape
-        squares = xp.concat([xp.sum(self._centred(i, j) ** 2, axis=0) for i, j in column_blocks(n, d)])
-        spread = self.weights @ squares
+        xp, (n, d) = _array.namespace(self.points), self.points.shape[-2:]
+        blocks = [xp.sum(self._centred(i, j) ** 2, axis=-2) for i, j in column_blocks(n, d)]
+        squares = _array.joined(blocks, axis=-1)
+        spread = _array.dot(self.weights, squares)
 
         def columns(i: int, j: int) -> Array:
             return 2.0**0.5 * self._centred(i, j)
 
-        return LowRankForm(self.weights, 2 * spread, squares - spread, -1, d, columns)
+        return LowRankForm(self.weights, 2 * spread, squares - spread[..., None], -1, d, columns)
 
     def rows(self, start: int, stop: int) -> Array:
         """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of C."""

@@ -68,7 +68,7 @@ class DenseSpace(Space):
 
     def rows(self, start: int, stop: int) -> Array:
         """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of C."""
-        return self.distances[start:stop, :]
+        return self.distances[..., start:stop, :]
 
     def dense(self) -> Array:
         """Return the (n, n) matrix C."""
@@ -155,8 +155,11 @@ def as_space(value: Any, name: str = "space") -> Space:
     if isinstance(value, Space):
         return value
     _check_spaces.space(value, name)
-    space = object.__new__(DenseSpace)
-    object.__setattr__(space, "distances", value)
-    object.__setattr__(space, "weights", None)
+    space = dense_space(value, None)
     space._accept(name)
     return space
+
+
+def dense_space(distances: Array, weights: Array) -> DenseSpace:
+    """Return the space of a matrix and weights without checking them."""
+    return unchecked(object.__new__(DenseSpace), distances=distances, weights=weights)

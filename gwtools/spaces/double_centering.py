@@ -31,32 +31,32 @@ class LowRankForm:
     @property
     def saves_work(self) -> bool:
         """Whether G has no more columns than rows, so that products with it are cheaper than with R."""
-        return self.rank <= int(self.weights.shape[0])
+        return self.rank <= int(self.weights.shape[-1])
 
     @property
     def additive(self) -> Array:
         """The vector u = α + m/2 of C = u1ᵀ + 1uᵀ + sign · G Gᵀ, shape (n,)."""
-        return self.deviations + self.mean / 2
+        return self.deviations + self.mean[..., None] / 2
 
     def largest(self) -> float:
         """Return a bound of max |R_ik|: the largest squared norm of a row of G, in units of C."""
-        xp, n = _array.namespace(self.weights), int(self.weights.shape[0])
+        xp, n = _array.namespace(self.weights), int(self.weights.shape[-1])
         blocks = column_blocks(n, self.rank)
         return 1.01 * max(float(xp.max(xp.sum(self.columns(i, j) ** 2, axis=0))) for i, j in blocks)
 
     @cached_property
     def factor(self) -> Array:
         """The matrix G, shape (n, t)."""
-        parts = [self.columns(i, j) for i, j in column_blocks(int(self.weights.shape[0]), self.rank)]
-        return _array.namespace(self.weights).concat(parts, axis=1).T
+        parts = [self.columns(i, j) for i, j in column_blocks(int(self.weights.shape[-1]), self.rank)]
+        return _array.transposed(_array.joined(parts, axis=-1))
 
     @cached_property
     def covariance(self) -> Array:
         """The matrix Gᵀ diag(a) G, shape (t, t), whose eigenvalues are those of diag(√a) R diag(√a) but for sign and zeros."""
         total: Array = 0
-        for i, j in column_blocks(int(self.weights.shape[0]), self.rank):
+        for i, j in column_blocks(int(self.weights.shape[-1]), self.rank):
             part = self.columns(i, j)
-            total = total + (part * self.weights[None, i:j]) @ part.T
+            total = total + (part * self.weights[..., None, i:j]) @ _array.transposed(part)
         return total
 
 
@@ -95,8 +95,12 @@ class Residual(ABC):
         """Return ‖R‖² = Σ a_i a_k R_ik², in squared units of C."""
 
     @abstractmethod
+    def compact(self) -> Array:
+        """Return diag(√a) R diag(√a), or a smaller symmetric matrix (k, k) with the same eigenvalues but for zeros."""
+
     def spectrum(self) -> Array:
         """Return the eigenvalues of diag(√a) R diag(√a) in ascending order; those left out are zero."""
+        return _array.eigenvalues(self.compact())
 
     @abstractmethod
     def modes(self) -> tuple[Array, Array]:
@@ -135,19 +139,19 @@ class DenseResidual(Residual):
 
     @cached_property
     def _norm_squared(self) -> Array:
-        return self.weights @ (self.matrix**2 @ self.weights)
+        return _array.dot(self.weights, _array.times(self.matrix**2, self.weights))
 
-    def spectrum(self) -> Array:
-        """Return the n eigenvalues of diag(√a) R diag(√a) in ascending order."""
+    def compact(self) -> Array:
+        """Return diag(√a) R diag(√a), shape (n, n)."""
         root = _array.root(self.weights)
-        return _array.eigenvalues(root[:, None] * self.matrix * root[None, :])
+        compact = root[..., :, None] * self.matrix
+        compact *= root[..., None, :]
+        return compact
 
     def modes(self) -> tuple[Array, Array]:
         """Return all n eigenvalues and their weighted eigenvectors (n, n)."""
-        xp = _array.namespace(self.matrix)
-        root = _array.root(self.weights)
-        values, vectors = xp.linalg.eigh(root[:, None] * self.matrix * root[None, :])
-        return values, root[:, None] * vectors
+        values, vectors = _array.namespace(self.matrix).linalg.eigh(self.compact())
+        return values, _array.root(self.weights)[:, None] * vectors
 
 
 @final
@@ -173,7 +177,7 @@ class LowRankResidual(Residual):
 
     def dense(self) -> Array:
         """Return the (n, n) matrix R."""
-        return self.sign * (self.factor @ self.factor.T)
+        return self.sign * (self.factor @ _array.transposed(self.factor))
 
     def block(self, index: Array) -> Array:
         """Return R at the rows and columns ``index`` (k,), shape (k, k)."""
@@ -182,13 +186,11 @@ class LowRankResidual(Residual):
 
     def norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik² = ‖Gᵀ diag(a) G‖², in squared units of C."""
-        return _array.namespace(self.weights).sum(self.form.covariance**2)
+        return _array.namespace(self.weights).sum(self.form.covariance**2, axis=(-2, -1))
 
-    def spectrum(self) -> Array:
-        """Return the t eigenvalues that can be non-zero, in ascending order."""
-        xp = _array.namespace(self.weights)
-        values = self.sign * _array.eigenvalues(self.form.covariance)
-        return values if self.sign > 0 else xp.flip(values)
+    def compact(self) -> Array:
+        """Return sign · Gᵀ diag(a) G, shape (t, t)."""
+        return self.sign * self.form.covariance
 
     def modes(self) -> tuple[Array, Array]:
         """Return the t eigenvalues that can be non-zero and their weighted eigenvectors (n, t); zero ones have none."""

@@ -74,28 +74,28 @@ class GramSpace(Space):
     @property
     def roundings(self) -> int:
         """A sum of t products."""
-        return int(self.factor.shape[0])
+        return int(self.factor.shape[-2])
 
     @cached_property
     def low_rank(self) -> LowRankForm | None:
         """The form with G the centred columns and α their products with the mean column."""
-        mean = self.factor @ self.weights
-        centred = self.factor - mean[:, None]
-        shift = mean @ centred
-        offset = self.weights @ shift
+        mean = _array.times(self.factor, self.weights)
+        centred = self.factor - mean[..., None]
+        shift = _array.times(_array.transposed(centred), mean)
         # The mean column is exact up to rounding only: so are its products with the centred ones centred again.
+        offset = _array.dot(self.weights, shift)
         return LowRankForm(
             self.weights,
-            mean @ mean + 2 * offset,
-            shift - offset,
-            1,
-            self.factor.shape[0],
-            lambda i, j: centred[:, i:j],
+            mean=_array.dot(mean, mean) + 2 * offset,
+            deviations=shift - offset[..., None],
+            sign=1,
+            rank=self.factor.shape[-2],
+            columns=lambda i, j: centred[..., i:j],
         )
 
     def rows(self, start: int, stop: int) -> Array:
         """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of C."""
-        return self.factor[:, start:stop].T @ self.factor
+        return _array.transposed(self.factor[..., start:stop]) @ self.factor
 
     def largest(self) -> float:
         """Return an upper bound of max |C_ik|: the largest squared norm of a column; not 0 where squares underflow."""

@@ -10,6 +10,7 @@ from scipy.spatial.distance import cdist
 from gwtools import _array
 from gwtools._array import NumpyArray
 from gwtools.spaces import Space
+from gwtools.transport.one_dimensional import equal_cells, merged_cells
 
 
 class Centred(NamedTuple):
@@ -76,8 +77,8 @@ def _common_cells(x: NumpyArray, y: NumpyArray) -> tuple[NumpyArray, NumpyArray,
     n, m = x.shape[1], y.shape[1]
     if n == m:
         return x, y, np.full(n, 1.0 / n)
-    ends = np.union1d(np.arange(1, n + 1) * m, np.arange(1, m + 1) * n)  # in units of 1 / (n m), so exact
-    return x[:, (ends - 1) // m], y[:, (ends - 1) // n], np.diff(ends, prepend=0) / (n * m)
+    cells = equal_cells(np.asarray(n), np.asarray(m), x)
+    return x[:, cells.rows], y[:, cells.cols], cells.mass
 
 
 def _over_cells(x: NumpyArray, y: NumpyArray, widths: NumpyArray, p: float) -> NumpyArray:
@@ -117,15 +118,9 @@ def _correlations(C: NumpyArray, a: NumpyArray, D: NumpyArray, b: NumpyArray) ->
 def _merged(C: NumpyArray, a: NumpyArray, D: NumpyArray, b: NumpyArray, p: float) -> NumpyArray:
     """Merge the quantile cells of each pair of rows; O(l (n + m)) memory."""
     (x, ends_x), (y, ends_y) = _quantiles(C, a), _quantiles(D, b)
-    n, m = x.shape[1], y.shape[1]
-    costs, ends = np.empty((len(x), len(y))), np.empty((len(y), n + m))
+    costs = np.empty((len(x), len(y)))
     for i in range(len(x)):
-        ends[:, :n], ends[:, n:] = ends_x[i], ends_y
-        order = np.argsort(ends, axis=1, kind="stable")
-        from_x = order < n
-        first = np.minimum(np.cumsum(from_x, axis=1) - from_x, n - 1)
-        second = np.minimum(np.cumsum(~from_x, axis=1) - ~from_x, m - 1)
-        widths = np.diff(np.take_along_axis(ends, order, axis=1), axis=1, prepend=0.0)
-        apart = np.abs(x[i][first] - np.take_along_axis(y, second, axis=1))
-        costs[i] = np.einsum("jk,jk->j", widths, apart**p)
+        cells = merged_cells(np.broadcast_to(ends_x[i], (len(y), x.shape[1])), ends_y)
+        apart = np.abs(x[i][cells.rows] - np.take_along_axis(y, cells.cols, axis=1))
+        costs[i] = np.einsum("jk,jk->j", cells.mass, apart**p)
     return costs

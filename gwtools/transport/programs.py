@@ -131,7 +131,7 @@ def _repaired(plan: SparsePlan, a: NumpyArray, b: NumpyArray) -> SparsePlan:
     if not (total > 0.0 and missing_b.sum() > 0.0):
         return changed(plan, mass=mass)
     rest = comonotone(np.arange(len(a)), missing_a / total, np.arange(len(b)), missing_b / missing_b.sum())
-    rows, cols = np.concatenate([rows, rest.first]), np.concatenate([cols, rest.second])
+    rows, cols = np.concatenate([rows, rest.rows]), np.concatenate([cols, rest.cols])
     whole = scipy.sparse.csr_array((np.concatenate([mass, total * rest.mass]), (rows, cols)), shape=plan.size)
     rows, cols = (index.astype(np.int64) for index in whole.nonzero())
     return changed(plan, rows=rows, cols=cols, mass=whole.data[whole.data != 0])
@@ -157,7 +157,7 @@ def _priced_simplex(
     rows, cols = np.arange(n), np.arange(m)
     # A start made in a narrower dtype may be no coupling of these weights: some coupling's arcs make the program feasible.
     chain = comonotone(rows, a, cols, b)
-    arcs[chain.first, chain.second] = True
+    arcs[chain.rows, chain.cols] = True
     # Every round but the last adds an arc, so that there are at most n m of them.
     while True:
         inside = np.nonzero(arcs)
