@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gwtools._check import choice, number
 
-__all__ = ["choice", "count", "finite", "indices", "mask", "number", "paired", "tensor"]
+__all__ = ["choice", "count", "finite", "indices", "mask", "number", "paired", "tensor", "weights"]
 
 
 def tensor(value: Any, name: str, ndim: int, empty: bool = False) -> None:
@@ -34,6 +34,14 @@ def mask(value: Any, shape: torch.Size, name: str = "mask") -> None:
         )
     if not bool(value.any()):
         raise ValueError(f"{name} must mark a valid position, but none of {value.numel()} is: leave out such a batch.")
+
+
+def weights(value: Any, name: str, size: int) -> None:
+    """Require a floating-point tensor of ``size`` finite entries of at least 0."""
+    tensor(value, name, 1, empty=True)
+    if len(value) != size or not bool(((value >= 0) & value.isfinite()).all()):
+        received = f"are {value.tolist()}: pass one for each example."
+        raise ValueError(f"{name} must be {size} finite numbers at least 0, but {received}")
 
 
 def indices(value: Any, name: str, leading: torch.Size, below: int) -> None:

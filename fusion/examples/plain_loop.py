@@ -6,7 +6,6 @@ The two may have any tokenizers; nothing is stored. One example a step keeps it 
 """
 
 import argparse
-from collections.abc import Iterator
 from itertools import cycle, islice
 from typing import Any
 
@@ -24,10 +23,10 @@ def completion_logits(model: Any, code: Any) -> tuple[Tensor, Tensor]:
     return logits, ids[None, code.positions[0] + 1 :]
 
 
-def aligned(student: Any, teacher: Any, device: str) -> Iterator[Tensor]:
-    """Pairs (1, P) of positions that predict the same next byte."""
-    pairs = fusion.align(student.ends, teacher.ends)
-    return (torch.from_numpy(places)[None].to(device) for places in pairs)
+def aligned(student: Any, teacher: Any, device: str) -> tuple[Tensor, Tensor]:
+    """Pairs of positions that predict the same next byte: the student's (1, P) and the teacher's (1, P)."""
+    ours, theirs = (torch.from_numpy(index)[None].to(device) for index in fusion.align(student.ends, teacher.ends))
+    return ours, theirs
 
 
 def main() -> None:

@@ -113,18 +113,22 @@ class TopKLogits:
     def standardized(self, kind: str, temperature: float = 1.0) -> TopKLogits:
         """Return raw logits as another quantity, by the statistics of the full row; see :func:`top_k` for the kinds.
 
+        What holds that quantity already is returned as it is.
+
         Raises
         ------
         ValueError
-            If these are not raw logits at temperature 1, or the kind needs a statistic that was not kept: for "logprob" and
-            "softmax" at another temperature that is the log-sum-exp at that temperature, which only full rows give.
+            If these are neither that nor raw logits at temperature 1, or the kind needs a statistic that was not kept: for
+            "logprob" and "softmax" at another temperature that is the log-sum-exp at it, which only full rows give.
         """
         _check.choice(kind, "kind", KINDS)
         _check.number(temperature, "temperature", above=0)
-        if self.standardize != "none" or self.temperature != 1:
+        if (self.standardize, self.temperature) == (kind, temperature):
+            return self
+        if (self.standardize, self.temperature) != ("none", 1.0):
             raise ValueError(
-                "standardized must be called on raw logits at temperature 1, but these are "
-                f"{self.standardize!r} at {self.temperature:g}: keep the raw ones."
+                f"logits must be raw or {kind!r} at temperature {temperature:g}, but are "
+                f"{self.standardize!r} at {self.temperature:g}: keep the raw ones, or read them so."
             )
         if kind in ("logprob", "softmax") and temperature != 1:
             raise ValueError(

@@ -26,6 +26,7 @@ from torch import Tensor
 import gwtools as gw
 from fusion import _check
 from fusion.logits.topk import TopKLogits
+from fusion.losses.tokens import REDUCTIONS, reduced
 
 CHANNELS = ("rank", "vocabulary")
 Spaces = Sequence[gw.GramSpace]
@@ -69,8 +70,8 @@ def graph_loss(
     Raises
     ------
     ValueError
-        If the two sides differ in k, standardisation, temperature, batch or device, an option is unknown, or no sequence has a
-        valid position on both sides.
+        If the two sides differ in k, standardisation, temperature, batch or device, an option is unknown or, for the mean, no
+        sequence has a valid position on both sides.
 
     Warns
     -----
@@ -78,13 +79,14 @@ def graph_loss(
         Once for each standardisation, where "row_means" is degenerate: a sequence's row masses are constant to 1e-3.
     """
     _check.choice(kind, "kind", KINDS)
-    _check.choice(reduction, "reduction", ("mean", "sum", "none"))
+    _check.choice(reduction, "reduction", REDUCTIONS)
     _check.paired(student, teacher)
     check_nodes(kind, channels)
     with torch.autocast(student.values.device.type, enabled=False):
         if group is not None:
             student, teacher = shared(student, group), shared(teacher, group)
-        return _reduced(_values(student, teacher, kind, channels), student, teacher, reduction)
+        values = _values(student, teacher, kind, channels)
+        return reduced(values, taking_part(student, teacher), reduction, "the mask of sequences")
 
 
 def check_nodes(kind: str | None, channels: str) -> None:
@@ -102,29 +104,21 @@ def taking_part(student: TopKLogits, teacher: TopKLogits) -> Tensor:
     return student.mask.any(dim=1) & teacher.mask.any(dim=1)
 
 
-def _reduced(values: Tensor, student: TopKLogits, teacher: TopKLogits, reduction: str) -> Tensor:
-    if reduction == "mean":
-        return values.mean()
-    if reduction == "sum":
-        return values.sum()
-    here = taking_part(student, teacher)
-    return values.new_zeros(student.batch).index_put((here,), values)
-
-
 def _values(student: TopKLogits, teacher: TopKLogits, kind: str, channels: str) -> Tensor:
-    """Compute the loss of each sequence that has a valid position on both sides."""
-    places = taking_part(student, teacher).nonzero()[:, 0].tolist()
-    if not places:
-        raise ValueError(
-            "some sequence must have a valid position for both student and teacher, but none has: leave out such a batch."
-        )
+    """Compute the loss of each sequence, shape (B,), zero without a valid position on both sides."""
+    present = taking_part(student, teacher)
+    indices = present.nonzero()[:, 0].tolist()
     dtype = torch.promote_types(student.values.dtype, teacher.values.dtype)
-    xs, ys = ([_space(side, b, channels, dtype) for b in places] for side in (student, teacher))
+    zeros = student.values.new_zeros(student.batch, dtype=dtype)
+    if not indices:
+        return zeros
+    xs, ys = ([_space(side, b, channels, dtype) for b in indices] for side in (student, teacher))
+    values = KINDS[kind](xs, ys)
     if kind == "row_means":
         for side in (student, teacher):
-            _warn_if_degenerate(side, places)
-        return KINDS[kind](xs, ys) * (student.k if channels == "rank" else 1)
-    return KINDS[kind](xs, ys)
+            _warn_if_degenerate(side, indices)
+        values = values * (student.k if channels == "rank" else 1)
+    return zeros.index_put((present,), values)
 
 
 def _space(side: TopKLogits, b: int, channels: str, dtype: torch.dtype) -> gw.GramSpace:
@@ -134,8 +128,8 @@ def _space(side: TopKLogits, b: int, channels: str, dtype: torch.dtype) -> gw.Gr
     if channels == "rank":
         uniform = H.new_full((side.k,), 1 / side.k)  # the ranks are the atoms, however many positions there are
         return gw.GramSpace(H, uniform)
-    tokens, place = torch.unique(side.ids[b][side.mask[b]], return_inverse=True)
-    factor = H.new_zeros(len(H), len(tokens) + 1).scatter(1, place, H)
+    tokens, column = torch.unique(side.ids[b][side.mask[b]], return_inverse=True)
+    factor = H.new_zeros(len(H), len(tokens) + 1).scatter(1, column, H)
     weights = H.new_full((len(tokens) + 1,), 1 / side.vocabulary)
     weights[-1] = 1 - len(tokens) / side.vocabulary
     return gw.GramSpace(factor, weights)
@@ -160,9 +154,9 @@ KINDS: dict[str, Callable[[Spaces, Spaces], Tensor]] = {
 }
 
 
-def _warn_if_degenerate(side: TopKLogits, places: Sequence[int]) -> None:
+def _warn_if_degenerate(side: TopKLogits, indices: Sequence[int]) -> None:
     """Warn where the row masses of all sequences of two or more positions are constant."""
-    values, mask = side.values.detach()[places], side.mask[places]
+    values, mask = side.values.detach()[indices], side.mask[indices]
     values, mask = values[mask.sum(dim=1) > 1], mask[mask.sum(dim=1) > 1]
     if len(values) == 0:
         return

@@ -7,21 +7,32 @@ A step, in any loop::
     result = loss(out.topk, out.mean_nll, {"qwen": fusion.TeacherTerm(topk, student_index, teacher_index, pairs)})
     result.total.backward()
 
+With B examples in a batch, w, a, g and λ of :class:`FusionLoss` and the weights c of each :class:`TeacherTerm`:
+
     total = (1 − w) · SFT + w · Σ_s λ_s · (a · A_s + g · G_s)
 
-with A_s the token-level loss on aligned positions (ULD; KL or JSD where the vocabulary is the same) and G_s the graph loss on
-all positions. ``result.terms`` holds each unweighted term as a 0-d tensor: "sft", "uld/qwen", "graph/qwen", …
+    SFT = Σ_b u_b / Σ_b n_b                  u (B,) sums −log p over the n (B,) labels of an example
+    A_s = Σ_b c_sb · u_sb / Σ_b c_sb · n_sb  u_s (B,) sums ULD, KL or JSD over the n_s (B,) aligned pairs of an example
+    G_s = Σ_b c_sb · u_sb / Σ_b c_sb · n_sb  u_s (B,) is the graph loss of an example, n_s (B,) 1 where it has one, else 0
 
-Micro-batches and ranks. Every term is a mean: over tokens (SFT), pairs (alignment) or sequences (graph). Where a step of the
-optimiser has several micro-batches, pass ``totals``, the counts of the whole step: the losses of its micro-batches then add up
-to that of the step. Data-parallel ranks average gradients as usual, with ``totals`` those of the step over all ranks, divided
-by their number. Ranks that share sequences pass ``group``.
+Weights. c_s, of shape (B,), is what teacher s counts for each example: 1 by default, 0 takes the teacher away from it. λ_s is
+what teacher s counts beside the others: 1 over their number by default. A factor on all of c_s cancels; one on λ_s does not.
+``result.terms`` holds each mean as a 0-d tensor: "sft", "uld/qwen", "graph/qwen", …; ``sums`` and ``counts`` hold u and n.
+
+Micro-batches and ranks. Where a step of the optimiser has several micro-batches, pass ``totals``, the denominators of the whole
+step: the losses of its micro-batches then add up to that of the step. Data-parallel ranks average gradients as usual, with
+``totals`` those of the step over all ranks, divided by their number. Ranks that share sequences pass ``group``.
+
+One mean over all teachers. Totals that are one number, Σ_s Σ_b c_sb · n_sb, are those of every teacher. With λ_s = 1, Σ_s A_s
+is then the weighted mean over the pairs of all teachers, in which c also says what teachers count beside each other. So does
+:class:`FusionTrainer`, whose weights of an example sum to 1 over the teachers that have seen it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -29,6 +40,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fusion import _check
+from fusion.logits.reduction import wide
 from fusion.logits.topk import KINDS, TopKLogits
 from fusion.losses import graphs
 from fusion.losses.tokens import jsd_loss, kl_loss, uld_loss
@@ -44,13 +56,22 @@ class TeacherTerm:
     Parameters
     ----------
     topk : TopKLogits
-        The teacher's logits at its completion positions, shape (B, T', k). A sequence that the teacher has not seen is masked.
+        The teacher's logits at its completion positions, shape (B, T', k). An example that the teacher has not seen is masked.
     student_index, teacher_index : int64 tensors of shape (B, P), optional
         Aligned pairs of positions, into the student's T and the teacher's T'; needed by the token-level losses only.
     pairs : bool tensor of shape (B, P), optional
         True where a pair is one, not padding; all by default.
     logprobs_at : tensor of shape (B, P, k), optional
         The student's log-probabilities of the teacher's tokens at the pairs; needed by KL and JSD only.
+    weights : tensor of shape (B,), optional
+        What the teacher counts for each example, at least 0; 1 by default.
+    temperature : float, optional
+        Divides the logits of this teacher and of the student beside it; by default that of the loss.
+
+    Raises
+    ------
+    ValueError
+        If weights are not B finite numbers at least 0, or the temperature is not positive.
     """
 
     topk: TopKLogits
@@ -58,25 +79,36 @@ class TeacherTerm:
     teacher_index: Tensor | None = None
     pairs: Tensor | None = None
     logprobs_at: Tensor | None = None
+    weights: Tensor | None = None
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights is not None:
+            _check.weights(self.weights, "weights", self.topk.batch)
+        if self.temperature is not None:
+            _check.number(self.temperature, "temperature", above=0)
 
 
 @final
 @dataclass(frozen=True)
 class Totals:
-    """Counts of one optimiser step over all its micro-batches, divided by the number of ranks.
+    """Denominators of one optimiser step over all its micro-batches, divided by the number of ranks.
+
+    Each is a number or a 0-d tensor, which may stay on its device.
 
     Parameters
     ----------
     tokens : float
         Positions with a label.
-    pairs, sequences : mapping from teacher to float
-        Valid pairs of positions, and sequences with a valid position on both sides; a sequence counts on every rank that holds
-        a part of it.
+    pairs, sequences : float, or mapping from teacher to float
+        Valid pairs of positions, and sequences with a valid position on both sides, each with the weight of its example; a
+        sequence counts on every rank that holds a part of it. One number is that of every teacher: their terms are then parts
+        of one mean.
     """
 
-    tokens: float
-    pairs: Mapping[str, float]
-    sequences: Mapping[str, float]
+    tokens: float | Tensor
+    pairs: float | Tensor | Mapping[str, float | Tensor]
+    sequences: float | Tensor | Mapping[str, float | Tensor]
 
 
 @final
@@ -89,11 +121,16 @@ class FusionLossOutput:
     total : 0-d tensor
         What to differentiate.
     terms : dict of 0-d tensors
-        Unweighted: "sft", and for each teacher its token-level loss ("uld/NAME") and its graph loss ("graph/NAME").
+        The means SFT, A and G: "sft", and for each teacher its token-level loss ("uld/NAME") and its graph loss ("graph/NAME").
+    sums, counts : dict of tensors of shape (B,)
+        Of the terms, before any weight: what each example adds up to, and over how many positions, pairs or graphs. Without
+        "sft" where its mean was passed.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, Tensor] = field(default_factory=dict)
 
     def gradient_norms(self, at: Tensor) -> dict[str, float]:
         """Return the norm of each term's gradient with respect to ``at`` (logits, hidden states, a parameter).
@@ -105,7 +142,7 @@ class FusionLossOutput:
             gradient = (
                 torch.autograd.grad(term, at, retain_graph=True, allow_unused=True)[0] if term.requires_grad else None
             )
-            norms[name] = 0.0 if gradient is None else float(gradient.norm())
+            norms[name] = 0.0 if gradient is None else float(wide(gradient).norm())
         return norms
 
 
@@ -130,7 +167,8 @@ class FusionLoss:
     alignment_weight, graph_weight : float
         a and g, at least 0.
     teacher_weights : mapping from teacher to float, optional
-        λ, used as given; 1 over the number of teachers in the call by default.
+        λ, used as given; 1 over the number of teachers in the call by default. Weights of single examples are those of
+        :class:`TeacherTerm`.
     standardize, temperature
         What ULD and the graphs compare, as in :func:`top_k`; raw logits that are passed are standardised. KL and JSD compare
         log-probabilities at the temperature, whatever ``standardize`` is.
@@ -188,7 +226,7 @@ class FusionLoss:
         teachers : mapping from name to TeacherTerm
             Those that say something of this batch.
         totals : Totals, optional
-            Counts to divide by instead of this batch's own.
+            Denominators of the means instead of this batch's own.
         group : torch.distributed.ProcessGroup, optional
             Ranks that each hold other positions of the same examples. The average over ranks of every term, and of its
             gradient, is that of the whole sequences.
@@ -198,22 +236,33 @@ class FusionLoss:
         ValueError
             If a teacher has no weight, a term lacks what its loss needs, or sides do not fit each other.
         """
-        names = list(teachers)
-        weights = {name: self._weight(name, len(names)) for name in names}
-        terms = {"sft": _mean(nll, student.mask, None if totals is None else totals.tokens, group)}
-        added = terms["sft"].new_zeros(())
+        shares = {name: self._share(name, len(teachers)) for name in teachers}
+        sums, counts, terms = {}, {}, {"sft": nll}
+        if nll.ndim > 0:
+            sums["sft"], counts["sft"] = nll.sum(dim=1), student.mask.sum(dim=1)
+            terms["sft"] = _mean(sums["sft"], counts["sft"], None, _total(totals, "tokens"), group)
+        alignment = graph = terms["sft"].new_zeros(())
         for name, term in teachers.items():
             if self.alignment is not None:
-                aligned = self._alignment(student, name, term, totals, group)
-                terms[f"{self.alignment}/{name}"] = aligned
-                added = added + weights[name] * self.alignment_weight * aligned
+                key, total = f"{self.alignment}/{name}", _total(totals, "pairs", name)
+                sums[key], counts[key] = self._alignment(student, name, term)
+                terms[key] = _mean(sums[key], counts[key], term.weights, total, group)
+                alignment = alignment + shares[name] * terms[key]
             if self.graph is not None:
-                graph = self._graph(student, name, term, totals, group)
-                terms[f"graph/{name}"] = graph
-                added = added + weights[name] * self.graph_weight * graph
-        return FusionLossOutput((1 - self.weight) * terms["sft"] + self.weight * added, terms)
+                key, total = f"graph/{name}", _total(totals, "sequences", name)
+                sums[key], counts[key] = self._graph(student, term, group)
+                # Every rank of a group has the loss of the whole sequences: there is nothing to share.
+                terms[key] = _mean(sums[key], counts[key], term.weights, total, None)
+                graph = graph + shares[name] * terms[key]
+        return FusionLossOutput(self.combined(terms["sft"], alignment, graph), terms, sums, counts)
 
-    def _weight(self, name: str, count: int) -> float:
+    def combined(self, sft: Any, alignment: Any, graph: Any) -> Any:
+        """Return (1 − w) · SFT + w · (a · Σ_s λ_s A_s + g · Σ_s λ_s G_s) of these sums, numbers or tensors."""
+        added = self.alignment_weight * alignment + self.graph_weight * graph
+        return (1 - self.weight) * sft + self.weight * added
+
+    def _share(self, name: str, count: int) -> float:
+        """Return λ of a teacher among ``count``."""
         if self.teacher_weights is None:
             return 1 / count
         if name not in self.teacher_weights:
@@ -223,49 +272,38 @@ class FusionLoss:
             )
         return float(self.teacher_weights[name])
 
-    def _alignment(
-        self, student: TopKLogits, name: str, term: TeacherTerm, totals: Totals | None, group: Any
-    ) -> Tensor:
-        """Token-level loss of one teacher; zero where it has no valid pair."""
+    def _alignment(self, student: TopKLogits, name: str, term: TeacherTerm) -> tuple[Tensor, Tensor]:
+        """Sums (B,) of one teacher's token-level loss over the pairs of each example, and their numbers (B,)."""
         si, ti = (_given(getattr(term, part), part, name) for part in ("student_index", "teacher_index"))
         pairs = torch.ones_like(si, dtype=torch.bool) if term.pairs is None else term.pairs
-        teacher, mask = term.topk.select(ti, pairs), student.mask.gather(1, si) & pairs
         if self.alignment == "uld":
-            ours = self._standardized(student.first(min(student.k, teacher.k))).select(si, pairs)
-            values = uld_loss(ours, self._standardized(teacher), "none")
-        else:
-            at = _given(term.logprobs_at, "logprobs_at", name)
-            if teacher.standardize == "none":
-                teacher = teacher.standardized("logprob", self.temperature)
-            values = (
-                kl_loss(at, teacher, mask, "none")
-                if self.alignment == "kl"
-                else jsd_loss(at, teacher, mask, "none", self.beta)
-            )
-        return _mean(values, mask & teacher.mask, None if totals is None else totals.pairs[name], group)
+            ours, theirs = self._sides(student, term)
+            ours, theirs = ours.select(si, pairs), theirs.select(ti, pairs)
+            values, mask = uld_loss(ours, theirs, "none"), ours.mask & theirs.mask
+            return values.sum(dim=1), mask.sum(dim=1)
+        at, teacher = _given(term.logprobs_at, "logprobs_at", name), term.topk.select(ti, pairs)
+        mask = student.mask.gather(1, si) & teacher.mask
+        if teacher.standardize == "none":
+            teacher = teacher.standardized("logprob", self._temperature(term))
+        divergence = kl_loss if self.alignment == "kl" else partial(jsd_loss, beta=self.beta)
+        return divergence(at, teacher, mask, "none").sum(dim=1), mask.sum(dim=1)
 
-    def _graph(self, student: TopKLogits, name: str, term: TeacherTerm, totals: Totals | None, group: Any) -> Tensor:
-        """Graph loss of one teacher; zero where no sequence has a valid position on both sides."""
-        ours = self._standardized(student.first(min(student.k, term.topk.k)))
-        theirs = self._standardized(term.topk)
+    def _graph(self, student: TopKLogits, term: TeacherTerm, group: Any) -> tuple[Tensor, Tensor]:
+        """Graph losses (B,) to one teacher, and 1 for each example with a valid position on both sides, else 0."""
+        ours, theirs = self._sides(student, term)
         if group is not None:
             ours, theirs = graphs.shared(ours, group), graphs.shared(theirs, group)
-        count = int(graphs.taking_part(ours, theirs).sum())
-        if count == 0:
-            return ours.values.new_zeros(())
-        total = count if totals is None else totals.sequences[name]
-        return graphs.graph_loss(ours, theirs, str(self.graph), self.channels, "sum") / total
+        values = graphs.graph_loss(ours, theirs, str(self.graph), self.channels, "none")
+        return values, graphs.taking_part(ours, theirs).long()
 
-    def _standardized(self, topk: TopKLogits) -> TopKLogits:
-        wanted = (self.standardize, self.temperature)
-        if (topk.standardize, topk.temperature) == ("none", 1.0) != wanted:
-            return topk.standardized(*wanted)
-        if (topk.standardize, topk.temperature) != wanted:
-            raise ValueError(
-                f"logits must be raw or {self.standardize!r} at temperature {self.temperature:g}, but are "
-                f"{topk.standardize!r} at {topk.temperature:g}: give top_k and FusionLoss the same settings."
-            )
-        return topk
+    def _sides(self, student: TopKLogits, term: TeacherTerm) -> tuple[TopKLogits, TopKLogits]:
+        """Return student and teacher as they are compared: as many ranks of the same quantity."""
+        temperature = self._temperature(term)
+        ours = student.first(min(student.k, term.topk.k))
+        return ours.standardized(self.standardize, temperature), term.topk.standardized(self.standardize, temperature)
+
+    def _temperature(self, term: TeacherTerm) -> float:
+        return self.temperature if term.temperature is None else term.temperature
 
 
 def _given(value: Tensor | None, part: str, name: str) -> Tensor:
@@ -276,12 +314,25 @@ def _given(value: Tensor | None, part: str, name: str) -> Tensor:
     return value
 
 
-def _mean(values: Tensor, mask: Tensor, total: float | None, group: Any) -> Tensor:
-    """Sum over the total or, by default, the valid positions; ranks of a group share those equally."""
-    if values.ndim == 0:
-        return values
-    count = mask.sum() if total is None else torch.tensor(total, device=values.device)
-    if group is not None and total is None:
-        dist.all_reduce(count, group=group)
-        count = count / dist.get_world_size(group)
-    return values.sum() / count.to(values.dtype).clamp(min=torch.finfo(values.dtype).tiny)
+def _total(totals: Totals | None, part: str, teacher: str = "") -> float | Tensor | None:
+    """Return what was passed to divide by, if anything was; one number is that of every teacher."""
+    total = None if totals is None else getattr(totals, part)
+    return total[teacher] if isinstance(total, Mapping) else total
+
+
+def _mean(sums: Tensor, counts: Tensor, weights: Tensor | None, total: float | Tensor | None, group: Any) -> Tensor:
+    """Return Σ_b c_b u_b / Σ_b c_b n_b of u, n and c of shape (B,), or over the total; zero where that is zero.
+
+    The average over the ranks of a group is the mean of all their sums.
+    """
+    counts = counts.to(sums.dtype)
+    if weights is not None:
+        weights = weights.to(sums.dtype)
+        sums, counts = weights * sums, weights * counts
+    if total is None:
+        total = counts.sum()
+        if group is not None:
+            dist.all_reduce(total, group=group)
+            total = total / dist.get_world_size(group)
+    divisor = torch.as_tensor(total, dtype=sums.dtype, device=sums.device)
+    return sums.sum() / divisor.clamp(min=torch.finfo(sums.dtype).tiny)

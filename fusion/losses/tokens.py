@@ -44,7 +44,7 @@ def uld_loss(student: TopKLogits, teacher: TopKLogits, reduction: str = "mean") 
     _check.paired(student, teacher)
     mask = _pairs(student.mask, teacher)
     apart = (teacher.values - student.values).abs().sum(dim=2)
-    return _reduced(torch.where(mask, apart, 0.0), mask, reduction)
+    return reduced(torch.where(mask, apart, 0.0), mask, reduction)
 
 
 def kl_loss(
@@ -77,7 +77,7 @@ def kl_loss(
         If the shapes differ, the teacher's rows cannot become log-probabilities or, for the mean, no position is valid.
     """
     log_t, log_s, mask = _atoms(student_logprobs, teacher, mask, reduction)
-    return _reduced(torch.where(mask, _divergence(log_t, log_s), 0.0), mask, reduction)
+    return reduced(torch.where(mask, _divergence(log_t, log_s), 0.0), mask, reduction)
 
 
 def jsd_loss(
@@ -111,7 +111,7 @@ def jsd_loss(
     log_t, log_s, mask = _atoms(student_logprobs, teacher, mask, reduction)
     log_m = torch.logaddexp(log_t + math.log(beta), log_s + math.log1p(-beta))
     divergence = beta * _divergence(log_t, log_m) + (1 - beta) * _divergence(log_s, log_m)
-    return _reduced(torch.where(mask, divergence, 0.0), mask, reduction)
+    return reduced(torch.where(mask, divergence, 0.0), mask, reduction)
 
 
 def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ def _atoms(student: Tensor, teacher: TopKLogits, mask: Tensor | None, reduction:
             f"student_logprobs must have the shape {tuple(teacher.values.shape)} of the teacher's values, "
             f"but have {tuple(student.shape)}: read them at the teacher's ids."
         )
-    teacher = teacher if teacher.standardize == "logprob" else teacher.standardized("logprob")
+    teacher = teacher.standardized("logprob", teacher.temperature)
     mask = teacher.mask if mask is None else _pairs(mask, teacher)
     return _with_rest(teacher.values), _with_rest(wide(student)), mask
 
@@ -148,10 +148,11 @@ def _pairs(mask: Tensor, teacher: TopKLogits) -> Tensor:
     return mask & teacher.mask
 
 
-def _reduced(values: Tensor, mask: Tensor, reduction: str) -> Tensor:
+def reduced(values: Tensor, mask: Tensor, reduction: str, name: str = "the mask of pairs") -> Tensor:
+    """Reduce values that are zero outside the mask, of which a mean needs some entry."""
     if reduction == "none":
         return values
     if reduction == "sum":
         return values.sum()
-    _check.mask(mask, mask.shape, "the mask of pairs")
+    _check.mask(mask, mask.shape, name)
     return values.sum() / mask.sum()

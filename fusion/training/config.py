@@ -14,15 +14,12 @@ import yaml
 from transformers import TrainingArguments
 
 from fusion import _check
-from fusion.logits.topk import KINDS
+from fusion.losses.objective import FusionLoss
 
 CHOICES = {
     "weighting": ("uniform", "static", "ce"),
     "fusion_schedule": ("constant", "linear", "cosine"),
-    "standardize": KINDS,
     "align": ("bytes", "positional"),
-    "graph": ("row_means", "norm", "spectral", "gw"),
-    "channels": ("rank", "vocabulary"),
 }
 
 
@@ -30,7 +27,8 @@ CHOICES = {
 class FusionConfig(TrainingArguments):
     """Arguments of `transformers.TrainingArguments`, plus those of fusion.
 
-    The loss is ``(1 − w) · SFT + w · (uld_weight · ULD + graph_weight · GLD)``, where w is `fusion_weight`, scheduled.
+    The loss is ``(1 − w) · SFT + w · (uld_weight · ULD + graph_weight · GLD)``, where w is `fusion_weight`, scheduled; its
+    means are over all teachers, with the weights of `weighting` (`fusion.FusionLoss`, fusion/losses/objective.py).
 
     Attributes
     ----------
@@ -102,10 +100,8 @@ class FusionConfig(TrainingArguments):
         """Check the settings of fusion before those of the Trainer are resolved."""
         for name, options in CHOICES.items():
             _check.choice(getattr(self, name), name, options)
-        for name in ("temperature", "ce_temperature"):
-            _check.number(getattr(self, name), name, above=0)
-        for name in ("uld_weight", "graph_weight"):
-            _check.number(getattr(self, name), name, least=0)
+        _check.number(self.ce_temperature, "ce_temperature", above=0)
+        _check.number(self.uld_weight, "uld_weight", least=0)
         for name in ("fusion_weight", "final_fusion_weight"):
             _check.number(getattr(self, name), name, least=0, most=1)
         for name, value in self.teacher_temperatures.items():
@@ -114,6 +110,7 @@ class FusionConfig(TrainingArguments):
             _check.number(value, f"static_weights.{name}", least=0)
         for name in ("k", "max_length"):
             _check.count(getattr(self, name), name)
+        self.objective(self.stores)
         self._check_teachers()
         self._check_trained()
         super().__post_init__()  # type: ignore[no-untyped-call]
@@ -148,6 +145,18 @@ class FusionConfig(TrainingArguments):
             raise ValueError(
                 "remove_unused_columns must be false, but is true: the collator joins teachers by a column."
             )
+
+    def objective(self, teachers: Iterable[str]) -> FusionLoss:
+        """Return the loss at the first step: the teachers count by the weights of examples alone."""
+        return FusionLoss(
+            weight=self.fusion_weight,
+            alignment_weight=self.uld_weight,
+            teacher_weights=dict.fromkeys(teachers, 1.0),
+            **{
+                name: getattr(self, name)
+                for name in ("graph", "channels", "graph_weight", "standardize", "temperature")
+            },
+        )
 
     def fusion_weight_at(self, progress: float) -> float:
         """Return w after the share ``progress`` in [0, 1] of all steps."""

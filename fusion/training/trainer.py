@@ -1,11 +1,8 @@
 """`FusionTrainer`: the Trainer of transformers with teachers' stores.
 
-    total = (1 − w) · SFT + w · (uld_weight · ULD + graph_weight · GLD)
-
-SFT is the mean over completion tokens, ULD the weighted mean over all pairs of aligned positions of all teachers, GLD that over
-all pairs of an example and a teacher. A teacher's weight for an example is a matter of the example
-(`fusion.training.batches`), so a teacher that has not seen it takes no part. All three means are over the whole step: its
-micro-batches, on all ranks.
+The loss is that of `fusion.FusionLoss` (fusion/losses/objective.py) with ULD, which is where its formula stands. The means are
+over the whole step, its micro-batches on all ranks, and over all teachers. A teacher's weight for an example is a matter of the
+example (`fusion.training.batches`), so a teacher that has not seen it takes no part.
 """
 
 from __future__ import annotations
@@ -13,7 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from fusion._extras import needed_by
 from fusion.logits.head import IGNORED, HeadOutput, read
 from fusion.logits.topk import TopKLogits
-from fusion.losses.graphs import graph_loss
-from fusion.losses.tokens import uld_loss
+from fusion.losses.objective import FusionLossOutput, TeacherTerm, Totals
 from fusion.models import load_model, load_tokenizer
 from fusion.teachers.store import TeacherStore
 from fusion.text.conversations import Example
@@ -33,32 +29,6 @@ from fusion.training.batches import Batch, Collator, EncodedExamples, TeacherBat
 from fusion.training.config import FusionConfig
 
 AUTO = "auto"
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What the means of one step divide by: tokens, weights of aligned pairs, weights of sequences."""
-
-    tokens: Tensor
-    pairs: Tensor
-    sequences: Tensor
-
-    @staticmethod
-    def of(batches: Sequence[Batch]) -> Tensor:
-        """Count some batches, shape (3,), so that ranks can add theirs."""
-        total = torch.zeros(3, dtype=torch.float64)
-        for batch in batches:
-            total[0] += _targets(batch).ne(IGNORED).sum().item()
-            for teacher in batch["teachers"].values():
-                weights = teacher["weights"].double()
-                total[1] += (weights @ teacher["pairs"].sum(dim=1).double()).item()
-                total[2] += weights.sum().item()
-        return total
-
-    @classmethod
-    def from_tensor(cls, total: Tensor) -> Counts:
-        """Keep counts away from zero: sums over nothing are zero."""
-        return cls(*total.clamp(min=torch.finfo(torch.float32).tiny).unbind())
 
 
 class Meter:
@@ -123,6 +93,7 @@ class FusionTrainer(Trainer):
         self.stores = (
             {name: TeacherStore(path) for name, path in args.stores.items()} if stores is None else dict(stores)
         )
+        self._objective = args.objective(self.stores)
         _check_stores(self.stores, args, [*(train_dataset or []), *(eval_dataset or [])])
         tokenizer = load_tokenizer(_student(args)) if processing_class is None else processing_class
         student = load_model(_student(args)) if model is None else model
@@ -131,7 +102,7 @@ class FusionTrainer(Trainer):
         names += [f"{kind}/{name}" for name in self.stores for kind in ("uld", "graph", "coverage", "weight")]
         names += [f"gradient/{term}" for term in names if term == "sft" or term.startswith(("uld/", "graph/"))]
         self._meters = {"train": Meter(names), "eval": Meter(names)}
-        self._counts: Counts | None = None
+        self._totals: Totals | None = None
         super().__init__(
             model=prepared(student, args),
             args=args,
@@ -149,7 +120,7 @@ class FusionTrainer(Trainer):
             ),
             **kwargs,
         )
-        # The loss comes divided by the counts of the whole step: it needs no division by the number of micro-batches.
+        # The loss comes divided by the totals of the whole step: it needs no division by the number of micro-batches.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
         base: Any = getattr(student, "get_base_model", lambda: student)()
         self._skips_prompts = "logits_to_keep" in inspect.signature(base.forward).parameters
@@ -174,8 +145,9 @@ class FusionTrainer(Trainer):
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, *args: Any) -> Any:
         """Take the micro-batches of one step, and count what the loss of all of them is divided by."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, *args)
-        total = Counts.of(batches).float().to(self.args.device)
-        self._counts = Counts.from_tensor(self.accelerator.reduce(total, "sum"))
+        total = self.accelerator.reduce(counted(batches).float().to(self.args.device), "sum")
+        # Gradients are averaged over ranks, but the ranks' sums add up to the step's.
+        self._totals = Totals(*(total / self.accelerator.num_processes).unbind())
         return batches, items
 
     def compute_loss(
@@ -186,24 +158,19 @@ class FusionTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Return the loss of a micro-batch: its share of the step's in training, its own in evaluation."""
-        meter = self._meters["train" if model.training else "eval"]
-        if model.training and self._counts is not None:
-            # Gradients are averaged over ranks, but the ranks' sums add up to the step's.
-            counts, ranks, weight = self._counts, self.accelerator.num_processes, self._fusion_weight()
-        else:
-            counts, ranks, weight = Counts.from_tensor(Counts.of([inputs])), 1, self.args.fusion_weight
         found, logits = self._read(model, inputs)
-        meter.add("sft", found.nll.sum(), found.topk.mask.sum())
-        terms = {"sft": found.nll.sum() / counts.tokens.to(found.nll.device)}
-        for name, batch in inputs["teachers"].items():
-            uld, graph = self._teacher(name, batch, found, meter)
-            terms[f"uld/{name}"] = uld / counts.pairs.to(uld.device)
-            terms[f"graph/{name}"] = graph / counts.sequences.to(graph.device)
+        teachers = {name: self._term(name, batch) for name, batch in inputs["teachers"].items()}
+        if model.training and self._totals is not None:
+            objective, totals = replace(self._objective, weight=self._fusion_weight()), self._totals
+        else:
+            objective, totals = self._objective, Totals(*counted([inputs]).unbind())
+        output = objective(found.topk, found.nll, teachers, totals)
+        meter = self._meters["train" if model.training else "eval"]
+        record(meter, output, found.topk, inputs["teachers"])
         if model.training and self.args.log_term_gradients:
-            for name, term in terms.items():
-                (gradient,) = torch.autograd.grad(term, logits, retain_graph=True)
-                meter.add(f"gradient/{name}", gradient.float().norm(), 1)
-        loss = combined(terms, weight, self.args).to(torch.float32) * ranks
+            for name, norm in output.gradient_norms(logits).items():
+                meter.add(f"gradient/{name}", norm / self.accelerator.num_processes, 1)
+        loss = output.total.to(torch.float32)
         return (loss, {"loss": loss}) if return_outputs else loss
 
     def _read(self, model: nn.Module, inputs: Batch) -> tuple[HeadOutput, Tensor]:
@@ -215,27 +182,12 @@ class FusionTrainer(Trainer):
         moments = self.args.standardize in ("center", "zscore")
         return read(logits[:, :-1], _targets(inputs), self.args.k, statistics=moments), logits
 
-    def _teacher(self, name: str, batch: TeacherBatch, found: HeadOutput, meter: Meter) -> tuple[Tensor, Tensor]:
-        """Sums of one teacher's ULD and graph terms over a micro-batch, with the weights of its examples."""
-        kind = self.args.standardize
-        temperature = self.args.teacher_temperatures.get(name, self.args.temperature)
-        teacher = raw(batch, self.stores[name].manifest.vocabulary).standardized(kind, temperature)
-        student = found.topk.standardized(kind, temperature)
-        pairs, weights = batch["pairs"], batch["weights"]
-        aligned = student.select(batch["student_index"], pairs), teacher.select(batch["teacher_index"], pairs)
-        uld = uld_loss(*aligned, reduction="none").sum(dim=1)
-        graph = graph_loss(student, teacher, self.args.graph, self.args.channels, reduction="none")
-        seen = batch["mask"].any(dim=1)
-        uld_sum, graph_sum = uld @ weights.to(uld.dtype), graph @ weights.to(graph.dtype)
-        for term, values, weighted, count, share in (
-            ("uld", uld, uld_sum, pairs.sum(), weights @ pairs.sum(dim=1).to(weights.dtype)),
-            ("graph", graph, graph_sum, seen.sum(), weights.sum()),
-        ):
-            meter.add(f"{term}/{name}", values.sum(), count)
-            meter.add(term, weighted, share)
-        meter.add(f"coverage/{name}", pairs.sum(), found.topk.mask[seen].sum())
-        meter.add(f"weight/{name}", weights.sum(), len(weights))
-        return uld_sum, graph_sum
+    def _term(self, name: str, batch: TeacherBatch) -> TeacherTerm:
+        """Return what the loss needs of a teacher's rows of a batch, which are raw logits."""
+        rows: dict[str, Any] = {part: batch.get(part) for part in ("values", "ids", "mask", "logsumexp", "mean", "std")}
+        pairs: dict[str, Any] = {part: batch[part] for part in ("student_index", "teacher_index", "pairs", "weights")}
+        topk = TopKLogits(**rows, vocabulary=self.stores[name].manifest.vocabulary)
+        return TeacherTerm(topk, **pairs, temperature=self.args.teacher_temperatures.get(name))
 
     def _fusion_weight(self) -> float:
         return float(self.args.fusion_weight_at(self.state.global_step / max(1, self.state.max_steps)))
@@ -254,29 +206,36 @@ class FusionTrainer(Trainer):
         meter.reset()
         output: Any = super().evaluation_loop(*args, **kwargs)
         means = meter.means(self.accelerator)
-        whole: dict[str, Any] = {name: means[name] for name in ("sft", "uld", "graph") if name in means}
-        means["loss"] = combined(whole, self.args.fusion_weight, self.args)
+        means["loss"] = self._objective.combined(*(means.get(name, 0.0) for name in ("sft", "uld", "graph")))
         output.metrics.update({f"{prefix}_{name}": value for name, value in means.items()})
         return output
 
 
-def combined(terms: Mapping[str, Any], weight: float, args: FusionConfig) -> Any:
-    """Return (1 − w) · SFT + w · (uld_weight · ULD + graph_weight · GLD) of terms by name."""
-    scales = {"sft": 1.0 - weight, "uld": weight * args.uld_weight, "graph": weight * args.graph_weight}
-    return sum(scales[name.split("/")[0]] * term for name, term in terms.items())
+def counted(batches: Sequence[Batch]) -> Tensor:
+    """Return the `Totals` of some batches, shape (3,), so that ranks can add theirs: tokens, weighted pairs and sequences."""
+    total = torch.zeros(3, dtype=torch.float64)
+    for batch in batches:
+        total[0] += _targets(batch).ne(IGNORED).sum().item()
+        for teacher in batch["teachers"].values():
+            weights = teacher["weights"].double()
+            total[1] += (weights @ teacher["pairs"].sum(dim=1).double()).item()
+            total[2] += weights.sum().item()
+    return total
 
 
-def raw(batch: TeacherBatch, vocabulary: int) -> TopKLogits:
-    """Return a teacher's rows of a batch as raw top-k logits."""
-    return TopKLogits(
-        values=batch["values"],
-        ids=batch["ids"],
-        mask=batch["mask"],
-        logsumexp=batch.get("logsumexp"),
-        mean=batch.get("mean"),
-        std=batch.get("std"),
-        vocabulary=vocabulary,
-    )
+def record(meter: Meter, output: FusionLossOutput, student: TopKLogits, teachers: Mapping[str, TeacherBatch]) -> None:
+    """Add a batch to what is logged: each teacher's terms unweighted, and those of all teachers with their weights."""
+    for name, sums in output.sums.items():
+        kind, _, teacher = name.partition("/")
+        counts = output.counts[name]
+        meter.add(name, sums.sum(), counts.sum())
+        if teacher:
+            weights = teachers[teacher]["weights"]
+            meter.add(kind, (weights * sums).sum(), (weights * counts).sum())
+    for name, batch in teachers.items():
+        seen = batch["mask"].any(dim=1)
+        meter.add(f"coverage/{name}", batch["pairs"].sum(), student.mask[seen].sum())
+        meter.add(f"weight/{name}", batch["weights"].sum(), len(batch["weights"]))
 
 
 def prepared(model: PreTrainedModel, args: FusionConfig) -> nn.Module:

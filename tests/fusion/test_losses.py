@@ -142,7 +142,7 @@ def test_bad_pairs_are_refused(rng):
         (lambda: fusion.uld_loss(side, side, "batch"), "reduction must be one of"),
         (lambda: fusion.uld_loss(side, side.select(index, none)), "must mark a valid position"),
         (lambda: fusion.kl_loss(side.values[..., :2], side), "student_logprobs must have the shape"),
-        (lambda: fusion.kl_loss(side.values, side.standardized("center")), "must be called on raw"),
+        (lambda: fusion.kl_loss(side.values, side.standardized("center")), "must be raw or 'logprob'"),
         (lambda: fusion.jsd_loss(side.values, side, beta=1.0), "1 − beta must be"),
     ):
         with pytest.raises(ValueError, match=words):

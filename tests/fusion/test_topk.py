@@ -192,7 +192,7 @@ def test_bad_input_is_refused_in_one_sentence(arguments, error, words):
 
 def test_only_raw_rows_can_be_standardised(rng):
     logits = reference.draw(rng, 1, 2, 6)
-    with pytest.raises(ValueError, match="must be called on raw logits"):
+    with pytest.raises(ValueError, match="logits must be raw or"):
         fusion.top_k(logits, 2, standardize="center").standardized("zscore")
     with pytest.raises(ValueError, match="must be made from full rows"):
         fusion.top_k(logits, 2).standardized("logprob", 2.0)
