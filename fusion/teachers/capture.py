@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from fusion import _check
 from fusion.logits.reduction import Reading, read_logits
 from fusion.models import model_fingerprint, template_fingerprint, tokenizer_fingerprint
 from fusion.teachers.store import Origin, Record, StoreWriter, TeacherRows, data_fingerprint
@@ -169,12 +170,9 @@ def _check_sizes(
 ) -> None:
     if not examples:
         raise ValueError("examples must not be empty, but there are none: give at least one.")
-    if not 1 <= k <= vocabulary:
-        raise ValueError(f"k must be between 1 and the vocabulary's {vocabulary}, but is {k}: choose another.")
-    if min(batch_size, shard_size) < 1:
-        raise ValueError(
-            f"batch_size and shard_size must be at least 1, but are {batch_size} and {shard_size}: raise the lower one."
-        )
+    _check.count(k, "k", vocabulary)
+    _check.count(batch_size, "batch_size")
+    _check.count(shard_size, "shard_size")
     if not 0 <= rank < world:
         raise ValueError(
             f"rank must be between 0 and world - 1 = {world - 1}, but is {rank}: number the processes from 0."

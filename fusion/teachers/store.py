@@ -124,11 +124,8 @@ class TeacherStore:
                     f"{found[:12] or 'an unknown one'}: capture again, or pass the tokenizer of that time."
                 )
         for example in examples:
-            text = encode(example, tokenizer, self.manifest.max_length).digest
-            if (
-                self._texts.get(_short(example.key), bytes.fromhex(text)[:TEXT_BYTES])
-                != bytes.fromhex(text)[:TEXT_BYTES]
-            ):
+            text = bytes.fromhex(encode(example, tokenizer, self.manifest.max_length).digest)[:TEXT_BYTES]
+            if self._texts.get(_short(example.key), text) != text:
                 raise ValueError(
                     f"{self.path} must hold what the teacher says to the text of {example.key}, but it read another one: "
                     "capture again."
