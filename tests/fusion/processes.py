@@ -86,7 +86,8 @@ def split_objective(rank):
         def step(logits, labels, teacher, group, loss=loss):
             out = fusion.read(logits, labels, 3, ids=teacher.ids)
             index = torch.arange(labels.shape[1]).expand_as(labels).contiguous()
-            term = fusion.TeacherTerm(teacher, index, index, labels != -100, out.logprobs_at)
+            weights = torch.tensor([0.3, 2.0], dtype=torch.float64)
+            term = fusion.TeacherTerm(teacher, index, index, labels != -100, out.logprobs_at, weights)
             return loss(out.topk, out.nll, {"a": term}, group=group).total
 
         whole = step(logits * parameter, labels, teacher, None)

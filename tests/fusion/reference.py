@@ -130,6 +130,36 @@ def jsd(p, q, beta):
     return beta * kl(p, m) + (1 - beta) * kl(q, m)
 
 
+def objective(logits, labels, teachers, w, a, g, totals=None):
+    """The total of FusionLoss with ULD and row means, as its module states it: one example, one pair after the other.
+
+    A teacher is a mapping: share λ, weights c of the examples, its logits, mask and k, and pairs of positions (b, i, j).
+    ``totals`` are the denominators: of SFT, and of each teacher's pairs and graphs.
+    """
+    nll = []
+    for b, t in zip(*np.nonzero(np.asarray(labels) != -100), strict=True):
+        x = np.asarray(logits[b][t])
+        nll.append(math.log(sum(math.exp(v - max(x)) for v in x)) + max(x) - x[int(labels[b][t])])
+    total = (1 - w) * sum(nll) / (len(nll) if totals is None else totals[0])
+    for s, teacher in enumerate(teachers):
+        k, c = teacher["k"], [float(v) for v in teacher["weights"]]
+        sums, counts = [0.0, 0.0], [0.0, 0.0]
+        for b, i, j in teacher["pairs"]:
+            if labels[b][i] != -100 and teacher["mask"][b][j]:
+                sums[0] += c[b] * uld([row(logits[b][i], k)[0]], [row(teacher["logits"][b][j], k)[0]])
+                counts[0] += c[b]
+        ours = rows(logits, np.asarray(labels) != -100, k)[0]
+        theirs = rows(teacher["logits"], teacher["mask"], k)[0]
+        for b, (H, G) in enumerate(zip(ours, theirs, strict=True)):
+            if len(H) and len(G):
+                sums[1] += c[b] * k * compare(graph(H), graph(G), "row_means")
+                counts[1] += c[b]
+        by = counts if totals is None else totals[1 + s]
+        terms = [u / n if n else 0.0 for u, n in zip(sums, by, strict=True)]
+        total += w * teacher["share"] * (a * terms[0] + g * terms[1])
+    return total
+
+
 def slope(function, x, step=1e-5):
     """Gradient of a function of a float64 tensor by central differences."""
     gradient = torch.zeros_like(x)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import fusion
 from fusion.teachers.capture import capture
 from fusion.teachers.store import TeacherStore
 from fusion.text.align import align
@@ -22,12 +23,12 @@ HELD_OUT = tiny.sums(72)[-24:]
 
 @pytest.fixture(scope="session")
 def stores(tmp_path_factory, gpt2, llama):
-    """Two teachers, one of another tokenizer; written in an order that is no one's, and one knows every third example only."""
+    """Two teachers of different k and tokenizers, in an order that is no one's; one knows every third example only."""
     folder = tmp_path_factory.mktemp("stores")
     everything = [*EXAMPLES, *HELD_OUT]
     order = np.random.default_rng(0).permutation(len(everything))
     capture(*gpt2, [everything[i] for i in order], folder / "gpt2", k=8, shard_size=7, progress=False)
-    capture(*tiny.llama(seed=5), everything[::-3], folder / "other", k=8, progress=False)
+    capture(*tiny.llama(seed=5), everything[::-3], folder / "other", k=10, progress=False)
     return {name: str(folder / name) for name in ("gpt2", "other")}
 
 
@@ -83,6 +84,47 @@ def test_loss_is_that_of_the_formula_whatever_the_batches(trainer):
         stores = {name: TeacherStore(path) for name, path in made.args.stores.items()}
         expected = expected_loss(made.model, made.processing_class, stores, HELD_OUT, made.args)
         assert made.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("weighting", ["uniform", "static", "ce"])
+def test_a_step_is_that_of_the_public_loss_on_its_micro_batches(trainer, weighting, monkeypatch):
+    """Three micro-batches, some examples of which one teacher has not seen."""
+    weights = {"gpt2": 1.0, "other": 3.0}
+    made = trainer(weighting=weighting, static_weights=weights, per_device_train_batch_size=3, gradient_accumulation_steps=3,
+                   max_steps=1, ce_temperature=0.5, **SETTINGS)  # fmt: skip
+    model, batches = copy.deepcopy(made.model), []
+    take = made.get_batch_samples
+
+    def kept(*arguments):
+        taken = take(*arguments)
+        batches.extend(taken[0])
+        return taken
+
+    monkeypatch.setattr(made, "get_batch_samples", kept)
+    made.train()
+    assert len(batches) == 3
+    seen = [teacher["weights"] for batch in batches for teacher in batch["teachers"].values()]
+    assert any((w == 0).any() and (w > 0).any() for w in seen)
+
+    labels = [batch["labels"][:, 1:] for batch in batches]
+    pairs = sum(float((t["weights"][:, None] * t["pairs"]).sum()) for b in batches for t in b["teachers"].values())
+    totals = fusion.Totals(sum(int((own != -100).sum()) for own in labels), pairs, sum(float(w.sum()) for w in seen))
+    loss = fusion.FusionLoss(0.4, alignment_weight=0.7, graph_weight=0.2, standardize="center",
+                             teacher_weights={"gpt2": 1.0, "other": 1.0})  # fmt: skip
+    total = 0.0
+    for batch, own in zip(batches, labels, strict=True):
+        logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+        out = fusion.read(logits, own, K, statistics=True)
+        terms = {
+            name: fusion.TeacherTerm(
+                fusion.TopKLogits(*(t[part] for part in ("values", "ids", "mask", "logsumexp", "mean", "std")), 10**6),
+                t["student_index"] + batch["first"], t["teacher_index"], t["pairs"], weights=t["weights"],
+                temperature={"other": 2.0}.get(name),
+            )
+            for name, t in batch["teachers"].items()
+        }  # fmt: skip
+        total += float(loss(out.topk, out.nll, terms, totals).total.detach())
+    assert made.state.log_history[0]["loss"] == pytest.approx(total, rel=1e-5)
 
 
 def test_a_shuffled_data_set_meets_the_same_rows(trainer):
