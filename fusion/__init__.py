@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fusion.training.config import FusionConfig
     from fusion.training.trainer import FusionTrainer
 
-_ROOMS = {
+_NAMES = {
     "training.config": ("FusionConfig",),
     "text.conversations": ("Example", "encode", "read_examples"),
     "losses.graphs": ("graph_loss",),
@@ -36,7 +36,7 @@ _ROOMS = {
     "logits.topk": ("TopKLogits", "top_k"),
     "training.trainer": ("FusionTrainer",),
 }
-_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "Example",
@@ -63,10 +63,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with needed_by(f"fusion.{name}"):
-        value = getattr(import_module(f"fusion.{_HOME[name]}"), name)
+        value = getattr(import_module(f"fusion.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""The steps of a fusion as commands: what each one is told, and what it does."""
+"""The steps of a fusion as commands: the settings that each one takes, and what it does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parent / "examples"
 _Settings = TypeVar("_Settings")
 
 
-def _told(help: str, **default: Any) -> Any:
+def _setting(help: str, **default: Any) -> Any:
     return field(metadata={"help": help}, **default)
 
 
@@ -28,37 +28,37 @@ def _told(help: str, **default: Any) -> Any:
 class CaptureSettings:
     """Ask a teacher once, and store the top of its logits at every completion token."""
 
-    teacher: str = _told("folder of the teacher, a Hugging Face causal language model")
-    data: str = _told("JSONL with prompt and completion or messages, or reasoning-gym:TASK+TASK:SIZE:SEED")
-    store: str = _told("folder to fill; an interrupted capture goes on there")
-    k: int = _told("logits a token", default=10)
-    batch_size: int = _told("examples a forward pass", default=8)
-    shard_size: int = _told("examples a file", default=256)
-    max_length: int | None = _told("tokens beyond it are cut from the completion", default=None)
-    dtype: str = _told("what the teacher computes in: float32, bfloat16 or float16", default="float32")
-    device: str = _told("cpu, cuda, … or auto", default="auto")
+    teacher: str = _setting("folder of the teacher, a Hugging Face causal language model")
+    data: str = _setting("JSONL with prompt and completion or messages, or reasoning-gym:TASK+TASK:SIZE:SEED")
+    store: str = _setting("folder to fill; an interrupted capture goes on there")
+    k: int = _setting("logits a token", default=10)
+    batch_size: int = _setting("examples a forward pass", default=8)
+    shard_size: int = _setting("examples a file", default=256)
+    max_length: int | None = _setting("tokens beyond it are cut from the completion", default=None)
+    dtype: str = _setting("what the teacher computes in: float32, bfloat16 or float16", default="float32")
+    device: str = _setting("cpu, cuda, … or auto", default="auto")
 
 
 @dataclass(frozen=True)
 class ReportSettings:
     """Compare teachers by domain: likelihood, agreement and conflict, as tables and a heatmap."""
 
-    stores: dict[str, str] = _told("stores by name: stores.NAME=FOLDER")  # noqa: RUF009
-    data: str = _told("the examples, whose `domain` says where they are counted")
-    out: str | None = _told("folder for report.md, report.json and report.png", default=None)
+    stores: dict[str, str] = _setting("stores by name: stores.NAME=FOLDER")  # noqa: RUF009
+    data: str = _setting("the examples, whose `domain` says where they are counted")
+    out: str | None = _setting("folder for report.md, report.json and report.png", default=None)
 
 
 @dataclass(frozen=True)
 class EvaluateSettings:
     """Let a model answer greedily, and score exact matches beside what guessing gives."""
 
-    model: str = _told("folder of the model")
-    data: str = _told("JSONL with prompt and answer, or reasoning-gym:TASK+TASK:SIZE:SEED")
-    out: str | None = _told("folder for scores.json and texts.jsonl", default=None)
-    max_new_tokens: int = _told("where an answer is cut off", default=64)
-    batch_size: int = _told("problems a batch", default=8)
-    dtype: str = _told("what the model computes in", default="float32")
-    device: str = _told("cpu, cuda, … or auto", default="auto")
+    model: str = _setting("folder of the model")
+    data: str = _setting("JSONL with prompt and answer, or reasoning-gym:TASK+TASK:SIZE:SEED")
+    out: str | None = _setting("folder for scores.json and texts.jsonl", default=None)
+    max_new_tokens: int = _setting("where an answer is cut off", default=64)
+    batch_size: int = _setting("problems a batch", default=8)
+    dtype: str = _setting("what the model computes in", default="float32")
+    device: str = _setting("cpu, cuda, … or auto", default="auto")
 
 
 def settings_of(kind: type[_Settings], arguments: Sequence[str]) -> _Settings:
@@ -69,13 +69,13 @@ def settings_of(kind: type[_Settings], arguments: Sequence[str]) -> _Settings:
     ValueError
         If a key is unknown or a necessary one is missing.
     """
-    told = read_settings(arguments)
+    settings = read_settings(arguments)
     entries: list[Field[Any]] = list(fields(kind))  # type: ignore[arg-type]
-    known(told, [entry.name for entry in entries])
-    missing = [entry.name for entry in entries if necessary(entry) and told.get(entry.name) is None]
+    known(settings, [entry.name for entry in entries])
+    missing = [entry.name for entry in entries if necessary(entry) and settings.get(entry.name) is None]
     if missing:
         raise ValueError(f"{missing[0]} must be given, but is not: add {missing[0]}=….")
-    return kind(**told)
+    return kind(**settings)
 
 
 def necessary(entry: Field[Any]) -> bool:
@@ -89,19 +89,19 @@ def capture(arguments: Sequence[str]) -> None:
     from fusion.teachers.capture import capture as run
     from fusion.teachers.store import TeacherStore
 
-    told = settings_of(CaptureSettings, arguments)
-    examples, start = read_data(told.data), time.perf_counter()
-    model: Any = load_model(told.teacher, told.dtype)
+    settings = settings_of(CaptureSettings, arguments)
+    examples, start = read_data(settings.data), time.perf_counter()
+    model: Any = load_model(settings.teacher, settings.dtype)
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     run(
-        model.to(_device(told.device)),
-        load_tokenizer(told.teacher),
+        model.to(_device(settings.device)),
+        load_tokenizer(settings.teacher),
         examples,
-        told.store,
-        k=told.k,
-        batch_size=told.batch_size,
-        shard_size=told.shard_size,
-        max_length=told.max_length,
+        settings.store,
+        k=settings.k,
+        batch_size=settings.batch_size,
+        shard_size=settings.shard_size,
+        max_length=settings.max_length,
         rank=rank,
         world=world,
         progress=sys.stderr.isatty(),
@@ -109,10 +109,10 @@ def capture(arguments: Sequence[str]) -> None:
     if world > 1:
         print(f"Rank {rank} of {world} has captured its part.")
         return
-    store = TeacherStore(told.store)
-    size = sum(file.stat().st_size for file in Path(told.store).iterdir())
-    told_of = f"{len(store)} examples, {store.tokens} tokens, {size / store.tokens:.1f} bytes a token"
-    print(f"{told.store}: {told_of}; {spent(start)}.")
+    store = TeacherStore(settings.store)
+    size = sum(file.stat().st_size for file in Path(settings.store).iterdir())
+    contents = f"{len(store)} examples, {store.tokens} tokens, {size / store.tokens:.1f} bytes a token"
+    print(f"{settings.store}: {contents}; {spent(start)}.")
 
 
 def report(arguments: Sequence[str]) -> None:
@@ -121,13 +121,13 @@ def report(arguments: Sequence[str]) -> None:
     from fusion.teachers.report import report as run
     from fusion.teachers.store import TeacherStore
 
-    told = settings_of(ReportSettings, arguments)
-    if told.out is not None:
+    settings = settings_of(ReportSettings, arguments)
+    if settings.out is not None:
         require("fusion report with out=", "matplotlib")
-    found = run({name: TeacherStore(path) for name, path in told.stores.items()}, read_data(told.data))
+    found = run({name: TeacherStore(path) for name, path in settings.stores.items()}, read_data(settings.data))
     print(found)
-    if told.out is not None:
-        out = _folder(told.out)
+    if settings.out is not None:
+        out = _folder(settings.out)
         (out / "report.md").write_text(f"{found}\n", encoding="utf-8")
         (out / "report.json").write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
         heatmap(found, out / "report.png")
@@ -155,11 +155,11 @@ def train(arguments: Sequence[str]) -> None:
     after = {} if held_out is None else trainer.evaluate()
     trainer.save_student()
     if trainer.is_world_process_zero():
-        changed = [f"{n} {before[n]:.4g} -> {after[n]:.4g}" for n in after if n.split("/")[0] in _TOLD and n in before]
+        changed = [f"{n} {before[n]:.4g} -> {after[n]:.4g}" for n in after if n.split("/")[0] in _SHOWN and n in before]
         print("\n".join([*changed, f"{config.output_dir}: {trainer.state.global_step} steps; {spent(start)}."]))
 
 
-_TOLD = ("eval_loss", "eval_sft", "eval_uld", "eval_graph", "eval_coverage")
+_SHOWN = ("eval_loss", "eval_sft", "eval_uld", "eval_graph", "eval_coverage")
 
 
 def evaluate(arguments: Sequence[str]) -> None:
@@ -167,15 +167,15 @@ def evaluate(arguments: Sequence[str]) -> None:
     from fusion import evaluate as room
     from fusion.models import load_model, load_tokenizer
 
-    told = settings_of(EvaluateSettings, arguments)
-    problems, start = read_problems(told.data), time.perf_counter()
-    model: Any = load_model(told.model, told.dtype)
-    model = model.to(_device(told.device))
-    texts = room.generate(model, load_tokenizer(told.model), problems, told.max_new_tokens, told.batch_size)
+    settings = settings_of(EvaluateSettings, arguments)
+    problems, start = read_problems(settings.data), time.perf_counter()
+    model: Any = load_model(settings.model, settings.dtype)
+    model = model.to(_device(settings.device))
+    texts = room.generate(model, load_tokenizer(settings.model), problems, settings.max_new_tokens, settings.batch_size)
     scores = room.score(problems, texts)
     print(room.table(scores), f"{spent(start)}.", sep="\n\n")
-    if told.out is not None:
-        out = _folder(told.out)
+    if settings.out is not None:
+        out = _folder(settings.out)
         rows = [{"task": p.task, "answer": p.answer, "text": t} for p, t in zip(problems, texts, strict=True)]
         (out / "scores.json").write_text(json.dumps([s.as_dict() for s in scores], indent=2) + "\n", encoding="utf-8")
         (out / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

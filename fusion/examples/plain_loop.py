@@ -36,17 +36,17 @@ def main() -> None:
         parser.add_argument(name)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
-    told = parser.parse_args()
+    arguments = parser.parse_args()
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    models: list[Any] = [AutoModelForCausalLM.from_pretrained(p) for p in (told.student, told.teacher)]
+    models: list[Any] = [AutoModelForCausalLM.from_pretrained(p) for p in (arguments.student, arguments.teacher)]
     student, teacher = (model.to(device) for model in models)
-    tokenizer, other = (AutoTokenizer.from_pretrained(p) for p in (told.student, told.teacher))
-    optimizer = torch.optim.AdamW((p for p in student.parameters() if p.requires_grad), lr=told.learning_rate)
+    tokenizer, other = (AutoTokenizer.from_pretrained(p) for p in (arguments.student, arguments.teacher))
+    optimizer = torch.optim.AdamW((p for p in student.parameters() if p.requires_grad), lr=arguments.learning_rate)
     loss = fusion.FusionLoss(weight=0.3, graph="row_means", graph_weight=0.05, standardize="center")
 
     student.train()
-    for step, example in enumerate(islice(cycle(fusion.read_examples(told.data)), told.steps), start=1):
+    for step, example in enumerate(islice(cycle(fusion.read_examples(arguments.data)), arguments.steps), start=1):
         ours, theirs = fusion.encode(example, tokenizer), fusion.encode(example, other)
         with torch.no_grad():
             topk = fusion.top_k(completion_logits(teacher.eval(), theirs)[0], k=10)
@@ -59,8 +59,8 @@ def main() -> None:
         optimizer.zero_grad()
         if step % 10 == 0:
             print(step, *(f"{name} {term.item():.3f}" for name, term in result.terms.items()), flush=True)
-    student.save_pretrained(told.out)
-    tokenizer.save_pretrained(told.out)
+    student.save_pretrained(arguments.out)
+    tokenizer.save_pretrained(arguments.out)
 
 
 if __name__ == "__main__":

@@ -172,8 +172,8 @@ class _ReadLogits(torch.autograd.Function):
             return _scattered(logits, index, at, found, given), None, None, None
         gradient = torch.empty_like(logits) if ctx.all_rows else torch.zeros_like(logits)
         for b in _blocks(len(index), logits.shape[1]):
-            place: Any = b if ctx.all_rows else index[b]
-            gradient[place] = _gradient(logits[place], at[b], _part(found, b), _part(given, b), ctx.reading).to(
+            chosen: Any = b if ctx.all_rows else index[b]
+            gradient[chosen] = _gradient(logits[chosen], at[b], _part(found, b), _part(given, b), ctx.reading).to(
                 logits.dtype
             )
         return gradient, None, None, None

@@ -1,1 +1,1 @@
-"""What teachers said: capturing, storing, reading and comparing it."""
+"""Teachers' logits: capturing, storing, reading and comparing them."""

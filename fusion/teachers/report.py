@@ -141,7 +141,7 @@ def report(stores: Mapping[str, Store], examples: Iterable[Example]) -> Report:
             f"Some store must hold some of the examples, but {', '.join(stores) or 'no store'} holds none: "
             "capture this data set first."
         )
-    knowledge = [_knowledge(*place, list(held.values())) for place, held in rows.items() if held]
+    knowledge = [_knowledge(domain, name, list(held.values())) for (domain, name), held in rows.items() if held]
     pairs = [(domain, *pair) for domain in domains for pair in combinations(stores, 2)]
     relations = [_relation(d, a, b, rows[d, a], rows[d, b]) for d, a, b in pairs]
     return Report(tuple(knowledge), tuple(relations))
@@ -161,9 +161,9 @@ def _relation(domain: str, first: str, second: str, a: Held, b: Held) -> Relatio
     same, clash = [np.zeros(0, bool)], [np.zeros(0, bool)]
     for key in a.keys() & b.keys():
         rows = a[key][1], b[key][1]
-        places = align(rows[0].ends, rows[1].ends)
-        hits = [_hits(r)[at] for r, at in zip(rows, places, strict=True)]
-        sure = [_confident(r)[at] for r, at in zip(rows, places, strict=True)]
+        aligned = align(rows[0].ends, rows[1].ends)
+        hits = [_hits(r)[at] for r, at in zip(rows, aligned, strict=True)]
+        sure = [_confident(r)[at] for r, at in zip(rows, aligned, strict=True)]
         same.append(hits[0] == hits[1])
         clash.append((hits[0] & ~hits[1] & sure[1]) | (hits[1] & ~hits[0] & sure[0]))
     agreement, conflict = np.concatenate(same), np.concatenate(clash)

@@ -22,7 +22,7 @@ def import_logprobs(
     vocabulary: int = 0,
     shard_size: int = 256,
 ) -> None:
-    """Make a store of what a server said about completions, which is log-probabilities and no logits.
+    """Make a store of what a server returns for completions, which is log-probabilities and no logits.
 
     Parameters
     ----------

@@ -48,18 +48,18 @@ class TeacherStore:
         self.manifest, listed = _read_manifests(self.path)
         _check_complete(self.path, self.manifest, listed)
         self.tokens = sum(shard.tokens for shard in listed)
-        self._places: dict[bytes, tuple[int, int, int]] = {}
+        self._positions: dict[bytes, tuple[int, int, int]] = {}
         self._texts: dict[bytes, bytes] = {}
         for shard in listed:
             self._add(shard)
 
     def __len__(self) -> int:
         """Return the number of examples."""
-        return len(self._places)
+        return len(self._positions)
 
     def __contains__(self, key: str) -> bool:
         """Tell whether the teacher has seen the example of this key."""
-        return _short(key) in self._places
+        return _short(key) in self._positions
 
     __iter__ = None  # keys are kept in part only
 
@@ -71,12 +71,12 @@ class TeacherStore:
         KeyError
             If the teacher has not seen it.
         """
-        place = self._places.get(_short(key))
-        if place is None:
+        position = self._positions.get(_short(key))
+        if position is None:
             raise KeyError(
                 f"{self.path} must hold the example {key}, but does not: capture it, or test `key in store`."
             )
-        return shards.read_rows(self.path, self.manifest, *place)
+        return shards.read_rows(self.path, self.manifest, *position)
 
     def check(
         self,
@@ -135,12 +135,12 @@ class TeacherStore:
         keys, texts, counts = shards.open_shard(self.path, self.manifest, shard)
         first = 0
         for key, text, count in zip(keys, texts, counts.tolist(), strict=True):
-            if key.tobytes() in self._places:
+            if key.tobytes() in self._positions:
                 raise ValueError(
                     f"{self.path / shards.shard_name(shard.number)} must hold examples of its own, but one is also in "
-                    f"{shards.shard_name(self._places[key.tobytes()][0])}: delete one of them and capture again."
+                    f"{shards.shard_name(self._positions[key.tobytes()][0])}: delete one of them and capture again."
                 )
-            self._places[key.tobytes()] = (shard.number, first, first + count)
+            self._positions[key.tobytes()] = (shard.number, first, first + count)
             self._texts[key.tobytes()] = text.tobytes()
             first += count
 

@@ -158,15 +158,15 @@ class FusionTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Return the loss of a micro-batch: its share of the step's in training, its own in evaluation."""
-        found, logits = self._read(model, inputs)
+        head, logits = self._read(model, inputs)
         teachers = {name: self._term(name, batch) for name, batch in inputs["teachers"].items()}
         if model.training and self._totals is not None:
             objective, totals = replace(self._objective, weight=self._fusion_weight()), self._totals
         else:
             objective, totals = self._objective, Totals(*counted([inputs]).unbind())
-        output = objective(found.topk, found.nll, teachers, totals)
+        output = objective(head.topk, head.nll, teachers, totals)
         meter = self._meters["train" if model.training else "eval"]
-        record(meter, output, found.topk, inputs["teachers"])
+        record(meter, output, head.topk, inputs["teachers"])
         if model.training and self.args.log_term_gradients:
             for name, norm in output.gradient_norms(logits).items():
                 meter.add(f"gradient/{name}", norm / self.accelerator.num_processes, 1)
@@ -254,8 +254,8 @@ def prepared(model: PreTrainedModel, args: FusionConfig) -> nn.Module:
                 "use lora."
             )
         # Behind the layers comes the final norm; the head, often tied to the embeddings, stays as it is.
-        place, stack = layers[-1]
-        for part in (*list(stack)[-args.trained_layers :], *(child for _, child in children[place + 1 :])):
+        last, stack = layers[-1]
+        for part in (*list(stack)[-args.trained_layers :], *(child for _, child in children[last + 1 :])):
             part.requires_grad_(True)
     return model
 

@@ -70,7 +70,7 @@ def weighted(teachers, **changes):
     return {name: replace(term, weights=changes.get(name, term.weights)) for name, term in teachers.items()}
 
 
-def found(logits, labels, teachers, totals=None, loss=LOSS):
+def fused(logits, labels, teachers, totals=None, loss=LOSS):
     out = fusion.read(logits, labels, 3)
     return loss(out.topk, out.nll, teachers, totals)
 
@@ -98,13 +98,13 @@ def expected(logits, labels, teachers, totals=None):
 @given(SEEDS)
 def test_total_with_weights_is_that_of_the_formula(seed):
     logits, labels, teachers = drawn(seed)
-    assert number(found(logits, labels, teachers).total) == pytest.approx(expected(logits, labels, teachers), rel=1e-9)
+    assert number(fused(logits, labels, teachers).total) == pytest.approx(expected(logits, labels, teachers), rel=1e-9)
     mapped = fusion.Totals(7.0, {"near": 3.0, "far": 5.0}, {"near": 2.0, "far": 0.5})
     wanted = expected(logits, labels, teachers, (7.0, (3.0, 2.0), (5.0, 0.5)))
-    assert number(found(logits, labels, teachers, mapped).total) == pytest.approx(wanted, rel=1e-9)
+    assert number(fused(logits, labels, teachers, mapped).total) == pytest.approx(wanted, rel=1e-9)
     shared = fusion.Totals(7.0, torch.tensor(3.0), 2.0)
     wanted = expected(logits, labels, teachers, (7.0, (3.0, 2.0), (3.0, 2.0)))
-    assert number(found(logits, labels, teachers, shared).total) == pytest.approx(wanted, rel=1e-9)
+    assert number(fused(logits, labels, teachers, shared).total) == pytest.approx(wanted, rel=1e-9)
 
 
 @few
@@ -116,12 +116,12 @@ def test_a_weight_of_zero_takes_a_teacher_away_from_an_example(seed):
         name: replace(term, topk=replace(term.topk, mask=term.topk.mask & (term.weights > 0)[:, None]))
         for name, term in teachers.items()
     }
-    both = [found(logits, labels, side).total for side in (teachers, unseen)]
+    both = [fused(logits, labels, side).total for side in (teachers, unseen)]
     gradients = [torch.autograd.grad(total, logits)[0] for total in both]
     assert number(both[0]) == pytest.approx(number(both[1]), rel=1e-12)
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
-    silent = found(logits, labels, weighted(teachers, far=torch.zeros(3)))
-    alone = found(logits, labels, {"near": teachers["near"]})
+    silent = fused(logits, labels, weighted(teachers, far=torch.zeros(3)))
+    alone = fused(logits, labels, {"near": teachers["near"]})
     assert number(silent.total) == pytest.approx(number(alone.total), rel=1e-12)
     assert number(silent.terms["uld/far"]) == number(silent.terms["graph/far"]) == 0
 
@@ -130,17 +130,17 @@ def test_a_weight_of_zero_takes_a_teacher_away_from_an_example(seed):
 @given(SEEDS, st.floats(1e-3, 1e3))
 def test_a_factor_on_all_weights_of_a_teacher_cancels_but_for_given_totals(seed, factor):
     logits, labels, teachers = drawn(seed)
-    once = found(logits, labels, teachers)
+    once = fused(logits, labels, teachers)
     scaled = weighted(teachers, far=factor * teachers["far"].weights)
-    assert number(found(logits, labels, scaled).total) == pytest.approx(number(once.total), rel=1e-9)
+    assert number(fused(logits, labels, scaled).total) == pytest.approx(number(once.total), rel=1e-9)
     totals = fusion.Totals(9.0, 4.0, 2.0)
-    before, after = (found(logits, labels, side, totals) for side in (teachers, scaled))
+    before, after = (fused(logits, labels, side, totals) for side in (teachers, scaled))
     for name in ("uld/far", "graph/far"):
         assert number(after.terms[name]) == pytest.approx(factor * number(before.terms[name]), rel=1e-9, abs=1e-12)
     assert number(after.terms["uld/near"]) == number(before.terms["uld/near"])
     heavy = replace(LOSS, teacher_weights=SHARES | {"far": factor * SHARES["far"]})
     added = W * SHARES["far"] * number(A * once.terms["uld/far"] + G * once.terms["graph/far"])
-    more = number(found(logits, labels, teachers, loss=heavy).total - once.total)
+    more = number(fused(logits, labels, teachers, loss=heavy).total - once.total)
     assert more == pytest.approx((factor - 1) * added, rel=1e-9, abs=1e-9)
 
 
@@ -150,7 +150,7 @@ def test_equal_weights_are_those_that_are_left_out(seed):
     logits, labels, teachers = drawn(seed)
     ones = weighted(teachers, near=torch.full((3,), 2.0), far=torch.full((3,), 0.1))
     plain = {name: replace(term, weights=None) for name, term in teachers.items()}
-    totals = [number(found(logits, labels, side).total) for side in (ones, plain)]
+    totals = [number(fused(logits, labels, side).total) for side in (ones, plain)]
     assert totals[0] == pytest.approx(totals[1], rel=1e-6)
 
 
@@ -160,14 +160,14 @@ def test_micro_batches_with_weights_add_up(seed):
     """Their sums and counts are those of the examples, and make the totals of the step."""
     logits, labels, teachers = drawn(seed)
     labels[:, 0] = 2
-    whole = found(logits, labels, teachers)
+    whole = fused(logits, labels, teachers)
     counts = {
         name: number(part.sum() if name == "sft" else part.double() @ teachers[name.partition("/")[2]].weights)
         for name, part in whole.counts.items()
     }
     split = {kind: {name: counts[f"{kind}/{name}"] for name in teachers} for kind in ("uld", "graph")}
     totals = fusion.Totals(counts["sft"], split["uld"], split["graph"])
-    parts = [found(logits[[b]], labels[[b]], rows(teachers, [b]), totals) for b in range(3)]
+    parts = [fused(logits[[b]], labels[[b]], rows(teachers, [b]), totals) for b in range(3)]
     assert number(sum(part.total for part in parts)) == pytest.approx(number(whole.total), rel=1e-9)
     for name, sums in whole.sums.items():
         torch.testing.assert_close(torch.cat([part.sums[name] for part in parts]), sums)
@@ -177,10 +177,10 @@ def test_micro_batches_with_weights_add_up(seed):
 @given(SEEDS)
 def test_one_total_for_all_teachers_makes_one_mean(seed):
     logits, labels, teachers = drawn(seed)
-    each = found(logits, labels, teachers)
+    each = fused(logits, labels, teachers)
     counts = {name: number(each.counts[f"uld/{name}"].double() @ term.weights) for name, term in teachers.items()}
     equal = replace(LOSS, teacher_weights=dict.fromkeys(teachers, 1.0))
-    one = found(logits, labels, teachers, fusion.Totals(1.0, sum(counts.values()), 1.0), equal)
+    one = fused(logits, labels, teachers, fusion.Totals(1.0, sum(counts.values()), 1.0), equal)
     mean = sum(counts[name] * number(each.terms[f"uld/{name}"]) for name in teachers) / max(
         sum(counts.values()), 1e-300
     )
@@ -190,9 +190,9 @@ def test_one_total_for_all_teachers_makes_one_mean(seed):
 def test_a_teacher_may_have_a_temperature_of_its_own(rng):
     logits, labels, teachers = drawn(0)
     hot = {name: replace(term, temperature=2.0) for name, term in teachers.items()}
-    wanted = found(logits, labels, teachers, loss=replace(LOSS, temperature=2.0))
-    assert number(found(logits, labels, hot).total) == number(wanted.total)
-    assert number(wanted.total) != number(found(logits, labels, teachers).total)
+    wanted = fused(logits, labels, teachers, loss=replace(LOSS, temperature=2.0))
+    assert number(fused(logits, labels, hot).total) == number(wanted.total)
+    assert number(wanted.total) != number(fused(logits, labels, teachers).total)
 
 
 @pytest.mark.parametrize(
