@@ -109,16 +109,15 @@ def _values(student: TopKLogits, teacher: TopKLogits, kind: str, channels: str) 
     present = taking_part(student, teacher)
     indices = present.nonzero()[:, 0].tolist()
     dtype = torch.promote_types(student.values.dtype, teacher.values.dtype)
-    zeros = student.values.new_zeros(student.batch, dtype=dtype)
     if not indices:
-        return zeros
+        return student.values.new_zeros(student.batch, dtype=dtype)
     xs, ys = ([_space(side, b, channels, dtype) for b in indices] for side in (student, teacher))
     values = KINDS[kind](xs, ys)
     if kind == "row_means":
         for side in (student, teacher):
             _warn_if_degenerate(side, indices)
         values = values * (student.k if channels == "rank" else 1)
-    return zeros.index_put((present,), values)
+    return values.new_zeros(student.batch).index_put((present,), values)
 
 
 def _space(side: TopKLogits, b: int, channels: str, dtype: torch.dtype) -> gw.GramSpace:

@@ -50,8 +50,8 @@ class FusionConfig(TrainingArguments):
         only where `standardize` is neither "logprob" nor "softmax".
     align : {"bytes", "positional"}
         Which positions ULD compares: those whose next byte is the same, or the n-th of each.
-    graph : {"row_means", "norm", "spectral", "gw"}
-        Kind of `fusion.graph_loss`, on `channels` "rank" or "vocabulary".
+    graph : {"row_means", "norm", "spectral", "gw"} or None
+        Kind of `fusion.graph_loss`, on `channels` "rank" or "vocabulary"; None trains without one.
     fusion_weight, final_fusion_weight : float
         w at the first and, unless `fusion_schedule` is "constant", at the last step, in [0, 1].
     max_length : int
@@ -82,7 +82,7 @@ class FusionConfig(TrainingArguments):
     temperature: float = 1.0
     teacher_temperatures: dict[str, float] = field(default_factory=dict)
     align: str = "bytes"
-    graph: str = "row_means"
+    graph: str | None = "row_means"
     channels: str = "rank"
     uld_weight: float = 1.0
     graph_weight: float = 1.0
@@ -150,12 +150,13 @@ class FusionConfig(TrainingArguments):
         """Return the loss at the first step: the teachers count by the weights of examples alone."""
         return FusionLoss(
             weight=self.fusion_weight,
+            graph=self.graph,
+            channels=self.channels,
             alignment_weight=self.uld_weight,
+            graph_weight=self.graph_weight,
             teacher_weights=dict.fromkeys(teachers, 1.0),
-            **{
-                name: getattr(self, name)
-                for name in ("graph", "channels", "graph_weight", "standardize", "temperature")
-            },
+            standardize=self.standardize,
+            temperature=self.temperature,
         )
 
     def fusion_weight_at(self, progress: float) -> float:

@@ -76,6 +76,7 @@ BAD = {
     "align": ({"align": "text"}, "one of .bytes."),
     "graph": ({"graph": "third"}, "one of .row_means."),
     "channels": ({"channels": "token"}, "one of .rank."),
+    "graphs of vocabularies": ({"graph": "gw", "channels": "vocabulary"}, "channels must be .rank."),
     "temperature": ({"temperature": 0.0}, "greater than 0"),
     "temperature NaN": ({"temperature": math.nan}, "finite"),
     "temperature text": ({"temperature": "1"}, "finite number"),

@@ -128,9 +128,9 @@ def test_a_step_is_that_of_the_public_loss_on_its_micro_batches(trainer, weighti
 
 
 def test_a_shuffled_data_set_meets_the_same_rows(trainer):
-    told = [trainer(held_out=rows, **SETTINGS).evaluate() for rows in (HELD_OUT, HELD_OUT[::-1])]
+    metrics = [trainer(held_out=rows, **SETTINGS).evaluate() for rows in (HELD_OUT, HELD_OUT[::-1])]
     for name in ("loss", "uld/gpt2", "graph/gpt2", "coverage/gpt2", "uld/other", "weight/other"):
-        assert told[0][f"eval_{name}"] == pytest.approx(told[1][f"eval_{name}"], rel=1e-5), name
+        assert metrics[0][f"eval_{name}"] == pytest.approx(metrics[1][f"eval_{name}"], rel=1e-5), name
 
 
 @pytest.mark.parametrize("graph", ["row_means", "spectral"])
@@ -185,6 +185,14 @@ def test_weight_zero_is_fine_tuning_and_weight_one_has_no_labels(trainer):
     plain, fused = (trainer(held_out=HELD_OUT, fusion_weight=w).evaluate() for w in (0.0, 1.0))
     assert plain["eval_loss"] == pytest.approx(plain["eval_sft"])
     assert fused["eval_loss"] == pytest.approx(fused["eval_uld"] + fused["eval_graph"], rel=1e-5)
+
+
+def test_a_run_may_have_no_graph_loss(trainer):
+    made = trainer(held_out=HELD_OUT, graph=None, max_steps=1)
+    made.train()
+    metrics = made.evaluate()
+    assert not [name for row in (*made.state.log_history, metrics) for name in row if "graph" in name]
+    assert metrics["eval_loss"] == pytest.approx((metrics["eval_sft"] + metrics["eval_uld"]) / 2, rel=1e-5)
 
 
 def test_examples_without_teachers_are_fine_tuned_on(trainer):
