@@ -53,6 +53,19 @@ def test_objective_is_symmetric_in_the_spaces(instance):
     assert abs(float(here) - float(there)) <= 1e-13 * scale(x, y)
 
 
+@given(pairs())
+def test_float_error_is_proportional_to_the_norms(pair):
+    """The spacing of 1.0 times ‖C‖ ‖D − m_D‖ + ‖D‖ ‖C − m_C‖, with a factor of 16."""
+    norms = []
+    for s in pair:
+        mean = s.weights @ s.matrix @ s.weights
+        norms.append([(s.weights @ (s.matrix - m) ** 2 @ s.weights) ** 0.5 for m in (0.0, mean)])
+    (whole_x, apart_x), (whole_y, apart_y) = norms
+    expected = 16 * np.finfo(float).eps * (whole_x * apart_y + whole_y * apart_x)
+    found = gw.GWProblem(*(s.space() for s in pair)).float_error
+    assert found == pytest.approx(expected, abs=1e-6 * np.finfo(float).eps * scale(*pair))
+
+
 @given(known())
 def test_known_answers(known):
     problem = gw.GWProblem(known.x.space(), known.y.space())

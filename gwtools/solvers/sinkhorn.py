@@ -273,7 +273,7 @@ class Sinkhorn(IterativeSolver[State]):
             missing = chosen(least < MOST_MISSED, least, filled(least, MOST_MISSED))
             allowed = larger(self.negligible(problem), missing * problem.variation)
             failure = chosen(missed, filled(least, _UNFINISHED), filled(least, _NOT_STATIONARY))
-            following = self._settled(problem, state, following, settling, failure, allowed)
+            following = self._assessed(problem, state, following, settling, failure, allowed)
         taken_up = state._replace(u=scaling.u, v=scaling.v, error=scaling.error)
         following = chosen(unfinished, taken_up, following)
         if self.proximal:
@@ -308,7 +308,7 @@ class Sinkhorn(IterativeSolver[State]):
         new = self._unscaled(problem, plan, cooler, settled)
         return new._replace(exponent=relative, u=scaling.u * carried, v=scaling.v * carried)
 
-    def _settled(
+    def _assessed(
         self, problem: Quadratic, old: State, new: State, settling: Mask, failure: Numbers, allowed: Numbers
     ) -> State:
         """Shorten steps that climb, and tell where the iteration has come to rest: at ``failure``, but for gaps allowed."""
