@@ -196,7 +196,7 @@ def number(array: Array) -> float:
     return float(detached(array))
 
 
-def rounded_up(number: float, like: Array) -> float:
+def least_not_below(number: float, like: Array) -> float:
     """Return the least number of an array's dtype that is not below ``number``."""
     if epsilon(like) < 1e-10:
         return number

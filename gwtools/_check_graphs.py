@@ -39,24 +39,24 @@ def graph(value: Any) -> None:
         )
 
 
-def attribute_name(name: Any, said: bool, adjacency: Any) -> None:
+def attribute_name(name: Any, is_given: bool, adjacency: Any) -> None:
     """Require the name of an attribute of a networkx graph's edges, or None."""
     if name is not None and not isinstance(name, str):
         raise TypeError(
             f"weight must be the name of an edge attribute or None, but is {_words.shown(name)}: "
             "pass weights, in the plural, for the weights of the nodes."
         )
-    if said and name is not None and scipy.sparse.issparse(adjacency):
+    if is_given and name is not None and scipy.sparse.issparse(adjacency):
         raise ValueError(
             f"weight must be left out or None for a sparse matrix, whose entries are lengths, but is {name!r}: "
             "name attributes of a networkx graph alone."
         )
 
 
-def attribute_values(values: list[Any], name: str | None, said: bool) -> list[float]:
+def attribute_values(values: list[Any], name: str | None, is_given: bool) -> list[float]:
     """Return the lengths of edges; require the attribute of all of them, or of none where nobody has asked for it."""
     missing = sum(value is None for value in values)
-    if missing and (said or missing < len(values)):
+    if missing and (is_given or missing < len(values)):
         raise ValueError(
             f"adjacency must have the attribute {str(name)!r} on every edge, but {missing} of {len(values)} edges lack it: "
             "set it there, or pass weight=None for edges of length 1."
@@ -70,7 +70,7 @@ def attribute_values(values: list[Any], name: str | None, said: bool) -> list[fl
                 f"{_words.shown(value)}: convert it first."
             )
     lengths = [_check.as_float(value) for value in values]
-    if not said and len(set(values)) > 1:
+    if not is_given and len(set(values)) > 1:
         warnings.warn(
             f"adjacency has the edge attribute 'weight', from {min(lengths):.3g} to {max(lengths):.3g}, which is read as the "
             "length of an edge: where it says how strong an edge is, pass weight=None for edges of length 1, or "

@@ -195,7 +195,7 @@ def _certified(
     bounds, a_priori = certified.linear(problem.x, problem.y, pair)
     upper = _product(problem, pair) if plan is None else _objective(problem, pair, plan, known)
     if effort != "linear":
-        sides = certified.side(problem.x), certified.side(problem.y)
+        sides = certified.enclosed_parts(problem.x), certified.enclosed_parts(problem.y)
         matrix = None if plan is None else _array.to_numpy(plan.dense())
         bounds |= _heavy(*sides, ready, matrix, effort)
         if plan is None:
@@ -205,18 +205,20 @@ def _certified(
     return certified_interval(lower, upper, a_priori, rounding, tolerance, ready.unit, plan is not None)
 
 
-def _heavy(x: certified.Side, y: certified.Side, ready: Prepared, plan: Array | None, effort: str) -> dict[str, Bound]:
+def _heavy(
+    x: certified.EnclosedParts, y: certified.EnclosedParts, ready: Prepared, plan: Array | None, effort: str
+) -> dict[str, Bound]:
     """Return the lower bounds that need whole matrices."""
     bounds = {"first": certified.first(x, y), "second": certified.second(x, y)}
-    bend = certified.known_product_sign(x, y, ready.x.sign, ready.y.sign)
+    curvature = certified.eigenvalue_product_of_kinds(x, y, ready.x.sign, ready.y.sign)
     if effort == "cubic":
         modes = certified.modes(x), certified.modes(y)
         bounds["third"], bounds["residual_third"] = (certified.third(x, y, residual) for residual in (False, True))
         bounds["spectral"] = certified.spectral(x, y, *modes)
-        bounds["convex"] = certified.quadratic(x, y, *modes)
-        bend = min(bend, certified.product_sign(*modes))
-    if plan is not None and math.isfinite(bend):
-        bounds["convexity"] = certified.convexity(x, y, plan, bend)
+        bounds["convex"] = certified.convex(x, y, *modes)
+        curvature = min(curvature, certified.largest_eigenvalue_product(*modes))
+    if plan is not None and math.isfinite(curvature):
+        bounds["convexity"] = certified.convexity(x, y, plan, curvature)
     return bounds
 
 
@@ -294,7 +296,7 @@ def _same_masses(plan: Plan, matching: SparsePlan) -> bool:
 
 def _are_copies(x: Space, y: Space, plan: SparsePlan, value: float) -> bool:
     """Tell whether the atoms that a matching pairs have the same stored values: then its objective is 0, without rounding."""
-    if x.roundings == y.roundings == 0:
+    if x.float_operations == y.float_operations == 0:
         if value:  # entries without rounding that agree everywhere leave nothing
             return False
         blocks: Iterable[tuple[Array, Array]] = (
@@ -308,7 +310,9 @@ def _are_copies(x: Space, y: Space, plan: SparsePlan, value: float) -> bool:
     return all(first.shape == second.shape and bool(xp.all(first == second)) for first, second in blocks)
 
 
-def _sorted(problem: GWProblem, pair: EnclosedPair, sides: tuple[certified.Side, certified.Side]) -> list[Bound]:
+def _sorted(
+    problem: GWProblem, pair: EnclosedPair, sides: tuple[certified.EnclosedParts, certified.EnclosedParts]
+) -> list[Bound]:
     """Return the objectives of couplings that sort row means, up or down, and eccentricities."""
     x, y = problem.x, problem.y
     squares = [_array.from_numpy(s.parts.matrix**2 @ s.parts.weights, x.weights) for s in sides]

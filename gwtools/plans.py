@@ -306,7 +306,7 @@ def round_plan(matrix: Any, a: Array, b: Array) -> Plan:
     with np.errstate(over="ignore"):  # sums beyond the range are too large anyhow
         if meets(plan, a, b):
             return plan
-        coupling = rounded(*(_array.at_least_single(values) for values in (plan.dense(), a, b)))
+        coupling = rounded_matrix(*(_array.at_least_single(values) for values in (plan.dense(), a, b)))
     return unchecked(DensePlan, matrix=_array.namespace(masses).astype(coupling, masses.dtype, copy=False))
 
 
@@ -315,7 +315,7 @@ def meets(plan: Plan, a: Array, b: Array) -> bool:
     return marginal_error(plan, a, b) <= max(4 * _array.epsilon(a), 1e-13)
 
 
-def rounded(matrix: Array, a: Array, b: Array) -> Array:
+def rounded_matrix(matrix: Array, a: Array, b: Array) -> Array:
     """Round a non-negative matrix, or a stack of them, to marginals a and b (Altschuler, Weed and Rigollet 2017, alg. 2)."""
     xp = _array.namespace(matrix)
     tiny = xp.finfo(matrix.dtype).smallest_normal
@@ -328,9 +328,9 @@ def rounded(matrix: Array, a: Array, b: Array) -> Array:
     return matrix + rows[..., :, None] * (cols / missing[..., None])[..., None, :]
 
 
-def nearest_coupling(matrix: Array, a: Array, b: Array) -> DensePlan:
+def rounded_plan(matrix: Array, a: Array, b: Array) -> DensePlan:
     """Turn a non-negative matrix into a coupling of a and b that is near it."""
-    return unchecked(DensePlan, matrix=rounded(matrix, a, b))
+    return unchecked(DensePlan, matrix=rounded_matrix(matrix, a, b))
 
 
 def mixture(plans: Sequence[Plan], weights: Sequence[Any]) -> Plan:

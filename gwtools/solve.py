@@ -124,9 +124,9 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Sol
             for s, atoms in zip((x, y), ready.atoms, strict=True)
         )
         plan = embed(plan, rows, cols, (x.size, y.size))
-    tolerance = _rescaled(solver.leaves(problem), ready.unit)
+    tolerance = _rescaled(solver.accepted_gap(problem), ready.unit)
     proof = certified_objective(x, y, plan, effort, tolerance, known)
-    objective, distance, certificate = settled(objective, root, proof, tolerance)
+    objective, distance, certificate = within_certificate(objective, root, proof, tolerance)
     epsilon, regularized = solver.in_units(ready.unit).entropy_weight(problem), None
     if epsilon is not None:
         entropy = relative_entropy(outcome.plan, ready.x.weights, ready.y.weights)
@@ -136,7 +136,7 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Sol
         distance=distance,
         estimate=objective if outcome.estimate is None else _rescaled(outcome.estimate, ready.unit, outcome.power),
         plan=plan,
-        status=concluded(outcome.status, certificate),
+        status=final_status(outcome.status, certificate),
         certificate=certificate,
         iterations=outcome.iterations,
         frank_wolfe_gap=None if outcome.frank_wolfe_gap is None else _rescaled(outcome.frank_wolfe_gap, ready.unit),
@@ -146,13 +146,13 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Sol
     )
 
 
-def concluded(status: Status, certificate: Certificate) -> Status:
+def final_status(status: Status, certificate: Certificate) -> Status:
     """Return why a solver stopped, or that its plan is proved optimal to the tolerance, however it stopped by itself."""
     open_ended = (Status.STATIONARY, Status.NOT_STATIONARY, Status.SCALING_UNFINISHED, Status.MAX_ITERATIONS)
     return Status.GLOBAL if status in open_ended and certificate.kind is Kind.GLOBAL else status
 
 
-def settled(
+def within_certificate(
     objective: Array, distance: Array, proof: CertifiedObjective, tolerance: float
 ) -> tuple[Array, Array, Certificate]:
     """Return objective and distance with the certified values, gradients kept, and the certificate around the objective.
@@ -160,11 +160,11 @@ def settled(
     Values are rounded up to the arrays' dtype; where that is narrower than float64, the interval is widened to hold the
     objective, and counts as closed up to that rounding.
     """
-    number = _array.rounded_up(proof.objective, objective)
+    number = _array.least_not_below(proof.objective, objective)
     if number != proof.objective:
         tolerance = max(tolerance, proof.certificate.rounding + 2 * _array.epsilon(objective) * number)
     objective = _array.with_value(objective, number)
-    distance = _array.with_value(distance, _array.rounded_up(proof.distance, distance))
+    distance = _array.with_value(distance, _array.least_not_below(proof.distance, distance))
     return objective, distance, widened_to(proof.certificate, number, tolerance)
 
 

@@ -424,8 +424,8 @@ def _entries_off(x: Space) -> float:
 
     Besides rounding, squares of coordinates may underflow under the root of a distance.
     """
-    largest = x.largest() if x.roundings else 0.0
-    return gamma(x.roundings) * largest + math.sqrt(x.roundings) * 2.0**-537 if largest else 0.0
+    largest = x.largest() if x.float_operations else 0.0
+    return gamma(x.float_operations) * largest + math.sqrt(x.float_operations) * 2.0**-537 if largest else 0.0
 
 
 def _terms(size: int) -> int:

@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 import gwtools as gw
 from gwtools.batch.threads import VARIABLE, processors
-from gwtools.plans import rounded
+from gwtools.plans import rounded_matrix
 from simulations import _report as report
 from simulations._report import Row
 
@@ -199,7 +199,7 @@ def peers(size: int, count: int, seed: int, repeats: int, machine: Machine) -> l
 def _mean_objective(xs: Sequence[gw.Space], ys: Sequence[gw.Space], plans: Any) -> float:
     values = []
     for x, y, plan in zip(xs, ys, plans, strict=True):
-        coupling = gw.DensePlan(rounded(plan, x.weights, y.weights))
+        coupling = gw.DensePlan(rounded_matrix(plan, x.weights, y.weights))
         values.append(float(gw.GWProblem(x, y).objective(coupling)))
     return float(np.mean(values))
 

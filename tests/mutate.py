@@ -89,7 +89,7 @@ RADIUS_CLASSES = re.compile(r"Radii")
 RADIUS_DICTIONARIES = re.compile(r"fields")
 # functions that return them,
 RADIUS_FUNCTIONS = re.compile(
-    r"gamma|floor|ceiling|norm|whole|\w*error|missed|(known_)?product_sign|rounding|radius|tolerance|slack|loss"
+    r"gamma|floor|ceiling|norm|whole|\w*error|missed|(known_)?largest_eigenvalue_product|rounding|radius|tolerance|slack|loss"
 )
 # and functions that take them, by position.
 RADIUS_ARGUMENTS = {

@@ -28,8 +28,8 @@ def some_extent(seed: int) -> Extent:
 
 def enclosed(x: Space, y: Space, of_x: Radii, of_y: Radii, size_x: Extent, size_y: Extent) -> Any:
     """The problem of two spaces, and their moments with the given radii and sizes of parts."""
-    left = Enclosure(moments(x), of_x, size_x, x.roundings)
-    return GWProblem(x, y), EnclosedPair(left, Enclosure(moments(y), of_y, size_y, y.roundings))
+    left = Enclosure(moments(x), of_x, size_x, x.float_operations)
+    return GWProblem(x, y), EnclosedPair(left, Enclosure(moments(y), of_y, size_y, y.float_operations))
 
 
 def stacked(values: Any) -> Any:

@@ -5,7 +5,7 @@ import pytest
 
 import gwtools as gw
 from gwtools import _array, _check_spaces, _stacks
-from gwtools.plans import rounded
+from gwtools.plans import rounded_matrix
 from gwtools.transport.sinkhorn import schur_solve
 from tests import checkers
 from tests.libraries import EAGER, Library, to_numpy, tried
@@ -245,7 +245,7 @@ MADE = {
     "pairwise_distances": lambda: _array.pairwise_distances(meta((3, 2)), meta((4, 2))),
     "root": lambda: _array.root(meta((3,)), 3.0),
     "logsumexp": lambda: _array.logsumexp(meta((3, 4)), axis=1),
-    "rounded": lambda: rounded(meta((2, 3, 4)), meta((2, 3)), meta((2, 4))),
+    "rounded": lambda: rounded_matrix(meta((2, 3, 4)), meta((2, 3)), meta((2, 4))),
     "schur_solve": lambda: schur_solve(meta((2, 3, 4)), meta((2, 3)), meta((2, 4)), meta((2, 4))),
     "padded": lambda: _array.padded(meta((2, 3, 3)), 5, 2),
     "taken": lambda: _stacks.taken(meta((4, 2)), [0, 3]),

@@ -105,7 +105,7 @@ def test_means_apart_and_largest_values(both):
 
 def line(x, y, place):
     (alpha, a, of_x, _), (beta, b, of_y, _) = alone(x, place), alone(y, place)
-    return float_error.line(alpha, a, beta, b, 2.0, max(of_x.weights, of_y.weights))
+    return float_error.transport_on_line(alpha, a, beta, b, 2.0, max(of_x.weights, of_y.weights))
 
 
 def test_ends_are_those_of_atoms(both):
@@ -141,7 +141,7 @@ def test_certificates(coarse, both, given):
         norms = [math.sqrt(s.moments.residual_norm_squared[place]) for s in (x, y)]
         row_means, norm, a_priori = float_error.additive_bounds(apart, line(x, y, place), norms, of_x, of_y)
         roundings = max(float(x.operations[place]), float(y.operations[place]))
-        wanted = float_error.tolerance(max(row_means.lower, norm.lower), largest, roundings, of_x, of_y)
+        wanted = float_error.interval_width(max(row_means.lower, norm.lower), largest, roundings, of_x, of_y)
         certificate = found[place].certificate
         assert list(certificate.bounds) == ["row_means", "norm"]
         assert certificate.bounds["row_means"] == pytest.approx(row_means.lower, rel=1e-12)

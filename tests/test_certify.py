@@ -500,7 +500,7 @@ def test_certificates_hold_what_each_formula_says(rng):
         assert found.lower == wanted["norm"]
         assert found.upper == math.nextafter(upper.upper * square, math.inf)
         assert found.a_priori == math.nextafter(a_priori * square, math.inf) + 2 * math.ulp(found.bounds["norm"])
-        wanted = float_error.tolerance(bounds["norm"].lower, pair.largest, 0, of_x, of_y) * square
+        wanted = float_error.interval_width(bounds["norm"].lower, pair.largest, 0, of_x, of_y) * square
         assert found.rounding == found.tolerance == math.nextafter(wanted, math.inf)
         assert found.kind is (gw.Kind.LOWER if plan is None else gw.Kind.BRACKET)
         detailed = certified_objective(x, y, plan, "linear")
@@ -513,7 +513,7 @@ def test_tolerance_counts_the_roundings_of_entries(rng):
     for pair in ((x, y), (y, x)):
         found = gw.certify(*pair)
         whole = enclosed(gw.GWProblem(*pair))
-        wanted = float_error.tolerance(found.lower, whole.largest, 9, whole.x.radii, whole.y.radii)
+        wanted = float_error.interval_width(found.lower, whole.largest, 9, whole.x.radii, whole.y.radii)
         assert found.rounding == pytest.approx(wanted, rel=1e-15)
 
 
@@ -523,7 +523,7 @@ def test_the_best_cheap_coupling_is_the_one_of_the_least_upper_end(rng):
     x, y = (gw.DenseSpace(square + square.T) for square in squares)
     problem = gw.GWProblem(x, y)
     pair = enclosed(problem)
-    sides = certified.side(x), certified.side(y)
+    sides = certified.enclosed_parts(x), certified.enclosed_parts(y)
     sizes = [s.dense() ** 2 @ s.weights for s in (x, y)]
     ends = [_product(problem, pair).upper]
     for first, second in ((x.row_means, y.row_means), (x.row_means, -y.row_means), sizes):
@@ -586,15 +586,15 @@ def test_convexity_takes_what_is_known_of_the_signs(coarse, rng, effort):
     """The kinds of spaces alone, or the smaller of what they and the spectra say."""
     x, y = gw.GramSpace(rng.standard_normal((3, 5))), gw.PointCloud(5 + 9 * rng.standard_normal((6, 2)))
     plan = np.outer(x.weights, y.weights)
-    sides = certified.side(x), certified.side(y)
-    bends = [certified.known_product_sign(*sides, x.sign, y.sign)]
+    sides = certified.enclosed_parts(x), certified.enclosed_parts(y)
+    curvatures = [certified.eigenvalue_product_of_kinds(*sides, x.sign, y.sign)]
     if effort == "cubic":
-        bends.append(certified.product_sign(*map(certified.modes, sides)))
-        assert bends[0] != bends[1]
+        curvatures.append(certified.largest_eigenvalue_product(*map(certified.modes, sides)))
+        assert curvatures[0] != curvatures[1]
     found = gw.certify(x, y, plan, effort).bounds["convexity"]
-    lower = certified.convexity(*sides, plan, min(bends)).lower
+    lower = certified.convexity(*sides, plan, min(curvatures)).lower
     assert 0 < found == math.nextafter(lower, 0)
-    assert lower != certified.convexity(*sides, plan, max(bends) * 0.1).lower
+    assert lower != certified.convexity(*sides, plan, max(curvatures) * 0.1).lower
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])

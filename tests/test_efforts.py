@@ -262,7 +262,7 @@ def test_theorem_13_line_is_rounded_down(pair, p):
         Fraction(0),
     )
     terms = max(float_error.weight_terms(s.weights) for s in pair)
-    value, lower, upper = float_error.line(values[0], x.weights, values[1], y.weights, p, terms)
+    value, lower, upper = float_error.transport_on_line(values[0], x.weights, values[1], y.weights, p, terms)
     assert Fraction(lower) <= exact <= Fraction(upper)
     assert upper - lower <= 2e-12 * np.ptp(np.concatenate(values)) ** p + 1e-250
     assert lower <= value <= upper

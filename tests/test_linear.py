@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 import gwtools as gw
-from gwtools.plans import nearest_coupling
+from gwtools.plans import rounded_plan
 from gwtools.transport import one_dimensional, programs, sinkhorn
 from tests import checkers
 from tests.strategies import couplings, values, vertex, weights
@@ -270,7 +270,7 @@ def test_rounding_gives_a_coupling_that_is_near(program, size, seed):
     _, a, b = program
     noise = 1 + size * np.random.default_rng(seed).uniform(-0.9, 1, (len(a), len(b))).clip(-1 / max(size, 1))
     matrix = np.maximum(np.outer(a, b) * noise, 0)
-    found = nearest_coupling(matrix, a, b).dense()
+    found = rounded_plan(matrix, a, b).dense()
     assert checkers.coupling_error(found, a, b) <= 1e-15
     error = np.abs(matrix.sum(1) - a).sum() + np.abs(matrix.sum(0) - b).sum()
     assert np.abs(found - matrix).sum() <= 2 * error + 1e-14
@@ -279,7 +279,7 @@ def test_rounding_gives_a_coupling_that_is_near(program, size, seed):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_rounding_of_nothing_is_the_product(dtype):
     a, b = np.array([0.25, 0.75], dtype=dtype), np.array([0.5, 0.125, 0.375], dtype=dtype)
-    assert np.array_equal(nearest_coupling(np.zeros((2, 3), dtype=dtype), a, b).dense(), np.outer(a, b))
+    assert np.array_equal(rounded_plan(np.zeros((2, 3), dtype=dtype), a, b).dense(), np.outer(a, b))
 
 
 @st.composite

@@ -74,7 +74,7 @@ NAMES = ["dense", "swapped", "uniform", "low rank"]
 def between(x, y, values):
     """What the line tells of two lists of values, with the larger of both weights' terms."""
     terms = max(x.radii.weights, y.radii.weights)
-    return float_error.line(values[0], x.parts.weights, values[1], y.parts.weights, terms=terms)
+    return float_error.transport_on_line(values[0], x.parts.weights, values[1], y.parts.weights, terms=terms)
 
 
 def additive(x, y):
@@ -113,7 +113,7 @@ def test_bounds_of_linear_effort(name):
     of_x, of_y = some_radii(3, x.size), some_radii(8, y.size)
     apart = abs(float(x.mean) - float(y.mean))
     terms = max(of_x.weights, of_y.weights)
-    lines = float_error.line(x.deviations, x.weights, y.deviations, y.weights, terms=terms)
+    lines = float_error.transport_on_line(x.deviations, x.weights, y.deviations, y.weights, terms=terms)
     norms = tuple(math.sqrt(float(s.residual_norm_squared())) for s in (x, y))
     row_means, norm, a_priori = float_error.additive_bounds(apart, lines, norms, of_x, of_y)
     for radii in ((of_x, of_y), (of_y, of_x)):  # either one has the larger terms
@@ -145,7 +145,9 @@ def test_spectra_of_low_rank_forms(sizes, rng):
         radius += float_error.eigenvalue_error(covariance, values, vectors)[0]
         spectra.append(values if space is x else -values)
     apart = abs(float(x.mean) - float(y.mean))
-    lines = float_error.line(x.deviations, x.weights, y.deviations, y.weights, terms=max(of_x.weights, of_y.weights))
+    lines = float_error.transport_on_line(
+        x.deviations, x.weights, y.deviations, y.weights, terms=max(of_x.weights, of_y.weights)
+    )
     low = max(apart - (of_x.mean + of_y.mean), 0.0) ** 2
     low += 2 * max(math.sqrt(lines.lower) - (of_x.deviations + of_y.deviations), 0.0) ** 2
     root = matched_spectra(*spectra)
@@ -168,7 +170,7 @@ def test_matched_spectra(lists):
 
 def test_sides_are_those_of_matrices(rng):
     for space in (*pair("dense"), *pair("low rank")):
-        side = certified.side(space)
+        side = certified.enclosed_parts(space)
         assert side.radii == float_error.matrix_radii(space)
         for found, wanted in zip(side.parts, centred(space), strict=True):
             assert np.array_equal(found, wanted)
@@ -205,7 +207,7 @@ def test_first(name):
 def second(x, y, products_of):
     lists = [(s.parts.matrix.ravel(), np.outer(s.parts.weights, s.parts.weights).ravel()) for s in (x, y)]
     terms = 2 * max(x.radii.weights, y.radii.weights) + 1
-    lines = float_error.line(*lists[0], *lists[1], terms=terms, products_of=products_of)
+    lines = float_error.transport_on_line(*lists[0], *lists[1], terms=terms, products_of=products_of)
     left = max(math.sqrt(lines.lower) - (x.radii.entries + y.radii.entries), 0.0)
     return lines.value, floored(left**2)
 
@@ -354,7 +356,7 @@ def proved_point(p, point, x, y, of_x, of_y):
 def test_points_are_proved(name, theta, rng):
     x, y = sides(name)
     of_x, of_y = artificial_modes(x, y)
-    p = projected_quadratic.programme(x.parts, y.parts, of_x[:2], of_y[:2])
+    p = projected_quadratic.minorants(x.parts, y.parts, of_x[:2], of_y[:2])
     shape = len(p.lam), len(p.mu)
     margin = 64 * 2.0**-20 * np.abs(p.lam).max() * np.abs(p.mu).max()
     d = rng.uniform(0.5, 1.5, shape)
@@ -368,7 +370,7 @@ def test_points_are_proved(name, theta, rng):
 def test_points_without_finite_slopes_prove_nothing():
     x, y = sides("dense")
     of_x, of_y = artificial_modes(x, y)
-    p = projected_quadratic.programme(x.parts, y.parts, of_x[:2], of_y[:2])
+    p = projected_quadratic.minorants(x.parts, y.parts, of_x[:2], of_y[:2])
     point = projected_quadratic.linear_point(p, 1)
     endless = point._replace(q=np.full_like(point.q, np.inf), d=np.ones_like(point.d), theta=np.array([1.0, 0.0, 0.0]))
     with np.errstate(invalid="ignore"):
@@ -379,14 +381,14 @@ def test_points_without_finite_slopes_prove_nothing():
 def test_quadratic(name):
     x, y = sides(name)
     of_x, of_y = artificial_modes(x, y)
-    p = projected_quadratic.programme(x.parts, y.parts, of_x[:2], of_y[:2])
+    p = projected_quadratic.minorants(x.parts, y.parts, of_x[:2], of_y[:2])
     point, value = projected_quadratic.maximise(p)
     offset = (x.parts.mean - y.parts.mean) ** 2
     proved = offset * (1 - gamma(8)) + proved_point(p, point, x, y, of_x, of_y)
     wholes = whole(x.radii, of_x.error) + whole(y.radii, of_y.error)
     lower = rooted(proved, max(wholes, x.radii.entries + y.radii.entries))
     assert 0 < lower < offset + value
-    close(certified.quadratic(x, y, of_x, of_y), offset + value, lower)
+    close(certified.convex(x, y, of_x, of_y), offset + value, lower)
 
 
 def plans(x, y):
@@ -400,9 +402,9 @@ def plans(x, y):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("bend_of_one", [0.0, 0.003])
+@pytest.mark.parametrize("curvature_of_one", [0.0, 0.003])
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_convexity(name, bend_of_one, which):
+def test_convexity(name, curvature_of_one, which):
     x, y = sides(name)
     plan = plans(x, y)[which]
     (a, _, m_C, alpha, R), (b, _, m_D, beta, S) = x.parts, y.parts
@@ -413,19 +415,19 @@ def test_convexity(name, bend_of_one, which):
     between = float((plan * cross).sum())
     program = programs.exact(costs, a, b)
     kappa = math.sqrt(max((plan.sum(1) / a).tolist()) * max((plan.sum(0) / b).tolist()))
-    bend = 2 * bend_of_one * (1 + kappa) ** 2 * min(len(a), len(b))
-    bend *= 1 + gamma(len(a) + len(b) + x.radii.weights + y.radii.weights + 20)
+    curvature = 2 * curvature_of_one * (1 + kappa) ** 2 * min(len(a), len(b))
+    curvature *= 1 + gamma(len(a) + len(b) + x.radii.weights + y.radii.weights + 20)
     index = 2 * (len(a) + len(b)) + 2 * (x.radii.weights + y.radii.weights) + 20
     size = float(abs(R).max()) * float(abs(S).max()) * float(plan.sum())
     below = gamma(8) * abs(costs) + 8 * gamma(index) * size
     terms = max(x.radii.weights, y.radii.weights)
     proved = float_error.dual_value(costs, program.potentials[1], a, b, terms, below)
-    lower = constant + 2 * between + proved - bend
+    lower = constant + 2 * between + proved - curvature
     lower -= gamma(index) * (constant + abs(between) + abs(proved) + 2 * size)
     lower = rooted(lower, whole(x.radii) + whole(y.radii))
-    value = constant + 2 * between + program.lower - bend
+    value = constant + 2 * between + program.lower - curvature
     assert 0 < lower < value
-    found = certified.convexity(x, y, plan, bend_of_one)
+    found = certified.convexity(x, y, plan, curvature_of_one)
     assert found.value == pytest.approx(value, rel=1e-11)
     assert found.lower == pytest.approx(lower, rel=1e-11)
 
@@ -435,10 +437,14 @@ def test_signs_of_kinds(signs, known):
     x, y = sides("low rank")
     sizes = [math.sqrt(float(s.parts.weights @ s.parts.residual**2 @ s.parts.weights)) + ROOT for s in (x, y)]
     wanted = 1.01 * (x.radii.residual * (sizes[1] + y.radii.residual) + y.radii.residual * sizes[0])
-    found = certified.known_product_sign(x, y, *signs)
+    found = certified.eigenvalue_product_of_kinds(x, y, *signs)
     assert found == pytest.approx(wanted, rel=1e-13) if known else found == math.inf
     for sign in (-1, 1):
-        assert certified.known_product_sign(x, y, 0, sign) == certified.known_product_sign(x, y, sign, 0) == math.inf
+        assert (
+            certified.eigenvalue_product_of_kinds(x, y, 0, sign)
+            == certified.eigenvalue_product_of_kinds(x, y, sign, 0)
+            == math.inf
+        )
 
 
 @pytest.mark.parametrize(
@@ -459,9 +465,9 @@ def test_signs_of_spectra(lam, mu):
     of_x, of_y = (Modes(np.array(values), np.zeros((0, 0)), error, 0.1) for values, error in ((lam, 0.03), (mu, 0.07)))
     (low_x, high_x), (low_y, high_y) = ((min([0.0, *v]) - e, max([0.0, *v]) + e) for v, e in ((lam, 0.03), (mu, 0.07)))
     wanted = (1 + gamma(8)) * max(low_x * low_y, high_x * high_y)
-    assert certified.product_sign(of_x, of_y) == pytest.approx(wanted, rel=1e-13)
+    assert certified.largest_eigenvalue_product(of_x, of_y) == pytest.approx(wanted, rel=1e-13)
     # All of one kind of sign is left with a product of errors.
-    assert certified.product_sign(of_x, of_y) >= 0.03 * 0.07
+    assert certified.largest_eigenvalue_product(of_x, of_y) >= 0.03 * 0.07
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -478,8 +484,8 @@ def test_rank_one(swapped, sign):
     of_x, of_y = some_radii(4, len(h)), some_radii(6, len(k))
     found = certified.rank_one(gw.GramSpace(h[None, :], a), gw.GramSpace(sign * k[None, :], b), of_x, of_y)
     # The values of both are mostly positive, so that sorting them alike is the better way.
-    alike = float_error.line(h, a, k, b, terms=max(of_x.weights, of_y.weights))
-    assert alike.value < float_error.line(h, a, -k, b).value
+    alike = float_error.transport_on_line(h, a, k, b, terms=max(of_x.weights, of_y.weights))
+    assert alike.value < float_error.transport_on_line(h, a, -k, b).value
     p, q = float(a @ h**2), float(b @ k**2)
     off = gamma(len(h) + of_x.weights + 8) * p + gamma(len(k) + of_y.weights + 8) * q + (len(h) + len(k)) * 2.0**-22
     proved = (abs(p - q) - off) ** 2 / 2 + alike.lower * (p + q - off - alike.lower / 2)

@@ -242,8 +242,8 @@ def test_transports_on_the_line(coarse, sizes, p):
         (1.3, p, (0.3, 1.7, n), (0.9, 2.6, m), 5.3, True),
         (0.9, p, (0.3, 1.4, n), (-1.9, 2.6, m), 7.1, False),
     ]
-    agree(float_error.line_bound, transported, calls)
-    nothing = float_error.line_bound(1e-9, p, (-0.3, 1.1, n), (0.2, 0.9, m), 4.7, False)
+    agree(float_error.transport_bound, transported, calls)
+    nothing = float_error.transport_bound(1e-9, p, (-0.3, 1.1, n), (0.2, 0.9, m), 4.7, False)
     assert (nothing.value, nothing.lower) == (1e-9, 0.0)
 
 
@@ -279,7 +279,7 @@ def test_atoms_of_equal_weights_are_matched(coarse, first, second, products_of, 
     y = y[: len(b)]
     value = float(one_dimensional.wasserstein(x, a, y, b, p))
     wanted = transported(value, p, ends(x), ends(y), 4.7, matched)
-    found = float_error.line(x, a, y, b, p, 4.7, products_of)
+    found = float_error.transport_on_line(x, a, y, b, p, 4.7, products_of)
     assert numbers(found) == pytest.approx(numbers(wanted), rel=1e-13)
 
 
@@ -288,7 +288,7 @@ def test_products_are_matched_between_the_same_atoms_only(coarse):
     order = np.array([2, 0, 1])
     y, b = x[order] + 0.7, a[order]
     for products_of, matched in ((None, True), (True, False), (False, False)):
-        found = float_error.line(x, a, y, b, products_of=products_of)
+        found = float_error.transport_on_line(x, a, y, b, products_of=products_of)
         wanted = transported(float(one_dimensional.wasserstein(x, a, y, b, 2.0)), 2.0, ends(x), ends(y), 0.0, matched)
         assert numbers(found) == pytest.approx(numbers(wanted), rel=1e-13)
 
@@ -399,7 +399,7 @@ def test_tolerance(monkeypatch, sizes, unit):
 
     values = [(0.4, 0.7, 11), (0.1, 1.3, 3000), (0.0, 2.9, 3)]
     calls = [(*value, some_radii(i, sizes[0]), some_radii(i + 9, sizes[1])) for i, value in enumerate(values)]
-    agree(float_error.tolerance, formula, calls)
+    agree(float_error.interval_width, formula, calls)
 
 
 @pytest.mark.parametrize(("size", "count"), [(5, 5), (5, 3), (40, 39), (7, 1)])

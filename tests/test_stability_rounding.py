@@ -72,7 +72,7 @@ def power_of_norm(C, D, a, p):
 
 def entries_radius(*spaces):
     """The radius of computed entries and their own error, which is up to as much."""
-    return sum(2.01 * gamma(s.roundings) * s.largest() for s in spaces)
+    return sum(2.01 * gamma(s.float_operations) * s.largest() for s in spaces)
 
 
 def lies_just_above(found, power, p, radius=0.0):

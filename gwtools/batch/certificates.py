@@ -46,7 +46,7 @@ def read(s: Space, residual: Residual | None = None) -> tuple[Array, ...]:
 def enclosures(spaces: Sequence[Space], of: Summary) -> Enclosure:
     """Say how far the parts of spaces may be from the exact ones, and how large they are (theorem 13 a and c)."""
     low, high, mean = on_cpu(of.low), on_cpu(of.high), on_cpu(of.moments.mean)
-    sizes, operations = (np.array([getattr(s, name) for s in spaces]) for name in ("size", "roundings"))
+    sizes, operations = (np.array([getattr(s, name) for s in spaces]) for name in ("size", "float_operations"))
     skew = on_cpu(of.skew) * np.array([isinstance(s, DenseSpace) for s in spaces])
     largest = np.maximum(high, -low) * (1 + gamma(operations + 2))
     radii = float_error.dense_radii(sizes, float_error.weight_terms(of.moments.weights), operations, largest, skew)

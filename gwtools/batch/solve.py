@@ -22,7 +22,7 @@ from gwtools.certify import EFFORTS, CertifiedObjective, certified_objective
 from gwtools.plans import DensePlan, Plan, SparsePlan, relative_entropy, unchecked
 from gwtools.problems import GWProblem, Prepared, Quadratic, common_offset, detached, prepare, safe_size
 from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult, Status
-from gwtools.solve import concluded, require_memory, result_of, settled, solve
+from gwtools.solve import final_status, require_memory, result_of, solve, within_certificate
 from gwtools.solvers import ConditionalGradient, Outcome, Sinkhorn, Solver, Sorted
 from gwtools.spaces import Space
 from gwtools.transport.one_dimensional import SortingCoupling, comonotone, cost, equal_weights
@@ -371,9 +371,9 @@ def _results(
         # An objective of 0 may be that of copies, which is without rounding.
         if proof is None or proof.objective == 0.0 or alone:
             proof = certified_objective(x, y, plan, effort, tolerance)
-        objective, root, certificate = settled(solved.objective[i], distance[i], proof, tolerance)
+        objective, root, certificate = within_certificate(solved.objective[i], distance[i], proof, tolerance)
         estimate = objective if solved.estimate is solved.objective else solved.estimate[i]
-        status, steps, gap = concluded(solved.statuses[i], certificate), solved.iterations[i], solved.gaps[i]
+        status, steps, gap = final_status(solved.statuses[i], certificate), solved.iterations[i], solved.gaps[i]
         regularized = None
         if solved.epsilons is not None:
             regularized = objective + float(solved.epsilons[i]) * relative_entropy(plan, x.weights, y.weights)

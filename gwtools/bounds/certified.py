@@ -21,7 +21,7 @@ from gwtools.transport.local_distributions import Centred, centred
 from gwtools.transport.programs import exact
 
 
-class Side(NamedTuple):
+class EnclosedParts(NamedTuple):
     """A space in NumPy with the radii of its parts."""
 
     parts: Centred
@@ -93,7 +93,7 @@ def rank_one(x: Space, y: Space, radii_x: Radii, radii_y: Radii) -> Bound:
     h, k = only_row(x, "x"), only_row(y, "y")
     # 1. W_2² between h and k, and between h and −k, whichever is less.
     terms = max(radii_x.weights, radii_y.weights)
-    lists = [float_error.line(h, x.weights, sign * k, y.weights, terms=terms) for sign in (1, -1)]
+    lists = [float_error.transport_on_line(h, x.weights, sign * k, y.weights, terms=terms) for sign in (1, -1)]
     value, lower = min(w.value for w in lists), min(w.lower for w in lists)
     # 2. Second moments, of relative error γ, and what underflow may take from them.
     p, q = float(x.weights @ h**2), float(y.weights @ k**2)
@@ -105,32 +105,32 @@ def rank_one(x: Space, y: Space, radii_x: Radii, radii_y: Radii) -> Bound:
     return Bound((p - q) ** 2 / 2 + value * (p + q - value / 2), floor(shrunk(proved, UNDERFLOW)))
 
 
-def side(space: Space) -> Side:
+def enclosed_parts(space: Space) -> EnclosedParts:
     """Read a prepared space into NumPy, O(n²), with the radii of parts that are summed over its matrix."""
-    return Side(centred(space), float_error.matrix_radii(space))
+    return EnclosedParts(centred(space), float_error.matrix_radii(space))
 
 
-def first(x: Side, y: Side) -> Bound:
+def first(x: EnclosedParts, y: EnclosedParts) -> Bound:
     """Theorem 1 for the eccentricities (Σ_k a_k C_ik²)^(1/2)."""
     sizes = [np.sqrt(s.parts.matrix**2 @ s.parts.weights) for s in (x, y)]
     terms = max(x.radii.weights, y.radii.weights)
-    between = float_error.line(sizes[0], x.parts.weights, sizes[1], y.parts.weights, terms=terms)
+    between = float_error.transport_on_line(sizes[0], x.parts.weights, sizes[1], y.parts.weights, terms=terms)
     off = 0.0
     for s, size in zip((x, y), sizes, strict=True):
         off += gamma(s.radii.size + s.radii.weights + 5) * float(size.max()) + s.radii.entries + UNDERFLOW_OF_ROOTS
     return Bound(between.value, floor(between.root().around(off).squared().lower))
 
 
-def second(x: Side, y: Side) -> Bound:
+def second(x: EnclosedParts, y: EnclosedParts) -> Bound:
     """Theorem 7 for all pairwise values; the entries of stored matrices are exact."""
     lists = [(s.parts.matrix.ravel(), np.outer(s.parts.weights, s.parts.weights).ravel()) for s in (x, y)]
     terms = 2 * max(x.radii.weights, y.radii.weights) + 1
     same = np.array_equal(x.parts.weights, y.parts.weights)
-    between = float_error.line(*lists[0], *lists[1], terms=terms, products_of=same)
+    between = float_error.transport_on_line(*lists[0], *lists[1], terms=terms, products_of=same)
     return Bound(between.value, floor(between.root().around(x.radii.entries + y.radii.entries).squared().lower))
 
 
-def third(x: Side, y: Side, residual: bool) -> Bound:
+def third(x: EnclosedParts, y: EnclosedParts, residual: bool) -> Bound:
     """Theorem 7 for coupled rows of C and D, or of R and S, from the potentials of the linear program."""
     offset, costs = third_costs(x.parts, y.parts, residual=residual)
     program = exact(costs, x.parts.weights, y.parts.weights)
@@ -146,7 +146,7 @@ def _rooted(value: float, radius: float) -> float:
     return float(floor(shrunk(root, radius) ** 2))
 
 
-def _transport_error(x: Side, y: Side) -> float:
+def _transport_error(x: EnclosedParts, y: EnclosedParts) -> float:
     """How far a computed W_2² between two rows of C and D, or of R and S, may be above the exact one.
 
     Squares and products of values up to ``top`` under positions that are off by a few (n + m) u.
@@ -156,12 +156,14 @@ def _transport_error(x: Side, y: Side) -> float:
     return float(16 * gamma(terms) * top**2)
 
 
-def _dual_value(costs: NumpyArray, potential: NumpyArray, x: Side, y: Side, below: NumpyArray) -> float:
+def _dual_value(
+    costs: NumpyArray, potential: NumpyArray, x: EnclosedParts, y: EnclosedParts, below: NumpyArray
+) -> float:
     terms = max(x.radii.weights, y.radii.weights)
     return float_error.dual_value(costs, potential, x.parts.weights, y.parts.weights, terms, below)
 
 
-def modes(side: Side) -> Modes:
+def modes(side: EnclosedParts) -> Modes:
     """Return the eigenpairs that the convex bound uses, with the distance of U diag(λ) Uᵀ from the exact matrix."""
     root = np.sqrt(side.parts.weights)
     values, vectors = projected_quadratic.spectrum(side.parts)
@@ -171,33 +173,38 @@ def modes(side: Side) -> Modes:
     return Modes(values, vectors, error + stored, off)
 
 
-def spectral(x: Side, y: Side, of_x: Modes, of_y: Modes) -> Bound:
+def spectral(x: EnclosedParts, y: EnclosedParts, of_x: Modes, of_y: Modes) -> Bound:
     """Theorem 4 from all eigenvalues of both residuals."""
     (alpha, a), (beta, b) = ((s.parts.deviations, s.parts.weights) for s in (x, y))
-    between = float_error.line(alpha, a, beta, b, terms=max(x.radii.weights, y.radii.weights))
+    between = float_error.transport_on_line(alpha, a, beta, b, terms=max(x.radii.weights, y.radii.weights))
     additive = _additive(abs(x.parts.mean - y.parts.mean), between, x.radii, y.radii)
     radius = x.radii.residual + of_x.error + y.radii.residual + of_y.error
     return _matched(additive, of_x.values, of_y.values, radius)
 
 
-def quadratic(x: Side, y: Side, of_x: Modes, of_y: Modes) -> Bound:
+def convex(x: EnclosedParts, y: EnclosedParts, of_x: Modes, of_y: Modes) -> Bound:
     """Theorem 10: the best point of the ascent, proved by the potentials of one linear program."""
     offset = (x.parts.mean - y.parts.mean) ** 2
-    programme = projected_quadratic.programme(
+    minorants = projected_quadratic.minorants(
         x.parts, y.parts, (of_x.values, of_x.vectors), (of_y.values, of_y.vectors)
     )
-    point, value = projected_quadratic.maximise(programme)
-    proved = offset * (1 - gamma(8)) + _proved_point(programme, point, x, y, of_x, of_y)
+    point, value = projected_quadratic.maximise(minorants)
+    proved = offset * (1 - gamma(8)) + _proved_point(minorants, point, x, y, of_x, of_y)
     return Bound(offset + value, _rooted(proved, _whole(x, y, of_x, of_y)))
 
 
-def _whole(x: Side, y: Side, of_x: Modes, of_y: Modes) -> float:
+def _whole(x: EnclosedParts, y: EnclosedParts, of_x: Modes, of_y: Modes) -> float:
     """The larger radius of the root of the objective: of its parts with these modes, or of the stored entries."""
     return float(max(x.radii.whole(of_x.error) + y.radii.whole(of_y.error), x.radii.entries + y.radii.entries))
 
 
 def _proved_point(
-    p: projected_quadratic.Programme, point: projected_quadratic.Point, x: Side, y: Side, of_x: Modes, of_y: Modes
+    p: projected_quadratic.Minorants,
+    point: projected_quadratic.Point,
+    x: EnclosedParts,
+    y: EnclosedParts,
+    of_x: Modes,
+    of_y: Modes,
 ) -> float:
     """Return the bound of a point, less what rounding may have added to it (theorem 13 f)."""
     theta, d, q = point.theta, point.d, point.q
@@ -222,10 +229,11 @@ def _proved_point(
     return float(point.constant(p) + proved - excess - 1.01 * tilted - gamma(n * m + 20) * sums)
 
 
-def convexity(x: Side, y: Side, plan: NumpyArray, product_sign: float) -> Bound:
+def convexity(x: EnclosedParts, y: EnclosedParts, plan: NumpyArray, largest_eigenvalue_product: float) -> Bound:
     """Theorem 11: the tangent at a plan, below a convex objective, and below any other less 2 τ (1 + κ)² min(n, m).
 
-    ``product_sign`` is τ ≥ max λ_i μ_j of the stored residuals' spectra; κ = 1 where the plan has the marginals (13 f).
+    ``largest_eigenvalue_product`` is τ ≥ max λ_i μ_j of the stored residuals' spectra; κ = 1 where the plan has the marginals
+    (13 f).
     """
     a, b, R, S = x.parts.weights, y.parts.weights, x.parts.residual, y.parts.residual
     cross = R @ plan @ S
@@ -238,17 +246,17 @@ def convexity(x: Side, y: Side, plan: NumpyArray, product_sign: float) -> Bound:
     with np.errstate(over="ignore"):  # of tiny weights: the bound is none then
         widest = float((plan.sum(axis=1) / a).max() * (plan.sum(axis=0) / b).max()) ** 0.5
     rounded = 1 + gamma(sum(plan.shape) + x.radii.weights + y.radii.weights + 20)
-    bend = 2 * product_sign * (1 + widest) ** 2 * min(plan.shape) * rounded
+    curvature = 2 * largest_eigenvalue_product * (1 + widest) ** 2 * min(plan.shape) * rounded
     terms = 2 * sum(plan.shape) + 2 * (x.radii.weights + y.radii.weights) + 20
     size = float(np.abs(R).max() * np.abs(S).max()) * float(plan.sum())
     below = gamma(8) * np.abs(costs) + 8 * gamma(terms) * size
     proved = _dual_value(costs, program.potentials[1], x, y, below)
     sums = constant + abs(between) + abs(proved)
-    lower = constant + 2 * between + proved - bend - gamma(terms) * (sums + 2 * size)
-    return Bound(constant + 2 * between + program.lower - bend, _rooted(lower, x.radii.whole() + y.radii.whole()))
+    lower = constant + 2 * between + proved - curvature - gamma(terms) * (sums + 2 * size)
+    return Bound(constant + 2 * between + program.lower - curvature, _rooted(lower, x.radii.whole() + y.radii.whole()))
 
 
-def known_product_sign(x: Side, y: Side, sign_x: int, sign_y: int) -> float:
+def eigenvalue_product_of_kinds(x: EnclosedParts, y: EnclosedParts, sign_x: int, sign_y: int) -> float:
     """Return τ ≥ max λ_i μ_j for residuals that the kinds of spaces say are of opposite signs, else infinity."""
     if sign_x * sign_y >= 0:
         return float(np.inf)
@@ -257,7 +265,7 @@ def known_product_sign(x: Side, y: Side, sign_x: int, sign_y: int) -> float:
     return 1.01 * float(x.radii.residual * (right + y.radii.residual) + y.radii.residual * left)
 
 
-def product_sign(of_x: Modes, of_y: Modes) -> float:
+def largest_eigenvalue_product(of_x: Modes, of_y: Modes) -> float:
     """Return τ ≥ max λ_i μ_j from computed spectra and their errors."""
     ends = [
         (float(m.values.min(initial=0.0)) - m.error, float(m.values.max(initial=0.0)) + m.error) for m in (of_x, of_y)

@@ -30,7 +30,7 @@ class Enclosure(NamedTuple):
 def enclosure(space: Space) -> Enclosure:
     """Enclose the parts that a prepared space computes by itself."""
     of = float_error.radii(space)
-    return Enclosure(moments(space), of, float_error.extent(space, of), space.roundings)
+    return Enclosure(moments(space), of, float_error.extent(space, of), space.float_operations)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,9 @@ class EnclosedPair:
         """Enclose W_2²(α, β); ``coupling`` is a sorting coupling of the deviations, if one is known."""
         x, y = self.x.moments, self.y.moments
         terms = larger(self.x.radii.weights, self.y.radii.weights)
-        return float_error.line(x.deviations, x.weights, y.deviations, y.weights, terms=terms, coupling=coupling)
+        return float_error.transport_on_line(
+            x.deviations, x.weights, y.deviations, y.weights, terms=terms, coupling=coupling
+        )
 
     def row_means_and_norm(self, transport: Bound) -> tuple[Bound, Bound, Any]:
         """Return theorems 1 and 3, and how far GW_2² can lie above the latter; ``transport`` is :meth:`additive_transport`."""
@@ -66,7 +68,7 @@ class EnclosedPair:
     def float_error_above(self, lower: Any) -> Any:
         """Return the width that float errors of the values account for above a lower bound (theorem 13 h)."""
         operations = larger(self.x.operations, self.y.operations)
-        return float_error.tolerance(lower, self.largest, operations, self.x.radii, self.y.radii)
+        return float_error.interval_width(lower, self.largest, operations, self.x.radii, self.y.radii)
 
     def missed_mass(self, row_sums: Array, col_sums: Array, terms: Any) -> Any:
         """Bound the mass between a plan with these marginals, sums of at most so many terms, and the nearest coupling."""

@@ -121,7 +121,7 @@ def radii(space: Space) -> Radii:
         weights=omega,
         largest=largest,
         computed=largest,
-        entries=gamma(space.roundings) * largest + UNDERFLOW_OF_ROOTS,
+        entries=gamma(space.float_operations) * largest + UNDERFLOW_OF_ROOTS,
         row_means=radius,
         mean=radius,
         deviations=radius,
@@ -133,24 +133,24 @@ def radii(space: Space) -> Radii:
 def matrix_radii(space: Space) -> Radii:
     """Return the radii of parts that are summed over the entries of C."""
     skew = space.skew if isinstance(space, DenseSpace) else 0.0
-    return dense_radii(space.size, weight_terms(space.weights), space.roundings, space.largest(), skew)
+    return dense_radii(space.size, weight_terms(space.weights), space.float_operations, space.largest(), skew)
 
 
-def dense_radii(size: Any, omega: Any, roundings: Any, largest: Any, skew: Any) -> Radii:
-    """Return the radii of parts that are summed over n × n entries behind which there are some roundings of Λ each.
+def dense_radii(size: Any, omega: Any, float_operations: Any, largest: Any, skew: Any) -> Radii:
+    """Return the radii of parts that are summed over n × n entries behind which there are some float operations on values up to Λ each.
 
     ``skew`` is the largest |C_ik − C_ki|: a stored matrix is off its symmetric part by half of it (theorem 14).
     """
-    largest, half, rounded = _lifted(largest), 0.51 * skew, roundings + 1
+    largest, half, rounded = _lifted(largest), 0.51 * skew, float_operations + 1
     terms = size + omega + rounded
     row_means, mean, deviations = (gamma(k) * largest + half for k in (terms + 3, 2 * terms + 4, 3 * terms + 6))
     return Radii(
         size=size,
         weights=omega,
         largest=largest,
-        computed=largest * (roundings > 0),
-        entries=gamma(roundings) * largest
-        + UNDERFLOW_OF_ROOTS * (roundings > 0)
+        computed=largest * (float_operations > 0),
+        entries=gamma(float_operations) * largest
+        + UNDERFLOW_OF_ROOTS * (float_operations > 0)
         + half
         + gamma(1) * largest * (skew > 0),
         row_means=row_means,
@@ -205,7 +205,7 @@ def max_difference(apart: Any, x: Radii, y: Radii, of_x: Extent, of_y: Extent) -
     return 1.01 * apart + x.mean + y.mean + of_x.spread + of_y.spread
 
 
-def line(
+def transport_on_line(
     x: Array,
     a: Array,
     y: Array,
@@ -245,7 +245,7 @@ def line(
             pairing &= products_of and np.array_equal(known.rows, known.cols)
         matched = matched | pairing
     value = float(value) if x.ndim == 1 else value
-    return line_bound(value, p, ends(x, a), ends(y, b), terms, matched)
+    return transport_bound(value, p, ends(x, a), ends(y, b), terms, matched)
 
 
 def ends(values: NumpyArray, weights: NumpyArray) -> tuple[Any, Any, Any]:
@@ -257,7 +257,7 @@ def ends(values: NumpyArray, weights: NumpyArray) -> tuple[Any, Any, Any]:
     return low, high, np.count_nonzero(weights, axis=-1)
 
 
-def line_bound(value: Any, p: float, x: Any, y: Any, terms: Any, matched: Any) -> Bound:
+def transport_bound(value: Any, p: float, x: Any, y: Any, terms: Any, matched: Any) -> Bound:
     """Round a computed W_p^p outward.
 
     ``x`` and ``y`` are the least value, the largest one and the number of each list. Where atoms are ``matched``, each with one
@@ -359,14 +359,14 @@ def missed_mass(rows: Any, cols: Any, sums: Any, x: Radii, y: Radii) -> Any:
     return 1.01 * (rows + 2 * cols) + 3 * gamma(terms)
 
 
-def tolerance(lower: Any, largest: Any, roundings: Any, x: Radii, y: Radii) -> Any:
+def interval_width(lower: Any, largest: Any, float_operations: Any, x: Radii, y: Radii) -> Any:
     """Return the width that float64 rounding of the values accounts for above a lower bound (theorem 13 h).
 
     Values that are off by δ = 256 (n + m + r + 64) u (Ω + Λ) move the root of an objective by as much: ``largest`` Ω is at
-    least max |C_ik − D_jl|, Λ adds the largest values of spaces whose entries are computed, and ``roundings`` r is the larger
-    number of roundings behind an entry.
+    least max |C_ik − D_jl|, Λ adds the largest values of spaces whose entries are computed, and ``float_operations`` r is the larger
+    number of float operations behind an entry.
     """
-    off = 256 * (x.size + y.size + roundings + 64) * UNIT * (largest + x.computed + y.computed)
+    off = 256 * (x.size + y.size + float_operations + 64) * UNIT * (largest + x.computed + y.computed)
     return off * (2 * lower**0.5 + off)
 
 

@@ -22,7 +22,7 @@ Eigenpairs: TypeAlias = tuple[NumpyArray, NumpyArray]
 
 
 @dataclass(frozen=True, eq=False)
-class Programme:
+class Minorants:
     """Three functions of a coupling, each at most F(π) − (m_C − m_D)²; a bound is the least value of any mixture of them.
 
     The first is the convex quadratic ``costs[0]`` + Σ d q² + constant, the other two are linear: residual TLB and TLB.
@@ -55,42 +55,42 @@ class Point(NamedTuple):
     duals: float
     q: NumpyArray
 
-    def constant(self, programme: Programme) -> float:
+    def constant(self, minorants: Minorants) -> float:
         """Return θ_0 (‖λ‖² + ‖μ‖² + Σs + Σt − Σ d q²)."""
-        return float(self.theta[0] * (programme.norms + self.duals - np.sum(self.d * self.q**2)))
+        return float(self.theta[0] * (minorants.norms + self.duals - np.sum(self.d * self.q**2)))
 
-    def slope(self, programme: Programme) -> NumpyArray:
-        """Return the costs of the linear programme that bounds the mixture from below (theorem 10 i), shape (n, m).
+    def slope(self, minorants: Minorants) -> NumpyArray:
+        """Return the costs of the linear program that bounds the mixture from below (theorem 10 i), shape (n, m).
 
         They leave the range where weights do.
         """
-        curved = programme.U @ (self.d * self.q) @ programme.V.T
+        curved = minorants.U @ (self.d * self.q) @ minorants.V.T
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(
-                np.tensordot(self.theta, programme.costs, 1) + (2 * self.theta[0] / programme.root) * curved
+                np.tensordot(self.theta, minorants.costs, 1) + (2 * self.theta[0] / minorants.root) * curved
             )
 
-    def bound(self, programme: Programme) -> float:
+    def bound(self, minorants: Minorants) -> float:
         """Return value minus Frank-Wolfe gap: a lower bound for every q, coupling or not."""
-        slope = self.slope(programme)
+        slope = self.slope(minorants)
         if not np.isfinite(slope).all():
             return -np.inf
-        return self.constant(programme) + exact(slope, programme.a, programme.b).lower
+        return self.constant(minorants) + exact(slope, minorants.a, minorants.b).lower
 
 
-def linear_point(programme: Programme, index: int) -> Point:
+def linear_point(minorants: Minorants, index: int) -> Point:
     """Return the point at which only the function ``index`` counts: 1 for residual TLB, 2 for TLB."""
-    zeros = np.zeros((len(programme.lam), len(programme.mu)))
+    zeros = np.zeros((len(minorants.lam), len(minorants.mu)))
     return Point(np.eye(3)[index], zeros, 0.0, zeros)
 
 
-def programme(x: Centred, y: Centred, of_x: Eigenpairs | None = None, of_y: Eigenpairs | None = None) -> Programme:
+def minorants(x: Centred, y: Centred, of_x: Eigenpairs | None = None, of_y: Eigenpairs | None = None) -> Minorants:
     """Compute the costs of the three functions, and spectra that are not given; O(n m min(n, m)) beside them."""
     rows = 2 * (x.deviations[:, None] - y.deviations) ** 2
     inner = transports(x.residual, x.weights, y.residual, y.weights)
     whole = transports(x.matrix, x.weights, y.matrix, y.weights) - (x.mean - y.mean) ** 2
     of_x, of_y = of_x or spectrum(x), of_y or spectrum(y)
-    return Programme(np.stack([rows, rows + inner, whole]), *of_x, *of_y, x.weights, y.weights)
+    return Minorants(np.stack([rows, rows + inner, whole]), *of_x, *of_y, x.weights, y.weights)
 
 
 def spectrum(space: Centred) -> Eigenpairs:
@@ -166,20 +166,20 @@ def convex(x: Any, y: Any, steps: int = 500, tolerance: float = 1e-3) -> Array:
     ready = prepare(x, y)
     left, right = centred_pair(ready)
     offset = (left.mean - right.mean) ** 2
-    _, value = maximise(programme(left, right), steps=int(steps), tolerance=tolerance)
+    _, value = maximise(minorants(left, right), steps=int(steps), tolerance=tolerance)
     value = max(offset + value, 0.0)
     return in_given_units(_array.from_numpy(np.asarray(value), ready.x.weights), ready.unit, 2.0, x.weights)
 
 
 def maximise(
-    programme: Programme, steps: int = 500, tolerance: float = 1e-3, every: int = 10, patience: int = 5
+    minorants: Minorants, steps: int = 500, tolerance: float = 1e-3, every: int = 10, patience: int = 5
 ) -> tuple[Point, float]:
     """Search for the point with the largest bound, and return both.
 
     Parameters
     ----------
-    programme : Programme
-        What :func:`programme` returns.
+    minorants : Minorants
+        What :func:`minorants` returns.
     steps : int
         Steps at most.
     tolerance : float
@@ -191,14 +191,14 @@ def maximise(
     -----
     The bound is never below those of the two linear functions, which are tried first.
     """
-    candidates = [linear_point(programme, index) for index in (1, 2)]
-    values = [point.bound(programme) for point in candidates]
+    candidates = [linear_point(minorants, index) for index in (1, 2)]
+    values = [point.bound(minorants) for point in candidates]
     best, record = candidates[int(np.argmax(values))], [max(values)]
-    sizes = [float(np.abs(values).max(initial=0.0)) ** 2 for values in (programme.lam, programme.mu)]
-    if min(sizes) <= 1e-30 * max(*sizes, float(np.abs(programme.costs).max())):
+    sizes = [float(np.abs(values).max(initial=0.0)) ** 2 for values in (minorants.lam, minorants.mu)]
+    if min(sizes) <= 1e-30 * max(*sizes, float(np.abs(minorants.costs).max())):
         return best, record[0]  # R = 0 or S = 0: residual TLB is exact
-    for point in _points(programme, steps, every):
-        value = point.bound(programme)
+    for point in _points(minorants, steps, every):
+        value = point.bound(minorants)
         best = point if value > record[-1] else best
         record.append(max(record[-1], value))
         late = len(record) > 2 * patience
@@ -207,7 +207,7 @@ def maximise(
     return best, record[-1]
 
 
-def _points(p: Programme, steps: int, every: int) -> Iterator[Point]:
+def _points(p: Minorants, steps: int, every: int) -> Iterator[Point]:
     """Over-relaxed alternating directions between {marginals, quadratic} and {plan ≥ 0, linear costs}, for Q."""
     theta = np.array([0.5, 0.4, 0.1])
     s, t = eigenvalue_duals(p.lam, p.mu, np.ones_like(p.lam), np.ones_like(p.mu))
@@ -238,7 +238,7 @@ def _points(p: Programme, steps: int, every: int) -> Iterator[Point]:
 
 
 def _improved_duals(
-    p: Programme, s: NumpyArray, t: NumpyArray, q: NumpyArray, share: float
+    p: Minorants, s: NumpyArray, t: NumpyArray, q: NumpyArray, share: float
 ) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
     """Average the duals with the best response to q: their set is convex and the bound concave in them."""
     masses = (np.maximum(1 - (q**2).sum(axis=axis), 0.0) for axis in (1, 0))
@@ -249,7 +249,7 @@ def _improved_duals(
 
 
 def _reweighted(
-    p: Programme, theta: NumpyArray, spread: float, Z: NumpyArray, d: NumpyArray, duals: float, q: NumpyArray
+    p: Minorants, theta: NumpyArray, spread: float, Z: NumpyArray, d: NumpyArray, duals: float, q: NumpyArray
 ) -> tuple[NumpyArray, float]:
     """Ascend in the weights of the three functions by a normalised multiplicative step."""
     values = np.tensordot(p.costs, Z * p.root, 2)

@@ -66,7 +66,7 @@ class Solver(ABC):
         """Return the solver for the atoms that carry weight among those of spaces of sizes ``shape``."""
         return self
 
-    def leaves(self, problem: GWProblem) -> float:
+    def accepted_gap(self, problem: GWProblem) -> float:
         """Return how far above the minimum the solver may stop, in squared units of C; by default nowhere."""
         return 0.0
 
@@ -126,7 +126,7 @@ class IterativeSolver(Solver, Generic[S]):
         """Return the change of the objective that counts as none, in squared units of C."""
         return larger(self.tolerance * problem.variation, problem.float_error)
 
-    def leaves(self, problem: GWProblem) -> float:
+    def accepted_gap(self, problem: GWProblem) -> float:
         """Return the decrease that the tolerance neglects, in squared units of C."""
         return float(self.tolerance * problem.detached().variation)
 

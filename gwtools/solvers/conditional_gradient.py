@@ -18,7 +18,7 @@ from gwtools.plans import (
     changed,
     detached_plan,
     meets,
-    nearest_coupling,
+    rounded_plan,
     unchecked,
 )
 from gwtools.problems import GWProblem, Prepared
@@ -124,7 +124,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         a, b = (_array.detached(space.weights) for space in (problem.x, problem.y))
         if meets(outcome.plan, a, b):
             return outcome
-        return replace(outcome, plan=nearest_coupling(outcome.plan.dense(), a, b))
+        return replace(outcome, plan=rounded_plan(outcome.plan.dense(), a, b))
 
     def first_plan(self, problem: GWProblem) -> Plan:
         """Return the given coupling, or the product coupling."""
@@ -136,7 +136,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         for found, weights, side in zip(plan.marginals(), (a, b), "xy", strict=True):
             _check.same_kind(found, weights, "init", "the spaces")
             _check_plans.marginal(found, weights, side, name="init")
-        return plan if meets(plan, a, b) else nearest_coupling(plan.dense(), a, b)
+        return plan if meets(plan, a, b) else rounded_plan(plan.dense(), a, b)
 
     def start(self, problem: GWProblem) -> _State:
         """Return the given coupling, or the best one on the segment from the product to the sorting coupling.

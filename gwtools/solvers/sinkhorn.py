@@ -23,7 +23,7 @@ from gwtools._stacks import (
     replaced,
     some,
 )
-from gwtools.plans import DensePlan, nearest_coupling, unchecked
+from gwtools.plans import DensePlan, rounded_plan, unchecked
 from gwtools.problems import GWProblem, Quadratic
 from gwtools.results import Status
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, Progress, gap_above
@@ -55,10 +55,11 @@ _FIXED_POINT, _STATIONARY, _NOT_STATIONARY, _UNFINISHED = 2.0, 3.0, 4.0, 5.0
 class State(NamedTuple):
     """Couplings (…, n, m) of one problem or a stack, and what the next kernels start from: exponents, ε and scalings.
 
-    ``cross`` is R π S, ``entropy`` KL(π | a ⊗ b) where it is part of the problem and 0 elsewhere, ``gap`` NaN where it was not
-    computed. ``settled`` counts the kernels scaled since ε has fallen, from when on the exponent is that of the last plan; at a
-    fixed ε, where it is at least 1, the exponent stays 0. ``error`` is the mass out of place in the last scaled kernel, which
-    the next step takes up where it is unfinished. ``code`` is the position of the status among ``STATUSES``.
+    ``cross`` is R π S, ``entropy`` KL(π | a ⊗ b) where it is part of the problem and 0 elsewhere, ``gap`` NaN where it was
+    not computed. ``kernels_at_final`` counts the kernels scaled since ε has fallen, from when on the exponent is that of
+    the last plan; at a fixed ε, where it is at least 1, the exponent stays 0. ``error`` is the mass out of place in the
+    last scaled kernel, which the next step takes up where it is unfinished. ``code`` is the position of the status among
+    ``STATUSES``.
     """
 
     matrix: Array
@@ -70,7 +71,7 @@ class State(NamedTuple):
     epsilon: Numbers
     u: Array
     v: Array
-    settled: Numbers
+    kernels_at_final: Numbers
     error: Numbers
     code: Numbers
 
@@ -215,25 +216,25 @@ class Sinkhorn(IterativeSolver[State]):
             return self._start(problem, final, filled(final, 1.0))
         return self._start(problem, larger(problem.variation / 8, final), filled(final, 0.0))
 
-    def _start(self, problem: Quadratic, epsilon: Numbers, settled: Numbers) -> State:
+    def _start(self, problem: Quadratic, epsilon: Numbers, kernels_at_final: Numbers) -> State:
         """Return the unscaled state at the first plan; all problems of a stack have a slope at the product coupling."""
         product, negligible = product_plan(problem), self.negligible(problem)
         if not isinstance(problem, GWProblem) or not is_stationary_at_product(problem, negligible):
-            return self._unscaled(problem, product, epsilon, settled)
+            return self._unscaled(problem, product, epsilon, kernels_at_final)
         plan = off_saddle(problem, negligible, 0.0 if self.proximal else epsilon)
         if plan is not None:
-            return self._unscaled(problem, plan, epsilon, settled)
-        state = self._unscaled(problem, product, epsilon, settled)
+            return self._unscaled(problem, plan, epsilon, kernels_at_final)
+        state = self._unscaled(problem, product, epsilon, kernels_at_final)
         return state._replace(code=_STATIONARY if self.proximal else _FIXED_POINT, gap=problem.slope_range)
 
-    def _unscaled(self, problem: Quadratic, plan: DensePlan, epsilon: Numbers, settled: Numbers) -> State:
+    def _unscaled(self, problem: Quadratic, plan: DensePlan, epsilon: Numbers, kernels_at_final: Numbers) -> State:
         """Return the state at a plan whose kernel is relative to the product coupling and not scaled yet."""
         cross, zeros = problem.cross(plan), _array.namespace(plan.matrix).zeros_like
         exponent, u, v = zeros(plan.matrix), zeros(problem.x.weights), zeros(problem.y.weights)
         relative_objective, entropy = problem.relative_objective(plan, cross), self._entropy(problem, plan, epsilon)
         gap, error, code = (filled(epsilon, value) for value in (math.nan, math.inf, 0.0))
         values = plan.matrix, cross, relative_objective, entropy, gap
-        return State(*values, exponent, epsilon, u, v, settled, error, code)
+        return State(*values, exponent, epsilon, u, v, kernels_at_final, error, code)
 
     def _entropy(self, problem: Quadratic, plan: DensePlan, like: Numbers) -> Numbers:
         """Return KL(π | a ⊗ b) where it is part of the problem, else 0."""
@@ -255,7 +256,7 @@ class Sinkhorn(IterativeSolver[State]):
         a, b = problem.x.weights, problem.y.weights
         if self.proximal:
             # Annealing may have led above the product coupling.
-            uphill = (state.settled > 0) & (state.relative_objective > problem.float_error)
+            uphill = (state.kernels_at_final > 0) & (state.relative_objective > problem.float_error)
             state = replaced(uphill, state, self._restarted, problem)
         gradient = problem.gradient(state.cross)
         exponent = at_pairs(a, b, state.exponent - gradient / expanded(state.epsilon, 2), 0.0)
@@ -267,7 +268,7 @@ class Sinkhorn(IterativeSolver[State]):
         if not self.proximal:
             state = state._replace(gap=_entropic_gap(problem, state, gradient, scaling))
         following = self._moved(problem, state, scaling, exponent)
-        settling = (state.settled > 0) & opposite(unfinished)
+        settling = (state.kernels_at_final > 0) & opposite(unfinished)
         if some(settling):
             # Mass that rounding leaves out of place is spread over all atoms.
             missing = chosen(least < MOST_MISSED, least, filled(least, MOST_MISSED))
@@ -283,29 +284,29 @@ class Sinkhorn(IterativeSolver[State]):
         return chosen(met, at_rest, following)
 
     def _restarted(self, state: State, problem: Quadratic) -> State:
-        return self._start(problem, self.final_epsilon(problem), state.settled)
+        return self._start(problem, self.final_epsilon(problem), state.kernels_at_final)
 
     def _kernel_tolerance(self, problem: Quadratic, state: State) -> Numbers:
         """Return the marginal error of the next kernel: small once its scalings are to prove a gap."""
         usual = filled(state.epsilon, self.scaling_tolerance)
         if self.ends_by_programs(problem):
             return usual
-        return chosen(state.settled > 0, filled(state.epsilon, self.proving_tolerance), usual)
+        return chosen(state.kernels_at_final > 0, filled(state.epsilon, self.proving_tolerance), usual)
 
     def _moved(self, problem: Quadratic, state: State, scaling: Scaling, exponent: Array) -> State:
         """Return the state at the coupling that a scaled kernel is rounded to."""
         epsilon, final = state.epsilon, self.final_epsilon(problem)
-        plan = nearest_coupling(scaling.plan, problem.x.weights, problem.y.weights)
+        plan = rounded_plan(scaling.plan, problem.x.weights, problem.y.weights)
         cooler = larger(self.cooling * epsilon, final)
-        settled = chosen(epsilon == final, state.settled + 1.0, state.settled)
+        kernels_at_final = chosen(epsilon == final, state.kernels_at_final + 1.0, state.kernels_at_final)
         # Kernels restart from the product coupling while ε falls and are relative to the last plan from then on; the scalings
         # carry over in units of the cost.
         relative = state.exponent
         if self.proximal:
             at_plan = exponent + scaling.u[..., :, None] + scaling.v[..., None, :]
-            relative = chosen(settled > 0, at_plan, relative)
+            relative = chosen(kernels_at_final > 0, at_plan, relative)
         carried = expanded(epsilon / cooler, 1)
-        new = self._unscaled(problem, plan, cooler, settled)
+        new = self._unscaled(problem, plan, cooler, kernels_at_final)
         return new._replace(exponent=relative, u=scaling.u * carried, v=scaling.v * carried)
 
     def _assessed(
@@ -329,7 +330,7 @@ class Sinkhorn(IterativeSolver[State]):
         negligible = self.negligible(problem)
         still = settling & (gain <= negligible)
         if self.ends_by_programs(problem):
-            still = still | (settling & (state.settled > ENOUGH_STEPS))
+            still = still | (settling & (state.kernels_at_final > ENOUGH_STEPS))
             return state._replace(code=chosen(still, failure, state.code))
         if not some(still):
             return state

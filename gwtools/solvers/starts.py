@@ -7,7 +7,7 @@ import numpy as np
 from gwtools import _array
 from gwtools._array import Array
 from gwtools._stacks import Mask, Numbers
-from gwtools.plans import DensePlan, nearest_coupling, unchecked
+from gwtools.plans import DensePlan, rounded_plan, unchecked
 from gwtools.problems import GWProblem, Quadratic
 
 _TIED = 1e-6  # eigenvalues apart by at most this share count as one
@@ -58,7 +58,7 @@ def off_saddle(problem: GWProblem, negligible: float, epsilon: float = 0.0) -> D
     # Two small weights may have no product: such entries stay as they are.
     direction = xp.where(product > 0, direction, xp.zeros_like(direction))
     reach = 1.0 / float(xp.max(-direction / xp.where(product > 0, product, xp.ones_like(product))))
-    return nearest_coupling(xp.clip(product + reach * direction, min=0.0), problem.x.weights, problem.y.weights)
+    return rounded_plan(xp.clip(product + reach * direction, min=0.0), problem.x.weights, problem.y.weights)
 
 
 def _generic(values: Array, modes: Array, end: int) -> Array:

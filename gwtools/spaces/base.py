@@ -70,7 +70,7 @@ class Space(ABC):
         """Return the space whose matrix is ``factor`` · C, for a power of four that keeps every digit."""
 
     @property
-    def roundings(self) -> int:
+    def float_operations(self) -> int:
         """How many roundings lie behind an entry of C, as a multiple of max |C_ik|: at most n in a shortest path."""
         return self.size
 

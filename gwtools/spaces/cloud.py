@@ -65,7 +65,7 @@ class PointCloud(Space):
         return -1
 
     @property
-    def roundings(self) -> int:
+    def float_operations(self) -> int:
         """A difference, a square and a sum of d terms, a root or a square."""
         return int(self.points.shape[-1]) + 4
 

@@ -62,7 +62,7 @@ class DenseSpace(Space):
         return 0
 
     @property
-    def roundings(self) -> int:
+    def float_operations(self) -> int:
         """0: the entries are the stored values."""
         return 0
 

@@ -72,7 +72,7 @@ class GramSpace(Space):
         return 1
 
     @property
-    def roundings(self) -> int:
+    def float_operations(self) -> int:
         """A sum of t products."""
         return int(self.factor.shape[-2])
 

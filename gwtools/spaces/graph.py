@@ -17,11 +17,11 @@ from gwtools.spaces import base
 from gwtools.spaces.base import Space, unchecked
 
 
-class _Unsaid(str):
+class _Default(str):
     """The name of an attribute that nobody has asked for: it is looked for, and need not be there."""
 
 
-_WEIGHT = _Unsaid("weight")
+_WEIGHT = _Default("weight")
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ class GraphSpace(Space):
         return 0
 
     @property
-    def roundings(self) -> int:
+    def float_operations(self) -> int:
         """A sum of at most as many edges as the graph has nodes, whichever of them are atoms; 0 where no sum is rounded."""
         return 0 if self._sums_are_exact else int(self.adjacency.shape[0])
 
@@ -192,8 +192,8 @@ class GraphSpace(Space):
 
 def _edges(graph: Any, weight: str | None) -> tuple[scipy.sparse.csr_array, tuple[Any, ...]]:
     """Return the edge lengths of a sparse matrix or a networkx graph in float64, and its nodes."""
-    said = not isinstance(weight, _Unsaid)
-    _check_graphs.attribute_name(weight, said, graph)
+    is_given = not isinstance(weight, _Default)
+    _check_graphs.attribute_name(weight, is_given, graph)
     if scipy.sparse.issparse(graph):
         matrix = scipy.sparse.csr_array(graph).astype(np.float64)
         matrix.sum_duplicates()
@@ -203,7 +203,7 @@ def _edges(graph: Any, weight: str | None) -> tuple[scipy.sparse.csr_array, tupl
     nodes = tuple(graph)
     position = {node: i for i, node in enumerate(nodes)}
     stored = [1] * graph.number_of_edges() if weight is None else [e[2] for e in graph.edges(data=weight)]
-    read = _check_graphs.attribute_values(stored, weight, said)
+    read = _check_graphs.attribute_values(stored, weight, is_given)
     lengths: dict[tuple[int, int], float] = {}
     for (one, other, *_), length in zip(graph.edges, read, strict=True):
         for pair in ((position[one], position[other]), (position[other], position[one])):

@@ -118,7 +118,7 @@ def _simplex(
 
 
 def _repaired(plan: SparsePlan, a: NumpyArray, b: NumpyArray) -> SparsePlan:
-    """Round a sparse plan to the marginals a and b as :func:`gwtools.plans.rounded` does, but that the rest is sparse."""
+    """Round a sparse plan onto the marginals a and b as :func:`gwtools.plans.round_plan` does, but that the rest is sparse."""
     rows, cols, mass = plan.rows, plan.cols, plan.mass
     # 1-2. Scale down the rows, then the columns, that carry too much mass.
     mass = mass * (a / np.maximum(plan.marginals()[0], a))[rows]

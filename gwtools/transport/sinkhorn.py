@@ -86,7 +86,7 @@ def sinkhorn(
     Returns
     -------
     Scaling
-        Finite for every finite kernel; its plan has the marginals up to ``error`` only: see :func:`gwtools.plans.rounded`.
+        Finite for every finite kernel; its plan has the marginals up to ``error`` only: see :func:`gwtools.plans.round_plan`.
         Scalings and masses are 0 at padding.
     """
     xp = _array.namespace(log_kernel)

@@ -14,20 +14,20 @@ from tests.bounds.test_second_third import slack
 from tests.strategies import coupled, known, pairs
 
 
-def contraction(programme, plan):
+def contraction(minorants, plan):
     """q(π), from its definition."""
-    Q = plan / np.sqrt(np.outer(programme.a, programme.b))
-    return programme.U.T @ Q @ programme.V
+    Q = plan / np.sqrt(np.outer(minorants.a, minorants.b))
+    return minorants.U.T @ Q @ minorants.V
 
 
-def drawn_point(data, programme, plan):
+def drawn_point(data, minorants, plan):
     """Weights, feasible duals and a matrix q, all arbitrary."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    masses = (rng.uniform(0, 1, len(v)) for v in (programme.lam, programme.mu))
-    s, t = projected_quadratic.eigenvalue_duals(programme.lam, programme.mu, *masses)
+    masses = (rng.uniform(0, 1, len(v)) for v in (minorants.lam, minorants.mu))
+    s, t = projected_quadratic.eigenvalue_duals(minorants.lam, minorants.mu, *masses)
     t = t * rng.uniform(0.5, 2)
-    d, s = projected_quadratic.slack(programme.lam, programme.mu, s * rng.uniform(0.5, 2), t)
-    q = contraction(programme, plan) + data.draw(st.sampled_from([0.0, 0.1, 3.0])) * rng.standard_normal(d.shape)
+    d, s = projected_quadratic.slack(minorants.lam, minorants.mu, s * rng.uniform(0.5, 2), t)
+    q = contraction(minorants, plan) + data.draw(st.sampled_from([0.0, 0.1, 3.0])) * rng.standard_normal(d.shape)
     return projected_quadratic.Point(rng.dirichlet(np.ones(3)), d, float(s.sum() + t.sum()), q), (s, t)
 
 
@@ -54,22 +54,22 @@ def test_theorem_10_below_known_answers(known):
 def test_theorem_10_every_step(instance, data):
     """Any weights, feasible duals and matrix q give a bound, and at the plan's own q its tangent touches the function."""
     x, y, plan = instance
-    programme = projected_quadratic.programme(centred(x.space()), centred(y.space()))
-    point, (s, t) = drawn_point(data, programme, plan)
+    minorants = projected_quadratic.minorants(centred(x.space()), centred(y.space()))
+    point, (s, t) = drawn_point(data, minorants, plan)
     reached = checkers.objective(x.matrix, y.matrix, plan)
-    assert point.bound(programme) + offset(x, y) <= reached + 100 * slack(x, y)
+    assert point.bound(minorants) + offset(x, y) <= reached + 100 * slack(x, y)
     # The tangent at q(π), evaluated at π, is the mixture there.
-    q = contraction(programme, plan)
+    q = contraction(minorants, plan)
     at_plan = point._replace(q=q)
-    tangent = at_plan.constant(programme) + float((plan * at_plan.slope(programme)).sum())
+    tangent = at_plan.constant(minorants) + float((plan * at_plan.slope(minorants)).sum())
     alpha, beta = (checkers.parts(z.matrix, z.weights)[1] for z in (x, y))
     rows = 2 * float((plan * (alpha[:, None] - beta) ** 2).sum())
-    norms = programme.lam @ programme.lam + programme.mu @ programme.mu
+    norms = minorants.lam @ minorants.lam + minorants.mu @ minorants.mu
     assert norms == pytest.approx(
         sum(checkers.norm(checkers.parts(z.matrix, z.weights)[2], z.weights) ** 2 for z in (x, y))
     )
     curved = norms + s.sum() + t.sum() + rows + float((point.d * q**2).sum())
-    whole = [curved, *(float((plan * cost).sum()) for cost in programme.costs[1:])]
+    whole = [curved, *(float((plan * cost).sum()) for cost in minorants.costs[1:])]
     assert tangent == pytest.approx(point.theta @ whole, rel=1e-9, abs=100 * slack(x, y))
     assert max(whole) <= reached - offset(x, y) + 100 * slack(x, y)
     # What the quadratic leaves out is s and t times the slacks of the contraction.
@@ -81,7 +81,7 @@ def test_theorem_10_every_step(instance, data):
 def test_theorem_10_contains_spectral(pair):
     """With largest duals and q = 0 the first function alone leaves the spectral bound."""
     x, y = pair
-    p = projected_quadratic.programme(centred(x.space()), centred(y.space()))
+    p = projected_quadratic.minorants(centred(x.space()), centred(y.space()))
     s, t = projected_quadratic.eigenvalue_duals(p.lam, p.mu, np.ones_like(p.lam), np.ones_like(p.mu))
     d, s = projected_quadratic.slack(p.lam, p.mu, s, t)
     found = projected_quadratic.Point(np.eye(3)[0], d, float(s.sum() + t.sum()), np.zeros_like(d)).bound(p) + offset(
@@ -141,11 +141,11 @@ def test_theorem_10_constant_rows(pair):
     n = x.size
     circle = checkers.euclidean(np.exp(2j * np.pi * np.arange(n) / n).view(float).reshape(n, 2))
     first, second = centred(gw.DenseSpace(circle)), centred(x.space())
-    programme = projected_quadratic.programme(first, second)
+    minorants = projected_quadratic.minorants(first, second)
     spectral = checkers.spectral(circle, first.weights, x.matrix, x.weights) - (first.mean - second.mean) ** 2
-    for point in projected_quadratic._points(programme, 30, 10):
+    for point in projected_quadratic._points(minorants, 30, 10):
         alone = point._replace(theta=np.eye(3)[0])
-        assert alone.bound(programme) <= spectral + 1e-9 * max(1, spectral)
+        assert alone.bound(minorants) <= spectral + 1e-9 * max(1, spectral)
 
 
 def cloud(seed, n, d):
