@@ -172,10 +172,9 @@ def certified_interval(
     of_plan : bool
         Whether the upper end is that of a plan that was given.
     """
-    usable = {name: _usable(lower) for name, lower in bounds.items()}
-    lower = {name: _scaled(value, unit, -math.inf) for name, value in usable.items()}
+    lower = {name: _scaled(_usable(bound), unit, -math.inf) for name, bound in bounds.items()}
     best = max(lower, key=lower.__getitem__)
-    value = max(upper.value, usable[best])
+    value = max(upper.value, _usable(bounds[best]))
     # Values that were scaled down may have underflowed to the same.
     high = _scaled(upper.upper, unit, math.inf) or (math.ulp(0.0) if unit > 1 else 0.0)
     rounding = _scaled(rounding, unit, math.inf)

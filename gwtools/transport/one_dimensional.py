@@ -20,7 +20,7 @@ SLIVER = 2.0**-45  # share of the largest mass below which an atom is rounding
 class SortingCoupling(NamedTuple):
     """Atoms of a coupling of two lists in ascending order: positions in either list, and masses, each of shape (…, K).
 
-    In a stack, atoms without mass come last and, outside of gradient graphs, name atom 0.
+    In a stack, atoms without mass come last; outside of gradient graphs, they name atoms that have mass, or atom 0.
     """
 
     rows: Array
@@ -84,7 +84,8 @@ def comonotone(x: Array, a: Array, y: Array, b: Array) -> SortingCoupling:
     if a.ndim == 1:
         return SortingCoupling(rows, cols, cells.mass)
     mass = cells.mass if _weights_are_tracked(a, b) else _stored_masses(cells, mass_x, mass_y)
-    return _without_empty_atoms(SortingCoupling(rows, cols, mass))
+    coupling = SortingCoupling(rows, cols, mass)
+    return _without_empty_atoms(coupling) if numbers is None else coupling
 
 
 def cost(coupling: SortingCoupling, x: Array, y: Array, p: float) -> Array:
