@@ -100,12 +100,12 @@ def _require_files_for_options(options: argparse.Namespace, meanings: Sequence[s
     if options.metric is not None and "points" not in meanings:
         received = f"these hold {' and '.join(dict.fromkeys(meanings))}"
         raise unreadable("--metric", "go with a file of points", received, "leave it out")
-    for name, value, kind, found in (
+    for name, value, kind, are_such in (
         ("--index-column", options.index_column, "a table of text", map(formats.is_table, paths, meanings)),
         ("--header", options.header, "a file of text", map(formats.is_text, paths)),
         ("--edge-length", options.edge_length, "a file of GraphML", map(formats.is_graphml, paths)),
     ):
-        if value is not None and not any(found):
+        if value is not None and not any(are_such):
             raise unreadable(name, f"go with {kind}", "neither file is one", "leave it out")
 
 
@@ -143,12 +143,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("x", type=Path, help="the first file: points, one a row, a matrix of distances, or a graph")
     parser.add_argument("y", type=Path, help="the second file; its points may have another dimension")
     meaning = parser.add_mutually_exclusive_group()
-    told = {
+    meanings = {
         "points": "both files hold points, even if they look like distances",
         "distances": "both files hold square symmetric matrices, not points",
         "edges": "both files hold lists of edges",
     }
-    for name, text in told.items():
+    for name, text in meanings.items():
         meaning.add_argument(f"--{name}", dest="holds", action="store_const", const=name, help=text)
     for side in "xy":
         parser.add_argument(f"--{side}-holds", choices=_HOLDS, help=f"the same of the file {side} alone")

@@ -30,12 +30,12 @@ _namespaces: dict[type, Namespace] = {}
 def namespace(*arrays: Array) -> Namespace:
     """Return the array-API namespace of arrays of one library; remembered by type, as small problems ask often."""
     kind = type(arrays[0])
-    found = _namespaces.get(kind)
-    if found is None:
-        found = compat.array_namespace(*arrays)
+    xp = _namespaces.get(kind)
+    if xp is None:
+        xp = compat.array_namespace(*arrays)
         if is_array(arrays[0]):
-            _namespaces[kind] = found
-    return found
+            _namespaces[kind] = xp
+    return xp
 
 
 def is_array(value: object) -> bool:
@@ -288,8 +288,8 @@ def pairwise_distances(x: Array, y: Array) -> Array:
     square = xp.zeros((x.shape[0], y.shape[0]), dtype=x.dtype, device=device(x))
     for k in range(x.shape[1]):
         square = square + (x[:, k][:, None] - y[:, k][None, :]) ** 2
-    apart = square > 0
-    return xp.where(apart, xp.sqrt(xp.where(apart, square, xp.ones_like(square))), xp.zeros_like(square))
+    distinct = square > 0
+    return xp.where(distinct, xp.sqrt(xp.where(distinct, square, xp.ones_like(square))), xp.zeros_like(square))
 
 
 def columns(matrix: Array) -> Array:
@@ -338,15 +338,15 @@ def stacked(matrices: Sequence[Array], size: int) -> Array:
     xp, first = namespace(matrices[0]), matrices[0]
     if compat.is_numpy_array(first):
         result = np.zeros((len(matrices), size, size), dtype=first.dtype)
-        for place, matrix in zip(result, matrices, strict=True):
-            place[: matrix.shape[0], : matrix.shape[0]] = matrix
+        for padded_matrix, matrix in zip(result, matrices, strict=True):
+            padded_matrix[: matrix.shape[0], : matrix.shape[0]] = matrix
         return result
     # Padding is read from a zero behind all entries.
     flat = xp.concat([xp.reshape(m, (-1,)) for m in matrices] + [xp.zeros(1, dtype=first.dtype, device=device(first))])
     n = np.array([m.shape[0] for m in matrices])[:, None, None]
-    start, place = np.cumsum(n**2, axis=0) - n**2, np.arange(size)
-    here = (place[:, None] < n) & (place < n)
-    index = from_numpy(np.where(here, start + place[:, None] * n + place, flat.shape[0] - 1), first)
+    start, position = np.cumsum(n**2, axis=0) - n**2, np.arange(size)
+    here = (position[:, None] < n) & (position < n)
+    index = from_numpy(np.where(here, start + position[:, None] * n + position, flat.shape[0] - 1), first)
     return xp.reshape(xp.take(flat, xp.reshape(index, (-1,))), (len(matrices), size, size))
 
 
@@ -423,8 +423,8 @@ def logsumexp(array: Array, axis: int) -> Array:
     """Logarithm of the sum of exponentials along ``axis`` of an array whose every line has a finite entry."""
     xp = namespace(array)
     top = xp.max(array, axis=axis, keepdims=True)
-    apart = array - top
-    exponentials = np.exp(apart, out=apart) if compat.is_numpy_array(apart) else xp.exp(apart)
+    shifted = array - top
+    exponentials = np.exp(shifted, out=shifted) if compat.is_numpy_array(shifted) else xp.exp(shifted)
     return xp.log(xp.sum(exponentials, axis=axis)) + xp.squeeze(top, axis=axis)
 
 
@@ -433,13 +433,13 @@ def is_compressed(matrix: Any) -> bool:
     return isinstance(matrix, csr_array)
 
 
-def thin(matrix: Array, share: float) -> Any:
+def without_small(matrix: Array, share: float) -> Any:
     """Drop entries that together are at most ``share`` of their row; compressed where SciPy can and few are left."""
-    return supported(matrix, matrix, share)
+    return without_small_masses(matrix, matrix, share)
 
 
-def supported(values: Array, matrix: Array, share: float) -> Any:
-    """Drop ``values`` at entries of a matrix that together are at most ``share`` of their row, as in :func:`thin`."""
+def without_small_masses(values: Array, matrix: Array, share: float) -> Any:
+    """Drop ``values`` at entries of a matrix that together are at most ``share`` of their row, as in :func:`without_small`."""
     if not compat.is_numpy_array(values) or values.size < _WORTH_COMPRESSING:
         return values
     kept = matrix > (share / matrix.shape[1]) * (matrix @ np.ones_like(matrix[0]))[:, None]

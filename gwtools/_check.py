@@ -202,10 +202,10 @@ def representable(value: float, name: str, like: Array) -> None:
     """Require that a positive number is a normal one of an array's dtype, also after a change of units."""
     least = float(_array.namespace(like).finfo(like.dtype).smallest_normal)
     if value < least:
-        found, limit = _words.apart(value, least)
+        received, limit = _words.distinguishable(value, least)
         raise ValueError(
             f"{name} must be at least {limit}, the smallest normal number of {like.dtype}, but is "
-            f"{found} in the units of the problem: raise it, or pass wider arrays."
+            f"{received} in the units of the problem: raise it, or pass wider arrays."
         )
 
 
@@ -299,10 +299,10 @@ def indices(value: Any, name: str, size: int) -> None:
     if 0 in tuple(value.shape):
         return
     xp = _array.namespace(value)
-    for found in (int(xp.min(value)), int(xp.max(value))):
-        if not 0 <= found < size:
+    for position in (int(xp.min(value)), int(xp.max(value))):
+        if not 0 <= position < size:
             raise ValueError(
-                f"{name} must hold positions from 0 to {size - 1}, but holds {found}: count the {size} atoms from 0."
+                f"{name} must hold positions from 0 to {size - 1}, but holds {position}: count the {size} atoms from 0."
             )
 
 

@@ -37,16 +37,16 @@ def coupling_shape(shape: tuple[int, ...], expected: tuple[int, int], name: str 
         )
 
 
-def marginal(found: Array, wanted: Array, side: str, epsilon: float | None = None, name: str = "plan") -> None:
+def marginal(sums: Array, weights: Array, side: str, epsilon: float | None = None, name: str = "plan") -> None:
     """Require that a given plan's marginal is the space's weights, but for a thousandth of the mass or rounding.
 
     ``epsilon`` is that of the stored weights where they were widened since.
     """
-    xp = _array.namespace(wanted)
-    error = _array.number(xp.sum(xp.abs(found - wanted)))
-    most = max(MOST_MISSED, math.sqrt(_array.epsilon(wanted) if epsilon is None else epsilon))
+    xp = _array.namespace(weights)
+    error = _array.number(xp.sum(xp.abs(sums - weights)))
+    most = max(MOST_MISSED, math.sqrt(_array.epsilon(weights) if epsilon is None else epsilon))
     if not error <= most:
-        missed, limit = _words.apart(error, most)
+        missed, limit = _words.distinguishable(error, most)
         raise ValueError(
             f"{name} must have the weights of {side} as its marginal up to {limit} in total, but misses them by {missed}: "
             "pass a coupling of the two spaces' weights, as gwtools.round_plan gives one."

@@ -53,10 +53,10 @@ def symmetric(skew: float, largest: float, epsilon: float, name: str) -> None:
 def in_range(largest: float, most: float, like: Array) -> None:
     """Require values of C whose squared differences are numbers of the dtype."""
     if not largest <= most:
-        found, limit = _words.apart(largest, most)
+        received, limit = _words.distinguishable(largest, most)
         raise ValueError(
             f"values of C must be at most {limit} in absolute value, the range in which squared differences are numbers of "
-            f"{like.dtype}, but reach {found}: divide both spaces by one number."
+            f"{like.dtype}, but reach {received}: divide both spaces by one number."
         )
 
 
@@ -96,9 +96,9 @@ def weights(value: Any, data: Array, size: int, name: str = "weights") -> Array:
     if total <= 0.0:
         raise ValueError(f"{name} must have positive mass, but sum to zero: give some atom a positive weight.")
     if abs(total - 1.0) > math.sqrt(_array.epsilon(value)):
-        found, _ = _words.apart(total, 1.0, 6)
+        received, _ = _words.distinguishable(total, 1.0, 6)
         raise ValueError(
-            f"{name} must sum to 1, but sum to {found}: divide them by their sum if that is what you mean."
+            f"{name} must sum to 1, but sum to {received}: divide them by their sum if that is what you mean."
         )
     if not _array.tracked(value) and _array.all_equal(value):
         return _uniform(data, size)
@@ -137,9 +137,9 @@ def same_weights(first: Array, second: Array, name: str, other: str) -> None:
             f"{name} must have the atoms of {other}, but they have {second.shape[0]} and {first.shape[0]}: "
             "pass two spaces over the same atoms."
         )
-    apart = _array.number(_array.namespace(first).max(_array.namespace(first).abs(first - second)))
-    if apart > 128 * _array.epsilon(first):
+    difference = _array.number(_array.namespace(first).max(_array.namespace(first).abs(first - second)))
+    if difference > 128 * _array.epsilon(first):
         raise ValueError(
-            f"{name} must have the weights of {other}, but they differ by up to {apart:.3g}: "
+            f"{name} must have the weights of {other}, but they differ by up to {difference:.3g}: "
             "pass two spaces over the same atoms, with equal weights."
         )

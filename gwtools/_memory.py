@@ -14,12 +14,12 @@ _MOST_HELD = 32  # numbers for each of (n + m)² pairs: no solver and no bound h
 _ROOT = Path("/")
 
 
-def is_small(n: int, m: int) -> bool:
+def atoms_surely_fit(n: int, m: int) -> bool:
     """Tell whether nothing that is computed between n and m atoms is worth asking how much memory is free."""
     return NUMBER * _MOST_HELD * (n + m) ** 2 < _WORTH_ASKING
 
 
-def are_few(numbers: float, limit: float | None) -> bool:
+def numbers_surely_fit(numbers: float, limit: float | None) -> bool:
     """Tell whether so many float64 numbers are within a limit, and too few to ask how much memory is free."""
     return NUMBER * numbers < min(_WORTH_ASKING, math.inf if limit is None else limit)
 
@@ -71,25 +71,25 @@ def _of_the_machine() -> float:
 
 def _of_the_group() -> float:
     """What the limits of the control groups (versions 2 and 1) of this process leave."""
-    places = [Path("sys/fs/cgroup"), Path("sys/fs/cgroup/memory")]
+    groups = [Path("sys/fs/cgroup"), Path("sys/fs/cgroup/memory")]
     for line in _text("proc/self/cgroup").splitlines():
         controllers, path = line.split(":", 2)[1:]
         if controllers in ("", "memory"):
-            base = places[0] if controllers == "" else places[1]
+            base = groups[0] if controllers == "" else groups[1]
             here = base / path.lstrip("/")
-            places += [here, *(parent for parent in here.parents if base in parent.parents)]
-    return min(_left_in(place) for place in places)
+            groups += [here, *(parent for parent in here.parents if base in parent.parents)]
+    return min(_left_in(group) for group in groups)
 
 
-def _left_in(place: Path) -> float:
+def _left_in(group: Path) -> float:
     """What one control group has left: its limit less what is used and not only cached."""
     for limit, used, cached in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
-        most, now = _text(place / limit).strip(), _text(place / used).strip()
+        most, now = _text(group / limit).strip(), _text(group / used).strip()
         if most.isdigit() and now.isdigit():
-            return float(most) - float(now) + _fields(place / "memory.stat").get(cached, 0.0)
+            return float(most) - float(now) + _fields(group / "memory.stat").get(cached, 0.0)
     return math.inf
 
 

@@ -34,7 +34,7 @@ def shown(value: Any) -> str:
     return f"of type {type(value).__name__}"
 
 
-def apart(value: float, limit: float, digits: int = 3) -> tuple[str, str]:
+def distinguishable(value: float, limit: float, digits: int = 3) -> tuple[str, str]:
     """Write a number and the limit that it misses with as few digits, from ``digits`` on, as tell them apart."""
     for count in range(digits, 17):
         texts = f"{value:.{count}g}", f"{limit:.{count}g}"

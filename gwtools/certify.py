@@ -101,7 +101,7 @@ class CertifiedObjective(NamedTuple):
 
 
 def certified_objective(
-    x: Any, y: Any, plan: Any, effort: str, tolerance: float = 0.0, known: PlanObjective | None = None
+    x: Any, y: Any, plan: Any, effort: str, tolerance: float = 0.0, evaluated: PlanObjective | None = None
 ) -> CertifiedObjective:
     """Certify as :func:`certify`; an objective that is known of the plan between the very same spaces is not computed again."""
     x, y = as_space(x, "x"), as_space(y, "y")
@@ -115,32 +115,32 @@ def certified_objective(
     stored = _array.epsilon(x.weights)
     x, y = (converted(detached(s), _array.widen) for s in (x, y))
     if plan is not None:
-        for found, space, side in zip(plan.marginals(), (x, y), "xy", strict=True):
-            _check_plans.marginal(found, space.weights, side, stored)
+        for marginal, space, side in zip(plan.marginals(), (x, y), "xy", strict=True):
+            _check_plans.marginal(marginal, space.weights, side, stored)
     ready = prepare(x, y)
-    return _certified(ready, None if plan is None else _on_atoms(plan, ready), effort, tolerance, known)
+    return _certified(ready, None if plan is None else _restricted(plan, ready), effort, tolerance, evaluated)
 
 
 def coupling_distance(x: Space, y: Space, plan: Plan) -> float:
     """Return the root of the objective of the coupling nearest to a plan, in units of C and rounded up (theorem 13 g)."""
     ready = prepare(x, y)
     problem = GWProblem(ready.x, ready.y)
-    upper = _objective(problem, enclosed(problem), _on_atoms(plan, ready)).upper
+    upper = _objective(problem, enclosed(problem), _restricted(plan, ready)).upper
     return math.nextafter(float(float_error.ceiling(upper**0.5)) * ready.unit, math.inf) if upper else 0.0
 
 
-def widened_to(certificate: Certificate, objective: float, tolerance: float) -> Certificate:
+def with_upper(certificate: Certificate, objective: float, tolerance: float) -> Certificate:
     """Return the certificate of a plan with an upper end of at least its objective; ``tolerance`` counts as closed then."""
     if objective <= certificate.upper:
         return certificate
-    closed, tolerance = judged(objective - certificate.lower, certificate.rounding, tolerance)
+    closed, tolerance = closed_up_to(objective - certificate.lower, certificate.rounding, tolerance)
     kind = Kind.GLOBAL if closed else Kind.BRACKET
     return replace(certificate, upper=objective, kind=kind, tolerance=tolerance)
 
 
-def judged(gap: float, rounded: float, asked: float) -> tuple[bool, float]:
+def closed_up_to(gap: float, float_error: float, asked: float) -> tuple[bool, float]:
     """Tell whether an interval of width ``gap`` is closed, and up to what: up to rounding, else up to what was asked for."""
-    tolerance = rounded if gap <= rounded else max(rounded, asked)
+    tolerance = float_error if gap <= float_error else max(float_error, asked)
     return gap <= tolerance, tolerance
 
 
@@ -172,13 +172,13 @@ def certified_interval(
     of_plan : bool
         Whether the upper end is that of a plan that was given.
     """
-    lower = {name: _scaled(_usable(bound), unit, -math.inf) for name, bound in bounds.items()}
+    lower = {name: _scaled(_finite_or_zero(bound), unit, -math.inf) for name, bound in bounds.items()}
     best = max(lower, key=lower.__getitem__)
-    value = max(upper.value, _usable(bounds[best]))
+    value = max(upper.value, _finite_or_zero(bounds[best]))
     # Values that were scaled down may have underflowed to the same.
     high = _scaled(upper.upper, unit, math.inf) or (math.ulp(0.0) if unit > 1 else 0.0)
     rounding = _scaled(rounding, unit, math.inf)
-    closed, tolerance = judged(high - lower[best], rounding, tolerance)
+    closed, tolerance = closed_up_to(high - lower[best], rounding, tolerance)
     kind = Kind.GLOBAL if closed else Kind.BRACKET if of_plan else Kind.LOWER
     # In the given units the bound may be rounded down by another unit in the last place.
     a_priori = _scaled(a_priori, unit, math.inf) + 2 * math.ulp(lower["norm"])
@@ -187,24 +187,24 @@ def certified_interval(
 
 
 def _certified(
-    ready: Prepared, plan: Plan | None, effort: str, tolerance: float, known: PlanObjective | None
+    ready: Prepared, plan: Plan | None, effort: str, tolerance: float, evaluated: PlanObjective | None
 ) -> CertifiedObjective:
     problem = GWProblem(ready.x, ready.y)
     pair = enclosed(problem)
     bounds, a_priori = certified.linear(problem.x, problem.y, pair)
-    upper = _product(problem, pair) if plan is None else _objective(problem, pair, plan, known)
+    upper = _product(problem, pair) if plan is None else _objective(problem, pair, plan, evaluated)
     if effort != "linear":
         sides = certified.enclosed_parts(problem.x), certified.enclosed_parts(problem.y)
         matrix = None if plan is None else _array.to_numpy(plan.dense())
-        bounds |= _heavy(*sides, ready, matrix, effort)
+        bounds |= _bounds_from_matrices(*sides, ready, matrix, effort)
         if plan is None:
-            upper = min([upper, *_sorted(problem, pair, sides)], key=lambda end: end.upper)
+            upper = min([upper, *_sorting_objectives(problem, pair, sides)], key=lambda end: end.upper)
     lower = {name: bound.lower for name, bound in bounds.items()}
-    rounding = pair.float_error_above(max(map(_usable, lower.values())))
+    rounding = pair.float_error_above(max(map(_finite_or_zero, lower.values())))
     return certified_interval(lower, upper, a_priori, rounding, tolerance, ready.unit, plan is not None)
 
 
-def _heavy(
+def _bounds_from_matrices(
     x: certified.EnclosedParts, y: certified.EnclosedParts, ready: Prepared, plan: Array | None, effort: str
 ) -> dict[str, Bound]:
     """Return the lower bounds that need whole matrices."""
@@ -242,15 +242,15 @@ def _product(problem: GWProblem, pair: EnclosedPair) -> Bound:
     return Bound(value, 0.0, float(float_error.product_upper(value, pair.x.radii, pair.y.radii)))
 
 
-def _objective(problem: GWProblem, pair: EnclosedPair, plan: Plan, known: PlanObjective | None = None) -> Bound:
+def _objective(problem: GWProblem, pair: EnclosedPair, plan: Plan, evaluated: PlanObjective | None = None) -> Bound:
     """Return a plan's objective, with that of the nearest coupling rounded up (theorem 13 g)."""
     x, y = problem.x, problem.y
-    if known is not None and known.x is x and known.y is y and known.plan is plan:
-        value = float(known.objective)
+    if evaluated is not None and evaluated.x is x and evaluated.y is y and evaluated.plan is plan:
+        value = float(evaluated.objective)
     else:
         value = float(problem.objective(plan))
     matching = _matching(plan, x, y)
-    if _is_null(problem) or (matching is not None and _are_copies(x, y, matching, value)):
+    if _is_null(problem) or (matching is not None and _is_isometry(x, y, matching, value)):
         return Bound(0.0, 0.0, 0.0)
     if matching is None or _same_masses(plan, matching):
         return Bound(value, 0.0, _upper(problem, pair, plan, value, matching is not None))
@@ -293,7 +293,7 @@ def _same_masses(plan: Plan, matching: SparsePlan) -> bool:
     return bool(_array.namespace(matching.mass).all(plan.masses == matching.mass))
 
 
-def _are_copies(x: Space, y: Space, plan: SparsePlan, value: float) -> bool:
+def _is_isometry(x: Space, y: Space, plan: SparsePlan, value: float) -> bool:
     """Tell whether the atoms that a matching pairs have the same stored values: then its objective is 0, without rounding."""
     if x.float_operations == y.float_operations == 0:
         if value:  # entries without rounding that agree everywhere leave nothing
@@ -309,7 +309,7 @@ def _are_copies(x: Space, y: Space, plan: SparsePlan, value: float) -> bool:
     return all(first.shape == second.shape and bool(xp.all(first == second)) for first, second in blocks)
 
 
-def _sorted(
+def _sorting_objectives(
     problem: GWProblem, pair: EnclosedPair, sides: tuple[certified.EnclosedParts, certified.EnclosedParts]
 ) -> list[Bound]:
     """Return the objectives of couplings that sort row means, up or down, and eccentricities."""
@@ -320,7 +320,7 @@ def _sorted(
     return [_objective(problem, pair, plan) for plan in plans]
 
 
-def _usable(lower: float) -> float:
+def _finite_or_zero(lower: float) -> float:
     """Return a lower bound, or 0 where it is none: below 0, or not finite, as where tiny weights leave the range."""
     return float(lower) if 0 < lower < math.inf else 0.0
 
@@ -330,13 +330,13 @@ def _scaled(value: float, unit: float, towards: float) -> float:
     return max(0.0, math.nextafter(float(value) * unit * unit, towards)) if value else 0.0
 
 
-def _on_atoms(plan: Plan, ready: Prepared) -> Plan:
+def _restricted(plan: Plan, ready: Prepared) -> Plan:
     """Return a plan over the atoms that carry weight, as a list where it has few atoms: sums over them cancel less.
 
     Mass on other atoms is dropped: the nearest coupling has none there.
     """
     if isinstance(plan, SparsePlan):
-        return _listed(plan, ready)
+        return _restricted_list(plan, ready)
     matrix = plan.dense()
     xp = _array.namespace(matrix)
     for axis, kept in enumerate(ready.atoms):
@@ -348,19 +348,19 @@ def _on_atoms(plan: Plan, ready: Prepared) -> Plan:
     return SparsePlan(rows, cols, mass, (ready.x.size, ready.y.size))
 
 
-def _listed(plan: SparsePlan, ready: Prepared) -> SparsePlan:
+def _restricted_list(plan: SparsePlan, ready: Prepared) -> SparsePlan:
     """Return a list of masses without those that are zero and those of atoms without weight."""
     xp = _array.namespace(plan.mass)
     index, present = [plan.rows, plan.cols], plan.mass > 0
     for axis, kept in enumerate(ready.atoms):
         if kept is not None:
-            place = xp.clip(xp.searchsorted(kept, index[axis]), max=kept.shape[0] - 1)
-            present = present & (xp.take(kept, place) == index[axis])
-            index[axis] = place
+            position = xp.clip(xp.searchsorted(kept, index[axis]), max=kept.shape[0] - 1)
+            present = present & (xp.take(kept, position) == index[axis])
+            index[axis] = position
     if bool(xp.all(present)) and index[0] is plan.rows and index[1] is plan.cols:
         return plan
-    (places,) = xp.nonzero(present)
-    rows, cols, mass = (xp.take(values, places) for values in (*index, plan.mass))
+    (positions,) = xp.nonzero(present)
+    rows, cols, mass = (xp.take(values, positions) for values in (*index, plan.mass))
     return SparsePlan(rows, cols, mass, (ready.x.size, ready.y.size))
 
 

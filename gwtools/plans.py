@@ -218,7 +218,7 @@ class SparsePlan(Plan):
             return self._csr @ values
         return self.dense() @ values
 
-    def rows_apart(self, other: SparsePlan) -> Array | None:
+    def differing_rows(self, other: SparsePlan) -> Array | None:
         """Return the atoms of x that two plans treat differently, or None where looking for them is not worth it."""
         if not compat.is_numpy_array(self.mass) or self.size[0] * self.size[1] <= _SMALL:
             return None
@@ -229,7 +229,7 @@ class SparsePlan(Plan):
         return self._csr[rows] @ values
 
 
-def unchecked(kind: type[P], **values: Any) -> P:
+def make_unchecked(kind: type[P], **values: Any) -> P:
     """Make a plan without the checks: of values that were computed here."""
     plan = object.__new__(kind)
     for name, value in values.items():
@@ -240,7 +240,7 @@ def unchecked(kind: type[P], **values: Any) -> P:
 def changed(plan: SparsePlan, **values: Any) -> SparsePlan:
     """Copy a list of atoms with other values, which were computed here, without checking them."""
     fields = {name: getattr(plan, name) for name in ("rows", "cols", "mass", "size")}
-    return unchecked(SparsePlan, **(fields | values))
+    return make_unchecked(SparsePlan, **(fields | values))
 
 
 def as_plan(plan: Any, shape: tuple[int, int], name: str = "plan") -> Plan:
@@ -255,7 +255,7 @@ def as_plan(plan: Any, shape: tuple[int, int], name: str = "plan") -> Plan:
     ValueError
         If its shape is not ``shape`` or a mass is negative, NaN or infinite.
     """
-    result: Plan = plan if isinstance(plan, Plan) else unchecked(DensePlan, matrix=_check.array(plan, name, 2))
+    result: Plan = plan if isinstance(plan, Plan) else make_unchecked(DensePlan, matrix=_check.array(plan, name, 2))
     _check_plans.coupling_shape(result.shape, shape, name)
     _check.finite(result.masses, name)
     _check_plans.non_negative(result.masses, name)
@@ -304,13 +304,13 @@ def round_plan(matrix: Any, a: Array, b: Array) -> Plan:
     a, b = (_check_spaces.weights(w, masses, size, name) for w, size, name in ((a, n, "a"), (b, m, "b")))
     plan = as_plan(matrix, (n, m), "matrix")
     with np.errstate(over="ignore"):  # sums beyond the range are too large anyhow
-        if meets(plan, a, b):
+        if has_marginals(plan, a, b):
             return plan
         coupling = rounded_matrix(*(_array.at_least_single(values) for values in (plan.dense(), a, b)))
-    return unchecked(DensePlan, matrix=_array.namespace(masses).astype(coupling, masses.dtype, copy=False))
+    return make_unchecked(DensePlan, matrix=_array.namespace(masses).astype(coupling, masses.dtype, copy=False))
 
 
-def meets(plan: Plan, a: Array, b: Array) -> bool:
+def has_marginals(plan: Plan, a: Array, b: Array) -> bool:
     """Tell whether a plan has the marginals up to rounding."""
     return marginal_error(plan, a, b) <= max(4 * _array.epsilon(a), 1e-13)
 
@@ -330,7 +330,7 @@ def rounded_matrix(matrix: Array, a: Array, b: Array) -> Array:
 
 def rounded_plan(matrix: Array, a: Array, b: Array) -> DensePlan:
     """Turn a non-negative matrix into a coupling of a and b that is near it."""
-    return unchecked(DensePlan, matrix=rounded_matrix(matrix, a, b))
+    return make_unchecked(DensePlan, matrix=rounded_matrix(matrix, a, b))
 
 
 def mixture(plans: Sequence[Plan], weights: Sequence[Any]) -> Plan:
@@ -349,9 +349,9 @@ def mixture(plans: Sequence[Plan], weights: Sequence[Any]) -> Plan:
         mass = np.concatenate([weight * plan.mass for weight, plan in zip(weights, sparse, strict=True)])
         total = scipy.sparse.csr_array((mass, (rows, cols)), shape=plans[0].shape).tocoo()
         rows, cols = (index.astype(np.int64) for index in total.coords)
-        return unchecked(SparsePlan, rows=rows, cols=cols, mass=total.data, size=plans[0].shape)
+        return make_unchecked(SparsePlan, rows=rows, cols=cols, mass=total.data, size=plans[0].shape)
     total = sum(weight * plan.dense() for plan, weight in zip(plans, weights, strict=True))
-    return unchecked(DensePlan, matrix=total)
+    return make_unchecked(DensePlan, matrix=total)
 
 
 def inner_products(plans: Sequence[Plan], matrix: Array) -> NumpyArray:
@@ -359,8 +359,8 @@ def inner_products(plans: Sequence[Plan], matrix: Array) -> NumpyArray:
     sparse = [plan for plan in plans if isinstance(plan, SparsePlan)]
     if len(sparse) < len(plans) or not compat.is_numpy_array(matrix):
         return np.array([float(plan.inner(matrix)) for plan in plans])
-    places = np.concatenate([plan.rows * plan.size[1] + plan.cols for plan in sparse])
-    terms = np.concatenate([plan.mass for plan in sparse]) * matrix.ravel()[places]
+    positions = np.concatenate([plan.rows * plan.size[1] + plan.cols for plan in sparse])
+    terms = np.concatenate([plan.mass for plan in sparse]) * matrix.ravel()[positions]
     starts = np.cumsum([0, *(plan.mass.shape[0] for plan in sparse[:-1])])
     return np.add.reduceat(terms, starts).astype(np.float64, copy=False)
 
@@ -369,14 +369,14 @@ def detached_plan(plan: Plan) -> Plan:
     """Return the plan outside any gradient graph."""
     if isinstance(plan, SparsePlan):
         return plan if not _array.tracked(plan.mass) else changed(plan, mass=_array.detached(plan.mass))
-    return unchecked(DensePlan, matrix=_array.detached(plan.dense()))
+    return make_unchecked(DensePlan, matrix=_array.detached(plan.dense()))
 
 
 def marginal_error(plan: Plan, a: Array, b: Array) -> float:
     """Return Σ |π 1 − a| + Σ |πᵀ 1 − b|, the mass that is out of place."""
     xp = _array.namespace(a)
     return sum(
-        _array.number(xp.sum(xp.abs(found - wanted))) for found, wanted in zip(plan.marginals(), (a, b), strict=True)
+        _array.number(xp.sum(xp.abs(sums - weights))) for sums, weights in zip(plan.marginals(), (a, b), strict=True)
     )
 
 
@@ -399,10 +399,10 @@ def embed(plan: Plan, rows: Array, cols: Array, shape: tuple[int, int]) -> Plan:
     matrix = plan.dense()
     xp = _array.namespace(matrix)
     for axis, index, size in ((0, rows, shape[0]), (1, cols, shape[1])):
-        found = xp.searchsorted(index, xp.arange(size, device=_array.device(index)))
-        found = xp.clip(found, max=index.shape[0] - 1)
-        present = xp.take(index, found) == xp.arange(size, device=_array.device(index))
-        matrix = xp.take(matrix, found, axis=axis)
+        source = xp.searchsorted(index, xp.arange(size, device=_array.device(index)))
+        source = xp.clip(source, max=index.shape[0] - 1)
+        present = xp.take(index, source) == xp.arange(size, device=_array.device(index))
+        matrix = xp.take(matrix, source, axis=axis)
         mask = present[:, None] if axis == 0 else present[None, :]
         matrix = xp.where(mask, matrix, xp.zeros_like(matrix))
-    return unchecked(DensePlan, matrix=matrix)
+    return make_unchecked(DensePlan, matrix=matrix)

@@ -94,11 +94,11 @@ class Quadratic:
         α and R are off by about u‖C‖ for a spacing u of 1.0, β and S by u‖D‖; by Cauchy-Schwarz this makes
         u (‖C‖ ‖D − m_D‖ + ‖D‖ ‖C − m_C‖), where ‖C − m_C‖² = 2‖α‖² + ‖R‖² (theorem 2). The factor 16 is a margin, no proof.
         """
-        apart_x, apart_y = ((2 * alpha * alpha + residual * residual) ** 0.5 for alpha, residual in self.norms)
+        centred_x, centred_y = ((2 * alpha * alpha + residual * residual) ** 0.5 for alpha, residual in self.norms)
         mean_x, mean_y = numbers(self.x.mean), numbers(self.y.mean)
-        whole_x = (mean_x * mean_x + apart_x * apart_x) ** 0.5
-        whole_y = (mean_y * mean_y + apart_y * apart_y) ** 0.5
-        return 16 * _array.epsilon(self.x.weights) * (whole_x * apart_y + whole_y * apart_x)
+        norm_x = (mean_x * mean_x + centred_x * centred_x) ** 0.5
+        norm_y = (mean_y * mean_y + centred_y * centred_y) ** 0.5
+        return 16 * _array.epsilon(self.x.weights) * (norm_x * centred_y + norm_y * centred_x)
 
     def cross(self, plan: Plan) -> Array:
         """Return R π S, shape (…, n, m), in squared units of C."""
@@ -186,12 +186,12 @@ class GWProblem(Quadratic):
         spread = self.x.weights @ self.x.deviations**2 + self.y.weights @ self.y.deviations**2
         return float(self.constant + 2 * spread)
 
-    def updated_cross(self, plan: SparsePlan, known: SparsePlan, cross: Array) -> Array:
+    def updated_cross(self, plan: SparsePlan, previous: SparsePlan, cross: Array) -> Array:
         """Return R π S from that of a known plan: late in a solve few rows differ, and only those are multiplied."""
-        rows = plan.rows_apart(known)
+        rows = plan.differing_rows(previous)
         if rows is None or 2 * rows.shape[0] > plan.shape[0] or isinstance(self.left, LowRankResidual):
             return self.cross(plan)
-        moved = plan.apply_rows(rows, self.right.dense()) - known.apply_rows(rows, self.right.dense())
+        moved = plan.apply_rows(rows, self.right.dense()) - previous.apply_rows(rows, self.right.dense())
         return cross + self.left.dense()[:, rows] @ moved
 
     def objective(self, plan: Plan) -> Array:
@@ -310,7 +310,7 @@ def prepare(x: Space, y: Space) -> Prepared:
     """
     _check.same_kind(x.weights, y.weights, "x", "y")
     _check_spaces.readable((x.data, x.weights, y.data, y.weights), "x and y")
-    (x, atoms_x), (y, atoms_y) = supported(x), supported(y)
+    (x, atoms_x), (y, atoms_y) = restrict_to_support(x), restrict_to_support(y)
     x, y = (converted(s, _array.at_least_single) for s in (x, y))
     _check_spaces.in_range(max(x.largest(), y.largest()), _MOST[is_double(x.weights)], x.weights)
     x, y = without_offset(x, y)
@@ -352,7 +352,7 @@ def common_offset(low_x: float, low_y: float, high_x: float, high_y: float) -> f
     return low + (high - low) / 2
 
 
-def supported(space: Space) -> tuple[Space, Array | None]:
+def restrict_to_support(space: Space) -> tuple[Space, Array | None]:
     """Return the space over the atoms of positive weight, and those atoms where they are not all."""
     if space.equal_weights:  # they sum to 1, so none is zero
         return space, None

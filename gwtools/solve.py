@@ -8,7 +8,7 @@ from typing import Any
 from gwtools import _array, _check, _memory
 from gwtools._array import Array
 from gwtools.bounds.memory import numbers_held
-from gwtools.certify import EFFORTS, CertifiedObjective, PlanObjective, certified_objective, widened_to
+from gwtools.certify import EFFORTS, CertifiedObjective, PlanObjective, certified_objective, with_upper
 from gwtools.plans import embed, relative_entropy
 from gwtools.problems import GWProblem, Prepared, enveloped, prepare
 from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Kind, Status
@@ -101,7 +101,7 @@ def solve(
 
 def require_memory(x: Space, y: Space, solver: Solver, effort: str, limit: float | None, name: str = "x and y") -> None:
     """Refuse two spaces for which a solver, or a certificate's effort, holds more than fits."""
-    if limit is None and _memory.is_small(x.size, y.size):
+    if limit is None and _memory.atoms_surely_fit(x.size, y.size):
         return
     for numbers, what in ((solver.numbers_held(x, y), str(solver)), (numbers_held(x, y, effort), f"effort={effort!r}")):
         _memory.require(numbers, (x.size, y.size), what, x.weights, limit, name)
@@ -114,7 +114,7 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Sol
         objective = problem.objective(outcome.plan)
     else:
         objective = enveloped(problem, outcome.plan, outcome.potentials)
-    known = PlanObjective(ready.x, ready.y, outcome.plan, objective)
+    evaluated = PlanObjective(ready.x, ready.y, outcome.plan, objective)
     root = _array.root(objective) * ready.unit
     objective = _rescaled(objective, ready.unit)
     plan = outcome.plan
@@ -125,7 +125,7 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Sol
         )
         plan = embed(plan, rows, cols, (x.size, y.size))
     tolerance = _rescaled(solver.accepted_gap(problem), ready.unit)
-    proof = certified_objective(x, y, plan, effort, tolerance, known)
+    proof = certified_objective(x, y, plan, effort, tolerance, evaluated)
     objective, distance, certificate = within_certificate(objective, root, proof, tolerance)
     epsilon, regularized = solver.in_units(ready.unit).entropy_weight(problem), None
     if epsilon is not None:
@@ -165,7 +165,7 @@ def within_certificate(
         tolerance = max(tolerance, proof.certificate.rounding + 2 * _array.epsilon(objective) * number)
     objective = _array.with_value(objective, number)
     distance = _array.with_value(distance, _array.least_not_below(proof.distance, distance))
-    return objective, distance, widened_to(proof.certificate, number, tolerance)
+    return objective, distance, with_upper(proof.certificate, number, tolerance)
 
 
 def _rescaled(value: Any, unit: float, power: float = 2.0) -> Any:

@@ -20,9 +20,9 @@ from gwtools._array import Array
 from gwtools.bounds.float_error import eigenvalue_error, gamma, radii
 from gwtools.certify import coupling_distance
 from gwtools.plans import SparsePlan
-from gwtools.problems import supported
+from gwtools.problems import restrict_to_support
 from gwtools.spaces import DenseSpace, GramSpace, GraphSpace, PointCloud, Space, as_space, converted
-from gwtools.spaces.base import unchecked
+from gwtools.spaces.base import copy_unchecked
 from gwtools.transport.programs import exact
 
 # Unit roundoff of rounding to nearest, and half the smallest subnormal.
@@ -176,9 +176,9 @@ def truncation(x: GramSpace, k: int) -> float:
     (wide,), exponent = _scaled(_wide(x))
     factor, a, xp = wide.data, wide.weights, _array.namespace(wide.data)
     # The place of each value in its row, the largest first.
-    places = xp.argsort(xp.argsort(factor, axis=1, descending=True), axis=1)
+    ranks = xp.argsort(xp.argsort(factor, axis=1, descending=True), axis=1)
     nothing = xp.zeros_like(factor)
-    kept, cut = xp.where(places < k, factor, nothing), xp.where(places < k, nothing, xp.abs(factor))
+    kept, cut = xp.where(ranks < k, factor, nothing), xp.where(ranks < k, nothing, xp.abs(factor))
     moved = _norm(cut, lambda powers: xp.sum(powers @ a), 2.0, _terms(sum(factor.shape)))
     return _up((_spectral_norm(factor, a) + _spectral_norm(kept, a)) * moved, 8, exponent)
 
@@ -216,11 +216,11 @@ def subsampling(x: Any, index: Array, weights: Array = None) -> float:
     xp, a = _array.namespace(x.weights), x.weights
     # 1. Squared distances of rows, in units in which no square over- or underflows.
     C, _ = _near_one(x.dense())
-    chosen, (x, atoms), (part, drawn) = xp.take(C, index, axis=0), supported(x), supported(part)
+    chosen, (x, atoms), (part, drawn) = xp.take(C, index, axis=0), restrict_to_support(x), restrict_to_support(part)
     rows, chosen = (v if k is None else xp.take(v, k, axis=0) for v, k in ((C, atoms), (chosen, drawn)))
-    apart = (rows**2 @ a)[:, None] + (chosen**2 @ a)[None, :] - 2 * (rows * a[None, :]) @ chosen.T
+    distances = (rows**2 @ a)[:, None] + (chosen**2 @ a)[None, :] - 2 * (rows * a[None, :]) @ chosen.T
     # 2. A coupling of near rows: whatever it is, it bounds the distance (theorem 13 g).
-    vertex = exact(_array.to_numpy(apart), _array.to_numpy(x.weights), _array.to_numpy(part.weights)).plan
+    vertex = exact(_array.to_numpy(distances), _array.to_numpy(x.weights), _array.to_numpy(part.weights)).plan
     to, onto, mass = (_array.from_numpy(values, x.weights) for values in (vertex.rows, vertex.cols, vertex.mass))
     return _up(coupling_distance(x, part, SparsePlan(to, onto, mass, vertex.size)), 8, exponent)
 
@@ -297,7 +297,7 @@ def _same_atoms(x: Any, x2: Any) -> tuple[Space, Space]:
     _check.same_library(x.weights, x2.weights, "x", "x2")
     _check_spaces.same_weights(x.weights, x2.weights, "x2", "x")
     # Atoms without weight do not count, and the weights of x are those of both, which are equal up to rounding only.
-    x, atoms = supported(x)
+    x, atoms = restrict_to_support(x)
     x2 = x2 if atoms is None else x2.restrict(atoms)
     return x, x2.with_data(x2.data, x.weights)
 
@@ -309,8 +309,8 @@ def _check_draws(draws: int, failure: float) -> None:
 
 def _stored_values_moved(x: Space, relative: float, absolute: float) -> float:
     """Bound ‖C − C′‖_2 where every stored value v moves by at most relative · |v| + absolute."""
-    (scaled,), exponent = _scaled(supported(x)[0])
-    x, terms = supported(x)[0], _terms(x.size)
+    (scaled,), exponent = _scaled(restrict_to_support(x)[0])
+    x, terms = restrict_to_support(x)[0], _terms(x.size)
     if isinstance(x, DenseSpace | GraphSpace):
         # A shortest path has at most one edge fewer than the graph has nodes.
         edges = x.adjacency.shape[0] - 1 if isinstance(x, GraphSpace) else 1
@@ -382,13 +382,13 @@ def _terms_of_root(power: float, p: float) -> float:
     return 0.0 if p in (1, 2) or power == 0.0 else abs(math.log(power)) / p
 
 
-def _means_above(apart: Array, a: Array) -> Array:
-    """Bound |Σ_k a_k apart_ik| for every row."""
+def _means_above(differences: Array, a: Array) -> Array:
+    """Bound |Σ_k a_k differences_ik| for every row."""
     xp, n = _array.namespace(a), int(a.shape[0])
-    apart, exponent = _near_one(apart)
+    differences, exponent = _near_one(differences)
     if exponent == _NOTHING:
-        return xp.zeros_like(apart[:, 0])
-    means = xp.abs(apart @ a) + gamma(_terms(n)) * (xp.abs(apart) @ a) + n * 2.0**-1074
+        return xp.zeros_like(differences[:, 0])
+    means = xp.abs(differences @ a) + gamma(_terms(n)) * (xp.abs(differences) @ a) + n * 2.0**-1074
     return _times(means, exponent)
 
 
@@ -413,10 +413,10 @@ def _spectral_norm(factor: Array, weights: Array) -> float:
 def _oscillation(x: Space) -> float:
     """Bound max C − min C over the atoms of positive weight, in units of C."""
     xp = _array.namespace(x.weights)
-    x = supported(x)[0]
+    x = restrict_to_support(x)[0]
     extremes = [(float(xp.max(rows)), float(xp.min(rows))) for rows in (x.rows(i, j) for i, j in x.blocks())]
-    apart = max(top for top, _ in extremes) - min(bottom for _, bottom in extremes)
-    return _up(apart + 2 * _entries_off(x), 4)
+    width = max(top for top, _ in extremes) - min(bottom for _, bottom in extremes)
+    return _up(width + 2 * _entries_off(x), 4)
 
 
 def _entries_off(x: Space) -> float:
@@ -461,7 +461,7 @@ def _exponent_of_values(space: Space) -> int:
         xp = _array.namespace(space.data)
         return 2 * _exponent(_array.number(xp.max(xp.abs(space.data))))
     if isinstance(space, PointCloud):
-        exponent = _exponent(unchecked(space, metric="euclidean").largest())
+        exponent = _exponent(copy_unchecked(space, metric="euclidean").largest())
         return exponent if space.metric == "euclidean" else 2 * exponent
     return _exponent(space.largest())
 

@@ -81,7 +81,7 @@ PRELOADED = (
 GAMMA = re.compile(r"gamma")
 # Rule 2: variables, keyword arguments and fields that are radii or errors,
 RADIUS = re.compile(
-    r"radius|off|skew|errors?|\w+_error|missed|below|above|excess|tilted|shift\w*|moved|scale|tolerance|slack|bend|stored"
+    r"radius|off|skew|errors?|\w+_error|missed|below|above|excess|tilted|shift\w*|moved|scale|tolerance|slack|curvature|stored"
     r"|loss|reach|sums|top|spectrum|entries|row_means|mean|deviations|residual|largest|length|widest"
 )
 # classes and dictionaries all of whose fields are,
@@ -89,20 +89,19 @@ RADIUS_CLASSES = re.compile(r"Radii")
 RADIUS_DICTIONARIES = re.compile(r"fields")
 # functions that return them,
 RADIUS_FUNCTIONS = re.compile(
-    r"gamma|floor|ceiling|norm|whole|\w*error|missed|(known_)?largest_eigenvalue_product|rounding|radius|tolerance|slack|loss"
+    r"gamma|floor|ceiling|norm|root_radius|\w*error|missed|(known_)?largest_eigenvalue_product|rounding|radius|tolerance|slack|loss"
 )
 # and functions that take them, by position.
 RADIUS_ARGUMENTS = {
-    "shrunk": (1,),
-    "_shrunk": (1,),
+    "lower_end": (1,),
     "grown": (1,),
     "enlarged": (1,),
-    "_rooted": (1,),
-    "_added": (2,),
-    "_matched": (3,),
+    "_lower_by_root": (1,),
+    "_plus_square": (2,),
+    "_spectral_bound": (3,),
     "_dual_value": (4,),
     "dual_value": (5,),
-    "whole": (0,),
+    "root_radius": (0,),
     "around": (0,),
     "length": (1,),
 }
@@ -112,12 +111,12 @@ OPPOSITES |= {low: high for high, low in OPPOSITES.items()}
 # Rule 4: calls whose arguments are shapes.
 SHAPES = re.compile(r"reshape|zeros|ones|empty|full|eye|arange|broadcast_to")
 # Rule 5: indices of γ.
-INDEX = re.compile(r"\w*terms|omega|rounded|roundings|lists|size|weights|count|height")
+INDEX = re.compile(r"\w*terms|omega|\w*operations|lists|size|weights|count|height")
 INDEX_FUNCTIONS = re.compile(r"\w*terms")
 # Rule 7: functions that are told a direction, by position; constants that stand for 1 + θ and for 1 − θ; opposite helpers.
 DIRECTED = {"nextafter": 1}
 ENLARGED = {1.01: 0.99, 0.51: 0.49, 0.99: 1.01}
-HELPERS = {"floor": "ceiling", "shrunk": "grown"}
+HELPERS = {"floor": "ceiling", "lower_end": "grown"}
 HELPERS |= {up: down for down, up in HELPERS.items()}
 
 RULES = {

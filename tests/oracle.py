@@ -412,12 +412,14 @@ class Pair:
                         most = min(coupling.masses[p] for p in down)
                         if slope >= 0 or not most:
                             continue
-                        bend = sum(table[p][q] for p in up for q in up) + sum(table[p][q] for p in down for q in down)
-                        bend -= 2 * sum(table[p][q] for p in up for q in down)
-                        share = min(Fraction(most), Fraction(-slope, bend)) if bend > 0 else Fraction(most)
+                        curvature = sum(table[p][q] for p in up for q in up) + sum(
+                            table[p][q] for p in down for q in down
+                        )
+                        curvature -= 2 * sum(table[p][q] for p in up for q in down)
+                        share = min(Fraction(most), Fraction(-slope, curvature)) if curvature > 0 else Fraction(most)
                         # Few digits are enough, and keep the numbers short.
                         share = Fraction(math.floor(share * 2**20 / most) * most, 2**20)
-                        change = 2 * share * slope + share * share * bend
+                        change = 2 * share * slope + share * share * curvature
                         if change < gain:
                             gain, step = change, (share, up, down)
         if step is None:

@@ -16,20 +16,20 @@ from gwtools.bounds import certified, float_error
 from gwtools.bounds.float_error import Bound
 from gwtools.certify import (
     PlanObjective,
-    _are_copies,
+    _finite_or_zero,
+    _is_isometry,
     _matching,
     _missed,
     _objective,
-    _on_atoms,
     _product,
+    _restricted,
     _scaled,
-    _sorted,
-    _usable,
+    _sorting_objectives,
     certified_objective,
+    closed_up_to,
     coupling_distance,
     enclosed,
-    judged,
-    widened_to,
+    with_upper,
 )
 from gwtools.problems import prepare
 from gwtools.spaces import base
@@ -164,14 +164,14 @@ TOLERANCES = [
 
 @pytest.mark.parametrize(("given", "found"), TOLERANCES)
 def test_intervals_are_judged_by_rounding_and_then_by_what_was_asked(given, found):
-    assert judged(*given) == found
+    assert closed_up_to(*given) == found
 
 
 @pytest.mark.parametrize("objective", [2.0, 2.5])
 @pytest.mark.parametrize("asked", [0.0, 1.2, 1.5])
 def test_certificates_are_widened_to_an_objective(objective, asked):
     old = gw.Certificate(1.0, 2.0, gw.Kind.GLOBAL, "norm", {"norm": 1.0}, 7.0, 1.1, 0.1)
-    new = widened_to(old, objective, asked)
+    new = with_upper(old, objective, asked)
     if objective == 2.0:
         assert new is old
         return
@@ -182,7 +182,7 @@ def test_certificates_are_widened_to_an_objective(objective, asked):
 
 def test_bounds_that_are_none_count_as_zero():
     lowers = [0.7, 5e-324, 0.0, -0.7, -math.inf, math.inf, math.nan]
-    found = [_usable(lower) for lower in lowers]
+    found = [_finite_or_zero(lower) for lower in lowers]
     assert found == [0.7, 5e-324, 0.0, 0.0, 0.0, 0.0, 0.0]
 
 
@@ -213,14 +213,14 @@ def test_lists_lose_masses_that_are_zero_and_those_of_null_atoms(rng):
     ready = with_null_atoms(rng)
     rows, cols = np.array([0, 1, 2, 2, 3, 3, 3]), np.array([1, 2, 2, 0, 3, 4, 1])
     mass = np.array([0.25, 0.1, 0.125, 0.2, 0.375, 0.3, 0.0])
-    plan = _on_atoms(gw.SparsePlan(rows, cols, mass, (4, 5)), ready)
+    plan = _restricted(gw.SparsePlan(rows, cols, mass, (4, 5)), ready)
     assert plan.rows.tolist() == [0, 1, 2]
     assert plan.cols.tolist() == [0, 1, 2]
     assert plan.mass.tolist() == [0.25, 0.125, 0.375]
     assert plan.shape == (3, 3)
     # A matrix says the same.
     matrix = gw.DensePlan(gw.SparsePlan(rows, cols, mass, (4, 5)).dense())
-    again = _on_atoms(matrix, ready)
+    again = _restricted(matrix, ready)
     assert isinstance(again, gw.SparsePlan)
     assert np.array_equal(again.dense(), plan.dense())
 
@@ -229,9 +229,9 @@ def test_lists_that_need_nothing_are_kept(rng):
     x, y = (gw.DenseSpace(checkers.euclidean(rng.standard_normal((n, 2)))) for n in (3, 3))
     index = np.arange(3)
     plan = gw.SparsePlan(index, index, np.full(3, 1 / 3), (3, 3))
-    assert _on_atoms(plan, prepare(x, y)) is plan
+    assert _restricted(plan, prepare(x, y)) is plan
     empty = gw.SparsePlan(np.append(index, 0), np.append(index, 1), np.array([1 / 3, 1 / 3, 1 / 3, 0.0]), (3, 3))
-    assert _on_atoms(empty, prepare(x, y)).mass.shape == (3,)
+    assert _restricted(empty, prepare(x, y)).mass.shape == (3,)
 
 
 @pytest.mark.parametrize(("count", "listed"), [(6, True), (7, False), (12, False)])
@@ -242,7 +242,7 @@ def test_matrices_of_few_atoms_are_listed(rng, count, listed):
     matrix[np.linspace(0, 11, count).astype(int)] = rng.uniform(0.1, 1, count)
     matrix = matrix.reshape(3, 4)
     plan = gw.DensePlan(matrix)
-    found = _on_atoms(plan, prepare(x, y))
+    found = _restricted(plan, prepare(x, y))
     assert isinstance(found, gw.SparsePlan) == listed
     assert found is plan or listed
     assert np.array_equal(found.dense(), matrix)
@@ -330,8 +330,8 @@ def test_copies_agree_in_every_block_of_rows(monkeypatch):
     matrix, index = np.ones((3, 3)), np.arange(3)
     moved = moved_by_an_ulp(matrix, (2, 2))
     plan = gw.SparsePlan(index, index, np.full(3, 1 / 3), (3, 3))
-    assert _are_copies(gw.DenseSpace(matrix), gw.DenseSpace(matrix.copy()), plan, 0.0)
-    assert not _are_copies(gw.DenseSpace(matrix), gw.DenseSpace(moved), plan, 0.0)
+    assert _is_isometry(gw.DenseSpace(matrix), gw.DenseSpace(matrix.copy()), plan, 0.0)
+    assert not _is_isometry(gw.DenseSpace(matrix), gw.DenseSpace(moved), plan, 0.0)
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -341,7 +341,7 @@ def test_lists_follow_the_atoms_of_either_space(rng, swapped):
     y = gw.DenseSpace(np.ones((3, 3)), np.array([0.0, 0.5, 0.5]))
     index, mass = (np.arange(2), np.arange(1, 3)), np.full(2, 0.5)
     plan = gw.SparsePlan(*index[::-1], mass, (3, 2)) if swapped else gw.SparsePlan(*index, mass, (2, 3))
-    found = _on_atoms(plan, prepare(y, x) if swapped else prepare(x, y))
+    found = _restricted(plan, prepare(y, x) if swapped else prepare(x, y))
     assert found.shape == (2, 2)
     assert found.rows.tolist() == found.cols.tolist() == [0, 1]
 
@@ -353,14 +353,14 @@ KINDS = ["dense", "gram", "whole graph", "graph", "euclidean", "sqeuclidean"]
 def test_copies_are_told_by_stored_values(kind, rng):
     x, copy, other, order = copies(kind, rng)
     plan = gw.SparsePlan(order, np.arange(4), x.weights[order], (4, 4))
-    assert _are_copies(x, copy, plan, 0.0) == (kind != "graph")
-    assert not _are_copies(x, other, plan, 0.0)
+    assert _is_isometry(x, copy, plan, 0.0) == (kind != "graph")
+    assert not _is_isometry(x, other, plan, 0.0)
     if kind != "graph":
         assert _objective(*radii.enclosed(x, copy, *some_parts(4, 4)), plan) == Bound(0.0, 0.0, 0.0)
     # Sums of points may round even where the points are the same ones; entries as they are stored may not.
-    assert _are_copies(x, copy, plan, 1e-40) == (kind in ("gram", "euclidean", "sqeuclidean"))
+    assert _is_isometry(x, copy, plan, 1e-40) == (kind in ("gram", "euclidean", "sqeuclidean"))
     wrong = gw.SparsePlan(order[[1, 0, 2, 3]], np.arange(4), x.weights[order], (4, 4))
-    assert not _are_copies(x, copy, wrong, 0.0)
+    assert not _is_isometry(x, copy, wrong, 0.0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -384,8 +384,8 @@ def test_other_metrics_and_other_shapes_are_no_copies(rng):
     wider = gw.PointCloud(np.hstack([points, np.zeros((4, 1))]))
     gram, dense = gw.GramSpace(points.T), gw.DenseSpace(euclidean.dense())
     for x, y in ((euclidean, squared), (euclidean, wider), (euclidean, gram), (squared, gram), (dense, euclidean)):
-        assert not _are_copies(x, y, plan, 0.0)
-        assert not _are_copies(y, x, plan, 0.0)
+        assert not _is_isometry(x, y, plan, 0.0)
+        assert not _is_isometry(y, x, plan, 0.0)
 
 
 def test_pairs_say_how_far_values_are_apart():
@@ -529,7 +529,7 @@ def test_the_best_cheap_coupling_is_the_one_of_the_least_upper_end(rng):
     for first, second in ((x.row_means, y.row_means), (x.row_means, -y.row_means), sizes):
         plan = gw.transport.one_dimensional.sorting_plan(first, x.weights, second, y.weights)
         ends.append(_objective(problem, pair, plan).upper)
-    assert [end.upper for end in _sorted(problem, pair, sides)] == ends[1:]
+    assert [end.upper for end in _sorting_objectives(problem, pair, sides)] == ends[1:]
     assert gw.certify(x, y, effort="quadratic").upper == math.nextafter(min(ends), math.inf)
 
 

@@ -156,11 +156,11 @@ def test_theorem_11_almost_convex(instance, data):
     other = data.draw(couplings(x.weights, y.weights))
     assert certificate.bounds["convexity"] <= checkers.objective(x.matrix, y.matrix, other)
     lam, mu = (checkers.spectrum(s.matrix, s.weights) for s in (x, y))
-    bend = max(0.0, float(np.outer(lam, mu).max()))
+    curvature = max(0.0, float(np.outer(lam, mu).max()))
     gap = checkers.frank_wolfe_gap(x.matrix, x.weights, y.matrix, y.weights, plan)
     reached = checkers.objective(x.matrix, y.matrix, plan)
     sizes = [int((s.weights > 0).sum()) for s in (x, y)]
-    expected = max(0.0, reached - gap - 8 * bend * min(sizes))
+    expected = max(0.0, reached - gap - 8 * curvature * min(sizes))
     assert certificate.bounds["convexity"] == pytest.approx(expected, rel=1e-6, abs=1e4 * slack(x, y))
 
 

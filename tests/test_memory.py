@@ -86,7 +86,7 @@ def test_spectra_hold_what_they_say_where_blocks_hold_less(monkeypatch, shape):
 
 @pytest.mark.parametrize("kind", ["dense", "euclidean", "sqeuclidean"])
 def test_what_is_computed_without_asking_needs_little(kind):
-    n = max(k for k in range(1, 5000) if _memory.is_small(k, k))
+    n = max(k for k in range(1, 5000) if _memory.atoms_surely_fit(k, k))
     x = space(kind, n)
     numbers = [solver.numbers_held(x, x) for solver in SOLVERS] + [numbers_held(x, x, effort) for effort in EFFORTS]
     assert n > 100

@@ -8,7 +8,7 @@ import pytest
 
 import gwtools as gw
 from gwtools.bounds import certified, float_error, projected_quadratic
-from gwtools.bounds.certified import Modes, Side
+from gwtools.bounds.certified import EnclosedParts, Modes
 from gwtools.bounds.distributions import third_costs
 from gwtools.bounds.float_error import Bound, gamma
 from gwtools.transport import programs
@@ -65,7 +65,10 @@ def pair(name):
 
 
 def sides(name):
-    return [Side(centred(space), some_radii(seed, space.size)) for seed, space in zip((3, 8), pair(name), strict=True)]
+    return [
+        EnclosedParts(centred(space), some_radii(seed, space.size))
+        for seed, space in zip((3, 8), pair(name), strict=True)
+    ]
 
 
 NAMES = ["dense", "swapped", "uniform", "low rank"]
@@ -164,7 +167,7 @@ def test_matched_spectra(lists):
     lam, mu = (np.array(values) for values in lists)
     root = matched_spectra(lam, mu)
     left = max(root - (0.003 + gamma(4 * (len(lam) + len(mu)) + 6) * root + ROOT), 0.0)
-    found = certified._matched(Bound(1.7, 0.9), lam, mu, 0.003)
+    found = certified._spectral_bound(Bound(1.7, 0.9), lam, mu, 0.003)
     close(found, 1.7 + root**2, floored(0.9 + left**2))
 
 
@@ -229,7 +232,7 @@ def test_second_of_products_that_agree(rng):
         gw.DenseSpace(2 * matrix, weights),
         gw.DenseSpace(2 * matrix[np.ix_(order, order)], weights[order]),
     )
-    x, same, moved = (Side(centred(space), some_radii(5, 3)) for space in spaces)
+    x, same, moved = (EnclosedParts(centred(space), some_radii(5, 3)) for space in spaces)
     close(certified.second(x, same), *second(x, same, True))
     close(certified.second(x, moved), *second(x, moved, False))
     assert second(x, moved, False)[1] < 0.9999 * second(x, same, True)[1]
@@ -269,7 +272,7 @@ def test_third_of_equal_rows_is_left_with_the_means():
     """Costs of nothing but rounding prove less than 0, and that is no bound."""
     weights = np.full(3, 1 / 3)
     matrix = np.array([[0.0, 1.3, 0.7], [1.3, 0.0, 0.9], [0.7, 0.9, 0.0]])
-    x, y = (Side(centred(gw.DenseSpace(c, weights)), some_radii(5, 3)) for c in (matrix, matrix + 1.9))
+    x, y = (EnclosedParts(centred(gw.DenseSpace(c, weights)), some_radii(5, 3)) for c in (matrix, matrix + 1.9))
     offset = third_costs(x.parts, y.parts, residual=True)[0]
     assert offset == pytest.approx(1.9**2, rel=1e-12)
     lower = rooted(offset, whole(x.radii) + whole(y.radii))
@@ -279,7 +282,7 @@ def test_third_of_equal_rows_is_left_with_the_means():
 
 @pytest.mark.parametrize(("value", "radius"), [(1.7, 0.3), (0.7, 1.3), (-0.7, 0.3), (0.0, 0.0), (1.7, 0.0)])
 def test_radii_come_off_roots(value, radius):
-    assert certified._rooted(value, radius) == pytest.approx(rooted(value, radius), rel=1e-13, abs=0)
+    assert certified._lower_by_root(value, radius) == pytest.approx(rooted(value, radius), rel=1e-13, abs=0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -317,10 +320,10 @@ def test_wholes_are_the_larger_of_two():
     of_x, of_y = artificial_modes(x, y)
     parts = whole(x.radii, of_x.error) + whole(y.radii, of_y.error)
     assert parts > x.radii.entries + y.radii.entries
-    assert certified._whole(x, y, of_x, of_y) == pytest.approx(parts, rel=1e-13)
+    assert certified._root_radius(x, y, of_x, of_y) == pytest.approx(parts, rel=1e-13)
     rough = x._replace(radii=replace(x.radii, entries=0.7))
-    assert certified._whole(rough, y, of_x, of_y) == pytest.approx(0.7 + y.radii.entries, rel=1e-13)
-    assert certified._whole(y, rough, of_x, of_y) == pytest.approx(y.radii.entries + 0.7, rel=1e-13)
+    assert certified._root_radius(rough, y, of_x, of_y) == pytest.approx(0.7 + y.radii.entries, rel=1e-13)
+    assert certified._root_radius(y, rough, of_x, of_y) == pytest.approx(y.radii.entries + 0.7, rel=1e-13)
 
 
 def proved_point(p, point, x, y, of_x, of_y):

@@ -44,7 +44,7 @@ def test_gamma_at_a_large_unit(coarse):
 
 
 def test_directions(coarse):
-    agree(float_error.shrunk, lambda value, radius: max(value - radius, 0.0), [(1.3, 0.7), (0.7, 1.3), (0.7, 0.7)])
+    agree(float_error.lower_end, lambda value, radius: max(value - radius, 0.0), [(1.3, 0.7), (0.7, 1.3), (0.7, 0.7)])
     agree(float_error.floor, lambda value: value * (1 - gamma(20)), [(0.7,), (1.3,), (0.0,)])
     agree(float_error.ceiling, lambda value: value * (1 + gamma(20)), [(0.7,), (1.3,), (0.0,)])
 
@@ -70,8 +70,8 @@ def test_radii_of_norms_and_of_wholes(coarse, sizes):
 
     calls = [(some_radii(seed, sizes[0]), value) for seed, value in enumerate((0.7, 1.3, 0.001))]
     agree(Radii.norm, norm, calls)
-    agree(Radii.whole, whole, calls)
-    assert calls[0][0].whole() == pytest.approx(whole(calls[0][0], 0.0), rel=1e-13)
+    agree(Radii.root_radius, whole, calls)
+    assert calls[0][0].root_radius() == pytest.approx(whole(calls[0][0], 0.0), rel=1e-13)
 
 
 @pytest.mark.parametrize("size", [1, 5, 2000])

@@ -19,7 +19,7 @@ from gwtools.batch.gather import groups, spaces, without_null_values
 from gwtools.bounds.enclosures import EnclosedPair
 from gwtools.bounds.moments import norm_bound, spectral_bound
 from gwtools.certify import EFFORTS, CertifiedObjective, certified_objective
-from gwtools.plans import DensePlan, Plan, SparsePlan, relative_entropy, unchecked
+from gwtools.plans import DensePlan, Plan, SparsePlan, make_unchecked, relative_entropy
 from gwtools.problems import GWProblem, Prepared, Quadratic, common_offset, detached, prepare, safe_size
 from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult, Status
 from gwtools.solve import final_status, require_memory, result_of, solve, within_certificate
@@ -129,11 +129,11 @@ def solve_batch(
 
 def _may_be_padded(x: Space, y: Space, solver: Solver, limit: float | None) -> bool:
     """Tell whether matrices of both spaces, as padded groups hold them, are few or no more than what the solver needs alone."""
-    if limit is None and _memory.is_small(x.size, y.size):
+    if limit is None and _memory.atoms_surely_fit(x.size, y.size):
         return True
     squares, entries = float(x.size**2 + y.size**2), float(x.size * y.size)
     held = 6 * squares if isinstance(solver, Sorted) else 4 * squares + 8 * entries
-    return _memory.are_few(held, limit) or held <= solver.numbers_held(x, y)
+    return _memory.numbers_surely_fit(held, limit) or held <= solver.numbers_held(x, y)
 
 
 Proofs = Sequence[CertifiedObjective | None]
@@ -297,7 +297,7 @@ def _outcome(found: sinkhorn.Found, k: int, x: Space, y: Space, ready: Prepared)
     plan = found.plan[k, : x.size, : y.size]
     for axis, atoms in enumerate(ready.atoms):
         plan = plan if atoms is None else _array.namespace(plan).take(plan, atoms, axis=axis)
-    return Outcome(unchecked(DensePlan, matrix=plan), found.status[k], found.iterations[k])
+    return Outcome(make_unchecked(DensePlan, matrix=plan), found.status[k], found.iterations[k])
 
 
 def _scaled(
@@ -310,10 +310,10 @@ def _scaled(
         xs, ys = ([side[i] for i in places] for side in (left, right))
         live = any(_array.tracked(s.data) for s in (*xs, *ys))
         problem = sinkhorn.problems(xs, ys) if live else still
-        plan = unchecked(DensePlan, matrix=found.plan)
+        plan = make_unchecked(DensePlan, matrix=found.plan)
         objective = problem.value(plan, problem.cross(plan))
         plans = [
-            unchecked(DensePlan, matrix=found.plan[i, : x.size, : y.size])
+            make_unchecked(DensePlan, matrix=found.plan[i, : x.size, : y.size])
             for i, (x, y) in enumerate(zip(xs, ys, strict=True))
         ]
         status, gaps = list(found.status), [None if math.isnan(g) else g for g in _array.to_numpy(found.gap).tolist()]
@@ -345,7 +345,7 @@ def _plans(left: Sequence[Space], right: Sequence[Space], atoms: SortingCoupling
     rows, cols, mass = atoms
     counts = _array.to_numpy(_array.namespace(mass).count_nonzero(mass, axis=1)).tolist()
     return [
-        unchecked(SparsePlan, rows=rows[i, :k], cols=cols[i, :k], mass=mass[i, :k], size=(x.size, y.size))
+        make_unchecked(SparsePlan, rows=rows[i, :k], cols=cols[i, :k], mass=mass[i, :k], size=(x.size, y.size))
         for i, (k, x, y) in enumerate(zip(counts, left, right, strict=True))
     ]
 
@@ -400,7 +400,7 @@ def _certificates(left: Sequence[Space], right: Sequence[Space], solved: Solved)
         objective = _objective(left, right, atoms, _array.widen)
     elif wide.dtype != mass.dtype:
         problem = sinkhorn.problems(left, right, _array.widen)
-        plan = unchecked(DensePlan, matrix=wide)
+        plan = make_unchecked(DensePlan, matrix=wide)
         objective = problem.value(plan, problem.cross(plan))
     value = _array.to_numpy(objective)
     pair = EnclosedPair(certificates.enclosures(left, known[0]), certificates.enclosures(right, known[1]))

@@ -14,8 +14,8 @@ from gwtools._array import NumpyArray
 from gwtools.bounds import float_error, projected_quadratic
 from gwtools.bounds.distributions import third_costs
 from gwtools.bounds.enclosures import EnclosedPair
-from gwtools.bounds.float_error import UNDERFLOW, UNDERFLOW_OF_ROOTS, Bound, Radii, floor, gamma, shrunk
-from gwtools.bounds.moments import has_one_row, matched, only_row
+from gwtools.bounds.float_error import UNDERFLOW, UNDERFLOW_OF_ROOTS, Bound, Radii, floor, gamma, lower_end
+from gwtools.bounds.moments import has_one_row, only_row, squared_distance_of_spectra
 from gwtools.spaces import Space
 from gwtools.transport.local_distributions import Centred, centred
 from gwtools.transport.programs import exact
@@ -50,22 +50,22 @@ def linear(x: Space, y: Space, pair: EnclosedPair) -> Linear:
     row_means, norm, a_priori = pair.row_means_and_norm(transport)
     bounds = {"row_means": row_means, "norm": norm}
     if x.saves_work and y.saves_work:
-        additive = _additive(pair.mean_gap, transport, pair.x.radii, pair.y.radii)
+        additive = _additive_bound(pair.mean_gap, transport, pair.x.radii, pair.y.radii)
         bounds["spectral"] = _small_spectra(x, y, additive, pair.x.radii, pair.y.radii)
     if has_one_row(x) and has_one_row(y):
         bounds["rank_one"] = rank_one(x, y, pair.x.radii, pair.y.radii)
     return Linear(bounds, a_priori)
 
 
-def _additive(apart: float, between: Bound, x: Radii, y: Radii) -> Bound:
+def _additive_bound(mean_gap: float, between: Bound, x: Radii, y: Radii) -> Bound:
     """(m_C − m_D)² + 2 W_2²(α, β)."""
-    means, lines = float_error.additive_parts(apart, between, x, y)
+    means, lines = float_error.additive_parts(mean_gap, between, x, y)
     return Bound(means.value + 2 * lines.value, means.lower + 2 * lines.lower)
 
 
-def _added(additive: Bound, root: float, radius: float) -> Bound:
+def _plus_square(additive: Bound, root: float, radius: float) -> Bound:
     """Add the square of a length that is known up to a radius."""
-    return Bound(additive.value + root**2, floor(additive.lower + shrunk(abs(root), radius) ** 2))
+    return Bound(additive.value + root**2, floor(additive.lower + lower_end(abs(root), radius) ** 2))
 
 
 def _small_spectra(x: Space, y: Space, additive: Bound, radii_x: Radii, radii_y: Radii) -> Bound:
@@ -80,12 +80,12 @@ def _small_spectra(x: Space, y: Space, additive: Bound, radii_x: Radii, radii_y:
             radii.norm(float(np.linalg.norm(covariance))) + float_error.eigenvalue_error(covariance, values, vectors)[0]
         )
         spectra.append(form.sign * values)
-    return _matched(additive, spectra[0], spectra[1], radius)
+    return _spectral_bound(additive, spectra[0], spectra[1], radius)
 
 
-def _matched(additive: Bound, lam: NumpyArray, mu: NumpyArray, radius: float) -> Bound:
-    root = float(matched(np.sort(lam), np.sort(mu))) ** 0.5
-    return _added(additive, root, radius + gamma(4 * (len(lam) + len(mu)) + 6) * root + UNDERFLOW_OF_ROOTS)
+def _spectral_bound(additive: Bound, lam: NumpyArray, mu: NumpyArray, radius: float) -> Bound:
+    root = float(squared_distance_of_spectra(np.sort(lam), np.sort(mu))) ** 0.5
+    return _plus_square(additive, root, radius + gamma(4 * (len(lam) + len(mu)) + 6) * root + UNDERFLOW_OF_ROOTS)
 
 
 def rank_one(x: Space, y: Space, radii_x: Radii, radii_y: Radii) -> Bound:
@@ -100,9 +100,9 @@ def rank_one(x: Space, y: Space, radii_x: Radii, radii_y: Radii) -> Bound:
     off = sum(gamma(r.size + r.weights + 8) * moment for r, moment in ((radii_x, p), (radii_y, q)))
     off += (x.size + y.size) * UNDERFLOW
     # 3. Both terms grow with the gap, with the sum of the moments and, up to that sum, with W.
-    apart, total = shrunk(abs(p - q), off), shrunk(p + q, off)
-    proved = apart**2 / 2 + lower * shrunk(total, lower / 2)
-    return Bound((p - q) ** 2 / 2 + value * (p + q - value / 2), floor(shrunk(proved, UNDERFLOW)))
+    gap, total = lower_end(abs(p - q), off), lower_end(p + q, off)
+    proved = gap**2 / 2 + lower * lower_end(total, lower / 2)
+    return Bound((p - q) ** 2 / 2 + value * (p + q - value / 2), floor(lower_end(proved, UNDERFLOW)))
 
 
 def enclosed_parts(space: Space) -> EnclosedParts:
@@ -136,14 +136,14 @@ def third(x: EnclosedParts, y: EnclosedParts, residual: bool) -> Bound:
     program = exact(costs, x.parts.weights, y.parts.weights)
     below = _transport_error(x, y) + gamma(8) * costs
     proved = _dual_value(costs, program.potentials[1], x, y, below)
-    off = x.radii.whole() + y.radii.whole() if residual else x.radii.entries + y.radii.entries
-    return Bound(offset + program.lower, _rooted(offset + max(proved, 0.0), off))
+    off = x.radii.root_radius() + y.radii.root_radius() if residual else x.radii.entries + y.radii.entries
+    return Bound(offset + program.lower, _lower_by_root(offset + max(proved, 0.0), off))
 
 
-def _rooted(value: float, radius: float) -> float:
+def _lower_by_root(value: float, radius: float) -> float:
     """Take a radius off the root of a bound that is a few roundings from the proof."""
     root = floor(max(float(value), 0.0)) ** 0.5
-    return float(floor(shrunk(root, radius) ** 2))
+    return float(floor(lower_end(root, radius) ** 2))
 
 
 def _transport_error(x: EnclosedParts, y: EnclosedParts) -> float:
@@ -173,29 +173,31 @@ def modes(side: EnclosedParts) -> Modes:
     return Modes(values, vectors, error + stored, off)
 
 
-def spectral(x: EnclosedParts, y: EnclosedParts, of_x: Modes, of_y: Modes) -> Bound:
+def spectral(x: EnclosedParts, y: EnclosedParts, modes_x: Modes, modes_y: Modes) -> Bound:
     """Theorem 4 from all eigenvalues of both residuals."""
     (alpha, a), (beta, b) = ((s.parts.deviations, s.parts.weights) for s in (x, y))
     between = float_error.transport_on_line(alpha, a, beta, b, terms=max(x.radii.weights, y.radii.weights))
-    additive = _additive(abs(x.parts.mean - y.parts.mean), between, x.radii, y.radii)
-    radius = x.radii.residual + of_x.error + y.radii.residual + of_y.error
-    return _matched(additive, of_x.values, of_y.values, radius)
+    additive = _additive_bound(abs(x.parts.mean - y.parts.mean), between, x.radii, y.radii)
+    radius = x.radii.residual + modes_x.error + y.radii.residual + modes_y.error
+    return _spectral_bound(additive, modes_x.values, modes_y.values, radius)
 
 
-def convex(x: EnclosedParts, y: EnclosedParts, of_x: Modes, of_y: Modes) -> Bound:
+def convex(x: EnclosedParts, y: EnclosedParts, modes_x: Modes, modes_y: Modes) -> Bound:
     """Theorem 10: the best point of the ascent, proved by the potentials of one linear program."""
     offset = (x.parts.mean - y.parts.mean) ** 2
     minorants = projected_quadratic.minorants(
-        x.parts, y.parts, (of_x.values, of_x.vectors), (of_y.values, of_y.vectors)
+        x.parts, y.parts, (modes_x.values, modes_x.vectors), (modes_y.values, modes_y.vectors)
     )
     point, value = projected_quadratic.maximise(minorants)
-    proved = offset * (1 - gamma(8)) + _proved_point(minorants, point, x, y, of_x, of_y)
-    return Bound(offset + value, _rooted(proved, _whole(x, y, of_x, of_y)))
+    proved = offset * (1 - gamma(8)) + _proved_point(minorants, point, x, y, modes_x, modes_y)
+    return Bound(offset + value, _lower_by_root(proved, _root_radius(x, y, modes_x, modes_y)))
 
 
-def _whole(x: EnclosedParts, y: EnclosedParts, of_x: Modes, of_y: Modes) -> float:
+def _root_radius(x: EnclosedParts, y: EnclosedParts, modes_x: Modes, modes_y: Modes) -> float:
     """The larger radius of the root of the objective: of its parts with these modes, or of the stored entries."""
-    return float(max(x.radii.whole(of_x.error) + y.radii.whole(of_y.error), x.radii.entries + y.radii.entries))
+    return float(
+        max(x.radii.root_radius(modes_x.error) + y.radii.root_radius(modes_y.error), x.radii.entries + y.radii.entries)
+    )
 
 
 def _proved_point(
@@ -203,8 +205,8 @@ def _proved_point(
     point: projected_quadratic.Point,
     x: EnclosedParts,
     y: EnclosedParts,
-    of_x: Modes,
-    of_y: Modes,
+    modes_x: Modes,
+    modes_y: Modes,
 ) -> float:
     """Return the bound of a point, less what rounding may have added to it (theorem 13 f)."""
     theta, d, q = point.theta, point.d, point.q
@@ -224,7 +226,7 @@ def _proved_point(
     program = exact(slope, p.a, p.b)
     proved = _dual_value(slope, program.potentials[1], x, y, below)
     # 3. Eigenvectors that are orthonormal up to rounding only, and the sums of the constant.
-    tilted = 2 * theta[0] * float(np.linalg.norm(lowered * q)) * (of_x.off + of_y.off + of_x.off * of_y.off)
+    tilted = 2 * theta[0] * float(np.linalg.norm(lowered * q)) * (modes_x.off + modes_y.off + modes_x.off * modes_y.off)
     sums = p.norms + abs(point.duals) + float(np.sum(d * q**2)) + abs(proved)
     return float(point.constant(p) + proved - excess - 1.01 * tilted - gamma(n * m + 20) * sums)
 
@@ -245,15 +247,18 @@ def convexity(x: EnclosedParts, y: EnclosedParts, plan: NumpyArray, largest_eige
     # A plan that misses its marginals is no contraction: its excess widens the distance to the couplings.
     with np.errstate(over="ignore"):  # of tiny weights: the bound is none then
         widest = float((plan.sum(axis=1) / a).max() * (plan.sum(axis=0) / b).max()) ** 0.5
-    rounded = 1 + gamma(sum(plan.shape) + x.radii.weights + y.radii.weights + 20)
-    curvature = 2 * largest_eigenvalue_product * (1 + widest) ** 2 * min(plan.shape) * rounded
+    enlarged = 1 + gamma(sum(plan.shape) + x.radii.weights + y.radii.weights + 20)
+    curvature = 2 * largest_eigenvalue_product * (1 + widest) ** 2 * min(plan.shape) * enlarged
     terms = 2 * sum(plan.shape) + 2 * (x.radii.weights + y.radii.weights) + 20
     size = float(np.abs(R).max() * np.abs(S).max()) * float(plan.sum())
     below = gamma(8) * np.abs(costs) + 8 * gamma(terms) * size
     proved = _dual_value(costs, program.potentials[1], x, y, below)
     sums = constant + abs(between) + abs(proved)
     lower = constant + 2 * between + proved - curvature - gamma(terms) * (sums + 2 * size)
-    return Bound(constant + 2 * between + program.lower - curvature, _rooted(lower, x.radii.whole() + y.radii.whole()))
+    return Bound(
+        constant + 2 * between + program.lower - curvature,
+        _lower_by_root(lower, x.radii.root_radius() + y.radii.root_radius()),
+    )
 
 
 def eigenvalue_product_of_kinds(x: EnclosedParts, y: EnclosedParts, sign_x: int, sign_y: int) -> float:
@@ -265,10 +270,11 @@ def eigenvalue_product_of_kinds(x: EnclosedParts, y: EnclosedParts, sign_x: int,
     return 1.01 * float(x.radii.residual * (right + y.radii.residual) + y.radii.residual * left)
 
 
-def largest_eigenvalue_product(of_x: Modes, of_y: Modes) -> float:
+def largest_eigenvalue_product(modes_x: Modes, modes_y: Modes) -> float:
     """Return τ ≥ max λ_i μ_j from computed spectra and their errors."""
     ends = [
-        (float(m.values.min(initial=0.0)) - m.error, float(m.values.max(initial=0.0)) + m.error) for m in (of_x, of_y)
+        (float(m.values.min(initial=0.0)) - m.error, float(m.values.max(initial=0.0)) + m.error)
+        for m in (modes_x, modes_y)
     ]
     (low_x, high_x), (low_y, high_y) = ends
     return float((1 + gamma(8)) * max(low_x * low_y, high_x * high_y, 0.0))

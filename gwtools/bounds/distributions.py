@@ -10,7 +10,7 @@ from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools.bounds.arguments import centred_pair, in_given_units, read_pair, refuse_gradients
 from gwtools.bounds.memory import require_memory
-from gwtools.problems import prepare, supported
+from gwtools.problems import prepare, restrict_to_support
 from gwtools.spaces import Space, converted
 from gwtools.transport.local_distributions import Centred, transports
 from gwtools.transport.one_dimensional import wasserstein
@@ -35,7 +35,7 @@ def second(x: Any, y: Any, p: float = 2.0) -> Array:
     x, y = read_pair(x, y)
     _check.number(p, "p", least=1.0)
     require_memory(x, y, "second")
-    (C, a), (D, b) = (_pairs(converted(supported(s)[0], _array.at_least_single)) for s in (x, y))
+    (C, a), (D, b) = (_pairs(converted(restrict_to_support(s)[0], _array.at_least_single)) for s in (x, y))
     return _array.namespace(C).astype(wasserstein(C, a, D, b, p), x.weights.dtype, copy=False)
 
 
@@ -89,5 +89,5 @@ def third_costs(x: Centred, y: Centred, p: float = 2.0, residual: bool = False) 
     """Return a constant and the (n, m) costs of a linear program that together bound GW_p^p (theorem 7)."""
     if not residual:
         return 0.0, transports(x.matrix, x.weights, y.matrix, y.weights, p)
-    rows = 2 * (x.deviations[:, None] - y.deviations) ** 2
-    return (x.mean - y.mean) ** 2, rows + transports(x.residual, x.weights, y.residual, y.weights)
+    additive = 2 * (x.deviations[:, None] - y.deviations) ** 2
+    return (x.mean - y.mean) ** 2, additive + transports(x.residual, x.weights, y.residual, y.weights)

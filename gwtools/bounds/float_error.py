@@ -34,7 +34,7 @@ def gamma(terms: Any) -> Any:
     return 1.01 * terms * UNIT / (1 - terms * UNIT)
 
 
-def shrunk(value: Any, radius: Any) -> Any:
+def lower_end(value: Any, radius: Any) -> Any:
     """Return max(value − radius, 0): what is left of a quantity that is known up to its radius."""
     left = value - radius
     return (left + abs(left)) / 2
@@ -59,7 +59,7 @@ class Bound(NamedTuple):
 
     def around(self, radius: Any) -> Bound:
         """Widen a bound of a length ≥ 0 by a radius on both sides."""
-        return Bound(self.value, shrunk(self.lower, radius), self.upper + radius)
+        return Bound(self.value, lower_end(self.lower, radius), self.upper + radius)
 
     def squared(self) -> Bound:
         """Square a length ≥ 0; the rounding of the square is left to :func:`floor` and :func:`ceiling`."""
@@ -94,7 +94,7 @@ class Radii:
         """δ_R, the radius of the computed ‖R‖."""
         return gamma(self.norm_terms) * value + self.residual + UNDERFLOW_OF_ROOTS
 
-    def whole(self, spectrum: float = 0.0) -> Any:
+    def root_radius(self, spectrum: float = 0.0) -> Any:
         """How far the vector (m, √2 α, R), hence the root of an objective or a bound, may be off (theorem 6 a)."""
         return 1.01 * np.hypot(np.hypot(self.mean, 2**0.5 * self.deviations), self.residual + spectrum)
 
@@ -113,7 +113,7 @@ def radii(space: Space) -> Radii:
     form = space.low_rank
     if form is None:
         return matrix_radii(space)
-    largest, omega = _lifted(space.largest()), weight_terms(space.weights)
+    largest, omega = _with_underflow(space.largest()), weight_terms(space.weights)
     terms = space.size + omega + 2 * form.rank + 24
     radius = 9 * gamma(terms) * largest
     return Radii(
@@ -137,12 +137,12 @@ def matrix_radii(space: Space) -> Radii:
 
 
 def dense_radii(size: Any, omega: Any, float_operations: Any, largest: Any, skew: Any) -> Radii:
-    """Return the radii of parts that are summed over n × n entries behind which there are some float operations on values up to Λ each.
+    """Return the radii of parts that are summed over n × n entries up to Λ, each computed by so many float operations.
 
     ``skew`` is the largest |C_ik − C_ki|: a stored matrix is off its symmetric part by half of it (theorem 14).
     """
-    largest, half, rounded = _lifted(largest), 0.51 * skew, float_operations + 1
-    terms = size + omega + rounded
+    largest, half, operations = _with_underflow(largest), 0.51 * skew, float_operations + 1
+    terms = size + omega + operations
     row_means, mean, deviations = (gamma(k) * largest + half for k in (terms + 3, 2 * terms + 4, 3 * terms + 6))
     return Radii(
         size=size,
@@ -156,12 +156,12 @@ def dense_radii(size: Any, omega: Any, float_operations: Any, largest: Any, skew
         row_means=row_means,
         mean=mean,
         deviations=deviations,
-        residual=2 * deviations + mean + 7 * gamma(3 + rounded) * largest + half,
+        residual=2 * deviations + mean + 7 * gamma(3 + operations) * largest + half,
         norm_terms=2 * (2 * size + 2 * omega + 2),
     )
 
 
-def _lifted(largest: Any) -> Any:
+def _with_underflow(largest: Any) -> Any:
     """Add to Λ what makes its radii pay for underflow; where all values are 0, nothing is rounded."""
     return largest + UNDERFLOW * (largest > 0)
 
@@ -200,9 +200,9 @@ def dense_extent(deviation: Any, spread: Any, of: Radii) -> Extent:
     return Extent(deviation, spread + 2 * deviation + of.residual, spread)
 
 
-def max_difference(apart: Any, x: Radii, y: Radii, of_x: Extent, of_y: Extent) -> Any:
+def max_difference(mean_gap: Any, x: Radii, y: Radii, extent_x: Extent, extent_y: Extent) -> Any:
     """Ω: a bound of max |C_ik − D_jl|, from |m_C − m_D|, that no constant added to both stored matrices changes."""
-    return 1.01 * apart + x.mean + y.mean + of_x.spread + of_y.spread
+    return 1.01 * mean_gap + x.mean + y.mean + extent_x.spread + extent_y.spread
 
 
 def transport_on_line(
@@ -239,10 +239,10 @@ def transport_on_line(
     if coupling is None and bool(np.all(matched)):
         value = wasserstein(x, a, y, b, p)
     else:
-        known = comonotone(x, a, y, b) if coupling is None else SortingCoupling(*map(_array.to_numpy, coupling))
-        value, pairing = cost(known, x, y, p), pairs_off(known, a, b)
+        pairs = comonotone(x, a, y, b) if coupling is None else SortingCoupling(*map(_array.to_numpy, coupling))
+        value, pairing = cost(pairs, x, y, p), pairs_off(pairs, a, b)
         if products_of is not None:
-            pairing &= products_of and np.array_equal(known.rows, known.cols)
+            pairing &= products_of and np.array_equal(pairs.rows, pairs.cols)
         matched = matched | pairing
     value = float(value) if x.ndim == 1 else value
     return transport_bound(value, p, ends(x, a), ends(y, b), terms, matched)
@@ -265,25 +265,27 @@ def transport_bound(value: Any, p: float, x: Any, y: Any, terms: Any, matched: A
     """
     (low_x, high_x, n), (low_y, high_y, m) = x, y
     up, down = high_x - low_y, high_y - low_x
-    apart = (up + down + abs(up - down)) / 2  # the larger one
+    largest_difference = (up + down + abs(up - down)) / 2  # the larger one
     shifted = gamma(2 * n + 3 + terms) * (high_x - low_x) + gamma(2 * m + 3 + terms) * (high_y - low_y)
-    moved = p * apart ** (p - 1) * shifted * (1 + gamma(8)) * (1 - matched)
-    loss = gamma(3 * (n + m) + terms + 6) * value + (n + m) * UNDERFLOW * (1 + apart**p) + moved
-    return Bound(value, shrunk(value, loss), value + loss)
+    moved = p * largest_difference ** (p - 1) * shifted * (1 + gamma(8)) * (1 - matched)
+    loss = gamma(3 * (n + m) + terms + 6) * value + (n + m) * UNDERFLOW * (1 + largest_difference**p) + moved
+    return Bound(value, lower_end(value, loss), value + loss)
 
 
-def additive_parts(apart: Any, between: Bound, x: Radii, y: Radii) -> tuple[Bound, Bound]:
+def additive_parts(mean_gap: Any, between: Bound, x: Radii, y: Radii) -> tuple[Bound, Bound]:
     """Enclose (m_C − m_D)² and W_2²(α, β) by what is computed of them."""
-    means = length(apart, x.mean + y.mean).squared()
+    means = length(mean_gap, x.mean + y.mean).squared()
     return means, between.root().around(x.deviations + y.deviations).squared()
 
 
-def additive_bounds(apart: Any, between: Bound, norms: tuple[Any, Any], x: Radii, y: Radii) -> tuple[Bound, Bound, Any]:
+def additive_bounds(
+    mean_gap: Any, between: Bound, norms: tuple[Any, Any], x: Radii, y: Radii
+) -> tuple[Bound, Bound, Any]:
     """Round theorems 1 and 3 outward, and say how far GW_2² can lie above the latter as rounded (theorems 3 ii and 13 d).
 
     Parameters
     ----------
-    apart : number or array
+    mean_gap : number or array
         |m_C − m_D| as computed.
     between : Bound
         W_2² of the computed deviations.
@@ -292,7 +294,7 @@ def additive_bounds(apart: Any, between: Bound, norms: tuple[Any, Any], x: Radii
     x, y : Radii
         Of the spaces' parts.
     """
-    means, lines = additive_parts(apart, between, x, y)
+    means, lines = additive_parts(mean_gap, between, x, y)
     radii_of_norms = x.norm(norms[0]), y.norm(norms[1])
     residuals = length(abs(norms[0] - norms[1]), radii_of_norms[0] + radii_of_norms[1]).squared()
     row_means = Bound(*(m + w for m, w in zip(means, lines, strict=True)))
@@ -307,7 +309,7 @@ def product_upper(value: Any, x: Radii, y: Radii) -> Any:
     """Round the computed objective of the product coupling up: a sum of squares of parts (theorems 2 and 13 g)."""
     terms = 2 * (x.size + y.size + x.weights + y.weights) + x.norm_terms + y.norm_terms + 40
     underflow = (x.size + y.size) * UNDERFLOW
-    return ceiling(((value * (1 + gamma(terms)) + underflow) ** 0.5 + x.whole() + y.whole()) ** 2)
+    return ceiling(((value * (1 + gamma(terms)) + underflow) ** 0.5 + x.root_radius() + y.root_radius()) ** 2)
 
 
 def squares_upper(value: Any, atoms: Any, missed: Any, largest: Any, x: Radii, y: Radii) -> Any:
@@ -322,7 +324,15 @@ def squares_upper(value: Any, atoms: Any, missed: Any, largest: Any, x: Radii, y
 
 
 def parts_upper(
-    value: Any, sums: Any, missed: Any, apart: Any, largest: Any, x: Radii, y: Radii, of_x: Extent, of_y: Extent
+    value: Any,
+    sums: Any,
+    missed: Any,
+    mean_gap: Any,
+    largest: Any,
+    x: Radii,
+    y: Radii,
+    extent_x: Extent,
+    extent_y: Extent,
 ) -> Any:
     """Round an objective up that was computed from m, α and R, for the plan and for the nearest coupling (theorem 13 g).
 
@@ -334,20 +344,20 @@ def parts_upper(
         How many terms the sums over the plan have, beyond n + m.
     missed : number or array
         The mass that is moved to reach the nearest coupling.
-    apart, largest : number or array
+    mean_gap, largest : number or array
         |m_C − m_D| as computed, and a bound of max |C_ik − D_jl|.
     x, y : Radii
         Of the spaces' parts.
-    of_x, of_y : Extent
+    extent_x, extent_y : Extent
         Sizes of the spaces' parts.
     """
-    lines, product = 2 * (of_x.deviation + of_y.deviation) ** 2, 2 * of_x.residual * of_y.residual
-    whole = apart**2 + lines + of_x.residual**2 + of_y.residual**2 + product
+    lines, product = 2 * (extent_x.deviation + extent_y.deviation) ** 2, 2 * extent_x.residual * extent_y.residual
+    square = mean_gap**2 + lines + extent_x.residual**2 + extent_y.residual**2 + product
     terms = 4 * (x.size + y.size) + sums + 2 * (x.weights + y.weights) + x.norm_terms + y.norm_terms + 60
-    evaluated = value + gamma(terms) * whole * (1 + missed) ** 2 + (x.size + y.size) * UNDERFLOW * (1 + whole)
+    evaluated = value + gamma(terms) * square * (1 + missed) ** 2 + (x.size + y.size) * UNDERFLOW * (1 + square)
     # What depends on the plan moves by the first two on the way to the coupling, and back to the plan by the last.
     moved = (lines + product + largest**2) * missed * (2 + missed)
-    return ceiling(((evaluated + moved) ** 0.5 + x.whole() + y.whole()) ** 2)
+    return ceiling(((evaluated + moved) ** 0.5 + x.root_radius() + y.root_radius()) ** 2)
 
 
 def missed_mass(rows: Any, cols: Any, sums: Any, x: Radii, y: Radii) -> Any:
@@ -360,11 +370,11 @@ def missed_mass(rows: Any, cols: Any, sums: Any, x: Radii, y: Radii) -> Any:
 
 
 def interval_width(lower: Any, largest: Any, float_operations: Any, x: Radii, y: Radii) -> Any:
-    """Return the width that float64 rounding of the values accounts for above a lower bound (theorem 13 h).
+    """Return the width that float errors of the values account for above a lower bound (theorem 13 h).
 
     Values that are off by δ = 256 (n + m + r + 64) u (Ω + Λ) move the root of an objective by as much: ``largest`` Ω is at
-    least max |C_ik − D_jl|, Λ adds the largest values of spaces whose entries are computed, and ``float_operations`` r is the larger
-    number of float operations behind an entry.
+    least max |C_ik − D_jl|, Λ adds the largest values of spaces whose entries are computed, and ``float_operations`` r is the
+    larger number of them behind an entry.
     """
     off = 256 * (x.size + y.size + float_operations + 64) * UNIT * (largest + x.computed + y.computed)
     return off * (2 * lower**0.5 + off)

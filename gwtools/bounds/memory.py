@@ -20,7 +20,7 @@ def require_memory(x: Space, y: Space, name: str, numbers: float | None = None) 
 
 def require_memory_of_certificate(x: Space, y: Space, plan: Any, effort: str, limit: float | None) -> None:
     """Refuse a certificate that holds more than fits, before anything is computed of the spaces and the plan."""
-    if limit is None and _memory.is_small(x.size, y.size):
+    if limit is None and _memory.atoms_surely_fit(x.size, y.size):
         return
     numbers = max(numbers_held(x, y, effort), numbers_held_by(plan, x, y))
     _memory.require(numbers, (x.size, y.size), f"effort={effort!r}", x.weights, limit)

@@ -124,10 +124,10 @@ def spectral_bound(
     x: Moments, y: Moments, spectrum_x: Array, spectrum_y: Array, coupling: SortingCoupling | None = None
 ) -> Array:
     """Theorem 4 from spectra (…, k) and (…, l), shape (…); ``coupling`` as in :func:`norm_bound`."""
-    return _additive_part(x, y, coupling) + matched(spectrum_x, spectrum_y)
+    return _additive_part(x, y, coupling) + squared_distance_of_spectra(spectrum_x, spectrum_y)
 
 
-def matched(spectrum_x: Array, spectrum_y: Array) -> Array:
+def squared_distance_of_spectra(spectrum_x: Array, spectrum_y: Array) -> Array:
     """Return Σ (λ⁺ − μ⁺)² + Σ (λ⁻ − μ⁻)² of two spectra, positive and negative parts matched by rank, shape (…)."""
     xp = _array.namespace(spectrum_x, spectrum_y)
     length = max(spectrum_x.shape[-1], spectrum_y.shape[-1])

@@ -15,7 +15,7 @@ from gwtools import _check_graphs
 from gwtools._check import of_file, unreadable
 from gwtools.files.records import is_corner, kind, list_records
 from gwtools.spaces import GraphSpace
-from gwtools.spaces.base import unchecked
+from gwtools.spaces.base import copy_unchecked
 
 Record = tuple[int, list[str]]
 
@@ -74,7 +74,7 @@ def _space(nodes: dict[str, int], lengths: dict[tuple[int, int], float], name: s
     with of_file(name):
         count, labels = csgraph.connected_components(edges, directed=False)
         _check_graphs.connected(count, labels, names)  # first, for GraphSpace knows positions alone
-        return unchecked(GraphSpace(edges), nodes=names)
+        return copy_unchecked(GraphSpace(edges), nodes=names)
 
 
 def _without_index(records: list[Record]) -> list[Record]:

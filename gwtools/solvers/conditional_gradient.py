@@ -17,9 +17,9 @@ from gwtools.plans import (
     as_plan,
     changed,
     detached_plan,
-    meets,
+    has_marginals,
+    make_unchecked,
     rounded_plan,
-    unchecked,
 )
 from gwtools.problems import GWProblem, Prepared
 from gwtools.results import Status
@@ -109,7 +109,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         matrix = plan.dense()
         for axis, kept in enumerate(prepared.atoms):
             matrix = matrix if kept is None else _array.namespace(matrix).take(matrix, kept, axis=axis)
-        return replace(self, init=unchecked(DensePlan, matrix=matrix))
+        return replace(self, init=make_unchecked(DensePlan, matrix=matrix))
 
     def numbers_held(self, x: Space, y: Space) -> float:
         """Return what costs and linear programs need beside R and S: eight n × m arrays, or four while atoms are exchanged."""
@@ -122,7 +122,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         """Take steps until the gap is closed; a plan whose marginals drifted over many mixtures is set right in the end."""
         outcome = super().run(problem, callback)
         a, b = (_array.detached(space.weights) for space in (problem.x, problem.y))
-        if meets(outcome.plan, a, b):
+        if has_marginals(outcome.plan, a, b):
             return outcome
         return replace(outcome, plan=rounded_plan(outcome.plan.dense(), a, b))
 
@@ -133,10 +133,10 @@ class ConditionalGradient(IterativeSolver[_State]):
     def _given(self, problem: GWProblem) -> Plan:
         """Return the given coupling outside any gradient graph, rounded to the marginals where it misses them a little."""
         plan, a, b = detached_plan(as_plan(self.init, problem.shape, "init")), problem.x.weights, problem.y.weights
-        for found, weights, side in zip(plan.marginals(), (a, b), "xy", strict=True):
-            _check.same_kind(found, weights, "init", "the spaces")
-            _check_plans.marginal(found, weights, side, name="init")
-        return plan if meets(plan, a, b) else rounded_plan(plan.dense(), a, b)
+        for marginal, weights, side in zip(plan.marginals(), (a, b), "xy", strict=True):
+            _check.same_kind(marginal, weights, "init", "the spaces")
+            _check_plans.marginal(marginal, weights, side, name="init")
+        return plan if has_marginals(plan, a, b) else rounded_plan(plan.dense(), a, b)
 
     def start(self, problem: GWProblem) -> _State:
         """Return the given coupling, or the best one on the segment from the product to the sorting coupling.

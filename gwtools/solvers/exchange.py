@@ -63,14 +63,14 @@ class Atoms:
         own_slope, own_left, own_right = self.slopes.diagonal(), self.left.diagonal(), self.right.diagonal()
         moved = np.minimum(self.mass[:, None], self.mass)
         slope = self.slopes + self.slopes.T - own_slope[:, None] - own_slope
-        bend = (own_left[:, None] + own_left - 2 * self.left) * (own_right[:, None] + own_right - 2 * self.right)
-        change = moved * (slope - 2 * moved * bend)
+        curvature = (own_left[:, None] + own_left - 2 * self.left) * (own_right[:, None] + own_right - 2 * self.right)
+        change = moved * (slope - 2 * moved * curvature)
         first, second = divmod(int(change.argmin()), len(self.mass))
         return Exchange(float(change[first, second]), first, second)
 
     def after(self, exchange: Exchange) -> Self:
         """Return the atoms after an exchange; the heavier of two unequal atoms keeps what the lighter one has not."""
-        s, t = sorted((exchange.first, exchange.second), key=lambda place: -self.mass[place])
+        s, t = sorted((exchange.first, exchange.second), key=lambda atom: -self.mass[atom])
         moved = self.mass[t]
         # ∇F changes by −4 R Δ S.
         along_rows, along_cols = self.left[:, s] - self.left[:, t], self.right[t, :] - self.right[s, :]

@@ -23,7 +23,7 @@ from gwtools._stacks import (
     replaced,
     some,
 )
-from gwtools.plans import DensePlan, rounded_plan, unchecked
+from gwtools.plans import DensePlan, make_unchecked, rounded_plan
 from gwtools.problems import GWProblem, Quadratic
 from gwtools.results import Status
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, Progress, gap_above
@@ -189,7 +189,7 @@ class Sinkhorn(IterativeSolver[State]):
             follower = ConditionalGradient(tolerance=self.tolerance, max_iterations=left, init=outcome.plan)
             further = follower.run(problem, _counted_from(outcome.iterations, callback))
             return replace(further, iterations=outcome.iterations + further.iterations)
-        if _is_small(problem) and outcome.status in (
+        if _allows_programs(problem) and outcome.status in (
             Status.NOT_STATIONARY,
             Status.SCALING_UNFINISHED,
             Status.MAX_ITERATIONS,
@@ -199,7 +199,7 @@ class Sinkhorn(IterativeSolver[State]):
 
     def ends_by_programs(self, problem: Quadratic) -> bool:
         """Tell whether a plan at rest is handed to conditional gradient: on the CPU, where programs are not too large."""
-        return self.proximal and _is_small(problem) and _array.on_cpu(problem.x.weights)
+        return self.proximal and _allows_programs(problem) and _array.on_cpu(problem.x.weights)
 
     def _judged(self, problem: GWProblem, outcome: Outcome) -> Outcome:
         """Solve the linear program at the plan, whose value may be better than what potentials prove."""
@@ -348,8 +348,8 @@ class Sinkhorn(IterativeSolver[State]):
         # Each turn makes the step less than half as long: the parabola's slope is negative and it climbs in the end.
         while some(climbing := (new.merit > old.merit) & (slope < 0.0) & (step > 1e-6)):
             # Least value of the parabola through both ends with the slope of the first: exact for the objective itself.
-            apart = slope - (new.merit - old.merit) / step
-            share = slope / chosen(climbing, 2 * apart, filled(slope, 1.0))
+            difference = slope - (new.merit - old.merit) / step
+            share = slope / chosen(climbing, 2 * difference, filled(slope, 1.0))
             step = chosen(climbing, step * share, step)
             new = chosen(climbing, self._between(problem, old, target, step), new)
         return new
@@ -375,13 +375,13 @@ class Sinkhorn(IterativeSolver[State]):
         return numbers(target.plan.inner(gradient)) - numbers(state.plan.inner(gradient))
 
 
-def _is_small(problem: Quadratic) -> bool:
+def _allows_programs(problem: Quadratic) -> bool:
     return problem.shape[0] * problem.shape[1] <= MOST_PROGRAM_ENTRIES
 
 
 def _plan(matrix: Array) -> DensePlan:
     """Return a matrix (…, n, m) that is a coupling as a plan."""
-    return unchecked(DensePlan, matrix=matrix)
+    return make_unchecked(DensePlan, matrix=matrix)
 
 
 def _entropic_gap(problem: Quadratic, state: State, gradient: Array, scaling: Scaling) -> Numbers:
@@ -393,7 +393,7 @@ def _entropic_gap(problem: Quadratic, state: State, gradient: Array, scaling: Sc
     xp, (log_a, log_b) = _array.namespace(gradient), problem.log_weights
     value = numbers(state.plan.inner(gradient)) + state.epsilon * state.entropy
     dual = dot(problem.x.weights, scaling.u - log_a) + dot(problem.y.weights, scaling.v - log_b)
-    dual = dual + 1.0 - numbers(xp.sum(scaling.rows, axis=-1))
+    dual = dual + 1.0 - numbers(xp.sum(scaling.row_sums, axis=-1))
     return gap_above(state.epsilon * dual, value)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from gwtools import _array
 from gwtools._array import Array
 from gwtools._stacks import Mask, Numbers
-from gwtools.plans import DensePlan, rounded_plan, unchecked
+from gwtools.plans import DensePlan, make_unchecked, rounded_plan
 from gwtools.problems import GWProblem, Quadratic
 
 _TIED = 1e-6  # eigenvalues apart by at most this share count as one
@@ -16,7 +16,7 @@ _TIED = 1e-6  # eigenvalues apart by at most this share count as one
 def product_plan(problem: Quadratic) -> DensePlan:
     """Return the product coupling a ⊗ b."""
     a, b = problem.x.weights, problem.y.weights
-    return unchecked(DensePlan, matrix=a[..., :, None] * b[..., None, :])
+    return make_unchecked(DensePlan, matrix=a[..., :, None] * b[..., None, :])
 
 
 def is_stationary_at_product(problem: Quadratic, negligible: Numbers) -> Mask:
@@ -66,8 +66,8 @@ def _generic(values: Array, modes: Array, end: int) -> Array:
 
     Symmetric spaces have such eigenvalues, and modes that respect some of their symmetries may end at another saddle.
     """
-    found = _array.to_numpy(values)
-    tied = np.nonzero(np.abs(found - found[end]) <= _TIED * np.abs(found[end]))[0]
+    eigenvalues = _array.to_numpy(values)
+    tied = np.nonzero(np.abs(eigenvalues - eigenvalues[end]) <= _TIED * np.abs(eigenvalues[end]))[0]
     share = np.random.default_rng(0).standard_normal(len(tied))
     few = _array.namespace(modes).take(modes, _array.from_numpy(tied, modes), axis=1)
     return few @ _array.from_numpy(share / np.linalg.norm(share), modes)

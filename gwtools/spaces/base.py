@@ -221,7 +221,7 @@ def numbers_at_atoms(x: Space, y: Space) -> float:
     return numbers_in_blocks(x, y)
 
 
-def unchecked(space: S, **changed: Array) -> S:
+def copy_unchecked(space: S, **changed: Array) -> S:
     """Copy a space with other fields and without the checks: for values derived from checked ones."""
     copy = object.__new__(type(space))
     for field in fields(cast(Any, space)):

@@ -8,7 +8,7 @@ from typing import Any, Self, final
 
 from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
-from gwtools.spaces.base import Space, row_blocks, unchecked
+from gwtools.spaces.base import Space, copy_unchecked, row_blocks
 
 
 @final
@@ -98,7 +98,7 @@ class DenseSpace(Space):
 
     def with_data(self, data: Array, weights: Array) -> Self:
         """Return the space over another matrix and weights, without checking them again."""
-        return unchecked(self, distances=data, weights=weights)
+        return copy_unchecked(self, distances=data, weights=weights)
 
     def restrict(self, index: Array) -> Self:
         """Return the space over the atoms ``index``, with the same weights for them."""
@@ -162,4 +162,4 @@ def as_space(value: Any, name: str = "space") -> Space:
 
 def dense_space(distances: Array, weights: Array) -> DenseSpace:
     """Return the space of a matrix and weights without checking them."""
-    return unchecked(object.__new__(DenseSpace), distances=distances, weights=weights)
+    return copy_unchecked(object.__new__(DenseSpace), distances=distances, weights=weights)

@@ -9,7 +9,7 @@ from typing import Self, final
 
 from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
-from gwtools.spaces.base import Space, unchecked
+from gwtools.spaces.base import Space, copy_unchecked
 from gwtools.spaces.double_centering import LowRankForm
 
 
@@ -116,7 +116,7 @@ class GramSpace(Space):
 
     def with_data(self, data: Array, weights: Array) -> Self:
         """Return the space over another factor and weights, without checking them again."""
-        return unchecked(self, factor=data, weights=weights)
+        return copy_unchecked(self, factor=data, weights=weights)
 
     def restrict(self, index: Array) -> Self:
         """Return the space over the atoms ``index``, with the same weights for them."""

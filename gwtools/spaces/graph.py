@@ -14,7 +14,7 @@ from scipy.sparse import csgraph
 from gwtools import _array, _check_graphs, _check_spaces
 from gwtools._array import Array, NumpyArray
 from gwtools.spaces import base
-from gwtools.spaces.base import Space, unchecked
+from gwtools.spaces.base import Space, copy_unchecked
 
 
 class _Default(str):
@@ -151,7 +151,7 @@ class GraphSpace(Space):
     def rows(self, start: int, stop: int) -> Array:
         """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of the edge lengths."""
         lengths = self._paths.rows(self._index[start:stop])
-        return lengths if self._whole else lengths[:, self._index]
+        return lengths if self._has_all_nodes else lengths[:, self._index]
 
     def rows_at(self, index: Array, start: int, stop: int) -> Array:
         """Return C between the atoms ``index[start:stop]`` and ``index``, without naming their nodes."""
@@ -159,14 +159,14 @@ class GraphSpace(Space):
         return self._paths.rows(columns[start:stop])[:, columns]
 
     @cached_property
-    def _whole(self) -> bool:
+    def _has_all_nodes(self) -> bool:
         """Whether the atoms are all the nodes in their order, so that no columns need be picked."""
         return bool(np.array_equal(self._index, np.arange(self.adjacency.shape[0])))
 
     def dense(self) -> Array:
         """Return the (n, n) matrix C, which is kept from then on."""
         matrix = self._paths.matrix
-        return matrix if self._whole else matrix[np.ix_(self._index, self._index)]
+        return matrix if self._has_all_nodes else matrix[np.ix_(self._index, self._index)]
 
     def largest(self) -> float:
         """Return an upper bound of the diameter: twice the length to the node farthest from the first."""
@@ -176,14 +176,14 @@ class GraphSpace(Space):
         """Return the space over other edge lengths and weights, without checking them again."""
         old = self.adjacency
         if data is old.data:
-            return unchecked(self, weights=weights)
+            return copy_unchecked(self, weights=weights)
         edges = scipy.sparse.csr_array((data, old.indices, old.indptr), shape=old.shape)
-        return unchecked(self, adjacency=edges, weights=weights, _paths=_Paths(edges))
+        return copy_unchecked(self, adjacency=edges, weights=weights, _paths=_Paths(edges))
 
     def restrict(self, index: Array) -> Self:
         """Return the space over the atoms ``index``, with the same weights; paths still use every node of the graph."""
         nodes = tuple(self.nodes[i] for i in index)
-        return unchecked(self, weights=self.weights[index], nodes=nodes, _index=self._index[index])
+        return copy_unchecked(self, weights=self.weights[index], nodes=nodes, _index=self._index[index])
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""

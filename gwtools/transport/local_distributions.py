@@ -121,6 +121,6 @@ def _merged(C: NumpyArray, a: NumpyArray, D: NumpyArray, b: NumpyArray, p: float
     costs = np.empty((len(x), len(y)))
     for i in range(len(x)):
         cells = merged_cells(np.broadcast_to(ends_x[i], (len(y), x.shape[1])), ends_y)
-        apart = np.abs(x[i][cells.rows] - np.take_along_axis(y, cells.cols, axis=1))
-        costs[i] = np.einsum("jk,jk->j", cells.mass, apart**p)
+        difference = np.abs(x[i][cells.rows] - np.take_along_axis(y, cells.cols, axis=1))
+        costs[i] = np.einsum("jk,jk->j", cells.mass, difference**p)
     return costs

@@ -12,7 +12,7 @@ import numpy as np
 
 from gwtools import _array
 from gwtools._array import Array
-from gwtools.plans import SparsePlan, unchecked
+from gwtools.plans import SparsePlan, make_unchecked
 
 SLIVER = 2.0**-45  # share of the largest mass below which an atom is rounding
 
@@ -46,8 +46,8 @@ def wasserstein(x: Array, a: Array, y: Array, b: Array, p: float) -> Array:
     """
     xp = _array.namespace(x, y)
     if _is_one_weight(a, b) and not _weights_are_tracked(a, b):
-        apart = xp.sort(x, stable=False) - xp.sort(y, stable=False)
-        powers = xp.vecdot(apart, apart) if p == 2 else xp.sum(xp.abs(apart) ** p, axis=-1)
+        difference = xp.sort(x, stable=False) - xp.sort(y, stable=False)
+        powers = xp.vecdot(difference, difference) if p == 2 else xp.sum(xp.abs(difference) ** p, axis=-1)
         return a[..., 0] * powers
     numbers = _numbers_of_equal_atoms(a, b)
     if numbers is None:
@@ -91,8 +91,8 @@ def comonotone(x: Array, a: Array, y: Array, b: Array) -> SortingCoupling:
 def cost(coupling: SortingCoupling, x: Array, y: Array, p: float) -> Array:
     """Return Σ mass · |x − y|^p over the atoms of couplings, shape (…)."""
     xp = _array.namespace(x, y)
-    apart = xp.abs(_array.take_along_rows(x, coupling.rows) - _array.take_along_rows(y, coupling.cols))
-    return xp.vecdot(coupling.mass, apart if p == 1 else apart**p)
+    difference = xp.abs(_array.take_along_rows(x, coupling.rows) - _array.take_along_rows(y, coupling.cols))
+    return xp.vecdot(coupling.mass, difference if p == 1 else difference**p)
 
 
 def sorting_plan(x: Array, a: Array, y: Array, b: Array) -> SparsePlan:
@@ -101,7 +101,7 @@ def sorting_plan(x: Array, a: Array, y: Array, b: Array) -> SparsePlan:
     xp, mass = _array.namespace(coupling.mass), coupling.mass
     kept = xp.nonzero(mass > SLIVER * _array.number(xp.max(mass)))[0]
     rows, cols, mass = (xp.take(values, kept) for values in coupling)
-    return unchecked(SparsePlan, rows=rows, cols=cols, mass=mass, size=(x.shape[0], y.shape[0]))
+    return make_unchecked(SparsePlan, rows=rows, cols=cols, mass=mass, size=(x.shape[0], y.shape[0]))
 
 
 def equal_weights(a: Array, b: Array) -> Array:
@@ -172,8 +172,8 @@ def equal_cells(n: Array, m: Array, like: Array) -> SortingCoupling:
     whole_n, whole_m = (np.asarray(_array.to_numpy(v))[..., None] for v in (n, m))
     meetings = np.gcd(whole_n, whole_m)
     kept = whole_n + whole_m - meetings
-    whole = xp.arange(int(kept.max()), device=_array.device(like))
-    index = xp.astype(whole, like.dtype)
+    integers = xp.arange(int(kept.max()), device=_array.device(like))
+    index = xp.astype(integers, like.dtype)
     counts = _array.from_numpy(np.array([whole_n, whole_m, kept, kept // meetings], dtype=float), like)
     n, m, kept, shares = (counts[i, ...] for i in range(4))
     here = xp.astype(index < kept, like.dtype)
@@ -187,7 +187,7 @@ def equal_cells(n: Array, m: Array, like: Array) -> SortingCoupling:
     ends = xp.minimum(rows * m + m, cols * n + n)
     mass = ends - xp.concat([xp.zeros_like(ends[..., :1]), ends[..., :-1]], axis=-1)
     mass *= here
-    return SortingCoupling(xp.astype(rows, whole.dtype), xp.astype(cols, whole.dtype), mass / (n * m))
+    return SortingCoupling(xp.astype(rows, integers.dtype), xp.astype(cols, integers.dtype), mass / (n * m))
 
 
 def merged_cells(ends_x: Array, ends_y: Array) -> SortingCoupling:
@@ -198,8 +198,8 @@ def merged_cells(ends_x: Array, ends_y: Array) -> SortingCoupling:
     inner, zero = _array.take_along_rows(inner, order), xp.zeros_like(ends_x[..., :1])
     mass = xp.concat([inner, zero + 1], axis=-1) - xp.concat([zero, inner], axis=-1)
     # As many ends of a list as lie before a cell, so many of its atoms do.
-    of_x, none = xp.astype(order < n - 1, order.dtype), xp.astype(zero, order.dtype)
-    rows = xp.concat([none, xp.cumulative_sum(of_x, axis=-1)], axis=-1)
+    is_end_of_x, none = xp.astype(order < n - 1, order.dtype), xp.astype(zero, order.dtype)
+    rows = xp.concat([none, xp.cumulative_sum(is_end_of_x, axis=-1)], axis=-1)
     cols = xp.arange(n + m - 1, dtype=order.dtype, device=_array.device(order)) - rows
     return SortingCoupling(rows, cols, mass)
 

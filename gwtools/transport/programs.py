@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 
 from gwtools._array import NumpyArray
-from gwtools.plans import SparsePlan, changed, unchecked
+from gwtools.plans import SparsePlan, changed, make_unchecked
 from gwtools.transport.one_dimensional import SLIVER, comonotone
 
 _DENSE_PROGRAM = 300**2
@@ -18,7 +18,7 @@ _DENSE_PROGRAM = 300**2
 _ARCS_PER_ATOM = 8
 
 
-_ROUNDING = 1e-14
+_FLOAT_ERROR = 1e-14
 
 
 _MISSED = 1e-12  # marginals that are missed by more are set right
@@ -73,7 +73,7 @@ def exact(
     n, m = cost.shape
     if n == 1 or m == 1:
         rows, cols = np.divmod(np.arange(n * m), m)
-        plan = unchecked(SparsePlan, rows=rows, cols=cols, mass=(a if m == 1 else b).astype(float), size=(n, m))
+        plan = make_unchecked(SparsePlan, rows=rows, cols=cols, mass=(a if m == 1 else b).astype(float), size=(n, m))
         u, v = (cost[:, 0], np.zeros(1)) if m == 1 else (np.zeros(1), cost[0])
         return Program(plan, (u, v), float(plan.inner(cost)))
     # POT takes negative costs for infeasible ones and has absolute tolerances: shift to >= 0 and scale to 1.
@@ -102,13 +102,13 @@ def _simplex(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the check below replaces POT's warnings
         flow, log = ot.lp.emd(a, b, cost, numItermax=pivots, log=True, center_dual=False, check_marginals=False)
-    whole = scipy.sparse.coo_array(flow)
-    whole.sum_duplicates()
-    rows, cols = (index.astype(np.int64) for index in whole.coords)
-    mass = whole.data.astype(float)
+    entries = scipy.sparse.coo_array(flow)
+    entries.sum_duplicates()
+    rows, cols = (index.astype(np.int64) for index in entries.coords)
+    mass = entries.data.astype(float)
     kept = mass > SLIVER * max(a.max(), b.max())
-    plan = unchecked(SparsePlan, rows=rows[kept], cols=cols[kept], mass=mass[kept], size=cost.shape)
-    error = max(float(np.abs(found - wanted).max()) for found, wanted in zip(plan.marginals(), (a, b), strict=True))
+    plan = make_unchecked(SparsePlan, rows=rows[kept], cols=cols[kept], mass=mass[kept], size=cost.shape)
+    error = max(float(np.abs(sums - weights).max()) for sums, weights in zip(plan.marginals(), (a, b), strict=True))
     if not error <= 1e-3:
         raise RuntimeError(
             f"the network simplex returned a plan that misses its marginals by {error:.3g}: "
@@ -132,9 +132,9 @@ def _repaired(plan: SparsePlan, a: NumpyArray, b: NumpyArray) -> SparsePlan:
         return changed(plan, mass=mass)
     rest = comonotone(np.arange(len(a)), missing_a / total, np.arange(len(b)), missing_b / missing_b.sum())
     rows, cols = np.concatenate([rows, rest.rows]), np.concatenate([cols, rest.cols])
-    whole = scipy.sparse.csr_array((np.concatenate([mass, total * rest.mass]), (rows, cols)), shape=plan.size)
-    rows, cols = (index.astype(np.int64) for index in whole.nonzero())
-    return changed(plan, rows=rows, cols=cols, mass=whole.data[whole.data != 0])
+    entries = scipy.sparse.csr_array((np.concatenate([mass, total * rest.mass]), (rows, cols)), shape=plan.size)
+    rows, cols = (index.astype(np.int64) for index in entries.nonzero())
+    return changed(plan, rows=rows, cols=cols, mass=entries.data[entries.data != 0])
 
 
 def _priced_simplex(
@@ -166,10 +166,12 @@ def _priced_simplex(
         reduced -= u[:, None]
         # Reduced costs of arcs that the simplex was given may be slightly negative by its rounding. Others that are no worse
         # cannot improve the plan, and end the rounds. The proved value counts the least of all.
-        rounding = max(-float(reduced[inside].min()), _ROUNDING * float(max(np.abs(u).max(), np.abs(v).max())), 0.0)
+        float_error = max(
+            -float(reduced[inside].min()), _FLOAT_ERROR * float(max(np.abs(u).max(), np.abs(v).max())), 0.0
+        )
         worst = float(reduced.min())
         reduced[inside] = np.inf
-        if float(reduced.min()) >= -rounding:
+        if float(reduced.min()) >= -float_error:
             return plan, u, v, min(worst, 0.0)
         share = np.count_nonzero(reduced < 0.0) / (n * m)
         violated = reduced <= min(_quantile(reduced, min(share, chosen)), 0.0)

@@ -46,8 +46,8 @@ class Scaling(NamedTuple):
     u: Array
     v: Array
     plan: Array
-    rows: Array
-    cols: Array
+    row_sums: Array
+    col_sums: Array
     error: Numbers
 
 
@@ -99,17 +99,17 @@ def sinkhorn(
     # Every turn counts at least one step; a turn with the whole kernel is the last one.
     while steps < max_newton and some(state.error > tolerance):
         # Entries that hold no mass to speak of are left out until the scalings have moved.
-        part = kernel if whole else _thinned(kernel, state.plan)
+        part = kernel if whole else _without_empty_entries(kernel, state.plan)
         whole = whole or part is kernel
         start = state if whole else _scaled(part, state.u, state.v)
         if steps == 0:
             start = replaced(start.error > tolerance, start, _sweep, part)
-        found, taken = _ascend(part, start, max_newton - steps)
+        following, taken = _ascend(part, start, max_newton - steps)
         steps += max(1, taken)
         if not whole:
-            found = _scaled(kernel, found.u, found.v)
-            whole = found.error > max(tolerance, state.error / 2)
-        state = chosen(found.error < state.error, found, state)
+            following = _scaled(kernel, following.u, following.v)
+            whole = following.error > max(tolerance, state.error / 2)
+        state = chosen(following.error < state.error, following, state)
     return state
 
 
@@ -119,9 +119,9 @@ def attainable(log_kernel: Array) -> Numbers:
     return 2 * _array.epsilon(log_kernel) * numbers(xp.max(xp.abs(log_kernel), axis=(-2, -1)))
 
 
-def _thinned(kernel: _Kernel, plan: Array) -> _Kernel:
+def _without_empty_entries(kernel: _Kernel, plan: Array) -> _Kernel:
     """Leave out the entries without mass where few are left; else return the kernel itself."""
-    exponent = _array.supported(kernel.exponent, plan, 1e-9 * kernel.tolerance)
+    exponent = _array.without_small_masses(kernel.exponent, plan, 1e-9 * kernel.tolerance)
     return kernel if exponent is kernel.exponent else kernel._replace(exponent=exponent)
 
 
@@ -141,7 +141,7 @@ def _ascend(kernel: _Kernel, start: Scaling, most: int) -> tuple[Scaling, int]:
         return met or _distance(start, ascent.state) > _REACH if is_compressed else met
 
     is_compressed = _array.is_compressed(kernel.exponent)
-    best, steps = repeated(_advanced, is_done, _Ascent(kernel, start, start), lambda ascent: ascent.best, most)
+    best, steps = repeated(_newton_or_sweep, is_done, _Ascent(kernel, start, start), lambda ascent: ascent.best, most)
     return best, max(steps)
 
 
@@ -151,7 +151,7 @@ def _distance(first: Scaling, second: Scaling) -> float:
     return float(xp.max(xp.abs(second.u - first.u))) + float(xp.max(xp.abs(second.v - first.v)))
 
 
-def _advanced(ascent: _Ascent) -> _Ascent:
+def _newton_or_sweep(ascent: _Ascent) -> _Ascent:
     """Take one Newton step, or sweeps where no step is found."""
     kernel, state, best = ascent
     following, moved = _newton(kernel, state)
@@ -191,7 +191,7 @@ def _largest(vector: Array) -> Numbers:
     return numbers(xp.max(xp.abs(vector), axis=-1))
 
 
-class _Step(NamedTuple):
+class _NewtonStep(NamedTuple):
     """A direction of the scalings, the slope of the dual along it, the length to try first, and whether all are finite."""
 
     du: Array
@@ -201,12 +201,12 @@ class _Step(NamedTuple):
     finite: Mask
 
 
-def _newton(kernel: _Kernel, state: Scaling) -> _Searched:
+def _newton(kernel: _Kernel, state: Scaling) -> _LineSearch:
     """Take one Newton step on the dual a·u + b·v − Σ plan, shortened until the dual grows, and tell where that succeeded."""
     xp, a, b, plan = _array.namespace(state.u), kernel.a, kernel.b, state.plan
     # Rows that lost all mass are given a little curvature: their scalings grow step by step instead of overflowing.
     tiny = expanded(1e-12 * numbers(xp.max(b, axis=-1)), 1)
-    rows, cols = larger(state.rows, tiny), larger(state.cols, tiny)
+    rows, cols = larger(state.row_sums, tiny), larger(state.col_sums, tiny)
     more_rows, more_cols = a - rows, b - cols
     right = at_atoms(b, more_cols - from_left(more_rows / rows, plan), 0.0)
     if plan.ndim == 3 or max(plan.shape) <= _SMALL_SYSTEM:
@@ -219,7 +219,7 @@ def _newton(kernel: _Kernel, state: Scaling) -> _Searched:
     finite = is_finite(slope + reach)
     du, dv = chosen(finite, du, xp.zeros_like(du)), chosen(finite, dv, xp.zeros_like(dv))
     length = _first_length(kernel, state, du, dv, reach)
-    return _searched(kernel, state, _Step(du, dv, slope, length, finite))
+    return _line_search(kernel, state, _NewtonStep(du, dv, slope, length, finite))
 
 
 def _first_length(kernel: _Kernel, state: Scaling, du: Array, dv: Array, reach: Numbers) -> Numbers:
@@ -239,33 +239,33 @@ def _first_length(kernel: _Kernel, state: Scaling, du: Array, dv: Array, reach: 
     return numbers(1.0 / xp.clip(xp.max(speed, axis=(-2, -1)), min=1.0))
 
 
-class _Searched(NamedTuple):
+class _LineSearch(NamedTuple):
     """Scalings after a line search, and whether they moved."""
 
     scaling: Scaling
     moved: Mask
 
 
-def _searched(kernel: _Kernel, state: Scaling, step: _Step, tries: int = _TRIES) -> _Searched:
+def _line_search(kernel: _Kernel, state: Scaling, step: _NewtonStep, tries: int = _TRIES) -> _LineSearch:
     """Halve a step until the dual grows; where it never does, the state stays."""
     length = expanded(step.length, 1)
     following = _scaled(kernel, state.u + length * step.du, state.v + length * step.dv)
     linear_part = step.length * (dot(kernel.a, step.du) + dot(kernel.b, step.dv))
     grown = _mass(following) - _mass(state)
     moved = step.finite & (linear_part - grown >= 1e-4 * step.length * step.slope - 1e-14)
-    result = _Searched(chosen(moved, following, state), moved)
+    result = _LineSearch(chosen(moved, following, state), moved)
     if tries == 1:
         return result
 
-    def halved(_: _Searched, kernel: _Kernel, state: Scaling, step: _Step) -> _Searched:
-        return _searched(kernel, state, step._replace(length=step.length / 2), tries - 1)
+    def halved(_: _LineSearch, kernel: _Kernel, state: Scaling, step: _NewtonStep) -> _LineSearch:
+        return _line_search(kernel, state, step._replace(length=step.length / 2), tries - 1)
 
     return replaced(step.finite & opposite(moved), result, halved, kernel, state, step)
 
 
 def _mass(scaling: Scaling) -> Numbers:
     """Return the total mass of a plan."""
-    return numbers(_array.namespace(scaling.rows).sum(scaling.rows, axis=-1))
+    return numbers(_array.namespace(scaling.row_sums).sum(scaling.row_sums, axis=-1))
 
 
 def schur_solve(plan: Array, rows: Array, cols: Array, right: Array) -> Array:
@@ -284,7 +284,7 @@ def schur_solve(plan: Array, rows: Array, cols: Array, right: Array) -> Array:
 def _solved_by_gradients(plan: Array, rows: Array, cols: Array, right: Array) -> Array:
     """Solve the same system of one large problem to two digits."""
     # A sharp plan has few entries that a direction of two digits can feel.
-    core = _array.thin(plan, 1e-4)
+    core = _array.without_small(plan, 1e-4)
     back = _array.columns(core)
     return _conjugate_gradient(lambda p: cols * p - back @ ((core @ p) / rows), right, cols)
 
