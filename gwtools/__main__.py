@@ -1,4 +1,4 @@
-"""The certified Gromov-Wasserstein distance between two files of points, of distances or of edges.
+"""Command line: the certified Gromov-Wasserstein distance between two files of points, of distances or of edges.
 
 Example: ``python -m gwtools X.csv Y.npy --solver sinkhorn --matching``
 """

@@ -1,7 +1,6 @@
-"""The only file that knows array libraries.
+"""Array libraries: the functions that the array-API standard lacks, and the way to NumPy on the CPU.
 
-Everything else is written against the array-API standard; the few functions that the standard lacks, and the crossing to
-the CPU that the linear programs need, live here.
+No other file knows array libraries: everything else is written against the standard.
 """
 
 from __future__ import annotations
@@ -143,7 +142,7 @@ def is_abstract(array: Array) -> bool:
 
 
 def without_numbers(array: Array) -> str | None:
-    """Say what a PyTorch tensor is whose entries cannot be read: on the meta device, nested, or within ``torch.vmap``."""
+    """Name the kind of a PyTorch tensor whose entries cannot be read: on the meta device, nested, or within ``torch.vmap``."""
     if not compat.is_torch_array(array):
         return None
     if array.device.type == "meta":
@@ -182,7 +181,7 @@ def tracked(array: Array) -> bool:
 
 
 def exact_sum(values: Array) -> float:
-    """Return the sum of a list rounded once, whatever the order of its entries."""
+    """Return the correctly rounded sum of a list, which does not depend on the order of its entries."""
     return math.fsum(to_numpy(values).tolist())
 
 
@@ -434,12 +433,12 @@ def is_compressed(matrix: Any) -> bool:
 
 
 def without_small(matrix: Array, share: float) -> Any:
-    """Drop entries that together are at most ``share`` of their row; compressed where SciPy can and few are left."""
+    """Drop small entries, together at most ``share`` of their row; compress the result where SciPy can and few are left."""
     return without_small_masses(matrix, matrix, share)
 
 
 def without_small_masses(values: Array, matrix: Array, share: float) -> Any:
-    """Drop ``values`` at entries of a matrix that together are at most ``share`` of their row, as in :func:`without_small`."""
+    """Drop ``values`` where a matrix has small entries, as :func:`without_small` does."""
     if not compat.is_numpy_array(values) or values.size < _WORTH_COMPRESSING:
         return values
     kept = matrix > (share / matrix.shape[1]) * (matrix @ np.ones_like(matrix[0]))[:, None]

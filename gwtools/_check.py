@@ -1,6 +1,6 @@
 """Rejects arrays, numbers and options; each error says the requirement, what was received and the remedy, in one sentence.
 
-No other module rejects input, but for ``_check_spaces``, ``_check_graphs`` and ``_check_plans``, in the same form.
+No other module rejects input, except ``_check_spaces``, ``_check_graphs`` and ``_check_plans``, in the same form.
 """
 
 from __future__ import annotations

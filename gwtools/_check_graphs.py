@@ -1,4 +1,4 @@
-"""Rejects what is no connected graph without directions, or has no lengths of edges."""
+"""Rejects graphs that are directed, not connected or without valid edge lengths."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def attribute_values(values: list[Any], name: str | None, is_given: bool) -> lis
 
 
 def edge_lengths(adjacency: scipy.sparse.csr_array) -> None:
-    """Require finite and non-negative edge lengths, the same both ways up to rounding."""
+    """Require finite and non-negative edge lengths, the same both ways up to float error."""
     lengths = adjacency.data
     _check.finite(lengths, "adjacency")
     if (lengths < 0).any():

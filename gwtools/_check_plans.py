@@ -1,4 +1,4 @@
-"""Rejects what is no plan, or no coupling of two spaces."""
+"""Rejects plans that are no couplings: wrong shapes, positions, signs or marginals."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def coupling_shape(shape: tuple[int, ...], expected: tuple[int, int], name: str 
 
 
 def marginal(sums: Array, weights: Array, side: str, epsilon: float | None = None, name: str = "plan") -> None:
-    """Require that a given plan's marginal is the space's weights, but for a thousandth of the mass or rounding.
+    """Require that a given plan's marginal ``sums`` are the weights, up to a thousandth of the mass or the dtype's resolution.
 
-    ``epsilon`` is that of the stored weights where they were widened since.
+    ``epsilon`` is that of the stored weights where they were converted since.
     """
     xp = _array.namespace(weights)
     error = _array.number(xp.sum(xp.abs(sums - weights)))

@@ -1,4 +1,4 @@
-"""Rejects what is no space: matrices that are not square and symmetric, weights that are no probabilities."""
+"""Rejects invalid spaces: matrices that are not square and symmetric, weights that are no probabilities."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def square(matrix: Array, name: str) -> None:
 
 
 def symmetric(skew: float, largest: float, epsilon: float, name: str) -> None:
-    """Require a matrix that is symmetric up to rounding (THEORY.md, theorem 14).
+    """Require a matrix that is symmetric up to float error (THEORY.md, theorem 14).
 
     ``skew`` and ``largest`` are its max |C_ik − C_ki| and max |C_ik|, ``epsilon`` the spacing of 1.0 in its dtype.
     """
@@ -73,7 +73,7 @@ def one_row(rows: int | None, space: object, name: str) -> None:
 def weights(value: Any, data: Array, size: int, name: str = "weights") -> Array:
     """Return probability weights that match ``data``: uniform for None, else checked and divided by their sum.
 
-    Equal weights are those for None, whatever their rounded sum is; weights in a gradient graph are always divided.
+    Equal weights are those for None, whatever their computed sum is; weights in a gradient graph are always divided.
     """
     xp = _array.namespace(data)
     if value is None:
@@ -131,7 +131,7 @@ def columns_are_atoms(factor: Array, given: Any) -> None:
 
 
 def same_weights(first: Array, second: Array, name: str, other: str) -> None:
-    """Require one size and, up to rounding, one list of weights."""
+    """Require one size and, up to float error, one list of weights."""
     if first.shape != second.shape:
         raise ValueError(
             f"{name} must have the atoms of {other}, but they have {second.shape[0]} and {first.shape[0]}: "

@@ -1,4 +1,4 @@
-"""How much memory is free, and what is refused before it is asked for: arrays of n × m numbers that cannot fit."""
+"""Memory: how much is free for this process, and the refusal of work that cannot fit before it starts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _ROOT = Path("/")
 
 
 def atoms_surely_fit(n: int, m: int) -> bool:
-    """Tell whether nothing that is computed between n and m atoms is worth asking how much memory is free."""
+    """Tell whether n and m atoms are so few that all work on them fits: then nobody asks how much memory is free."""
     return NUMBER * _MOST_HELD * (n + m) ** 2 < _WORTH_ASKING
 
 
 def numbers_surely_fit(numbers: float, limit: float | None) -> bool:
-    """Tell whether so many float64 numbers are within a limit, and too few to ask how much memory is free."""
+    """Tell whether so many float64 numbers are within a limit, and so few that nobody asks how much memory is free."""
     return NUMBER * numbers < min(_WORTH_ASKING, math.inf if limit is None else limit)
 
 

@@ -1,4 +1,4 @@
-"""One problem or a stack of problems: what arrays without and with a leading axis need to be computed with alike.
+"""Stacks of problems: helpers that compute alike on arrays of one problem and on arrays with a leading axis of problems.
 
 Of one problem, arrays have the shapes (n,) and (n, m), numbers are floats and truth values are bools. Of a stack of B problems,
 arrays have one more axis in front, and numbers and truth values are arrays (B,). Problems leave a stack when they are done:

@@ -1,4 +1,4 @@
-"""The words of errors: what was received, and what to call instead, by the type of a value that is refused."""
+"""Words of error messages: what was received, and what to pass instead, by the type of a refused value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates: a proved interval for GW_2² from the spaces and a coupling alone, knowing no solver."""
+"""Certificates: a proved interval for GW_2² from two spaces and a coupling, whatever solver it came from."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def certify(
         program. "cubic" adds ``third``, ``residual_third``, ``spectral``, ``convex`` and ``convexity`` for any spaces.
     tolerance : float, optional
         Width of an interval that is good enough to be called GLOBAL, in squared units of C; by default, and at least, what
-        float64 rounding of the values accounts for.
+        float64 errors of the values account for.
     memory_limit : float, optional
         Bytes that may be used; by default what is free for this process, or on the device. "linear" needs few beside the
         spaces, and beside a plan that is a :class:`gwtools.SparsePlan`; other plans need n × m arrays, and n × n and m × m
@@ -59,8 +59,8 @@ def certify(
     -------
     Certificate
         Bounds in squared units of C, computed in float64 and rounded outward: float error may loosen them, never make them
-        false. They speak of the stored values, taken as exact, with their weights exactly normalised; where a matrix is
-        symmetric up to rounding only, of its symmetric part.
+        false. They hold for the stored values, taken as exact, with their weights exactly normalised; where a matrix is
+        symmetric up to float error only, of its symmetric part.
 
     Raises
     ------
@@ -93,7 +93,7 @@ class PlanObjective(NamedTuple):
 
 
 class CertifiedObjective(NamedTuple):
-    """A certificate, and what its upper end was rounded up from: a plan's objective and its root, within the interval."""
+    """A certificate, with a plan's objective and its root as computed, both within the interval."""
 
     certificate: Certificate
     objective: float
@@ -103,7 +103,7 @@ class CertifiedObjective(NamedTuple):
 def certified_objective(
     x: Any, y: Any, plan: Any, effort: str, tolerance: float = 0.0, evaluated: PlanObjective | None = None
 ) -> CertifiedObjective:
-    """Certify as :func:`certify`; an objective that is known of the plan between the very same spaces is not computed again."""
+    """Certify as :func:`certify`; the objective is not computed again where ``evaluated`` is of these spaces and this plan."""
     x, y = as_space(x, "x"), as_space(y, "y")
     _check.choice(effort, "effort", EFFORTS)
     _check.same_kind(x.weights, y.weights, "x", "y")
@@ -130,7 +130,7 @@ def coupling_distance(x: Space, y: Space, plan: Plan) -> float:
 
 
 def with_upper(certificate: Certificate, objective: float, tolerance: float) -> Certificate:
-    """Return the certificate of a plan with an upper end of at least its objective; ``tolerance`` counts as closed then."""
+    """Raise the upper end of a plan's certificate to at least an objective; ``tolerance`` then counts as closed."""
     if objective <= certificate.upper:
         return certificate
     closed, tolerance = closed_up_to(objective - certificate.lower, certificate.rounding, tolerance)
@@ -138,9 +138,9 @@ def with_upper(certificate: Certificate, objective: float, tolerance: float) -> 
     return replace(certificate, upper=objective, kind=kind, tolerance=tolerance)
 
 
-def closed_up_to(gap: float, float_error: float, asked: float) -> tuple[bool, float]:
-    """Tell whether an interval of width ``gap`` is closed, and up to what: up to rounding, else up to what was asked for."""
-    tolerance = float_error if gap <= float_error else max(float_error, asked)
+def closed_up_to(gap: float, error_width: float, asked: float) -> tuple[bool, float]:
+    """Tell whether an interval of width ``gap`` is closed, and up to which tolerance: the float error, or that asked for."""
+    tolerance = error_width if gap <= error_width else max(error_width, asked)
     return gap <= tolerance, tolerance
 
 
@@ -148,7 +148,7 @@ def certified_interval(
     bounds: Mapping[str, float],
     upper: Bound,
     a_priori: float,
-    rounding: float,
+    error_width: float,
     tolerance: float,
     unit: float = 1.0,
     of_plan: bool = True,
@@ -163,7 +163,7 @@ def certified_interval(
         An objective, and the same rounded up for a coupling.
     a_priori : float
         How far GW_2² can lie above the bound "norm".
-    rounding : float
+    error_width : float
         Width that float errors of the values account for.
     tolerance : float
         Width that counts as closed because it was asked for, in the units that were given.
@@ -177,12 +177,12 @@ def certified_interval(
     value = max(upper.value, _finite_or_zero(bounds[best]))
     # Values that were scaled down may have underflowed to the same.
     high = _scaled(upper.upper, unit, math.inf) or (math.ulp(0.0) if unit > 1 else 0.0)
-    rounding = _scaled(rounding, unit, math.inf)
-    closed, tolerance = closed_up_to(high - lower[best], rounding, tolerance)
+    error_width = _scaled(error_width, unit, math.inf)
+    closed, tolerance = closed_up_to(high - lower[best], error_width, tolerance)
     kind = Kind.GLOBAL if closed else Kind.BRACKET if of_plan else Kind.LOWER
     # In the given units the bound may be rounded down by another unit in the last place.
     a_priori = _scaled(a_priori, unit, math.inf) + 2 * math.ulp(lower["norm"])
-    certificate = Certificate(lower[best], high, kind, best, lower, a_priori, tolerance, rounding)
+    certificate = Certificate(lower[best], high, kind, best, lower, a_priori, tolerance, error_width)
     return CertifiedObjective(certificate, value * unit * unit, value**0.5 * unit)
 
 
@@ -200,14 +200,14 @@ def _certified(
         if plan is None:
             upper = min([upper, *_sorting_objectives(problem, pair, sides)], key=lambda end: end.upper)
     lower = {name: bound.lower for name, bound in bounds.items()}
-    rounding = pair.float_error_above(max(map(_finite_or_zero, lower.values())))
-    return certified_interval(lower, upper, a_priori, rounding, tolerance, ready.unit, plan is not None)
+    error_width = pair.float_error_above(max(map(_finite_or_zero, lower.values())))
+    return certified_interval(lower, upper, a_priori, error_width, tolerance, ready.unit, plan is not None)
 
 
 def _bounds_from_matrices(
     x: certified.EnclosedParts, y: certified.EnclosedParts, ready: Prepared, plan: Array | None, effort: str
 ) -> dict[str, Bound]:
-    """Return the lower bounds that need whole matrices."""
+    """Return the lower bounds that need the matrices C and D."""
     bounds = {"first": certified.first(x, y), "second": certified.second(x, y)}
     curvature = certified.eigenvalue_product_of_kinds(x, y, ready.x.sign, ready.y.sign)
     if effort == "cubic":
@@ -254,13 +254,13 @@ def _objective(problem: GWProblem, pair: EnclosedPair, plan: Plan, evaluated: Pl
         return Bound(0.0, 0.0, 0.0)
     if matching is None or _same_masses(plan, matching):
         return Bound(value, 0.0, _upper(problem, pair, plan, value, matching is not None))
-    # The coupling that is meant, and the plan itself, whose masses are rounded.
-    meant = _upper(problem, pair, matching, float(problem.objective(matching)), True)
-    return Bound(value, 0.0, max(meant, _upper(problem, pair, plan, value, True)))
+    # The matching, and the plan itself, whose masses have float errors.
+    exact = _upper(problem, pair, matching, float(problem.objective(matching)), True)
+    return Bound(value, 0.0, max(exact, _upper(problem, pair, plan, value, True)))
 
 
 def _upper(problem: GWProblem, pair: EnclosedPair, plan: Plan, value: float, matched: bool) -> float:
-    """Round the objective of the coupling nearest to a plan up; a matched one of sparse sums is a coupling itself."""
+    """Return the objective of the coupling nearest to a plan, rounded up; a matched sparse plan is a coupling itself."""
     atoms = plan.masses.shape[0]
     if isinstance(plan, SparsePlan) and (problem.x.low_rank is None or problem.y.low_rank is None):
         missed = 0.0 if matched else _missed(plan, pair)
@@ -275,9 +275,9 @@ def _missed(plan: Plan, pair: EnclosedPair) -> float:
 
 
 def _matching(plan: Plan, x: Space, y: Space) -> SparsePlan | None:
-    """Return the coupling that a plan is up to the rounding of its masses, where it pairs atoms of equal weights.
+    """Return the matching that a plan is up to the float error of its masses, where it pairs atoms of equal weights.
 
-    Its masses are the stored weights, and so is it a coupling of the exactly normalised ones without any rounding.
+    Its masses are the stored weights: it is a coupling of the exactly normalised ones without any float error.
     """
     if x.size != y.size or not isinstance(plan, SparsePlan) or plan.mass.shape[0] != x.size:
         return None
@@ -294,9 +294,9 @@ def _same_masses(plan: Plan, matching: SparsePlan) -> bool:
 
 
 def _is_isometry(x: Space, y: Space, plan: SparsePlan, value: float) -> bool:
-    """Tell whether the atoms that a matching pairs have the same stored values: then its objective is 0, without rounding."""
+    """Tell whether a matching surely is an isometry, as it pairs atoms of equal stored values: its objective is 0 exactly."""
     if x.float_operations == y.float_operations == 0:
-        if value:  # entries without rounding that agree everywhere leave nothing
+        if value:  # equal entries without float error have the objective 0
             return False
         blocks: Iterable[tuple[Array, Array]] = (
             (x.rows_at(plan.rows, i, j), y.rows_at(plan.cols, i, j)) for i, j in x.blocks()
@@ -321,7 +321,7 @@ def _sorting_objectives(
 
 
 def _finite_or_zero(lower: float) -> float:
-    """Return a lower bound, or 0 where it is none: below 0, or not finite, as where tiny weights leave the range."""
+    """Return a lower bound, or 0 where it is negative or not finite, as where tiny weights leave the range."""
     return float(lower) if 0 < lower < math.inf else 0.0
 
 
@@ -331,7 +331,7 @@ def _scaled(value: float, unit: float, towards: float) -> float:
 
 
 def _restricted(plan: Plan, ready: Prepared) -> Plan:
-    """Return a plan over the atoms that carry weight, as a list where it has few atoms: sums over them cancel less.
+    """Restrict a plan to the atoms of positive weight, as a list where it has few atoms: sums over these cancel less.
 
     Mass on other atoms is dropped: the nearest coupling has none there.
     """
@@ -349,7 +349,7 @@ def _restricted(plan: Plan, ready: Prepared) -> Plan:
 
 
 def _restricted_list(plan: SparsePlan, ready: Prepared) -> SparsePlan:
-    """Return a list of masses without those that are zero and those of atoms without weight."""
+    """Restrict a sparse plan to its positive masses between atoms of positive weight."""
     xp = _array.namespace(plan.mass)
     index, present = [plan.rows, plan.cols], plan.mass > 0
     for axis, kept in enumerate(ready.atoms):
@@ -365,7 +365,7 @@ def _restricted_list(plan: SparsePlan, ready: Prepared) -> SparsePlan:
 
 
 def _widened(plan: Plan) -> Plan:
-    """Bring a plan to float64, in NumPy where the library has none, as the spaces are."""
+    """Convert a plan to float64, in NumPy where the library has none, as the spaces are."""
     masses = _array.widen(_array.detached(plan.masses))
     if masses is plan.masses:
         return plan

@@ -1,4 +1,4 @@
-"""The former place of sorts and linear programs, for scripts that import them from here: see :mod:`gwtools.transport`."""
+"""Former module of sorts and linear programs, kept for scripts that import it: see :mod:`gwtools.transport`."""
 
 from gwtools.transport.one_dimensional import sorting_plan
 from gwtools.transport.programs import _simplex, exact

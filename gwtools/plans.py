@@ -1,4 +1,4 @@
-"""Couplings between two spaces: a sparse list of atoms or a dense matrix, behind one interface, and rounding onto them."""
+"""Plans: couplings as dense matrices or sparse lists of atoms, and the rounding of matrices onto given marginals."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class DensePlan(Plan):
     def inner(self, matrix: Array) -> Array:
         """Return Σ π_ij matrix_ij for a matrix of shape (n, m), or the sums of two stacks of matrices."""
         xp = _array.namespace(matrix)
-        return xp.sum(xp.vecdot(self.matrix, matrix), axis=-1)  # row by row, which rounds less than one long sum
+        return xp.sum(xp.vecdot(self.matrix, matrix), axis=-1)  # row by row, with less float error than one long sum
 
     def apply(self, values: Array) -> Array:
         """Return π @ values for values of shape (m, k)."""
@@ -219,7 +219,7 @@ class SparsePlan(Plan):
         return self.dense() @ values
 
     def differing_rows(self, other: SparsePlan) -> Array | None:
-        """Return the atoms of x that two plans treat differently, or None where looking for them is not worth it."""
+        """Return the rows in which two plans differ, or None where comparing them takes longer than a product."""
         if not compat.is_numpy_array(self.mass) or self.size[0] * self.size[1] <= _SMALL:
             return None
         return np.unique((self._csr - other._csr).nonzero()[0])
@@ -230,7 +230,7 @@ class SparsePlan(Plan):
 
 
 def make_unchecked(kind: type[P], **values: Any) -> P:
-    """Make a plan without the checks: of values that were computed here."""
+    """Make a plan of computed values, without checking them."""
     plan = object.__new__(kind)
     for name, value in values.items():
         object.__setattr__(plan, name, value)
@@ -238,7 +238,7 @@ def make_unchecked(kind: type[P], **values: Any) -> P:
 
 
 def changed(plan: SparsePlan, **values: Any) -> SparsePlan:
-    """Copy a list of atoms with other values, which were computed here, without checking them."""
+    """Copy a sparse plan with other, computed values, without checking them."""
     fields = {name: getattr(plan, name) for name in ("rows", "cols", "mass", "size")}
     return make_unchecked(SparsePlan, **(fields | values))
 
@@ -263,9 +263,9 @@ def as_plan(plan: Any, shape: tuple[int, int], name: str = "plan") -> Plan:
 
 
 def round_plan(matrix: Any, a: Array, b: Array) -> Plan:
-    """Round a matrix of masses onto the couplings of two weights, near it (Altschuler, Weed and Rigollet 2017, algorithm 2).
+    """Round a matrix of masses onto given marginals (Altschuler, Weed and Rigollet 2017, algorithm 2).
 
-    For plans of other libraries and of iterations that were stopped early, whose marginals are off.
+    A coupling near the matrix, for plans of other libraries and of iterations that were stopped early, whose marginals are off.
 
     Parameters
     ----------
@@ -277,7 +277,7 @@ def round_plan(matrix: Any, a: Array, b: Array) -> Plan:
     Returns
     -------
     Plan
-        A coupling π′ whose marginals are a and b up to rounding, with Σ |π′ − π| ≤ 2 (‖π1 − a‖₁ + ‖πᵀ1 − b‖₁); the given plan
+        A coupling π′ with the marginals a and b up to float error and Σ |π′ − π| ≤ 2 (‖π1 − a‖₁ + ‖πᵀ1 − b‖₁); the given plan
         itself where its marginals are right already. Of the library, dtype and device of the matrix. O(n m).
 
     Raises
@@ -311,12 +311,12 @@ def round_plan(matrix: Any, a: Array, b: Array) -> Plan:
 
 
 def has_marginals(plan: Plan, a: Array, b: Array) -> bool:
-    """Tell whether a plan has the marginals up to rounding."""
+    """Tell whether a plan has the marginals a and b up to float error."""
     return marginal_error(plan, a, b) <= max(4 * _array.epsilon(a), 1e-13)
 
 
 def rounded_matrix(matrix: Array, a: Array, b: Array) -> Array:
-    """Round a non-negative matrix, or a stack of them, to marginals a and b (Altschuler, Weed and Rigollet 2017, alg. 2)."""
+    """Round a non-negative matrix, or a stack, onto the marginals a and b (Altschuler, Weed and Rigollet 2017, alg. 2)."""
     xp = _array.namespace(matrix)
     tiny = xp.finfo(matrix.dtype).smallest_normal
     # 1-2. Scale down the rows, then the columns, that carry too much mass.
@@ -329,7 +329,7 @@ def rounded_matrix(matrix: Array, a: Array, b: Array) -> Array:
 
 
 def rounded_plan(matrix: Array, a: Array, b: Array) -> DensePlan:
-    """Turn a non-negative matrix into a coupling of a and b that is near it."""
+    """Round a non-negative matrix onto the marginals a and b, as a plan."""
     return make_unchecked(DensePlan, matrix=rounded_matrix(matrix, a, b))
 
 

@@ -1,4 +1,4 @@
-"""The quadratic problem over couplings, written so that only residuals are multiplied (THEORY.md, theorem 2)."""
+"""The Gromov-Wasserstein objective over couplings, its gradient and its minimum's gradients in the data (theorem 2)."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Quadratic:
     def relative_objective(self, plan: Plan, cross: Array) -> Numbers:
         """Return F(π) − F(a ⊗ b) = −4 E_π αβ − 2 ⟨π, R π S⟩ from a plan and its ``cross`` matrix, in squared units of C.
 
-        Its rounding is small beside :attr:`variation` in whatever units C and D are, where differences of objectives may drown.
+        Its float error is small beside :attr:`variation` in any units; that of a difference of objectives need not be.
         """
         return numbers(plan.inner(self.bilinear_cost)) - 2 * numbers(plan.inner(cross))
 
@@ -187,7 +187,7 @@ class GWProblem(Quadratic):
         return float(self.constant + 2 * spread)
 
     def updated_cross(self, plan: SparsePlan, previous: SparsePlan, cross: Array) -> Array:
-        """Return R π S from that of a known plan: late in a solve few rows differ, and only those are multiplied."""
+        """Return R π S from that of the previous plan: late in a solve few rows differ, and only those are multiplied."""
         rows = plan.differing_rows(previous)
         if rows is None or 2 * rows.shape[0] > plan.shape[0] or isinstance(self.left, LowRankResidual):
             return self.cross(plan)
@@ -271,7 +271,7 @@ def enveloped(problem: GWProblem, plan: Plan, potentials: tuple[Array, Array]) -
 
 
 def _row_part(x: Space, y: Space, plan: Array) -> Array:
-    """What the gradient 2 Σ (C_ik − D_jl)² π_kl has in row i beside ``GWProblem.gradient``, up to a constant, shape (n,)."""
+    """The part of 2 Σ (C_ik − D_jl)² π_kl that depends on i alone and that ``GWProblem.gradient`` leaves out, shape (n,)."""
     alpha = x.deviations
     rows = x.residual().apply((plan @ y.deviations)[:, None])[:, 0]
     return 2 * x.power_means(2.0) - 4 * y.mean * alpha - 4 * rows
@@ -279,7 +279,7 @@ def _row_part(x: Space, y: Space, plan: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Two spaces made ready to compute with: atoms without weight dropped, half precision widened, units near 1.
+    """Two spaces made ready to compute with: atoms without weight dropped, half precision converted, units near 1.
 
     ``unit`` is a power of four: values of C are ``unit`` times those of the prepared spaces, exactly, but for a constant that
     may have been taken off both matrices, exactly too.
@@ -299,7 +299,7 @@ _MOST = {True: 2.0**509, False: 2.0**61}  # the squared difference of two such v
 
 
 def prepare(x: Space, y: Space) -> Prepared:
-    """Drop atoms of zero weight, widen half precision, rescale where squares over- or underflow, take off a large constant.
+    """Drop atoms of zero weight, convert half precision, rescale where squares over- or underflow, subtract a large constant.
 
     Raises
     ------
@@ -334,7 +334,7 @@ def safe_size(like: Array) -> float:
 def without_offset(x: Space, y: Space) -> tuple[Space, Space]:
     """Take the same constant off both matrices where it is much larger than what they differ by.
 
-    No objective changes, as F(C − c, D − c) = F(C, D), and no entry is rounded: the difference of two numbers is exact
+    No objective changes, as F(C − c, D − c) = F(C, D), and no entry has a float error: the difference of two numbers is exact
     where neither is more than twice the other (Sterbenz).
     """
     if not (isinstance(x, DenseSpace) and isinstance(y, DenseSpace)):
@@ -353,7 +353,7 @@ def common_offset(low_x: float, low_y: float, high_x: float, high_y: float) -> f
 
 
 def restrict_to_support(space: Space) -> tuple[Space, Array | None]:
-    """Return the space over the atoms of positive weight, and those atoms where they are not all."""
+    """Restrict a space to the atoms of positive weight; return these as well where they are not all."""
     if space.equal_weights:  # they sum to 1, so none is zero
         return space, None
     xp = _array.namespace(space.weights)

@@ -1,4 +1,4 @@
-"""What a solver returns: data only."""
+"""Results: status, certificate, plan and numbers that a solver returns, as data."""
 
 from __future__ import annotations
 
@@ -85,11 +85,11 @@ class Certificate:
         How far GW_2² can at most lie above the ``norm`` bound, known before any solver runs (theorem 3); rounded up.
     tolerance : float
         Width of an interval that counts as closed, in squared units of C: ``rounding``, or a larger one that the caller, or the
-        solver by its own tolerance, accepts; ``str`` then says so, as in "global to 1e-06".
+        solver by its own tolerance, accepts; ``str`` then shows it, as in "global to 1e-06".
     rounding : float
-        What float64 rounding of the values accounts for: δ (2 √lower + δ) with δ = 256 (n + m + r + 64) u (Ω + Λ). Ω is
-        max |C_ik − D_jl|, Λ adds the largest values of spaces whose entries are computed from others, r is the larger number of
-        roundings behind an entry and u = 2⁻⁵³ (theorem 13 h).
+        The float error: the width that float64 errors of the values account for, δ (2 √lower + δ) with
+        δ = 256 (n + m + r + 64) u (Ω + Λ). Ω is max |C_ik − D_jl|, Λ adds the largest values of spaces whose entries are
+        computed from others, r is the larger number of float operations behind an entry and u = 2⁻⁵³ (theorem 13 h).
     """
 
     lower: float
@@ -128,7 +128,7 @@ class GWResult:
     ----------
     objective : 0-d array
         Objective of the plan, in squared units of C; an array of the spaces' library and dtype. Never outside the certificate's
-        interval: it is computed in float64, raised to ``lower`` where a plan that misses the weights by rounding would undercut
+        interval: it is computed in float64, raised to ``lower`` where a plan that misses the weights by float error is below
         every coupling, and rounded up where the dtype is narrower.
     distance : 0-d array
         Root of the objective, in units of C. Mémoli's distance is half of it.

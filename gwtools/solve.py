@@ -1,4 +1,4 @@
-"""The entry point: two spaces and a solver in, a result with its certificate out."""
+"""The entry point ``solve``: two spaces and a solver in, a result with its certificate out."""
 
 from __future__ import annotations
 
@@ -157,8 +157,8 @@ def within_certificate(
 ) -> tuple[Array, Array, Certificate]:
     """Return objective and distance with the certified values, gradients kept, and the certificate around the objective.
 
-    Values are rounded up to the arrays' dtype; where that is narrower than float64, the interval is widened to hold the
-    objective, and counts as closed up to that rounding.
+    Values are converted to the arrays' dtype, rounded up. Where that is narrower than float64, the interval is widened to hold
+    the objective, and counts as closed up to the error of that conversion.
     """
     number = _array.least_not_below(proof.objective, objective)
     if number != proof.objective:

@@ -1,10 +1,10 @@
-"""How far GW distances can move when a space is perturbed, rounded, truncated or sampled: THEORY.md, theorem 6.
+"""Stability: bounds of the change of GW distances when a space is perturbed, quantized, converted, truncated or sampled.
 
-Every function returns a bound in units of C, computed in float64 and rounded up: it holds for the stored values and the exactly
-normalised weights, over the whole range of float64. It bounds |GW(C, D) − GW(C′, D)| for every space D, hence
-also GW(C, C′), for the *distance*: where that moves by at most δ, GW_2² moves by at most δ (2 GW_2 + δ). Where the atoms
-stay, the roots of the bounds of theorems 1, 3, 4 and 7 move by no more. What holds for p = 2 holds for every p between 1
-and 2. Weights stay exact.
+By theorem 6 of THEORY.md. Every function returns a bound in units of C, computed in float64 and rounded up: it holds for the
+stored values and the exactly normalised weights, over the whole range of float64. It bounds |GW(C, D) − GW(C′, D)| for every
+space D, hence also GW(C, C′), for the *distance*: where that moves by at most δ, GW_2² moves by at most δ (2 GW_2 + δ). Where
+the atoms stay, the roots of the bounds of theorems 1, 3, 4 and 7 move by no more. What holds for p = 2 holds for every p in
+[1, 2]. Weights stay exact.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gwtools.spaces import DenseSpace, GramSpace, GraphSpace, PointCloud, Space,
 from gwtools.spaces.base import copy_unchecked
 from gwtools.transport.programs import exact
 
-# Unit roundoff of rounding to nearest, and half the smallest subnormal.
+# Unit roundoff of a conversion to nearest, and half the smallest subnormal.
 _PRECISIONS = {
     "bfloat16": (2.0**-8, 2.0**-134),
     "float16": (2.0**-11, 2.0**-25),
@@ -51,7 +51,7 @@ def perturbation(x: Any, x2: Any, p: float = 2.0) -> float:
     -------
     float
         In units of C, rounded up: for stored matrices by a few n units in the last place, so that equal ones give 0; else
-        also by what rounding may have moved the entries of C. O(n²) time, O(n) memory.
+        also by the float errors of the entries of C. O(n²) time, O(n) memory.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def row_means_perturbation(x: Any, x2: Any, p: float = 2.0) -> float:
     Returns
     -------
     float
-        In units of C, rounded up; but for rounding never above :func:`perturbation`, and the cost is that of the row means.
+        In units of C, rounded up; up to float error never above :func:`perturbation`, and the cost is that of the row means.
 
     Raises
     ------
@@ -99,14 +99,14 @@ def row_means_perturbation(x: Any, x2: Any, p: float = 2.0) -> float:
 
 
 def quantization(x: Any, step: float) -> float:
-    """Bound the move of GW_2 when the stored values are rounded to the nearest multiple of ``step`` (theorem 6 d).
+    """Bound the move of GW_2 when the stored values are quantized to the nearest multiple of ``step`` (theorem 6 d).
 
     Parameters
     ----------
     x : Space or square array
-        The space before rounding. Its stored values are the entries of C, the coordinates, the factor or the edge lengths.
+        The space before quantization. Its stored values are the entries of C, the coordinates, the factor or the edge lengths.
     step : float
-        Distance between the allowed values, in units of what is stored; half the move that rounding down can make.
+        Distance between the allowed values, in units of what is stored; half the move of a quantization downwards.
 
     Returns
     -------
@@ -123,20 +123,22 @@ def quantization(x: Any, step: float) -> float:
 
 
 def rounding(x: Any, dtype: Any) -> float:
-    """Bound the move of GW_2 when the stored values are rounded to a lower precision (theorem 6 e).
+    """Bound the move of GW_2 when the stored values are converted to a lower precision (theorem 6 e).
+
+    "Rounding" is that of a conversion between dtypes, to nearest.
 
     Parameters
     ----------
     x : Space or square array
-        The space before rounding; none of its stored values may overflow.
+        The space before the conversion; none of its stored values may overflow.
     dtype : {"bfloat16", "float16", "float32", "float64"} or a dtype of that name
-        The precision that stored values are rounded to, to nearest.
+        The precision that stored values are converted to, to nearest.
 
     Returns
     -------
     float
         In units of C, rounded up: u‖C‖ for entries of C, u the unit roundoff, as long as none is subnormal. For clouds it
-        depends on where the origin is, as rounding does.
+        depends on where the origin is, as the conversion does.
 
     Raises
     ------
@@ -175,7 +177,7 @@ def truncation(x: GramSpace, k: int) -> float:
     _check.integer(k, "k", least=1)
     (wide,), exponent = _scaled(_wide(x))
     factor, a, xp = wide.data, wide.weights, _array.namespace(wide.data)
-    # The place of each value in its row, the largest first.
+    # The rank of each value in its row, the largest first.
     ranks = xp.argsort(xp.argsort(factor, axis=1, descending=True), axis=1)
     nothing = xp.zeros_like(factor)
     kept, cut = xp.where(ranks < k, factor, nothing), xp.where(ranks < k, nothing, xp.abs(factor))
@@ -296,7 +298,7 @@ def _same_atoms(x: Any, x2: Any) -> tuple[Space, Space]:
     x, x2 = _wide(x), _wide(as_space(x2, "x2"))
     _check.same_library(x.weights, x2.weights, "x", "x2")
     _check_spaces.same_weights(x.weights, x2.weights, "x2", "x")
-    # Atoms without weight do not count, and the weights of x are those of both, which are equal up to rounding only.
+    # Atoms without weight do not count, and the weights of x are those of both, which are equal up to float error only.
     x, atoms = restrict_to_support(x)
     x2 = x2 if atoms is None else x2.restrict(atoms)
     return x, x2.with_data(x2.data, x.weights)
@@ -344,7 +346,7 @@ def _size(x: Space) -> float:
 
 
 def _moved(x: Space, x2: Space, weights: Array, p: float) -> float:
-    """Bound (Σ w_i w_k |C_ik − C′_ik|^p)^(1/p) for weights w (n,) that sum to 1 up to rounding."""
+    """Bound (Σ w_i w_k |C_ik − C′_ik|^p)^(1/p) for weights w (n,) that sum to 1 up to float error."""
     (x, x2), exponent = _scaled(x, x2)
     xp, terms = _array.namespace(weights), _terms(x.size)
     norms = [_block_norm(xp.abs(x.rows(i, j) - x2.rows(i, j)), weights[i:j], weights, p, terms) for i, j in x.blocks()]
@@ -366,7 +368,7 @@ def _joint(norms: list[float], p: float) -> float:
 
 
 def _norm(values: Array, weigh: Callable[[Array], Array], p: float, terms: int) -> float:
-    """Bound the p-th root of weighted p-th powers of values ≥ 0, whose sum rounding moves by γ_terms at most.
+    """Bound the p-th root of weighted p-th powers of values ≥ 0, whose sum has a relative float error of at most γ_terms.
 
     Powers are taken of values up to 1, the largest above 1/2; what underflows is paid in full.
     """
@@ -378,7 +380,7 @@ def _norm(values: Array, weigh: Callable[[Array], Array], p: float, terms: int) 
 
 
 def _terms_of_root(power: float, p: float) -> float:
-    """Index of γ for the rounding of 1/p in a p-th root: |ln power| u / p, none where 1/p is exact."""
+    """Index of γ for the float error of 1/p in a p-th root: |ln power| u / p, none where 1/p is exact."""
     return 0.0 if p in (1, 2) or power == 0.0 else abs(math.log(power)) / p
 
 
@@ -405,7 +407,7 @@ def _spectral_norm(factor: Array, weights: Array) -> float:
     matrix = factor * _array.namespace(factor).sqrt(weights)[None, :]
     square = _array.to_numpy(matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix)
     values, vectors = np.linalg.eigh((square + square.T) / 2)
-    # What the eigensolver missed, and the rounding of the product, whose terms are at most ‖A‖_F² in the Frobenius norm.
+    # What the eigensolver missed, and the float error of the product, whose terms are at most ‖A‖_F² in the Frobenius norm.
     error = eigenvalue_error(square, values, vectors)[0] + gamma(_terms(sum(matrix.shape))) * float(np.trace(square))
     return float(math.sqrt(max(float(values[-1]), 0.0) + error) * (1 + gamma(4)))
 
@@ -422,14 +424,14 @@ def _oscillation(x: Space) -> float:
 def _entries_off(x: Space) -> float:
     """How far a computed entry of C may be from the exact one: 0 for stored matrices.
 
-    Besides rounding, squares of coordinates may underflow under the root of a distance.
+    Squares of coordinates may also underflow under the root of a distance.
     """
     largest = x.largest() if x.float_operations else 0.0
     return gamma(x.float_operations) * largest + math.sqrt(x.float_operations) * 2.0**-537 if largest else 0.0
 
 
 def _terms(size: int) -> int:
-    """Index of γ for sums over two indices with weights: 2n, twice the 4n of the weights, and some single roundings."""
+    """Index of γ for sums over two indices with weights: 2n, twice the 4n of the weights, and some single operations."""
     return 10 * size + 64
 
 

@@ -291,7 +291,7 @@ def test_what_is_no_space(bad):
 def test_numbers_are_told_from_the_limit_that_they_miss(limit, ulps, side, digits):
     """Whatever is shown of both, the number lies on the side of the limit on which it is."""
     value = limit * (1 + side * ulps * 2.0**-48)
-    found, shown = map(float, words.apart(value, limit, digits))
+    found, shown = map(float, words.distinguishable(value, limit, digits))
     assert (found < shown, found > shown) == (value < limit, value > limit)
     assert found == pytest.approx(value, rel=10.0 ** (1 - digits))
 
@@ -300,7 +300,7 @@ def test_numbers_are_told_from_the_limit_that_they_miss(limit, ulps, side, digit
     ("value", "text"), [(1.5, "1.5"), (1.0000001, "1.0000001"), (0.999999, "0.999999"), (2.0, "2")]
 )
 def test_no_more_digits_are_shown_than_needed(value, text):
-    assert words.apart(value, 1.0, 6) == (text, "1")
+    assert words.distinguishable(value, 1.0, 6) == (text, "1")
 
 
 def test_limits_are_told_from_what_misses_them():

@@ -1,4 +1,4 @@
-"""What bounds ask of their arguments, and how they return to the units and the dtype of these."""
+"""The arguments of bounds read as spaces, and their values returned in the units and the dtype of these."""
 
 from __future__ import annotations
 

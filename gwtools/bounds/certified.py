@@ -1,6 +1,6 @@
-"""Lower bounds of GW_2² with their rounding: each returns the computed value and a number that is surely not above GW_2².
+"""Certified lower bounds of GW_2²: each returns the value as computed and a number that is proved to be at most GW_2².
 
-Sources are the theorems of THEORY.md that the names of :mod:`gwtools.bounds` cite; how each is rounded is theorem 13.
+Sources are the theorems of THEORY.md that the names of :mod:`gwtools.bounds` cite; the float errors of each are theorem 13.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ class EnclosedParts(NamedTuple):
 
 
 class Modes(NamedTuple):
-    """Eigenpairs of diag(√a) R diag(√a) without the null vector √a, how far they are off it and off orthonormality."""
+    """Eigenpairs of diag(√a) R diag(√a) on the complement of its null vector √a, with their float errors.
+
+    ``error`` is the distance of U diag(λ) Uᵀ from that matrix, ``off`` that of U from exactly orthonormal columns.
+    """
 
     values: NumpyArray
     vectors: NumpyArray
@@ -141,7 +144,7 @@ def third(x: EnclosedParts, y: EnclosedParts, residual: bool) -> Bound:
 
 
 def _lower_by_root(value: float, radius: float) -> float:
-    """Take a radius off the root of a bound that is a few roundings from the proof."""
+    """Lower the root of a bound by a radius and square it; the few float errors since the proof are paid for as well."""
     root = floor(max(float(value), 0.0)) ** 0.5
     return float(floor(lower_end(root, radius) ** 2))
 
@@ -208,7 +211,7 @@ def _proved_point(
     modes_x: Modes,
     modes_y: Modes,
 ) -> float:
-    """Return the bound of a point, less what rounding may have added to it (theorem 13 f)."""
+    """Return the bound of a point, less what float errors may have added to it (theorem 13 f)."""
     theta, d, q = point.theta, point.d, point.q
     n, m = p.root.shape
     # 1. Slacks that are surely not above −2 λ μ − s − t.
@@ -216,7 +219,7 @@ def _proved_point(
     lowered = np.maximum(d - 64 * float_error.UNIT * largest, 0.0)
     point = point._replace(d=lowered)
     excess = float(np.maximum(64 * float_error.UNIT * largest - d, 0.0).max(axis=1, initial=0.0).sum())
-    # 2. The slope, and how much of it may be rounding.
+    # 2. The slope, and how much of it may be float error.
     slope = point.slope(p)
     if not np.isfinite(slope).all():  # tiny weights may leave the range
         return -np.inf
@@ -225,7 +228,7 @@ def _proved_point(
     below = gamma(terms) * curved + gamma(12) * np.tensordot(theta, np.abs(p.costs), 1) + _transport_error(x, y)
     program = exact(slope, p.a, p.b)
     proved = _dual_value(slope, program.potentials[1], x, y, below)
-    # 3. Eigenvectors that are orthonormal up to rounding only, and the sums of the constant.
+    # 3. Eigenvectors that are orthonormal up to float error only, and the sums of the constant.
     tilted = 2 * theta[0] * float(np.linalg.norm(lowered * q)) * (modes_x.off + modes_y.off + modes_x.off * modes_y.off)
     sums = p.norms + abs(point.duals) + float(np.sum(d * q**2)) + abs(proved)
     return float(point.constant(p) + proved - excess - 1.01 * tilted - gamma(n * m + 20) * sums)
@@ -262,7 +265,7 @@ def convexity(x: EnclosedParts, y: EnclosedParts, plan: NumpyArray, largest_eige
 
 
 def eigenvalue_product_of_kinds(x: EnclosedParts, y: EnclosedParts, sign_x: int, sign_y: int) -> float:
-    """Return τ ≥ max λ_i μ_j for residuals that the kinds of spaces say are of opposite signs, else infinity."""
+    """Return τ ≥ max λ_i μ_j where the kinds of the spaces imply residuals of opposite signs, else infinity."""
     if sign_x * sign_y >= 0:
         return float(np.inf)
     sizes = [float(s.parts.weights @ (s.parts.residual**2 @ s.parts.weights)) ** 0.5 for s in (x, y)]

@@ -1,4 +1,4 @@
-"""Enclosures: the moments of a space, or of a stack of spaces, with how far float errors may have carried them (theorem 13)."""
+"""Enclosures: the moments of a space, or of a stack of spaces, with the radii of their float errors (theorem 13)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def enclosure(space: Space) -> Enclosure:
 
 @dataclass(frozen=True, eq=False)
 class EnclosedPair:
-    """Two enclosures, and what they say of GW_2² between the spaces: numbers, or arrays (B,) of stacks."""
+    """The enclosures of two spaces, and bounds of GW_2² from them: numbers, or arrays (B,) of stacks."""
 
     x: Enclosure
     y: Enclosure

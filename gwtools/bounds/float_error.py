@@ -1,7 +1,7 @@
-"""Outward rounding: how far float64 can carry each quantity from its exact value (THEORY.md, theorem 13).
+"""Error analysis in float64: radii of computed quantities, and bounds rounded up or down by them (THEORY.md, theorem 13).
 
-All radii are in units of prepared spaces. Whatever takes radii does arithmetic alone, on numbers as on arrays of shape (B,): a
-single certificate and a batch of them are rounded by the same formulas.
+All radii are in units of prepared spaces. Functions of radii are arithmetic alone, on numbers as on arrays of shape (B,): the
+same formulas serve one certificate and a batch of them.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ UNDERFLOW_OF_ROOTS = 2.0**-450  # and what that is to a root
 
 
 def gamma(terms: Any) -> Any:
-    """γ_k = k u / (1 − k u), enlarged by one per cent for the rounding of the radius itself."""
+    """γ_k = k u / (1 − k u), enlarged by one per cent for the float error of the radius itself."""
     return 1.01 * terms * UNIT / (1 - terms * UNIT)
 
 
 def lower_end(value: Any, radius: Any) -> Any:
-    """Return max(value − radius, 0): what is left of a quantity that is known up to its radius."""
+    """Return max(value − radius, 0), the lower end of the interval of a quantity ≥ 0."""
     left = value - radius
     return (left + abs(left)) / 2
 
@@ -51,22 +51,22 @@ def ceiling(value: Any) -> Any:
 
 
 class Bound(NamedTuple):
-    """A quantity as computed, and numbers that it surely is not below and not above."""
+    """A quantity as computed, and proved bounds of its exact value."""
 
     value: Any
     lower: Any
     upper: Any = math.inf
 
     def around(self, radius: Any) -> Bound:
-        """Widen a bound of a length ≥ 0 by a radius on both sides."""
+        """Widen the interval of a length ≥ 0 by a radius on both sides."""
         return Bound(self.value, lower_end(self.lower, radius), self.upper + radius)
 
     def squared(self) -> Bound:
-        """Square a length ≥ 0; the rounding of the square is left to :func:`floor` and :func:`ceiling`."""
+        """Square a length ≥ 0; the float error of the square is left to :func:`floor` and :func:`ceiling`."""
         return Bound(self.value**2, self.lower**2, self.upper**2)
 
     def root(self) -> Bound:
-        """Return the root, with the same note on rounding."""
+        """Return the root, with the same note on float error."""
         return Bound(self.value**0.5, self.lower**0.5, self.upper**0.5)
 
 
@@ -95,13 +95,13 @@ class Radii:
         return gamma(self.norm_terms) * value + self.residual + UNDERFLOW_OF_ROOTS
 
     def root_radius(self, spectrum: float = 0.0) -> Any:
-        """How far the vector (m, √2 α, R), hence the root of an objective or a bound, may be off (theorem 6 a)."""
+        """The radius of the vector (m, √2 α, R), hence of the root of an objective or of a bound (theorem 6 a)."""
         return 1.01 * np.hypot(np.hypot(self.mean, 2**0.5 * self.deviations), self.residual + spectrum)
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How large the parts of C are about its mean, as computed and as they are exactly."""
+    """Bounds of the parts of C about its mean: of the computed ones and of the exact ones."""
 
     deviation: Any  # ≥ max |α_i|
     residual: Any  # ≥ max |R_ik|
@@ -162,15 +162,15 @@ def dense_radii(size: Any, omega: Any, float_operations: Any, largest: Any, skew
 
 
 def _with_underflow(largest: Any) -> Any:
-    """Add to Λ what makes its radii pay for underflow; where all values are 0, nothing is rounded."""
+    """Add to Λ what makes its radii pay for underflow; where all values are 0, there is no float error."""
     return largest + UNDERFLOW * (largest > 0)
 
 
 def weight_terms(weights: Array) -> Any:
-    """ω: how far stored weights (…, n) are from the exactly normalised ones, in units of rounding.
+    """ω: how far stored weights (…, n) are from the exactly normalised ones, in units of u = 2⁻⁵³.
 
-    Weights a are s = Σ a times the normalised ones, so it is |s − 1|. The 4 are the rounding of s, two roundings where weights
-    of a narrower dtype were divided by their sum when they were widened, and a spare one. Sums of stacks are rounded n times.
+    Weights a are s = Σ a times the normalised ones, so it is |s − 1|. The 4 are one operation for s, two where weights of a
+    narrower dtype were converted and divided by their sum, and a spare one. Sums of stacks are n operations more.
     """
     if weights.ndim == 1:
         return abs(_array.exact_sum(weights) - 1) / UNIT + 4
@@ -226,14 +226,14 @@ def transport_on_line(
     p : float
         1 or 2.
     terms : number or array of shape (…)
-        Roundings behind each weight.
+        Float operations behind each weight.
     products_of : bool, optional
-        Where the weights of one pair are rounded products of others: whether these are the same for x and for y. Products that
+        Where the weights of one pair are computed products of others: whether these are the same for x and for y. Products that
         agree may be of unequal numbers: only those of the same atoms are surely equal then.
     coupling : SortingCoupling, optional
         The comonotone coupling, if it is known.
     """
-    # In NumPy, whose running sums of weights never decrease.
+    # In NumPy, whose cumulative sums of weights never decrease.
     x, a, y, b = map(_array.to_numpy, (x, a, y, b))
     matched = equal_weights(a, b)
     if coupling is None and bool(np.all(matched)):
@@ -281,7 +281,7 @@ def additive_parts(mean_gap: Any, between: Bound, x: Radii, y: Radii) -> tuple[B
 def additive_bounds(
     mean_gap: Any, between: Bound, norms: tuple[Any, Any], x: Radii, y: Radii
 ) -> tuple[Bound, Bound, Any]:
-    """Round theorems 1 and 3 outward, and say how far GW_2² can lie above the latter as rounded (theorems 3 ii and 13 d).
+    """Round theorems 1 and 3 outward, and bound how far GW_2² lies above the lower end of the latter (theorems 3 ii and 13 d).
 
     Parameters
     ----------
@@ -406,7 +406,7 @@ def dual_value(
 ) -> float:
     """Return a number that no coupling's Σ costs_ij π_ij is below, from any potential of the second space (theorem 13 f).
 
-    ``below`` is what the costs may be too large by; ``weights`` is the larger ω.
+    ``below`` is by how much the costs may be too large; ``weights`` is the larger ω.
     """
     costs = costs - below
     size = np.abs(costs).max(axis=1) + float(np.abs(potential).max())

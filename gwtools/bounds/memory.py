@@ -1,4 +1,4 @@
-"""How many numbers bounds and certificates hold at once, and the refusal of what does not fit."""
+"""The memory that bounds and certificates need: about how many numbers each holds, refused where they do not fit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def require_memory_of_certificate(x: Space, y: Space, plan: Any, effort: str, li
 
 
 def numbers_held(x: Space, y: Space, effort: str) -> float:
-    """Return about how many numbers a certificate holds at once beside the spaces and a plan, and rather too many."""
+    """Estimate from above how many numbers a certificate holds at once, beside the spaces and a plan."""
     return 0.0 if effort == "linear" else HELD_BY_PAIRS * (x.size**2 + y.size**2)
 
 

@@ -131,7 +131,7 @@ def squared_distance_of_spectra(spectrum_x: Array, spectrum_y: Array) -> Array:
     """Return Σ (λ⁺ − μ⁺)² + Σ (λ⁻ − μ⁻)² of two spectra, positive and negative parts matched by rank, shape (…)."""
     xp = _array.namespace(spectrum_x, spectrum_y)
     length = max(spectrum_x.shape[-1], spectrum_y.shape[-1])
-    # Zeros stand for the eigenvalues that were left out: behind a sort, equal ranks from either end are matched.
+    # Padding by zeros completes the spectra: after sorting, equal ranks from either end are matched.
     lam, mu = (xp.sort(_array.padded(values, length), axis=-1) for values in (spectrum_x, spectrum_y))
     positive = xp.clip(lam, min=0.0) - xp.clip(mu, min=0.0)
     negative = xp.clip(lam, max=0.0) - xp.clip(mu, max=0.0)

@@ -48,7 +48,7 @@ class Minorants:
 
 
 class Point(NamedTuple):
-    """Where a bound is taken: weights of the three functions, the duals' slack d and their sum, and any real matrix q."""
+    """A point at which a bound is evaluated: weights θ of the three functions, the duals' slack d and sum, a real matrix q."""
 
     theta: NumpyArray
     d: NumpyArray
@@ -98,7 +98,10 @@ def minorants(
 
 
 def spectrum(space: Centred) -> Eigenpairs:
-    """Return the eigenpairs of diag(√a) R diag(√a) on the complement of its null vector √a, which is shifted away."""
+    """Return the eigenpairs of diag(√a) R diag(√a) on the complement of its null vector √a.
+
+    That one is shifted to the largest eigenvalue and dropped.
+    """
     root = np.sqrt(space.weights)
     matrix = root[:, None] * space.residual * root
     values, vectors = np.linalg.eigh(matrix + (2 * np.linalg.norm(matrix) + _TINY) * np.outer(root, root))
@@ -189,7 +192,7 @@ def maximise(
     tolerance : float
         Stop when the bound has gained less than this share of itself ...
     every, patience : int
-        ... in ``patience`` rounds of ``every`` steps, after at least twice as many.
+        ... in ``patience`` times ``every`` steps, after at least twice as many.
 
     Notes
     -----

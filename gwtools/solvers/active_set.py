@@ -1,4 +1,4 @@
-"""A coupling as a mixture of few couplings, and the best mixture of them (fully corrective conditional gradient)."""
+"""Active sets: a coupling as a mixture of few, and the best mixture of them (fully corrective conditional gradient)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gwtools.plans import Plan, inner_products, mixture
 from gwtools.problems import GWProblem
 
 MOST = 512  # couplings: matrices of this size are factored in a few milliseconds
-_FLAT = 1e-12  # curvatures below this share of the largest are those of rounding
+_FLAT = 1e-12  # curvatures below this share of the largest are float error
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class ActiveSet:
         quadratic[-1, :] = quadratic[:, -1] = -2 * inner_products(plans, cross)
         return type(self)(plans, weights, linear, quadratic)
 
-    def minimised(self, tolerance: float, rounding: float) -> Self:
+    def minimised(self, tolerance: float, float_error: float) -> Self:
         """Return a mixture that lies no higher than any point between π and the last coupling.
 
         Unless it is the last coupling itself, neither the face of the simplex on which it lies nor a further coupling of the
@@ -63,13 +63,13 @@ class ActiveSet:
         ----------
         tolerance : float
             Slope that counts as none, in squared units of C.
-        rounding : float
-            Relative rounding of the entries of K.
+        float_error : float
+            Relative float error of the entries of K.
         """
         q, K = self.linear, self.quadratic
         weights = _line_search(q, K, self.weights)
         if np.count_nonzero(weights) > 1:
-            better = _local_minimum(q, K, weights, tolerance, max(_FLAT, rounding))
+            better = _local_minimum(q, K, weights, tolerance, max(_FLAT, float_error))
             weights = better if _value(q, K, better) <= _value(q, K, weights) else weights
         return self._kept(weights)
 
@@ -117,7 +117,7 @@ def _local_minimum(q: NumpyArray, K: NumpyArray, w: NumpyArray, tolerance: float
     Each pass drops a corner or comes to the minimum of a face; the minima fall strictly, so that no face has its turn twice.
     """
     w = w.copy()
-    for _ in range(8 * len(q) + 8):  # a limit for the case that rounding makes passes repeat
+    for _ in range(8 * len(q) + 8):  # a limit for the case that float errors make passes repeat
         face = np.nonzero(w)[0]
         slopes = q + 2 * K @ w
         direction, reaches = _descent(slopes[face], K[np.ix_(face, face)], w[face], flat)

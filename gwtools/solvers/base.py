@@ -1,4 +1,4 @@
-"""What every solver is, and the one loop that runs those that iterate."""
+"""Base classes of solvers, and the loop that runs the iterative ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gwtools.spaces import Space
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback is told after every step: the step, the plan's objective and, where computed, its Frank-Wolfe gap."""
+    """What a callback receives after every step: its number, the plan's objective and, where computed, the Frank-Wolfe gap."""
 
     iteration: int
     objective: float
@@ -71,7 +71,7 @@ class Solver(ABC):
         return 0.0
 
     def numbers_held(self, x: Space, y: Space) -> float:
-        """Return about how many numbers are held at once between two spaces, and rather too many; by default few."""
+        """Estimate from above how many numbers are held at once between two spaces; by default few."""
         return 0.0
 
     def entropy_weight(self, problem: GWProblem) -> float | None:
@@ -89,7 +89,7 @@ class Solver(ABC):
 
 
 class _State(Protocol):
-    """Where an iterative solver stands: a coupling, F(π) − F(a ⊗ b), and a status once its criterion is met."""
+    """The iterate of a solver: a coupling, F(π) − F(a ⊗ b), and a status once its criterion is met."""
 
     @property
     def plan(self) -> Plan: ...
@@ -114,7 +114,7 @@ class IterativeSolver(Solver, Generic[S]):
     ----------
     tolerance : float
         Relative to 4‖α‖‖β‖ + 2‖R‖‖S‖, a bound on how far any coupling's objective is from the product coupling's (theorem 2);
-        what the dtype cannot tell from rounding is always tolerated.
+        changes below the float error of the dtype are always tolerated.
     max_iterations : int
         Steps at most.
     """
@@ -151,7 +151,7 @@ class IterativeSolver(Solver, Generic[S]):
         _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
         problem = problem.detached()
         if problem.variation <= problem.float_error:
-            # No coupling's objective is farther from the product coupling's than rounding.
+            # No coupling's objective is farther from the product coupling's than the float error.
             zeros = (_array.namespace(w).zeros_like(w) for w in (problem.x.weights, problem.y.weights))
             gap = 2 * problem.variation  # no less than what the linearisation promises anywhere
             return Outcome(self.first_plan(problem), Status.GLOBAL, 0, gap, potentials=tuple(zeros))

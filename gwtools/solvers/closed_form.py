@@ -1,4 +1,4 @@
-"""Closed forms that need sorts and at most one small eigenvalue problem."""
+"""Closed-form lower bounds as a solver: sorting, and at most one small eigenvalue problem."""
 
 from __future__ import annotations
 

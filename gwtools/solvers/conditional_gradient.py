@@ -31,15 +31,15 @@ from gwtools.spaces import Space, numbers_at_atoms
 from gwtools.transport.one_dimensional import sorting_plan
 from gwtools.transport.programs import Program, exact
 
-_STALLED = 20  # steps in a row that do not lower the objective by more than rounding
+_STALLED = 20  # steps in a row that do not lower the objective by more than float error
 
 
 @dataclass(frozen=True, eq=False)
 class _State:
     """A mixture of vertices with its ``cross`` matrix; a vertex and potentials that the next program starts from.
 
-    ``stalled`` counts steps in a row that do not lower the objective beyond rounding; ``tried`` tells that a vertex has already
-    taken the place of a mixture as good since the objective last fell.
+    ``stalled`` counts steps in a row that do not lower the objective beyond float error; ``tried`` tells that since the
+    objective last fell a vertex has already replaced a mixture that was as good.
     """
 
     plan: Plan
@@ -63,21 +63,21 @@ class ConditionalGradient(IterativeSolver[_State]):
     ----------
     tolerance : float
         Stop when the Frank-Wolfe gap is at most this share of 4‖α‖‖β‖ + 2‖R‖‖S‖, a bound on how far any coupling's objective is
-        from the product coupling's (theorem 2), or below rounding. It does not depend on the units of either space, nor, as
-        long as rounding is smaller, on constants added to C or D.
+        from the product coupling's (theorem 2), or below float error. It does not depend on the units of either space, nor, as
+        long as float error is smaller, on constants added to C or D.
     max_iterations : int
         Linear programs at most.
     init : "product", Plan or array of shape (n, m)
         Coupling to start from. One that misses the weights of either space by at most a thousandth of the mass in total, as
-        plans of iterations that were stopped early do, is rounded onto them (:func:`gwtools.round_plan`). From the product
-        coupling the first program is solved by the sorting coupling (theorem 8), and that step is taken before any gap is
+        plans of iterations that were stopped early do, is rounded onto the marginals (:func:`gwtools.round_plan`). From the
+        product coupling the first program is solved by the sorting coupling (theorem 8); that step is taken before any gap is
         tested. Where row means are constant, the product coupling is a saddle with gap 0, or a minimum: the first step is then
         along the eigenvectors of the residuals that descend most, where any do. Gram spaces of one row start from the better of
         two sorting couplings, which is optimal (theorem 12 f).
     exchange : bool
         At a stationary sparse coupling of at most 3000 atoms, try all exchanges of two of them (between permutations: swaps
         of two images), and go on from there where one lowers the objective. On the way to it the objective may rise first,
-        which no slope tells.
+        so that no gradient shows it.
 
     Notes
     -----
@@ -119,7 +119,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         return x.numbers_held + y.numbers_held + max(stages)
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
-        """Take steps until the gap is closed; a plan whose marginals drifted over many mixtures is set right in the end."""
+        """Take steps until the gap is closed; round a plan whose marginals drifted over many mixtures onto them in the end."""
         outcome = super().run(problem, callback)
         a, b = (_array.detached(space.weights) for space in (problem.x, problem.y))
         if has_marginals(outcome.plan, a, b):
@@ -131,7 +131,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         return product_plan(problem) if isinstance(self.init, str) else self._given(problem)
 
     def _given(self, problem: GWProblem) -> Plan:
-        """Return the given coupling outside any gradient graph, rounded to the marginals where it misses them a little."""
+        """Return the given coupling outside any gradient graph, rounded onto the marginals where it misses them a little."""
         plan, a, b = detached_plan(as_plan(self.init, problem.shape, "init")), problem.x.weights, problem.y.weights
         for marginal, weights, side in zip(plan.marginals(), (a, b), "xy", strict=True):
             _check.same_kind(marginal, weights, "init", "the spaces")
@@ -202,8 +202,8 @@ class ConditionalGradient(IterativeSolver[_State]):
 
     def _corrected(self, problem: GWProblem, active: ActiveSet, vertex: SparsePlan, cross: Array) -> _State:
         """Return the best mixture of the active couplings and a vertex, which is given with its ``cross`` matrix."""
-        rounding = 16 * _array.epsilon(problem.x.weights)
-        active = active.extended(problem, vertex, cross).minimised(1e-2 * self.negligible(problem), rounding)
+        float_error = 16 * _array.epsilon(problem.x.weights)
+        active = active.extended(problem, vertex, cross).minimised(1e-2 * self.negligible(problem), float_error)
         plan = active.plan()
         cross = cross if plan is vertex else problem.cross(plan)
         return _State(plan, active.relative_objective, None, None, cross, active, vertex)

@@ -1,4 +1,4 @@
-"""Exchanges: two atoms of a sparse coupling trade their places in y, which can lower the objective where no slope does."""
+"""Local search by 2-exchanges: two atoms of a sparse coupling swap their partners in y, also uphill of the linearisation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_ATOMS = 3000  # all pairs of them are looked at
 
 
 class Exchange(NamedTuple):
-    """Two atoms of a sparse coupling, by their places in it, and what their exchange adds to the objective."""
+    """Two atoms of a sparse coupling, by their positions in its list, and the change of the objective by their exchange."""
 
     change: float
     first: int
@@ -75,7 +75,7 @@ class Atoms:
         # ∇F changes by −4 R Δ S.
         along_rows, along_cols = self.left[:, s] - self.left[:, t], self.right[t, :] - self.right[s, :]
         slopes = self.slopes - 4 * moved * along_rows[:, None] * along_cols[None, :]
-        # Atom s keeps its place (i, k) with the mass that is left, t moves to (j, k), and a new one stands at (i, l).
+        # Atom s keeps its position (i, k) with the mass that is left, t moves to (j, k), and a new atom is at (i, l).
         sources_x, sources_y = np.append(np.arange(len(self.mass)), s), np.append(np.arange(len(self.mass)), t)
         sources_y[t] = s
         mass = np.append(self.mass, moved)
@@ -92,7 +92,7 @@ class Atoms:
         )
 
     def plan(self, like: SparsePlan) -> SparsePlan:
-        """Return the coupling, with one atom for each place, in the array library, dtype and shape of another one."""
+        """Return the coupling, with one atom for each position, in the array library, dtype and shape of another one."""
         total = scipy.sparse.csr_array((self.mass, (self.rows, self.cols)), shape=like.size).tocoo()
         rows, cols = (_array.from_numpy(index.astype(np.int64), like.rows) for index in total.coords)
         return changed(like, rows=rows, cols=cols, mass=_array.from_numpy(total.data, like.mass))

@@ -1,4 +1,4 @@
-"""Entropic and proximal solvers by Sinkhorn's scaling in the log domain."""
+"""Entropic and proximal Gromov-Wasserstein solvers: Sinkhorn's algorithm in the log domain."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from gwtools.transport.one_dimensional import sorting_plan
 from gwtools.transport.sinkhorn import Scaling, attainable, sinkhorn
 
 MOST_PROGRAM_ENTRIES = 10**7  # larger linear programs are not solved to finish or to judge a plan
-MOST_MISSED = 1e-3  # mass that rounding may leave out of place where a plan still counts as stationary at a fixed ε
+MOST_MISSED = 1e-3  # marginal error by float error up to which a plan still counts as stationary at a fixed ε
 ENOUGH_STEPS = 10  # proximal steps, from which linear programs go on: they come to rest sooner
 
 
@@ -57,7 +57,7 @@ class State(NamedTuple):
 
     ``cross`` is R π S, ``entropy`` KL(π | a ⊗ b) where it is part of the problem and 0 elsewhere, ``gap`` NaN where it was
     not computed. ``kernels_at_final`` counts the kernels scaled since ε has fallen, from when on the exponent is that of
-    the last plan; at a fixed ε, where it is at least 1, the exponent stays 0. ``error`` is the mass out of place in the
+    the last plan; at a fixed ε, where it is at least 1, the exponent stays 0. ``error`` is the marginal error of the
     last scaled kernel, which the next step takes up where it is unfinished. ``code`` is the position of the status among
     ``STATUSES``.
     """
@@ -125,15 +125,15 @@ class Sinkhorn(IterativeSolver[State]):
 
     Notes
     -----
-    Every plan is rounded to the exact marginals, so that its objective is a true upper bound. Steps decrease the objective
+    Every plan is rounded onto the exact marginals, so that its objective is a true upper bound. Steps decrease the objective
     where it is concave over couplings, or where ε is above its smoothness relative to the entropy; elsewhere a step is
     shortened until it does not climb, but for the steps while ε falls. Where row means are constant, the product coupling is a
     saddle that no iteration leaves by itself: it then starts from a coupling off it (theorem 8), at a fixed ε only
     where that descends.
 
-    Exponents of kernels are rounded where they are long, as they are for a small ε: twice the spacing of 1.0 times the longest
-    is a share of the mass that cannot be put in place, and a gap of as much of 4‖α‖‖β‖ + 2‖R‖‖S‖ is then tolerated at a fixed
-    ε (about 2e-4 in float32 at the default ε).
+    Exponents of kernels have float errors where they are long, as they are for a small ε: twice the spacing of 1.0 times the
+    longest is a marginal error that no scaling goes below, and a gap of as much of 4‖α‖‖β‖ + 2‖R‖‖S‖ is then tolerated at a
+    fixed ε (about 2e-4 in float32 at the default ε).
     """
 
     tolerance: float = 1e-5
@@ -252,7 +252,7 @@ class Sinkhorn(IterativeSolver[State]):
         return state.epsilon * (state.u - log_a), state.epsilon * (state.v - log_b)
 
     def step(self, problem: Quadratic, state: State) -> State:
-        """Scale the kernel of the current linearisation, round it to a coupling and judge the change."""
+        """Scale the kernel of the current linearisation, round it onto the marginals and test for convergence."""
         a, b = problem.x.weights, problem.y.weights
         if self.proximal:
             # Annealing may have led above the product coupling.
@@ -270,7 +270,7 @@ class Sinkhorn(IterativeSolver[State]):
         following = self._moved(problem, state, scaling, exponent)
         settling = (state.kernels_at_final > 0) & opposite(unfinished)
         if some(settling):
-            # Mass that rounding leaves out of place is spread over all atoms.
+            # The marginal error that float errors leave is spread over all atoms.
             missing = chosen(least < MOST_MISSED, least, filled(least, MOST_MISSED))
             allowed = larger(self.negligible(problem), missing * problem.variation)
             failure = chosen(missed, filled(least, _UNFINISHED), filled(least, _NOT_STATIONARY))
@@ -294,7 +294,7 @@ class Sinkhorn(IterativeSolver[State]):
         return chosen(state.kernels_at_final > 0, filled(state.epsilon, self.proving_tolerance), usual)
 
     def _moved(self, problem: Quadratic, state: State, scaling: Scaling, exponent: Array) -> State:
-        """Return the state at the coupling that a scaled kernel is rounded to."""
+        """Return the state at a scaled kernel, rounded onto the marginals."""
         epsilon, final = state.epsilon, self.final_epsilon(problem)
         plan = rounded_plan(scaling.plan, problem.x.weights, problem.y.weights)
         cooler = larger(self.cooling * epsilon, final)

@@ -1,4 +1,4 @@
-"""The way off the product coupling where the row means of a space are constant: it is then a saddle (theorem 8)."""
+"""Starting plans: the product coupling, and a descent from it where it is a saddle, as row means are constant (theorem 8)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gwtools._stacks import Mask, Numbers
 from gwtools.plans import DensePlan, make_unchecked, rounded_plan
 from gwtools.problems import GWProblem, Quadratic
 
-_TIED = 1e-6  # eigenvalues apart by at most this share count as one
+_TIED = 1e-6  # eigenvalues that differ by at most this share count as one
 
 
 def product_plan(problem: Quadratic) -> DensePlan:
@@ -32,7 +32,7 @@ def off_saddle(problem: GWProblem, negligible: float, epsilon: float = 0.0) -> D
     Parameters
     ----------
     problem : GWProblem
-        One whose row means promise nothing.
+        One at whose product coupling the linearisation promises no decrease.
     negligible : float
         Products λ μ up to this count as none, in squared units of C.
     epsilon : float
@@ -50,7 +50,7 @@ def off_saddle(problem: GWProblem, negligible: float, epsilon: float = 0.0) -> D
         return None
     xp, product = _array.namespace(modes_x), product_plan(problem).matrix
     along = _generic(values_x, modes_x, end), _generic(values_y, modes_y, end)
-    # Modes have mean 0, up to the rounding of eigenvectors.
+    # Modes have mean 0, up to the float error of eigenvectors.
     first, second = (
         mode - w * xp.sum(mode) for mode, w in zip(along, (problem.x.weights, problem.y.weights), strict=True)
     )

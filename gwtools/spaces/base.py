@@ -1,4 +1,4 @@
-"""What every space is: a symmetric matrix C over n atoms with probability weights a, read in rows or in a low-rank form."""
+"""Base class of spaces: a symmetric matrix C over n atoms with probability weights a, read in rows or in a low-rank form."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Space(ABC):
 
     @property
     def float_operations(self) -> int:
-        """How many roundings lie behind an entry of C, as a multiple of max |C_ik|: at most n in a shortest path."""
+        """Bound of the float error of an entry of C, in units of u max |C_ik|: a shortest path sums at most n edges."""
         return self.size
 
     @cached_property
@@ -91,7 +91,7 @@ class Space(ABC):
 
     @property
     def numbers_copied(self) -> float:
-        """About how many numbers are held at once where the stored values are widened or brought to other units."""
+        """About how many numbers are held at once where the stored values are converted or brought to other units."""
         return 0.0
 
     @cached_property
@@ -110,7 +110,7 @@ class Space(ABC):
         return _array.all_equal(self.weights)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the fields alone for copies and pickles: what was computed of them is computed again."""
+        """Return the fields alone for copies and pickles, without cached properties."""
         return fields_alone(self)
 
     def __repr__(self) -> str:
@@ -192,7 +192,7 @@ class Space(ABC):
 
 
 def fields_alone(value: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass by their names, without what is kept beside them."""
+    """Return the fields of a dataclass by their names, without cached properties."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
@@ -204,16 +204,16 @@ def row_blocks(size: int) -> Iterator[tuple[int, int]]:
 
 
 def numbers_in_blocks(x: Space, y: Space) -> float:
-    """Return about how many numbers are held where rows of two spaces are read in blocks, at the atoms of a plan as well."""
+    """Estimate how many numbers are held where rows of two spaces are read in blocks, at the atoms of a plan as well."""
     if x.saves_work and y.saves_work:
         return 0.0
     return 5.0 * min((x.size + y.size) ** 2, BLOCK_ENTRIES) + x.numbers_copied + y.numbers_copied
 
 
 def numbers_at_atoms(x: Space, y: Space) -> float:
-    """Return about how many numbers the objective of a sparse plan holds: blocks of rows, or few of two forms of low rank.
+    """Estimate how many numbers the objective of a sparse plan holds: blocks of rows, few of two low-rank forms.
 
-    Of forms of which one has a higher rank than atoms, matrices.
+    Low-rank forms of which one has a higher rank than atoms are made into matrices.
     """
     forms = x.low_rank is not None and y.low_rank is not None
     if forms and not (x.saves_work and y.saves_work):
@@ -222,7 +222,7 @@ def numbers_at_atoms(x: Space, y: Space) -> float:
 
 
 def copy_unchecked(space: S, **changed: Array) -> S:
-    """Copy a space with other fields and without the checks: for values derived from checked ones."""
+    """Copy a space with other fields, derived from checked ones, without checking them."""
     copy = object.__new__(type(space))
     for field in fields(cast(Any, space)):
         value = changed[field.name] if field.name in changed else getattr(space, field.name)

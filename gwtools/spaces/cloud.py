@@ -1,4 +1,4 @@
-"""Spaces of points: the Euclidean distance, row by row, or its square, of low rank."""
+"""Point clouds: Euclidean distances, made row by row, or their squares, in a low-rank form."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class PointCloud(Space):
 
     @cached_property
     def _centre(self) -> Array:
-        """The weighted mean less the first point: its rounding is that of the cloud's width, however far it is from 0."""
+        """The weighted mean less the first point: its float error is relative to the cloud's width, wherever that is."""
         blocks = column_blocks(*self.points.shape[-2:])
         return sum(_array.times(self._about_first(i, j), self.weights[..., i:j]) for i, j in blocks)
 

@@ -1,4 +1,4 @@
-"""Spaces given by their matrix, and raw square arrays read as such."""
+"""Spaces given by a matrix, and square arrays read as such."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class DenseSpace(Space):
 
     @cached_property
     def skew(self) -> float:
-        """Largest |C_ik − C_ki|, in units of C: stored matrices are symmetric up to rounding only (theorem 14)."""
+        """Largest |C_ik − C_ki|, in units of C: stored matrices are symmetric up to float error only (theorem 14)."""
         xp, matrix = _array.namespace(self.distances), _array.detached(self.distances)
         n = int(matrix.shape[0])
         # By blocks of rows, so that no second matrix is made; each difference comes with both signs.
@@ -113,7 +113,7 @@ class DenseSpace(Space):
 
     @property
     def numbers_copied(self) -> float:
-        """A matrix without an offset or in other units; two where atoms of weight 0 are left out, or entries are widened."""
+        """A matrix without an offset or in other units; two where atoms of weight 0 are left out, or entries are converted."""
         if _array.epsilon(self.weights) > 1e-10 or not _array.all_positive(self.weights):
             return 2.0 * self.size**2
         low, high = self.extremes()

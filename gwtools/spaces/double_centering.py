@@ -1,4 +1,4 @@
-"""The doubly centred residual R of a space: what is left of C when its additive part is taken away (THEORY.md, theorem 2)."""
+"""Double centering: the residual R of C without its mean and row means, dense or of low rank (THEORY.md, theorem 2)."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class DenseResidual(Residual):
 
     @property
     def sign(self) -> int:
-        """What the space told of it."""
+        """The sign that the kind of space implies."""
         return self.definite_sign
 
     def apply(self, values: Array) -> Array:

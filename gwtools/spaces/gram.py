@@ -1,4 +1,4 @@
-"""Spaces of inner products, given by a factor."""
+"""Gram spaces: inner products C = FᵀF, given by the factor F."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class GramSpace(Space):
         mean = _array.times(self.factor, self.weights)
         centred = self.factor - mean[..., None]
         shift = _array.times(_array.transposed(centred), mean)
-        # The mean column is exact up to rounding only: so are its products with the centred ones centred again.
+        # The mean column has a float error: its products with the centred columns are centred again.
         offset = _array.dot(self.weights, shift)
         return LowRankForm(
             self.weights,

@@ -1,4 +1,4 @@
-"""Graphs as spaces: C is the matrix of shortest-path lengths, made row by row from the edges."""
+"""Graphs with shortest-path distances, computed row by row from the edges."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gwtools.spaces.base import Space, copy_unchecked
 
 
 class _Default(str):
-    """The name of an attribute that nobody has asked for: it is looked for, and need not be there."""
+    """The default name of an attribute: edges need not have it."""
 
 
 _WEIGHT = _Default("weight")
@@ -135,7 +135,7 @@ class GraphSpace(Space):
 
     @property
     def float_operations(self) -> int:
-        """A sum of at most as many edges as the graph has nodes, whichever of them are atoms; 0 where no sum is rounded."""
+        """A sum of at most as many edges as the graph has nodes, whichever of them are atoms; 0 where all sums are exact."""
         return 0 if self._sums_are_exact else int(self.adjacency.shape[0])
 
     @cached_property

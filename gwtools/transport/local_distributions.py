@@ -1,4 +1,4 @@
-"""Rows of two spaces in NumPy, and the one-dimensional transports between all of them (THEORY.md, theorem 7)."""
+"""W_p between all pairs of rows of two matrices: the local distributions of values of Mémoli's third bound (theorem 7)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def transports(C: NumpyArray, a: NumpyArray, D: NumpyArray, b: NumpyArray, p: fl
 
 
 def uniform(weights: NumpyArray) -> bool:
-    """Tell whether all weights are equal up to rounding."""
+    """Tell whether all weights are equal up to float error."""
     return bool(np.ptp(weights) <= 4 * np.finfo(weights.dtype).eps * weights.max())
 
 

@@ -1,4 +1,4 @@
-"""Optimal transport between weighted lists of numbers, by sorting: of one pair, and of stacks of pairs of lists.
+"""One-dimensional optimal transport by sorting, between weighted lists of numbers: one pair, or a stack of pairs.
 
 Lists have shapes (…, N) and (…, M). Without leading axes they are one pair; in a stack, lists are padded to one length with
 atoms of weight zero, whatever their values.
@@ -14,7 +14,7 @@ from gwtools import _array
 from gwtools._array import Array
 from gwtools.plans import SparsePlan, make_unchecked
 
-SLIVER = 2.0**-45  # share of the largest mass below which an atom is rounding
+SLIVER = 2.0**-45  # share of the largest mass below which an atom is float error
 
 
 class SortingCoupling(NamedTuple):
@@ -209,7 +209,7 @@ def _merged_weights(a: Array, b: Array) -> SortingCoupling:
     xp = _array.namespace(a)
     # Differences of long sums are the masses: in single precision they would miss the weights of 100,000 atoms.
     ends_x, ends_y = (xp.cumulative_sum(_array.for_long_sums(w), axis=-1) for w in (a, b))
-    # Both lists end at the same total, so that no sliver of mass is left over by rounding.
+    # Both lists end at the same total, so that no sliver of mass is left over by float error.
     cells = merged_cells(ends_x / ends_x[..., -1:], ends_y / ends_y[..., -1:])
     return cells._replace(mass=xp.astype(cells.mass, a.dtype, copy=False))
 

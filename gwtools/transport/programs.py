@@ -1,4 +1,4 @@
-"""Exact linear programs over couplings, with their proved values."""
+"""Optimal transport as a linear program, solved exactly by POT's network simplex, with dual potentials as proof."""
 
 from __future__ import annotations
 
@@ -12,21 +12,15 @@ from gwtools._array import NumpyArray
 from gwtools.plans import SparsePlan, changed, make_unchecked
 from gwtools.transport.one_dimensional import SLIVER, comonotone
 
-_DENSE_PROGRAM = 300**2
-
-
+_DENSE_PROGRAM = 300**2  # entries: larger programs are priced, on few arcs at a time
 _ARCS_PER_ATOM = 8
-
-
-_FLOAT_ERROR = 1e-14
-
-
-_MISSED = 1e-12  # marginals that are missed by more are set right
+_FLOAT_ERROR = 1e-14  # of reduced costs, relative to the potentials
+_MISSED = 1e-12  # plans whose marginals are off by more are rounded onto them
 
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A solved linear program: the vertex, its potentials and, up to float64 rounding, a value that no coupling can go below.
+    """A solved linear program: the vertex, its potentials and, up to float error, a value that no coupling can go below.
 
     :func:`gwtools.bounds.float_error.dual_value` is the proved one.
     """
@@ -46,7 +40,7 @@ def exact(
     """Minimise Σ cost_ij π_ij over couplings of a and b exactly, with POT's network simplex on the CPU.
 
     Large programs are solved on few arcs at a time: those that the potentials price lowest and those of a feasible plan. Arcs
-    that violate dual feasibility join until none is left but for rounding, so the answer is optimal for the whole matrix.
+    that violate dual feasibility join until none is left up to float error, so the answer is optimal for the whole matrix.
 
     Parameters
     ----------
@@ -62,8 +56,8 @@ def exact(
     Returns
     -------
     Program
-        A vertex with at most n + m − 1 atoms; where POT misses the marginals by more than 1e-12, its plan rounded to them.
-        ``lower`` follows from the potentials alone, whatever the simplex did, up to float64 rounding.
+        A vertex with at most n + m − 1 atoms; where POT misses the marginals by more than 1e-12, its plan rounded onto them.
+        ``lower`` follows from the potentials alone, whatever the simplex did, up to float error.
 
     Raises
     ------
@@ -97,7 +91,7 @@ def _simplex(
     """Run POT's network simplex on non-negative costs and check that what it returns is a coupling."""
     import ot  # imported here because POT loads every array library that is installed
 
-    # A limit for the case that rounding makes pivots cycle.
+    # A limit for the case that float errors make pivots cycle.
     pivots = max(10**6, 100 * int(cost.size))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the check below replaces POT's warnings
@@ -158,14 +152,14 @@ def _priced_simplex(
     # A start made in a narrower dtype may be no coupling of these weights: some coupling's arcs make the program feasible.
     chain = comonotone(rows, a, cols, b)
     arcs[chain.rows, chain.cols] = True
-    # Every round but the last adds an arc, so that there are at most n m of them.
+    # Every pass but the last adds an arc, so that there are at most n m of them.
     while True:
         inside = np.nonzero(arcs)
         plan, u, v = _simplex(scipy.sparse.coo_array((cost[inside], inside), shape=(n, m)), a, b)
         np.subtract(cost, v, out=reduced)
         reduced -= u[:, None]
-        # Reduced costs of arcs that the simplex was given may be slightly negative by its rounding. Others that are no worse
-        # cannot improve the plan, and end the rounds. The proved value counts the least of all.
+        # Reduced costs of arcs that the simplex was given may be slightly negative by float error. Others that are no worse
+        # cannot improve the plan, and end the passes. The proved value counts the least of all.
         float_error = max(
             -float(reduced[inside].min()), _FLOAT_ERROR * float(max(np.abs(u).max(), np.abs(v).max())), 0.0
         )

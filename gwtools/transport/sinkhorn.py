@@ -1,4 +1,4 @@
-"""Kernels scaled to marginals in the log domain: one kernel, or a stack of them.
+"""Sinkhorn's algorithm in the log domain, with Newton steps: scaling of one kernel, or of a stack, to its marginals.
 
 Every kernel of a stack keeps its own tolerance, Newton steps and line search, and leaves the stack when it is done. Atoms that
 pad a stack have weight 0; exponents there are so low that their exponentials are 0.
@@ -114,19 +114,19 @@ def sinkhorn(
 
 
 def attainable(log_kernel: Array) -> Numbers:
-    """Return about the marginal error that rounding of the exponents causes: they are as exact as the largest is long."""
+    """Estimate the marginal error that float errors of the exponents cause: these are relative to the largest exponent."""
     xp = _array.namespace(log_kernel)
     return 2 * _array.epsilon(log_kernel) * numbers(xp.max(xp.abs(log_kernel), axis=(-2, -1)))
 
 
 def _without_empty_entries(kernel: _Kernel, plan: Array) -> _Kernel:
-    """Leave out the entries without mass where few are left; else return the kernel itself."""
+    """Drop the entries without mass where few are left; else return the kernel itself."""
     exponent = _array.without_small_masses(kernel.exponent, plan, 1e-9 * kernel.tolerance)
     return kernel if exponent is kernel.exponent else kernel._replace(exponent=exponent)
 
 
 class _Ascent(NamedTuple):
-    """A kernel, the scalings where Newton steps stand, the best ones so far, and how far they may go from the first ones."""
+    """A kernel, the current scalings of Newton's iteration, and the best ones so far."""
 
     kernel: _Kernel
     state: Scaling
@@ -146,7 +146,7 @@ def _ascend(kernel: _Kernel, start: Scaling, most: int) -> tuple[Scaling, int]:
 
 
 def _distance(first: Scaling, second: Scaling) -> float:
-    """Return how far two scalings of one kernel are apart."""
+    """Return the distance between two scalings of one kernel."""
     xp = _array.namespace(first.u)
     return float(xp.max(xp.abs(second.u - first.u))) + float(xp.max(xp.abs(second.v - first.v)))
 
