@@ -60,11 +60,11 @@ def test_calls_are_made_while_the_caller_goes_on(monkeypatch):
         begun.set()
         return known.wait(PATIENCE)
 
-    with threads.Ahead(NUMPY) as ahead:
-        ahead.add(wait, MANY)
+    with threads.Background(NUMPY) as background:
+        background.add(wait, MANY)
         assert begun.wait(PATIENCE)
         known.set()
-        assert ahead.finish() == [True]
+        assert background.finish() == [True]
 
 
 @pytest.fixture
@@ -77,16 +77,16 @@ def busy(monkeypatch):
         begun.set()
         free.wait(PATIENCE)
 
-    ahead = threads.Ahead(NUMPY)
-    ahead.add(first, MANY)
+    background = threads.Background(NUMPY)
+    background.add(first, MANY)
     assert begun.wait(PATIENCE)
-    yield ahead, free
+    yield background, free
     free.set()
 
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_calls_that_are_not_begun_are_dropped_with_their_context(fails, busy, monkeypatch):
-    (ahead, free), made, shutdown = busy, [], ThreadPoolExecutor.shutdown
+    (background, free), made, shutdown = busy, [], ThreadPoolExecutor.shutdown
 
     def dropped(pool, wait=True, *, cancel_futures=False):
         shutdown(pool, wait=False, cancel_futures=cancel_futures)
@@ -94,9 +94,9 @@ def test_calls_that_are_not_begun_are_dropped_with_their_context(fails, busy, mo
         shutdown(pool, wait)
 
     monkeypatch.setattr(ThreadPoolExecutor, "shutdown", dropped)
-    with pytest.raises(KeyError) if fails else nullcontext(), ahead:
+    with pytest.raises(KeyError) if fails else nullcontext(), background:
         for i in range(5):
-            ahead.add(partial(made.append, i), MANY)
+            background.add(partial(made.append, i), MANY)
         if fails:
             raise KeyError
     assert made == []
@@ -104,27 +104,27 @@ def test_calls_that_are_not_begun_are_dropped_with_their_context(fails, busy, mo
 
 def test_the_caller_makes_short_calls_and_those_that_would_wait_with_too_much(busy, monkeypatch):
     monkeypatch.setattr(threads, "_WAITING_ENTRIES", 1.5 * MANY)
-    (ahead, free), made = busy, []
-    with ahead:
+    (background, free), made = busy, []
+    with background:
         for i in range(4):
-            ahead.add(partial(made.append, i), MANY)
-        ahead.add(partial(made.append, 4), 1)
+            background.add(partial(made.append, i), MANY)
+        background.add(partial(made.append, 4), 1)
         assert made == [2, 3, 4]
         free.set()
-        ahead.finish()
+        background.finish()
         assert sorted(made) == [0, 1, 2, 3, 4]
-        ahead.add(partial(made.append, 5), MANY)
-        ahead.finish()
+        background.add(partial(made.append, 5), MANY)
+        background.finish()
     assert sorted(made) == [0, 1, 2, 3, 4, 5]
 
 
 def test_calls_let_go_of_what_they_were_made_with(count):
     array = np.zeros(5)
     kept = weakref.ref(array)
-    with threads.Ahead(NUMPY) as ahead:
-        ahead.add(array.sum, MANY)
+    with threads.Background(NUMPY) as background:
+        background.add(array.sum, MANY)
         del array
-        assert ahead.finish() == [0.0]
+        assert background.finish() == [0.0]
         assert kept() is None
 
 

@@ -10,12 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.batch import gather
+from gwtools._stacks import in_order
+from gwtools.batch import gather, threads
+from gwtools.batch.gather import Fields, Pairs
 from gwtools.bounds.moments import Moments, eccentricities, moments, norm_bound, spectral_bound
 from gwtools.spaces import Space
 from gwtools.transport.one_dimensional import Entries, wasserstein, wasserstein_of_entries
+
+_FEW = 12  # pairs whose n² entries are sorted together, as they fit the cache of a CPU
 
 
 def row_means(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
@@ -34,7 +40,9 @@ def row_means(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
         In units of C to the power p.
     """
     _check.number(p, "p", least=1.0)
-    return _each_pair(xs, ys, lambda s: (s.row_means, s.weights), lambda x, y: wasserstein(x[0], x[1], y[0], y[1], p))
+    pairs = _pairs(xs, ys)
+    fields = gather.read_fields(pairs, lambda s: (s.row_means, s.weights))
+    return _each_group(pairs, fields, lambda x, y: wasserstein(x[0], x[1], y[0], y[1], p))
 
 
 def first(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
@@ -53,13 +61,10 @@ def first(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
         In units of C to the power p.
     """
     _check.number(p, "p", least=1.0)
-    return _each_pair(
-        xs,
-        ys,
-        lambda s: (eccentricities(s, p), s.weights),
-        lambda x, y: wasserstein(x[0], x[1], y[0], y[1], p),
-        dense=p != 2,  # other powers than squares are taken entry by entry
-    )
+    pairs = _pairs(xs, ys)
+    # Other powers than squares are taken entry by entry.
+    fields = gather.read_fields(pairs, lambda s: (eccentricities(s, p), s.weights), dense=p != 2)
+    return _each_group(pairs, fields, lambda x, y: wasserstein(x[0], x[1], y[0], y[1], p))
 
 
 def norm(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
@@ -75,7 +80,9 @@ def norm(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
     array of shape (B,)
         In squared units of C.
     """
-    return _each_pair(xs, ys, moments, lambda x, y: norm_bound(Moments(*x), Moments(*y)))
+    pairs = _pairs(xs, ys)
+    fields = gather.read_fields(pairs, moments)
+    return _each_group(pairs, fields, lambda x, y: norm_bound(Moments(*x), Moments(*y)))
 
 
 def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
@@ -92,15 +99,21 @@ def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
         In squared units of C. The eigenvalues of n × n matrices take most of the time, together or one by one; many of
         them are computed on threads in NumPy, as in :func:`gwtools.solve_batch`.
     """
+    pairs = _pairs(xs, ys)
+    with threads.Background[Array](pairs.left[0].weights) as background:
 
-    def read(s: Space) -> tuple[Array, ...]:
-        residual = s.residual()
-        return (*moments(s, residual), gather.finite(residual.compact()))
+        def read(s: Space) -> Moments:
+            residual = s.residual()
+            background.add_eigenvalues(gather.finite(residual.compact()))
+            return moments(s, residual)
+
+        fields = gather.read_fields(pairs, read)
+        fields.add(background.finish())
 
     def bound(x: list[Array], y: list[Array]) -> Array:
         return spectral_bound(Moments(*x[:-1]), Moments(*y[:-1]), x[-1], y[-1])
 
-    return _each_pair(xs, ys, read, bound, spectra=True)
+    return _each_group(pairs, fields, bound)
 
 
 def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
@@ -119,11 +132,16 @@ def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
         In units of C to the power p.
     """
     _check.number(p, "p", least=1.0)
-
-    def bound(x: list[Array], y: list[Array]) -> Array:
-        return wasserstein_of_entries(Entries(*x), Entries(*y), p)
-
-    return _each_pair(xs, ys, _entries, bound, dense=True, large=True)
+    pairs = _pairs(xs, ys)
+    values, positions = [], []
+    for group in gather.groups(pairs):
+        few = _FEW if _array.on_cpu(pairs.left[0].weights) else len(group)
+        fields = gather.read_fields(pairs.at(group), _entries, dense=True)
+        for start in range(0, len(group), few):
+            x, y = fields.at(np.arange(start, min(start + few, len(group))))
+            values.append(wasserstein_of_entries(Entries(*x), Entries(*y), p))
+        positions += group.tolist()
+    return in_order(values, positions)
 
 
 def _entries(s: Space) -> Entries:
@@ -133,14 +151,16 @@ def _entries(s: Space) -> Entries:
     return Entries(xp.reshape(matrix, (count, -1)), weights, xp.full_like(weights[:, 0], s.size))
 
 
-def _each_pair(
-    xs: Sequence[Any],
-    ys: Sequence[Any],
-    read: Callable[[Space], tuple[Array, ...]],
-    bound: Callable[[list[Array], list[Array]], Array],
-    **how: bool,
-) -> Array:
-    """Bound what is read of each pair of spaces, group by group; ``how`` as in :func:`gather.each_group`."""
-    left, right = gather.spaces(xs, ys)
-    _check.not_empty(left)
-    return gather.each_group(left, right, read, bound, **how)
+def _pairs(xs: Sequence[Any], ys: Sequence[Any]) -> Pairs:
+    pairs = gather.pairs(xs, ys)
+    _check.not_empty(pairs.left)
+    return pairs
+
+
+def _each_group(pairs: Pairs, fields: Fields, bound: Callable[[list[Array], list[Array]], Array]) -> Array:
+    """Bound pairs of like size together."""
+    values, positions = [], []
+    for group in gather.groups(pairs, lists=True):
+        values.append(bound(*fields.at(group)))
+        positions += group.tolist()
+    return in_order(values, positions)

@@ -9,6 +9,7 @@ import numpy as np
 
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
+from gwtools.batch.gather import Fields, Pairs, read_fields
 from gwtools.bounds import float_error
 from gwtools.bounds.enclosures import EnclosedPair, Enclosure, on_cpu
 from gwtools.bounds.float_error import Bound, gamma
@@ -34,25 +35,45 @@ def summary(fields: Sequence[Array]) -> Summary:
     return Summary(Moments(*fields[:size]), *fields[size:])
 
 
-def read(s: Space, residual: Residual | None = None) -> tuple[Array, ...]:
+def read(space: Space, residual: Residual | None = None) -> tuple[Array, ...]:
     """Read what certificates need of a stack of matrices; a ``residual`` that is at hand is not made again."""
-    matrix = s.dense()
+    matrix = space.dense()
     xp, axes = _array.namespace(matrix), (1, 2)
-    low, high = xp.min(matrix, axis=axes), xp.max(matrix, axis=axes)
+    low = xp.min(matrix, axis=axes)
+    high = xp.max(matrix, axis=axes)
     skew = xp.max(matrix - _array.transposed(matrix), axis=axes)  # each difference comes with both signs
-    return (*moments(s, residual), low, high, skew)
+    return (*moments(space, residual), low, high, skew)
 
 
 def enclosures(spaces: Sequence[Space], of: Summary) -> Enclosure:
     """Say how far the parts of spaces may be from the exact ones, and how large they are (theorem 13 a and c)."""
     low, high, mean = on_cpu(of.low), on_cpu(of.high), on_cpu(of.moments.mean)
-    sizes, operations = (np.array([getattr(s, name) for s in spaces]) for name in ("size", "float_operations"))
-    skew = on_cpu(of.skew) * np.array([isinstance(s, DenseSpace) for s in spaces])
+    sizes = np.array([s.size for s in spaces])
+    operations = np.array([s.float_operations for s in spaces])
+    is_stored = np.array([isinstance(s, DenseSpace) for s in spaces])
+    skew = on_cpu(of.skew) * is_stored
     largest = np.maximum(high, -low) * (1 + gamma(operations + 2))
     radii = float_error.dense_radii(sizes, float_error.weight_terms(of.moments.weights), operations, largest, skew)
     least, most, _ = float_error.ends(on_cpu(of.moments.deviations), on_cpu(of.moments.weights))
     extent = float_error.dense_extent(np.maximum(most, -least), np.maximum(high - mean, mean - low), radii)
     return Enclosure(of.moments, radii, extent, operations)
+
+
+def summaries(fields: Fields, positions: NumpyArray) -> tuple[Summary, Summary]:
+    """Return what :func:`read` returned of both spaces of some pairs."""
+    left, right = fields.at(positions)
+    return summary(left), summary(right)
+
+
+def widened_summaries(pairs: Pairs) -> tuple[Summary, Summary]:
+    """Read what certificates need of pairs in float64."""
+    fields = read_fields(pairs, read, _array.widen, dense=True)
+    return summaries(fields, np.arange(len(pairs.left)))
+
+
+def enclosed(pairs: Pairs, x: Summary, y: Summary) -> EnclosedPair:
+    """Enclose both spaces of each pair."""
+    return EnclosedPair(enclosures(pairs.left, x), enclosures(pairs.right, y))
 
 
 def certify(
@@ -74,10 +95,11 @@ def certify(
     row_means, norm, a_priori = pair.row_means_and_norm(pair.additive_transport(coupling))
     rounding = pair.float_error_above(np.maximum(row_means.lower, norm.lower))
     columns = (row_means.lower, norm.lower, upper.value, upper.upper, a_priori, rounding, tolerance)
-    return [
-        certified_interval({"row_means": first, "norm": second}, Bound(value, 0.0, high), *rest)
-        for first, second, value, high, *rest in zip(*(column.tolist() for column in columns), strict=True)
-    ]
+    proofs = []
+    for of_row_means, of_norm, value, highest, *rest in np.stack(columns, axis=1).tolist():
+        bounds = {"row_means": of_row_means, "norm": of_norm}
+        proofs.append(certified_interval(bounds, Bound(value, 0.0, highest), *rest))
+    return proofs
 
 
 def of_atoms(pair: EnclosedPair, plan: SortingCoupling, value: NumpyArray) -> Bound:

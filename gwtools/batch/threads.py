@@ -6,13 +6,13 @@ of which the caller's is one. The other libraries spread their work themselves.
 
 from __future__ import annotations
 
+import math
 import os
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from functools import partial
-from typing import Generic, Self, TypeVar, cast
+from typing import Generic, Self, TypeVar
 
 from gwtools import _array, _check
 from gwtools._array import Array
@@ -23,7 +23,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Ahead(Generic[R]):
+class Background(Generic[R]):
     """Calls that other threads make while this one goes on, where that is worth it; else each is made at once.
 
     A context: calls that are not begun when it is left are dropped.
@@ -39,9 +39,8 @@ class Ahead(Generic[R]):
         self._pool = ThreadPoolExecutor(others) if others else None
         # Threads see what the caller set for itself, such as NumPy's handling of floating-point errors.
         self._context = copy_context()
-        self._calls: list[_Call[R]] = []
-        self._waiting: deque[_Call[R]] = deque()
-        self._entries = 0.0
+        self._not_begun: dict[int, tuple[Callable[[], R], float]] = {}  # calls and their entries, by position
+        self._results: list[Future[R]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -50,22 +49,24 @@ class Ahead(Generic[R]):
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def add(self, run: Callable[[], R], entries: float) -> None:
+    def add(self, call: Callable[[], R], entries: float) -> None:
         """Have a call made; it must not warn, as all threads share the filters.
 
         ``entries`` is how many entries its matrices have: short calls would wait for Python's lock, and what a call is made
         with stays in memory as long as it waits. So this thread makes short ones, and others where enough wait.
         """
-        call = _Call(run, entries)
-        self._calls.append(call)
-        while self._waiting and self._waiting[0].is_begun():  # each turn takes one away
-            self._entries -= self._waiting.popleft().entries
-        if self._pool is None or entries < _WORTH_A_THREAD or self._entries > _WAITING_ENTRIES:
-            call.make()
+        waiting = sum(others for _, others in list(self._not_begun.values()))
+        position = len(self._results)
+        self._results.append(Future())
+        self._not_begun[position] = call, entries
+        if self._pool is None or entries < _WORTH_A_THREAD or waiting > _WAITING_ENTRIES:
+            self._make(position)
         else:
-            call.submit(self._pool, self._context.copy())
-            self._waiting.append(call)
-            self._entries += entries
+            self._pool.submit(self._context.copy().run, self._make, position)
+
+    def add_eigenvalues(self: Background[Array], matrices: Array) -> None:
+        """Have the eigenvalues of symmetric matrices (g, k, k) computed."""
+        self.add(partial(_array.eigenvalues, matrices), math.prod(matrices.shape))
 
     def finish(self) -> list[R]:
         """Make the calls that are not begun, the last one first, and return all results in order.
@@ -75,50 +76,30 @@ class Ahead(Generic[R]):
         Exception
             That of the first call that failed.
         """
-        for call in reversed(self._calls):
-            call.help()
-        return [call.result() for call in self._calls]
+        for position in reversed(range(len(self._results))):
+            self._make(position)
+        return [result.result() for result in self._results]
 
-
-class _Call(Generic[R]):
-    """One call, made once; what it was made with is let go of then."""
-
-    def __init__(self, run: Callable[[], R], entries: float) -> None:
-        self.entries = entries
-        self._run: Callable[[], R] | None = run
-        self._future: Future[R] = Future()
-
-    def submit(self, pool: ThreadPoolExecutor, context: Context) -> None:
-        self._future = pool.submit(context.run, self._made)
-
-    def make(self) -> None:
-        self._future = Future()
+    def _make(self, position: int) -> None:
+        """Make a call unless another thread has begun it."""
+        call, _ = self._not_begun.pop(position, (None, 0.0))
+        if call is None:
+            return
         try:
-            self._future.set_result(self._made())
+            value = call()
         except Exception as error:
-            self._future.set_exception(error)
-
-    def is_begun(self) -> bool:
-        return self._future.running() or self._future.done()
-
-    def help(self) -> None:
-        if self._future.cancel():
-            self.make()
-
-    def result(self) -> R:
-        return self._future.result()
-
-    def _made(self) -> R:
-        run, self._run = cast(Callable[[], R], self._run), None
-        return run()
+            self._results[position].set_exception(error)
+        else:
+            del call  # what it was made with is let go of before anybody has the result
+            self._results[position].set_result(value)
 
 
 def each(run: Callable[[T], R], parts: Sequence[T], like: Array, entries: float) -> list[R]:
-    """Run a function for every part, of so many ``entries``, as :class:`Ahead` does; results are in the order of the parts."""
-    with Ahead[R](like) as ahead:
+    """Run a function for every part, each of so many ``entries``, and return the results in order."""
+    with Background[R](like) as background:
         for part in parts:
-            ahead.add(partial(run, part), entries)
-        return ahead.finish()
+            background.add(partial(run, part), entries)
+        return background.finish()
 
 
 def processors() -> int:
