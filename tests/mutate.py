@@ -54,6 +54,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "gwtools/bounds/float_error.py": _CERTIFICATES,
     "gwtools/bounds/certified.py": _CERTIFICATES,
     "gwtools/certify.py": _CERTIFICATES,
+    "gwtools/bounds/enclosures.py": (*_CERTIFICATES, "tests/test_batch_certificates.py"),
     "gwtools/batch/certificates.py": (
         "tests/test_batch_certificates.py",
         "tests/test_batch.py::test_certif",
@@ -89,12 +90,11 @@ RADIUS_CLASSES = re.compile(r"Radii")
 RADIUS_DICTIONARIES = re.compile(r"fields")
 # functions that return them,
 RADIUS_FUNCTIONS = re.compile(
-    r"gamma|floor|ceiling|norm|root_radius|\w*error|missed|(known_)?largest_eigenvalue_product|rounding|radius|tolerance|slack|loss"
+    r"gamma|floor|ceiling|norm|root_radius|\w*error|missed|(largest_)?eigenvalue_product(_of_kinds)?|interval_width|rounding|radius|tolerance|slack|loss"
 )
 # and functions that take them, by position.
 RADIUS_ARGUMENTS = {
     "lower_end": (1,),
-    "grown": (1,),
     "enlarged": (1,),
     "_lower_by_root": (1,),
     "_plus_square": (2,),
@@ -116,7 +116,7 @@ INDEX_FUNCTIONS = re.compile(r"\w*terms")
 # Rule 7: functions that are told a direction, by position; constants that stand for 1 + θ and for 1 − θ; opposite helpers.
 DIRECTED = {"nextafter": 1}
 ENLARGED = {1.01: 0.99, 0.51: 0.49, 0.99: 1.01}
-HELPERS = {"floor": "ceiling", "lower_end": "grown"}
+HELPERS = {"floor": "ceiling"}
 HELPERS |= {up: down for down, up in HELPERS.items()}
 
 RULES = {
