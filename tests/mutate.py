@@ -43,22 +43,22 @@ SURVIVORS = Path("tests/survivors.toml")
 
 # What is mutated, and the tests that matter of it: a file, or a file and the first letters of the names of tests.
 _CERTIFICATES = (
-    "tests/test_rounding.py",
-    "tests/test_proofs.py",
+    "tests/bounds/test_float_error.py",
+    "tests/bounds/test_certified.py",
     "tests/test_certify.py",
-    "tests/test_efforts.py::test_theorem_13",
-    "tests/test_efforts.py::test_closed_gaps",
+    "tests/test_certify_efforts.py::test_theorem_13",
+    "tests/test_certify_efforts.py::test_closed_gaps",
     "tests/test_oracle.py",
 )
 TESTS: Mapping[str, tuple[str, ...]] = {
     "gwtools/bounds/float_error.py": _CERTIFICATES,
     "gwtools/bounds/certified.py": _CERTIFICATES,
     "gwtools/certify.py": _CERTIFICATES,
-    "gwtools/bounds/enclosures.py": (*_CERTIFICATES, "tests/test_batch_certificates.py"),
+    "gwtools/bounds/enclosures.py": (*_CERTIFICATES, "tests/batch/test_certificates.py"),
     "gwtools/batch/certificates.py": (
-        "tests/test_batch_certificates.py",
-        "tests/test_batch.py::test_certif",
-        "tests/test_batch.py::test_values",
+        "tests/batch/test_certificates.py",
+        "tests/batch/test_solve.py::test_certif",
+        "tests/batch/test_solve.py::test_values",
         "tests/test_oracle.py",
     ),
 }

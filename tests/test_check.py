@@ -11,12 +11,17 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools import _check, _check_spaces
-from gwtools import _words as words
 from tests.strategies import spaces
 
 GOOD = np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 2.5], [2.0, 2.5, 0.0]])
+
+
 SPACE = gw.DenseSpace(GOOD)
+
+
 PLAN = np.full((3, 3), 1 / 9)
+
+
 BOUNDS = ("row_means", "first", "norm", "spectral")
 
 
@@ -143,10 +148,14 @@ BAD_PLANS = {
     "list": (PLAN.tolist(), TypeError, ("array", "list")),
     "vector": (PLAN[0], ValueError, ("must have 2 axes",)),
 }
+
+
 PLAN_ENTRIES = {
     "certify": lambda plan: gw.certify(SPACE, SPACE, plan),
     "init": lambda plan: gw.solve(SPACE, SPACE, gw.ConditionalGradient(init=plan)),
 }
+
+
 NAMES = {"certify": "plan must", "init": "init must"}
 
 
@@ -285,22 +294,6 @@ def test_bad_input_is_told_before_any_work(monkeypatch):
 def test_what_is_no_space(bad):
     refused(lambda: gw.solve(bad, GOOD), TypeError, "x must be a gwtools space or a square array")
     refused(lambda: gw.solve(GOOD, bad), TypeError, "y must be a gwtools space or a square array")
-
-
-@given(st.floats(1e-300, 1e300), st.integers(1, 4000), st.sampled_from([1, -1]), st.sampled_from([3, 6]))
-def test_numbers_are_told_from_the_limit_that_they_miss(limit, ulps, side, digits):
-    """Whatever is shown of both, the number lies on the side of the limit on which it is."""
-    value = limit * (1 + side * ulps * 2.0**-48)
-    found, shown = map(float, words.distinguishable(value, limit, digits))
-    assert (found < shown, found > shown) == (value < limit, value > limit)
-    assert found == pytest.approx(value, rel=10.0 ** (1 - digits))
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(1.5, "1.5"), (1.0000001, "1.0000001"), (0.999999, "0.999999"), (2.0, "2")]
-)
-def test_no_more_digits_are_shown_than_needed(value, text):
-    assert words.distinguishable(value, 1.0, 6) == (text, "1")
 
 
 def test_limits_are_told_from_what_misses_them():

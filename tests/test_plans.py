@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools import _array
-from gwtools.plans import as_plan, embed, mixture
+from gwtools.plans import as_plan, embed, mixture, rounded_plan
 from tests import checkers
 from tests.libraries import LIBRARIES, to_numpy, tried
 from tests.strategies import couplings, weights
+from tests.transport.test_programs import small_programs
 
 
 @st.composite
@@ -227,3 +228,21 @@ def test_plans_that_miss_more_than_a_thousandth_are_refused(entry):
     x, plan = gw.DenseSpace(1 - np.eye(4)), np.diag([0.25, 0.25, 0.25, 0.25 - 0.0010004])
     with pytest.raises(ValueError, match=r"up to 0\.001 in total, but misses them by 0\.0010004: pass"):
         gw.certify(x, x, plan) if entry == "certify" else gw.solve(x, x, gw.ConditionalGradient(init=plan))
+
+
+@given(small_programs(), st.sampled_from([0.0, 1e-9, 0.3, 3.0]), st.integers(0, 2**32 - 1))
+def test_rounding_gives_a_coupling_that_is_near(program, size, seed):
+    """Altschuler, Weed and Rigollet 2017, lemma 7: the distance is at most twice the marginal error."""
+    _, a, b = program
+    noise = 1 + size * np.random.default_rng(seed).uniform(-0.9, 1, (len(a), len(b))).clip(-1 / max(size, 1))
+    matrix = np.maximum(np.outer(a, b) * noise, 0)
+    found = rounded_plan(matrix, a, b).dense()
+    assert checkers.coupling_error(found, a, b) <= 1e-15
+    error = np.abs(matrix.sum(1) - a).sum() + np.abs(matrix.sum(0) - b).sum()
+    assert np.abs(found - matrix).sum() <= 2 * error + 1e-14
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_rounding_of_nothing_is_the_product(dtype):
+    a, b = np.array([0.25, 0.75], dtype=dtype), np.array([0.5, 0.125, 0.375], dtype=dtype)
+    assert np.array_equal(rounded_plan(np.zeros((2, 3), dtype=dtype), a, b).dense(), np.outer(a, b))

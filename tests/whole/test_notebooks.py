@@ -1,0 +1,82 @@
+"""Stored notebooks are whole runs of themselves, name no machine and stay small; the quick run of CI leaves them alone."""
+
+import base64
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat")
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+MACHINE = re.compile(r"/(tmp|work|home|root|Users|mnt|opt|usr|var)/|[A-Z]:\\\\|site-packages|0x[0-9a-f]{6,}")
+MOST_IMAGE_BYTES = 200_000  # of all notebooks together
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def outputs(path):
+    return [output for cell in code_cells(path) for output in cell.outputs]
+
+
+def shows(source):
+    """Tell whether a cell prints, displays or draws at its top level; one that captures its output shows nothing."""
+    calls = re.search(r"^(for .*:\n\s+|    )*(print|display|plt\.show)\(", source, flags=re.MULTILINE)
+    return not source.startswith("%%capture") and calls is not None
+
+
+def texts(output):
+    """Return every text of an output: what was printed, and what is shown but for images."""
+    data = {kind: value for kind, value in output.get("data", {}).items() if not kind.startswith("image/png")}
+    return [output.get("text", ""), *map(str, data.values()), *output.get("traceback", [])]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_stored_as_they_ran(path):
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    for cell in cells:
+        assert not shows(cell.source) or cell.outputs, cell.source
+        assert cell.outputs == [] or "%%capture" not in cell.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_outputs_hold_no_error_no_warning_and_no_trace_of_a_machine(path):
+    for output in outputs(path):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr"
+        for text in texts(output):
+            assert "Warning" not in text
+            assert MACHINE.search(text) is None, MACHINE.search(text)
+
+
+def test_images_of_notebooks_stay_small():
+    images = [
+        output["data"]["image/png"]
+        for path in NOTEBOOKS
+        for output in outputs(path)
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(images) > 1
+    assert sum(len(base64.b64decode(image)) for image in images) < MOST_IMAGE_BYTES
+
+
+@pytest.mark.parametrize(("words", "stored"), [([], None), (["--write"], "full")])
+def test_only_a_full_run_is_stored(words, stored, tmp_path):
+    pytest.importorskip("ipykernel")
+    source = "import os, sys\nprint('quick' if os.environ.get('GWFUSION_QUICK') else 'full')\nprint(sys.path, file=sys.stderr)"
+    path = tmp_path / "one.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), path)
+    before = path.read_bytes()
+    command = [sys.executable, FOLDER / "execute.py", *words, path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    if stored is None:
+        assert path.read_bytes() == before
+    else:
+        assert [texts(output)[0] for output in outputs(path)] == [f"{stored}\n"]
