@@ -279,3 +279,10 @@ def mirrors(path):
 def test_every_file_of_tests_mirrors_a_module():
     files = [path for path in TESTS.rglob("test_*.py") if path.parent.name != "whole"]
     assert {path.relative_to(ROOT).as_posix() for path in files if not mirrors(path)} == set(TESTS_OF_A_ROOM)
+
+
+def test_the_picture_of_the_rooms_is_drawn_from_the_imports():
+    from tests import rooms  # which reads the imports by this module
+
+    text = rooms.CONTRIBUTING.read_text(encoding="utf-8")
+    assert rooms.with_picture(text) == text, "python -m tests.rooms draws it again"
