@@ -125,11 +125,14 @@ def _objectives(pairs: Pairs, coupling: SortingCoupling, convert: gather.Convert
     rows, cols, mass = coupling.rows, coupling.cols, convert(coupling.mass)
     sums = _sums_of_squares if _array.library(mass) == "numpy" else _sums_of_squares_together
     step = max(1, gather.block_entries(mass) // mass.shape[1] ** 2)
+    is_wide = pairs.left[0].weights.dtype == mass.dtype
     parts = []
     for start in range(0, len(pairs.left), step):
         few = slice(start, min(start + step, len(pairs.left)))
-        x = [converted(s, convert).dense() for s in pairs.left[few]]
-        y = [converted(s, convert).dense() for s in pairs.right[few]]
+        left, right = pairs.left[few], pairs.right[few]
+        if not is_wide:
+            left, right = [converted(s, convert) for s in left], [converted(s, convert) for s in right]
+        x, y = [s.dense() for s in left], [s.dense() for s in right]
         parts.append(sums(x, y, rows[few, :], cols[few, :], mass[few, :]))
     return _array.namespace(mass).concat(parts)
 

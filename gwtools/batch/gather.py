@@ -165,44 +165,61 @@ class Fields:
     def __init__(self, blocks: Sequence[list[int]], values: Sequence[tuple[Array, ...]]) -> None:
         self._blocks = blocks
         self._pairs = sum(map(len, blocks)) // 2
-        self._fields = [_Field(blocks, parts) for parts in zip(*values, strict=True)]
+        self._alike: list[_AlikeFields] = []
+        fields = list(zip(*values, strict=True))
+        indices_of_widths: dict[Any, list[int]] = {}
+        for i, parts in enumerate(fields):
+            widths = tuple(part.shape[1:] for part in parts)
+            indices_of_widths.setdefault(widths, []).append(i)
+        for indices in indices_of_widths.values():
+            self._alike.append(_AlikeFields(blocks, indices, [fields[i] for i in indices]))
+        self._number = len(fields)
 
     def add(self, parts: Sequence[Array]) -> None:
         """Add a quantity that was computed of the same blocks."""
-        self._fields.append(_Field(self._blocks, parts))
+        self._alike.append(_AlikeFields(self._blocks, [self._number], [parts]))
+        self._number += 1
 
     def at(self, positions: NumpyArray) -> tuple[list[Array], list[Array]]:
         """Return the quantities of both spaces of some pairs: (b,), or (b, K) padded with zeros to the largest."""
-        left = [field.at(positions) for field in self._fields]
-        right = [field.at(positions + self._pairs) for field in self._fields]
-        return left, right
+        return self._side(positions), self._side(positions + self._pairs)
+
+    def _side(self, positions: NumpyArray) -> list[Array]:
+        taken: dict[int, Array] = {}
+        for alike in self._alike:
+            taken.update(zip(alike.indices, alike.at(positions), strict=True))
+        return [taken[i] for i in range(self._number)]
 
 
-class _Field:
-    """One quantity: its values end to end with a zero behind them, where those of each space start and how many they are."""
+class _AlikeFields:
+    """Quantities of the same widths: each a row of values end to end, with a zero behind them."""
 
-    def __init__(self, blocks: Sequence[list[int]], parts: Sequence[Array]) -> None:
-        self._is_number = parts[0].ndim == 1
-        widths = [1 if self._is_number else part.shape[1] for part in parts]
+    def __init__(self, blocks: Sequence[list[int]], indices: list[int], fields: Sequence[Sequence[Array]]) -> None:
+        first = fields[0]
+        self.indices = indices
+        self._are_numbers = first[0].ndim == 1
+        widths = [1 if self._are_numbers else part.shape[1] for part in first]
         length = np.repeat(widths, [len(block) for block in blocks])
         start = np.cumsum(length) - length
         order = np.argsort(np.concatenate(blocks))
         self._start, self._length = start[order], length[order]
-        xp = _array.namespace(parts[0])
-        zero = xp.zeros(1, dtype=parts[0].dtype, device=_array.device(parts[0]))
-        self._values = xp.concat([*(xp.reshape(part, (-1,)) for part in parts), zero])
+        xp = _array.namespace(first[0])
+        zero = xp.zeros(1, dtype=first[0].dtype, device=_array.device(first[0]))
+        rows = [xp.concat([*(xp.reshape(part, (-1,)) for part in parts), zero]) for parts in fields]
+        self._values = xp.stack(rows)
 
-    def at(self, positions: NumpyArray) -> Array:
-        """Return the quantity of some spaces, (b,) or (b, K)."""
+    def at(self, positions: NumpyArray) -> list[Array]:
+        """Return the quantities of some spaces, (b,) or (b, K)."""
         xp = _array.namespace(self._values)
         index = self._start[positions]
-        if not self._is_number:
+        if not self._are_numbers:
             length = self._length[positions][:, None]
             column = np.arange(length.max())
-            padding = self._values.shape[0] - 1
+            padding = self._values.shape[1] - 1
             index = np.where(column < length, index[:, None] + column, padding)
-        taken = xp.take(self._values, _array.from_numpy(np.reshape(index, -1), self._values))
-        return xp.reshape(taken, index.shape)
+        flat = _array.from_numpy(np.reshape(index, -1), self._values)
+        taken = xp.take(self._values, flat, axis=1)
+        return [xp.reshape(taken[i, :], index.shape) for i in range(len(self.indices))]
 
 
 def read_fields(
