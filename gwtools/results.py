@@ -9,13 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from gwtools import _array, _check
+from gwtools import _array, _check, _html
 from gwtools._array import Array
 from gwtools.plans import Plan
 
 
 class Status(Enum):
-    """Why a solver stopped; the value is the sentence a user reads."""
+    """Why a solver stopped; the value is the sentence a user reads.
+
+    Examples
+    --------
+    A status is a sentence, and it tells whether the solver met its own criterion.
+
+    >>> import numpy as np, gwtools as gw
+    >>> status = gw.solve(1 - np.eye(2), 1 - np.eye(4)).status
+    >>> status.value
+    'The plan is stationary: the Frank-Wolfe gap fell below the tolerance.'
+    >>> status.success
+    True
+    >>> print(gw.Status.MAX_ITERATIONS.value)
+    The iterations ran out before the tolerance was met: raise max_iterations or the tolerance.
+    """
 
     CLOSED_FORM = "The value is a closed form: nothing was iterated."
     STATIONARY = "The plan is stationary: the Frank-Wolfe gap fell below the tolerance."
@@ -55,6 +69,16 @@ class Kind(Enum):
 
     GLOBAL: the interval is closed, ``upper − lower ≤ tolerance``. BRACKET: both ends are proved, the upper one by a plan that
     was given, and they are farther apart. LOWER: the same without a plan.
+
+    Examples
+    --------
+    Without a plan, with one, and where both ends meet: a segment against a regular tetrahedron.
+
+    >>> import numpy as np, gwtools as gw
+    >>> x, y = gw.as_space(1 - np.eye(2)), gw.as_space(1 - np.eye(4))
+    >>> plan = gw.solve(x, y).plan
+    >>> [gw.certify(*arguments).kind.value for arguments in ((x, y), (x, y, plan), (x, y, plan, "quadratic"))]
+    ['lower', 'bracket', 'global']
     """
 
     GLOBAL = "global"
@@ -90,6 +114,18 @@ class Certificate:
         The float error: the width that float64 errors of the values account for, δ (2 √lower + δ) with
         δ = 256 (n + m + r + 64) u (Ω + Λ). Ω is max |C_ik − D_jl|, Λ adds the largest values of spaces whose entries are
         computed from others, r is the larger number of float operations behind an entry and u = 2⁻⁵³ (theorem 13 h).
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> x, y = gw.as_space(1 - np.eye(2)), gw.as_space(1 - np.eye(4))
+    >>> certificate = gw.certify(x, y, gw.solve(x, y).plan)
+    >>> print(certificate)
+    [0.0669873, 0.25] (bracket, lower bound by norm)
+    >>> round(certificate.gap, 4)
+    0.183
+    >>> {theorem: round(lower, 4) for theorem, lower in certificate.bounds.items()}
+    {'row_means': 0.0625, 'norm': 0.067}
     """
 
     lower: float
@@ -110,6 +146,20 @@ class Certificate:
         """Say the interval, its kind and the theorem."""
         to = f" to {_one_digit(self.tolerance)}" if self.kind is Kind.GLOBAL and self.tolerance > self.rounding else ""
         return f"[{self.lower:.6g}, {self.upper:.6g}] ({self.kind.value}{to}, lower bound by {self.bound})"
+
+    def __repr__(self) -> str:
+        """Return both ends with all digits, the kind and the theorem."""
+        return f"Certificate(lower={self.lower!r}, upper={self.upper!r}, kind={self.kind.name}, bound={self.bound!r})"
+
+    def _repr_html_(self) -> str:
+        """Return the same as ``str`` for notebooks, with the interval as a bar."""
+        return _html.table(
+            "GW_2^2 lies in", [("certificate", str(self)), self._share()], _html.bar(self.lower, self.upper)
+        )
+
+    def _share(self) -> tuple[str, str]:
+        """Return a row that says which part of the upper end is proved."""
+        return "lower / upper", f"{100 * _html.share(self.lower, self.upper):.1f} %"
 
 
 def _one_digit(value: float) -> str:
@@ -154,6 +204,20 @@ class GWResult:
         of all other solvers. Gradients at a fixed ε are those of this value, with ε held.
     names : pair of sequences
         What the atoms of x and of y are called: the nodes of a :class:`gwtools.GraphSpace`, else their positions from 0.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
+    >>> result = gw.solve(x, y)
+    >>> result
+    GWResult(distance=0.858896, objective=0.737702,
+             certificate=[0.215718, 0.737702] (bracket, lower bound by norm),
+             status=STATIONARY, iterations=2, solver=ConditionalGradient(),
+             plan=SparsePlan of shape (3, 3))
+    >>> round(float(result.distance), 4), result.status.success
+    (0.8589, True)
     """
 
     objective: Array
@@ -221,19 +285,39 @@ class GWResult:
 
     def __str__(self) -> str:
         """Lay the number, its certificate and the status out for a reader."""
+        return "\n".join([self._title(), *(f"  {name:<13}{text}" for name, text in self._rows())])
+
+    def __repr__(self) -> str:
+        """Return the numbers on a few lines: of the plan its kind and shape alone."""
+        return (
+            f"GWResult(distance={_array.number(self.distance):.6g}, objective={_array.number(self.objective):.6g},\n"
+            f"         certificate={self.certificate},\n"
+            f"         status={self.status.name}, iterations={self.iterations}, solver={self.solver},\n"
+            f"         plan={type(self.plan).__name__} of shape {self.plan.shape})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the same as ``str`` for notebooks, with the interval as a bar that marks the objective."""
+        drawing = _html.bar(self.certificate.lower, self.certificate.upper, _array.number(self.objective))
+        return _html.table(self._title(), [*self._rows(), self.certificate._share()], drawing)
+
+    def _title(self) -> str:
         n, m = self.plan.shape
-        lines = [
-            f"Gromov-Wasserstein between {n} and {m} atoms by {self.solver}",
-            f"  distance     {_array.number(self.distance):.6g}",
-            f"  objective    {_array.number(self.objective):.6g}  (GW_2^2 of the plan)",
+        return f"Gromov-Wasserstein between {n} and {m} atoms by {self.solver}"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """Return what a reader is told, as names and texts."""
+        rows = [
+            ("distance", f"{_array.number(self.distance):.6g}"),
+            ("objective", f"{_array.number(self.objective):.6g}  (GW_2^2 of the plan)"),
         ]
         if _array.number(self.estimate) != _array.number(self.objective):
-            lines.append(f"  estimate     {_array.number(self.estimate):.6g}  (the solver's closed form)")
+            rows.append(("estimate", f"{_array.number(self.estimate):.6g}  (the solver's closed form)"))
         if self.regularized is not None:
-            lines.append(f"  regularized  {_array.number(self.regularized):.6g}  (objective + ε KL)")
-        lines.append(f"  certificate  {self.certificate}")
-        lines.append(f"  status       {self.status.value} ({self.iterations} iterations)")
-        return "\n".join(lines)
+            rows.append(("regularized", f"{_array.number(self.regularized):.6g}  (objective + ε KL)"))
+        rows.append(("certificate", str(self.certificate)))
+        rows.append(("status", f"{self.status.value} ({self.iterations} iterations)"))
+        return rows
 
     def as_dict(self) -> dict[str, Any]:
         """Return the numbers as plain Python values, for JSON."""
@@ -258,11 +342,34 @@ class GWResult:
 
 
 class ConvergenceWarning(UserWarning):
-    """A solver stopped before its criterion was met; the result's status says why."""
+    """A solver stopped before its criterion was met; the result's status says why.
+
+    Examples
+    --------
+    It is silenced, or made an error, as all warnings are; the result is there in any case.
+
+    >>> import warnings, numpy as np, gwtools as gw
+    >>> x, y, once = 1 - np.eye(2), 1 - np.eye(4), gw.ConditionalGradient(max_iterations=1)
+    >>> with warnings.catch_warnings(action="ignore", category=gw.ConvergenceWarning):
+    ...     result = gw.solve(x, y, once)
+    >>> print(result.status.value)
+    The iterations ran out before the tolerance was met: raise max_iterations or the tolerance.
+    """
 
 
 class ConvergenceError(RuntimeError):
-    """Raised instead of the warning with ``throw=True``; the best plan found is kept in ``result``."""
+    """Raised instead of the warning with ``throw=True``; the best plan found is kept in ``result``.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> try:
+    ...     result = gw.solve(1 - np.eye(2), 1 - np.eye(4), gw.ConditionalGradient(max_iterations=1), throw=True)
+    ... except gw.ConvergenceError as error:
+    ...     result = error.result
+    >>> result.status.name, result.plan.shape
+    ('MAX_ITERATIONS', (2, 4))
+    """
 
     def __init__(self, result: GWResult) -> None:
         super().__init__(result.status.value)

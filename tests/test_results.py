@@ -1,6 +1,7 @@
 """A result read as pairs of atoms: against every assignment, and with the names of the atoms."""
 
 import math
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from itertools import permutations
 
@@ -110,3 +111,70 @@ def test_plans_of_torch_within_a_gradient_graph(kind):
     points = torch.tensor([[0.0], [1.0], [3.0]], requires_grad=True)
     result = gw.solve(gw.PointCloud(points), gw.PointCloud(points.detach().flip(0)), gw.Sorted())
     assert result.matching(kind) == [(0, 2, 1.0), (1, 1, 1.0), (2, 0, 1.0)]
+
+
+def test_repr_is_short_however_many_atoms_there_are():
+    large = gw.solve(gw.PointCloud(np.arange(500.0)[:, None]), gw.PointCloud(np.arange(400.0)[:, None]), gw.Sorted())
+    lines = repr(large).splitlines()
+    assert len(lines) <= 5
+    assert max(map(len, lines)) <= 120
+    for text in (f"{float(large.distance):.6g}", "CLOSED_FORM", "Sorted()", "(500, 400)", str(large.certificate)):
+        assert text in repr(large)
+    assert repr(large.certificate.lower) in repr(large.certificate)
+    assert "\n" not in repr(large.certificate)
+
+
+def page(value):
+    """Parse what a notebook shows: well-formed, so nothing was left unescaped."""
+    return ET.fromstring(value._repr_html_())
+
+
+def drawn(root):
+    """The ends of the bar and the place of the mark, in shares of the place of the upper end."""
+    (bar,) = root.iter("rect")
+    start, width = float(bar.get("x")), float(bar.get("width"))
+    marks = [float(line.get("x1")) for line in root.iter("line") if line.get("x1") == line.get("x2")]
+    return start, start + width, marks
+
+
+def test_notebooks_show_what_str_says_and_draw_the_interval():
+    rng = np.random.default_rng(0)
+    x, y = (gw.PointCloud(rng.standard_normal((n, 2))) for n in (6, 9))
+    result = gw.solve(x, y, gw.Sinkhorn(epsilon=0.5, proximal=False))
+    root = page(result)
+    cells = {row[0].text: row[1].text for row in root.iter("tr")}
+    share = cells.pop("lower / upper")
+    assert share == f"{100 * result.certificate.lower / result.certificate.upper:.1f} %"
+    lines = [line.strip() for line in str(result).splitlines()]
+    assert [root.find("p").text, *(f"{name:<13}{text}" for name, text in cells.items())] == lines
+    start, stop, marks = drawn(root)
+    assert start / stop == pytest.approx(result.certificate.lower / result.certificate.upper, abs=1e-3)
+    assert marks == pytest.approx([stop], abs=0.1)
+    start, stop, marks = drawn(page(result.certificate))
+    assert marks == []
+    assert {row[1].text for row in page(result.certificate).iter("tr")} == {str(result.certificate), share}
+
+
+def test_notebooks_show_texts_escaped_and_colours_of_the_page():
+    hostile = "<script>alert('1')</script> & \"more\""
+    certificate = replace(RESULT.certificate, bound=hostile)
+    shown = replace(RESULT, solver=hostile, certificate=certificate)._repr_html_()
+    assert "<script" not in shown
+    assert shown.count("&lt;script&gt;") == 2
+    assert "currentColor" in shown
+    for attribute in ("background", "color:", "#000", "#fff", "black", "white"):
+        assert attribute not in shown
+
+
+@pytest.mark.parametrize("upper", [0.0, 5e-324, 1e-300, 1.0, 1.7e308, math.inf])
+@pytest.mark.parametrize("part", [0.0, 0.25, 1.0])
+def test_every_interval_can_be_drawn(part, upper):
+    lower = 0.0 if upper == math.inf else part * upper
+    root = page(replace(RESULT.certificate, lower=lower, upper=upper))
+    if upper == math.inf:
+        assert not list(root.iter("svg"))
+        return
+    start, stop, _ = drawn(root)
+    assert 0 <= start < stop <= 320
+    share = next(row[1].text for row in root.iter("tr") if row[0].text == "lower / upper")
+    assert share == f"{100 * (lower / upper if upper else 1.0):.1f} %"

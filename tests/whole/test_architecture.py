@@ -30,6 +30,7 @@ ROOMS = {
             "_array",
             "_stacks",
             "_words",
+            "_html",
             "_check",
             "_check_graphs",
             "_check_plans",
