@@ -1,5 +1,21 @@
 """Distillation of language models by optimal transport between their logits: losses, teacher stores and a trainer.
 
+`read` keeps the largest logits of every position of the student, `top_k` those of a teacher, of whatever vocabulary; `align`
+pairs positions of one text in two tokenizations; `FusionLoss` adds to the supervised loss how far they are apart:
+
+>>> import torch, fusion
+>>> output = fusion.read(torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]), labels=torch.tensor([[0, 1]]), k=2)
+>>> teacher = fusion.top_k(torch.tensor([[[4.0, 1.0, 0.0, 0.5], [2.0, 0.0, 3.0, 2.5]]]), k=2)
+>>> ours, theirs = (torch.from_numpy(index)[None] for index in fusion.align([3, 7], [3, 7]))
+>>> loss = fusion.FusionLoss(weight=0.25)
+>>> result = loss(output.topk, output.nll, {"teacher": fusion.TeacherTerm(teacher, ours, theirs)})
+>>> {name: round(term.item(), 2) for name, term in result.terms.items()}
+{'sft': 0.29, 'uld/teacher': 1.75, 'graph/teacher': 7.56}
+
+`result.total` is what to differentiate. With models and data on disk, `python -m fusion` captures what teachers say in a
+`TeacherStore`, once, and trains a student on it: `FusionTrainer` with the settings of `FusionConfig`. fusion/examples holds
+settings of every command, and a loop of plain PyTorch. Read on in `help(fusion.FusionLoss)`.
+
 Names are loaded when they are first used: the losses need torch alone, the trainer needs transformers. Where one of these is
 missing, an ``ImportError`` says which extra to install.
 """

@@ -1,4 +1,30 @@
-"""Gromov-Wasserstein distances between spaces that share no coordinates, each with a certificate."""
+"""Gromov-Wasserstein distances between spaces that share no coordinates, each with a certificate.
+
+Data become spaces, with any weights: `PointCloud` from points, `DenseSpace` from a matrix of distances, `GramSpace` from
+features, `GraphSpace` from a graph. `solve` compares two spaces, `solve_batch` lists of them:
+
+>>> import numpy as np, gwtools as gw
+>>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+>>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
+>>> result = gw.solve(x, y)
+>>> result
+GWResult(distance=0.858896, objective=0.737702,
+         certificate=[0.215718, 0.737702] (bracket, lower bound by norm),
+         status=STATIONARY, iterations=2, solver=ConditionalGradient(),
+         plan=SparsePlan of shape (3, 3))
+
+A result holds the distance, in units of the data's distances, and the objective, its square; the plan, which
+`result.matching()` reads as pairs; why the solver stopped; and a certificate, an interval that is proved to contain GW_2^2.
+`certify` proves more for more work:
+
+>>> print(gw.certify(x, y, result.plan, effort="quadratic"))
+[0.268576, 0.737702] (bracket, lower bound by second)
+
+`bounds` are the lower bounds alone, `batch` those of many pairs at once, `stability` how far a distance moves when data do.
+Read on in `help(gw.solve)` and `help(gw.GWResult)`; every theorem is proved in THEORY.md, in the folder of this package.
+"""
+
+from importlib import metadata as _metadata
 
 from gwtools import batch, bounds, stability
 from gwtools.batch import solve_batch
@@ -40,3 +66,8 @@ __all__ = [
     "solve_batch",
     "stability",
 ]
+
+try:
+    __version__ = _metadata.version("gwfusion")
+except _metadata.PackageNotFoundError:  # a copy of the sources that is not installed
+    __version__ = "0+unknown"

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -173,15 +172,8 @@ def _parser() -> argparse.ArgumentParser:
     text = "write the same as .csv lines x,y,share; an old file is replaced"
     parser.add_argument("--matching-out", type=Path, metavar="OUT", help=text)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    parser.add_argument("--version", action="version", version=f"gwfusion {_version()}")
+    parser.add_argument("--version", action="version", version=f"gwfusion {gw.__version__}")
     return parser
-
-
-def _version() -> str:
-    try:
-        return version("gwfusion")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def _command() -> int:

@@ -3,11 +3,13 @@
 import ast
 import doctest
 import importlib
+import inspect
 import os
 import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -195,6 +197,29 @@ def test_public_names_exist_and_are_listed():
 def test_examples_run(module):
     found = doctest.testmod(importlib.import_module(module.removesuffix(".__init__")))
     assert found.failed == 0, module
+
+
+@pytest.mark.parametrize("module", ["bounds", "batch", "stability"])
+def test_all_lists_every_public_function(module):
+    public = getattr(gwtools, module)
+    defined = {name for name, value in vars(public).items() if inspect.isfunction(value) and name[0] != "_"}
+    own = {name for name in defined if vars(public)[name].__module__.startswith(public.__name__)}
+    assert own == set(public.__all__)
+    assert sorted(public.__all__) == list(public.__all__)
+
+
+def test_version_is_that_of_the_distribution():
+    assert gwtools.__version__ == metadata.version("gwfusion")
+    code = """
+from importlib import metadata
+def absent(name):
+    raise metadata.PackageNotFoundError(name)
+metadata.version = absent
+import gwtools
+print(gwtools.__version__)
+"""
+    done = run(code)
+    assert (done.returncode, done.stdout.strip()) == (0, "0+unknown"), done.stderr
 
 
 def theorems():
