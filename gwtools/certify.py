@@ -71,6 +71,19 @@ def certify(
         large that squared differences are no float64 numbers.
     MemoryError
         If what the effort needs does not fit, before it is asked for.
+
+    Examples
+    --------
+    What is proved of one plan, and what more work proves: no coupling has an objective below 0.268576.
+
+    >>> import numpy as np, gwtools as gw
+    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
+    >>> plan = gw.solve(x, y).plan
+    >>> print(gw.certify(x, y, plan))
+    [0.215718, 0.737702] (bracket, lower bound by norm)
+    >>> print(gw.certify(x, y, plan, effort="quadratic"))
+    [0.268576, 0.737702] (bracket, lower bound by second)
     """
     if tolerance is not None:
         _check.number(tolerance, "tolerance", least=0.0)

@@ -21,7 +21,19 @@ P = TypeVar("P", bound="Plan")
 
 @dataclass(frozen=True, eq=False)
 class Plan(ABC):
-    """A coupling π of shape (n, m): mass that atoms of x send to atoms of y. ``numpy.asarray(plan)`` is its matrix."""
+    """A coupling π of shape (n, m): mass that atoms of x send to atoms of y. ``numpy.asarray(plan)`` is its matrix.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> y = gw.DenseSpace(1 - np.eye(3), weights=np.array([0.5, 0.25, 0.25]))
+    >>> plan = gw.solve(1 - np.eye(2), y).plan
+    >>> isinstance(plan, gw.Plan), plan.shape
+    (True, (2, 3))
+    >>> rows, columns = plan.marginals()
+    >>> rows.round(4), columns.round(4)
+    (array([0.5, 0.5]), array([0.5 , 0.25, 0.25]))
+    """
 
     @property
     @abstractmethod

@@ -79,6 +79,25 @@ def solve(
     second derivatives leave out how plans change, which is right for a vertex that stays optimal, and wrong at a fixed ε.
     Where a distance is 0, its gradient is taken to be 0. Within ``jax.jit`` and ``jax.vmap``, where arrays have no values yet,
     spaces are refused.
+
+    Examples
+    --------
+    Three points on a line, the first twice as heavy as the others, against a triangle in the plane.
+
+    >>> import numpy as np, gwtools as gw
+    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
+    >>> result = gw.solve(x, y)
+    >>> print(result)
+    Gromov-Wasserstein between 3 and 3 atoms by ConditionalGradient()
+      distance     0.858896
+      objective    0.737702  (GW_2^2 of the plan)
+      certificate  [0.215718, 0.737702] (bracket, lower bound by norm)
+      status       The plan is stationary: the Frank-Wolfe gap fell below the tolerance. (2 iterations)
+    >>> result.plan.dense().round(4)
+    array([[0.1667, 0.3333, 0.    ],
+           [0.1667, 0.    , 0.0833],
+           [0.    , 0.    , 0.25  ]])
     """
     x, y = as_space(x, "x"), as_space(y, "y")
     solver = ConditionalGradient() if solver is None else solver

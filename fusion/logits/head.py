@@ -32,6 +32,18 @@ class HeadOutput:
         The k largest logits.
     logprobs_at : tensor of shape (B, T, K), or None
         Log-probabilities, at the temperature, of the tokens asked for; zero at masked positions.
+
+    Examples
+    --------
+    >>> import torch, fusion
+    >>> logits, labels = torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]]]), torch.tensor([[0, -100]])
+    >>> output = fusion.read(logits, labels, k=2)
+    >>> output.nll
+    tensor([[0.4076, 0.0000]])
+    >>> output.mean_nll
+    tensor(0.4076)
+    >>> output.topk.values[0, 0]
+    tensor([2., 1.])
     """
 
     nll: Tensor
@@ -76,6 +88,18 @@ def read(
     ------
     TypeError, ValueError
         As :func:`top_k`; or if labels or ids are not int64, do not fit the logits' shape or are no tokens.
+
+    Examples
+    --------
+    The negative log-likelihoods are those of the cross entropy; what is kept besides costs no second pass over the logits.
+
+    >>> import torch, fusion
+    >>> logits, labels = torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]]]), torch.tensor([[0, -100]])
+    >>> output = fusion.read(logits, labels, k=2, ids=torch.tensor([[[1, 2], [0, 0]]]))
+    >>> output.mean_nll, torch.nn.functional.cross_entropy(logits[0], labels[0])
+    (tensor(0.4076), tensor(0.4076))
+    >>> output.logprobs_at[0, 0]
+    tensor([-2.4076, -1.4076])
     """
     _check.tensor(logits, "logits", 3)
     B, T, V = logits.shape
@@ -124,6 +148,18 @@ def chunked_head(
     ------
     TypeError, ValueError
         As :func:`read`; or if hidden, weight and bias do not fit each other.
+
+    Examples
+    --------
+    The same numbers as of all logits, with those of no more than two positions in memory.
+
+    >>> import torch, fusion
+    >>> hidden, labels = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]]), torch.tensor([[0, 1, -100]])
+    >>> head = torch.tensor([[2.0, 0.0], [0.0, 3.0], [1.0, 1.0]])
+    >>> fusion.chunked_head(hidden, head, labels, k=2, chunk=2).mean_nll
+    tensor(0.2887)
+    >>> fusion.read(hidden @ head.T, labels, k=2).mean_nll
+    tensor(0.2887)
     """
     _check.tensor(hidden, "hidden", 3)
     _check.tensor(weight, "weight", 2)

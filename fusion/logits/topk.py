@@ -37,6 +37,18 @@ class TopKLogits:
         What ``values`` hold; see :func:`top_k`.
     temperature : float
         What logits were divided by.
+
+    Examples
+    --------
+    Raw logits become another quantity by the statistics of their full rows: here log-probabilities among three tokens.
+
+    >>> import torch, fusion
+    >>> topk = fusion.top_k(torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]]]), k=2)
+    >>> topk.batch, topk.k, topk.vocabulary
+    (1, 2, 3)
+    >>> topk.standardized("logprob").values
+    tensor([[[-0.4076, -1.4076],
+             [-0.0949, -3.0949]]])
     """
 
     values: Tensor
@@ -203,6 +215,16 @@ def top_k(
     TypeError, ValueError
         If the logits are not floating-point numbers of shape (B, T, V), k is not in 1 … V, no position is valid, or a valid
         row holds NaN, +inf or fewer than k finite logits.
+
+    Examples
+    --------
+    Two positions of three logits each, of which the second is masked.
+
+    >>> import torch, fusion
+    >>> logits, mask = torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]), torch.tensor([[True, False]])
+    >>> topk = fusion.top_k(logits, k=2, mask=mask)
+    >>> topk.values.tolist(), topk.ids[0, 0].tolist()
+    ([[[2.0, 1.0], [0.0, 0.0]]], [0, 2])
     """
     _check.tensor(logits, "logits", 3)
     B, T, V = logits.shape

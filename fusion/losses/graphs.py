@@ -77,6 +77,19 @@ def graph_loss(
     -----
     UserWarning
         Once for each standardisation, where "row_means" is degenerate: a sequence's row masses are constant to 1e-3.
+
+    Examples
+    --------
+    Two positions of the student and three of the teacher, of other vocabularies: neither need be aligned.
+
+    >>> import torch, fusion
+    >>> student = fusion.top_k(torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]), k=2)
+    >>> logits = torch.tensor([[[4.0, 1.0, 0.0, 0.5], [2.0, 0.0, 3.0, 2.5], [1.0, 0.0, 0.0, 0.0]]])
+    >>> teacher = fusion.top_k(logits, k=2)
+    >>> [round(fusion.graph_loss(student, teacher, kind).item(), 2) for kind in ("row_means", "norm", "gw")]
+    [3.13, 2.56, 2.56]
+    >>> fusion.graph_loss(student, student).item()
+    0.0
     """
     _check.choice(kind, "kind", KINDS)
     _check.choice(reduction, "reduction", REDUCTIONS)

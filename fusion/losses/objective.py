@@ -72,6 +72,19 @@ class TeacherTerm:
     ------
     ValueError
         If weights are not B finite numbers at least 0, or the temperature is not positive.
+
+    Examples
+    --------
+    A teacher that counts half for the second of two examples, whose only positions are aligned with the student's first ones.
+
+    >>> import torch, fusion
+    >>> topk = fusion.top_k(torch.tensor([[[4.0, 1.0, 0.0]], [[0.0, 3.0, 2.0]]]), k=2)
+    >>> first = torch.zeros((2, 1), dtype=torch.int64)
+    >>> term = fusion.TeacherTerm(topk, student_index=first, teacher_index=first, weights=torch.tensor([1.0, 0.5]))
+    >>> student = fusion.top_k(torch.tensor([[[2.0, 1.0]], [[1.0, 1.5]]]), k=2)
+    >>> loss = fusion.FusionLoss(weight=1.0, graph=None)
+    >>> loss(student, torch.zeros(2, 1), {"teacher": term}).terms["uld/teacher"]
+    tensor(2.1667)
     """
 
     topk: TopKLogits
@@ -104,6 +117,21 @@ class Totals:
         Valid pairs of positions, and sequences with a valid position on both sides, each with the weight of its example; a
         sequence counts on every rank that holds a part of it. One number is that of every teacher: their terms are then parts
         of one mean.
+
+    Examples
+    --------
+    Two micro-batches of a step: with its totals, their losses add up to the loss of the step.
+
+    >>> import torch, fusion
+    >>> logits = torch.tensor([[[2.0, 0.0], [0.0, 3.0]], [[1.0, 0.0], [0.0, 0.0]]])
+    >>> labels = torch.tensor([[0, 1], [1, -100]])
+    >>> outputs = [fusion.read(logits[i : i + 1], labels[i : i + 1], k=2) for i in range(2)]
+    >>> totals = fusion.Totals(tokens=3, pairs=0, sequences=0)
+    >>> loss = fusion.FusionLoss(weight=0.0, alignment=None, graph=None)
+    >>> sum(loss(output.topk, output.nll, {}, totals).total for output in outputs)
+    tensor(0.4963)
+    >>> fusion.read(logits, labels, k=2).mean_nll
+    tensor(0.4963)
     """
 
     tokens: float | Tensor
@@ -125,6 +153,15 @@ class FusionLossOutput:
     sums, counts : dict of tensors of shape (B,)
         Of the terms, before any weight: what each example adds up to, and over how many positions, pairs or graphs. Without
         "sft" where its mean was passed.
+
+    Examples
+    --------
+    >>> import torch, fusion
+    >>> output = fusion.read(torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]), torch.tensor([[0, 1]]), k=2)
+    >>> teacher = fusion.TeacherTerm(fusion.top_k(torch.tensor([[[4.0, 1.0], [3.0, 2.5]]]), k=2))
+    >>> result = fusion.FusionLoss(weight=0.25, alignment=None)(output.topk, output.nll, {"qwen": teacher})
+    >>> {name: round(term.item(), 2) for name, term in result.terms.items()}, round(result.total.item(), 2)
+    ({'sft': 0.29, 'graph/qwen': 7.56}, 2.11)
     """
 
     total: Tensor
@@ -179,6 +216,18 @@ class FusionLoss:
     ------
     ValueError
         If a setting is unknown or out of range.
+
+    Examples
+    --------
+    Two positions with their labels, and a teacher whose two positions are aligned with them: (1 − w) · SFT + w · (ULD + graph).
+
+    >>> import torch, fusion
+    >>> output = fusion.read(torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]), torch.tensor([[0, 1]]), k=2)
+    >>> topk, pairs = fusion.top_k(torch.tensor([[[4.0, 1.0], [3.0, 2.5]]]), k=2), torch.tensor([[0, 1]])
+    >>> loss = fusion.FusionLoss(weight=0.25)
+    >>> result = loss(output.topk, output.nll, {"qwen": fusion.TeacherTerm(topk, pairs, pairs)})
+    >>> {name: round(term.item(), 2) for name, term in result.terms.items()}, round(result.total.item(), 2)
+    ({'sft': 0.29, 'uld/qwen': 1.75, 'graph/qwen': 7.56}, 2.54)
     """
 
     weight: float = 0.5

@@ -39,6 +39,18 @@ def uld_loss(student: TopKLogits, teacher: TopKLogits, reduction: str = "mean") 
     ------
     ValueError
         If the two sides differ in shape, k, standardisation, temperature or device, or, for the mean, no pair is valid.
+
+    Examples
+    --------
+    Sorted logits are compared rank by rank: of three tokens and of four, of whatever vocabularies.
+
+    >>> import torch, fusion
+    >>> student = fusion.top_k(torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]), k=2)
+    >>> teacher = fusion.top_k(torch.tensor([[[4.0, 1.0, 0.0, 0.5], [2.0, 0.0, 3.0, 1.0]]]), k=2)
+    >>> fusion.uld_loss(student, teacher, reduction="none")
+    tensor([[2., 1.]])
+    >>> fusion.uld_loss(student, teacher)
+    tensor(1.5000)
     """
     _check.choice(reduction, "reduction", REDUCTIONS)
     _check.paired(student, teacher)
@@ -75,6 +87,17 @@ def kl_loss(
     ------
     ValueError
         If the shapes differ, the teacher's rows cannot become log-probabilities or, for the mean, no position is valid.
+
+    Examples
+    --------
+    Probabilities (1/2, 3/8, 1/8) of the teacher, of which the two largest are kept, and (1/4, 1/4, 1/2) of the student.
+
+    >>> import torch, fusion
+    >>> teacher = fusion.top_k(torch.tensor([[[0.5, 0.375, 0.125]]]).log(), k=2)
+    >>> student = torch.tensor([[[0.25, 0.25, 0.5]]]).log()
+    >>> output = fusion.read(student, torch.tensor([[0]]), k=2, ids=teacher.ids)
+    >>> fusion.kl_loss(output.logprobs_at, teacher)
+    tensor(0.3253)
     """
     log_t, log_s, mask = _atoms(student_logprobs, teacher, mask, reduction)
     return reduced(torch.where(mask, _divergence(log_t, log_s), 0.0), mask, reduction)
@@ -105,6 +128,15 @@ def jsd_loss(
     ------
     ValueError
         As :func:`kl_loss`; or if beta is not strictly between 0 and 1.
+
+    Examples
+    --------
+    >>> import torch, fusion
+    >>> teacher = fusion.top_k(torch.tensor([[[0.5, 0.375, 0.125]]]).log(), k=2)
+    >>> student = torch.tensor([[[0.25, 0.25, 0.5]]]).log()
+    >>> output = fusion.read(student, torch.tensor([[0]]), k=2, ids=teacher.ids)
+    >>> fusion.jsd_loss(output.logprobs_at, teacher), fusion.jsd_loss(output.logprobs_at, teacher, beta=0.9)
+    (tensor(0.0878), tensor(0.0359))
     """
     _check.number(beta, "beta", above=0)
     _check.number(1 - beta, "1 − beta", above=0)

@@ -41,6 +41,27 @@ class TeacherStore:
     ------
     ValueError
         If a manifest or shard is truncated, altered, foreign, missing or there twice.
+
+    Examples
+    --------
+    A teacher as small as can be, with random weights and five words, is asked once; the store then says what it said.
+
+    >>> import fusion, torch
+    >>> from fusion.teachers.capture import capture
+    >>> from tokenizers import Tokenizer, models, pre_tokenizers
+    >>> from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+    >>> words = Tokenizer(models.WordLevel({"</s>": 0, "two": 1, "plus": 2, "is": 3, "four": 4}, unk_token="</s>"))
+    >>> words.pre_tokenizer = pre_tokenizers.Whitespace()
+    >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")
+    >>> _ = torch.manual_seed(0)
+    >>> teacher = GPT2LMHeadModel(
+    ...     GPT2Config(vocab_size=5, n_embd=8, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=0)
+    ... )
+    >>> example = fusion.Example("two plus two is", "four")
+    >>> capture(teacher, tokenizer, [example], "store", k=3, progress=False)
+    >>> store = fusion.TeacherStore("store")
+    >>> len(store), store.tokens, example.key in store, store[example.key].values.shape
+    (1, 2, True, (2, 3))
     """
 
     def __init__(self, path: str | Path) -> None:

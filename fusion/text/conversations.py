@@ -42,6 +42,15 @@ class Example:
         The answer: what is learnt, and where teachers' rows are kept.
     domain : str
         For reports; no part of the key.
+
+    Examples
+    --------
+    An example is known by its content, in whatever order, domain or tokenizer it comes.
+
+    >>> import fusion
+    >>> example = fusion.Example("two plus two is", "four", domain="sums")
+    >>> example.key == fusion.Example("two plus two is", "four").key
+    True
     """
 
     prompt: str | tuple[Message, ...]
@@ -112,6 +121,16 @@ def read_examples(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Exam
     ------
     ValueError
         If a row is not of this form; the message names the row.
+
+    Examples
+    --------
+    >>> import fusion
+    >>> turns = [{"role": "user", "content": "two plus two?"}, {"role": "assistant", "content": "four"}]
+    >>> rows = [{"prompt": "two plus two is", "completion": "four"}, {"messages": turns, "domain": "chat"}]
+    >>> for example in fusion.read_examples(rows):
+    ...     print(example.prompt, "->", example.completion)
+    two plus two is -> four
+    (Message(role='user', content='two plus two?'),) -> four
     """
     return [_example(row, number) for number, row in enumerate(read_rows(source), start=1)]
 
@@ -176,6 +195,20 @@ def encode(example: Example, tokenizer: PreTrainedTokenizerBase, max_length: int
     ------
     ValueError
         If the prompt gives no token, or leaves no room for the completion.
+
+    Examples
+    --------
+    A tokenizer of five words; the end token is part of the completion, and adds no byte to it.
+
+    >>> import fusion
+    >>> from tokenizers import Tokenizer, models, pre_tokenizers
+    >>> from transformers import PreTrainedTokenizerFast
+    >>> words = Tokenizer(models.WordLevel({"</s>": 0, "two": 1, "plus": 2, "is": 3, "four": 4}, unk_token="</s>"))
+    >>> words.pre_tokenizer = pre_tokenizers.Whitespace()
+    >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")
+    >>> encoded = fusion.encode(fusion.Example("two plus two is", "four"), tokenizer)
+    >>> encoded.input_ids.tolist(), encoded.completion_mask.astype(int).tolist(), encoded.ends.tolist()
+    ([1, 2, 1, 3, 4, 0], [0, 0, 0, 0, 1, 1], [4, 4])
     """
     head, tail = render(example, tokenizer)
     prompt = tokenizer(head, add_special_tokens=isinstance(example.prompt, str))["input_ids"]

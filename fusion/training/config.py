@@ -68,6 +68,15 @@ class FusionConfig(TrainingArguments):
     ------
     ValueError
         If a value is outside its range, or two contradict each other.
+
+    Examples
+    --------
+    Half of the loss is the teachers' at the first step, and none at the last.
+
+    >>> import fusion
+    >>> settings = fusion.FusionConfig("student", use_cpu=True, fusion_weight=0.5, fusion_schedule="linear")
+    >>> [settings.fusion_weight_at(progress) for progress in (0.0, 0.5, 1.0)]
+    [0.5, 0.25, 0.0]
     """
 
     student: str | None = None

@@ -75,6 +75,33 @@ class FusionTrainer(Trainer):
     ------
     ValueError
         If there is no student, a store does not hold what the settings need, or none holds any of the examples.
+
+    Examples
+    --------
+    Two steps of a student as small as can be, by the store of a teacher of the same making; both have random weights.
+
+    >>> import fusion, torch
+    >>> from fusion.teachers.capture import capture
+    >>> from tokenizers import Tokenizer, models, pre_tokenizers
+    >>> from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+    >>> words = Tokenizer(models.WordLevel({"</s>": 0, "two": 1, "plus": 2, "is": 3, "four": 4}, unk_token="</s>"))
+    >>> words.pre_tokenizer = pre_tokenizers.Whitespace()
+    >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")
+    >>> small = GPT2Config(
+    ...     vocab_size=5, n_embd=8, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=0, initializer_range=1.0
+    ... )
+    >>> _ = torch.manual_seed(0)
+    >>> student, teacher = GPT2LMHeadModel(small), GPT2LMHeadModel(small)
+    >>> examples = [fusion.Example("two plus two is", "four")]
+    >>> capture(teacher, tokenizer, examples, "teacher-store", k=3, progress=False)
+    >>> quiet = {"report_to": "none", "save_strategy": "no", "disable_tqdm": True}
+    >>> args = fusion.FusionConfig(
+    ...     "student", stores={"teacher": "teacher-store"}, k=3, max_steps=2, use_cpu=True, **quiet
+    ... )
+    >>> trainer = fusion.FusionTrainer(student, args, examples, processing_class=tokenizer)
+    >>> trainer.train().global_step  # doctest: +ELLIPSIS
+    {'train_runtime': ...}
+    2
     """
 
     args: FusionConfig

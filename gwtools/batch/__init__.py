@@ -2,7 +2,11 @@
 
 The bounds take two lists of spaces and return one differentiable value for each pair. Inner products and squared distances are
 used by their factors and points, whose heights may differ from space to space; a matrix over the atoms is formed only where
-it is the smaller one. A loss over B sequences with logits H_b (T_b, k), whose k columns are the atoms, is
+it is the smaller one. Roots have a zero subgradient at zero, and ties in sorts that of the order the library's sort gives.
+
+Examples
+--------
+A loss over B sequences with logits H_b (T_b, k), whose k columns are the atoms:
 
 >>> import numpy as np, gwtools as gw
 >>> rng = np.random.default_rng(0)
@@ -11,8 +15,6 @@ it is the smaller one. A loss over B sequences with logits H_b (T_b, k), whose k
 >>> values = gw.batch.norm([gw.GramSpace(h, a) for h in student], [gw.GramSpace(h, a) for h in teacher])
 >>> values.shape
 (2,)
-
-Roots have a zero subgradient at zero, and ties in sorts that of the order the library's sort gives.
 """
 
 from gwtools.batch.bounds import first, norm, row_means, second, spectral

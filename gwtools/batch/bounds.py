@@ -38,6 +38,16 @@ def row_means(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
     -------
     array of shape (B,)
         In units of C to the power p.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> weighted = gw.DenseSpace(1 - np.eye(3), weights=np.array([0.5, 0.25, 0.25]))
+    >>> xs, ys = [weighted, 1 - np.eye(2)], [1 - np.eye(4), 1 - np.eye(5)]
+    >>> gw.batch.row_means(xs, ys, p=1).round(4)
+    array([0.125, 0.3  ])
+    >>> [round(float(gw.bounds.row_means(x, y, p=1)), 4) for x, y in zip(xs, ys)]
+    [0.125, 0.3]
     """
     _check.number(p, "p", least=1.0)
     pairs = _pairs(xs, ys)
@@ -59,6 +69,16 @@ def first(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
     -------
     array of shape (B,)
         In units of C to the power p.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> weighted = gw.DenseSpace(1 - np.eye(3), weights=np.array([0.5, 0.25, 0.25]))
+    >>> xs, ys = [weighted, 1 - np.eye(2)], [1 - np.eye(4), 1 - np.eye(5)]
+    >>> gw.batch.first(xs, ys).round(4)
+    array([0.0126, 0.0351])
+    >>> [round(float(gw.bounds.first(x, y)), 4) for x, y in zip(xs, ys)]
+    [0.0126, 0.0351]
     """
     _check.number(p, "p", least=1.0)
     pairs = _pairs(xs, ys)
@@ -79,6 +99,16 @@ def norm(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
     -------
     array of shape (B,)
         In squared units of C.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> weighted = gw.DenseSpace(1 - np.eye(3), weights=np.array([0.5, 0.25, 0.25]))
+    >>> xs, ys = [weighted, 1 - np.eye(2)], [1 - np.eye(4), 1 - np.eye(5)]
+    >>> gw.batch.norm(xs, ys).round(4)
+    array([0.0472, 0.1   ])
+    >>> [round(float(gw.bounds.norm(x, y)), 4) for x, y in zip(xs, ys)]
+    [0.0472, 0.1]
     """
     pairs = _pairs(xs, ys)
     fields = gather.read_fields(pairs, moments)
@@ -98,6 +128,16 @@ def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
     array of shape (B,)
         In squared units of C. The eigenvalues of n × n matrices take most of the time, together or one by one; many of
         them are computed on threads in NumPy, as in :func:`gwtools.solve_batch`.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> weighted = gw.DenseSpace(1 - np.eye(3), weights=np.array([0.5, 0.25, 0.25]))
+    >>> xs, ys = [weighted, 1 - np.eye(2)], [1 - np.eye(4), 1 - np.eye(5)]
+    >>> gw.batch.spectral(xs, ys).round(4)
+    array([0.125, 0.3  ])
+    >>> [round(float(gw.bounds.spectral(x, y)), 4) for x, y in zip(xs, ys)]
+    [0.125, 0.3]
     """
     pairs = _pairs(xs, ys)
     with threads.Background[Array](pairs.left[0].weights) as background:
@@ -130,6 +170,16 @@ def second(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
     -------
     array of shape (B,)
         In units of C to the power p.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> weighted = gw.DenseSpace(1 - np.eye(3), weights=np.array([0.5, 0.25, 0.25]))
+    >>> xs, ys = [weighted, 1 - np.eye(2)], [1 - np.eye(4), 1 - np.eye(5)]
+    >>> gw.batch.second(xs, ys).round(4)
+    array([0.125, 0.3  ])
+    >>> [round(float(gw.bounds.second(x, y)), 4) for x, y in zip(xs, ys)]
+    [0.125, 0.3]
     """
     _check.number(p, "p", least=1.0)
     pairs = _pairs(xs, ys)

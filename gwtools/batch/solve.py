@@ -69,6 +69,18 @@ def solve_batch(
     -----
     ConvergenceWarning
         Once, with the number of problems whose criterion is not met.
+
+    Examples
+    --------
+    One call instead of a loop over pairs of any sizes.
+
+    >>> import numpy as np, gwtools as gw
+    >>> xs = [gw.DenseSpace(1 - np.eye(3), weights=np.array([0.5, 0.25, 0.25])), gw.as_space(1 - np.eye(2))]
+    >>> ys = [gw.as_space(1 - np.eye(4)), gw.as_space(1 - np.eye(5))]
+    >>> [round(float(result.distance), 4) for result in gw.solve_batch(xs, ys, gw.Sinkhorn())]
+    [0.3536, 0.5831]
+    >>> [round(float(gw.solve(x, y, gw.Sinkhorn()).distance), 4) for x, y in zip(xs, ys)]
+    [0.3536, 0.5831]
     """
     pairs = gather.pairs(xs, ys)
     solver = ConditionalGradient() if solver is None else solver

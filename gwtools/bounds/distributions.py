@@ -31,6 +31,15 @@ def second(x: Any, y: Any, p: float = 2.0) -> Array:
     -------
     0-d array
         In units of C to the power p; at most :func:`third`. O(n² log n) time and O(n²) memory.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
+    >>> values = gw.bounds.slb(x, y), gw.bounds.tlb(x, y), gw.solve(x, y).objective
+    >>> [round(float(value), 4) for value in values]
+    [0.2686, 0.4779, 0.7377]
     """
     x, y = read_pair(x, y)
     _check.number(p, "p", least=1.0)
@@ -70,6 +79,15 @@ def third(x: Any, y: Any, p: float = 2.0, residual: bool = False) -> Array:
         If ``residual`` is asked for with another p than 2.
     TypeError
         Within ``jax.grad``.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
+    >>> values = gw.bounds.third(x, y), gw.bounds.third(x, y, residual=True), gw.solve(x, y).objective
+    >>> [round(float(value), 4) for value in values]
+    [0.4779, 0.5754, 0.7377]
     """
     x, y = read_pair(x, y)
     _check.number(p, "p", least=1.0)

@@ -23,7 +23,21 @@ from gwtools.spaces import Space
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback receives after every step: its number, the plan's objective and, where computed, the Frank-Wolfe gap."""
+    """What a callback receives after every step: its number, the plan's objective and, where computed, the Frank-Wolfe gap.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> steps = []
+    >>> result = gw.solve(1 - np.eye(2), 1 - np.eye(4), callback=steps.append)
+    >>> steps[-1].iteration == result.iterations, steps[-1].objective
+    (True, 0.25)
+
+    A callback that returns True ends the solver.
+
+    >>> gw.solve(1 - np.eye(2), 1 - np.eye(4), callback=lambda step: step.objective < 0.3).status.name
+    'STOPPED'
+    """
 
     iteration: int
     objective: float
@@ -52,7 +66,21 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Solver(ABC):
-    """A way to answer a :class:`GWProblem`; immutable, so that one solver serves many problems."""
+    """A way to answer a :class:`GWProblem`; immutable, so that one solver serves many problems.
+
+    Examples
+    --------
+    One call for all of them: what a solver finds is judged by the same certificate.
+
+    >>> import numpy as np, gwtools as gw
+    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
+    >>> for solver in (gw.ConditionalGradient(), gw.Sinkhorn(), gw.Sorted()):
+    ...     print(solver, gw.solve(x, y, solver).certificate)
+    ConditionalGradient() [0.215718, 0.737702] (bracket, lower bound by norm)
+    Sinkhorn() [0.215718, 0.737702] (bracket, lower bound by norm)
+    Sorted() [0.215718, 0.790162] (bracket, lower bound by norm)
+    """
 
     @abstractmethod
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:

@@ -29,6 +29,17 @@ class Sorted(Solver):
     -----
     O(n log n) after the row means. The estimate is never above GW_p^p; the plan's objective is never below GW_2², and a
     poor answer in general: theorem 8.
+
+    Examples
+    --------
+    GW_2² lies between the estimate and the objective of the sorting coupling, and nothing was iterated.
+
+    >>> import numpy as np, gwtools as gw
+    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
+    >>> result = gw.solve(x, y, gw.Sorted("norm"))
+    >>> round(float(result.estimate), 4), round(float(result.objective), 4)
+    (0.2157, 0.7902)
     """
 
     kind: str = "row_means"

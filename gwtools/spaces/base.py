@@ -22,6 +22,19 @@ class Space(ABC):
     Subclasses say how rows of C are made; means, moments and the residual follow from that, in blocks of rows, or from
     the low-rank form where there is one. All of it is written for a leading axis, too: a stack of B spaces of one kind and
     size is a space over stacked values and weights (B, n), whose numbers are arrays (B,).
+
+    Examples
+    --------
+    Whatever a space is made of, all of them answer the same questions.
+
+    >>> import numpy as np, gwtools as gw
+    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> isinstance(x, gw.Space), x.size
+    (True, 3)
+    >>> x.row_means
+    array([1., 1., 2.])
+    >>> float(x.mean)
+    1.25
     """
 
     weights: Array

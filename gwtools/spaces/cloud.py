@@ -36,6 +36,17 @@ class PointCloud(Space):
     ValueError
         If the points are empty, not of shape (n, d) or not finite, the weights are negative, do not sum to 1 or do not
         match, or the metric is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> points, weights = np.array([[0.0, 0.0], [3.0, 4.0]]), np.array([0.25, 0.75])
+    >>> gw.PointCloud(points, weights).dense()
+    array([[0., 5.],
+           [5., 0.]])
+    >>> gw.PointCloud(points, weights, metric="sqeuclidean").dense()
+    array([[ 0., 25.],
+           [25.,  0.]])
     """
 
     points: Array

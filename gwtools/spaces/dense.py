@@ -31,6 +31,16 @@ class DenseSpace(Space):
     ValueError
         If the matrix is empty, not square, not symmetric or not finite, or the weights are negative, do not sum to 1 or
         do not match.
+
+    Examples
+    --------
+    Hours between three towns, weighted by their inhabitants, and how far each town is from an inhabitant on average.
+
+    >>> import numpy as np, gwtools as gw
+    >>> hours = np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 2.0], [3.0, 2.0, 0.0]])
+    >>> towns = gw.DenseSpace(hours, weights=np.array([0.5, 0.25, 0.25]))
+    >>> towns.row_means
+    array([1., 1., 2.])
     """
 
     distances: Array

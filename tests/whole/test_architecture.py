@@ -10,11 +10,13 @@ import subprocess
 import sys
 from graphlib import TopologicalSorter
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import gwtools
+from fusion._extras import PACKAGES
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "gwtools"
@@ -193,10 +195,32 @@ def test_public_names_exist_and_are_listed():
         assert public.__doc__, name
 
 
-@pytest.mark.parametrize("module", [m for m in GWTOOLS if m != "gwtools.__main__"])
-def test_examples_run(module):
+def skip_where_extras_are_missing(module):
+    needed = [package for package, (_, extra) in PACKAGES.items() if extra == "fusion"]
+    missing = [package for package in needed if find_spec(package) is None]
+    if module.startswith("fusion") and missing:
+        pytest.skip(f"the examples of fusion need its extra: {', '.join(missing)} not installed")
+
+
+WITH_EXAMPLES = sorted(m for m, path in MODULES.items() if ">>> " in path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
+def test_examples_run(module, tmp_path, monkeypatch):
+    skip_where_extras_are_missing(module)
+    monkeypatch.chdir(tmp_path)  # where stores and students are written
     found = doctest.testmod(importlib.import_module(module.removesuffix(".__init__")))
     assert found.failed == 0, module
+    assert found.attempted > 0, module
+
+
+@pytest.mark.parametrize("module", ["gwtools", "gwtools.bounds", "gwtools.batch", "gwtools.stability", "fusion"])
+def test_every_public_name_has_an_example(module):
+    skip_where_extras_are_missing(module)
+    public = importlib.import_module(module)
+    assert ">>> " in public.__doc__
+    sections = {name: (getattr(public, name).__doc__ or "").partition("Examples\n")[2] for name in public.__all__}
+    assert [name for name, examples in sections.items() if ">>> " not in examples] == []
 
 
 @pytest.mark.parametrize("module", ["bounds", "batch", "stability"])
