@@ -285,6 +285,7 @@ TESTED_ELSEWHERE = {
     "fusion._extras": ("tests/whole/test_extras.py", "each extra is missed by both packages"),
     "fusion.examples.plain_loop": ("tests/fusion/test_commands.py", "it runs on the models and files of the commands"),
     "gwtools._array": ("tests/whole/test_array_libraries.py", "what it hides shows in every library at once"),
+    "gwtools._html": ("tests/test_results.py", "what it draws beside the results that are drawn"),
     "gwtools._check_graphs": ("tests/spaces/test_graph.py", "each refusal beside what a graph may be"),
     "gwtools._check_plans": ("tests/test_check.py", "refusals of all kinds, at every entry point"),
     "gwtools._check_spaces": ("tests/test_check.py", "refusals of all kinds, at every entry point"),
