@@ -130,6 +130,16 @@ def columns_are_atoms(factor: Array, given: Any) -> None:
         )
 
 
+def stored_values(space: Any, kinds: tuple[type, ...], name: str) -> None:
+    """Require a space of a kind whose matrix is known to depend on its stored values in one of a few ways."""
+    if not isinstance(space, kinds):
+        known = ", ".join(kind.__name__ for kind in kinds)
+        raise TypeError(
+            f"{name} must be of a kind whose C is known by its stored values ({known}), but is {_words.shown(space)}: "
+            f"pass gwtools.DenseSpace({name}.dense(), {name}.weights), whose stored values are those of C."
+        )
+
+
 def same_weights(first: Array, second: Array, name: str, other: str) -> None:
     """Require one size and, up to float error, one list of weights."""
     if first.shape != second.shape:

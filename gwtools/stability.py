@@ -155,6 +155,8 @@ def quantization(x: Any, step: float) -> float:
 
     Raises
     ------
+    TypeError
+        If the space is of none of gwtools' kinds.
     ValueError
         If the step is not positive, or values of C or the bound are beyond the range of float64.
 
@@ -192,6 +194,8 @@ def rounding(x: Any, dtype: Any) -> float:
 
     Raises
     ------
+    TypeError
+        If the space is of none of gwtools' kinds.
     ValueError
         If the dtype is none of these, or values of C or the bound are beyond the range of float64.
 
@@ -408,6 +412,7 @@ def _check_draws(draws: int, failure: float) -> None:
 
 def _stored_values_moved(x: Space, relative: float, absolute: float) -> float:
     """Bound ‖C − C′‖_2 where every stored value v moves by at most relative · |v| + absolute."""
+    _check_spaces.stored_values(x, (DenseSpace, GraphSpace, GramSpace, PointCloud), "x")
     (scaled,), exponent = _scaled(restrict_to_support(x)[0])
     x, terms = restrict_to_support(x)[0], _terms(x.size)
     if isinstance(x, DenseSpace | GraphSpace):
@@ -550,8 +555,13 @@ def _scaled(*spaces: Space, squares: bool = False) -> tuple[tuple[Space, ...], i
 
 def _divided(space: Space, half: int) -> Space:
     """Return the space with C divided by 4^half."""
-    quadratic = isinstance(space, GramSpace) or (isinstance(space, PointCloud) and space.metric == "sqeuclidean")
-    return space.with_data(_times(space.data, -half if quadratic else -2 * half), space.weights)
+    if isinstance(space, GramSpace) or (isinstance(space, PointCloud) and space.metric == "sqeuclidean"):
+        return space.with_data(_times(space.data, -half), space.weights)
+    if isinstance(space, DenseSpace | GraphSpace | PointCloud):
+        return space.with_data(_times(space.data, -2 * half), space.weights)
+    # Of other kinds it is not known how C depends on the stored values; the power alone may overflow.
+    first = half // 2
+    return space.scaled(4.0**-first).scaled(4.0 ** (first - half))
 
 
 def _exponent_of_values(space: Space) -> int:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import networkx as nx
 import numpy as np
@@ -217,6 +217,51 @@ def test_quantization_of_a_path_graph_is_nearly_reached(n):
     x, x2 = gw.GraphSpace(path.tocsr(), a), gw.GraphSpace((path * 1.125).tocsr(), a)
     found = stability.quantization(x, 0.25)
     assert 0.7 * found <= norm(x.dense() - x2.dense(), a) <= found
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Similarity(gw.Space):
+    """Of a kind that gwtools does not know: C = height · exp(−|x_i − x_k|²), which no factor on the points scales."""
+
+    points: np.ndarray
+    weights: np.ndarray
+    height: float = 1.0
+
+    data = property(lambda self: self.points)
+    sign = 1
+
+    def rows(self, start, stop):
+        apart = self.points[start:stop, None, :] - self.points[None, :, :]
+        return self.height * np.exp(-(apart**2).sum(axis=2))
+
+    def largest(self):
+        return self.height
+
+    def with_data(self, data, weights):
+        return replace(self, points=data, weights=weights)
+
+    def restrict(self, index):
+        return replace(self, points=self.points[index], weights=self.weights[index])
+
+    def scaled(self, factor):
+        return replace(self, height=factor * self.height)
+
+
+@pytest.mark.parametrize("height", [1e-170, 1.0, 4.0**300])
+def test_spaces_of_other_kinds_are_moved_by_their_matrices(height, rng):
+    weights = rng.dirichlet(np.full(5, 3.0))
+    x, x2 = (Similarity(rng.standard_normal((5, 2)), weights, height) for _ in range(2))
+    exact = norm((x.dense() - x2.dense()) / height, weights)
+    found = gw.stability.perturbation(x, x2) / height
+    assert exact <= found <= exact * (1 + 1e-12)
+    assert gw.stability.sampling(x, 100) > 0
+
+
+@pytest.mark.parametrize(("name", "argument"), [("quantization", 0.5), ("rounding", "float16")])
+def test_stored_values_of_other_kinds_are_refused(name, argument, rng):
+    x = Similarity(rng.standard_normal((5, 2)), np.full(5, 0.2))
+    with pytest.raises(TypeError, match=r"x must be of a kind .*, but is of type Similarity: pass gwtools.DenseSpace"):
+        getattr(gw.stability, name)(x, argument)
 
 
 @given(SEEDS, st.integers(1, 6), st.integers(1, 6), st.integers(1, 6), weights(6))
