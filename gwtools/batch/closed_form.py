@@ -19,7 +19,7 @@ from gwtools.plans import SparsePlan, make_unchecked
 from gwtools.results import GWResult, Status
 from gwtools.solvers import Outcome, Sorted
 from gwtools.spaces import Space, converted
-from gwtools.transport.one_dimensional import SortingCoupling, comonotone, cost, equal_weights
+from gwtools.transport.one_dimensional import SortingCoupling, comonotone, cost, equal_weights, wasserstein
 
 
 class Coupled(NamedTuple):
@@ -94,12 +94,16 @@ def _proofs(coupled: Coupled) -> list[CertifiedObjective]:
 def _estimates(coupled: Coupled, fields: gather.Fields, solver: Sorted) -> Array:
     """Return the closed forms of sorted values, shape (b,)."""
     x, y = coupled.x.moments, coupled.y.moments
+    # Gradients in weights are those of the bounds, which are in the middle where quantile cells end together.
+    coupling = None if _array.tracked(coupled.coupling.mass) else coupled.coupling
     if solver.kind == "row_means":
-        return cost(coupled.coupling, x.row_means, y.row_means, solver.p)
+        if coupling is None:
+            return wasserstein(x.row_means, x.weights, y.row_means, y.weights, solver.p)
+        return cost(coupling, x.row_means, y.row_means, solver.p)
     if solver.kind == "norm":
-        return norm_bound(x, y, coupled.coupling)
-    of_left, of_right = fields.at(coupled.positions)
-    return spectral_bound(x, y, of_left[-1], of_right[-1], coupled.coupling)
+        return norm_bound(x, y, coupling)
+    spectra_x, spectra_y = fields.at(coupled.positions)
+    return spectral_bound(x, y, spectra_x[-1], spectra_y[-1], coupling)
 
 
 def _group(coupled: Coupled, proofs: Sequence[CertifiedObjective | None] | None, estimates: Array) -> Group:

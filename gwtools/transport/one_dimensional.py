@@ -42,10 +42,14 @@ def wasserstein(x: Array, a: Array, y: Array, b: Array, p: float) -> Array:
 
     Notes
     -----
-    Differentiable in the values; at ties any order gives the same value and a valid subgradient.
+    Differentiable in the values; at ties any order gives the same value and a valid subgradient. In the weights, where quantile
+    cells of both lists end together, the gradient is the mean of two subgradients: 0 between a list and its copy.
     """
     xp = _array.namespace(x, y)
-    if _is_one_weight(a, b) and not _weights_are_tracked(a, b):
+    if _weights_are_tracked(a, b):
+        # Of ends that meet, either list's may come first.
+        return (cost(comonotone(x, a, y, b), x, y, p) + cost(comonotone(y, b, x, a), y, x, p)) / 2
+    if _is_one_weight(a, b):
         difference = xp.sort(x, stable=False) - xp.sort(y, stable=False)
         powers = xp.vecdot(difference, difference) if p == 2 else xp.sum(xp.abs(difference) ** p, axis=-1)
         return a[..., 0] * powers
@@ -91,8 +95,11 @@ def comonotone(x: Array, a: Array, y: Array, b: Array) -> SortingCoupling:
 def cost(coupling: SortingCoupling, x: Array, y: Array, p: float) -> Array:
     """Return Σ mass · |x − y|^p over the atoms of couplings, shape (…)."""
     xp = _array.namespace(x, y)
+    mass = coupling.mass
     difference = xp.abs(_array.take_along_rows(x, coupling.rows) - _array.take_along_rows(y, coupling.cols))
-    return xp.vecdot(coupling.mass, difference if p == 1 else difference**p)
+    if not _array.tracked(mass):  # atoms without mass cost nothing, even where the power of their difference overflows
+        difference = xp.where(mass > 0, difference, xp.zeros_like(difference))
+    return xp.vecdot(mass, difference if p == 1 else difference**p)
 
 
 def sorting_plan(x: Array, a: Array, y: Array, b: Array) -> SparsePlan:

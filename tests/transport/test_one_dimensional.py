@@ -104,3 +104,19 @@ def test_comonotone_ties_do_not_matter(rng):
     for order in ([0, 1, 2], [1, 0, 2]):
         pairs = comonotone(x[order], a[order], y, b)
         assert pairs.mass @ (x[order][pairs.rows] - y[pairs.cols]) ** 2 == pytest.approx(0.5 * 1 + 0.5 * 4)
+
+
+@pytest.mark.parametrize("p", [2.0, 3.0])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_atoms_without_mass_cost_nothing_in_extreme_units(p, stacked):
+    """Quantile cells end together at 1/2: between the ends is an atom without mass, whose cost is no number."""
+    unit = 1e160 if p == 2 else 1e110
+    lists = (
+        unit * np.array([0.0, 1.0]),
+        np.array([0.5, 0.5]),
+        unit * np.array([0.0, 1.0, 1.0]),
+        np.array([0.5, 0.25, 0.25]),
+    )
+    if stacked:
+        lists = tuple(np.stack([v, v]) for v in lists)
+    assert np.all(one_dimensional.wasserstein(*lists, p) == 0.0)

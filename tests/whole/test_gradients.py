@@ -271,3 +271,28 @@ def test_gradients_in_equal_weights_are_subgradients(rng, sizes, stacked):
         moved = [(w + m - m.mean()).detach() for w, m in zip(weights, moves, strict=True)]
         slope = sum(float(g @ (m - m.mean())) for g, m in zip(gradients, moves, strict=True))
         assert float(transport(*moved)) >= value.item() + slope - 1e-12
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_gradients_in_weights_vanish_between_copies(rng, stacked):
+    """The least value is 0 there: an optimiser of weights stays."""
+    values, weights = torch.asarray(rng.standard_normal(5)), torch.asarray(rng.dirichlet(np.full(5, 3.0)))
+    order = torch.asarray(rng.permutation(5))
+    lists = [v.expand(2, -1) if stacked else v for v in (values, weights, values[order], weights[order])]
+    tracked = lists[1].clone().requires_grad_()
+    one_dimensional.wasserstein(lists[0], tracked, lists[2], lists[3], 2.0).sum().backward()
+    assert torch.allclose(
+        tracked.grad, tracked.grad.mean(), atol=1e-14
+    )  # but for a constant, along which no mass moves
+
+
+@pytest.mark.parametrize("kind", ["row_means", "norm", "spectral"])
+def test_estimates_of_a_batch_have_the_gradients_of_single_ones(rng, kind):
+    """In equal weights too, where they have a kink."""
+    points = [torch.asarray(rng.standard_normal((n, 2))) for n in (4, 6)]
+    gradients = []
+    for solve in (gw.solve, lambda x, y, solver: gw.solve_batch([x], [y], solver)[0]):
+        weights = torch.full((4,), 0.25, dtype=torch.float64, requires_grad=True)
+        solve(gw.PointCloud(points[0], weights), gw.PointCloud(points[1]), gw.Sorted(kind=kind)).estimate.backward()
+        gradients.append(weights.grad - weights.grad.mean())
+    assert torch.allclose(*gradients, rtol=1e-9, atol=1e-12)
