@@ -98,8 +98,10 @@ def solve_batch(
     results = []
     for i, (x, y) in enumerate(zip(*pairs, strict=True)):
         result = found[i] if i in found else _alone(i, x, y, solver, effort)
-        # Names of the given spaces: those without null values name copies.
-        results.append(replace(result, names=(x.names, y.names)))
+        names = x.names, y.names
+        if result.names != names:  # spaces without null values name copies
+            result = replace(result, names=names)
+        results.append(result)
     _report(results, throw)
     return results
 
