@@ -4,11 +4,21 @@
 pairs positions of one text in two tokenizations; `FusionLoss` adds to the supervised loss how far they are apart:
 
 >>> import torch, fusion
->>> output = fusion.read(torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]), labels=torch.tensor([[0, 1]]), k=2)
->>> teacher = fusion.top_k(torch.tensor([[[4.0, 1.0, 0.0, 0.5], [2.0, 0.0, 3.0, 2.5]]]), k=2)
->>> ours, theirs = (torch.from_numpy(index)[None] for index in fusion.align([3, 7], [3, 7]))
+>>> output = fusion.read(
+...     torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]),
+...     labels=torch.tensor([[0, 1]]),
+...     k=2,
+... )
+>>> teacher = fusion.top_k(
+...     torch.tensor([[[4.0, 1.0, 0.0, 0.5], [2.0, 0.0, 3.0, 2.5]]]), k=2
+... )
+>>> ours, theirs = (
+...     torch.from_numpy(index)[None] for index in fusion.align([3, 7], [3, 7])
+... )
 >>> loss = fusion.FusionLoss(weight=0.25)
->>> result = loss(output.topk, output.nll, {"teacher": fusion.TeacherTerm(teacher, ours, theirs)})
+>>> result = loss(
+...     output.topk, output.nll, {"teacher": fusion.TeacherTerm(teacher, ours, theirs)}
+... )
 >>> {name: round(term.item(), 2) for name, term in result.terms.items()}
 {'sft': 0.29, 'uld/teacher': 1.75, 'graph/teacher': 7.56}
 
@@ -34,7 +44,12 @@ if TYPE_CHECKING:
     from fusion.logits.head import HeadOutput, chunked_head, read
     from fusion.logits.topk import TopKLogits, top_k
     from fusion.losses.graphs import graph_loss
-    from fusion.losses.objective import FusionLoss, FusionLossOutput, TeacherTerm, Totals
+    from fusion.losses.objective import (
+        FusionLoss,
+        FusionLossOutput,
+        TeacherTerm,
+        Totals,
+    )
     from fusion.losses.tokens import jsd_loss, kl_loss, uld_loss
     from fusion.teachers.store import TeacherStore
     from fusion.text.conversations import Example, encode, read_examples

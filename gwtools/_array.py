@@ -62,7 +62,9 @@ def device(array: Array) -> Any:
 
 def dtype_name(array: Array) -> str:
     """Name the dtype of an array, whatever its byte order, which no computation keeps."""
-    dtype = array.dtype.newbyteorder("=") if compat.is_numpy_array(array) else array.dtype
+    dtype = (
+        array.dtype.newbyteorder("=") if compat.is_numpy_array(array) else array.dtype
+    )
     return str(dtype)
 
 
@@ -133,7 +135,9 @@ def detached(array: Array) -> Array:
 
 def is_traced(array: Array) -> bool:
     """Tell whether an array is one of JAX within a transformation such as ``jax.grad``."""
-    return bool(compat.is_jax_array(array) and isinstance(array, sys.modules["jax"].core.Tracer))
+    return bool(
+        compat.is_jax_array(array) and isinstance(array, sys.modules["jax"].core.Tracer)
+    )
 
 
 def is_abstract(array: Array) -> bool:
@@ -149,15 +153,25 @@ def without_numbers(array: Array) -> str | None:
         return "a tensor on the meta device"
     if array.is_nested:
         return "a nested tensor"
-    is_batched = getattr(getattr(sys.modules["torch"]._C, "_functorch", None), "is_batchedtensor", None)
-    return "a tensor within torch.vmap" if is_batched is not None and is_batched(array) else None
+    is_batched = getattr(
+        getattr(sys.modules["torch"]._C, "_functorch", None), "is_batchedtensor", None
+    )
+    return (
+        "a tensor within torch.vmap"
+        if is_batched is not None and is_batched(array)
+        else None
+    )
 
 
 def is_wrapped(array: Array) -> bool:
     """Tell whether a tensor is within ``torch.func.grad`` or the like, where its entries can be computed with but not read."""
     if not compat.is_torch_array(array):
         return False
-    test = getattr(getattr(sys.modules["torch"]._C, "_functorch", None), "is_functorch_wrapped_tensor", None)
+    test = getattr(
+        getattr(sys.modules["torch"]._C, "_functorch", None),
+        "is_functorch_wrapped_tensor",
+        None,
+    )
     return test is not None and bool(test(array))
 
 
@@ -177,7 +191,9 @@ def free_on_device(array: Array) -> float | None:
 
 def tracked(array: Array) -> bool:
     """Tell whether gradients with respect to the array are asked for."""
-    return bool(array.requires_grad) if compat.is_torch_array(array) else is_traced(array)
+    return (
+        bool(array.requires_grad) if compat.is_torch_array(array) else is_traced(array)
+    )
 
 
 def exact_sum(values: Array) -> float:
@@ -187,7 +203,9 @@ def exact_sum(values: Array) -> float:
 
 def normalised(weights: Array) -> Array:
     """Divide weights by their sum, which does not depend on their order but in a gradient graph."""
-    return weights / (namespace(weights).sum(weights) if tracked(weights) else exact_sum(weights))
+    return weights / (
+        namespace(weights).sum(weights) if tracked(weights) else exact_sum(weights)
+    )
 
 
 def number(array: Array) -> float:
@@ -200,7 +218,9 @@ def least_not_below(number: float, like: Array) -> float:
     if epsilon(like) < 1e-10:
         return number
     narrow = np.float32(number)
-    return float(narrow if float(narrow) >= number else np.nextafter(narrow, np.float32(np.inf)))
+    return float(
+        narrow if float(narrow) >= number else np.nextafter(narrow, np.float32(np.inf))
+    )
 
 
 def with_value(array: Array, number: float) -> Array:
@@ -210,7 +230,11 @@ def with_value(array: Array, number: float) -> Array:
     if not tracked(array):
         return namespace(array).asarray(number, dtype=array.dtype, device=device(array))
     kept = detached(array)
-    return array - kept + namespace(array).asarray(number, dtype=array.dtype, device=device(array))
+    return (
+        array
+        - kept
+        + namespace(array).asarray(number, dtype=array.dtype, device=device(array))
+    )
 
 
 def symmetric(matrix: Array) -> Array:
@@ -226,11 +250,15 @@ def symmetric(matrix: Array) -> Array:
 def root(value: Array, p: float = 2.0) -> Array:
     """The p-th root of numbers that are not negative, with a zero subgradient at zero."""
     xp, positive = namespace(value), value > 0
-    if value.ndim == 0 and bool(positive):  # one number with a derivative: nothing needs masking
+    if value.ndim == 0 and bool(
+        positive
+    ):  # one number with a derivative: nothing needs masking
         return xp.sqrt(value) if p == 2 else value ** (1.0 / p)
     ones = xp.ones_like(value)
     base = xp.where(positive, value, ones)
-    return xp.where(positive, xp.sqrt(base) if p == 2 else base ** (1.0 / p), xp.zeros_like(value))
+    return xp.where(
+        positive, xp.sqrt(base) if p == 2 else base ** (1.0 / p), xp.zeros_like(value)
+    )
 
 
 def widen(array: Array) -> Array:
@@ -255,7 +283,11 @@ def for_long_sums(array: Array) -> Array:
 
 def at_least_single(array: Array) -> Array:
     """Convert half-precision arrays to float32, in which sums are made; leave wider ones as they are."""
-    return array if epsilon(array) < 1e-5 else namespace(array).astype(array, namespace(array).float32)
+    return (
+        array
+        if epsilon(array) < 1e-5
+        else namespace(array).astype(array, namespace(array).float32)
+    )
 
 
 def power_of_four(value: float) -> float:
@@ -283,12 +315,20 @@ def pairwise_distances(x: Array, y: Array) -> Array:
     xp = namespace(x, y)
     if compat.is_torch_array(x):  # which has no distances in half precision
         wide = (at_least_single(values) for values in (x, y))
-        return xp.astype(xp.cdist(*wide, compute_mode="donot_use_mm_for_euclid_dist"), x.dtype, copy=False)
+        return xp.astype(
+            xp.cdist(*wide, compute_mode="donot_use_mm_for_euclid_dist"),
+            x.dtype,
+            copy=False,
+        )
     square = xp.zeros((x.shape[0], y.shape[0]), dtype=x.dtype, device=device(x))
     for k in range(x.shape[1]):
         square = square + (x[:, k][:, None] - y[:, k][None, :]) ** 2
     distinct = square > 0
-    return xp.where(distinct, xp.sqrt(xp.where(distinct, square, xp.ones_like(square))), xp.zeros_like(square))
+    return xp.where(
+        distinct,
+        xp.sqrt(xp.where(distinct, square, xp.ones_like(square))),
+        xp.zeros_like(square),
+    )
 
 
 def columns(matrix: Array) -> Array:
@@ -341,12 +381,20 @@ def stacked(matrices: Sequence[Array], size: int) -> Array:
             padded_matrix[: matrix.shape[0], : matrix.shape[0]] = matrix
         return result
     # Padding is read from a zero behind all entries.
-    flat = xp.concat([xp.reshape(m, (-1,)) for m in matrices] + [xp.zeros(1, dtype=first.dtype, device=device(first))])
+    flat = xp.concat(
+        [xp.reshape(m, (-1,)) for m in matrices]
+        + [xp.zeros(1, dtype=first.dtype, device=device(first))]
+    )
     n = np.array([m.shape[0] for m in matrices])[:, None, None]
     start, position = np.cumsum(n**2, axis=0) - n**2, np.arange(size)
     here = (position[:, None] < n) & (position < n)
-    index = from_numpy(np.where(here, start + position[:, None] * n + position, flat.shape[0] - 1), first)
-    return xp.reshape(xp.take(flat, xp.reshape(index, (-1,))), (len(matrices), size, size))
+    index = from_numpy(
+        np.where(here, start + position[:, None] * n + position, flat.shape[0] - 1),
+        first,
+    )
+    return xp.reshape(
+        xp.take(flat, xp.reshape(index, (-1,))), (len(matrices), size, size)
+    )
 
 
 def take_along_rows(values: Array, index: Array) -> Array:
@@ -366,7 +414,11 @@ def eigenvalues(matrices: Array) -> Array:
     half precision.
     """
     xp = namespace(matrices)
-    wide = widen(matrices) if compat.is_torch_array(matrices) and on_cpu(matrices) else at_least_single(matrices)
+    wide = (
+        widen(matrices)
+        if compat.is_torch_array(matrices) and on_cpu(matrices)
+        else at_least_single(matrices)
+    )
     return xp.astype(xp.linalg.eigvalsh(wide), matrices.dtype, copy=False)
 
 
@@ -392,7 +444,9 @@ def transposed(matrix: Array) -> Array:
 def scatter_sum(index: Array, values: Array, size: int) -> Array:
     """Sum ``values`` by ``index`` into an array of length ``size``; indices may repeat."""
     if compat.is_numpy_array(values):
-        return np.bincount(index, weights=values, minlength=size).astype(values.dtype, copy=False)
+        return np.bincount(index, weights=values, minlength=size).astype(
+            values.dtype, copy=False
+        )
     xp = namespace(values)
     zeros = xp.zeros(size, dtype=values.dtype, device=device(values))
     if compat.is_torch_array(values):
@@ -409,8 +463,12 @@ def scaled_exp(matrix: Array, rows: Array, cols: Array) -> Array:
     Of a compressed matrix, the entries that it stores.
     """
     if isinstance(matrix, csr_array):
-        values = matrix.data + np.repeat(rows, np.diff(matrix.indptr)) + cols[matrix.indices]
-        return csr_array((np.exp(values), matrix.indices, matrix.indptr), shape=matrix.shape)
+        values = (
+            matrix.data + np.repeat(rows, np.diff(matrix.indptr)) + cols[matrix.indices]
+        )
+        return csr_array(
+            (np.exp(values), matrix.indices, matrix.indptr), shape=matrix.shape
+        )
     result = matrix + rows[..., :, None]
     if compat.is_numpy_array(result):
         np.add(result, cols[..., None, :], out=result)
@@ -423,7 +481,11 @@ def logsumexp(array: Array, axis: int) -> Array:
     xp = namespace(array)
     top = xp.max(array, axis=axis, keepdims=True)
     shifted = array - top
-    exponentials = np.exp(shifted, out=shifted) if compat.is_numpy_array(shifted) else xp.exp(shifted)
+    exponentials = (
+        np.exp(shifted, out=shifted)
+        if compat.is_numpy_array(shifted)
+        else xp.exp(shifted)
+    )
     return xp.log(xp.sum(exponentials, axis=axis)) + xp.squeeze(top, axis=axis)
 
 
@@ -441,9 +503,13 @@ def without_small_masses(values: Array, matrix: Array, share: float) -> Any:
     """Drop ``values`` where a matrix has small entries, as :func:`without_small` does."""
     if not compat.is_numpy_array(values) or values.size < _WORTH_COMPRESSING:
         return values
-    kept = matrix > (share / matrix.shape[1]) * (matrix @ np.ones_like(matrix[0]))[:, None]
+    kept = (
+        matrix > (share / matrix.shape[1]) * (matrix @ np.ones_like(matrix[0]))[:, None]
+    )
     if np.count_nonzero(kept) > matrix.size // 8:
         return values
     index = np.flatnonzero(kept)
     ends = np.concatenate([[0], np.cumsum(np.count_nonzero(kept, axis=1))])
-    return csr_array((values.ravel()[index], index % matrix.shape[1], ends), shape=matrix.shape)
+    return csr_array(
+        (values.ravel()[index], index % matrix.shape[1], ends), shape=matrix.shape
+    )

@@ -88,19 +88,25 @@ def _plain(value: Array, name: str) -> None:
         )
     layout = str(getattr(value, "layout", ""))
     if layout.startswith("torch.") and layout != "torch.strided":
-        raise TypeError(f"{name} must be a dense tensor, but has layout {layout}: pass {name}.to_dense().")
+        raise TypeError(
+            f"{name} must be a dense tensor, but has layout {layout}: pass {name}.to_dense()."
+        )
 
 
 def instance(value: Any, name: str, kind: type, remedy: str) -> None:
     """Require an instance of one of gwtools' classes."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} must be a gwtools.{kind.__name__}, but is {_words.shown(value)}: {remedy}.")
+        raise TypeError(
+            f"{name} must be a gwtools.{kind.__name__}, but is {_words.shown(value)}: {remedy}."
+        )
 
 
 def flag(value: Any, name: str) -> None:
     """Require a truth value."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, but is {_words.shown(value)}: pass one of these.")
+        raise TypeError(
+            f"{name} must be True or False, but is {_words.shown(value)}: pass one of these."
+        )
 
 
 def callback(value: Any) -> None:
@@ -130,7 +136,9 @@ def listed(values: Any, name: str) -> None:
         remedy = f"pass [{name}] for one pair of spaces"
     else:
         remedy = f"pass list({name}) if it yields spaces"
-    raise TypeError(f"{name} must be a list of spaces or square arrays, but is {_words.shown(values)}: {remedy}.")
+    raise TypeError(
+        f"{name} must be a list of spaces or square arrays, but is {_words.shown(values)}: {remedy}."
+    )
 
 
 def paired(xs: Sequence[Any], ys: Sequence[Any]) -> None:
@@ -144,7 +152,9 @@ def paired(xs: Sequence[Any], ys: Sequence[Any]) -> None:
 def not_empty(xs: Sequence[Any]) -> None:
     """Require a list that is not empty, where nothing else tells the array library of the answer."""
     if not xs:
-        raise ValueError("xs must hold at least one space, but is empty: no array library is known then.")
+        raise ValueError(
+            "xs must hold at least one space, but is empty: no array library is known then."
+        )
 
 
 def untransformed(arrays: Sequence[Any], name: str, function: str) -> None:
@@ -218,7 +228,9 @@ def within_range(fits: bool, name: str) -> None:
         )
 
 
-def fits(needed: float, limit: float, shape: tuple[int, int], what: str, name: str) -> None:
+def fits(
+    needed: float, limit: float, shape: tuple[int, int], what: str, name: str
+) -> None:
     """Require that work on n × m atoms needs no more than ``limit`` bytes."""
     if needed <= limit:
         return
@@ -246,7 +258,9 @@ def choice(value: Any, name: str, options: Collection[Any]) -> None:
     """Require one of a few values."""
     if not isinstance(value, str | Real | None) or value not in options:
         allowed = ", ".join(repr(option) for option in options)
-        raise ValueError(f"{name} must be one of {allowed}, but is {_words.shown(value)}: choose one of these.")
+        raise ValueError(
+            f"{name} must be one of {allowed}, but is {_words.shown(value)}: choose one of these."
+        )
 
 
 def number(
@@ -259,7 +273,11 @@ def number(
     most: float = math.inf,
 ) -> None:
     """Require a finite real number, greater than ``above`` or at least ``least``, less than ``below``, at most ``most``."""
-    size = math.nan if isinstance(value, bool) or not isinstance(value, Real) else as_float(value)
+    size = (
+        math.nan
+        if isinstance(value, bool) or not isinstance(value, Real)
+        else as_float(value)
+    )
     if (
         not math.isfinite(size)
         or (above is not None and size <= above)
@@ -267,10 +285,14 @@ def number(
         or size >= below
         or size > most
     ):
-        limit = f"greater than {above:g}" if above is not None else f"at least {least:g}"
+        limit = (
+            f"greater than {above:g}" if above is not None else f"at least {least:g}"
+        )
         limit += "" if below == math.inf else f" and less than {below:g}"
         limit += "" if most == math.inf else f" and at most {most:g}"
-        raise ValueError(f"{name} must be a finite number {limit}, but is {_words.shown(value)}: pass such a number.")
+        raise ValueError(
+            f"{name} must be a finite number {limit}, but is {_words.shown(value)}: pass such a number."
+        )
 
 
 def as_float(value: Real) -> float:
@@ -292,9 +314,15 @@ def integer(value: Any, name: str, *, least: int) -> None:
 def indices(value: Any, name: str, size: int) -> None:
     """Require a list of positions among ``size`` atoms."""
     if not _array.is_array(value) or not _array.is_integer(value):
-        received = f"has dtype {value.dtype}" if _array.is_array(value) else f"is {_words.shown(value)}"
+        received = (
+            f"has dtype {value.dtype}"
+            if _array.is_array(value)
+            else f"is {_words.shown(value)}"
+        )
         remedy = f"pass the positions of the atoms, for example numpy.asarray({name}, dtype=int)"
-        raise TypeError(f"{name} must be an array of integers, but {received}: {remedy}.")
+        raise TypeError(
+            f"{name} must be an array of integers, but {received}: {remedy}."
+        )
     axes(value, name, 1)
     if 0 in tuple(value.shape):
         return
@@ -309,7 +337,9 @@ def indices(value: Any, name: str, size: int) -> None:
 def count_in_environment(text: str, name: str) -> None:
     """Require a whole number of at least 1 in an environment variable."""
     if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, but is {text!r}: set it so, or not at all.")
+        raise ValueError(
+            f"{name} must be a whole number of at least 1, but is {text!r}: set it so, or not at all."
+        )
 
 
 @contextmanager

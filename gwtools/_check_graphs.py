@@ -23,7 +23,9 @@ def graph(value: Any) -> None:
                 "pass the edge lengths of all pairs of at least one node."
             )
         if value.dtype.kind not in "biuf":
-            raise TypeError(f"adjacency must hold real numbers, but has dtype {value.dtype}: convert it first.")
+            raise TypeError(
+                f"adjacency must hold real numbers, but has dtype {value.dtype}: convert it first."
+            )
         return
     if not _words.is_networkx(value):
         raise TypeError(
@@ -31,7 +33,9 @@ def graph(value: Any) -> None:
             "convert it first, for example with scipy.sparse.csr_array(adjacency)."
         )
     if len(value) == 0:
-        raise ValueError("adjacency must have at least one node, but the graph is empty: add its nodes first.")
+        raise ValueError(
+            "adjacency must have at least one node, but the graph is empty: add its nodes first."
+        )
     if value.is_directed():
         raise ValueError(
             "adjacency must be an undirected graph, but its edges have directions: "
@@ -53,7 +57,9 @@ def attribute_name(name: Any, is_given: bool, adjacency: Any) -> None:
         )
 
 
-def attribute_values(values: list[Any], name: str | None, is_given: bool) -> list[float]:
+def attribute_values(
+    values: list[Any], name: str | None, is_given: bool
+) -> list[float]:
     """Return the lengths of edges; require the attribute of all of them, or of none where nobody has asked for it."""
     missing = sum(value is None for value in values)
     if missing and (is_given or missing < len(values)):
@@ -89,7 +95,9 @@ def edge_lengths(adjacency: scipy.sparse.csr_array) -> None:
             f"adjacency must hold non-negative edge lengths, but the smallest is {lengths.min():.3g}: "
             "turn similarities into lengths first, for example by -log or 1 / weight."
         )
-    present = scipy.sparse.csr_array((np.ones_like(lengths), adjacency.indices, adjacency.indptr), adjacency.shape)
+    present = scipy.sparse.csr_array(
+        (np.ones_like(lengths), adjacency.indices, adjacency.indptr), adjacency.shape
+    )
     skew, missing = (abs(matrix - matrix.T).max() for matrix in (adjacency, present))
     if missing or skew > 128 * np.finfo(float).eps * lengths.max(initial=0.0):
         raise ValueError(
@@ -104,7 +112,10 @@ def connected(count: int, labels: NumpyArray, nodes: Sequence[Any]) -> None:
         return
     sizes = np.bincount(labels)
     shown = np.argsort(-sizes, kind="stable")[:5]
-    named = "; ".join(f"{sizes[c]} nodes, one is {nodes[int(np.argmax(labels == c))]!r}" for c in shown)
+    named = "; ".join(
+        f"{sizes[c]} nodes, one is {nodes[int(np.argmax(labels == c))]!r}"
+        for c in shown
+    )
     raise ValueError(
         f"adjacency must connect all nodes, but has {count} components ({named}{'; …' if count > len(shown) else ''}): "
         "pass the largest one alone, or add the edges that are missing."

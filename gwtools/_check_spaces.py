@@ -94,7 +94,9 @@ def weights(value: Any, data: Array, size: int, name: str = "weights") -> Array:
     wide = _array.at_least_single(value)
     total = _array.exact_sum(wide)
     if total <= 0.0:
-        raise ValueError(f"{name} must have positive mass, but sum to zero: give some atom a positive weight.")
+        raise ValueError(
+            f"{name} must have positive mass, but sum to zero: give some atom a positive weight."
+        )
     if abs(total - 1.0) > math.sqrt(_array.epsilon(value)):
         received, _ = _words.distinguishable(total, 1.0, 6)
         raise ValueError(
@@ -106,7 +108,9 @@ def weights(value: Any, data: Array, size: int, name: str = "weights") -> Array:
 
 
 def _uniform(data: Array, size: int) -> Array:
-    return _array.namespace(data).full((size,), 1.0 / size, dtype=data.dtype, device=_array.device(data))
+    return _array.namespace(data).full(
+        (size,), 1.0 / size, dtype=data.dtype, device=_array.device(data)
+    )
 
 
 def columns_are_atoms(factor: Array, given: Any) -> None:
@@ -147,7 +151,9 @@ def same_weights(first: Array, second: Array, name: str, other: str) -> None:
             f"{name} must have the atoms of {other}, but they have {second.shape[0]} and {first.shape[0]}: "
             "pass two spaces over the same atoms."
         )
-    difference = _array.number(_array.namespace(first).max(_array.namespace(first).abs(first - second)))
+    difference = _array.number(
+        _array.namespace(first).max(_array.namespace(first).abs(first - second))
+    )
     if difference > 128 * _array.epsilon(first):
         raise ValueError(
             f"{name} must have the weights of {other}, but they differ by up to {difference:.3g}: "

@@ -31,7 +31,9 @@ def bar(lower: float, upper: float, mark: float | None = None) -> str:
     words = f"interval from {lower:.6g} to {upper:.6g}"
     if mark is not None:
         x = f"{_position(mark, upper):.1f}"
-        shapes.append(f'<line x1="{x}" y1="0" x2="{x}" y2="{_HEIGHT}" stroke="currentColor" stroke-width="2"/>')
+        shapes.append(
+            f'<line x1="{x}" y1="0" x2="{x}" y2="{_HEIGHT}" stroke="currentColor" stroke-width="2"/>'
+        )
         words += f", objective {mark:.6g}"
     return (
         f'<svg role="img" aria-label="{words}" width="{_WIDTH}" height="{_HEIGHT}"><title>{words}</title>'

@@ -25,7 +25,12 @@ def numbers_surely_fit(numbers: float, limit: float | None) -> bool:
 
 
 def require(
-    numbers: float, shape: tuple[int, int], what: str, like: Array, limit: float | None = None, name: str = "x and y"
+    numbers: float,
+    shape: tuple[int, int],
+    what: str,
+    like: Array,
+    limit: float | None = None,
+    name: str = "x and y",
 ) -> None:
     """Refuse work that holds more float64 numbers at once than fit.
 
@@ -60,7 +65,11 @@ def require(
 def free(like: Array) -> float:
     """Return the bytes that are free where an array lies: on its CUDA device, or for this process."""
     on_device = _array.free_on_device(like)
-    return min(part() for part in (_of_the_machine, _of_the_group, _of_the_process)) if on_device is None else on_device
+    return (
+        min(part() for part in (_of_the_machine, _of_the_group, _of_the_process))
+        if on_device is None
+        else on_device
+    )
 
 
 def _of_the_machine() -> float:
@@ -77,7 +86,10 @@ def _of_the_group() -> float:
         if controllers in ("", "memory"):
             base = groups[0] if controllers == "" else groups[1]
             here = base / path.lstrip("/")
-            groups += [here, *(parent for parent in here.parents if base in parent.parents)]
+            groups += [
+                here,
+                *(parent for parent in here.parents if base in parent.parents),
+            ]
     return min(_left_in(group) for group in groups)
 
 
@@ -89,7 +101,11 @@ def _left_in(group: Path) -> float:
     ):
         most, now = _text(group / limit).strip(), _text(group / used).strip()
         if most.isdigit() and now.isdigit():
-            return float(most) - float(now) + _fields(group / "memory.stat").get(cached, 0.0)
+            return (
+                float(most)
+                - float(now)
+                + _fields(group / "memory.stat").get(cached, 0.0)
+            )
     return math.inf
 
 
@@ -108,7 +124,11 @@ def _of_the_process() -> float:
 def _fields(path: Path | str) -> dict[str, float]:
     """Read lines of a name and a number."""
     cells = (line.split() for line in _text(path).splitlines())
-    return {name: float(value) for name, value, *_ in (c for c in cells if len(c) > 1) if value.isdigit()}
+    return {
+        name: float(value)
+        for name, value, *_ in (c for c in cells if len(c) > 1)
+        if value.isdigit()
+    }
 
 
 def _text(path: Path | str) -> str:

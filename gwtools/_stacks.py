@@ -35,7 +35,11 @@ def numbers(values: Array) -> Numbers:
 
 def filled(like: Numbers, value: float) -> Numbers:
     """Return the same number for every problem."""
-    return _array.namespace(like).full_like(like, value) if is_stack(like) else float(value)
+    return (
+        _array.namespace(like).full_like(like, value)
+        if is_stack(like)
+        else float(value)
+    )
 
 
 def expanded(numbers: Numbers, axes: int) -> Numbers:
@@ -53,7 +57,11 @@ def larger(first: Any, second: Numbers) -> Any:
 
 def is_finite(numbers: Numbers) -> Mask:
     """Tell which numbers are finite."""
-    return _array.namespace(numbers).isfinite(numbers) if is_stack(numbers) else math.isfinite(numbers)
+    return (
+        _array.namespace(numbers).isfinite(numbers)
+        if is_stack(numbers)
+        else math.isfinite(numbers)
+    )
 
 
 def some(mask: Mask) -> bool:
@@ -68,17 +76,29 @@ def opposite(mask: Mask) -> Mask:
 
 def from_left(vector: Array, matrix: Array) -> Array:
     """Return the product of a vector (…, n) with a matrix (…, n, m), compressed or not."""
-    return vector @ matrix if vector.ndim == 1 else (vector[..., None, :] @ matrix)[..., 0, :]
+    return (
+        vector @ matrix
+        if vector.ndim == 1
+        else (vector[..., None, :] @ matrix)[..., 0, :]
+    )
 
 
 def dot(first: Array, second: Array) -> Numbers:
     """Return the inner product of two vectors (…, n)."""
-    return float(first @ second) if first.ndim == 1 else _array.namespace(first).vecdot(first, second)
+    return (
+        float(first @ second)
+        if first.ndim == 1
+        else _array.namespace(first).vecdot(first, second)
+    )
 
 
 def at_atoms(weights: Array, values: Array, otherwise: float) -> Array:
     """Return values (…, n) of atoms, and a constant at the padding of a stack, whose weights are 0."""
-    return values if weights.ndim == 1 else _array.namespace(values).where(weights > 0, values, otherwise)
+    return (
+        values
+        if weights.ndim == 1
+        else _array.namespace(values).where(weights > 0, values, otherwise)
+    )
 
 
 def at_pairs(a: Array, b: Array, values: Array, otherwise: float) -> Array:
@@ -95,7 +115,12 @@ def chosen(mask: Mask, first: T, second: T) -> T:
         return first if mask else second
     if not isinstance(first, tuple):
         values = cast(Array, first if hasattr(first, "ndim") else second)
-        return cast(T, _array.namespace(mask).where(expanded(mask, values.ndim - 1), first, second))
+        return cast(
+            T,
+            _array.namespace(mask).where(
+                expanded(mask, values.ndim - 1), first, second
+            ),
+        )
     here, others = split(mask)
     if not here or not others:
         return first if here else second
@@ -117,7 +142,11 @@ def replaced(mask: Mask, values: T, function: Callable[..., T], *others: Any) ->
 
 
 def repeated(
-    step: Callable[[T], T], is_done: Callable[[T], Mask], values: T, result: Callable[[T], R], most: int
+    step: Callable[[T], T],
+    is_done: Callable[[T], Mask],
+    values: T,
+    result: Callable[[T], R],
+    most: int,
 ) -> tuple[R, list[int]]:
     """Repeat a step until it is done, at most ``most`` times; problems of a stack that are done leave it.
 
@@ -143,7 +172,9 @@ def repeated(
         elif done or steps == most:
             return result(values), [steps]
         values = step(values)
-    return together(parts, [position for position, _ in left]), [steps for _, steps in sorted(left)]
+    return together(parts, [position for position, _ in left]), [
+        steps for _, steps in sorted(left)
+    ]
 
 
 def split(mask: Array) -> tuple[list[int], list[int]]:
@@ -163,7 +194,15 @@ def at(values: T, positions: Sequence[int]) -> T:
     if isinstance(values, tuple):
         return cast(T, type(values)(*[at(part, positions) for part in values]))
     if is_dataclass(values) and not isinstance(values, type):
-        return cast(T, type(values)(*[at(getattr(values, field.name), positions) for field in fields(values)]))
+        return cast(
+            T,
+            type(values)(
+                *[
+                    at(getattr(values, field.name), positions)
+                    for field in fields(values)
+                ]
+            ),
+        )
     return cast(T, taken(values, positions))
 
 
@@ -177,7 +216,9 @@ def together(parts: Sequence[T], positions: Sequence[int]) -> T:
 
 def in_order(parts: Sequence[Array], positions: Sequence[int]) -> Array:
     """Join parts of a (B, …) array, whose problems stand at the given positions, in the order of the problems."""
-    joined = parts[0] if len(parts) == 1 else _array.namespace(parts[0]).concat(list(parts))
+    joined = (
+        parts[0] if len(parts) == 1 else _array.namespace(parts[0]).concat(list(parts))
+    )
     if list(positions) == list(range(len(positions))):
         return joined
     return taken(joined, sorted(range(len(positions)), key=positions.__getitem__))

@@ -58,7 +58,9 @@ def to_array(value: Any, name: str) -> str:
     if hasattr(value, "plan"):
         return f"pass {name}.plan if that is the coupling meant"
     if value is None or isinstance(value, type):
-        return "pass an array, for example one made with numpy.asarray(rows, dtype=float)"
+        return (
+            "pass an array, for example one made with numpy.asarray(rows, dtype=float)"
+        )
     return f"convert it first, for example with numpy.asarray({name}, dtype=float)"
 
 
@@ -70,8 +72,12 @@ def to_space(value: Any, name: str) -> str:
         return f"pass gwtools.GraphSpace({name}) for lengths of edges, or {name}.toarray() for a matrix of values"
     if is_networkx(value):
         return f"pass gwtools.GraphSpace({name})"
-    if isinstance(value, list | tuple) and any(hasattr(entry, "weights") for entry in value):
-        return "pass one space, or call gwtools.solve_batch, which takes lists of spaces"
+    if isinstance(value, list | tuple) and any(
+        hasattr(entry, "weights") for entry in value
+    ):
+        return (
+            "pass one space, or call gwtools.solve_batch, which takes lists of spaces"
+        )
     if hasattr(value, "to_numpy"):
         table = _table_to_numpy(value, name)
         return f"pass {table} for a matrix of distances, or gwtools.PointCloud of it for one row of coordinates an atom"
@@ -90,7 +96,11 @@ def to_floating(array: Array, name: str) -> str:
 
 def to_double(array: Array, name: str) -> str:
     """Write the conversion to float64 of an array's library."""
-    return f"{name}.double()" if _array.library(array) == "torch" else f"{name}.astype(float)"
+    return (
+        f"{name}.double()"
+        if _array.library(array) == "torch"
+        else f"{name}.astype(float)"
+    )
 
 
 def to_axes(ndim: int, name: str) -> str:
@@ -100,7 +110,9 @@ def to_axes(ndim: int, name: str) -> str:
 
 def is_networkx(value: Any) -> bool:
     """Tell whether ``value`` is a networkx graph, without importing networkx."""
-    return hasattr(value, "edges") and any(kind.__module__.startswith("networkx.") for kind in type(value).__mro__)
+    return hasattr(value, "edges") and any(
+        kind.__module__.startswith("networkx.") for kind in type(value).__mro__
+    )
 
 
 def _table_to_numpy(value: Any, name: str) -> str:

@@ -77,7 +77,9 @@ def certify(
     What is proved of one plan, and what more work proves: no coupling has an objective below 0.268576.
 
     >>> import numpy as np, gwtools as gw
-    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> x = gw.PointCloud(
+    ...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
+    ... )
     >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
     >>> plan = gw.solve(x, y).plan
     >>> print(gw.certify(x, y, plan))
@@ -114,7 +116,12 @@ class CertifiedObjective(NamedTuple):
 
 
 def certified_objective(
-    x: Any, y: Any, plan: Any, effort: str, tolerance: float = 0.0, evaluated: PlanObjective | None = None
+    x: Any,
+    y: Any,
+    plan: Any,
+    effort: str,
+    tolerance: float = 0.0,
+    evaluated: PlanObjective | None = None,
 ) -> CertifiedObjective:
     """Certify as :func:`certify`; the objective is not computed again where ``evaluated`` is of these spaces and this plan."""
     x, y = as_space(x, "x"), as_space(y, "y")
@@ -131,7 +138,13 @@ def certified_objective(
         for marginal, space, side in zip(plan.marginals(), (x, y), "xy", strict=True):
             _check_plans.marginal(marginal, space.weights, side, stored)
     ready = prepare(x, y)
-    return _certified(ready, None if plan is None else _restricted(plan, ready), effort, tolerance, evaluated)
+    return _certified(
+        ready,
+        None if plan is None else _restricted(plan, ready),
+        effort,
+        tolerance,
+        evaluated,
+    )
 
 
 def coupling_distance(x: Space, y: Space, plan: Plan) -> float:
@@ -139,14 +152,22 @@ def coupling_distance(x: Space, y: Space, plan: Plan) -> float:
     ready = prepare(x, y)
     problem = GWProblem(ready.x, ready.y)
     upper = _objective(problem, enclosed(problem), _restricted(plan, ready)).upper
-    return math.nextafter(float(float_error.ceiling(upper**0.5)) * ready.unit, math.inf) if upper else 0.0
+    return (
+        math.nextafter(float(float_error.ceiling(upper**0.5)) * ready.unit, math.inf)
+        if upper
+        else 0.0
+    )
 
 
-def with_upper(certificate: Certificate, objective: float, tolerance: float) -> Certificate:
+def with_upper(
+    certificate: Certificate, objective: float, tolerance: float
+) -> Certificate:
     """Raise the upper end of a plan's certificate to at least an objective; ``tolerance`` then counts as closed."""
     if objective <= certificate.upper:
         return certificate
-    closed, tolerance = closed_up_to(objective - certificate.lower, certificate.rounding, tolerance)
+    closed, tolerance = closed_up_to(
+        objective - certificate.lower, certificate.rounding, tolerance
+    )
     kind = Kind.GLOBAL if closed else Kind.BRACKET
     return replace(certificate, upper=objective, kind=kind, tolerance=tolerance)
 
@@ -185,7 +206,10 @@ def certified_interval(
     of_plan : bool
         Whether the upper end is that of a plan that was given.
     """
-    lower = {name: _scaled(_finite_or_zero(bound), unit, -math.inf) for name, bound in bounds.items()}
+    lower = {
+        name: _scaled(_finite_or_zero(bound), unit, -math.inf)
+        for name, bound in bounds.items()
+    }
     best = max(lower, key=lower.__getitem__)
     value = max(upper.value, _finite_or_zero(bounds[best]))
     # Values that were scaled down may have underflowed to the same.
@@ -195,37 +219,58 @@ def certified_interval(
     kind = Kind.GLOBAL if closed else Kind.BRACKET if of_plan else Kind.LOWER
     # In the given units the bound may be rounded down by another unit in the last place.
     a_priori = _scaled(a_priori, unit, math.inf) + 2 * math.ulp(lower["norm"])
-    certificate = Certificate(lower[best], high, kind, best, lower, a_priori, tolerance, error_width)
+    certificate = Certificate(
+        lower[best], high, kind, best, lower, a_priori, tolerance, error_width
+    )
     return CertifiedObjective(certificate, value * unit * unit, value**0.5 * unit)
 
 
 def _certified(
-    ready: Prepared, plan: Plan | None, effort: str, tolerance: float, evaluated: PlanObjective | None
+    ready: Prepared,
+    plan: Plan | None,
+    effort: str,
+    tolerance: float,
+    evaluated: PlanObjective | None,
 ) -> CertifiedObjective:
     problem = GWProblem(ready.x, ready.y)
     pair = enclosed(problem)
     bounds, a_priori = certified.linear(problem.x, problem.y, pair)
-    upper = _product(problem, pair) if plan is None else _objective(problem, pair, plan, evaluated)
+    upper = (
+        _product(problem, pair)
+        if plan is None
+        else _objective(problem, pair, plan, evaluated)
+    )
     if effort != "linear":
         sides = certified.enclosed_parts(problem.x), certified.enclosed_parts(problem.y)
         matrix = None if plan is None else _array.to_numpy(plan.dense())
         bounds |= _bounds_from_matrices(*sides, ready, matrix, effort)
         if plan is None:
-            upper = min([upper, *_sorting_objectives(problem, pair, sides)], key=lambda end: end.upper)
+            upper = min(
+                [upper, *_sorting_objectives(problem, pair, sides)],
+                key=lambda end: end.upper,
+            )
     lower = {name: bound.lower for name, bound in bounds.items()}
     error_width = pair.float_error_above(max(map(_finite_or_zero, lower.values())))
-    return certified_interval(lower, upper, a_priori, error_width, tolerance, ready.unit, plan is not None)
+    return certified_interval(
+        lower, upper, a_priori, error_width, tolerance, ready.unit, plan is not None
+    )
 
 
 def _bounds_from_matrices(
-    x: certified.EnclosedParts, y: certified.EnclosedParts, ready: Prepared, plan: Array | None, effort: str
+    x: certified.EnclosedParts,
+    y: certified.EnclosedParts,
+    ready: Prepared,
+    plan: Array | None,
+    effort: str,
 ) -> dict[str, Bound]:
     """Return the lower bounds that need the matrices C and D."""
     bounds = {"first": certified.first(x, y), "second": certified.second(x, y)}
     curvature = certified.eigenvalue_product_of_kinds(x, y, ready.x.sign, ready.y.sign)
     if effort == "cubic":
         modes = certified.modes(x), certified.modes(y)
-        bounds["third"], bounds["residual_third"] = (certified.third(x, y, residual) for residual in (False, True))
+        bounds["third"], bounds["residual_third"] = (
+            certified.third(x, y, residual) for residual in (False, True)
+        )
         bounds["spectral"] = certified.spectral(x, y, *modes)
         bounds["convex"] = certified.convex(x, y, *modes)
         curvature = min(curvature, certified.largest_eigenvalue_product(*modes))
@@ -252,30 +297,50 @@ def _product(problem: GWProblem, pair: EnclosedPair) -> Bound:
     norms = x.residual_norm_squared() + y.residual_norm_squared()
     spread = sum(s.weights @ s.deviations**2 for s in (x, y))
     value = float(pair.mean_gap**2 + 2 * spread + norms)
-    return Bound(value, 0.0, float(float_error.product_upper(value, pair.x.radii, pair.y.radii)))
+    return Bound(
+        value, 0.0, float(float_error.product_upper(value, pair.x.radii, pair.y.radii))
+    )
 
 
-def _objective(problem: GWProblem, pair: EnclosedPair, plan: Plan, evaluated: PlanObjective | None = None) -> Bound:
+def _objective(
+    problem: GWProblem,
+    pair: EnclosedPair,
+    plan: Plan,
+    evaluated: PlanObjective | None = None,
+) -> Bound:
     """Return a plan's objective, with that of the nearest coupling rounded up (theorem 13 g)."""
     x, y = problem.x, problem.y
-    if evaluated is not None and evaluated.x is x and evaluated.y is y and evaluated.plan is plan:
+    if (
+        evaluated is not None
+        and evaluated.x is x
+        and evaluated.y is y
+        and evaluated.plan is plan
+    ):
         value = float(evaluated.objective)
     else:
         value = float(problem.objective(plan))
     matching = _matching(plan, x, y)
-    if _is_null(problem) or (matching is not None and _is_isometry(x, y, matching, value)):
+    if _is_null(problem) or (
+        matching is not None and _is_isometry(x, y, matching, value)
+    ):
         return Bound(0.0, 0.0, 0.0)
     if matching is None or _same_masses(plan, matching):
-        return Bound(value, 0.0, _upper(problem, pair, plan, value, matching is not None))
+        return Bound(
+            value, 0.0, _upper(problem, pair, plan, value, matching is not None)
+        )
     # The matching, and the plan itself, whose masses have float errors.
     exact = _upper(problem, pair, matching, float(problem.objective(matching)), True)
     return Bound(value, 0.0, max(exact, _upper(problem, pair, plan, value, True)))
 
 
-def _upper(problem: GWProblem, pair: EnclosedPair, plan: Plan, value: float, matched: bool) -> float:
+def _upper(
+    problem: GWProblem, pair: EnclosedPair, plan: Plan, value: float, matched: bool
+) -> float:
     """Return the objective of the coupling nearest to a plan, rounded up; a matched sparse plan is a coupling itself."""
     atoms = plan.masses.shape[0]
-    if isinstance(plan, SparsePlan) and (problem.x.low_rank is None or problem.y.low_rank is None):
+    if isinstance(plan, SparsePlan) and (
+        problem.x.low_rank is None or problem.y.low_rank is None
+    ):
         missed = 0.0 if matched else _missed(plan, pair)
         return float(pair.squares_upper(value, atoms, missed))
     return float(pair.parts_upper(value, 2 * atoms, _missed(plan, pair)))
@@ -292,14 +357,24 @@ def _matching(plan: Plan, x: Space, y: Space) -> SparsePlan | None:
 
     Its masses are the stored weights: it is a coupling of the exactly normalised ones without any float error.
     """
-    if x.size != y.size or not isinstance(plan, SparsePlan) or plan.mass.shape[0] != x.size:
+    if (
+        x.size != y.size
+        or not isinstance(plan, SparsePlan)
+        or plan.mass.shape[0] != x.size
+    ):
         return None
     xp = _array.namespace(plan.mass)
     atoms = xp.arange(x.size, device=_array.device(plan.rows))
-    if not all(bool(xp.all(xp.sort(index) == atoms)) for index in (plan.rows, plan.cols)):
+    if not all(
+        bool(xp.all(xp.sort(index) == atoms)) for index in (plan.rows, plan.cols)
+    ):
         return None
     mass = xp.take(x.weights, plan.rows)
-    return replace(plan, mass=mass) if bool(xp.all(mass == xp.take(y.weights, plan.cols))) else None
+    return (
+        replace(plan, mass=mass)
+        if bool(xp.all(mass == xp.take(y.weights, plan.cols)))
+        else None
+    )
 
 
 def _same_masses(plan: Plan, matching: SparsePlan) -> bool:
@@ -312,24 +387,42 @@ def _is_isometry(x: Space, y: Space, plan: SparsePlan, value: float) -> bool:
         if value:  # equal entries without float error have the objective 0
             return False
         blocks: Iterable[tuple[Array, Array]] = (
-            (x.rows_at(plan.rows, i, j), y.rows_at(plan.cols, i, j)) for i, j in x.blocks()
+            (x.rows_at(plan.rows, i, j), y.rows_at(plan.cols, i, j))
+            for i, j in x.blocks()
         )
-    elif type(x) is type(y) and isinstance(x, PointCloud | GramSpace) and x.kind == y.kind:
+    elif (
+        type(x) is type(y)
+        and isinstance(x, PointCloud | GramSpace)
+        and x.kind == y.kind
+    ):
         blocks = [(x.restrict(plan.rows).data, y.restrict(plan.cols).data)]
     else:
         return False
     xp = _array.namespace(plan.mass)
-    return all(first.shape == second.shape and bool(xp.all(first == second)) for first, second in blocks)
+    return all(
+        first.shape == second.shape and bool(xp.all(first == second))
+        for first, second in blocks
+    )
 
 
 def _sorting_objectives(
-    problem: GWProblem, pair: EnclosedPair, sides: tuple[certified.EnclosedParts, certified.EnclosedParts]
+    problem: GWProblem,
+    pair: EnclosedPair,
+    sides: tuple[certified.EnclosedParts, certified.EnclosedParts],
 ) -> list[Bound]:
     """Return the objectives of couplings that sort row means, up or down, and eccentricities."""
     x, y = problem.x, problem.y
-    squares = [_array.from_numpy(s.parts.matrix**2 @ s.parts.weights, x.weights) for s in sides]
-    lists = ((x.row_means, y.row_means), (x.row_means, -y.row_means), (squares[0], squares[1]))
-    plans = [sorting_plan(first, x.weights, second, y.weights) for first, second in lists]
+    squares = [
+        _array.from_numpy(s.parts.matrix**2 @ s.parts.weights, x.weights) for s in sides
+    ]
+    lists = (
+        (x.row_means, y.row_means),
+        (x.row_means, -y.row_means),
+        (squares[0], squares[1]),
+    )
+    plans = [
+        sorting_plan(first, x.weights, second, y.weights) for first, second in lists
+    ]
     return [_objective(problem, pair, plan) for plan in plans]
 
 
@@ -340,7 +433,9 @@ def _finite_or_zero(lower: float) -> float:
 
 def _scaled(value: float, unit: float, towards: float) -> float:
     """Return value · unit², rounded to the next float in the given direction."""
-    return max(0.0, math.nextafter(float(value) * unit * unit, towards)) if value else 0.0
+    return (
+        max(0.0, math.nextafter(float(value) * unit * unit, towards)) if value else 0.0
+    )
 
 
 def _restricted(plan: Plan, ready: Prepared) -> Plan:
@@ -367,7 +462,9 @@ def _restricted_list(plan: SparsePlan, ready: Prepared) -> SparsePlan:
     index, present = [plan.rows, plan.cols], plan.mass > 0
     for axis, kept in enumerate(ready.atoms):
         if kept is not None:
-            position = xp.clip(xp.searchsorted(kept, index[axis]), max=kept.shape[0] - 1)
+            position = xp.clip(
+                xp.searchsorted(kept, index[axis]), max=kept.shape[0] - 1
+            )
             present = present & (xp.take(kept, position) == index[axis])
             index[axis] = position
     if bool(xp.all(present)) and index[0] is plan.rows and index[1] is plan.cols:

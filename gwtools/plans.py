@@ -134,7 +134,9 @@ class DensePlan(Plan):
     def inner(self, matrix: Array) -> Array:
         """Return Σ π_ij matrix_ij for a matrix of shape (n, m), or the sums of two stacks of matrices."""
         xp = _array.namespace(matrix)
-        return xp.sum(xp.vecdot(self.matrix, matrix), axis=-1)  # row by row, with less float error than one long sum
+        return xp.sum(
+            xp.vecdot(self.matrix, matrix), axis=-1
+        )  # row by row, with less float error than one long sum
 
     def apply(self, values: Array) -> Array:
         """Return π @ values for values of shape (m, k)."""
@@ -165,7 +167,9 @@ class SparsePlan(Plan):
     Examples
     --------
     >>> import numpy as np, gwtools as gw
-    >>> plan = gw.SparsePlan(np.array([0, 1]), np.array([2, 0]), np.array([0.5, 0.5]), (2, 3))
+    >>> plan = gw.SparsePlan(
+    ...     np.array([0, 1]), np.array([2, 0]), np.array([0.5, 0.5]), (2, 3)
+    ... )
     >>> np.asarray(plan)
     array([[0. , 0. , 0.5],
            [0.5, 0. , 0. ]])
@@ -192,7 +196,9 @@ class SparsePlan(Plan):
 
     @cached_property
     def _csr(self) -> scipy.sparse.csr_array:
-        return scipy.sparse.csr_array((self.mass, (self.rows, self.cols)), shape=self.size)
+        return scipy.sparse.csr_array(
+            (self.mass, (self.rows, self.cols)), shape=self.size
+        )
 
     def dense(self) -> Array:
         """Return the (n, m) matrix of masses."""
@@ -215,7 +221,9 @@ class SparsePlan(Plan):
     @cached_property
     def _marginals(self) -> tuple[Array, Array]:
         n, m = self.size
-        return _array.scatter_sum(self.rows, self.mass, n), _array.scatter_sum(self.cols, self.mass, m)
+        return _array.scatter_sum(self.rows, self.mass, n), _array.scatter_sum(
+            self.cols, self.mass, m
+        )
 
     def inner(self, matrix: Array) -> Array:
         """Return Σ π_ij matrix_ij for a matrix of shape (n, m)."""
@@ -232,7 +240,10 @@ class SparsePlan(Plan):
 
     def differing_rows(self, other: SparsePlan) -> Array | None:
         """Return the rows in which two plans differ, or None where comparing them takes longer than a product."""
-        if not compat.is_numpy_array(self.mass) or self.size[0] * self.size[1] <= _SMALL:
+        if (
+            not compat.is_numpy_array(self.mass)
+            or self.size[0] * self.size[1] <= _SMALL
+        ):
             return None
         return np.unique((self._csr - other._csr).nonzero()[0])
 
@@ -267,7 +278,11 @@ def as_plan(plan: Any, shape: tuple[int, int], name: str = "plan") -> Plan:
     ValueError
         If its shape is not ``shape`` or a mass is negative, NaN or infinite.
     """
-    result: Plan = plan if isinstance(plan, Plan) else make_unchecked(DensePlan, matrix=_check.array(plan, name, 2))
+    result: Plan = (
+        plan
+        if isinstance(plan, Plan)
+        else make_unchecked(DensePlan, matrix=_check.array(plan, name, 2))
+    )
     _check_plans.coupling_shape(result.shape, shape, name)
     _check.finite(result.masses, name)
     _check_plans.non_negative(result.masses, name)
@@ -313,13 +328,21 @@ def round_plan(matrix: Any, a: Array, b: Array) -> Plan:
         matrix = _check.array(matrix, "matrix", 2)
     n, m = matrix.shape
     masses = matrix.masses if isinstance(matrix, Plan) else matrix
-    a, b = (_check_spaces.weights(w, masses, size, name) for w, size, name in ((a, n, "a"), (b, m, "b")))
+    a, b = (
+        _check_spaces.weights(w, masses, size, name)
+        for w, size, name in ((a, n, "a"), (b, m, "b"))
+    )
     plan = as_plan(matrix, (n, m), "matrix")
     with np.errstate(over="ignore"):  # sums beyond the range are too large anyhow
         if has_marginals(plan, a, b):
             return plan
-        coupling = rounded_matrix(*(_array.at_least_single(values) for values in (plan.dense(), a, b)))
-    return make_unchecked(DensePlan, matrix=_array.namespace(masses).astype(coupling, masses.dtype, copy=False))
+        coupling = rounded_matrix(
+            *(_array.at_least_single(values) for values in (plan.dense(), a, b))
+        )
+    return make_unchecked(
+        DensePlan,
+        matrix=_array.namespace(masses).astype(coupling, masses.dtype, copy=False),
+    )
 
 
 def has_marginals(plan: Plan, a: Array, b: Array) -> bool:
@@ -332,10 +355,19 @@ def rounded_matrix(matrix: Array, a: Array, b: Array) -> Array:
     xp = _array.namespace(matrix)
     tiny = xp.finfo(matrix.dtype).smallest_normal
     # 1-2. Scale down the rows, then the columns, that carry too much mass.
-    matrix = matrix * xp.clip(a / xp.clip(xp.sum(matrix, axis=-1), min=tiny), max=1.0)[..., :, None]
-    matrix = matrix * xp.clip(b / xp.clip(xp.sum(matrix, axis=-2), min=tiny), max=1.0)[..., None, :]
+    matrix = (
+        matrix
+        * xp.clip(a / xp.clip(xp.sum(matrix, axis=-1), min=tiny), max=1.0)[..., :, None]
+    )
+    matrix = (
+        matrix
+        * xp.clip(b / xp.clip(xp.sum(matrix, axis=-2), min=tiny), max=1.0)[..., None, :]
+    )
     # 3. Spread the missing mass as a product.
-    rows, cols = xp.clip(a - xp.sum(matrix, axis=-1), min=0.0), xp.clip(b - xp.sum(matrix, axis=-2), min=0.0)
+    rows, cols = (
+        xp.clip(a - xp.sum(matrix, axis=-1), min=0.0),
+        xp.clip(b - xp.sum(matrix, axis=-2), min=0.0),
+    )
     missing = xp.clip((xp.sum(rows, axis=-1) + xp.sum(cols, axis=-1)) / 2, min=tiny)
     return matrix + rows[..., :, None] * (cols / missing[..., None])[..., None, :]
 
@@ -355,14 +387,27 @@ def mixture(plans: Sequence[Plan], weights: Sequence[Any]) -> Plan:
     weights : sequence of numbers
         Their weights w_k, non-negative and of sum 1.
     """
-    if compat.is_numpy_array(plans[0].masses) and all(isinstance(plan, SparsePlan) for plan in plans):
+    if compat.is_numpy_array(plans[0].masses) and all(
+        isinstance(plan, SparsePlan) for plan in plans
+    ):
         sparse = cast(Sequence[SparsePlan], plans)
-        rows, cols = (np.concatenate([getattr(plan, axis) for plan in sparse]) for axis in ("rows", "cols"))
-        mass = np.concatenate([weight * plan.mass for weight, plan in zip(weights, sparse, strict=True)])
-        total = scipy.sparse.csr_array((mass, (rows, cols)), shape=plans[0].shape).tocoo()
+        rows, cols = (
+            np.concatenate([getattr(plan, axis) for plan in sparse])
+            for axis in ("rows", "cols")
+        )
+        mass = np.concatenate(
+            [weight * plan.mass for weight, plan in zip(weights, sparse, strict=True)]
+        )
+        total = scipy.sparse.csr_array(
+            (mass, (rows, cols)), shape=plans[0].shape
+        ).tocoo()
         rows, cols = (index.astype(np.int64) for index in total.coords)
-        return make_unchecked(SparsePlan, rows=rows, cols=cols, mass=total.data, size=plans[0].shape)
-    total = sum(weight * plan.dense() for plan, weight in zip(plans, weights, strict=True))
+        return make_unchecked(
+            SparsePlan, rows=rows, cols=cols, mass=total.data, size=plans[0].shape
+        )
+    total = sum(
+        weight * plan.dense() for plan, weight in zip(plans, weights, strict=True)
+    )
     return make_unchecked(DensePlan, matrix=total)
 
 
@@ -371,7 +416,9 @@ def inner_products(plans: Sequence[Plan], matrix: Array) -> NumpyArray:
     sparse = [plan for plan in plans if isinstance(plan, SparsePlan)]
     if len(sparse) < len(plans) or not compat.is_numpy_array(matrix):
         return np.array([float(plan.inner(matrix)) for plan in plans])
-    positions = np.concatenate([plan.rows * plan.size[1] + plan.cols for plan in sparse])
+    positions = np.concatenate(
+        [plan.rows * plan.size[1] + plan.cols for plan in sparse]
+    )
     terms = np.concatenate([plan.mass for plan in sparse]) * matrix.ravel()[positions]
     starts = np.cumsum([0, *(plan.mass.shape[0] for plan in sparse[:-1])])
     return np.add.reduceat(terms, starts).astype(np.float64, copy=False)
@@ -380,7 +427,11 @@ def inner_products(plans: Sequence[Plan], matrix: Array) -> NumpyArray:
 def detached_plan(plan: Plan) -> Plan:
     """Return the plan outside any gradient graph."""
     if isinstance(plan, SparsePlan):
-        return plan if not _array.tracked(plan.mass) else changed(plan, mass=_array.detached(plan.mass))
+        return (
+            plan
+            if not _array.tracked(plan.mass)
+            else changed(plan, mass=_array.detached(plan.mass))
+        )
     return make_unchecked(DensePlan, matrix=_array.detached(plan.dense()))
 
 
@@ -388,17 +439,22 @@ def marginal_error(plan: Plan, a: Array, b: Array) -> float:
     """Return Σ |π 1 − a| + Σ |πᵀ 1 − b|, the mass that is out of place."""
     xp = _array.namespace(a)
     return sum(
-        _array.number(xp.sum(xp.abs(sums - weights))) for sums, weights in zip(plan.marginals(), (a, b), strict=True)
+        _array.number(xp.sum(xp.abs(sums - weights)))
+        for sums, weights in zip(plan.marginals(), (a, b), strict=True)
     )
 
 
 def relative_entropy(plan: Plan, a: Array, b: Array) -> float:
     """Return KL(π | a ⊗ b) = Σ π_ij log(π_ij / a_i b_j) of a coupling; atoms without weight count nothing."""
     matrix = _array.detached(plan.dense())
-    xp, tiny = _array.namespace(matrix), _array.namespace(matrix).finfo(matrix.dtype).smallest_normal
+    xp, tiny = (
+        _array.namespace(matrix),
+        _array.namespace(matrix).finfo(matrix.dtype).smallest_normal,
+    )
     # The product of two small weights may have no number, so logarithms are taken one by one.
     mass, rows, cols = (
-        xp.log(xp.clip(values, min=tiny)) for values in (matrix, _array.detached(a), _array.detached(b))
+        xp.log(xp.clip(values, min=tiny))
+        for values in (matrix, _array.detached(a), _array.detached(b))
     )
     return float(xp.sum(xp.vecdot(matrix, mass - rows[:, None] - cols[None, :])))
 
@@ -407,7 +463,12 @@ def embed(plan: Plan, rows: Array, cols: Array, shape: tuple[int, int]) -> Plan:
     """Place a coupling of the atoms ``rows`` × ``cols`` into a larger coupling that gives all other atoms no mass."""
     if isinstance(plan, SparsePlan):
         xp = _array.namespace(plan.mass)
-        return changed(plan, rows=xp.take(rows, plan.rows), cols=xp.take(cols, plan.cols), size=shape)
+        return changed(
+            plan,
+            rows=xp.take(rows, plan.rows),
+            cols=xp.take(cols, plan.cols),
+            size=shape,
+        )
     matrix = plan.dense()
     xp = _array.namespace(matrix)
     for axis, index, size in ((0, rows, shape[0]), (1, cols, shape[1])):

@@ -67,7 +67,9 @@ class Quadratic:
     def norms(self) -> tuple[tuple[Numbers, Numbers], tuple[Numbers, Numbers]]:
         """(‖α‖, ‖R‖) and (‖β‖, ‖S‖), in units of C."""
         sides = (self.x, self.y)
-        alpha, beta = (dot(space.weights, space.deviations**2) ** 0.5 for space in sides)
+        alpha, beta = (
+            dot(space.weights, space.deviations**2) ** 0.5 for space in sides
+        )
         left, right = (numbers(space.residual_norm_squared()) ** 0.5 for space in sides)
         return (alpha, left), (beta, right)
 
@@ -94,11 +96,18 @@ class Quadratic:
         α and R are off by about u‖C‖ for a spacing u of 1.0, β and S by u‖D‖; by Cauchy-Schwarz this makes
         u (‖C‖ ‖D − m_D‖ + ‖D‖ ‖C − m_C‖), where ‖C − m_C‖² = 2‖α‖² + ‖R‖² (theorem 2). The factor 16 is a margin, no proof.
         """
-        centred_x, centred_y = ((2 * alpha * alpha + residual * residual) ** 0.5 for alpha, residual in self.norms)
+        centred_x, centred_y = (
+            (2 * alpha * alpha + residual * residual) ** 0.5
+            for alpha, residual in self.norms
+        )
         mean_x, mean_y = numbers(self.x.mean), numbers(self.y.mean)
         norm_x = (mean_x * mean_x + centred_x * centred_x) ** 0.5
         norm_y = (mean_y * mean_y + centred_y * centred_y) ** 0.5
-        return 16 * _array.epsilon(self.x.weights) * (norm_x * centred_y + norm_y * centred_x)
+        return (
+            16
+            * _array.epsilon(self.x.weights)
+            * (norm_x * centred_y + norm_y * centred_x)
+        )
 
     def cross(self, plan: Plan) -> Array:
         """Return R π S, shape (…, n, m), in squared units of C."""
@@ -119,8 +128,12 @@ class Quadratic:
     def value(self, plan: Plan, cross: Array) -> Array:
         """Return the objective from a plan and its ``cross`` matrix; a sum of squares, so never below zero."""
         xp = _array.namespace(cross)
-        spread = 2 * (self.x.deviations[..., :, None] - self.y.deviations[..., None, :]) ** 2
-        return xp.clip(self.constant + plan.inner(spread) - 2 * plan.inner(cross), min=0.0)
+        spread = (
+            2 * (self.x.deviations[..., :, None] - self.y.deviations[..., None, :]) ** 2
+        )
+        return xp.clip(
+            self.constant + plan.inner(spread) - 2 * plan.inner(cross), min=0.0
+        )
 
     def gradient(self, cross: Array) -> Array:
         """Return the gradient −4 α_i β_j − 4 (R π S)_ij, up to terms that are constant on couplings."""
@@ -167,7 +180,10 @@ class GWProblem(Quadratic):
     What the best coupling saves against the product coupling, which sends every atom everywhere.
 
     >>> import numpy as np, gwtools as gw
-    >>> x, y = gw.as_space(1 - np.eye(2)), gw.DenseSpace(1 - np.eye(3), weights=np.array([0.5, 0.25, 0.25]))
+    >>> x, y = (
+    ...     gw.as_space(1 - np.eye(2)),
+    ...     gw.DenseSpace(1 - np.eye(3), weights=np.array([0.5, 0.25, 0.25])),
+    ... )
     >>> problem = gw.GWProblem(x, y)
     >>> problem.product_objective
     0.5
@@ -181,7 +197,9 @@ class GWProblem(Quadratic):
 
     def __post_init__(self) -> None:
         for space, name in ((self.x, "x"), (self.y, "y")):
-            _check.instance(space, name, Space, f"pass gwtools.as_space({name}) for a square array")
+            _check.instance(
+                space, name, Space, f"pass gwtools.as_space({name}) for a square array"
+            )
         _check.same_kind(self.x.weights, self.y.weights, "x", "y")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -196,15 +214,26 @@ class GWProblem(Quadratic):
     @cached_property
     def product_objective(self) -> float:
         """F(a ⊗ b) = ‖C‖² + ‖D‖² − 2 m_C m_D, in squared units of C."""
-        spread = self.x.weights @ self.x.deviations**2 + self.y.weights @ self.y.deviations**2
+        spread = (
+            self.x.weights @ self.x.deviations**2
+            + self.y.weights @ self.y.deviations**2
+        )
         return float(self.constant + 2 * spread)
 
-    def updated_cross(self, plan: SparsePlan, previous: SparsePlan, cross: Array) -> Array:
+    def updated_cross(
+        self, plan: SparsePlan, previous: SparsePlan, cross: Array
+    ) -> Array:
         """Return R π S from that of the previous plan: late in a solve few rows differ, and only those are multiplied."""
         rows = plan.differing_rows(previous)
-        if rows is None or 2 * rows.shape[0] > plan.shape[0] or isinstance(self.left, LowRankResidual):
+        if (
+            rows is None
+            or 2 * rows.shape[0] > plan.shape[0]
+            or isinstance(self.left, LowRankResidual)
+        ):
             return self.cross(plan)
-        moved = plan.apply_rows(rows, self.right.dense()) - previous.apply_rows(rows, self.right.dense())
+        moved = plan.apply_rows(rows, self.right.dense()) - previous.apply_rows(
+            rows, self.right.dense()
+        )
         return cross + self.left.dense()[:, rows] @ moved
 
     def objective(self, plan: Plan) -> Array:
@@ -226,19 +255,29 @@ class GWProblem(Quadratic):
             return self._from_factors(plan, left, right)
         return self.value(plan, self.cross(plan))
 
-    def _from_factors(self, plan: SparsePlan, left: LowRankResidual, right: LowRankResidual) -> Array:
+    def _from_factors(
+        self, plan: SparsePlan, left: LowRankResidual, right: LowRankResidual
+    ) -> Array:
         """Sum over the atoms of a sparse plan alone: ⟨π, R π S⟩ = ± ‖Gᵀ π H‖² (theorem 12)."""
         xp, mass = _array.namespace(plan.mass), plan.mass
-        alpha, beta = xp.take(self.x.deviations, plan.rows), xp.take(self.y.deviations, plan.cols)
-        core = (xp.take(left.factor, plan.rows, axis=0) * mass[:, None]).T @ xp.take(right.factor, plan.cols, axis=0)
+        alpha, beta = (
+            xp.take(self.x.deviations, plan.rows),
+            xp.take(self.y.deviations, plan.cols),
+        )
+        core = (xp.take(left.factor, plan.rows, axis=0) * mass[:, None]).T @ xp.take(
+            right.factor, plan.cols, axis=0
+        )
         cross = left.sign * right.sign * xp.sum(core**2)
-        return xp.clip(self.constant + 2 * (mass @ (alpha - beta) ** 2) - 2 * cross, min=0.0)
+        return xp.clip(
+            self.constant + 2 * (mass @ (alpha - beta) ** 2) - 2 * cross, min=0.0
+        )
 
     def _sum_of_squares(self, plan: SparsePlan) -> Array:
         """Sum (C_ik − D_jl)² over pairs of atoms of a sparse plan, where nothing cancels."""
         mass, x, y = plan.mass, self.x, self.y
         parts = (
-            mass[i:j] @ ((x.rows_at(plan.rows, i, j) - y.rows_at(plan.cols, i, j)) ** 2 @ mass)
+            mass[i:j]
+            @ ((x.rows_at(plan.rows, i, j) - y.rows_at(plan.cols, i, j)) ** 2 @ mass)
             for i, j in row_blocks(int(mass.shape[0]))
         )
         return _array.total(list(parts))
@@ -275,11 +314,15 @@ def enveloped(problem: GWProblem, plan: Plan, potentials: tuple[Array, Array]) -
     x, y = problem.x, problem.y
     if not (_array.tracked(x.weights) or _array.tracked(y.weights)):
         return problem.objective(plan)
-    value = GWProblem(*(s.with_data(s.data, _array.detached(s.weights)) for s in (x, y))).objective(plan)
+    value = GWProblem(
+        *(s.with_data(s.data, _array.detached(s.weights)) for s in (x, y))
+    ).objective(plan)
     still, matrix = problem.detached(), plan.dense()
     shifts = _row_part(still.x, still.y, matrix), _row_part(still.y, still.x, matrix.T)
     for space, potential, shift in zip((x, y), potentials, shifts, strict=True):
-        value = value + (space.weights - _array.detached(space.weights)) @ (potential + shift)
+        value = value + (space.weights - _array.detached(space.weights)) @ (
+            potential + shift
+        )
     return value
 
 
@@ -308,7 +351,10 @@ _SAFE = {
     True: 2.0**200,
     False: 2.0**24,
 }  # fourth powers of smaller values neither overflow nor lose digits: double, single
-_MOST = {True: 2.0**509, False: 2.0**61}  # the squared difference of two such values is still a number
+_MOST = {
+    True: 2.0**509,
+    False: 2.0**61,
+}  # the squared difference of two such values is still a number
 
 
 def prepare(x: Space, y: Space) -> Prepared:
@@ -325,7 +371,9 @@ def prepare(x: Space, y: Space) -> Prepared:
     _check_spaces.readable((x.data, x.weights, y.data, y.weights), "x and y")
     (x, atoms_x), (y, atoms_y) = restrict_to_support(x), restrict_to_support(y)
     x, y = (converted(s, _array.at_least_single) for s in (x, y))
-    _check_spaces.in_range(max(x.largest(), y.largest()), _MOST[is_double(x.weights)], x.weights)
+    _check_spaces.in_range(
+        max(x.largest(), y.largest()), _MOST[is_double(x.weights)], x.weights
+    )
     x, y = without_offset(x, y)
     top, safe = max(x.largest(), y.largest()), safe_size(x.weights)
     unit = 1.0 if 1 / safe < top < safe or top == 0.0 else _array.power_of_four(top)
@@ -352,7 +400,9 @@ def without_offset(x: Space, y: Space) -> tuple[Space, Space]:
     """
     if not (isinstance(x, DenseSpace) and isinstance(y, DenseSpace)):
         return x, y
-    offset = common_offset(*(end for ends in zip(x.extremes(), y.extremes(), strict=True) for end in ends))
+    offset = common_offset(
+        *(end for ends in zip(x.extremes(), y.extremes(), strict=True) for end in ends)
+    )
     return (x.shifted(offset), y.shifted(offset)) if offset else (x, y)
 
 

@@ -53,7 +53,12 @@ class Status(Enum):
     @property
     def success(self) -> bool:
         """Whether the solver met its own criterion."""
-        return self in (Status.CLOSED_FORM, Status.STATIONARY, Status.FIXED_POINT, Status.GLOBAL)
+        return self in (
+            Status.CLOSED_FORM,
+            Status.STATIONARY,
+            Status.FIXED_POINT,
+            Status.GLOBAL,
+        )
 
     @property
     def failure(self) -> bool:
@@ -77,7 +82,10 @@ class Kind(Enum):
     >>> import numpy as np, gwtools as gw
     >>> x, y = gw.as_space(1 - np.eye(2)), gw.as_space(1 - np.eye(4))
     >>> plan = gw.solve(x, y).plan
-    >>> [gw.certify(*arguments).kind.value for arguments in ((x, y), (x, y, plan), (x, y, plan, "quadratic"))]
+    >>> [
+    ...     gw.certify(*arguments).kind.value
+    ...     for arguments in ((x, y), (x, y, plan), (x, y, plan, "quadratic"))
+    ... ]
     ['lower', 'bracket', 'global']
     """
 
@@ -144,7 +152,11 @@ class Certificate:
 
     def __str__(self) -> str:
         """Say the interval, its kind and the theorem."""
-        to = f" to {_one_digit(self.tolerance)}" if self.kind is Kind.GLOBAL and self.tolerance > self.rounding else ""
+        to = (
+            f" to {_one_digit(self.tolerance)}"
+            if self.kind is Kind.GLOBAL and self.tolerance > self.rounding
+            else ""
+        )
         return f"[{self.lower:.6g}, {self.upper:.6g}] ({self.kind.value}{to}, lower bound by {self.bound})"
 
     def __repr__(self) -> str:
@@ -154,7 +166,9 @@ class Certificate:
     def _repr_html_(self) -> str:
         """Return the same as ``str`` for notebooks, with the interval as a bar."""
         return _html.table(
-            "GW_2^2 lies in", [("certificate", str(self)), self._share()], _html.bar(self.lower, self.upper)
+            "GW_2^2 lies in",
+            [("certificate", str(self)), self._share()],
+            _html.bar(self.lower, self.upper),
         )
 
     def _share(self) -> tuple[str, str]:
@@ -208,7 +222,9 @@ class GWResult:
     Examples
     --------
     >>> import numpy as np, gwtools as gw
-    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> x = gw.PointCloud(
+    ...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
+    ... )
     >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
     >>> result = gw.solve(x, y)
     >>> result
@@ -279,13 +295,22 @@ class GWResult:
             matrix = plan.toarray()
             rows, cols = linear_sum_assignment(matrix, maximize=True)
             masses = matrix[rows, cols].astype(np.float64)
-        shares = np.divide(masses, totals[rows], out=np.zeros(len(rows)), where=totals[rows] > 0)
+        shares = np.divide(
+            masses, totals[rows], out=np.zeros(len(rows)), where=totals[rows] > 0
+        )
         x, y = self.names
-        return [(x[i], y[j], share) for i, j, share in zip(rows.tolist(), cols.tolist(), shares.tolist(), strict=True)]
+        return [
+            (x[i], y[j], share)
+            for i, j, share in zip(
+                rows.tolist(), cols.tolist(), shares.tolist(), strict=True
+            )
+        ]
 
     def __str__(self) -> str:
         """Lay the number, its certificate and the status out for a reader."""
-        return "\n".join([self._title(), *(f"  {name:<13}{text}" for name, text in self._rows())])
+        return "\n".join(
+            [self._title(), *(f"  {name:<13}{text}" for name, text in self._rows())]
+        )
 
     def __repr__(self) -> str:
         """Return the numbers on a few lines: of the plan its kind and shape alone."""
@@ -298,8 +323,14 @@ class GWResult:
 
     def _repr_html_(self) -> str:
         """Return the same as ``str`` for notebooks, with the interval as a bar that marks the objective."""
-        drawing = _html.bar(self.certificate.lower, self.certificate.upper, _array.number(self.objective))
-        return _html.table(self._title(), [*self._rows(), self.certificate._share()], drawing)
+        drawing = _html.bar(
+            self.certificate.lower,
+            self.certificate.upper,
+            _array.number(self.objective),
+        )
+        return _html.table(
+            self._title(), [*self._rows(), self.certificate._share()], drawing
+        )
 
     def _title(self) -> str:
         n, m = self.plan.shape
@@ -312,9 +343,19 @@ class GWResult:
             ("objective", f"{_array.number(self.objective):.6g}  (GW_2^2 of the plan)"),
         ]
         if _array.number(self.estimate) != _array.number(self.objective):
-            rows.append(("estimate", f"{_array.number(self.estimate):.6g}  (the solver's closed form)"))
+            rows.append(
+                (
+                    "estimate",
+                    f"{_array.number(self.estimate):.6g}  (the solver's closed form)",
+                )
+            )
         if self.regularized is not None:
-            rows.append(("regularized", f"{_array.number(self.regularized):.6g}  (objective + ε KL)"))
+            rows.append(
+                (
+                    "regularized",
+                    f"{_array.number(self.regularized):.6g}  (objective + ε KL)",
+                )
+            )
         rows.append(("certificate", str(self.certificate)))
         rows.append(("status", f"{self.status.value} ({self.iterations} iterations)"))
         return rows
@@ -326,7 +367,9 @@ class GWResult:
             "distance": _array.number(self.distance),
             "objective": _array.number(self.objective),
             "estimate": _array.number(self.estimate),
-            "regularized": None if self.regularized is None else _array.number(self.regularized),
+            "regularized": None
+            if self.regularized is None
+            else _array.number(self.regularized),
             "lower": c.lower,
             "upper": c.upper,
             "gap": c.gap,
@@ -349,7 +392,11 @@ class ConvergenceWarning(UserWarning):
     It is silenced, or made an error, as all warnings are; the result is there in any case.
 
     >>> import warnings, numpy as np, gwtools as gw
-    >>> x, y, once = 1 - np.eye(2), 1 - np.eye(4), gw.ConditionalGradient(max_iterations=1)
+    >>> x, y, once = (
+    ...     1 - np.eye(2),
+    ...     1 - np.eye(4),
+    ...     gw.ConditionalGradient(max_iterations=1),
+    ... )
     >>> with warnings.catch_warnings(action="ignore", category=gw.ConvergenceWarning):
     ...     result = gw.solve(x, y, once)
     >>> print(result.status.value)
@@ -364,7 +411,12 @@ class ConvergenceError(RuntimeError):
     --------
     >>> import numpy as np, gwtools as gw
     >>> try:
-    ...     result = gw.solve(1 - np.eye(2), 1 - np.eye(4), gw.ConditionalGradient(max_iterations=1), throw=True)
+    ...     result = gw.solve(
+    ...         1 - np.eye(2),
+    ...         1 - np.eye(4),
+    ...         gw.ConditionalGradient(max_iterations=1),
+    ...         throw=True,
+    ...     )
     ... except gw.ConvergenceError as error:
     ...     result = error.result
     >>> result.status.name, result.plan.shape

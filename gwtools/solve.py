@@ -8,10 +8,23 @@ from typing import Any
 from gwtools import _array, _check, _memory
 from gwtools._array import Array
 from gwtools.bounds.memory import numbers_held
-from gwtools.certify import EFFORTS, CertifiedObjective, PlanObjective, certified_objective, with_upper
+from gwtools.certify import (
+    EFFORTS,
+    CertifiedObjective,
+    PlanObjective,
+    certified_objective,
+    with_upper,
+)
 from gwtools.plans import embed, relative_entropy
 from gwtools.problems import GWProblem, Prepared, enveloped, prepare
-from gwtools.results import Certificate, ConvergenceError, ConvergenceWarning, GWResult, Kind, Status
+from gwtools.results import (
+    Certificate,
+    ConvergenceError,
+    ConvergenceWarning,
+    GWResult,
+    Kind,
+    Status,
+)
 from gwtools.solvers import ConditionalGradient, Outcome, Progress, Solver
 from gwtools.solvers.base import Callback
 from gwtools.spaces import Space, as_space
@@ -85,7 +98,9 @@ def solve(
     Three points on a line, the first twice as heavy as the others, against a triangle in the plane.
 
     >>> import numpy as np, gwtools as gw
-    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> x = gw.PointCloud(
+    ...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
+    ... )
     >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
     >>> result = gw.solve(x, y)
     >>> print(result)
@@ -101,7 +116,12 @@ def solve(
     """
     x, y = as_space(x, "x"), as_space(y, "y")
     solver = ConditionalGradient() if solver is None else solver
-    _check.instance(solver, "solver", Solver, "pass an instance such as gwtools.ConditionalGradient()")
+    _check.instance(
+        solver,
+        "solver",
+        Solver,
+        "pass an instance such as gwtools.ConditionalGradient()",
+    )
     _check.choice(effort, "effort", EFFORTS)
     _check.flag(throw, "throw")
     _check.callback(callback)
@@ -109,7 +129,9 @@ def solve(
     require_memory(x, y, solver, effort, memory_limit)
     ready = prepare(x, y)
     solver_here = solver.in_units(ready.unit).on_atoms(ready, (x.size, y.size))
-    outcome = solver_here.run(GWProblem(ready.x, ready.y), _in_units(callback, ready.unit))
+    outcome = solver_here.run(
+        GWProblem(ready.x, ready.y), _in_units(callback, ready.unit)
+    )
     result = result_of(x, y, ready, outcome, solver, effort)
     if result.status.failure:
         if throw:
@@ -118,15 +140,27 @@ def solve(
     return result
 
 
-def require_memory(x: Space, y: Space, solver: Solver, effort: str, limit: float | None, name: str = "x and y") -> None:
+def require_memory(
+    x: Space,
+    y: Space,
+    solver: Solver,
+    effort: str,
+    limit: float | None,
+    name: str = "x and y",
+) -> None:
     """Refuse two spaces for which a solver, or a certificate's effort, holds more than fits."""
     if limit is None and _memory.atoms_surely_fit(x.size, y.size):
         return
-    for numbers, what in ((solver.numbers_held(x, y), str(solver)), (numbers_held(x, y, effort), f"effort={effort!r}")):
+    for numbers, what in (
+        (solver.numbers_held(x, y), str(solver)),
+        (numbers_held(x, y, effort), f"effort={effort!r}"),
+    ):
         _memory.require(numbers, (x.size, y.size), what, x.weights, limit, name)
 
 
-def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Solver, effort: str) -> GWResult:
+def result_of(
+    x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Solver, effort: str
+) -> GWResult:
     """Return what a solver found for prepared spaces, in the units and on the atoms of the given ones."""
     problem = GWProblem(ready.x, ready.y)
     if outcome.potentials is None:
@@ -139,13 +173,17 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Sol
     plan = outcome.plan
     if any(atoms is not None for atoms in ready.atoms):
         rows, cols = (
-            _array.namespace(s.weights).arange(s.size, device=_array.device(s.weights)) if atoms is None else atoms
+            _array.namespace(s.weights).arange(s.size, device=_array.device(s.weights))
+            if atoms is None
+            else atoms
             for s, atoms in zip((x, y), ready.atoms, strict=True)
         )
         plan = embed(plan, rows, cols, (x.size, y.size))
     tolerance = _rescaled(solver.accepted_gap(problem), ready.unit)
     proof = certified_objective(x, y, plan, effort, tolerance, evaluated)
-    objective, distance, certificate = within_certificate(objective, root, proof, tolerance)
+    objective, distance, certificate = within_certificate(
+        objective, root, proof, tolerance
+    )
     epsilon, regularized = solver.in_units(ready.unit).entropy_weight(problem), None
     if epsilon is not None:
         entropy = relative_entropy(outcome.plan, ready.x.weights, ready.y.weights)
@@ -153,12 +191,16 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Sol
     return GWResult(
         objective=objective,
         distance=distance,
-        estimate=objective if outcome.estimate is None else _rescaled(outcome.estimate, ready.unit, outcome.power),
+        estimate=objective
+        if outcome.estimate is None
+        else _rescaled(outcome.estimate, ready.unit, outcome.power),
         plan=plan,
         status=final_status(outcome.status, certificate),
         certificate=certificate,
         iterations=outcome.iterations,
-        frank_wolfe_gap=None if outcome.frank_wolfe_gap is None else _rescaled(outcome.frank_wolfe_gap, ready.unit),
+        frank_wolfe_gap=None
+        if outcome.frank_wolfe_gap is None
+        else _rescaled(outcome.frank_wolfe_gap, ready.unit),
         solver=str(solver),
         regularized=regularized,
         names=(x.names, y.names),
@@ -167,8 +209,17 @@ def result_of(x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Sol
 
 def final_status(status: Status, certificate: Certificate) -> Status:
     """Return why a solver stopped, or that its plan is proved optimal to the tolerance, however it stopped by itself."""
-    open_ended = (Status.STATIONARY, Status.NOT_STATIONARY, Status.SCALING_UNFINISHED, Status.MAX_ITERATIONS)
-    return Status.GLOBAL if status in open_ended and certificate.kind is Kind.GLOBAL else status
+    open_ended = (
+        Status.STATIONARY,
+        Status.NOT_STATIONARY,
+        Status.SCALING_UNFINISHED,
+        Status.MAX_ITERATIONS,
+    )
+    return (
+        Status.GLOBAL
+        if status in open_ended and certificate.kind is Kind.GLOBAL
+        else status
+    )
 
 
 def within_certificate(
@@ -181,9 +232,14 @@ def within_certificate(
     """
     number = _array.least_not_below(proof.objective, objective)
     if number != proof.objective:
-        tolerance = max(tolerance, proof.certificate.rounding + 2 * _array.epsilon(objective) * number)
+        tolerance = max(
+            tolerance,
+            proof.certificate.rounding + 2 * _array.epsilon(objective) * number,
+        )
     objective = _array.with_value(objective, number)
-    distance = _array.with_value(distance, _array.least_not_below(proof.distance, distance))
+    distance = _array.with_value(
+        distance, _array.least_not_below(proof.distance, distance)
+    )
     return objective, distance, with_upper(proof.certificate, number, tolerance)
 
 

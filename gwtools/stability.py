@@ -11,7 +11,10 @@ Examples
 What storing a cloud in float32 instead of float64 can change any distance from it by.
 
 >>> import numpy as np, gwtools as gw
->>> x = gw.PointCloud(np.array([[0.0, 0.1], [0.7, 0.0], [1.3, 0.9]]), weights=np.array([0.5, 0.25, 0.25]))
+>>> x = gw.PointCloud(
+...     np.array([[0.0, 0.1], [0.7, 0.0], [1.3, 0.9]]),
+...     weights=np.array([0.5, 0.25, 0.25]),
+... )
 >>> bound = gw.stability.rounding(x, "float32")
 >>> stored = gw.PointCloud(x.points.astype("float32").astype("float64"), x.weights)
 >>> 0 < gw.stability.perturbation(x, stored) <= bound < 1e-6
@@ -32,7 +35,15 @@ from gwtools.bounds.float_error import eigenvalue_error, gamma, radii
 from gwtools.certify import coupling_distance
 from gwtools.plans import SparsePlan
 from gwtools.problems import restrict_to_support
-from gwtools.spaces import DenseSpace, GramSpace, GraphSpace, PointCloud, Space, as_space, converted
+from gwtools.spaces import (
+    DenseSpace,
+    GramSpace,
+    GraphSpace,
+    PointCloud,
+    Space,
+    as_space,
+    converted,
+)
 from gwtools.spaces.base import copy_unchecked
 from gwtools.transport.programs import exact
 
@@ -87,9 +98,15 @@ def perturbation(x: Any, x2: Any, p: float = 2.0) -> float:
     All distances a quarter longer: the distance between the two spaces is just what the bound allows.
 
     >>> import numpy as np, gwtools as gw
-    >>> C, a = np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 2.0], [3.0, 2.0, 0.0]]), np.array([0.5, 0.25, 0.25])
+    >>> C, a = (
+    ...     np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 2.0], [3.0, 2.0, 0.0]]),
+    ...     np.array([0.5, 0.25, 0.25]),
+    ... )
     >>> x, x2 = gw.DenseSpace(C, a), gw.DenseSpace(1.25 * C, a)
-    >>> round(gw.stability.perturbation(x, x2), 4), round(float(gw.solve(x, x2).distance), 4)
+    >>> (
+    ...     round(gw.stability.perturbation(x, x2), 4),
+    ...     round(float(gw.solve(x, x2).distance), 4),
+    ... )
     (0.433, 0.433)
     """
     x, x2 = _same_atoms(x, x2)
@@ -120,9 +137,15 @@ def row_means_perturbation(x: Any, x2: Any, p: float = 2.0) -> float:
     Examples
     --------
     >>> import numpy as np, gwtools as gw
-    >>> C, a = np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 2.0], [3.0, 2.0, 0.0]]), np.array([0.5, 0.25, 0.25])
+    >>> C, a = (
+    ...     np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 2.0], [3.0, 2.0, 0.0]]),
+    ...     np.array([0.5, 0.25, 0.25]),
+    ... )
     >>> x, x2 = gw.DenseSpace(C, a), gw.DenseSpace(1.25 * C, a)
-    >>> round(gw.stability.row_means_perturbation(x, x2), 4), round(gw.stability.perturbation(x, x2), 4)
+    >>> (
+    ...     round(gw.stability.row_means_perturbation(x, x2), 4),
+    ...     round(gw.stability.perturbation(x, x2), 4),
+    ... )
     (0.3307, 0.433)
     """
     x, x2 = _same_atoms(x, x2)
@@ -133,7 +156,9 @@ def row_means_perturbation(x: Any, x2: Any, p: float = 2.0) -> float:
         moved = _array.namespace(a).abs(x.row_means - x2.row_means)
         off = radii(x).row_means + radii(x2).row_means
     else:
-        moved = _array.joined([_means_above(x.rows(i, j) - x2.rows(i, j), a) for i, j in x.blocks()])
+        moved = _array.joined(
+            [_means_above(x.rows(i, j) - x2.rows(i, j), a) for i, j in x.blocks()]
+        )
         off = _entries_off(x) + _entries_off(x2)
     return _up(_norm(moved, lambda powers: a @ powers, p, terms) + off, 8, exponent)
 
@@ -165,9 +190,17 @@ def quantization(x: Any, step: float) -> float:
     Distances kept to the nearest half: what is bounded, and how much these three moved.
 
     >>> import numpy as np, gwtools as gw
-    >>> C, a = np.array([[0.0, 1.2, 2.9], [1.2, 0.0, 2.1], [2.9, 2.1, 0.0]]), np.array([0.5, 0.25, 0.25])
-    >>> moved = gw.stability.perturbation(gw.DenseSpace(C, a), gw.DenseSpace(np.round(2 * C) / 2, a))
-    >>> round(gw.stability.quantization(gw.DenseSpace(C, a), step=0.5), 4), round(moved, 4)
+    >>> C, a = (
+    ...     np.array([[0.0, 1.2, 2.9], [1.2, 0.0, 2.1], [2.9, 2.1, 0.0]]),
+    ...     np.array([0.5, 0.25, 0.25]),
+    ... )
+    >>> moved = gw.stability.perturbation(
+    ...     gw.DenseSpace(C, a), gw.DenseSpace(np.round(2 * C) / 2, a)
+    ... )
+    >>> (
+    ...     round(gw.stability.quantization(gw.DenseSpace(C, a), step=0.5), 4),
+    ...     round(moved, 4),
+    ... )
     (0.25, 0.1173)
     """
     _check.number(step, "step", above=0.0)
@@ -206,7 +239,10 @@ def rounding(x: Any, dtype: Any) -> float:
     >>> import numpy as np, gwtools as gw
     >>> hours = np.array([[0.0, 1.2, 2.9], [1.2, 0.0, 2.1], [2.9, 2.1, 0.0]])
     >>> towns = gw.DenseSpace(hours, weights=np.array([0.5, 0.25, 0.25]))
-    >>> [f"{gw.stability.rounding(towns, dtype):.1e}" for dtype in ("float32", "bfloat16")]
+    >>> [
+    ...     f"{gw.stability.rounding(towns, dtype):.1e}"
+    ...     for dtype in ("float32", "bfloat16")
+    ... ]
     ['1.0e-07', '6.8e-03']
     """
     name = getattr(dtype, "__name__", str(dtype)).rpartition(".")[2]
@@ -242,21 +278,35 @@ def truncation(x: GramSpace, k: int) -> float:
     Three positions of logits over four tokens: what the graph on the two largest of each position can miss.
 
     >>> import numpy as np, gwtools as gw
-    >>> logits = np.array([[4.0, 1.0, 0.5, 0.0], [0.0, 3.0, 1.0, 0.5], [2.0, 0.0, 0.5, 3.0]])
+    >>> logits = np.array(
+    ...     [[4.0, 1.0, 0.5, 0.0], [0.0, 3.0, 1.0, 0.5], [2.0, 0.0, 0.5, 3.0]]
+    ... )
     >>> x = gw.GramSpace(logits / 3**0.5, weights=np.array([0.4, 0.2, 0.2, 0.2]))
     >>> [round(gw.stability.truncation(x, k), 4) for k in (2, 3, 4)]
     [0.7613, 0.0, 0.0]
     """
-    _check.instance(x, "x", GramSpace, "pass the factor whose rows are truncated, as gwtools.GramSpace(factor)")
+    _check.instance(
+        x,
+        "x",
+        GramSpace,
+        "pass the factor whose rows are truncated, as gwtools.GramSpace(factor)",
+    )
     _check.integer(k, "k", least=1)
     (wide,), exponent = _scaled(_wide(x))
     factor, a, xp = wide.data, wide.weights, _array.namespace(wide.data)
     # The rank of each value in its row, the largest first.
     ranks = xp.argsort(xp.argsort(factor, axis=1, descending=True), axis=1)
     nothing = xp.zeros_like(factor)
-    kept, cut = xp.where(ranks < k, factor, nothing), xp.where(ranks < k, nothing, xp.abs(factor))
-    moved = _norm(cut, lambda powers: xp.sum(powers @ a), 2.0, _terms(sum(factor.shape)))
-    return _up((_spectral_norm(factor, a) + _spectral_norm(kept, a)) * moved, 8, exponent)
+    kept, cut = (
+        xp.where(ranks < k, factor, nothing),
+        xp.where(ranks < k, nothing, xp.abs(factor)),
+    )
+    moved = _norm(
+        cut, lambda powers: xp.sum(powers @ a), 2.0, _terms(sum(factor.shape))
+    )
+    return _up(
+        (_spectral_norm(factor, a) + _spectral_norm(kept, a)) * moved, 8, exponent
+    )
 
 
 def subsampling(x: Any, index: Array, weights: Array = None) -> float:
@@ -288,28 +338,58 @@ def subsampling(x: Any, index: Array, weights: Array = None) -> float:
     Two pairs of near points, and one point kept of each.
 
     >>> import numpy as np, gwtools as gw
-    >>> x = gw.PointCloud(np.array([[0.0], [0.1], [3.0], [3.1]]), weights=np.array([0.3, 0.2, 0.25, 0.25]))
+    >>> x = gw.PointCloud(
+    ...     np.array([[0.0], [0.1], [3.0], [3.1]]),
+    ...     weights=np.array([0.3, 0.2, 0.25, 0.25]),
+    ... )
     >>> kept = np.array([0, 2])
     >>> bound = gw.stability.subsampling(x, kept, weights=np.array([0.5, 0.5]))
-    >>> round(bound, 4), round(float(gw.solve(x, gw.PointCloud(x.points[kept])).distance), 4)
+    >>> (
+    ...     round(bound, 4),
+    ...     round(float(gw.solve(x, gw.PointCloud(x.points[kept])).distance), 4),
+    ... )
     (0.0704, 0.0704)
     """
     given = as_space(x, "x")
     _check.indices(index, "index", given.size)
     _check.same_library(index, given.weights, "index", "the space")
     part = given.restrict(index)
-    part = _wide(part.with_data(part.data, _check_spaces.weights(weights, given.weights, part.size)))
+    part = _wide(
+        part.with_data(
+            part.data, _check_spaces.weights(weights, given.weights, part.size)
+        )
+    )
     (x, part), exponent = _scaled(_wide(given), part, squares=True)
     xp, a = _array.namespace(x.weights), x.weights
     # 1. Squared distances of rows, in units in which no square over- or underflows.
     C, _ = _near_one(x.dense())
-    chosen, (x, atoms), (part, drawn) = xp.take(C, index, axis=0), restrict_to_support(x), restrict_to_support(part)
-    rows, chosen = (v if k is None else xp.take(v, k, axis=0) for v, k in ((C, atoms), (chosen, drawn)))
-    distances = (rows**2 @ a)[:, None] + (chosen**2 @ a)[None, :] - 2 * (rows * a[None, :]) @ chosen.T
+    chosen, (x, atoms), (part, drawn) = (
+        xp.take(C, index, axis=0),
+        restrict_to_support(x),
+        restrict_to_support(part),
+    )
+    rows, chosen = (
+        v if k is None else xp.take(v, k, axis=0)
+        for v, k in ((C, atoms), (chosen, drawn))
+    )
+    distances = (
+        (rows**2 @ a)[:, None]
+        + (chosen**2 @ a)[None, :]
+        - 2 * (rows * a[None, :]) @ chosen.T
+    )
     # 2. A coupling of near rows: whatever it is, it bounds the distance (theorem 13 g).
-    vertex = exact(_array.to_numpy(distances), _array.to_numpy(x.weights), _array.to_numpy(part.weights)).plan
-    to, onto, mass = (_array.from_numpy(values, x.weights) for values in (vertex.rows, vertex.cols, vertex.mass))
-    return _up(coupling_distance(x, part, SparsePlan(to, onto, mass, vertex.size)), 8, exponent)
+    vertex = exact(
+        _array.to_numpy(distances),
+        _array.to_numpy(x.weights),
+        _array.to_numpy(part.weights),
+    ).plan
+    to, onto, mass = (
+        _array.from_numpy(values, x.weights)
+        for values in (vertex.rows, vertex.cols, vertex.mass)
+    )
+    return _up(
+        coupling_distance(x, part, SparsePlan(to, onto, mass, vertex.size)), 8, exponent
+    )
 
 
 def sampling(x: Any, draws: int, failure: float = 0.05, p: float = 2.0) -> float:
@@ -342,7 +422,9 @@ def sampling(x: Any, draws: int, failure: float = 0.05, p: float = 2.0) -> float
     Four times as many draws halve what may be missed, as long as they are many.
 
     >>> import numpy as np, gwtools as gw
-    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> x = gw.PointCloud(
+    ...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
+    ... )
     >>> [round(gw.stability.sampling(x, draws, p=1.0), 4) for draws in (10_000, 40_000)]
     [0.1147, 0.0576]
     """
@@ -350,10 +432,16 @@ def sampling(x: Any, draws: int, failure: float = 0.05, p: float = 2.0) -> float
     _check_draws(draws, failure)
     _check.number(p, "p", least=1.0)
     atoms = int(np.count_nonzero(_array.to_numpy(x.weights)))
-    missing = 0.5 * math.sqrt((atoms - 1) / draws) + math.sqrt(-math.log(failure) / (2 * draws))
+    missing = 0.5 * math.sqrt((atoms - 1) / draws) + math.sqrt(
+        -math.log(failure) / (2 * draws)
+    )
     missing = min(missing, 1.0)
     share = missing * (2 - missing)
-    return _up(_oscillation(x) * math.pow(share, 1.0 / p), 32 + _terms_of_root(share, p), exponent)
+    return _up(
+        _oscillation(x) * math.pow(share, 1.0 / p),
+        32 + _terms_of_root(share, p),
+        exponent,
+    )
 
 
 def row_means_sampling(x: Any, draws: int, failure: float = 0.05) -> float:
@@ -381,8 +469,13 @@ def row_means_sampling(x: Any, draws: int, failure: float = 0.05) -> float:
     Examples
     --------
     >>> import numpy as np, gwtools as gw
-    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
-    >>> [round(gw.stability.row_means_sampling(x, draws), 4) for draws in (10_000, 40_000)]
+    >>> x = gw.PointCloud(
+    ...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
+    ... )
+    >>> [
+    ...     round(gw.stability.row_means_sampling(x, draws), 4)
+    ...     for draws in (10_000, 40_000)
+    ... ]
     [0.1037, 0.0518]
     """
     (x,), exponent = _scaled(_wide(x))
@@ -418,19 +511,28 @@ def _stored_values_moved(x: Space, relative: float, absolute: float) -> float:
     if isinstance(x, DenseSpace | GraphSpace):
         # A shortest path has at most one edge fewer than the graph has nodes.
         edges = x.adjacency.shape[0] - 1 if isinstance(x, GraphSpace) else 1
-        size = _up(_size(scaled) + _entries_off(scaled), 4, exponent) if relative else 0.0
+        size = (
+            _up(_size(scaled) + _entries_off(scaled), 4, exponent) if relative else 0.0
+        )
         return _up(relative * size + edges * absolute, 8)
     xp, a = _array.namespace(x.weights), x.weights
     vectors = x.data.T if isinstance(x, GramSpace) else x.data
     terms += vectors.shape[1]
     lengths = _lengths(vectors)
     moved = relative * lengths + math.sqrt(vectors.shape[1]) * absolute
-    mean_square, mean = (_norm(moved, lambda powers: a @ powers, p, terms) for p in (2.0, 1.0))
+    mean_square, mean = (
+        _norm(moved, lambda powers: a @ powers, p, terms) for p in (2.0, 1.0)
+    )
     if isinstance(x, GramSpace):
-        return _product(mean_square, 2 * _norm(lengths, lambda powers: a @ powers, 2.0, terms) + mean_square)
+        return _product(
+            mean_square,
+            2 * _norm(lengths, lambda powers: a @ powers, 2.0, terms) + mean_square,
+        )
     if isinstance(x, PointCloud) and x.metric == "sqeuclidean":
         farthest = _up(float(xp.max(moved)), terms)
-        return _product(4 * farthest, _up(_root_of_mean(scaled), 4, exponent // 2) + farthest)
+        return _product(
+            4 * farthest, _up(_root_of_mean(scaled), 4, exponent // 2) + farthest
+        )
     return _up(math.sqrt(2.0) * math.hypot(mean_square, mean), 8)
 
 
@@ -438,24 +540,45 @@ def _root_of_mean(x: Space) -> float:
     """Bound √m_C of squared distances: the root of twice the mean square of the points about any centre."""
     form: Any = x.low_rank
     a, off = x.weights, float(gamma(8)) * math.sqrt(x.largest())
-    return _norm(_lengths(form.factor), lambda powers: a @ powers, 2.0, _terms(x.size + form.rank)) + off
+    return (
+        _norm(
+            _lengths(form.factor),
+            lambda powers: a @ powers,
+            2.0,
+            _terms(x.size + form.rank),
+        )
+        + off
+    )
 
 
 def _size(x: Space) -> float:
     """Bound ‖C‖_2 of the rows as computed."""
     xp, a, terms = _array.namespace(x.weights), x.weights, _terms(x.size)
-    return _joint([_block_norm(xp.abs(x.rows(i, j)), a[i:j], a, 2.0, terms) for i, j in x.blocks()], 2.0)
+    return _joint(
+        [
+            _block_norm(xp.abs(x.rows(i, j)), a[i:j], a, 2.0, terms)
+            for i, j in x.blocks()
+        ],
+        2.0,
+    )
 
 
 def _moved(x: Space, x2: Space, weights: Array, p: float) -> float:
     """Bound (Σ w_i w_k |C_ik − C′_ik|^p)^(1/p) for weights w (n,) that sum to 1 up to float error."""
     (x, x2), exponent = _scaled(x, x2)
     xp, terms = _array.namespace(weights), _terms(x.size)
-    norms = [_block_norm(xp.abs(x.rows(i, j) - x2.rows(i, j)), weights[i:j], weights, p, terms) for i, j in x.blocks()]
+    norms = [
+        _block_norm(
+            xp.abs(x.rows(i, j) - x2.rows(i, j)), weights[i:j], weights, p, terms
+        )
+        for i, j in x.blocks()
+    ]
     return _up(_joint(norms, p) + _entries_off(x) + _entries_off(x2), 8, exponent)
 
 
-def _block_norm(values: Array, left: Array, right: Array, p: float, terms: int) -> float:
+def _block_norm(
+    values: Array, left: Array, right: Array, p: float, terms: int
+) -> float:
     """Bound (Σ left_i right_k values_ik^p)^(1/p)."""
     return _norm(values, lambda powers: left @ (powers @ right), p, terms)
 
@@ -469,7 +592,9 @@ def _joint(norms: list[float], p: float) -> float:
     return _up(top * total ** (1 / p), 16 + _terms_of_root(total, p))
 
 
-def _norm(values: Array, weigh: Callable[[Array], Array], p: float, terms: int) -> float:
+def _norm(
+    values: Array, weigh: Callable[[Array], Array], p: float, terms: int
+) -> float:
     """Bound the p-th root of weighted p-th powers of values ≥ 0, whose sum has a relative float error of at most γ_terms.
 
     Powers are taken of values up to 1, the largest above 1/2; what underflows is paid in full.
@@ -477,7 +602,10 @@ def _norm(values: Array, weigh: Callable[[Array], Array], p: float, terms: int) 
     scaled, exponent = _near_one(values)
     if exponent == _NOTHING:
         return 0.0
-    total = _array.number(weigh(scaled if p == 1 else scaled**p)) + math.prod(values.shape) * 2.0**-1074
+    total = (
+        _array.number(weigh(scaled if p == 1 else scaled**p))
+        + math.prod(values.shape) * 2.0**-1074
+    )
     return _up(math.pow(total, 1.0 / p), terms + _terms_of_root(total, p), exponent)
 
 
@@ -492,7 +620,11 @@ def _means_above(differences: Array, a: Array) -> Array:
     differences, exponent = _near_one(differences)
     if exponent == _NOTHING:
         return xp.zeros_like(differences[:, 0])
-    means = xp.abs(differences @ a) + gamma(_terms(n)) * (xp.abs(differences) @ a) + n * 2.0**-1074
+    means = (
+        xp.abs(differences @ a)
+        + gamma(_terms(n)) * (xp.abs(differences) @ a)
+        + n * 2.0**-1074
+    )
     return _times(means, exponent)
 
 
@@ -507,10 +639,14 @@ def _lengths(vectors: Array) -> Array:
 def _spectral_norm(factor: Array, weights: Array) -> float:
     """Bound the largest singular value of F diag(√a), from the smaller of the two products with the transpose."""
     matrix = factor * _array.namespace(factor).sqrt(weights)[None, :]
-    square = _array.to_numpy(matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix)
+    square = _array.to_numpy(
+        matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+    )
     values, vectors = np.linalg.eigh((square + square.T) / 2)
     # What the eigensolver missed, and the float error of the product, whose terms are at most ‖A‖_F² in the Frobenius norm.
-    error = eigenvalue_error(square, values, vectors)[0] + gamma(_terms(sum(matrix.shape))) * float(np.trace(square))
+    error = eigenvalue_error(square, values, vectors)[0] + gamma(
+        _terms(sum(matrix.shape))
+    ) * float(np.trace(square))
     return float(math.sqrt(max(float(values[-1]), 0.0) + error) * (1 + gamma(4)))
 
 
@@ -518,7 +654,10 @@ def _oscillation(x: Space) -> float:
     """Bound max C − min C over the atoms of positive weight, in units of C."""
     xp = _array.namespace(x.weights)
     x = restrict_to_support(x)[0]
-    extremes = [(float(xp.max(rows)), float(xp.min(rows))) for rows in (x.rows(i, j) for i, j in x.blocks())]
+    extremes = [
+        (float(xp.max(rows)), float(xp.min(rows)))
+        for rows in (x.rows(i, j) for i, j in x.blocks())
+    ]
     width = max(top for top, _ in extremes) - min(bottom for _, bottom in extremes)
     return _up(width + 2 * _entries_off(x), 4)
 
@@ -529,7 +668,11 @@ def _entries_off(x: Space) -> float:
     Squares of coordinates may also underflow under the root of a distance.
     """
     largest = x.largest() if x.float_operations else 0.0
-    return gamma(x.float_operations) * largest + math.sqrt(x.float_operations) * 2.0**-537 if largest else 0.0
+    return (
+        gamma(x.float_operations) * largest + math.sqrt(x.float_operations) * 2.0**-537
+        if largest
+        else 0.0
+    )
 
 
 def _terms(size: int) -> int:
@@ -544,7 +687,10 @@ def _scaled(*spaces: Space, squares: bool = False) -> tuple[tuple[Space, ...], i
     overflow, or ``squares`` of them are needed.
     """
     sizes = [_exponent_of_values(space) for space in spaces]
-    top, dense = max(sizes), all(isinstance(space, DenseSpace) for space in spaces) and not squares
+    top, dense = (
+        max(sizes),
+        all(isinstance(space, DenseSpace) for space in spaces) and not squares,
+    )
     near = top <= 1023 if dense else abs(top) < _SAFE or top <= _NOTHING
     half = 0 if near else 1 if dense else -(-top // 2)
     scaled = spaces if near else tuple(_divided(space, half) for space in spaces)
@@ -555,7 +701,9 @@ def _scaled(*spaces: Space, squares: bool = False) -> tuple[tuple[Space, ...], i
 
 def _divided(space: Space, half: int) -> Space:
     """Return the space with C divided by 4^half."""
-    if isinstance(space, GramSpace) or (isinstance(space, PointCloud) and space.metric == "sqeuclidean"):
+    if isinstance(space, GramSpace) or (
+        isinstance(space, PointCloud) and space.metric == "sqeuclidean"
+    ):
         return space.with_data(_times(space.data, -half), space.weights)
     if isinstance(space, DenseSpace | GraphSpace | PointCloud):
         return space.with_data(_times(space.data, -2 * half), space.weights)
@@ -585,7 +733,11 @@ def _near_one(values: Array) -> tuple[Array, int]:
     """Return values divided by a power of two, the largest in [1/2, 1), and its exponent."""
     xp = _array.namespace(values)
     exponent = _exponent(_array.number(xp.max(xp.abs(values))))
-    return (values, exponent) if exponent == _NOTHING else (_times(values, -exponent), exponent)
+    return (
+        (values, exponent)
+        if exponent == _NOTHING
+        else (_times(values, -exponent), exponent)
+    )
 
 
 def _times(values: Array, exponent: int) -> Array:
@@ -612,4 +764,6 @@ def _up(value: float, terms: float, exponent: int = 0) -> float:
 
 def _in_range(value: float, exponent: int, name: str) -> None:
     """Require that a number times a power of two is a float64."""
-    _check.within_range(math.isfinite(value) and math.frexp(value)[1] + exponent <= 1024, name)
+    _check.within_range(
+        math.isfinite(value) and math.frexp(value)[1] + exponent <= 1024, name
+    )

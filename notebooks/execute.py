@@ -21,22 +21,34 @@ def execute(path: Path, write: bool) -> None:
         timeout=None,
         record_timing=False,
         resources={"metadata": {"path": str(path.parent)}},
-        extra_arguments=["--log-level=ERROR"],  # else it warns that its loopback sockets are not encrypted
+        extra_arguments=[
+            "--log-level=ERROR"
+        ],  # else it warns that its loopback sockets are not encrypted
     )
     client.execute()
     if write:
         for cell in notebook.cells:  # warnings name folders of the machine
             if cell.cell_type == "code":
-                cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+                cell.outputs = [
+                    output for output in cell.outputs if output.get("name") != "stderr"
+                ]
         nbformat.write(notebook, path)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("notebooks", nargs="*", type=Path, help="default: every notebook in this folder")
-    parser.add_argument("--write", action="store_true", help="run in full and write the outputs into the notebooks")
+    parser.add_argument(
+        "notebooks", nargs="*", type=Path, help="default: every notebook in this folder"
+    )
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="run in full and write the outputs into the notebooks",
+    )
     arguments = parser.parse_args()
-    os.environ["GWFUSION_QUICK"] = "" if arguments.write else "1"  # the notebooks read it
+    os.environ["GWFUSION_QUICK"] = (
+        "" if arguments.write else "1"
+    )  # the notebooks read it
 
     failed = []
     for path in arguments.notebooks or sorted(FOLDER.glob("*.ipynb")):
@@ -46,7 +58,9 @@ def main() -> int:
         except CellExecutionError as error:
             failed.append(path.name)
             print(error, file=sys.stderr)
-        print(f"{path.name}: {'failed' if path.name in failed else 'passed'} in {time.perf_counter() - start:.0f} s")
+        print(
+            f"{path.name}: {'failed' if path.name in failed else 'passed'} in {time.perf_counter() - start:.0f} s"
+        )
     return 1 if failed else 0
 
 

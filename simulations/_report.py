@@ -26,8 +26,15 @@ def command_line(description: str | None) -> argparse.ArgumentParser:
     """Return a parser of the options that every simulation takes."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    parser.add_argument("--quick", action="store_true", help="a small run; its results go to OUT-quick")
-    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default: %(default)s)")
+    parser.add_argument(
+        "--quick", action="store_true", help="a small run; its results go to OUT-quick"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of all random numbers (default: %(default)s)",
+    )
     return parser
 
 
@@ -55,9 +62,16 @@ class Grid:
         parser = command_line(description)
         full, quick = self.counts
         parser.add_argument(
-            "--sizes", type=int, nargs="+", help=f"sizes (default: {self.sizes}, quick {self.quick_sizes})"
+            "--sizes",
+            type=int,
+            nargs="+",
+            help=f"sizes (default: {self.sizes}, quick {self.quick_sizes})",
         )
-        parser.add_argument(f"--{self.unit}", type=int, help=f"{self.unit} a size (default: {full}, quick {quick})")
+        parser.add_argument(
+            f"--{self.unit}",
+            type=int,
+            help=f"{self.unit} a size (default: {full}, quick {quick})",
+        )
         arguments = parser.parse_args(argv)
         sizes = arguments.sizes or (self.quick_sizes if arguments.quick else self.sizes)
         count = getattr(arguments, self.unit) or (quick if arguments.quick else full)
@@ -66,7 +80,8 @@ class Grid:
             self.run(folder, sizes, count, arguments.seed)
         except KeyboardInterrupt:
             print(
-                f"Interrupted: what is finished is kept in {folder}; the same command resumes there.", file=sys.stderr
+                f"Interrupted: what is finished is kept in {folder}; the same command resumes there.",
+                file=sys.stderr,
             )
             return 130
         self.publish(folder)
@@ -75,7 +90,9 @@ class Grid:
 
 def versions() -> dict[str, str]:
     """Return the versions that the numbers of a run depend on."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+    return {"python": platform.python_version()} | {
+        name: _version(name) for name in PACKAGES
+    }
 
 
 def _version(package: str) -> str:
@@ -102,7 +119,10 @@ def claim(folder: Path, facts: Mapping[str, Any]) -> None:
 def read_rows(path: Path) -> list[Row]:
     """Read a CSV file; numbers come back as numbers."""
     with path.open(newline="") as file:
-        return [{name: _parsed(text) for name, text in row.items()} for row in csv.DictReader(file)]
+        return [
+            {name: _parsed(text) for name, text in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 def _parsed(text: str) -> int | float | str:
@@ -139,7 +159,9 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name: _rounded(value) for name, value in row.items()} for row in rows)
+        writer.writerows(
+            {name: _rounded(value) for name, value in row.items()} for row in rows
+        )
 
 
 def _rounded(value: Any) -> Any:
@@ -150,7 +172,12 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Lay out a Markdown table with its numbers to the right, readable as plain text."""
     cells = [list(header), *([str(value) for value in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = ["| " + " | ".join(text.rjust(w) for text, w in zip(row, widths, strict=True)) + " |" for row in cells]
+    lines = [
+        "| "
+        + " | ".join(text.rjust(w) for text, w in zip(row, widths, strict=True))
+        + " |"
+        for row in cells
+    ]
     rule = "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
 
@@ -165,7 +192,9 @@ def figure_style() -> AbstractContextManager[None]:
         "axes.spines.right": False,
         "axes.grid": True,
         "grid.alpha": 0.3,
-        "axes.prop_cycle": cycler(color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]),
+        "axes.prop_cycle": cycler(
+            color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
+        ),
         "legend.frameon": False,
         "errorbar.capsize": 2,
     }

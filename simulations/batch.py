@@ -82,16 +82,30 @@ class Case:
 def cases() -> list[Case]:
     """Return the solvers and bounds that run in batches."""
     found = []
-    for s in (gw.Sorted(), gw.Sorted(kind="norm"), gw.Sorted(kind="spectral"), gw.Sinkhorn()):
+    for s in (
+        gw.Sorted(),
+        gw.Sorted(kind="norm"),
+        gw.Sorted(kind="spectral"),
+        gw.Sinkhorn(),
+    ):
         together, alone = partial(gw.solve_batch, solver=s), partial(gw.solve, solver=s)
         found.append(Case(str(s), together, alone, alone, isinstance(s, gw.Sinkhorn)))
     for name, (kind, effort) in HELD.items():
         solved = partial(gw.solve, solver=gw.Sorted(kind=kind), effort=effort)
-        found.append(Case(f"bounds.{name}", getattr(gw.batch, name), getattr(gw.bounds, name), solved))
+        found.append(
+            Case(
+                f"bounds.{name}",
+                getattr(gw.batch, name),
+                getattr(gw.bounds, name),
+                solved,
+            )
+        )
     return found
 
 
-def matrices(count: int, seed: int, smallest: int = SMALLEST, largest: int = LARGEST) -> list[tuple[Numbers, Numbers]]:
+def matrices(
+    count: int, seed: int, smallest: int = SMALLEST, largest: int = LARGEST
+) -> list[tuple[Numbers, Numbers]]:
     """Draw pairs of distance matrices."""
     rng = np.random.default_rng(seed)
     sizes = rng.integers(smallest, largest + 1, (count, 2))
@@ -99,7 +113,9 @@ def matrices(count: int, seed: int, smallest: int = SMALLEST, largest: int = LAR
     return [(cdist(x, x), cdist(y, y)) for x, y in clouds]
 
 
-def spaces(pairs: Sequence[tuple[Numbers, Numbers]], convert: Convert) -> tuple[list[gw.Space], list[gw.Space]]:
+def spaces(
+    pairs: Sequence[tuple[Numbers, Numbers]], convert: Convert
+) -> tuple[list[gw.Space], list[gw.Space]]:
     """Make the spaces of both sides."""
     made = [[gw.DenseSpace(convert(matrix)) for matrix in pair] for pair in pairs]
     return [x for x, _ in made], [y for _, y in made]
@@ -122,18 +138,31 @@ class Machine:
 
 
 def measure(
-    case: Case, pairs: Sequence[tuple[Numbers, Numbers]], scale: Scale, repeats: int, machine: Machine
+    case: Case,
+    pairs: Sequence[tuple[Numbers, Numbers]],
+    scale: Scale,
+    repeats: int,
+    machine: Machine,
 ) -> list[Row]:
     """Let the batch and the loop take turns."""
     pairs = pairs[: scale.slow_pairs if case.slow else scale.pairs]
     some, rows = pairs[: scale.slow_loop if case.slow else scale.loop], []
     for repeat in range(repeats):
         xs, ys = spaces(pairs, machine.convert)
-        row = {"case": case.name, "pairs": len(pairs), "loop_of": len(some), "repeat": repeat}
-        row["batch_s"] = row["one_thread_s"] = machine.timed(partial(case.together, xs, ys))[1]
+        row = {
+            "case": case.name,
+            "pairs": len(pairs),
+            "loop_of": len(some),
+            "repeat": repeat,
+        }
+        row["batch_s"] = row["one_thread_s"] = machine.timed(
+            partial(case.together, xs, ys)
+        )[1]
         if machine.threads > 1:
             with threads(1):
-                row["one_thread_s"] = machine.timed(partial(case.together, *spaces(pairs, machine.convert)))[1]
+                row["one_thread_s"] = machine.timed(
+                    partial(case.together, *spaces(pairs, machine.convert))
+                )[1]
         row["loop_s"] = row["solve_loop_s"] = _loop(case.alone, some, machine)
         if case.solved is not case.alone:
             row["solve_loop_s"] = _loop(case.solved, some, machine)
@@ -154,7 +183,11 @@ def threads(count: int) -> Iterator[None]:
             os.environ[VARIABLE] = before
 
 
-def _loop(alone: Callable[[Any, Any], Any], pairs: Sequence[tuple[Numbers, Numbers]], machine: Machine) -> float:
+def _loop(
+    alone: Callable[[Any, Any], Any],
+    pairs: Sequence[tuple[Numbers, Numbers]],
+    machine: Machine,
+) -> float:
     """Time a loop over fresh spaces."""
     sides = spaces(pairs, machine.convert)
     return machine.timed(lambda: [alone(x, y) for x, y in zip(*sides, strict=True)])[1]
@@ -164,7 +197,10 @@ def summarise(rows: Sequence[Row]) -> Row:
     """Return the throughputs by median times, and the ratios of the batch's to the loops'."""
     first = rows[0]
     batch = first["pairs"] / median(row["batch_s"] for row in rows)
-    loop, solve_loop = (first["loop_of"] / median(row[name] for row in rows) for name in ("loop_s", "solve_loop_s"))
+    loop, solve_loop = (
+        first["loop_of"] / median(row[name] for row in rows)
+        for name in ("loop_s", "solve_loop_s")
+    )
     found = {name: first[name] for name in ("case", "pairs", "loop_of")}
     found |= {"batch_per_s": batch, "loop_per_s": loop, "ratio": batch / loop}
     one = first["pairs"] / median(row["one_thread_s"] for row in rows)
@@ -172,7 +208,9 @@ def summarise(rows: Sequence[Row]) -> Row:
     return found | {"one_thread_per_s": one, "one_thread_solve_ratio": one / solve_loop}
 
 
-def peers(size: int, count: int, seed: int, repeats: int, machine: Machine) -> list[Row]:
+def peers(
+    size: int, count: int, seed: int, repeats: int, machine: Machine
+) -> list[Row]:
     """Let gw.solve_batch and ot.batch take turns on pairs of one size, and judge all plans by one objective."""
     from ot.batch import solve_gromov_batch
 
@@ -190,13 +228,20 @@ def peers(size: int, count: int, seed: int, repeats: int, machine: Machine) -> l
                 warnings.simplefilter("ignore")
                 run = partial(solve_gromov_batch, *stacks, reg=epsilon, max_iter=steps)
                 result, took = machine.timed(run)
-            seconds.setdefault(name := f"ot.batch, ε = {epsilon}, {steps} steps", []).append(took)
+            seconds.setdefault(
+                name := f"ot.batch, ε = {epsilon}, {steps} steps", []
+            ).append(took)
             objective[name] = _mean_objective(xs, ys, result.plan)
     known = {"n": size, "pairs": count}
-    return [known | {"solver": k, "seconds": median(v), "objective": objective[k]} for k, v in seconds.items()]
+    return [
+        known | {"solver": k, "seconds": median(v), "objective": objective[k]}
+        for k, v in seconds.items()
+    ]
 
 
-def _mean_objective(xs: Sequence[gw.Space], ys: Sequence[gw.Space], plans: Any) -> float:
+def _mean_objective(
+    xs: Sequence[gw.Space], ys: Sequence[gw.Space], plans: Any
+) -> float:
     values = []
     for x, y, plan in zip(xs, ys, plans, strict=True):
         coupling = gw.DensePlan(rounded_matrix(plan, x.weights, y.weights))
@@ -232,11 +277,20 @@ def tables(summary: Sequence[Row], against: Sequence[Row]) -> str:
         for row in summary
     ]
     second = [
-        [row["n"], row["pairs"], row["solver"], f"{row['seconds']:.3g}", f"{row['objective']:.5f}"] for row in against
+        [
+            row["n"],
+            row["pairs"],
+            row["solver"],
+            f"{row['seconds']:.3g}",
+            f"{row['objective']:.5f}",
+        ]
+        for row in against
     ]
     parts = (
         report.markdown_table(header, first),
-        report.markdown_table(["n", "pairs", "solver", "seconds", "mean objective"], second),
+        report.markdown_table(
+            ["n", "pairs", "solver", "seconds", "mean objective"], second
+        ),
     )
     return "\n\n".join(parts)
 
@@ -262,19 +316,34 @@ def run(folder: Path, arguments: Any, machine: Machine) -> int:
             report.append_row(folder / "trials.csv", row)
         summary.append(summarise(rows))
     report.write_rows(folder / "summary.csv", summary)
-    against = [row for n in scale.sizes for row in peers(n, scale.equal, arguments.seed, arguments.repeats, machine)]
+    against = [
+        row
+        for n in scale.sizes
+        for row in peers(n, scale.equal, arguments.seed, arguments.repeats, machine)
+    ]
     report.write_rows(folder / "peers.csv", against)
     text = tables(summary, against)
     note = f"On {machine.name}. Medians of {arguments.repeats} runs, in which all take turns."
-    (folder / f"{folder.name.removesuffix('-quick')}.md").write_text(f"# Throughput of batches\n\n{text}\n\n{note}\n")
+    (folder / f"{folder.name.removesuffix('-quick')}.md").write_text(
+        f"# Throughput of batches\n\n{text}\n\n{note}\n"
+    )
     print(text, f"Written to {folder}.", sep="\n\n")
     return 0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of these tables' length."""
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each side (default: %(default)s)")
-    parser.add_argument("--pairs", type=int, help=f"pairs in Sinkhorn's batch (default: {FULL.slow_pairs})")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=5,
+        help="runs of each side (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--pairs",
+        type=int,
+        help=f"pairs in Sinkhorn's batch (default: {FULL.slow_pairs})",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -282,7 +351,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_options(parser)
     arguments = parser.parse_args(argv)
     count = processors()
-    machine = Machine(np.asarray, time.perf_counter, f"NumPy, {count} processors of a shared machine", count)
+    machine = Machine(
+        np.asarray,
+        time.perf_counter,
+        f"NumPy, {count} processors of a shared machine",
+        count,
+    )
     return run(report.results_folder(arguments), arguments, machine)
 
 

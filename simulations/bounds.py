@@ -83,17 +83,25 @@ class Case:
 def cases(sizes: Sequence[int], seeds: int, first_seed: int) -> Iterator[Case]:
     """Yield all instances; graphs that exist in one size have it, and fewer seeds."""
     for family in FAMILIES:
-        own, count = ((family.size,), min(seeds, CLASSIC_SEEDS)) if family.size else (sizes, seeds)
+        own, count = (
+            ((family.size,), min(seeds, CLASSIC_SEEDS))
+            if family.size
+            else (sizes, seeds)
+        )
         for n in own:
             for weights in WEIGHTS:
-                yield from (Case(family, n, weights, first_seed + i) for i in range(count))
+                yield from (
+                    Case(family, n, weights, first_seed + i) for i in range(count)
+                )
 
 
 def measure(case: Case) -> Row:
     """Draw one instance, search for its best objective and compute every bound."""
     x, y = case.family.draw(case.n, case.weights, case.seed)
     start = time.perf_counter()
-    best = search(x, y, np.random.default_rng(case.seed), 2 if case.family.convex else STARTS)
+    best = search(
+        x, y, np.random.default_rng(case.seed), 2 if case.family.convex else STARTS
+    )
     row: Row = {
         "family": case.family.name,
         "law": case.family.law,
@@ -130,34 +138,56 @@ def _timed(name: str, run: Callable[[], Any]) -> Row:
     return {name: value, f"{name}_s": time.perf_counter() - start}
 
 
-def search(x: gw.Space, y: gw.Space, rng: np.random.Generator, count: int) -> gw.GWResult:
+def search(
+    x: gw.Space, y: gw.Space, rng: np.random.Generator, count: int
+) -> gw.GWResult:
     """Return the result with the least objective of all starts: a few steps from each, and many more from the best."""
     starts: list[Any] = ["product", _solve(x, y, gw.Sinkhorn()).plan]
     while len(starts) < count:
-        starts.append(sorting_plan(rng.random(x.size), x.weights, rng.random(y.size), y.weights))
-    results = (_solve(x, y, gw.ConditionalGradient(1e-6, STEPS, init)) for init in starts)
+        starts.append(
+            sorting_plan(rng.random(x.size), x.weights, rng.random(y.size), y.weights)
+        )
+    results = (
+        _solve(x, y, gw.ConditionalGradient(1e-6, STEPS, init)) for init in starts
+    )
     best = min(results, key=lambda result: float(result.objective))
-    return _solve(x, y, gw.ConditionalGradient(init=best.plan, max_iterations=MORE_STEPS))
+    return _solve(
+        x, y, gw.ConditionalGradient(init=best.plan, max_iterations=MORE_STEPS)
+    )
 
 
 def _solve(x: gw.Space, y: gw.Space, solver: gw.Solver) -> gw.GWResult:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", gw.ConvergenceWarning)  # any coupling's objective is an upper bound
+        warnings.simplefilter(
+            "ignore", gw.ConvergenceWarning
+        )  # any coupling's objective is an upper bound
         return gw.solve(x, y, solver)
 
 
 def run(folder: Path, sizes: Sequence[int], seeds: int, seed: int) -> None:
     """Measure the instances that the folder does not hold yet."""
     path = folder / "trials.csv"
-    done = {tuple(row[name] for name in ("family", "n", "weights", "seed")) for row in report.resume_rows(path)}
+    done = {
+        tuple(row[name] for name in ("family", "n", "weights", "seed"))
+        for row in report.resume_rows(path)
+    }
     pending = [case for case in cases(sizes, seeds, seed) if case.key not in done]
-    facts: dict[str, Any] = {"seed": seed, "starts": STARTS, "bounds": [*BOUNDS, *EFFORTS], "units": UNITS}
+    facts: dict[str, Any] = {
+        "seed": seed,
+        "starts": STARTS,
+        "bounds": [*BOUNDS, *EFFORTS],
+        "units": UNITS,
+    }
     # Finished results may be summarised under other versions, but never be mixed with new ones.
     report.claim(folder, facts | {"versions": report.versions()} if pending else facts)
     if done:
-        print(f"{len(done)} instances are in {folder} already; delete that folder to run them again.")
+        print(
+            f"{len(done)} instances are in {folder} already; delete that folder to run them again."
+        )
     if pending:
-        measure(Case(FAMILIES[0], 3, "uniform", 0))  # the first solve loads libraries, which no time should include
+        measure(
+            Case(FAMILIES[0], 3, "uniform", 0)
+        )  # the first solve loads libraries, which no time should include
     with tqdm(pending, unit="instance", disable=not pending) as progress:
         for case in progress:
             progress.set_description(f"{case.family.name} {case.n} {case.weights}")
@@ -169,13 +199,24 @@ def summarise(trials: Sequence[Row]) -> list[Row]:
     names = (*BOUNDS, *EFFORTS)
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for trial in trials:
-        groups.setdefault((trial["family"], trial["n"], trial["weights"]), []).append(trial)
+        groups.setdefault((trial["family"], trial["n"], trial["weights"]), []).append(
+            trial
+        )
     rows = []
     for (family, n, weights), group in groups.items():
         row: Row = {"family": family, "n": n, "weights": weights, "seeds": len(group)}
-        row |= {"best": np.mean([trial["best"] for trial in group]), "above": sum(trial["above"] for trial in group)}
-        row |= {name: np.mean([trial[name] / trial["best"] for trial in group]) for name in names}
-        row |= {f"{name}_s": np.median([trial[f"{name}_s"] for trial in group]) for name in ("best", *names)}
+        row |= {
+            "best": np.mean([trial["best"] for trial in group]),
+            "above": sum(trial["above"] for trial in group),
+        }
+        row |= {
+            name: np.mean([trial[name] / trial["best"] for trial in group])
+            for name in names
+        }
+        row |= {
+            f"{name}_s": np.median([trial[f"{name}_s"] for trial in group])
+            for name in ("best", *names)
+        }
         rows.append(row)
     return rows
 
@@ -187,8 +228,13 @@ def table(summary: Sequence[Row], weights: str) -> str:
     for row in summary:
         if row["weights"] == weights:
             top = max(row[name] for name in BOUNDS)
-            shares = [f"**{row[name]:.1%}**" if row[name] == top else f"{row[name]:.1%}" for name in names]
-            rows.append([row["family"], row["n"], f"{row['best']:.4g}", *shares, row["above"]])
+            shares = [
+                f"**{row[name]:.1%}**" if row[name] == top else f"{row[name]:.1%}"
+                for name in names
+            ]
+            rows.append(
+                [row["family"], row["n"], f"{row['best']:.4g}", *shares, row["above"]]
+            )
     return report.markdown_table(["family", "n", "best", *names, "above"], rows)
 
 
@@ -206,7 +252,10 @@ def _median(trials: Sequence[Row], n: int, name: str) -> float:
 
 def checks(trials: Sequence[Row]) -> str:
     """Say in sentences what must hold on the suite, and whether it does."""
-    share = {name: np.array([row[name] / row["best"] for row in trials]) for name in (*BOUNDS, *EFFORTS)}
+    share = {
+        name: np.array([row[name] / row["best"] for row in trials])
+        for name in (*BOUNDS, *EFFORTS)
+    }
     uniform = np.array([row["weights"] == "uniform" for row in trials])
     clouds = uniform & np.array([row["family"].startswith(CLOUDS) for row in trials])
     close = uniform & (clouds | np.array([row["family"] == "rbf" for row in trials]))
@@ -221,7 +270,10 @@ def checks(trials: Sequence[Row]) -> str:
 
 def draw(trials: Sequence[Row], summary: Sequence[Row], path: Path) -> None:
     """Draw the certified width against the time, a point for each bound, and the shares by family."""
-    uniform = sorted((row for row in summary if row["weights"] == "uniform"), key=lambda row: int(row["n"]))
+    uniform = sorted(
+        (row for row in summary if row["weights"] == "uniform"),
+        key=lambda row: int(row["n"]),
+    )
     largest = {row["family"]: row for row in uniform}
     with report.figure_style():
         figure = Figure(figsize=(10, 0.28 * len(largest) + 2))
@@ -237,10 +289,29 @@ def _widths(axes: Axes, trials: Sequence[Row]) -> None:
     n = max(set(sizes), key=lambda size: (sizes.count(size), size))
     for i, name in enumerate((*BOUNDS, *EFFORTS)):
         seconds, effort = _median(trials, n, name), name in EFFORTS
-        width = np.median([1 - row[name] / row["best"] for row in trials if row["n"] == n])
-        axes.plot(seconds, width, "*" if effort else "o", color=f"C{i % 5}", ms=9 if effort else 5)
-        axes.annotate(name, (seconds, width), (4, -10 if effort else 4), textcoords="offset points", size="small")
-    axes.set(xscale="log", ylim=(0, 1.02), xlabel="seconds (median)", ylabel="(best − bound) / best (median)")
+        width = np.median(
+            [1 - row[name] / row["best"] for row in trials if row["n"] == n]
+        )
+        axes.plot(
+            seconds,
+            width,
+            "*" if effort else "o",
+            color=f"C{i % 5}",
+            ms=9 if effort else 5,
+        )
+        axes.annotate(
+            name,
+            (seconds, width),
+            (4, -10 if effort else 4),
+            textcoords="offset points",
+            size="small",
+        )
+    axes.set(
+        xscale="log",
+        ylim=(0, 1.02),
+        xlabel="seconds (median)",
+        ylabel="(best − bound) / best (median)",
+    )
     axes.margins(x=0.25)
     axes.set_title(f"certified width against time, n = {n}", fontsize="medium")
 
@@ -248,8 +319,14 @@ def _widths(axes: Axes, trials: Sequence[Row]) -> None:
 def _shares(axes: Axes, rows: Sequence[Row]) -> None:
     for i, name in enumerate(("norm", "spectral", "second", "third", "convex")):
         place = np.arange(len(rows)) + (i - 2) * 0.16
-        axes.barh(place, [100 * row[name] for row in rows], 0.15, color=f"C{i}", label=name)
-    axes.set_yticks(np.arange(len(rows)), [f"{row['family']}, {row['n']}" for row in rows], fontsize="small")
+        axes.barh(
+            place, [100 * row[name] for row in rows], 0.15, color=f"C{i}", label=name
+        )
+    axes.set_yticks(
+        np.arange(len(rows)),
+        [f"{row['family']}, {row['n']}" for row in rows],
+        fontsize="small",
+    )
     axes.set(xlim=(0, 100), xlabel="% of the best objective")
     axes.set_title("uniform weights, family and size", fontsize="medium")
     axes.invert_yaxis()
@@ -264,7 +341,10 @@ def publish(folder: Path) -> None:
     report.write_rows(folder / "summary.csv", summary)
     parts = [NOTES, "## Checks", checks(trials)]
     for weights in WEIGHTS:
-        parts += [f"## Shares of the best objective, {weights} weights", table(summary, weights)]
+        parts += [
+            f"## Shares of the best objective, {weights} weights",
+            table(summary, weights),
+        ]
     text = "\n\n".join([*parts, "## Median seconds", times(trials)])
     (folder / "bounds.md").write_text(f"# Lower bounds\n\n{text}\n")
     draw(trials, summary, folder / "bounds.png")
@@ -272,7 +352,9 @@ def publish(folder: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return report.Grid(run, publish, SIZES, QUICK_SIZES, (SEEDS, QUICK_SEEDS), "seeds").main(__doc__, argv)
+    return report.Grid(
+        run, publish, SIZES, QUICK_SIZES, (SEEDS, QUICK_SEEDS), "seeds"
+    ).main(__doc__, argv)
 
 
 if __name__ == "__main__":

@@ -62,18 +62,30 @@ FULL, QUICK = Size(300, 40, 60, 100), Size(24, 8, 4, 8)
 def write_data(folder: Path, size: Size, seed: int) -> None:
     """Write the examples, those to train on, those held out, and problems of another seed."""
     folder.mkdir(parents=True, exist_ok=True)
-    examples = [problem.example() for problem in reasoning_gym_problems(TASKS, size.captured, seed)]
+    examples = [
+        problem.example()
+        for problem in reasoning_gym_problems(TASKS, size.captured, seed)
+    ]
     cut = size.captured - size.held_out
-    for name, chosen in (("all", examples), ("train", examples[:cut]), ("held_out", examples[cut:])):
+    for name, chosen in (
+        ("all", examples),
+        ("train", examples[:cut]),
+        ("held_out", examples[cut:]),
+    ):
         _write_lines(folder / f"{name}.jsonl", map(_row, chosen))
     problems = reasoning_gym_problems(TASKS, size.problems, seed + 1)
     _write_lines(
-        folder / "problems.jsonl", ({"prompt": p.prompt, "answer": p.answer, "task": p.task} for p in problems)
+        folder / "problems.jsonl",
+        ({"prompt": p.prompt, "answer": p.answer, "task": p.task} for p in problems),
     )
 
 
 def _row(example: Example) -> Row:
-    return {"prompt": example.prompt, "completion": example.completion, "domain": example.domain}
+    return {
+        "prompt": example.prompt,
+        "completion": example.completion,
+        "domain": example.domain,
+    }
 
 
 def _write_lines(path: Path, rows: Iterable[Row]) -> None:
@@ -83,7 +95,14 @@ def _write_lines(path: Path, rows: Iterable[Row]) -> None:
 def commands(models: Path, work: Path, size: Size, seed: int) -> dict[str, list[str]]:
     """Return every command by name, in order."""
     data, store = work / "data", work / "store"
-    found = {"capture": ["capture", f"teacher={models / 'gemma3'}", f"data={data / 'all.jsonl'}", f"store={store}"]}
+    found = {
+        "capture": [
+            "capture",
+            f"teacher={models / 'gemma3'}",
+            f"data={data / 'all.jsonl'}",
+            f"store={store}",
+        ]
+    }
     for arm in ("before", *ARMS):
         folder = models / "smollm2" if arm == "before" else work / arm
         if arm != "before":
@@ -112,11 +131,19 @@ def commands(models: Path, work: Path, size: Size, seed: int) -> dict[str, list[
 
 def run(name: str, words: Sequence[str], path: Path) -> Row:
     """Run one command, and keep what it says of itself."""
-    done = subprocess.run([sys.executable, "-m", "fusion", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "fusion", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise SystemExit(f"{name} failed: {done.stderr.strip().splitlines()[-1]}")
     spent, stored = SPENT.search(done.stdout), STORED.search(done.stdout)
-    figures = [*(spent.groups() if spent else ["nan"] * 2), *(stored.groups() if stored else ["nan"] * 3)]
+    figures = [
+        *(spent.groups() if spent else ["nan"] * 2),
+        *(stored.groups() if stored else ["nan"] * 3),
+    ]
     names = ("seconds", "peak_memory_GiB", "examples", "tokens", "bytes_a_token")
     row = {"command": name, **dict(zip(names, map(float, figures), strict=True))}
     report.append_row(path, row)
@@ -127,12 +154,23 @@ def training_rows(work: Path) -> list[Row]:
     """Return the held-out and training terms that both arms logged."""
     rows = []
     for arm in ARMS:
-        history = json.loads((work / arm / "trainer_state.json").read_text())["log_history"]
+        history = json.loads((work / arm / "trainer_state.json").read_text())[
+            "log_history"
+        ]
         for entry in history:
             prefix = "eval_" if "eval_sft" in entry else ""
             if f"{prefix}sft" in entry:
-                terms = {term: entry.get(f"{prefix}{term}", float("nan")) for term in TERMS}
-                rows.append({"arm": arm, "part": "held out" if prefix else "training", "step": entry["step"], **terms})
+                terms = {
+                    term: entry.get(f"{prefix}{term}", float("nan")) for term in TERMS
+                }
+                rows.append(
+                    {
+                        "arm": arm,
+                        "part": "held out" if prefix else "training",
+                        "step": entry["step"],
+                        **terms,
+                    }
+                )
     return rows
 
 
@@ -140,22 +178,38 @@ def score_rows(work: Path) -> list[Row]:
     """Return the scores of the three students."""
     found = []
     for arm in ("before", *ARMS):
-        scores: list[dict[str, Any]] = json.loads((work / "scores" / arm / "scores.json").read_text())
+        scores: list[dict[str, Any]] = json.loads(
+            (work / "scores" / arm / "scores.json").read_text()
+        )
         found += [{"student": arm, **score} for score in scores]
     return found
 
 
 def tables(ran: Sequence[Row], training: Sequence[Row], scores: Sequence[Row]) -> str:
     """Lay costs, held-out losses and answers out."""
-    costs = [[row["command"], f"{row['seconds']:.0f}", f"{row['peak_memory_GiB']:.1f}"] for row in ran]
+    costs = [
+        [row["command"], f"{row['seconds']:.0f}", f"{row['peak_memory_GiB']:.1f}"]
+        for row in ran
+    ]
     stored = ran[0]
     held = [r for r in training if r["part"] == "held out"]
-    losses = [[r["arm"], r["step"], *(f"{r[term]:.3f}" for term in TERMS)] for r in held]
+    losses = [
+        [r["arm"], r["step"], *(f"{r[term]:.3f}" for term in TERMS)] for r in held
+    ]
     answers = [
         [s["student"], s["task"], s["problems"], f"{s['accuracy']:.1%}", f"{s['low']:.1%} – {s['high']:.1%}",
          f"{s['majority']:.1%}", f"{s['chance']:.1%}", s["unextracted"]] for s in scores
     ]  # fmt: skip
-    header = ["student", "task", "problems", "solved", "95 % interval", "majority", "chance", "no answer found"]
+    header = [
+        "student",
+        "task",
+        "problems",
+        "solved",
+        "95 % interval",
+        "majority",
+        "chance",
+        "no answer found",
+    ]
     return "\n\n".join(
         [
             "## Costs",
@@ -179,10 +233,21 @@ def draw(training: Sequence[Row], path: Path) -> None:
         for ax, term in zip(figure.subplots(1, len(TERMS)), TERMS, strict=True):
             for arm in ARMS:
                 for part, style in (("training", "-"), ("held out", "o")):
-                    points = [(r["step"], r[term]) for r in training if (r["arm"], r["part"]) == (arm, part)]
+                    points = [
+                        (r["step"], r[term])
+                        for r in training
+                        if (r["arm"], r["part"]) == (arm, part)
+                    ]
                     colour = f"C{list(ARMS).index(arm)}"
-                    ax.plot(*zip(*points, strict=True), style, color=colour, label=f"{arm}, {part}")
-            ax.set_title({"sft": "NLL of the labels", "uld": "ULD", "graph": "GLD"}[term])
+                    ax.plot(
+                        *zip(*points, strict=True),
+                        style,
+                        color=colour,
+                        label=f"{arm}, {part}",
+                    )
+            ax.set_title(
+                {"sft": "NLL of the labels", "uld": "ULD", "graph": "GLD"}[term]
+            )
             ax.set_xlabel("step")
             ax.set_ylim(bottom=0)
         figure.axes[0].legend(fontsize=6)
@@ -191,13 +256,30 @@ def draw(training: Sequence[Row], path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = report.command_line(__doc__)
-    parser.add_argument("--models", type=Path, required=True, help="folder with gemma3 and smollm2")
-    parser.add_argument("--work", type=Path, help="folder for data, store and students (default: OUT/work)")
+    parser.add_argument(
+        "--models", type=Path, required=True, help="folder with gemma3 and smollm2"
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        help="folder for data, store and students (default: OUT/work)",
+    )
     arguments = parser.parse_args(argv)
-    size, folder = (QUICK if arguments.quick else FULL), report.results_folder(arguments)
+    size, folder = (
+        (QUICK if arguments.quick else FULL),
+        report.results_folder(arguments),
+    )
     work = arguments.work or folder / "work"
-    versions = report.versions() | {name: version(name) for name in ("torch", "transformers")}
-    told = {"seed": arguments.seed, "tasks": list(TASKS), "size": vars(size), "training": list(TRAINING), "arms": ARMS}
+    versions = report.versions() | {
+        name: version(name) for name in ("torch", "transformers")
+    }
+    told = {
+        "seed": arguments.seed,
+        "tasks": list(TASKS),
+        "size": vars(size),
+        "training": list(TRAINING),
+        "arms": ARMS,
+    }
     report.claim(folder, told | {"versions": versions})
     write_data(work / "data", size, arguments.seed)
     (work / ".gitignore").write_text("*\n")  # models are gigabytes
@@ -211,7 +293,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     report.write_rows(folder / "training.csv", training)
     report.write_rows(folder / "scores.csv", scores)
     text = tables(ran, training, scores)
-    (folder / "fusion_study.md").write_text(f"# Gemma-3-270m into SmolLM2-135M\n\n{text}\n", encoding="utf-8")
+    (folder / "fusion_study.md").write_text(
+        f"# Gemma-3-270m into SmolLM2-135M\n\n{text}\n", encoding="utf-8"
+    )
     draw(training, folder / "fusion_study.png")
     print(text, f"Written to {folder}.", sep="\n\n")
     return 0

@@ -40,12 +40,19 @@ def clouds(n: int, seed: int) -> tuple[Any, Any]:
     import torch
 
     generator = torch.Generator("cuda").manual_seed(seed)
-    return tuple(torch.randn((n, 3), generator=generator, dtype=torch.float64, device="cuda") for _ in range(2))  # type: ignore[return-value]
+    return tuple(
+        torch.randn((n, 3), generator=generator, dtype=torch.float64, device="cuda")
+        for _ in range(2)
+    )  # type: ignore[return-value]
 
 
 def ours(x: Any, y: Any) -> float:
     """Solve by :class:`gwtools.Sinkhorn`, with the certificate."""
-    return float(gw.solve(*(gw.PointCloud(p, metric="sqeuclidean") for p in (x, y)), gw.Sinkhorn()).objective)
+    return float(
+        gw.solve(
+            *(gw.PointCloud(p, metric="sqeuclidean") for p in (x, y)), gw.Sinkhorn()
+        ).objective
+    )
 
 
 def pot(x: Any, y: Any) -> float:
@@ -54,7 +61,9 @@ def pot(x: Any, y: Any) -> float:
     import torch
 
     costs = [torch.cdist(p, p) ** 2 for p in (x, y)]
-    _, log = ot.gromov.entropic_gromov_wasserstein(*costs, epsilon=0.5, solver="PPA", max_iter=100, log=True)
+    _, log = ot.gromov.entropic_gromov_wasserstein(
+        *costs, epsilon=0.5, solver="PPA", max_iter=100, log=True
+    )
     return float(log["gw_dist"])
 
 
@@ -67,14 +76,23 @@ def ott(x: Any, y: Any) -> float:
     from ott.solvers.linear import sinkhorn
     from ott.solvers.quadratic.gromov_wasserstein import GromovWasserstein
 
-    problem = QuadraticProblem(*(PointCloud(jnp.asarray(p.cpu().numpy())) for p in (x, y)))
-    result = jax.block_until_ready(GromovWasserstein(sinkhorn.Sinkhorn(), epsilon=0.5)(problem))
+    problem = QuadraticProblem(
+        *(PointCloud(jnp.asarray(p.cpu().numpy())) for p in (x, y))
+    )
+    result = jax.block_until_ready(
+        GromovWasserstein(sinkhorn.Sinkhorn(), epsilon=0.5)(problem)
+    )
     return float(result.primal_cost)
 
 
-def large(sizes: Sequence[int], seed: int, machine: batch.Machine, path: Path) -> list[Row]:
+def large(
+    sizes: Sequence[int], seed: int, machine: batch.Machine, path: Path
+) -> list[Row]:
     """Time the solvers that are there on growing clouds; each row is written as soon as it is known."""
-    solvers: dict[str, Callable[[Any, Any], float]] = {"gw.Sinkhorn()": ours, "POT, torch": pot}
+    solvers: dict[str, Callable[[Any, Any], float]] = {
+        "gw.Sinkhorn()": ours,
+        "POT, torch": pot,
+    }
     if importlib.util.find_spec("ott"):
         solvers["OTT-JAX"] = ott
     rows: list[Row] = []
@@ -83,11 +101,15 @@ def large(sizes: Sequence[int], seed: int, machine: batch.Machine, path: Path) -
             if n <= DENSE_LIMIT or solve is ours:
                 x, y = clouds(n, seed)
                 try:
-                    objective, seconds = machine.timed(lambda solve=solve, x=x, y=y: solve(x, y))  # type: ignore[misc]
+                    objective, seconds = machine.timed(
+                        lambda solve=solve, x=x, y=y: solve(x, y)
+                    )  # type: ignore[misc]
                 except MemoryError as error:
                     print(f"n = {n}, {name}: {error}")
                     continue
-                rows.append({"n": n, "solver": name, "seconds": seconds, "objective": objective})
+                rows.append(
+                    {"n": n, "solver": name, "seconds": seconds, "objective": objective}
+                )
                 report.write_rows(path, rows)
     return rows
 
@@ -114,7 +136,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = large(sizes, arguments.seed, machine, folder / "large.csv")
     code = batch.run(folder, arguments, machine)
     header = ["n", "solver", "seconds", "objective"]
-    table = report.markdown_table(header, [[row[name] for name in header] for row in rows])
+    table = report.markdown_table(
+        header, [[row[name] for name in header] for row in rows]
+    )
     with (folder / "gpu.md").open("a") as file:
         file.write(f"\n## Sinkhorn on squared Euclidean clouds\n\n{table}\n")
     print(table)

@@ -98,8 +98,12 @@ def measure(seed: int, n: int, trial: int) -> Row:
 
 def run(folder: Path, sizes: Sequence[int], trials: int, seed: int) -> None:
     """Measure the trials that the folder does not hold yet."""
-    done = {(row["n"], row["trial"]) for row in report.resume_rows(folder / "trials.csv")}
-    pending = [(n, trial) for n in sizes for trial in range(trials) if (n, trial) not in done]
+    done = {
+        (row["n"], row["trial"]) for row in report.resume_rows(folder / "trials.csv")
+    }
+    pending = [
+        (n, trial) for n in sizes for trial in range(trials) if (n, trial) not in done
+    ]
     facts: dict[str, Any] = {
         "seed": seed,
         "dimension": DIMENSION,
@@ -109,9 +113,13 @@ def run(folder: Path, sizes: Sequence[int], trials: int, seed: int) -> None:
     # Finished results may be summarised under other versions, but never be mixed with new ones.
     report.claim(folder, facts | {"versions": report.versions()} if pending else facts)
     if done:
-        print(f"{len(done)} trials are in {folder} already; delete that folder to run them again.")
+        print(
+            f"{len(done)} trials are in {folder} already; delete that folder to run them again."
+        )
     if pending:
-        measure(seed, 2, 0)  # the first solve loads libraries, which no time should include
+        measure(
+            seed, 2, 0
+        )  # the first solve loads libraries, which no time should include
     with tqdm(pending, unit="trial", disable=not pending) as progress:
         for n, trial in progress:
             progress.set_description(f"n = {n}")
@@ -140,9 +148,16 @@ def _summary(trials: Sequence[Row]) -> Row:
     column = {name: np.array([trial[name] for trial in trials]) for name in trials[0]}
     exact, sinkhorn, approx = column["exact"], column["sinkhorn"], column["approx"]
     row: Row = {}
-    for name, values in {"exact": exact, "sinkhorn": sinkhorn, "approx": approx}.items():
+    for name, values in {
+        "exact": exact,
+        "sinkhorn": sinkhorn,
+        "approx": approx,
+    }.items():
         row |= {f"{name}_mean": np.mean(values), f"{name}_std": _std(values)}
-    row |= {"sinkhorn_re": np.mean((sinkhorn - exact) / exact), "approx_re": np.mean(np.abs(approx - exact) / exact)}
+    row |= {
+        "sinkhorn_re": np.mean((sinkhorn - exact) / exact),
+        "approx_re": np.mean(np.abs(approx - exact) / exact),
+    }
     row |= {f"time_{name}_s": np.mean(column[f"time_{name}_s"]) for name in SOLVERS}
     return row | {
         "lower_mean": np.mean(column["lower"]),
@@ -151,7 +166,9 @@ def _summary(trials: Sequence[Row]) -> Row:
         "approx_squared_std": _std(approx**2),
         "approx_squared_re": np.mean(np.abs(approx**2 - exact) / exact),
         "trials": len(trials),
-        "sinkhorn_above": int(np.sum(sinkhorn > exact * (1 + 1e-9))),  # not by rounding alone
+        "sinkhorn_above": int(
+            np.sum(sinkhorn > exact * (1 + 1e-9))
+        ),  # not by rounding alone
     }
 
 
@@ -166,14 +183,32 @@ def _deviations(ours: Row, published: Row) -> Row:
         difference = ours[f"{name}_mean"] - published.get(f"{name}_mean", float("nan"))
         spread, theirs = ours[f"{name}_std"], published.get(f"{name}_std", float("nan"))
         row[f"{name}_z_sd"] = difference / np.hypot(spread, theirs)
-        row[f"{name}_z_se"] = difference / np.hypot(spread / np.sqrt(ours["trials"]), theirs)
+        row[f"{name}_z_se"] = difference / np.hypot(
+            spread / np.sqrt(ours["trials"]), theirs
+        )
     return row
 
 
 def table(summary: Sequence[Row]) -> str:
     """Lay out the table: our figures, what the published table lacks, and the published figures of the same row."""
-    header = ["n", "Exact", "Sinkhorn", "Approx", "RE Sinkhorn", "RE Approx", "s Exact", "s Sinkhorn", "s Approx"]
-    header += ["certified interval", "Approx^2", "published Exact", "published Approx", "published RE Approx"]
+    header = [
+        "n",
+        "Exact",
+        "Sinkhorn",
+        "Approx",
+        "RE Sinkhorn",
+        "RE Approx",
+        "s Exact",
+        "s Sinkhorn",
+        "s Approx",
+    ]
+    header += [
+        "certified interval",
+        "Approx^2",
+        "published Exact",
+        "published Approx",
+        "published RE Approx",
+    ]
     rows = [
         [
             row["n"],
@@ -199,7 +234,12 @@ def _pm(row: Row, name: str) -> str:
 def checks(summary: Sequence[Row]) -> str:
     """Lay out the comparison with the published means, and on how many trials Sinkhorn was above Exact."""
     z = ["exact_z_sd", "exact_z_se", "approx_z_sd", "approx_z_se"]
-    header = ["n", *(name.replace("_z_", " z ").capitalize() for name in z), "RE Sinkhorn", "Sinkhorn above Exact"]
+    header = [
+        "n",
+        *(name.replace("_z_", " z ").capitalize() for name in z),
+        "RE Sinkhorn",
+        "Sinkhorn above Exact",
+    ]
     rows = [
         [
             row["n"],
@@ -219,42 +259,78 @@ def draw(summary: Sequence[Row], path: Path) -> None:
         figure = Figure(figsize=(9, 3.8))
         values, times = figure.subplots(1, 2)
         lower, upper = column["lower_mean"], column["upper_mean"]
-        values.fill_between(column["n"], lower, upper, fc="0.9", ec="0.5", label="certified interval")
+        values.fill_between(
+            column["n"], lower, upper, fc="0.9", ec="0.5", label="certified interval"
+        )
         for i, name in enumerate(SOLVERS):
             for whose in ("", "published_"):
                 seconds = column[f"{whose}time_{name}_s"]
                 _curve(times, column["n"], seconds, None, i, whose)
                 mean, std = column[f"{whose}{name}_mean"], column[f"{whose}{name}_std"]
                 _curve(values, column["n"], mean, std, i, whose)
-        values.set_title("GW$_2^2$ (Approx: not squared), mean ± standard deviation", fontsize="medium")
-        times.set_title("seconds a solve (published: another machine)", fontsize="medium")
+        values.set_title(
+            "GW$_2^2$ (Approx: not squared), mean ± standard deviation",
+            fontsize="medium",
+        )
+        times.set_title(
+            "seconds a solve (published: another machine)", fontsize="medium"
+        )
         for axes in (values, times):
             axes.set(xscale="log", yscale="log", xlabel="points n")
-            axes.set_xticks(column["n"], [str(n) for n in column["n"]], fontsize="small", rotation=60)
+            axes.set_xticks(
+                column["n"],
+                [str(n) for n in column["n"]],
+                fontsize="small",
+                rotation=60,
+            )
             axes.minorticks_off()
             axes.legend(fontsize="small")
         figure.savefig(path)
 
 
-def _curve(axes: Axes, n: Numbers, mean: Numbers, std: Numbers | None, i: int, whose: str) -> None:
+def _curve(
+    axes: Axes, n: Numbers, mean: Numbers, std: Numbers | None, i: int, whose: str
+) -> None:
     """Draw one solver; the sizes are moved apart a little, as published Exact and Sinkhorn are equal to every digit."""
     label = f"{whose.rstrip('_')} {list(SOLVERS)[i].capitalize()}".strip()
     style: dict[str, Any] = {"ls": ":", "mfc": "white"} if whose else {"ls": "-"}
-    axes.errorbar(n * (1 + 0.04 * i), mean, std, color=f"C{i}", marker="os^"[i], ms=4, lw=1, label=label, **style)
+    axes.errorbar(
+        n * (1 + 0.04 * i),
+        mean,
+        std,
+        color=f"C{i}",
+        marker="os^"[i],
+        ms=4,
+        lw=1,
+        label=label,
+        **style,
+    )
 
 
 def publish(folder: Path) -> None:
     """Write the summary, the Markdown and the figure of all trials in the folder, and print the tables."""
     summary = summarise(report.resume_rows(folder / "trials.csv"))
     report.write_rows(folder / "summary.csv", summary)
-    text = "\n\n".join([table(summary), NOTES, "## Against the published means", checks(summary), READINGS])
-    (folder / "gw_table.md").write_text(f"# The Gromov-Wasserstein simulation\n\n{text}\n")
+    text = "\n\n".join(
+        [
+            table(summary),
+            NOTES,
+            "## Against the published means",
+            checks(summary),
+            READINGS,
+        ]
+    )
+    (folder / "gw_table.md").write_text(
+        f"# The Gromov-Wasserstein simulation\n\n{text}\n"
+    )
     draw(summary, folder / "gw_table.png")
     print(text, f"Written to {folder}.", sep="\n\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return report.Grid(run, publish, SIZES, QUICK_SIZES, (TRIALS, QUICK_TRIALS), "trials").main(__doc__, argv)
+    return report.Grid(
+        run, publish, SIZES, QUICK_SIZES, (TRIALS, QUICK_TRIALS), "trials"
+    ).main(__doc__, argv)
 
 
 if __name__ == "__main__":

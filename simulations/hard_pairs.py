@@ -47,7 +47,9 @@ def _isometric(seed: int, n: int, dimension: int, noise: float) -> Pair:
     rng = np.random.default_rng(seed)
     points = rng.standard_normal((n, dimension))
     planted = rng.permutation(n)
-    others = (points @ _rotation(rng, dimension))[planted] + noise * rng.standard_normal((n, dimension))
+    others = (points @ _rotation(rng, dimension))[
+        planted
+    ] + noise * rng.standard_normal((n, dimension))
     return _distances(points, others, planted)
 
 
@@ -64,7 +66,9 @@ def _clusters(seed: int, count: int, each: int) -> Pair:
     rng = np.random.default_rng(seed)
 
     def around(centres: Numbers) -> Numbers:
-        return np.repeat(centres, each, axis=0) + 0.4 * rng.standard_normal((count * each, 2))
+        return np.repeat(centres, each, axis=0) + 0.4 * rng.standard_normal(
+            (count * each, 2)
+        )
 
     centres = 4 * rng.standard_normal((count, 2))
     points = around(centres)
@@ -79,14 +83,22 @@ def _colours(seed: int, noise: float, levels: int | None = None) -> Pair:
     hue = rng.random(COLOURS) * 2 * np.pi
     saturation = np.sqrt(rng.random(COLOURS))
     lightness = rng.random(COLOURS) - 0.5
-    points = np.column_stack([saturation * np.cos(hue), saturation * np.sin(hue), lightness])
+    points = np.column_stack(
+        [saturation * np.cos(hue), saturation * np.sin(hue), lightness]
+    )
 
     def judged() -> Numbers:
-        values = cdist(points, points) + noise * rng.standard_normal((COLOURS, COLOURS)) / np.sqrt(2)
+        values = cdist(points, points) + noise * rng.standard_normal(
+            (COLOURS, COLOURS)
+        ) / np.sqrt(2)
         values = (values + values.T) / 2
         np.fill_diagonal(values, 0)
         values = np.clip(values, 0, None)
-        return values if levels is None else np.round(values / values.max() * (levels - 1)) / (levels - 1)
+        return (
+            values
+            if levels is None
+            else np.round(values / values.max() * (levels - 1)) / (levels - 1)
+        )
 
     C, D = judged(), judged()
     planted = rng.permutation(COLOURS)
@@ -123,7 +135,9 @@ def _hypercube(_: int) -> Numbers:
 
 
 def _block_model(seed: int) -> nx.Graph:
-    return nx.stochastic_block_model(list(BLOCKS), np.where(np.eye(3) > 0, 0.5, 0.05), seed=seed)
+    return nx.stochastic_block_model(
+        list(BLOCKS), np.where(np.eye(3) > 0, 0.5, 0.05), seed=seed
+    )
 
 
 def _block_model_paths(seed: int) -> Numbers:
@@ -166,7 +180,9 @@ FAMILIES: dict[str, Callable[[int], Pair]] = {
     "3-regular 40 relabelled": partial(_relabelled, matrix=_cubic_graph),
     "hypercube 64 relabelled": partial(_relabelled, matrix=_hypercube),
     "block model paths relabelled": partial(_relabelled, matrix=_block_model_paths),
-    "block model adjacency relabelled": partial(_relabelled, matrix=_block_model_adjacency),
+    "block model adjacency relabelled": partial(
+        _relabelled, matrix=_block_model_adjacency
+    ),
     "93 colours, noise .2": partial(_colours, noise=0.2),
     "93 colours, noise .3, 8 levels": partial(_colours, noise=0.3, levels=8),
 }

@@ -44,9 +44,13 @@ def cases(T: int, seed: int) -> dict[str, tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     base = torch.linspace(14, 0, CHANNELS, dtype=torch.float64)
     loading = torch.linspace(0.6, 0.2, CHANNELS, dtype=torch.float64)
-    common = torch.randn(T, 1, generator=generator, dtype=torch.float64).clamp(-1.5, 1.5)
+    common = torch.randn(T, 1, generator=generator, dtype=torch.float64).clamp(
+        -1.5, 1.5
+    )
     teacher = base + loading * common
-    shuffled = torch.stack([column[torch.randperm(T, generator=generator)] for column in teacher.T], dim=1)
+    shuffled = torch.stack(
+        [column[torch.randperm(T, generator=generator)] for column in teacher.T], dim=1
+    )
     constants = torch.randn(T, 1, generator=generator, dtype=torch.float64)
     moved = torch.linspace(0.5, -0.5, CHANNELS, dtype=torch.float64)
     students = {
@@ -61,16 +65,22 @@ def cases(T: int, seed: int) -> dict[str, tuple[Tensor, Tensor]]:
 def _kl(student: Tensor, teacher: Tensor) -> Tensor:
     theirs = fusion.top_k(teacher, CHANNELS)
     labels = torch.zeros(student.shape[:2], dtype=torch.int64)
-    return fusion.kl_loss(fusion.read(student, labels, CHANNELS, ids=theirs.ids).logprobs_at, theirs)
+    return fusion.kl_loss(
+        fusion.read(student, labels, CHANNELS, ids=theirs.ids).logprobs_at, theirs
+    )
 
 
 def _uld(student: Tensor, teacher: Tensor) -> Tensor:
-    return fusion.uld_loss(*(fusion.top_k(logits, CHANNELS) for logits in (student, teacher)))
+    return fusion.uld_loss(
+        *(fusion.top_k(logits, CHANNELS) for logits in (student, teacher))
+    )
 
 
 def _graph(kind: str) -> Callable[[Tensor, Tensor], Tensor]:
     def loss(student: Tensor, teacher: Tensor) -> Tensor:
-        return fusion.graph_loss(*(fusion.top_k(logits, CHANNELS) for logits in (student, teacher)), kind)
+        return fusion.graph_loss(
+            *(fusion.top_k(logits, CHANNELS) for logits in (student, teacher)), kind
+        )
 
     return loss
 
@@ -84,14 +94,20 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def field(loss: Callable[[Tensor, Tensor], Tensor], student: Tensor, teacher: Tensor) -> tuple[float, Tensor]:
+def field(
+    loss: Callable[[Tensor, Tensor], Tensor], student: Tensor, teacher: Tensor
+) -> tuple[float, Tensor]:
     """Return a loss and its gradient (T, k)."""
     logits = student.clone().requires_grad_()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "graph_loss of kind", UserWarning)  # shown, not to be trained with
+        warnings.filterwarnings(
+            "ignore", "graph_loss of kind", UserWarning
+        )  # shown, not to be trained with
         value = loss(logits, teacher)
     (gradient,) = torch.autograd.grad(value, logits)
-    if value < ROUNDING:  # the sign of a rounding error; at the minimum itself zero is a subgradient
+    if (
+        value < ROUNDING
+    ):  # the sign of a rounding error; at the minimum itself zero is a subgradient
         gradient = torch.zeros_like(gradient)
     return float(value.detach()), gradient[0]
 
@@ -104,7 +120,10 @@ def shares(gradient: Tensor) -> dict[str, float]:
     rows = gradient.mean(dim=1, keepdim=True).expand_as(gradient)
     channels = (gradient - rows).mean(dim=0, keepdim=True).expand_as(gradient)
     parts = (rows, channels, gradient - rows - channels)
-    return {name: float((part**2).sum()) / total for name, part in zip(SHARES, parts, strict=True)}
+    return {
+        name: float((part**2).sum()) / total
+        for name, part in zip(SHARES, parts, strict=True)
+    }
 
 
 def measure(T: int, seed: int) -> tuple[list[Row], dict[tuple[str, str], Tensor]]:
@@ -114,17 +133,29 @@ def measure(T: int, seed: int) -> tuple[list[Row], dict[tuple[str, str], Tensor]
         for name, loss in LOSSES.items():
             value, gradient = field(loss, student, teacher)
             norm = float(gradient.norm())
-            rows.append({"case": case, "loss": name, "value": value, "gradient_norm": norm} | shares(gradient))
+            rows.append(
+                {"case": case, "loss": name, "value": value, "gradient_norm": norm}
+                | shares(gradient)
+            )
             fields[case, name] = gradient
     return rows, fields
 
 
 def table(rows: Sequence[Row]) -> str:
     """Lay the numbers out; what rounding leaves is zero."""
-    header = ["differs in", "loss", "value", "gradient norm", *(f"{name}, %" for name in SHARES)]
+    header = [
+        "differs in",
+        "loss",
+        "value",
+        "gradient norm",
+        *(f"{name}, %" for name in SHARES),
+    ]
     lines = [
         [row["case"], row["loss"], _number(row["value"]), _number(row["gradient_norm"])]
-        + [f"{100 * row[name]:.0f}" if row["gradient_norm"] > ROUNDING else "" for name in SHARES]
+        + [
+            f"{100 * row[name]:.0f}" if row["gradient_norm"] > ROUNDING else ""
+            for name in SHARES
+        ]
         for row in rows
     ]
     return report.markdown_table(header, lines)
@@ -134,20 +165,40 @@ def _number(value: float) -> str:
     return "0" if abs(value) < ROUNDING else f"{value:.3g}"
 
 
-def draw(rows: Sequence[Row], fields: Mapping[tuple[str, str], Tensor], path: Path) -> None:
+def draw(
+    rows: Sequence[Row], fields: Mapping[tuple[str, str], Tensor], path: Path
+) -> None:
     """Draw every gradient, each in its own scale; empty ones are zero."""
     names = list(dict.fromkeys(row["case"] for row in rows))
     with report.figure_style():
         figure = Figure(figsize=(1.9 * len(LOSSES), 1.7 * len(names)))
-        for i, axes_of_case in enumerate(figure.subplots(len(names), len(LOSSES), sharex=True, sharey=True)):
+        for i, axes_of_case in enumerate(
+            figure.subplots(len(names), len(LOSSES), sharex=True, sharey=True)
+        ):
             for j, (axes, loss) in enumerate(zip(axes_of_case, LOSSES, strict=True)):
                 gradient = fields[names[i], loss]
                 top = max(float(gradient.abs().max()), ROUNDING)
-                axes.imshow(gradient.numpy(), cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto")
+                axes.imshow(
+                    gradient.numpy(), cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto"
+                )
                 axes.grid(visible=False)
                 label = f"norm {_number(float(gradient.norm()))}"
-                box = {"facecolor": "white", "alpha": 0.8, "pad": 1, "edgecolor": "none"}
-                axes.text(0.98, 0.03, label, ha="right", va="bottom", transform=axes.transAxes, size=6, bbox=box)
+                box = {
+                    "facecolor": "white",
+                    "alpha": 0.8,
+                    "pad": 1,
+                    "edgecolor": "none",
+                }
+                axes.text(
+                    0.98,
+                    0.03,
+                    label,
+                    ha="right",
+                    va="bottom",
+                    transform=axes.transAxes,
+                    size=6,
+                    bbox=box,
+                )
                 if i == 0:
                     axes.set_title(loss, fontsize="medium")
                 if j == 0:
@@ -155,7 +206,8 @@ def draw(rows: Sequence[Row], fields: Mapping[tuple[str, str], Tensor], path: Pa
                 if i == len(names) - 1:
                     axes.set_xlabel("channel")
         figure.suptitle(
-            "Gradients with respect to the student's logits, by what differs from the teacher", fontsize="medium"
+            "Gradients with respect to the student's logits, by what differs from the teacher",
+            fontsize="medium",
         )
         figure.savefig(path)
 
@@ -166,7 +218,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     T = QUICK_POSITIONS if arguments.quick else POSITIONS
     (folder / "meta.json").unlink(missing_ok=True)
     versions = report.versions() | {"torch": torch.__version__}
-    report.claim(folder, {"seed": arguments.seed, "T": T, "k": CHANNELS, "versions": versions})
+    report.claim(
+        folder, {"seed": arguments.seed, "T": T, "k": CHANNELS, "versions": versions}
+    )
     rows, fields = measure(T, arguments.seed)
     report.write_rows(folder / "fields.csv", rows)
     draw(rows, fields, folder / "loss_fields.png")

@@ -122,8 +122,12 @@ def losses(sizes: Sizes, V: int, k: int, seed: int) -> Iterator[tuple[str, Run]]
     """Yield the name and the run of each loss on the same logits."""
     generator = torch.Generator(DEVICE).manual_seed(seed)
     shape = (sizes.batch, sizes.length, V)
-    logits = (2 * torch.randn(shape, generator=generator, device=DEVICE)).requires_grad_()
-    teacher = fusion.top_k(2 * torch.randn(shape, generator=generator, device=DEVICE), k)
+    logits = (
+        2 * torch.randn(shape, generator=generator, device=DEVICE)
+    ).requires_grad_()
+    teacher = fusion.top_k(
+        2 * torch.randn(shape, generator=generator, device=DEVICE), k
+    )
     labels = torch.randint(V, shape[:2], generator=generator, device=DEVICE)
     index = torch.arange(sizes.length, device=DEVICE).expand(shape[:2]).contiguous()
     pairs = torch.ones(shape[:2], dtype=torch.bool, device=DEVICE)
@@ -141,20 +145,30 @@ def losses(sizes: Sizes, V: int, k: int, seed: int) -> Iterator[tuple[str, Run]]
 
     def everything() -> Tensor:
         out = fusion.read(logits, labels, k)
-        return objective(out.topk, out.nll, {"teacher": fusion.TeacherTerm(teacher, index, index, pairs)}).total
+        return objective(
+            out.topk,
+            out.nll,
+            {"teacher": fusion.TeacherTerm(teacher, index, index, pairs)},
+        ).total
 
     def at_teacher(loss: Callable[..., Tensor]) -> Callable[[], Tensor]:
-        return lambda: loss(fusion.read(logits, labels, k, ids=teacher.ids).logprobs_at, teacher)
+        return lambda: loss(
+            fusion.read(logits, labels, k, ids=teacher.ids).logprobs_at, teacher
+        )
 
     runs: dict[str, Callable[[], Tensor]] = {
-        "cross-entropy": lambda: F.cross_entropy(logits.flatten(0, 1), labels.flatten()),
+        "cross-entropy": lambda: F.cross_entropy(
+            logits.flatten(0, 1), labels.flatten()
+        ),
         "uld": lambda: fusion.uld_loss(bare(), teacher),
         "graph: row_means": graph("row_means"),
         "graph: row_means, vocabulary": graph("row_means", "vocabulary"),
         "graph: norm": graph("norm"),
         "graph: spectral": graph("spectral"),
         "graph: gw": graph("gw"),
-        "graph by outer products": lambda: outer_products(bare().values, teacher.values),
+        "graph by outer products": lambda: outer_products(
+            bare().values, teacher.values
+        ),
         "uld + graph": both,
         "sft + uld + graph": everything,
         "kl": at_teacher(fusion.kl_loss),
@@ -209,28 +223,53 @@ def measure_losses(sizes: Sizes, repeats: int, seed: int, path: Path) -> None:
     """Measure every loss at every vocabulary and k."""
     for V in sizes.vocabularies:
         for k in sizes.ks:
-            for name, run in tqdm(losses(sizes, V, k, seed), desc=f"V = {V}, k = {k}", unit="loss"):
+            for name, run in tqdm(
+                losses(sizes, V, k, seed), desc=f"V = {V}, k = {k}", unit="loss"
+            ):
                 seconds, peak = seconds_and_peak(run, repeats)
-                row = {"V": V, "k": "" if "cross" in name or "TRL" in name else k, "loss": name}
-                report.append_row(path, row | {"seconds": seconds, "peak_mb": peak, "repeats": repeats})
+                row = {
+                    "V": V,
+                    "k": "" if "cross" in name or "TRL" in name else k,
+                    "loss": name,
+                }
+                report.append_row(
+                    path,
+                    row | {"seconds": seconds, "peak_mb": peak, "repeats": repeats},
+                )
 
 
 def measure_head(sizes: Sizes, repeats: int, seed: int, path: Path) -> None:
     """Measure the largest head, whole and in chunks: negative log-likelihoods, top-k logits and the gradient; once on a CPU."""
     V, d = sizes.vocabularies[-1], sizes.head_width
     generator = torch.Generator(DEVICE).manual_seed(seed)
-    weight = (torch.randn(V, d, generator=generator, device=DEVICE) / d**0.5).requires_grad_()
-    larger = ((4, "whole"), (4, "chunked")) if CUDA else ((4, "chunked"),)  # whole: 20 GB
+    weight = (
+        torch.randn(V, d, generator=generator, device=DEVICE) / d**0.5
+    ).requires_grad_()
+    larger = (
+        ((4, "whole"), (4, "chunked")) if CUDA else ((4, "chunked"),)
+    )  # whole: 20 GB
     for B, name in ((1, "whole"), (1, "chunked"), *larger):
-        hidden = torch.randn(B, sizes.head_length, d, generator=generator, device=DEVICE).requires_grad_()
+        hidden = torch.randn(
+            B, sizes.head_length, d, generator=generator, device=DEVICE
+        ).requires_grad_()
         labels = torch.randint(V, hidden.shape[:2], generator=generator, device=DEVICE)
         run = differentiated(head(name, hidden, weight, labels), hidden, weight)
         seconds, peak = seconds_and_peak(run, repeats if CUDA else 0)
-        row = {"B": B, "T": sizes.head_length, "V": V, "d": d, "head": name, "seconds": seconds, "peak_mb": peak}
+        row = {
+            "B": B,
+            "T": sizes.head_length,
+            "V": V,
+            "d": d,
+            "head": name,
+            "seconds": seconds,
+            "peak_mb": peak,
+        }
         report.append_row(path, row)
 
 
-def head(name: str, hidden: Tensor, weight: Tensor, labels: Tensor) -> Callable[[], Tensor]:
+def head(
+    name: str, hidden: Tensor, weight: Tensor, labels: Tensor
+) -> Callable[[], Tensor]:
     """Return the sum of both quantities that training needs of a head."""
 
     def whole() -> Tensor:
@@ -250,11 +289,15 @@ def measure_step(sizes: Sizes, repeats: int, seed: int, path: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(LlamaConfig(**DECODER | {"num_hidden_layers": sizes.layers})).to(DEVICE)
+    model = LlamaForCausalLM(
+        LlamaConfig(**DECODER | {"num_hidden_layers": sizes.layers})
+    ).to(DEVICE)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-5)
     tokens = torch.randint(DECODER["vocab_size"], (1, STEP_TOKENS), device=DEVICE)
     labels = torch.cat([tokens[:, 1:], tokens.new_full((1, 1), -100)], dim=1)
-    teacher = fusion.top_k(2 * torch.randn(1, STEP_TOKENS, DECODER["vocab_size"], device=DEVICE), STEP_K)
+    teacher = fusion.top_k(
+        2 * torch.randn(1, STEP_TOKENS, DECODER["vocab_size"], device=DEVICE), STEP_K
+    )
     index = torch.arange(STEP_TOKENS, device=DEVICE)[None, :]
     term = {"teacher": fusion.TeacherTerm(teacher, index, index, labels != -100)}
     objective = fusion.FusionLoss()
@@ -272,7 +315,11 @@ def measure_step(sizes: Sizes, repeats: int, seed: int, path: Path) -> None:
         out = fusion.read(model(input_ids=tokens).logits, labels, STEP_K)
         return objective(out.topk, out.nll, term).total
 
-    steps: dict[str, Callable[[], Tensor]] = {"sft": sft, "sft, then top_k": added, "read once": read_once}
+    steps: dict[str, Callable[[], Tensor]] = {
+        "sft": sft,
+        "sft, then top_k": added,
+        "read once": read_once,
+    }
     for repeat in tqdm(range(repeats + 1), desc="step", unit="round"):
         for name, loss in steps.items():
             start = _clock()
@@ -280,7 +327,9 @@ def measure_step(sizes: Sizes, repeats: int, seed: int, path: Path) -> None:
             optimiser.step()
             optimiser.zero_grad()
             if repeat:  # the first round warms up
-                report.append_row(path, {"step": name, "repeat": repeat, "seconds": _clock() - start})
+                report.append_row(
+                    path, {"step": name, "repeat": repeat, "seconds": _clock() - start}
+                )
 
 
 PARTS: dict[str, Callable[[Sizes, int, int, Path], None]] = {
@@ -293,7 +342,9 @@ PARTS: dict[str, Callable[[Sizes, int, int, Path], None]] = {
 def tables(found: dict[str, list[Row]]) -> str:
     """Lay out what was measured."""
     layouts = {"losses": _losses_table, "head": _head_table, "step": _step_table}
-    return "\n\n".join(layout(found[name]) for name, layout in layouts.items() if found[name])
+    return "\n\n".join(
+        layout(found[name]) for name, layout in layouts.items() if found[name]
+    )
 
 
 def _losses_table(rows: Sequence[Row]) -> str:
@@ -316,17 +367,32 @@ def _losses_table(rows: Sequence[Row]) -> str:
 
 def _head_table(rows: Sequence[Row]) -> str:
     names = ("B", "T", "V", "d", "head")
-    lines = [[*(row[name] for name in names), f"{row['seconds']:.1f}", _mb(row)] for row in rows]
+    lines = [
+        [*(row[name] for name in names), f"{row['seconds']:.1f}", _mb(row)]
+        for row in rows
+    ]
     peaks = [row["peak_mb"] for row in rows[:2]]
-    share = "" if "" in peaks else f"The chunked head's peak is {peaks[1] / peaks[0]:.1%} of the whole one's at B = 1."
+    share = (
+        ""
+        if "" in peaks
+        else f"The chunked head's peak is {peaks[1] / peaks[0]:.1%} of the whole one's at B = 1."
+    )
     title = "## The head: cross-entropy and 10 logits a position, forward and backward"
-    return "\n\n".join([title, report.markdown_table([*names, "s", "peak, MB"], lines), share])
+    return "\n\n".join(
+        [title, report.markdown_table([*names, "s", "peak, MB"], lines), share]
+    )
 
 
 def _step_table(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(row["step"] for row in rows))
-    seconds = {name: median([row["seconds"] for row in rows if row["step"] == name]) for name in names}
-    lines = [[name, f"{s:.3f}", f"{s / seconds['sft'] - 1:+.1%}"] for name, s in seconds.items()]
+    seconds = {
+        name: median([row["seconds"] for row in rows if row["step"] == name])
+        for name in names
+    }
+    lines = [
+        [name, f"{s:.3f}", f"{s / seconds['sft'] - 1:+.1%}"]
+        for name, s in seconds.items()
+    ]
     return "\n\n".join(
         [
             f"## A training step of a 135M-parameter decoder, T = {STEP_TOKENS}, k = {STEP_K}",
@@ -344,14 +410,35 @@ def _mb(row: Row) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = report.command_line(__doc__)
-    parser.add_argument("--repeats", type=int, default=REPEATS, help="repeats of each run (default: %(default)s)")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure anew (default: all)")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=REPEATS,
+        help="repeats of each run (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=PARTS,
+        help="what to measure anew (default: all)",
+    )
     arguments = parser.parse_args(argv)
     folder = report.results_folder(arguments)
     sizes = QUICK if arguments.quick else Sizes()
-    device = torch.cuda.get_device_name() if CUDA else f"CPU, {torch.get_num_threads()} threads"
+    device = (
+        torch.cuda.get_device_name()
+        if CUDA
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
     versions = report.versions() | {"torch": torch.__version__}
-    facts = {"seed": arguments.seed, "device": device, "B": sizes.batch, "T": sizes.length, "versions": versions}
+    facts = {
+        "seed": arguments.seed,
+        "device": device,
+        "B": sizes.batch,
+        "T": sizes.length,
+        "versions": versions,
+    }
     if set(arguments.parts) == set(PARTS):
         (folder / "meta.json").unlink(missing_ok=True)
     report.claim(folder, facts)

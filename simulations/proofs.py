@@ -48,7 +48,14 @@ SOLVERS: dict[str, gw.Solver] = {
     "ConditionalGradient": gw.ConditionalGradient(),
     "Sinkhorn": gw.Sinkhorn(proximal=False, max_iterations=10),
 }
-CALLS = ("certify", "solve Sorted", "solve ConditionalGradient", "solve Sinkhorn", "batch Sorted", "batch Sinkhorn")
+CALLS = (
+    "certify",
+    "solve Sorted",
+    "solve ConditionalGradient",
+    "solve Sinkhorn",
+    "batch Sorted",
+    "batch Sinkhorn",
+)
 SORTS = (
     "bound",
     "upper",
@@ -88,7 +95,13 @@ class Chunk(NamedTuple):
     def row(self) -> Row:
         """Return the words as the first columns of a row."""
         family, dtype = self.name.split()
-        return {"chunk": self.index, "call": self.call, "dtype": dtype, "effort": self.effort, "kind": family}
+        return {
+            "chunk": self.index,
+            "call": self.call,
+            "dtype": dtype,
+            "effort": self.effort,
+            "kind": family,
+        }
 
 
 class Answer(NamedTuple):
@@ -106,7 +119,10 @@ def chunks(seed: int, instances: int) -> list[Chunk]:
     found = []
     for index in range(-(-instances // CHUNK)):
         rng = np.random.default_rng(np.random.SeedSequence((seed, index)))
-        call, name = CALLS[int(rng.integers(len(CALLS)))], NAMES[int(rng.integers(len(NAMES)))]
+        call, name = (
+            CALLS[int(rng.integers(len(CALLS)))],
+            NAMES[int(rng.integers(len(NAMES)))],
+        )
         first = seed * 10**8 + index * CHUNK
         seeds = tuple(range(first, first + min(CHUNK, instances - index * CHUNK)))
         efforts = EFFORTS if index % EVERY_EFFORT == 0 else EFFORTS[:1]
@@ -120,10 +136,20 @@ def answers(call: str, effort: str, drawn: Sequence[Instance]) -> list[Answer]:
     if kind == "batch":
         found = _batch(SOLVERS[solver], effort, drawn)
         # One problem that is refused, or fails, takes its batch with it.
-        return found or [_answer(lambda one=one: _batched(SOLVERS[solver], effort, [one])[0]) for one in drawn]
+        return found or [
+            _answer(lambda one=one: _batched(SOLVERS[solver], effort, [one])[0])
+            for one in drawn
+        ]
     if kind == "certify":
         return [_answer(lambda one=one: _certified(one, effort)) for one in drawn]
-    return [_answer(lambda one=one: _solved(gw.solve(one.x, one.y, SOLVERS[solver], effort=effort))) for one in drawn]
+    return [
+        _answer(
+            lambda one=one: _solved(
+                gw.solve(one.x, one.y, SOLVERS[solver], effort=effort)
+            )
+        )
+        for one in drawn
+    ]
 
 
 def _certified(one: Instance, effort: str) -> Answer:
@@ -135,7 +161,9 @@ def _solved(result: gw.GWResult) -> Answer:
 
 
 def _batched(solver: gw.Solver, effort: str, drawn: Sequence[Instance]) -> list[Answer]:
-    results = gw.solve_batch([one.x for one in drawn], [one.y for one in drawn], solver, effort=effort)
+    results = gw.solve_batch(
+        [one.x for one in drawn], [one.y for one in drawn], solver, effort=effort
+    )
     return [_solved(result) for result in results]
 
 
@@ -167,7 +195,15 @@ def judged(one: Instance, answer: Answer, rounds: int = 0) -> list[str]:
     certificate = answer.certificate
     # What a solver leaves by its own tolerance may count as closed.
     allowed = 0.0 if answer.objective is None else certificate.tolerance
-    return oracle.violations(certificate, one.x, one.y, answer.plan, answer.objective, allowed=allowed, hints=one.hints)
+    return oracle.violations(
+        certificate,
+        one.x,
+        one.y,
+        answer.plan,
+        answer.objective,
+        allowed=allowed,
+        hints=one.hints,
+    )
 
 
 def _raised(error: Exception) -> list[str]:
@@ -187,19 +223,36 @@ def examine(chunk: Chunk) -> tuple[Chunk, Row, list[Row]]:
             drawn.append(instance(chunk.name, seed))
         except ValueError as error:
             judgements.append((seed, _raised(error)))
-    for one, answer in zip(drawn, answers(chunk.call, chunk.effort, drawn), strict=True):
+    for one, answer in zip(
+        drawn, answers(chunk.call, chunk.effort, drawn), strict=True
+    ):
         counts["warned"] += answer.warned > 0
-        judgements.append((one.seed, judged(one, answer, ROUNDS if chunk.index % EVERY_EFFORT == 0 else 0)))
+        judgements.append(
+            (
+                one.seed,
+                judged(one, answer, ROUNDS if chunk.index % EVERY_EFFORT == 0 else 0),
+            )
+        )
     for seed, messages in judgements:
         if messages == ["refused"]:
             counts["refused"] += 1
             continue
         counts["violating"] += bool(messages)
         counts.update({message.split(":")[0] for message in messages})
-        words = {"chunk": chunk.index, "call": chunk.call, "effort": chunk.effort, "name": chunk.name, "seed": seed}
+        words = {
+            "chunk": chunk.index,
+            "call": chunk.call,
+            "effort": chunk.effort,
+            "name": chunk.name,
+            "seed": seed,
+        }
         found += [words | {"message": message} for message in messages]
     columns = ("refused", "warned", "violating", *SORTS)
-    row = chunk.row() | {"instances": len(chunk.seeds)} | {name: counts[name] for name in columns}
+    row = (
+        chunk.row()
+        | {"instances": len(chunk.seeds)}
+        | {name: counts[name] for name in columns}
+    )
     return chunk, row, found
 
 
@@ -208,7 +261,9 @@ def _deaf() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def examined(pending: Sequence[Chunk], jobs: int) -> Iterator[tuple[Chunk, Row, list[Row]]]:
+def examined(
+    pending: Sequence[Chunk], jobs: int
+) -> Iterator[tuple[Chunk, Row, list[Row]]]:
     """Examine chunks in processes, and yield them as they are finished."""
     if not pending:
         return
@@ -220,12 +275,18 @@ def run(folder: Path, seed: int, instances: int, jobs: int) -> None:
     """Examine the chunks that the folder does not hold yet."""
     path = folder / "chunks.csv"
     done = {(row["chunk"], row["effort"]) for row in report.resume_rows(path)}
-    pending = [chunk for chunk in chunks(seed, instances) if (chunk.index, chunk.effort) not in done]
+    pending = [
+        chunk
+        for chunk in chunks(seed, instances)
+        if (chunk.index, chunk.effort) not in done
+    ]
     facts: dict[str, Any] = {"seed": seed, "instances": instances}
     # Finished results may be summarised under other versions, but never be mixed with new ones.
     report.claim(folder, facts | {"versions": report.versions()} if pending else facts)
     if done:
-        print(f"{len(done)} chunks are in {folder} already; delete that folder to run them again.")
+        print(
+            f"{len(done)} chunks are in {folder} already; delete that folder to run them again."
+        )
     total, violating = sum(len(chunk.seeds) for chunk in pending), 0
     with tqdm(total=total, unit="instance", disable=not pending) as progress:
         for chunk, row, found in examined(pending, jobs):
@@ -243,9 +304,14 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
     keys = ("call", "dtype", "effort", "kind")
     sums: dict[tuple[str, ...], Counter[str]] = {}
     for row in rows:
-        counts = {name: value for name, value in row.items() if name not in (*keys, "chunk")}
+        counts = {
+            name: value for name, value in row.items() if name not in (*keys, "chunk")
+        }
         sums.setdefault(tuple(row[key] for key in keys), Counter()).update(counts)
-    return [dict(zip(keys, group, strict=True)) | dict(sums[group]) for group in sorted(sums)]
+    return [
+        dict(zip(keys, group, strict=True)) | dict(sums[group])
+        for group in sorted(sums)
+    ]
 
 
 def totals(rows: Sequence[Row], key: str) -> str:
@@ -253,10 +319,13 @@ def totals(rows: Sequence[Row], key: str) -> str:
     groups: dict[str, Counter[str]] = {}
     names = ("instances", "refused", "warned", "violating", *SORTS)
     for row in rows:
-        groups.setdefault(row[key], Counter()).update({name: row[name] for name in names})
+        groups.setdefault(row[key], Counter()).update(
+            {name: row[name] for name in names}
+        )
     shown = [name for name in names if any(counts[name] for counts in groups.values())]
     return report.markdown_table(
-        [key, *shown], [[group, *(groups[group][n] for n in shown)] for group in sorted(groups)]
+        [key, *shown],
+        [[group, *(groups[group][n] for n in shown)] for group in sorted(groups)],
     )
 
 
@@ -267,16 +336,33 @@ def publish(folder: Path) -> int:
     report.write_rows(folder / "summary.csv", summary)
     done = {(row["chunk"], row["effort"]) for row in rows}
     # Rows of a chunk that was interrupted come twice.
-    unique = {tuple(row.items()): row for row in report.resume_rows(folder / "violations.csv")}
+    unique = {
+        tuple(row.items()): row for row in report.resume_rows(folder / "violations.csv")
+    }
     found = [row for row in unique.values() if (row["chunk"], row["effort"]) in done]
     violating = sum(row["violating"] for row in summary)
-    parts = [NOTES, *(totals(summary, key) for key in ("call", "dtype", "effort", "kind"))]
+    parts = [
+        NOTES,
+        *(totals(summary, key) for key in ("call", "dtype", "effort", "kind")),
+    ]
     names = ("call", "effort", "name", "seed", "message")
-    first = {sort: [row for row in found if row["message"].split(":")[0] == sort][:5] for sort in SORTS}
-    listed = [[str(row[name]).replace("|", "/")[:120] for name in names] for sort in SORTS for row in first[sort]]
-    parts += [f"## Violating: {violating}", report.markdown_table(names, listed) if listed else "none"]
+    first = {
+        sort: [row for row in found if row["message"].split(":")[0] == sort][:5]
+        for sort in SORTS
+    }
+    listed = [
+        [str(row[name]).replace("|", "/")[:120] for name in names]
+        for sort in SORTS
+        for row in first[sort]
+    ]
+    parts += [
+        f"## Violating: {violating}",
+        report.markdown_table(names, listed) if listed else "none",
+    ]
     text = "\n\n".join(parts)
-    (folder / "proofs.md").write_text(f"# Certificates against rational arithmetic\n\n{text}\n")
+    (folder / "proofs.md").write_text(
+        f"# Certificates against rational arithmetic\n\n{text}\n"
+    )
     print(text, f"Written to {folder}.", sep="\n\n")
     return violating
 
@@ -286,8 +372,15 @@ def only(name: str, seed: int, call: str, effort: str) -> int:
     one = instance(name, seed)
     (answer,) = answers(call, effort, [one])
     for space in (one.x, one.y):
-        print(space, repr(np.asarray(space.data).tolist()), repr(np.asarray(space.weights).tolist()), sep="\n  ")
-    print("plan", one.plan if one.plan is None else np.asarray(one.plan.dense()).tolist())
+        print(
+            space,
+            repr(np.asarray(space.data).tolist()),
+            repr(np.asarray(space.weights).tolist()),
+            sep="\n  ",
+        )
+    print(
+        "plan", one.plan if one.plan is None else np.asarray(one.plan.dense()).tolist()
+    )
     print(answer, *judged(one, answer, ROUNDS), sep="\n")
     return 0
 
@@ -303,19 +396,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         return only(chosen.name, chosen.only, chosen.call, chosen.effort)
     parser = report.command_line(__doc__)
     parser.add_argument(
-        "--instances", type=int, help=f"number of instances (default: {INSTANCES}, quick {QUICK_INSTANCES})"
+        "--instances",
+        type=int,
+        help=f"number of instances (default: {INSTANCES}, quick {QUICK_INSTANCES})",
     )
-    parser.add_argument("--jobs", type=int, default=JOBS, help="processes (default: %(default)s)")
     parser.add_argument(
-        "--only", type=int, metavar="SEED", help="certify this instance alone; see --name, --call, --effort"
+        "--jobs", type=int, default=JOBS, help="processes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--only",
+        type=int,
+        metavar="SEED",
+        help="certify this instance alone; see --name, --call, --effort",
     )
     arguments = parser.parse_args(argv)
     folder = report.results_folder(arguments)
     try:
-        instances = arguments.instances or (QUICK_INSTANCES if arguments.quick else INSTANCES)
+        instances = arguments.instances or (
+            QUICK_INSTANCES if arguments.quick else INSTANCES
+        )
         run(folder, arguments.seed, instances, arguments.jobs)
     except KeyboardInterrupt:
-        print(f"Interrupted: what is finished is kept in {folder}; the same command resumes there.", file=sys.stderr)
+        print(
+            f"Interrupted: what is finished is kept in {folder}; the same command resumes there.",
+            file=sys.stderr,
+        )
         return 130
     return min(1, publish(folder))
 

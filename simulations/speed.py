@@ -61,7 +61,11 @@ def cases(quick: bool) -> list[Case]:
     small, large = (100, 200) if quick else (1000, 2000)
     both = [name for name in SOLVERS if name != "Sinkhorn"]
     return [
-        *(Case(name, "Euclidean matrix", n) for n in (5, 20, 50, 100, small, large) for name in both),
+        *(
+            Case(name, "Euclidean matrix", n)
+            for n in (5, 20, 50, 100, small, large)
+            for name in both
+        ),
         Case("ConditionalGradient", "squared Euclidean cloud", large),
         Case("Sinkhorn", "Euclidean matrix", small),
     ]
@@ -75,17 +79,25 @@ def runs(case: Case, seed: int) -> tuple[Run, Run]:
     solver = SOLVERS[case.solver]
 
     def space(i: int) -> gw.Space:
-        return gw.PointCloud(points[i], metric="sqeuclidean") if squared else gw.DenseSpace(matrices[i])
+        return (
+            gw.PointCloud(points[i], metric="sqeuclidean")
+            if squared
+            else gw.DenseSpace(matrices[i])
+        )
 
     def ours() -> float:
         return float(gw.solve(space(0), space(1), solver).objective)
 
-    return ours, _pot_proximal(matrices) if case.solver == "Sinkhorn" else _pot_conditional_gradient(matrices)
+    return ours, _pot_proximal(
+        matrices
+    ) if case.solver == "Sinkhorn" else _pot_conditional_gradient(matrices)
 
 
 def _pot_conditional_gradient(matrices: Sequence[Numbers]) -> Run:
     def run() -> float:
-        _, log = ot.gromov.gromov_wasserstein(*matrices, loss_fun="square_loss", log=True)
+        _, log = ot.gromov.gromov_wasserstein(
+            *matrices, loss_fun="square_loss", log=True
+        )
         return float(log["gw_dist"])
 
     return run
@@ -96,7 +108,12 @@ def _pot_proximal(matrices: Sequence[Numbers]) -> Run:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of inner iterations that ran out
             _, log = ot.gromov.entropic_gromov_wasserstein(
-                *matrices, loss_fun="square_loss", epsilon=0.05, max_iter=100, solver="PPA", log=True
+                *matrices,
+                loss_fun="square_loss",
+                epsilon=0.05,
+                max_iter=100,
+                solver="PPA",
+                log=True,
             )
         return float(log["gw_dist"])
 
@@ -117,9 +134,22 @@ def measure(case: Case, repeats: int, seed: int, path: Path) -> list[Row]:
     rows: list[Row] = []
     calls = max(1, 200 // case.n)
     for repeat in range(repeats):
-        (our_value, our_time), (pot_value, pot_time) = _timed(ours, calls), _timed(theirs, calls)
-        row = {"solver": case.solver, "space": case.space, "n": case.n, "repeat": repeat}
-        row |= {"ours_s": our_time, "pot_s": pot_time, "ours_objective": our_value, "pot_objective": pot_value}
+        (our_value, our_time), (pot_value, pot_time) = (
+            _timed(ours, calls),
+            _timed(theirs, calls),
+        )
+        row = {
+            "solver": case.solver,
+            "space": case.space,
+            "n": case.n,
+            "repeat": repeat,
+        }
+        row |= {
+            "ours_s": our_time,
+            "pot_s": pot_time,
+            "ours_objective": our_value,
+            "pot_objective": pot_value,
+        }
         report.append_row(path, row)
         rows.append(row)
     return rows
@@ -127,11 +157,21 @@ def measure(case: Case, repeats: int, seed: int, path: Path) -> list[Row]:
 
 def summarise(repeats: Sequence[Row]) -> Row:
     """Return the medians of one case, their ratio, and how far our objective is from POT's."""
-    ours, pot = (median(row[f"{side}_s"] for row in repeats) for side in ("ours", "pot"))
+    ours, pot = (
+        median(row[f"{side}_s"] for row in repeats) for side in ("ours", "pot")
+    )
     values = {name: repeats[0][name] for name in ("ours_objective", "pot_objective")}
-    difference = (values["ours_objective"] - values["pot_objective"]) / values["pot_objective"]
+    difference = (values["ours_objective"] - values["pot_objective"]) / values[
+        "pot_objective"
+    ]
     case = {name: repeats[0][name] for name in ("solver", "space", "n")}
-    return case | {"ours_s": ours, "pot_s": pot, "ratio": pot / ours, **values, "relative_difference": difference}
+    return case | {
+        "ours_s": ours,
+        "pot_s": pot,
+        "ratio": pot / ours,
+        **values,
+        "relative_difference": difference,
+    }
 
 
 def table(summary: Sequence[Row]) -> str:
@@ -162,19 +202,37 @@ def table(summary: Sequence[Row]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = report.command_line(__doc__)
-    parser.add_argument("--repeats", type=int, default=REPEATS, help="repeats of each side (default: %(default)s)")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=REPEATS,
+        help="repeats of each side (default: %(default)s)",
+    )
     arguments = parser.parse_args(argv)
     folder = report.results_folder(arguments)
     # Times are compared within one process only, so earlier repeats are of no use.
     for name in ("trials.csv", "meta.json"):
         (folder / name).unlink(missing_ok=True)
-    report.claim(folder, {"seed": arguments.seed, "repeats": arguments.repeats, "versions": report.versions()})
+    report.claim(
+        folder,
+        {
+            "seed": arguments.seed,
+            "repeats": arguments.repeats,
+            "versions": report.versions(),
+        },
+    )
     summary = []
     for case in tqdm(cases(arguments.quick), unit="case"):
-        summary.append(summarise(measure(case, arguments.repeats, arguments.seed, folder / "trials.csv")))
+        summary.append(
+            summarise(
+                measure(case, arguments.repeats, arguments.seed, folder / "trials.csv")
+            )
+        )
     report.write_rows(folder / "summary.csv", summary)
     text = table(summary)
-    (folder / "speed.md").write_text(f"# Running times against POT\n\n{text}\n\nMedians in seconds.\n")
+    (folder / "speed.md").write_text(
+        f"# Running times against POT\n\n{text}\n\nMedians in seconds.\n"
+    )
     print(text, f"Written to {folder}.", sep="\n\n")
     return 0
 

@@ -33,7 +33,10 @@ from simulations._report import Row
 Numbers = npt.NDArray[Any]
 
 FIRST_SEED, SEEDS, QUICK_SEEDS = 100, 12, 1
-SOLVERS: dict[str, gw.Solver] = {"ConditionalGradient": gw.ConditionalGradient(), "Sinkhorn": gw.Sinkhorn()}
+SOLVERS: dict[str, gw.Solver] = {
+    "ConditionalGradient": gw.ConditionalGradient(),
+    "Sinkhorn": gw.Sinkhorn(),
+}
 NEAR = 1e-6  # mass by which a plan may differ from the product coupling or a permutation and still be taken for it
 ROUNDING = 1e-3  # share of the tolerance by which a gap computed in another order may differ from the solver's own
 UNITS = {
@@ -89,7 +92,11 @@ def images(plan: Numbers) -> Numbers | None:
     """Return the permutation that a plan is, as the image of every atom of C; None where it is none."""
     n, m = plan.shape
     image = plan.argmax(axis=1)
-    if n != m or len(set(image.tolist())) < n or 1 - plan[np.arange(n), image].sum() > NEAR:
+    if (
+        n != m
+        or len(set(image.tolist())) < n
+        or 1 - plan[np.arange(n), image].sum() > NEAR
+    ):
         return None
     return image
 
@@ -123,7 +130,9 @@ def saddle_gain(C: Numbers, D: Numbers) -> float:
         for direction in (np.outer(u, v), -np.outer(u, v)):
             if direction.min() < 0.0:
                 step = direction * (1 / (n * m) / -direction.min())
-                gains.append(float(2 * np.vdot(step, C @ step @ D) - np.vdot(slope, step)))
+                gains.append(
+                    float(2 * np.vdot(step, C @ step @ D) - np.vdot(slope, step))
+                )
     return max(gains)
 
 
@@ -156,8 +165,16 @@ def measure(known: Row, name: str) -> Row:
     seconds = time.perf_counter() - start
     objective, best, size = float(result.objective), known["best"], scale(C, D)
     row: Row = {"family": known["family"], "seed": known["seed"], "solver": name}
-    row |= {"status": result.status.name, "success": int(result.status.success), "objective": objective}
-    row |= {"best": best, "product": known["product"], "over_best": objective / best if best > 0 else ""}
+    row |= {
+        "status": result.status.name,
+        "success": int(result.status.success),
+        "objective": objective,
+    }
+    row |= {
+        "best": best,
+        "product": known["product"],
+        "over_best": objective / best if best > 0 else "",
+    }
     row |= {"excess": (objective - best) / known["product"], "scale": size}
     row |= judge(C, D, result.plan.dense(), solver.tolerance * size)
     return row | {"iterations": result.iterations, "seconds": seconds}
@@ -165,22 +182,41 @@ def measure(known: Row, name: str) -> Row:
 
 def known_pairs(first: int, count: int) -> list[Row]:
     """Return the rows of the reference with so many seeds from the first."""
-    return [row for row in report.read_rows(hard_pairs.REFERENCE) if first <= row["seed"] < first + count]
+    return [
+        row
+        for row in report.read_rows(hard_pairs.REFERENCE)
+        if first <= row["seed"] < first + count
+    ]
 
 
 def run(folder: Path, first: int, count: int) -> None:
     """Measure the pairs and solvers that the folder does not hold yet."""
     path = folder / "trials.csv"
-    done = {(row["family"], row["seed"], row["solver"]) for row in report.resume_rows(path)}
+    done = {
+        (row["family"], row["seed"], row["solver"]) for row in report.resume_rows(path)
+    }
     known = known_pairs(first, count)
-    pending = [(row, name) for row in known for name in SOLVERS if (row["family"], row["seed"], name) not in done]
-    facts: dict[str, Any] = {"seed": first, "solvers": {k: repr(v) for k, v in SOLVERS.items()}, "units": UNITS}
+    pending = [
+        (row, name)
+        for row in known
+        for name in SOLVERS
+        if (row["family"], row["seed"], name) not in done
+    ]
+    facts: dict[str, Any] = {
+        "seed": first,
+        "solvers": {k: repr(v) for k, v in SOLVERS.items()},
+        "units": UNITS,
+    }
     # Finished results may be summarised under other versions, but never be mixed with new ones.
     report.claim(folder, facts | {"versions": report.versions()} if pending else facts)
     if done:
-        print(f"{len(done)} solves are in {folder} already; delete that folder to run them again.")
+        print(
+            f"{len(done)} solves are in {folder} already; delete that folder to run them again."
+        )
     for name in SOLVERS if pending else ():
-        measure(known[0], name)  # the first solve loads libraries, which no time should include
+        measure(
+            known[0], name
+        )  # the first solve loads libraries, which no time should include
     with tqdm(pending, unit="solve", disable=not pending) as progress:
         for row, name in progress:
             progress.set_description(f"{row['family']} {row['seed']} {name}")
@@ -199,7 +235,9 @@ def summarise(trials: Sequence[Row]) -> list[Row]:
             "seeds": len(group),
             "success": np.mean([row["success"] for row in group]),
             "gap": _over(max, group, "gap"),
-            "gap_of_successes": _over(max, [row for row in group if row["success"]], "gap"),
+            "gap_of_successes": _over(
+                max, [row for row in group if row["success"]], "gap"
+            ),
             "swap": _over(max, group, "swap"),
             "saddle": _over(max, group, "saddle"),
             "over_best": _over(np.mean, group, "over_best"),
@@ -210,7 +248,9 @@ def summarise(trials: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _over(statistic: Callable[[list[float]], Any], rows: Sequence[Row], name: str) -> float:
+def _over(
+    statistic: Callable[[list[float]], Any], rows: Sequence[Row], name: str
+) -> float:
     """A statistic of the rows to which a quantity applies; NaN where there are none."""
     values = [row[name] for row in rows if row[name] != ""]
     return float(statistic(values)) if values else float("nan")
@@ -218,13 +258,25 @@ def _over(statistic: Callable[[list[float]], Any], rows: Sequence[Row], name: st
 
 def table(summary: Sequence[Row]) -> str:
     """Lay the families and solvers out."""
-    header = ["family", "solver", "seeds", "success", "gap", "gap of successes", "swap", "saddle"]
+    header = [
+        "family",
+        "solver",
+        "seeds",
+        "success",
+        "gap",
+        "gap of successes",
+        "swap",
+        "saddle",
+    ]
     header += ["over best", "excess", "seconds"]
     rows = [
         [
             *(row[name] for name in ("family", "solver", "seeds")),
             f"{row['success']:.0%}",
-            *(_number(row[name], ".2g") for name in ("gap", "gap_of_successes", "swap", "saddle")),
+            *(
+                _number(row[name], ".2g")
+                for name in ("gap", "gap_of_successes", "swap", "saddle")
+            ),
             *(_number(row[name], ".4g") for name in ("over_best", "excess")),
             f"{row['seconds']:.3f}",
         ]
@@ -240,7 +292,9 @@ def _number(value: float, form: str) -> str:
 def checks(trials: Sequence[Row]) -> str:
     """Say in sentences how many successes are none, and what the solvers took, solver by solver."""
     seeds = [row["seed"] for row in trials]
-    lines = [f"- Pairs: {len(trials) // len(SOLVERS)}, of seeds {min(seeds)} to {max(seeds)}."]
+    lines = [
+        f"- Pairs: {len(trials) // len(SOLVERS)}, of seeds {min(seeds)} to {max(seeds)}."
+    ]
     for solver in SOLVERS:
         rows = [row for row in trials if row["solver"] == solver]
         successes = [row for row in rows if row["success"]]
@@ -250,7 +304,10 @@ def checks(trials: Sequence[Row]) -> str:
         }
         seconds = [row["seconds"] for row in rows]
         statuses = sorted({row["status"] for row in rows})
-        counted = ", ".join(f"{sum(row['status'] == status for row in rows)} {status}" for status in statuses)
+        counted = ", ".join(
+            f"{sum(row['status'] == status for row in rows)} {status}"
+            for status in statuses
+        )
         lines.append(
             f"- {solver}: {len(successes)} of {len(rows)} successes ({counted}). Successes above the tolerance: by the gap "
             f"{above['gap']}, by a swap {above['swap']}, at the saddle {above['saddle']}. "
@@ -264,24 +321,37 @@ def publish(folder: Path) -> None:
     trials = report.resume_rows(folder / "trials.csv")
     summary = summarise(trials)
     report.write_rows(folder / "summary.csv", summary)
-    text = "\n\n".join([NOTES, "## Checks", checks(trials), "## Families", table(summary)])
-    (folder / "stationarity.md").write_text(f"# What a solver's success means\n\n{text}\n")
+    text = "\n\n".join(
+        [NOTES, "## Checks", checks(trials), "## Families", table(summary)]
+    )
+    (folder / "stationarity.md").write_text(
+        f"# What a solver's success means\n\n{text}\n"
+    )
     print(text, f"Written to {folder}.", sep="\n\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = report.command_line(__doc__)
     parser.set_defaults(seed=FIRST_SEED)
-    parser.add_argument("--seeds", type=int, help=f"seeds a family (default: {SEEDS}, quick {QUICK_SEEDS})")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        help=f"seeds a family (default: {SEEDS}, quick {QUICK_SEEDS})",
+    )
     arguments = parser.parse_args(argv)
     count = arguments.seeds or (QUICK_SEEDS if arguments.quick else SEEDS)
     if not FIRST_SEED <= arguments.seed <= arguments.seed + count <= FIRST_SEED + SEEDS:
-        parser.error(f"the reference has seeds {FIRST_SEED} to {FIRST_SEED + SEEDS - 1}")
+        parser.error(
+            f"the reference has seeds {FIRST_SEED} to {FIRST_SEED + SEEDS - 1}"
+        )
     folder = report.results_folder(arguments)
     try:
         run(folder, arguments.seed, count)
     except KeyboardInterrupt:
-        print(f"Interrupted: what is finished is kept in {folder}; the same command resumes there.", file=sys.stderr)
+        print(
+            f"Interrupted: what is finished is kept in {folder}; the same command resumes there.",
+            file=sys.stderr,
+        )
         return 130
     publish(folder)
     return 0

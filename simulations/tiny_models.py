@@ -37,8 +37,15 @@ class Pair(NamedTuple):
 
 def sums(count: int, seed: int = 0, below: int = 100) -> list[Example]:
     """Sums and differences of numbers as conversations, in two domains; no two alike."""
-    questions = [(a, b, sign) for a in range(below) for b in range(below) for sign in ("plus", "minus")]
-    return [_sum(*question) for question in random.Random(seed).sample(questions, count)]
+    questions = [
+        (a, b, sign)
+        for a in range(below)
+        for b in range(below)
+        for sign in ("plus", "minus")
+    ]
+    return [
+        _sum(*question) for question in random.Random(seed).sample(questions, count)
+    ]
 
 
 def _sum(a: int, b: int, sign: str) -> Example:
@@ -49,7 +56,10 @@ def _sum(a: int, b: int, sign: str) -> Example:
 
 def problems(examples: Iterable[Example]) -> list[Problem]:
     """Return the examples as problems to solve."""
-    return [Problem(example.prompt, extract(example.completion) or "", example.domain) for example in examples]
+    return [
+        Problem(example.prompt, extract(example.completion) or "", example.domain)
+        for example in examples
+    ]
 
 
 def llama(seed: int = 0, width: int = 128, layers: int = 4) -> Pair:
@@ -69,7 +79,9 @@ def llama(seed: int = 0, width: int = 128, layers: int = 4) -> Pair:
     return Pair(_seeded(LlamaForCausalLM, config, seed), tokenizer)
 
 
-def gpt2(seed: int = 1, width: int = 128, layers: int = 4, dropout: float = 0.1) -> Pair:
+def gpt2(
+    seed: int = 1, width: int = 128, layers: int = 4, dropout: float = 0.1
+) -> Pair:
     """A GPT-2 whose tokenizer reads whole numbers."""
     tokenizer = _tokenizer(1200, digits=False)
     config = GPT2Config(
@@ -90,7 +102,9 @@ def _tokenizer(size: int, digits: bool) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     split = pre_tokenizers.Digits(individual_digits=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, level]) if digits else level
+    tokenizer.pre_tokenizer = (
+        pre_tokenizers.Sequence([split, level]) if digits else level
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
@@ -98,9 +112,14 @@ def _tokenizer(size: int, digits: bool) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = [f"{example.prompt[0][1]} {example.completion}" for example in sums(2000, seed=-1)]
+    texts = [
+        f"{example.prompt[0][1]} {example.completion}"
+        for example in sums(2000, seed=-1)
+    ]
     tokenizer.train_from_iterator(texts, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=SPECIAL[0], pad_token=SPECIAL[0])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=SPECIAL[0], pad_token=SPECIAL[0]
+    )
     fast.chat_template = TEMPLATE
     return fast
 

@@ -34,7 +34,11 @@ from simulations._report import Row
 
 REPEATS = 3
 BATCH = 8
-NAMES = {"fusion": "FusionTrainer", "gold": "TRL GOLD (ULD)", "capture": "capture, once"}
+NAMES = {
+    "fusion": "FusionTrainer",
+    "gold": "TRL GOLD (ULD)",
+    "capture": "capture, once",
+}
 
 
 def common(folder: str, steps: int, seed: int) -> dict[str, Any]:
@@ -53,7 +57,9 @@ def common(folder: str, steps: int, seed: int) -> dict[str, Any]:
     }
 
 
-def fusion_run(examples: Sequence[Example], folder: str, steps: int, seed: int) -> Callable[[], Any]:
+def fusion_run(
+    examples: Sequence[Example], folder: str, steps: int, seed: int
+) -> Callable[[], Any]:
     """Return a fusion from a store, ready to go."""
     import fusion
     from fusion.teachers.capture import capture
@@ -62,18 +68,30 @@ def fusion_run(examples: Sequence[Example], folder: str, steps: int, seed: int) 
     store = Path(folder) / "store"
     capture(*teacher, examples, store, progress=False)
     del teacher
-    config = fusion.FusionConfig(**common(folder, steps, seed), stores={"teacher": str(store)}, graph_weight=0.05)
-    return fusion.FusionTrainer(student.model, config, examples, processing_class=student.tokenizer).train
+    config = fusion.FusionConfig(
+        **common(folder, steps, seed), stores={"teacher": str(store)}, graph_weight=0.05
+    )
+    return fusion.FusionTrainer(
+        student.model, config, examples, processing_class=student.tokenizer
+    ).train
 
 
-def gold_run(examples: Sequence[Example], folder: str, steps: int, seed: int) -> Callable[[], Any]:
+def gold_run(
+    examples: Sequence[Example], folder: str, steps: int, seed: int
+) -> Callable[[], Any]:
     """Return the same distillation by TRL, ready to go."""
     from datasets import Dataset
     from trl.experimental.gold import GOLDConfig, GOLDTrainer
 
     teacher, student = tiny_models.gpt2(), tiny_models.llama()
     teacher.tokenizer.save_pretrained(Path(folder) / "teacher")
-    rows = [[*(turn._asdict() for turn in e.prompt), {"role": "assistant", "content": e.completion}] for e in examples]
+    rows = [
+        [
+            *(turn._asdict() for turn in e.prompt),
+            {"role": "assistant", "content": e.completion},
+        ]
+        for e in examples
+    ]
     config = GOLDConfig(
         **common(folder, steps, seed),
         max_length=256,
@@ -94,13 +112,17 @@ def gold_run(examples: Sequence[Example], folder: str, steps: int, seed: int) ->
     ).train
 
 
-def capture_run(examples: Sequence[Example], folder: str, steps: int, seed: int) -> Callable[[], Any]:
+def capture_run(
+    examples: Sequence[Example], folder: str, steps: int, seed: int
+) -> Callable[[], Any]:
     """Return the capture of as many examples as the trainers see."""
     from fusion.teachers.capture import capture
 
     teacher = tiny_models.gpt2()
     chosen = examples[: steps * BATCH]
-    return lambda: capture(*teacher, chosen, Path(folder) / "store", batch_size=BATCH, progress=False)
+    return lambda: capture(
+        *teacher, chosen, Path(folder) / "store", batch_size=BATCH, progress=False
+    )
 
 
 RUNS = {"fusion": fusion_run, "gold": gold_run, "capture": capture_run}
@@ -115,18 +137,37 @@ def measure(kind: str, steps: int, seed: int) -> Row:
         run = RUNS[kind](examples, folder, steps, seed)
         before, start, worked = _peak(), time.perf_counter(), time.process_time()
         run()
-        spent = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - worked}
-    return {"kind": kind, "tokens": tokens, **spent, "peak_MiB": _peak(), "set_up_MiB": before}
+        spent = {
+            "seconds": time.perf_counter() - start,
+            "cpu_seconds": time.process_time() - worked,
+        }
+    return {
+        "kind": kind,
+        "tokens": tokens,
+        **spent,
+        "peak_MiB": _peak(),
+        "set_up_MiB": before,
+    }
 
 
 def _peak() -> float:
     """Most resident memory so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
 
 
 def in_a_process(kind: str, steps: int, seed: int) -> Row:
     """Measure in a new process, so that the peak of memory is the run's own."""
-    told = [sys.executable, "-m", "simulations.trainer_speed", "--out", os.devnull, "--run", kind]
+    told = [
+        sys.executable,
+        "-m",
+        "simulations.trainer_speed",
+        "--out",
+        os.devnull,
+        "--run",
+        kind,
+    ]
     command = [*told, "--steps", str(steps), "--seed", str(seed)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -140,10 +181,19 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
     found = []
     for kind in RUNS:
         mine = [row for row in rows if row["kind"] == kind]
-        rate, work = (median(row["tokens"] / row[f"{clock}seconds"] for row in mine) for clock in ("", "cpu_"))
+        rate, work = (
+            median(row["tokens"] / row[f"{clock}seconds"] for row in mine)
+            for clock in ("", "cpu_")
+        )
         peak = median(row["peak_MiB"] for row in mine)
         found.append(
-            {"kind": kind, "tokens_a_second": rate, "tokens_a_cpu_second": work, "peak_MiB": peak, "runs": len(mine)}
+            {
+                "kind": kind,
+                "tokens_a_second": rate,
+                "tokens_a_cpu_second": work,
+                "peak_MiB": peak,
+                "runs": len(mine),
+            }
         )
     return found
 
@@ -151,15 +201,32 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
 def table(summary: Sequence[Row]) -> str:
     """Lay the medians out."""
     figures = ("tokens_a_second", "tokens_a_cpu_second", "peak_MiB")
-    rows = [[NAMES[row["kind"]], *(f"{row[name]:.0f}" for name in figures), row["runs"]] for row in summary]
-    return report.markdown_table(["trainer", "tokens a second", "a second of CPU", "peak memory, MiB", "runs"], rows)
+    rows = [
+        [NAMES[row["kind"]], *(f"{row[name]:.0f}" for name in figures), row["runs"]]
+        for row in summary
+    ]
+    return report.markdown_table(
+        ["trainer", "tokens a second", "a second of CPU", "peak memory, MiB", "runs"],
+        rows,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = report.command_line(__doc__)
-    parser.add_argument("--repeats", type=int, default=REPEATS, help="runs of each kind (default: %(default)s)")
-    parser.add_argument("--steps", type=int, help="optimiser steps a run (default: 40, quick: 3)")
-    parser.add_argument("--run", choices=tuple(RUNS), help="run one kind in this process and print what it took")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=REPEATS,
+        help="runs of each kind (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--steps", type=int, help="optimiser steps a run (default: 40, quick: 3)"
+    )
+    parser.add_argument(
+        "--run",
+        choices=tuple(RUNS),
+        help="run one kind in this process and print what it took",
+    )
     arguments = parser.parse_args(argv)
     steps = arguments.steps or (3 if arguments.quick else 40)
     if arguments.run:
@@ -168,8 +235,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = report.results_folder(arguments)
     for name in ("trials.csv", "meta.json"):  # times are compared within one run only
         (folder / name).unlink(missing_ok=True)
-    versions = report.versions() | {name: version(name) for name in ("torch", "transformers", "trl")}
-    report.claim(folder, {"seed": arguments.seed, "steps": steps, "batch": BATCH, "versions": versions})
+    versions = report.versions() | {
+        name: version(name) for name in ("torch", "transformers", "trl")
+    }
+    report.claim(
+        folder,
+        {"seed": arguments.seed, "steps": steps, "batch": BATCH, "versions": versions},
+    )
     rows = []
     for _ in tqdm(range(1 if arguments.quick else arguments.repeats), unit="turn"):
         for kind in RUNS:

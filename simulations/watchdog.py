@@ -44,18 +44,49 @@ Numbers = npt.NDArray[Any]
 PAIRS, QUICK_PAIRS = 10_000, 200
 JOBS = 2
 LIMIT = 120.0  # seconds for programs of up to 350 x 350; more in proportion
-LARGE_EVERY = 16  # one pair in so many has a program that is solved on growing sets of arcs
+LARGE_EVERY = (
+    16  # one pair in so many has a program that is solved on growing sets of arcs
+)
 BROKEN = ("hang", "crash", "nan", "infeasible", "crossed")
-SMALL_SIZES = {1: 0.04, 2: 0.06, 3: 0.06, 8: 0.12, 9: 0.12, 64: 0.28, 65: 0.28, 299: 0.02, 301: 0.01, 350: 0.01}
+SMALL_SIZES = {
+    1: 0.04,
+    2: 0.06,
+    3: 0.06,
+    8: 0.12,
+    9: 0.12,
+    64: 0.28,
+    65: 0.28,
+    299: 0.02,
+    301: 0.01,
+    350: 0.01,
+}
 LARGE_SIZES = {301: 0.6, 350: 0.37, 1000: 0.03}
-WEIGHTS = {"uniform": 0.5, "dirichlet": 0.2, "dominant": 0.1, "zeros": 0.1, "duplicates": 0.1}
+WEIGHTS = {
+    "uniform": 0.5,
+    "dirichlet": 0.2,
+    "dominant": 0.1,
+    "zeros": 0.1,
+    "duplicates": 0.1,
+}
 # Factors of C and D. Values of float32 reach less far: the squares of its extreme units are finite as well.
-UNITS = {"1": (1.0, 1.0), "large": (1e150, 1e150), "small": (1e-150, 1e-150), "up": (1.0, 1e8), "down": (1.0, 1e-8)}
+UNITS = {
+    "1": (1.0, 1.0),
+    "large": (1e150, 1e150),
+    "small": (1e-150, 1e-150),
+    "up": (1.0, 1e8),
+    "down": (1.0, 1e-8),
+}
 SINGLE_UNITS = UNITS | {"large": (1e15, 1e15), "small": (1e-15, 1e-15)}
 UNIT_SHARES = {"1": 0.6, "large": 0.08, "small": 0.08, "up": 0.12, "down": 0.12}
 DTYPES = {"float64": 0.75, "float32": 0.25}
 RELATIONS = {"other": 0.4, "same kind": 0.25, "copy": 0.35}
-SOLVERS = {"default": 0.25, "ConditionalGradient": 0.2, "Sinkhorn": 0.25, "Sinkhorn at epsilon": 0.2, "Sorted": 0.1}
+SOLVERS = {
+    "default": 0.25,
+    "ConditionalGradient": 0.2,
+    "Sinkhorn": 0.25,
+    "Sinkhorn at epsilon": 0.2,
+    "Sorted": 0.1,
+}
 NOTES = """\
 - hang: killed; crash: an exception that is no sentence, or a process that ended; nan: a number that is not finite;
   infeasible: a plan that misses its marginals; crossed: a lower bound above the upper one. Others are answers, by status.
@@ -76,7 +107,10 @@ class Raw:
             return Raw("matrix", _paths(self.values)).take(index)
         if self.form in ("matrix", "graph"):
             return Raw(self.form, self.values[np.ix_(index, index)])
-        return Raw(self.form, self.values[:, index] if self.form == "factor" else self.values[index])
+        return Raw(
+            self.form,
+            self.values[:, index] if self.form == "factor" else self.values[index],
+        )
 
     def space(self, unit: float, weights: Numbers | None, dtype: str) -> gw.Space:
         """Return the space with C in a unit."""
@@ -84,8 +118,12 @@ class Raw:
         if self.form == "graph" and dtype == "float64":
             return gw.GraphSpace(scipy.sparse.csr_array(self.values) * unit, a)
         if self.form == "factor":
-            uniform = np.full(self.values.shape[1], 1 / self.values.shape[1]).astype(dtype)
-            return gw.GramSpace((self.values * unit**0.5).astype(dtype), uniform if a is None else a)
+            uniform = np.full(self.values.shape[1], 1 / self.values.shape[1]).astype(
+                dtype
+            )
+            return gw.GramSpace(
+                (self.values * unit**0.5).astype(dtype), uniform if a is None else a
+            )
         if self.form in ("euclidean", "sqeuclidean"):
             points = self.values * (unit if self.form == "euclidean" else unit**0.5)
             return gw.PointCloud(points.astype(dtype), a, metric=self.form)
@@ -131,7 +169,10 @@ def _levels(rng: np.random.Generator, n: int) -> Raw:
 
 def _constant(rng: np.random.Generator, n: int) -> Raw:
     """One value everywhere, or everywhere but on the diagonal."""
-    return Raw("matrix", np.full((n, n), 1.5) - (1.5 * np.eye(n) if rng.random() < 0.5 else 0.0))
+    return Raw(
+        "matrix",
+        np.full((n, n), 1.5) - (1.5 * np.eye(n) if rng.random() < 0.5 else 0.0),
+    )
 
 
 def _adjacency(probability: Any, rng: np.random.Generator, n: int) -> Numbers:
@@ -145,13 +186,20 @@ def _erdos_renyi(rng: np.random.Generator, n: int) -> Raw:
 
 def _block_model(rng: np.random.Generator, n: int) -> Raw:
     block = rng.integers(0, 3, n)
-    return Raw("matrix", _adjacency(np.where(block[:, None] == block, 0.1, 0.01), rng, n))
+    return Raw(
+        "matrix", _adjacency(np.where(block[:, None] == block, 0.1, 0.01), rng, n)
+    )
 
 
 def _barabasi_albert(rng: np.random.Generator, n: int) -> Raw:
     if n == 1:
         return Raw("matrix", np.zeros((1, 1)))
-    return Raw("matrix", nx.to_numpy_array(nx.barabasi_albert_graph(n, min(3, n - 1), seed=int(rng.integers(2**31)))))
+    return Raw(
+        "matrix",
+        nx.to_numpy_array(
+            nx.barabasi_albert_graph(n, min(3, n - 1), seed=int(rng.integers(2**31)))
+        ),
+    )
 
 
 def _nearest_neighbours(rng: np.random.Generator, n: int) -> Raw:
@@ -172,7 +220,9 @@ def _star(_: np.random.Generator, n: int) -> Raw:
 def _grid(_: np.random.Generator, n: int) -> Raw:
     width = int(n**0.5)
     right = [(i, i + 1) for i in range(n - 1) if (i + 1) % width]
-    return Raw("matrix", _paths(_linked(n, right + [(i, i + width) for i in range(n - width)])))
+    return Raw(
+        "matrix", _paths(_linked(n, right + [(i, i + width) for i in range(n - width)]))
+    )
 
 
 def _watts_strogatz(rng: np.random.Generator, n: int) -> Raw:
@@ -214,7 +264,15 @@ KINDS: dict[str, Callable[[np.random.Generator, int], Raw]] = {
     "watts_strogatz": _watts_strogatz,
 }
 
-TIES = ("levels", "erdos_renyi", "block_model", "barabasi_albert", "nearest_neighbours", "grid", "watts_strogatz")
+TIES = (
+    "levels",
+    "erdos_renyi",
+    "block_model",
+    "barabasi_albert",
+    "nearest_neighbours",
+    "grid",
+    "watts_strogatz",
+)
 
 
 @dataclass(frozen=True)
@@ -235,8 +293,14 @@ class Case:
         """Return the words as the first columns of a row."""
         row: Row = {"index": self.index}
         for name in ("kinds", "sizes", "weights"):
-            row |= {f"{name[:-1]}_{side}": value for side, value in zip("xy", getattr(self, name), strict=True)}
-        return row | {name: getattr(self, name) for name in ("relation", "units", "dtype", "solver")}
+            row |= {
+                f"{name[:-1]}_{side}": value
+                for side, value in zip("xy", getattr(self, name), strict=True)
+            }
+        return row | {
+            name: getattr(self, name)
+            for name in ("relation", "units", "dtype", "solver")
+        }
 
 
 def case(seed: int, index: int) -> Case:
@@ -251,9 +315,25 @@ def case(seed: int, index: int) -> Case:
     m = n if relation == "copy" or rng.random() < 0.4 else _choice(rng, sizes)
     m = min(n, m) if large else m  # so that few are of 1000 atoms
     weights = _choice(rng, WEIGHTS)
-    other = weights if relation == "copy" or rng.random() < 0.5 else _choice(rng, WEIGHTS)
-    units, dtype, solver = _choice(rng, UNIT_SHARES), _choice(rng, DTYPES), _choice(rng, SOLVERS)
-    return Case(seed, index, (first, second), (n, m), (weights, other), relation, units, dtype, solver)
+    other = (
+        weights if relation == "copy" or rng.random() < 0.5 else _choice(rng, WEIGHTS)
+    )
+    units, dtype, solver = (
+        _choice(rng, UNIT_SHARES),
+        _choice(rng, DTYPES),
+        _choice(rng, SOLVERS),
+    )
+    return Case(
+        seed,
+        index,
+        (first, second),
+        (n, m),
+        (weights, other),
+        relation,
+        units,
+        dtype,
+        solver,
+    )
 
 
 def _choice(rng: np.random.Generator, shares: dict[Any, float]) -> Any:
@@ -268,17 +348,26 @@ def build(case: Case) -> tuple[gw.Space, gw.Space, gw.Solver | None]:
     """Draw the spaces and the solver of a case."""
     rng = np.random.default_rng(np.random.SeedSequence((case.seed, case.index, 1)))
     units = (UNITS if case.dtype == "float64" else SINGLE_UNITS)[case.units]
-    x, a = _weighted(rng, KINDS[case.kinds[0]](rng, case.sizes[0]), case.weights[0], case.sizes[0])
+    x, a = _weighted(
+        rng, KINDS[case.kinds[0]](rng, case.sizes[0]), case.weights[0], case.sizes[0]
+    )
     if case.relation == "copy":
         order = rng.permutation(case.sizes[0])
         y, b = x.take(order), None if a is None else a[order]
     else:
-        y, b = _weighted(rng, KINDS[case.kinds[1]](rng, case.sizes[1]), case.weights[1], case.sizes[1])
+        y, b = _weighted(
+            rng,
+            KINDS[case.kinds[1]](rng, case.sizes[1]),
+            case.weights[1],
+            case.sizes[1],
+        )
     solver = _solver(rng, case.solver, units)
     return x.space(units[0], a, case.dtype), y.space(units[1], b, case.dtype), solver
 
 
-def _weighted(rng: np.random.Generator, raw: Raw, weights: str, n: int) -> tuple[Raw, Numbers | None]:
+def _weighted(
+    rng: np.random.Generator, raw: Raw, weights: str, n: int
+) -> tuple[Raw, Numbers | None]:
     """Return a raw space with its weights; duplicates repeat the very same atoms."""
     if weights == "uniform":
         return raw, None
@@ -293,9 +382,17 @@ def _weighted(rng: np.random.Generator, raw: Raw, weights: str, n: int) -> tuple
     return raw, values / values.sum()
 
 
-def _solver(rng: np.random.Generator, name: str, units: tuple[float, float]) -> gw.Solver | None:
-    if name == "Sinkhorn at epsilon":  # in squared units of C, or a share of the product coupling's objective
-        epsilon = float(10 ** rng.uniform(-4, 0) * units[0] * units[1]) if rng.random() < 0.5 else None
+def _solver(
+    rng: np.random.Generator, name: str, units: tuple[float, float]
+) -> gw.Solver | None:
+    if (
+        name == "Sinkhorn at epsilon"
+    ):  # in squared units of C, or a share of the product coupling's objective
+        epsilon = (
+            float(10 ** rng.uniform(-4, 0) * units[0] * units[1])
+            if rng.random() < 0.5
+            else None
+        )
         return gw.Sinkhorn(proximal=False, epsilon=epsilon)
     return None if name == "default" else getattr(gw, name)()
 
@@ -310,25 +407,41 @@ def outcome(case: Case) -> Row:
             x, y, solver = build(case)
             result = gw.solve(x, y, solver)
         except Exception as error:
-            refused = isinstance(error, ValueError | MemoryError) and str(error).endswith(".")
-            found |= {"status": type(error).__name__, "message": " ".join(str(error).split())}
+            refused = isinstance(error, ValueError | MemoryError) and str(
+                error
+            ).endswith(".")
+            found |= {
+                "status": type(error).__name__,
+                "message": " ".join(str(error).split()),
+            }
             name = "refused" if refused else "crash"
         else:
             name = judge(x, y, result)
             found |= {"status": result.status.name, "iterations": result.iterations}
             found |= {"objective": float(result.objective)}
     others = [w for w in caught if not issubclass(w.category, gw.ConvergenceWarning)]
-    found["message"] = found["message"] or (f"{others[0].category.__name__}: {others[0].message}" if others else "")
+    found["message"] = found["message"] or (
+        f"{others[0].category.__name__}: {others[0].message}" if others else ""
+    )
     return {"outcome": name, **found, "seconds": time.perf_counter() - start}
 
 
 def judge(x: gw.Space, y: gw.Space, result: gw.GWResult) -> str:
     """Return which of the things that must not happen did, or "answer"."""
     certificate, plan = result.certificate, np.asarray(result.plan.dense())
-    numbers = (result.objective, result.distance, result.estimate, certificate.lower, certificate.upper)
+    numbers = (
+        result.objective,
+        result.distance,
+        result.estimate,
+        certificate.lower,
+        certificate.upper,
+    )
     if not all(np.all(np.isfinite(values)) for values in (*numbers, plan)):
         return "nan"
-    missed = sum(float(np.abs(plan.sum(axis=axis) - w).sum()) for axis, w in ((1, x.weights), (0, y.weights)))
+    missed = sum(
+        float(np.abs(plan.sum(axis=axis) - w).sum())
+        for axis, w in ((1, x.weights), (0, y.weights))
+    )
     if plan.min() < 0.0 or missed > (1e-9 if plan.dtype == np.float64 else 1e-4):
         return "infeasible"
     return "answer" if certificate.lower <= certificate.upper else "crossed"
@@ -341,7 +454,9 @@ def limit(case: Case, seconds: float) -> float:
 
 def _serve(pipe: Connection, seed: int) -> None:
     """Solve one pair after the other, until there are none."""
-    gw.solve(np.eye(2), np.eye(2))  # the first solve loads libraries, which no time should include
+    gw.solve(
+        np.eye(2), np.eye(2)
+    )  # the first solve loads libraries, which no time should include
     while (index := pipe.recv()) is not None:
         pipe.send(outcome(case(seed, index)))
 
@@ -357,7 +472,9 @@ class Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, self.seed), daemon=True)
+        self.process = context.Process(
+            target=_serve, args=(theirs, self.seed), daemon=True
+        )
         self.process.start()
         theirs.close()
         self.fresh = True
@@ -366,18 +483,29 @@ class Worker:
         """Start on a pair; a new process has a minute more, as it loads its libraries first."""
         self.case = case(self.seed, index)
         self.pipe.send(index)
-        self.deadline = time.monotonic() + limit(self.case, self.seconds) + 60.0 * self.fresh
+        self.deadline = (
+            time.monotonic() + limit(self.case, self.seconds) + 60.0 * self.fresh
+        )
 
     def finished(self) -> Row | None:
         """Return the row of the pair where there is an answer, or there will be none."""
         assert self.case is not None
-        row: Row = {"outcome": "hang", "status": "", "iterations": "", "objective": "", "message": ""}
+        row: Row = {
+            "outcome": "hang",
+            "status": "",
+            "iterations": "",
+            "objective": "",
+            "message": "",
+        }
         if self.pipe.poll():
             try:
                 row, self.fresh = self.pipe.recv(), False
             except (EOFError, ConnectionResetError):
                 self.process.join()
-                row |= {"outcome": "crash", "message": f"the process ended with exit code {self.process.exitcode}"}
+                row |= {
+                    "outcome": "crash",
+                    "message": f"the process ended with exit code {self.process.exitcode}",
+                }
                 self._start()
         elif time.monotonic() >= self.deadline:
             self.process.kill()
@@ -385,7 +513,10 @@ class Worker:
             self._start()
         else:
             return None
-        row, self.case = self.case.row() | {"seconds": limit(self.case, self.seconds)} | row, None
+        row, self.case = (
+            self.case.row() | {"seconds": limit(self.case, self.seconds)} | row,
+            None,
+        )
         return row
 
     def stop(self) -> None:
@@ -394,7 +525,9 @@ class Worker:
         self.process.join()
 
 
-def watch(seed: int, indices: Sequence[int], jobs: int, seconds: float) -> Iterator[Row]:
+def watch(
+    seed: int, indices: Sequence[int], jobs: int, seconds: float
+) -> Iterator[Row]:
     """Solve pairs in processes under a time limit; yield their rows as they are finished."""
     waiting = iter(indices)
     workers = [Worker(seed, seconds) for _ in range(min(jobs, len(indices)))]
@@ -402,7 +535,10 @@ def watch(seed: int, indices: Sequence[int], jobs: int, seconds: float) -> Itera
         for worker, index in zip(workers, waiting, strict=False):
             worker.give(index)
         while busy := [worker for worker in workers if worker.case is not None]:
-            wait([worker.pipe for worker in busy], timeout=max(0.0, min(w.deadline for w in busy) - time.monotonic()))
+            wait(
+                [worker.pipe for worker in busy],
+                timeout=max(0.0, min(w.deadline for w in busy) - time.monotonic()),
+            )
             for worker in busy:
                 if (row := worker.finished()) is not None:
                     yield row
@@ -422,9 +558,16 @@ def run(folder: Path, seed: int, pairs: int, jobs: int, seconds: float) -> None:
     # Finished results may be summarised under other versions, but never be mixed with new ones.
     report.claim(folder, facts | {"versions": report.versions()} if pending else facts)
     if done:
-        print(f"{len(done)} pairs are in {folder} already; delete that folder to run them again.")
+        print(
+            f"{len(done)} pairs are in {folder} already; delete that folder to run them again."
+        )
     broken = 0
-    with tqdm(watch(seed, pending, jobs, seconds), total=len(pending), unit="pair", disable=not pending) as progress:
+    with tqdm(
+        watch(seed, pending, jobs, seconds),
+        total=len(pending),
+        unit="pair",
+        disable=not pending,
+    ) as progress:
         for row in progress:
             report.append_row(path, row)
             broken += row["outcome"] in BROKEN
@@ -438,29 +581,60 @@ def summarise(trials: Sequence[Row]) -> list[Row]:
         group = [row for row in trials if row["solver"] == solver]
         seconds = [row["seconds"] for row in group] or [float("nan")]
         outcomes = Counter(row["outcome"] for row in group)
-        row: Row = {"solver": solver, "pairs": len(group), "answer": outcomes["answer"], "refused": outcomes["refused"]}
+        row: Row = {
+            "solver": solver,
+            "pairs": len(group),
+            "answer": outcomes["answer"],
+            "refused": outcomes["refused"],
+        }
         row |= {name: outcomes[name] for name in BROKEN}
         statuses = Counter(row["status"] for row in group if row["outcome"] == "answer")
-        row |= {name: statuses[name] for name in sorted({r["status"] for r in trials if r["outcome"] == "answer"})}
-        rows.append(row | {"median_s": float(np.median(seconds)), "largest_s": float(max(seconds))})
+        row |= {
+            name: statuses[name]
+            for name in sorted(
+                {r["status"] for r in trials if r["outcome"] == "answer"}
+            )
+        }
+        rows.append(
+            row
+            | {"median_s": float(np.median(seconds)), "largest_s": float(max(seconds))}
+        )
     return rows
 
 
 def kinds(trials: Sequence[Row]) -> str:
     """Lay out how many sides there are of each kind and size."""
-    count = Counter((row[f"kind_{side}"], row[f"size_{side}"]) for row in trials for side in "xy")
+    count = Counter(
+        (row[f"kind_{side}"], row[f"size_{side}"]) for row in trials for side in "xy"
+    )
     sizes = sorted({size for _, size in count})
-    rows = [[kind, *(count[kind, n] for n in sizes), sum(count[kind, n] for n in sizes)] for kind in KINDS]
+    rows = [
+        [kind, *(count[kind, n] for n in sizes), sum(count[kind, n] for n in sizes)]
+        for kind in KINDS
+    ]
     return report.markdown_table(["kind", *map(str, sizes), "all"], rows)
 
 
 def listed(trials: Sequence[Row]) -> str:
     """Lay out single pairs."""
-    names = ("index", "outcome", "status", "seconds", "solver", "dtype", "units", "relation")
+    names = (
+        "index",
+        "outcome",
+        "status",
+        "seconds",
+        "solver",
+        "dtype",
+        "units",
+        "relation",
+    )
     rows = []
     for row in trials:
-        sides = " x ".join(f"{row[f'kind_{s}']} {row[f'size_{s}']} {row[f'weight_{s}']}" for s in "xy")
-        shown = [f"{row[name]:.1f}" if name == "seconds" else row[name] for name in names]
+        sides = " x ".join(
+            f"{row[f'kind_{s}']} {row[f'size_{s}']} {row[f'weight_{s}']}" for s in "xy"
+        )
+        shown = [
+            f"{row[name]:.1f}" if name == "seconds" else row[name] for name in names
+        ]
         rows.append([*shown, sides, str(row["message"])[:100].replace("|", "/")])
     return report.markdown_table([*names, "pair", "message"], rows) if rows else "none"
 
@@ -471,32 +645,61 @@ def shares(trials: Sequence[Row]) -> str:
     lines = [f"- n · m above 90,000: {large} of {len(trials)} pairs."]
     for name in ("relation", "units", "dtype", "weight_x", "outcome"):
         lines.append(
-            f"- {name}: " + ", ".join(f"{v} {k}" for k, v in Counter(r[name] for r in trials).most_common()) + "."
+            f"- {name}: "
+            + ", ".join(
+                f"{v} {k}" for k, v in Counter(r[name] for r in trials).most_common()
+            )
+            + "."
         )
     warned = Counter(
-        str(row["message"]).split(":")[0] for row in trials if row["message"] and row["outcome"] == "answer"
+        str(row["message"]).split(":")[0]
+        for row in trials
+        if row["message"] and row["outcome"] == "answer"
     )
     lines.append(
-        "- warnings other than ConvergenceWarning: " + (", ".join(f"{v} {k}" for k, v in warned.items()) or "none")
+        "- warnings other than ConvergenceWarning: "
+        + (", ".join(f"{v} {k}" for k, v in warned.items()) or "none")
     )
     return "\n".join(lines)
 
 
 def publish(folder: Path) -> int:
     """Write the summary and the Markdown of all pairs in the folder, print them, and return how many pairs are broken."""
-    trials = sorted(report.resume_rows(folder / "trials.csv"), key=lambda row: int(row["index"]))
+    trials = sorted(
+        report.resume_rows(folder / "trials.csv"), key=lambda row: int(row["index"])
+    )
     summary = summarise(trials)
     report.write_rows(folder / "summary.csv", summary)
     broken = [row for row in trials if row["outcome"] in BROKEN]
     table = report.markdown_table(
-        list(summary[0]), [[f"{v:.3g}" if isinstance(v, float) else v for v in row.values()] for row in summary]
+        list(summary[0]),
+        [
+            [f"{v:.3g}" if isinstance(v, float) else v for v in row.values()]
+            for row in summary
+        ],
     )
-    parts = [NOTES, "## Pairs", shares(trials), "## Solvers", table, "## Sides by kind and size", kinds(trials)]
+    parts = [
+        NOTES,
+        "## Pairs",
+        shares(trials),
+        "## Solvers",
+        table,
+        "## Sides by kind and size",
+        kinds(trials),
+    ]
     parts += [f"## Broken: {len(broken)}", listed(broken[:100])]
-    parts += ["## Refused", listed([row for row in trials if row["outcome"] == "refused"][:20])]
-    parts += ["## Slowest", listed(sorted(trials, key=lambda row: -row["seconds"])[:20])]
+    parts += [
+        "## Refused",
+        listed([row for row in trials if row["outcome"] == "refused"][:20]),
+    ]
+    parts += [
+        "## Slowest",
+        listed(sorted(trials, key=lambda row: -row["seconds"])[:20]),
+    ]
     text = "\n\n".join(parts)
-    (folder / "watchdog.md").write_text(f"# Random pairs under a time limit\n\n{text}\n")
+    (folder / "watchdog.md").write_text(
+        f"# Random pairs under a time limit\n\n{text}\n"
+    )
     print(text, f"Written to {folder}.", sep="\n\n")
     return len(broken)
 
@@ -504,11 +707,19 @@ def publish(folder: Path) -> int:
 def only(seed: int, index: int) -> int:
     """Solve one pair in this process; what it raises is not caught."""
     chosen = case(seed, index)
-    print(*(f"{name}: {value}" for name, value in {"seed": seed, **chosen.row()}.items()), sep="\n", flush=True)
+    print(
+        *(f"{name}: {value}" for name, value in {"seed": seed, **chosen.row()}.items()),
+        sep="\n",
+        flush=True,
+    )
     x, y, solver = build(chosen)
     start = time.perf_counter()
     result = gw.solve(x, y, solver)
-    print(result, f"{judge(x, y, result)} in {time.perf_counter() - start:.1f} s", sep="\n")
+    print(
+        result,
+        f"{judge(x, y, result)} in {time.perf_counter() - start:.1f} s",
+        sep="\n",
+    )
     return 0
 
 
@@ -520,19 +731,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     if chosen.only is not None:
         return only(chosen.seed, chosen.only)
     parser = report.command_line(__doc__)
-    parser.add_argument("--pairs", type=int, help=f"number of pairs (default: {PAIRS}, quick {QUICK_PAIRS})")
-    parser.add_argument("--jobs", type=int, default=JOBS, help="processes (default: %(default)s)")
     parser.add_argument(
-        "--limit", type=float, default=LIMIT, help="seconds a pair, more if large (default: %(default)s)"
+        "--pairs",
+        type=int,
+        help=f"number of pairs (default: {PAIRS}, quick {QUICK_PAIRS})",
     )
-    parser.add_argument("--only", type=int, metavar="INDEX", help="solve this pair alone, in this process; no --out")
+    parser.add_argument(
+        "--jobs", type=int, default=JOBS, help="processes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=LIMIT,
+        help="seconds a pair, more if large (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--only",
+        type=int,
+        metavar="INDEX",
+        help="solve this pair alone, in this process; no --out",
+    )
     arguments = parser.parse_args(argv)
     folder = report.results_folder(arguments)
     try:
         pairs = arguments.pairs or (QUICK_PAIRS if arguments.quick else PAIRS)
         run(folder, arguments.seed, pairs, arguments.jobs, arguments.limit)
     except KeyboardInterrupt:
-        print(f"Interrupted: what is finished is kept in {folder}; the same command resumes there.", file=sys.stderr)
+        print(
+            f"Interrupted: what is finished is kept in {folder}; the same command resumes there.",
+            file=sys.stderr,
+        )
         return 130
     return min(1, publish(folder))
 

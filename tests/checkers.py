@@ -27,14 +27,19 @@ def costs(C: np.ndarray, D: np.ndarray, p: float = 2.0) -> np.ndarray:
 def objective(C: np.ndarray, D: np.ndarray, plan: np.ndarray, p: float = 2.0) -> float:
     """Σ |C_ik − D_jl|^p π_ij π_kl, term by term."""
     wide = plan.astype(np.longdouble)
-    return float((wide[:, :, None, None] * costs(C, D, p) * wide[None, None, :, :]).sum())
+    return float(
+        (wide[:, :, None, None] * costs(C, D, p) * wide[None, None, :, :]).sum()
+    )
 
 
 def exact_objective(C: np.ndarray, D: np.ndarray, plan: np.ndarray) -> Fraction:
     """Σ (C_ik − D_jl)² π_ij π_kl in rational arithmetic."""
     atoms = [(i, j, Fraction(float(plan[i, j]))) for i, j in np.argwhere(plan > 0)]
     C, D = ([[Fraction(float(v)) for v in row] for row in matrix] for matrix in (C, D))
-    return sum(((C[i][k] - D[j][m]) ** 2 * s * t for i, j, s in atoms for k, m, t in atoms), Fraction(0))
+    return sum(
+        ((C[i][k] - D[j][m]) ** 2 * s * t for i, j, s in atoms for k, m, t in atoms),
+        Fraction(0),
+    )
 
 
 def line(x: Any, a: Any, y: Any, b: Any, p: float) -> float:
@@ -76,12 +81,18 @@ def additive_part(C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray) ->
     return (m_C - m_D) ** 2 + 2 * line(alpha, a, beta, b, 2)
 
 
-def row_means(C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray, p: float = 2.0) -> float:
+def row_means(
+    C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray, p: float = 2.0
+) -> float:
     return line(C @ a, a, D @ b, b, p)
 
 
-def first(C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray, p: float = 2.0) -> float:
-    return line((np.abs(C) ** p @ a) ** (1 / p), a, (np.abs(D) ** p @ b) ** (1 / p), b, p)
+def first(
+    C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray, p: float = 2.0
+) -> float:
+    return line(
+        (np.abs(C) ** p @ a) ** (1 / p), a, (np.abs(D) ** p @ b) ** (1 / p), b, p
+    )
 
 
 def norm_bound(C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray) -> float:
@@ -98,10 +109,17 @@ def spectral(C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray) -> floa
     first_values, second_values = spectrum(C, a), spectrum(D, b)
     matched = 0.0
     for sign in (1, -1):
-        lists = [np.sort(np.maximum(sign * v, 0))[::-1] for v in (first_values, second_values)]
+        lists = [
+            np.sort(np.maximum(sign * v, 0))[::-1]
+            for v in (first_values, second_values)
+        ]
         shorter = min(map(len, lists))
         matched += float(lists[0][:shorter] @ lists[1][:shorter])
-    return additive_part(C, a, D, b) + float(first_values @ first_values + second_values @ second_values) - 2 * matched
+    return (
+        additive_part(C, a, D, b)
+        + float(first_values @ first_values + second_values @ second_values)
+        - 2 * matched
+    )
 
 
 BOUNDS: dict[str, Callable[..., float]] = {
@@ -116,7 +134,11 @@ def linear_program(cost: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
     """Minimum of Σ cost_ij π_ij over couplings, by HiGHS."""
     n, m = cost.shape
     rows, cols = np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))
-    solution = linprog(cost.ravel(), A_eq=np.vstack([rows, cols]), b_eq=np.concatenate([a, b * (a.sum() / b.sum())]))
+    solution = linprog(
+        cost.ravel(),
+        A_eq=np.vstack([rows, cols]),
+        b_eq=np.concatenate([a, b * (a.sum() / b.sum())]),
+    )
     assert solution.success, solution.message
     return float(solution.fun)
 
@@ -126,7 +148,9 @@ def gradient(C: np.ndarray, D: np.ndarray, plan: np.ndarray) -> np.ndarray:
     return 2 * (costs(C, D) * plan[None, None, :, :]).sum((2, 3)).astype(float)
 
 
-def frank_wolfe_gap(C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray, plan: np.ndarray) -> float:
+def frank_wolfe_gap(
+    C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray, plan: np.ndarray
+) -> float:
     """⟨∇F(π), π⟩ minus the least ⟨∇F(π), σ⟩ over couplings σ."""
     slope = gradient(C, D, plan)
     return float((slope * plan).sum()) - linear_program(slope, a, b)
@@ -135,7 +159,10 @@ def frank_wolfe_gap(C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray, 
 def best_permutation(C: np.ndarray, D: np.ndarray) -> float:
     """Least objective of a permutation, uniform weights."""
     n = len(C)
-    return min(float(((C - D[np.ix_(order, order)]) ** 2).mean()) for order in permutations(range(n)))
+    return min(
+        float(((C - D[np.ix_(order, order)]) ** 2).mean())
+        for order in permutations(range(n))
+    )
 
 
 def two_by_two(C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray) -> float:
@@ -162,7 +189,12 @@ def coupling_error(plan: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
 
 
 def check_result(
-    result: Any, C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray, tolerance: float = 1e-12
+    result: Any,
+    C: np.ndarray,
+    a: np.ndarray,
+    D: np.ndarray,
+    b: np.ndarray,
+    tolerance: float = 1e-12,
 ) -> float:
     """Hold a result against its own plan; return the plan's objective. ``tolerance`` is that of the dtype."""
     plan = to_numpy(result.plan.dense())
@@ -175,19 +207,29 @@ def check_result(
     largest = max(np.abs(C).max(), np.abs(D).max()) ** 2
     assert abs(float(result.objective) - found) <= 1e2 * tolerance * largest
     assert float(result.distance) >= 0
-    assert abs(float(result.distance) ** 2 - float(result.objective)) <= 10 * tolerance * float(result.objective)
+    assert abs(
+        float(result.distance) ** 2 - float(result.objective)
+    ) <= 10 * tolerance * float(result.objective)
     check_certificate(result.certificate, C, a, D, b)
     # A plan of float32 masses misses the marginals, so that its own objective may undercut every coupling's.
-    assert result.certificate.lower <= found + (0 if tolerance <= 1e-12 else tolerance * largest)
+    assert result.certificate.lower <= found + (
+        0 if tolerance <= 1e-12 else tolerance * largest
+    )
     assert result.certificate.upper >= found
     return found
 
 
-def check_certificate(certificate: Any, C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray) -> None:
+def check_certificate(
+    certificate: Any, C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray
+) -> None:
     """Hold a certificate's lower bounds against the independent ones, and its parts against each other."""
     assert 0 <= certificate.lower <= certificate.upper < np.inf
     assert certificate.gap == certificate.upper - certificate.lower
-    assert certificate.lower == certificate.bounds[certificate.bound] == max(certificate.bounds.values())
+    assert (
+        certificate.lower
+        == certificate.bounds[certificate.bound]
+        == max(certificate.bounds.values())
+    )
     slack = 1e-10 * max(np.abs(C).max(), np.abs(D).max()) ** 2
     for name in certificate.bounds.keys() & BOUNDS.keys():
         assert abs(certificate.bounds[name] - BOUNDS[name](C, a, D, b)) <= slack, name

@@ -18,7 +18,9 @@ _COMMON = {
 settings.register_profile("default", max_examples=200, **_COMMON)
 settings.register_profile("thorough", max_examples=2000, **_COMMON)
 # Whether a mutant is killed, not by how small an example.
-settings.register_profile("mutants", max_examples=60, phases=[Phase.explicit, Phase.generate], **_COMMON)
+settings.register_profile(
+    "mutants", max_examples=60, phases=[Phase.explicit, Phase.generate], **_COMMON
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

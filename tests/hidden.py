@@ -8,7 +8,13 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-CORE = {"numpy", "scipy", "ot", "array_api_compat", "array_api_extra"}  # what `pip install .` brings
+CORE = {
+    "numpy",
+    "scipy",
+    "ot",
+    "array_api_compat",
+    "array_api_extra",
+}  # what `pip install .` brings
 _VARIABLE = "TESTS_HIDDEN_PACKAGES"
 
 
@@ -25,9 +31,17 @@ class _Hiding:
         return next((spec for spec in specs if spec is not None), None)
 
     def find_distributions(self, *arguments):
-        finders = [finder for finder in self._finders if hasattr(finder, "find_distributions")]
-        found = (each for finder in finders for each in finder.find_distributions(*arguments))
-        return (each for each in found if each.metadata["Name"].replace("-", "_") not in self._packages)
+        finders = [
+            finder for finder in self._finders if hasattr(finder, "find_distributions")
+        ]
+        found = (
+            each for finder in finders for each in finder.find_distributions(*arguments)
+        )
+        return (
+            each
+            for each in found
+            if each.metadata["Name"].replace("-", "_") not in self._packages
+        )
 
 
 def hide() -> None:
@@ -44,11 +58,18 @@ def run(
     packages: Iterable[str], *arguments: str, folder: Path, paths: Iterable[Path] = ()
 ) -> subprocess.CompletedProcess:
     """Run Python without some packages; ``folder`` is for what makes it so, and ``paths`` go before the installed packages."""
-    (folder / "sitecustomize.py").write_text("from tests.hidden import hide\n\nhide()\n")
+    (folder / "sitecustomize.py").write_text(
+        "from tests.hidden import hide\n\nhide()\n"
+    )
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, [folder, *paths, ROOT])),
         _VARIABLE: ",".join(packages),
     }
     return subprocess.run(
-        [sys.executable, *arguments], env=environment, cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, *arguments],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )

@@ -53,7 +53,9 @@ class Raw:
         if self.kind == "dense":
             values = self.values[np.ix_(order, order)]
         else:
-            values = self.values[:, order] if self.kind == "gram" else self.values[order]
+            values = (
+                self.values[:, order] if self.kind == "gram" else self.values[order]
+            )
         weights = None if self.weights is None else self.weights[order]
         return replace(self, values=np.ascontiguousarray(values), weights=weights)
 
@@ -100,7 +102,11 @@ def instance(name: str, seed: int) -> Instance:
     """
     family, dtype = name.split()
     rng = np.random.default_rng([NAMES.index(name), seed])
-    draw = Draw(rng, FAMILIES[int(rng.integers(len(FAMILIES) - 1))] if family == "any" else family, dtype)
+    draw = Draw(
+        rng,
+        FAMILIES[int(rng.integers(len(FAMILIES) - 1))] if family == "any" else family,
+        dtype,
+    )
     with np.errstate(all="ignore"):
         x, y, order = draw.pair()
         spaces = x.space(dtype), y.space(dtype)
@@ -111,7 +117,9 @@ def instance(name: str, seed: int) -> Instance:
 
 def _matching(x: gw.Space, order: np.ndarray) -> gw.SparsePlan:
     """The plan that sends atom order[j] of x to atom j of y, with the weights of x."""
-    return gw.SparsePlan(order, np.arange(len(order)), x.weights[order], (len(order), len(order)))
+    return gw.SparsePlan(
+        order, np.arange(len(order)), x.weights[order], (len(order), len(order))
+    )
 
 
 @dataclass(frozen=True)
@@ -163,17 +171,24 @@ class Draw:
         if self.chance(0.85):
             size = self.power(-9, -5) if self.single else self.power(-16, -9)
             noise = self.rng.standard_normal(y.values.shape)
-            values = y.values.astype(self.dtype) * (1 + size * (noise + noise.T if y.kind == "dense" else noise))
+            values = y.values.astype(self.dtype) * (
+                1 + size * (noise + noise.T if y.kind == "dense" else noise)
+            )
             y = replace(y, values=values)
         elif x.kind == "dense" and self.chance(0.5):
             # A difference whose square underflows beside the other entries.
             values, k = y.values.copy(), int(self.rng.integers(x.size))
-            x.values[order[k], order[k]], values[k, k] = 0.0, 1e-30 if self.single else self.power(-175, -160)
+            x.values[order[k], order[k]], values[k, k] = (
+                0.0,
+                1e-30 if self.single else self.power(-175, -160),
+            )
             y = replace(y, values=values)
         if x.weights is None and self.chance(0.3):
             y = replace(y, weights=np.full(x.size, 1 / x.size))
         elif x.weights is not None and self.chance(0.3):
-            ulps = self.rng.integers(-1, 2, x.size) * (2.0**-23 if self.single else 2.0**-52)
+            ulps = self.rng.integers(-1, 2, x.size) * (
+                2.0**-23 if self.single else 2.0**-52
+            )
             y = replace(y, weights=y.weights * (1 + ulps))
         return x, y, order
 
@@ -197,7 +212,12 @@ class Draw:
             np.fill_diagonal(values, 0.0)
         if self.family == "skew":
             most = 1e-6 if self.single else 1e-14
-            values = values + np.abs(values).max() * self.rng.uniform(-most, most, (n, n)) * self.rng.random()
+            values = (
+                values
+                + np.abs(values).max()
+                * self.rng.uniform(-most, most, (n, n))
+                * self.rng.random()
+            )
         return values
 
     def numbers(self, shape: tuple[int, int], root: bool) -> np.ndarray:
@@ -207,14 +227,22 @@ class Draw:
             "lattice": lambda: rng.integers(-3, 4, shape) / self.among([1, 2, 3, 10]),
             "signs": lambda: rng.choice([-1.0, 1.0], shape),
             "adjacency": lambda: rng.integers(0, 2, shape).astype(float),
-            "powers": lambda: gaussian * 2.0 ** (self.extreme(root) * self.among([-1, 1])),
+            "powers": lambda: (
+                gaussian * 2.0 ** (self.extreme(root) * self.among([-1, 1]))
+            ),
             "tiny": lambda: gaussian * self.small(root),
-            "subnormal": lambda: gaussian * (1e-40 if self.single else 1e-310) ** (0.5 if root else 1.0),
+            "subnormal": lambda: (
+                gaussian * (1e-40 if self.single else 1e-310) ** (0.5 if root else 1.0)
+            ),
             "mixed": lambda: gaussian * self.scales(shape, root),
         }
         if self.family in simple:
             return simple[self.family]()
-        return gaussian if self.family != "perturbed" or self.chance(0.6) else rng.integers(-3, 4, shape) / 2
+        return (
+            gaussian
+            if self.family != "perturbed" or self.chance(0.6)
+            else rng.integers(-3, 4, shape) / 2
+        )
 
     def extreme(self, root: bool) -> int:
         """Return the exponent of an extreme power of two."""
@@ -222,11 +250,15 @@ class Draw:
 
     def small(self, root: bool) -> float:
         """Return a scale whose squares underflow, or nearly so."""
-        return (self.power(-25, -18) if self.single else self.power(-162, -150)) ** (0.5 if root else 1.0)
+        return (self.power(-25, -18) if self.single else self.power(-162, -150)) ** (
+            0.5 if root else 1.0
+        )
 
     def scales(self, shape: tuple[int, int], root: bool) -> np.ndarray:
         """Draw a scale for each number, far apart from each other."""
-        top = self.among([2, 5, 8, 15] if self.single else [3, 8, 16, 50, 100]) * (0.5 if root else 1.0)
+        top = self.among([2, 5, 8, 15] if self.single else [3, 8, 16, 50, 100]) * (
+            0.5 if root else 1.0
+        )
         return np.asarray(10.0 ** (top * self.rng.choice([-1.0, 0.0, 1.0], shape)))
 
     def shifted(self, x: Raw, y: Raw) -> tuple[Raw, Raw]:
@@ -244,7 +276,9 @@ class Draw:
     def weights(self, n: int) -> np.ndarray | None:
         """Draw weights: uniform, equal, unequal, of wrong sums by rounding, with zeros or nearly so."""
         rng = self.rng
-        sort = self.among(["none", "none", "equal", "unequal", "simple", "biased", "zeros", "nearly"])
+        sort = self.among(
+            ["none", "none", "equal", "unequal", "simple", "biased", "zeros", "nearly"]
+        )
         if sort == "none":
             return None
         ulp = 2.0**-23 if self.single else 2.0**-52
@@ -257,8 +291,12 @@ class Draw:
         if sort == "biased":
             return values * (1 + self.among([-8, -2, 1, 4, 16]) * ulp)
         if n > 1 and sort != "unequal":
-            tiny = self.among([1e-37, 1e-41] if self.single else [1e-16, 1e-300, 1e-310])
-            values[rng.permutation(n)[: self.among([1, 1, n - 1])]] = 0.0 if sort == "zeros" else tiny
+            tiny = self.among(
+                [1e-37, 1e-41] if self.single else [1e-16, 1e-300, 1e-310]
+            )
+            values[rng.permutation(n)[: self.among([1, 1, n - 1])]] = (
+                0.0 if sort == "zeros" else tiny
+            )
         return values / values.sum()
 
     def hidden(self, raw: Raw) -> Raw:
@@ -266,7 +304,9 @@ class Draw:
         if raw.weights is None or np.all(raw.weights > 0) or self.chance(0.4):
             return raw
         atoms = raw.weights == 0
-        scale = self.among([1e-30, 1e30, 1e8] if self.single else [1e-200, 1e200, 1e300, 1e12])
+        scale = self.among(
+            [1e-30, 1e30, 1e8] if self.single else [1e-200, 1e200, 1e300, 1e12]
+        )
         scale = scale if raw.kind in ("dense", "euclidean") else scale**0.5
         values = raw.values.copy()
         if raw.kind == "dense":
@@ -275,7 +315,9 @@ class Draw:
             values[(slice(None), atoms) if raw.kind == "gram" else atoms] = scale
         return replace(raw, values=values)
 
-    def plan(self, x: gw.Space, y: gw.Space, hints: Sequence[gw.Plan]) -> gw.Plan | None:
+    def plan(
+        self, x: gw.Space, y: gw.Space, hints: Sequence[gw.Plan]
+    ) -> gw.Plan | None:
         """Draw a plan: none, product, vertices, permutations, mixtures, mostly off their marginals a little."""
         a, b = (np.asarray(space.weights, dtype=float) for space in (x, y))
         sort = self.among(["none", "product", "vertex", "vertex", "mixture", "mixture"])
@@ -293,8 +335,14 @@ class Draw:
             masses = self.vertex(a, b)
         else:
             shares = self.rng.dirichlet(np.ones(3))
-            masses = shares[0] * np.outer(a, b) + shares[1] * self.vertex(a, b) + shares[2] * self.vertex(a, b)
-        return self.stored(self.disturbed(masses), sparse=sort != "product" and self.chance(0.5))
+            masses = (
+                shares[0] * np.outer(a, b)
+                + shares[1] * self.vertex(a, b)
+                + shares[2] * self.vertex(a, b)
+            )
+        return self.stored(
+            self.disturbed(masses), sparse=sort != "product" and self.chance(0.5)
+        )
 
     def vertex(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """The north-west corner coupling in random orders."""
@@ -312,7 +360,9 @@ class Draw:
 
     def disturbed(self, masses: np.ndarray) -> np.ndarray:
         """Multiply masses by 1 + noise, or make rows or columns alone too heavy or too light, in half of the cases."""
-        sort = self.among(["none", "none", "none", "noise", "noise", "rows", "cols", "all"])
+        sort = self.among(
+            ["none", "none", "none", "noise", "noise", "rows", "cols", "all"]
+        )
         n, m = masses.shape
         size = self.power(-8, -5) if self.single else self.power(-15, -9)
         factors = {
@@ -331,6 +381,10 @@ class Draw:
         rows, cols = np.nonzero(masses)
         mass = masses[rows, cols]
         if self.chance(0.2):
-            rows, cols, mass = np.append(rows, rows[0]), np.append(cols, cols[0]), np.append(mass, mass[0] / 2)
+            rows, cols, mass = (
+                np.append(rows, rows[0]),
+                np.append(cols, cols[0]),
+                np.append(mass, mass[0] / 2),
+            )
             mass[0] /= 2
         return gw.SparsePlan(rows, cols, mass, masses.shape)

@@ -39,16 +39,27 @@ class Library:
 
     def array(self, values: Any) -> Any:
         module = importlib.import_module({"jax": "jax.numpy"}.get(self.name, self.name))
-        return module.asarray(np.array(values, dtype=self.dtype), dtype=getattr(module, self.dtype))
+        return module.asarray(
+            np.array(values, dtype=self.dtype), dtype=getattr(module, self.dtype)
+        )
 
     def owns(self, value: Any) -> bool:
         """Whether ``value`` is an array of this library and dtype."""
-        kinds = {"numpy": "numpy", "torch": "torch", "jax": "jaxlib", "array_api_strict": "array_api_strict"}
-        return type(value).__module__.startswith(kinds[self.name]) and str(value.dtype).endswith(self.dtype)
+        kinds = {
+            "numpy": "numpy",
+            "torch": "torch",
+            "jax": "jaxlib",
+            "array_api_strict": "array_api_strict",
+        }
+        return type(value).__module__.startswith(kinds[self.name]) and str(
+            value.dtype
+        ).endswith(self.dtype)
 
 
 LIBRARIES = [
-    Library(name, dtype) for name in ("numpy", "torch", "jax", "array_api_strict") for dtype in ("float64", "float32")
+    Library(name, dtype)
+    for name in ("numpy", "torch", "jax", "array_api_strict")
+    for dtype in ("float64", "float32")
 ]
 
 

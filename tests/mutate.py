@@ -54,7 +54,10 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "gwtools/bounds/float_error.py": _CERTIFICATES,
     "gwtools/bounds/certified.py": _CERTIFICATES,
     "gwtools/certify.py": _CERTIFICATES,
-    "gwtools/bounds/enclosures.py": (*_CERTIFICATES, "tests/batch/test_certificates.py"),
+    "gwtools/bounds/enclosures.py": (
+        *_CERTIFICATES,
+        "tests/batch/test_certificates.py",
+    ),
     "gwtools/batch/certificates.py": (
         "tests/batch/test_certificates.py",
         "tests/batch/test_solve.py::test_certif",
@@ -106,7 +109,14 @@ RADIUS_ARGUMENTS = {
     "length": (1,),
 }
 # Rule 3.
-OPPOSITES = {"max": "min", "maximum": "minimum", "argmax": "argmin", "amax": "amin", "nanmax": "nanmin", "fmax": "fmin"}
+OPPOSITES = {
+    "max": "min",
+    "maximum": "minimum",
+    "argmax": "argmin",
+    "amax": "amin",
+    "nanmax": "nanmin",
+    "fmax": "fmin",
+}
 OPPOSITES |= {low: high for high, low in OPPOSITES.items()}
 # Rule 4: calls whose arguments are shapes.
 SHAPES = re.compile(r"reshape|zeros|ones|empty|full|eye|arange|broadcast_to")
@@ -130,7 +140,14 @@ RULES = {
 }
 
 # What is no arithmetic: types, decorators and the text of errors.
-_SKIPPED_FIELDS = {"annotation", "returns", "decorator_list", "type_params", "bases", "ctx"}
+_SKIPPED_FIELDS = {
+    "annotation",
+    "returns",
+    "decorator_list",
+    "type_params",
+    "bases",
+    "ctx",
+}
 _SKIPPED_NODES = (ast.Import, ast.ImportFrom, ast.Raise, ast.JoinedStr)
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
@@ -148,7 +165,11 @@ _NEGATIONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.In: ast.NotIn,
     ast.NotIn: ast.In,
 }
-_LOGIC: dict[type[ast.AST], type[ast.AST]] = {ast.And: ast.Or, ast.Or: ast.And, ast.BitAnd: ast.BitOr}
+_LOGIC: dict[type[ast.AST], type[ast.AST]] = {
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+    ast.BitAnd: ast.BitOr,
+}
 _LOGIC |= {ast.BitOr: ast.BitAnd}
 
 
@@ -173,7 +194,9 @@ class Slot(NamedTuple):
         if self.index is None:
             setattr(self.holder, self.field, self.node)
         else:
-            getattr(self.holder, self.field)[self.index : self.index + len(nodes)] = [self.node]
+            getattr(self.holder, self.field)[self.index : self.index + len(nodes)] = [
+                self.node
+            ]
 
     def inside(self, found: Callable[[Slot], bool]) -> bool:
         return any(found(slot) for slot in self.above)
@@ -214,7 +237,9 @@ def slots(node: ast.AST, above: tuple[Slot, ...] = ()) -> Iterator[Slot]:
     for field, value in ast.iter_fields(node):
         if field in _SKIPPED_FIELDS:
             continue
-        for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
+        for index, child in (
+            enumerate(value) if isinstance(value, list) else [(None, value)]
+        ):
             if isinstance(child, ast.AST) and not isinstance(child, _SKIPPED_NODES):
                 slot = Slot(child, node, field, index, above)
                 yield slot
@@ -223,7 +248,13 @@ def slots(node: ast.AST, above: tuple[Slot, ...] = ()) -> Iterator[Slot]:
 
 def _name(node: Any) -> str:
     """Return the last part of a dotted name, else nothing."""
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return (
+        node.attr
+        if isinstance(node, ast.Attribute)
+        else node.id
+        if isinstance(node, ast.Name)
+        else ""
+    )
 
 
 def _matches(pattern: re.Pattern[str], name: str | None) -> bool:
@@ -256,38 +287,74 @@ def _is_entry(slot: Slot) -> bool:
 
 def _line(slot: Slot) -> int:
     """Return the first line of the innermost node that has one."""
-    return next((s.node.lineno for s in reversed([*slot.above, slot]) if hasattr(s.node, "lineno")), 0)
+    return next(
+        (
+            s.node.lineno
+            for s in reversed([*slot.above, slot])
+            if hasattr(s.node, "lineno")
+        ),
+        0,
+    )
 
 
 def _function(slot: Slot) -> str:
     """Return the qualified name of the function that a slot is in."""
     kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    return ".".join(s.node.name for s in slot.above if isinstance(s.node, kinds)) or "<module>"
+    return (
+        ".".join(s.node.name for s in slot.above if isinstance(s.node, kinds))
+        or "<module>"
+    )
 
 
 def _assigned(statement: Any) -> Iterator[tuple[str, Any, Callable[[Any], list[Any]]]]:
     """Yield the names that a statement assigns, what to (nothing if that is unpacked), and how to assign a changed value."""
-    if isinstance(statement, ast.AugAssign | ast.AnnAssign) and statement.value is not None:
-        yield _name(statement.target), statement.value, lambda new: [_changed(statement, value=new)]
+    if (
+        isinstance(statement, ast.AugAssign | ast.AnnAssign)
+        and statement.value is not None
+    ):
+        yield (
+            _name(statement.target),
+            statement.value,
+            lambda new: [_changed(statement, value=new)],
+        )
     for target in statement.targets if isinstance(statement, ast.Assign) else ():
         if isinstance(target, ast.Tuple):
             yield from _unpacked(statement, target)
         else:
-            yield _name(target), statement.value, lambda new: [_changed(statement, value=new)]
+            yield (
+                _name(target),
+                statement.value,
+                lambda new: [_changed(statement, value=new)],
+            )
 
 
-def _unpacked(statement: ast.Assign, target: ast.Tuple) -> Iterator[tuple[str, Any, Callable[[Any], list[Any]]]]:
+def _unpacked(
+    statement: ast.Assign, target: ast.Tuple
+) -> Iterator[tuple[str, Any, Callable[[Any], list[Any]]]]:
     value = statement.value
     for i, part in enumerate(target.elts):
         if isinstance(value, ast.Tuple) and len(value.elts) == len(target.elts):
             parts, ahead = value.elts[:i], value.elts[i + 1 :]
 
-            def assign(new: Any, parts: list[Any] = parts, ahead: list[Any] = ahead) -> list[Any]:
-                return [_changed(statement, value=ast.Tuple([*parts, new, *ahead], ast.Load()))]
+            def assign(
+                new: Any, parts: list[Any] = parts, ahead: list[Any] = ahead
+            ) -> list[Any]:
+                return [
+                    _changed(
+                        statement, value=ast.Tuple([*parts, new, *ahead], ast.Load())
+                    )
+                ]
 
             yield _name(part), value.elts[i], assign
         else:  # the name is changed after it was assigned
-            yield _name(part), None, lambda new, part=part: [statement, _changed(statement, targets=[part], value=new)]
+            yield (
+                _name(part),
+                None,
+                lambda new, part=part: [
+                    statement,
+                    _changed(statement, targets=[part], value=new),
+                ],
+            )
 
 
 # Rules: each yields what to put into a slot.
@@ -301,9 +368,20 @@ def _gamma_is_zero(slot: Slot, names: set[str]) -> Iterator[list[Any]]:
 def _is_number(node: Any) -> bool:
     """Tell whether an expression may be a number whose tenth is another."""
     if isinstance(node, ast.Constant):
-        return isinstance(node.value, int | float) and not isinstance(node.value, bool) and node.value != 0
+        return (
+            isinstance(node.value, int | float)
+            and not isinstance(node.value, bool)
+            and node.value != 0
+        )
     containers = (
-        ast.List | ast.Dict | ast.Set | ast.ListComp | ast.DictComp | ast.SetComp | ast.GeneratorExp | ast.Tuple
+        ast.List
+        | ast.Dict
+        | ast.Set
+        | ast.ListComp
+        | ast.DictComp
+        | ast.SetComp
+        | ast.GeneratorExp
+        | ast.Tuple
     )
     return not isinstance(node, containers | ast.Lambda | ast.BoolOp | ast.Compare)
 
@@ -315,27 +393,51 @@ def _radius_is_tenth(slot: Slot, names: set[str]) -> Iterator[list[Any]]:
             new = ast.Name(name, ast.Load()) if value is None else value
             yield assign(_times(0.1, new))
     if isinstance(node, ast.Return) and node.value is not None:
-        functions = [s.node.name for s in slot.above if isinstance(s.node, ast.FunctionDef)]
+        functions = [
+            s.node.name for s in slot.above if isinstance(s.node, ast.FunctionDef)
+        ]
         if functions and _matches(RADIUS_FUNCTIONS, functions[-1]):
             value = node.value
-            for i, part in enumerate(value.elts if isinstance(value, ast.Tuple) else ()):
+            for i, part in enumerate(
+                value.elts if isinstance(value, ast.Tuple) else ()
+            ):
                 if _is_number(part):
-                    yield [_changed(node, value=_changed(value, elts=_with(value.elts, i, _times(0.1, part))))]
+                    yield [
+                        _changed(
+                            node,
+                            value=_changed(
+                                value, elts=_with(value.elts, i, _times(0.1, part))
+                            ),
+                        )
+                    ]
             if _is_number(value):
                 yield [_changed(node, value=_times(0.1, value))]
     if isinstance(node, ast.keyword) and _is_number(node.value):
         # All fields of some classes are radii, but for the indices.
-        field = _calls(slot.holder, RADIUS_CLASSES) and node.arg and not _matches(INDEX, node.arg)
+        field = (
+            _calls(slot.holder, RADIUS_CLASSES)
+            and node.arg
+            and not _matches(INDEX, node.arg)
+        )
         if field or _matches(RADIUS, node.arg):
             yield [_changed(node, value=_times(0.1, node.value))]
     if isinstance(node, ast.Call):
         for i in RADIUS_ARGUMENTS.get(_name(node.func), ()):
             if i < len(node.args) and _is_number(node.args[i]):
-                yield [_changed(node, args=_with(node.args, i, _times(0.1, node.args[i])))]
+                yield [
+                    _changed(node, args=_with(node.args, i, _times(0.1, node.args[i])))
+                ]
     if _is_entry(slot) and len(slot.above) > 1 and _is_number(node):
         entry = slot.holder.keys[slot.index or 0]
-        fields = any(_matches(RADIUS_DICTIONARIES, name) for name, _, _ in _assigned(slot.above[-2].node))
-        if fields and isinstance(entry, ast.Constant) and not _matches(INDEX, str(entry.value)):
+        fields = any(
+            _matches(RADIUS_DICTIONARIES, name)
+            for name, _, _ in _assigned(slot.above[-2].node)
+        )
+        if (
+            fields
+            and isinstance(entry, ast.Constant)
+            and not _matches(INDEX, str(entry.value))
+        ):
             yield [_times(0.1, node)]
 
 
@@ -346,32 +448,49 @@ def _extremes_swapped(slot: Slot, names: set[str]) -> Iterator[list[Any]]:
         if other is not None:
             field = "attr" if isinstance(node.func, ast.Attribute) else "id"
             yield [_changed(node, func=_changed(node.func, **{field: other}))]
-    if isinstance(node, ast.keyword) and node.arg in OPPOSITES and _name(getattr(slot.holder, "func", None)) == "clip":
+    if (
+        isinstance(node, ast.keyword)
+        and node.arg in OPPOSITES
+        and _name(getattr(slot.holder, "func", None)) == "clip"
+    ):
         yield [_changed(node, arg=OPPOSITES[node.arg])]
     negated = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
     if negated and _is_infinity(node.operand):
         yield [node.operand]
-    if _is_infinity(node) and not (isinstance(slot.holder, ast.UnaryOp) and isinstance(slot.holder.op, ast.USub)):
+    if _is_infinity(node) and not (
+        isinstance(slot.holder, ast.UnaryOp) and isinstance(slot.holder.op, ast.USub)
+    ):
         yield [ast.UnaryOp(ast.USub(), node)]
 
 
 def _is_infinity(node: Any) -> bool:
     if isinstance(node, ast.Attribute):
         return node.attr == "inf"
-    text = isinstance(node, ast.Call) and _name(node.func) == "float" and len(node.args) == 1
-    return text and isinstance(node.args[0], ast.Constant) and node.args[0].value in ("inf", "infinity")
+    text = (
+        isinstance(node, ast.Call)
+        and _name(node.func) == "float"
+        and len(node.args) == 1
+    )
+    return (
+        text
+        and isinstance(node.args[0], ast.Constant)
+        and node.args[0].value in ("inf", "infinity")
+    )
 
 
 def _term_dropped(slot: Slot, names: set[str]) -> Iterator[list[Any]]:
     node = slot.node
-    if slot.field == "slice" or slot.inside(lambda s: s.field == "slice" or _calls(s.node, SHAPES)):
+    if slot.field == "slice" or slot.inside(
+        lambda s: s.field == "slice" or _calls(s.node, SHAPES)
+    ):
         return
     if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add | ast.Sub):
         yield [ast.Pass()]
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
         sequences = ast.List | ast.Tuple | ast.ListComp | ast.JoinedStr
         if any(
-            isinstance(side, sequences) or (isinstance(side, ast.Constant) and isinstance(side.value, str))
+            isinstance(side, sequences)
+            or (isinstance(side, ast.Constant) and isinstance(side.value, str))
             for side in (node.left, node.right)
         ):
             return
@@ -387,10 +506,16 @@ def _index_moved(slot: Slot, names: set[str]) -> Iterator[list[Any]]:
     if not _is_index(slot) and not slot.inside(_is_index):
         return
     # The positions of items and axes are no indices of γ.
-    if slot.field == "slice" or slot.inside(lambda s: s.field == "slice" or getattr(s.node, "arg", "") == "axis"):
+    if slot.field == "slice" or slot.inside(
+        lambda s: s.field == "slice" or getattr(s.node, "arg", "") == "axis"
+    ):
         return
     for value in (node.value - 1, node.value + 1):
-        yield [ast.Constant(value) if value >= 0 else ast.UnaryOp(ast.USub(), ast.Constant(-value))]
+        yield [
+            ast.Constant(value)
+            if value >= 0
+            else ast.UnaryOp(ast.USub(), ast.Constant(-value))
+        ]
 
 
 def _is_index(slot: Slot) -> bool:
@@ -398,7 +523,9 @@ def _is_index(slot: Slot) -> bool:
     node, holder = slot.node, slot.holder
     if _calls(holder, GAMMA):
         return slot.field == "args"
-    if any(_calls(part, GAMMA) for part in ast.walk(node)) and not isinstance(holder, ast.comprehension):
+    if any(_calls(part, GAMMA) for part in ast.walk(node)) and not isinstance(
+        holder, ast.comprehension
+    ):
         return False  # a value, whatever its name
     if isinstance(node, ast.keyword):
         return _matches(INDEX, node.arg)
@@ -409,9 +536,13 @@ def _is_index(slot: Slot) -> bool:
     ):
         return _matches(INDEX, str(holder.keys[slot.index or 0].value))
     if isinstance(node, ast.Return):
-        functions = [s.node.name for s in slot.above if isinstance(s.node, ast.FunctionDef)]
+        functions = [
+            s.node.name for s in slot.above if isinstance(s.node, ast.FunctionDef)
+        ]
         return bool(functions) and _matches(INDEX_FUNCTIONS, functions[-1])
-    if slot.field == "value" and isinstance(holder, ast.Assign | ast.AugAssign | ast.AnnAssign):
+    if slot.field == "value" and isinstance(
+        holder, ast.Assign | ast.AugAssign | ast.AnnAssign
+    ):
         parts = list(_assigned(holder))
         return bool(parts) and all(_matches(INDEX, name) for name, _, _ in parts)
     if isinstance(holder, ast.Tuple) and slot.above and slot.above[-1].field == "value":
@@ -421,8 +552,16 @@ def _is_index(slot: Slot) -> bool:
         # γ of each of several indices
         loop = slot.above[-2].node if len(slot.above) > 1 else None
         over = {n.id for n in ast.walk(holder.target) if isinstance(n, ast.Name)}
-        found = [n for n in ast.walk(loop) if _calls(n, GAMMA)] if isinstance(loop, ast.AST) else []
-        return any(isinstance(n, ast.Name) and n.id in over for call in found for n in ast.walk(call))
+        found = (
+            [n for n in ast.walk(loop) if _calls(n, GAMMA)]
+            if isinstance(loop, ast.AST)
+            else []
+        )
+        return any(
+            isinstance(n, ast.Name) and n.id in over
+            for call in found
+            for n in ast.walk(call)
+        )
     return False
 
 
@@ -432,16 +571,25 @@ def _condition_changed(slot: Slot, names: set[str]) -> Iterator[list[Any]]:
         for i, op in enumerate(node.ops):
             if type(op) in _COMPARISONS:
                 yield [_changed(node, ops=_with(node.ops, i, _COMPARISONS[type(op)]()))]
-    if isinstance(node, ast.BoolOp | ast.BinOp | ast.AugAssign) and type(node.op) in _LOGIC:
+    if (
+        isinstance(node, ast.BoolOp | ast.BinOp | ast.AugAssign)
+        and type(node.op) in _LOGIC
+    ):
         yield [_changed(node, op=_LOGIC[type(node.op)]())]
-    if slot.field in ("test", "ifs") and isinstance(slot.holder, ast.If | ast.IfExp | ast.While | ast.comprehension):
+    if slot.field in ("test", "ifs") and isinstance(
+        slot.holder, ast.If | ast.IfExp | ast.While | ast.comprehension
+    ):
         yield [_negated(node)]
 
 
 def _negated(node: Any) -> Any:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         return node.operand
-    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _NEGATIONS:
+    if (
+        isinstance(node, ast.Compare)
+        and len(node.ops) == 1
+        and type(node.ops[0]) in _NEGATIONS
+    ):
         return _changed(node, ops=[_NEGATIONS[type(node.ops[0])]()])
     return ast.UnaryOp(ast.Not(), node)
 
@@ -463,8 +611,16 @@ def _direction_swapped(slot: Slot, names: set[str]) -> Iterator[list[Any]]:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
         one = isinstance(node.left, ast.Constant) and node.left.value == 1
         if one and any(_calls(part, GAMMA) for part in ast.walk(node.right)):
-            yield [_changed(node, op=ast.Sub() if isinstance(node.op, ast.Add) else ast.Add())]
-    if isinstance(node, ast.Constant) and isinstance(node.value, float) and node.value in ENLARGED:
+            yield [
+                _changed(
+                    node, op=ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
+                )
+            ]
+    if (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, float)
+        and node.value in ENLARGED
+    ):
         yield [ast.Constant(ENLARGED[node.value])]
 
 
@@ -515,7 +671,17 @@ def mutants(source: str, module: str = "", start: int = 1) -> list[Mutant]:
                 times[identity] += 1
                 line = _line(slot)
                 made.append(
-                    Mutant(start + len(made), module, _function(slot), line, rule, before, after, times[identity], text)
+                    Mutant(
+                        start + len(made),
+                        module,
+                        _function(slot),
+                        line,
+                        rule,
+                        before,
+                        after,
+                        times[identity],
+                        text,
+                    )
                 )
     return made
 
@@ -528,7 +694,9 @@ def _made(tree: ast.AST, slot: Slot, nodes: Sequence[Any]) -> tuple[str, str, st
     before = _text(readable, readable.node)
     slot.put(*nodes)
     try:
-        after = "; ".join(_text(readable, n) for n in (nodes if readable is slot else [readable.node]))
+        after = "; ".join(
+            _text(readable, n) for n in (nodes if readable is slot else [readable.node])
+        )
         return before, after, ast.unparse(tree)
     finally:
         slot.taken_back(*nodes)
@@ -543,7 +711,11 @@ def _text(slot: Slot, node: Any) -> str:
     if _is_entry(slot):
         return f"{ast.unparse(slot.holder.keys[slot.index or 0])}: {ast.unparse(node)}"
     if hasattr(node, "body") and isinstance(node, ast.stmt):  # the first line alone
-        empty = {name: [] for name in ("orelse", "finalbody", "handlers", "decorator_list") if hasattr(node, name)}
+        empty = {
+            name: []
+            for name in ("orelse", "finalbody", "handlers", "decorator_list")
+            if hasattr(node, name)
+        }
         return ast.unparse(_changed(node, body=[ast.Pass()], **empty)).splitlines()[0]
     return ast.unparse(node)
 
@@ -554,7 +726,9 @@ def _text(slot: Slot, node: Any) -> str:
 class Outcome(NamedTuple):
     """What came of the tests of a mutant."""
 
-    verdict: str  # "killed", "killed (timeout)", "killed (crash)", "survived" or "error"
+    verdict: (
+        str  # "killed", "killed (timeout)", "killed (crash)", "survived" or "error"
+    )
     seconds: float
     killer: str = ""  # the first test that failed
     durations: Mapping[str, float] = {}
@@ -589,11 +763,15 @@ class _Selected:
 
     def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:
         chosen = [item for item in items if item.nodeid.startswith(tuple(self.tests))]
-        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        config.hook.pytest_deselected(
+            items=[item for item in items if item not in chosen]
+        )
         items[:] = sorted(chosen, key=lambda item: self.cost(item.nodeid))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        self.durations[report.nodeid] = self.durations.get(report.nodeid, 0.0) + report.duration
+        self.durations[report.nodeid] = (
+            self.durations.get(report.nodeid, 0.0) + report.duration
+        )
         if report.failed:
             self.killer = self.killer or report.nodeid
 
@@ -656,7 +834,9 @@ class Server:
                     pid, status = os.waitpid(child.pid, 0 if late else os.WNOHANG)
                     if pid:
                         running.remove(child)
-                        outcome = self._outcome(child, os.waitstatus_to_exitcode(status), late)
+                        outcome = self._outcome(
+                            child, os.waitstatus_to_exitcode(status), late
+                        )
                         self.kills[outcome.killer] += 1
                         yield child.mutant, outcome
                 time.sleep(0.01)
@@ -692,30 +872,55 @@ class Server:
         sys.path.insert(0, str(self.root))
         loader = None
         if mutant is not None:
-            loader = _Replaced(dotted(mutant.module), self.root / mutant.module, mutant.source)
+            loader = _Replaced(
+                dotted(mutant.module), self.root / mutant.module, mutant.source
+            )
             assert loader.name not in sys.modules
             sys.meta_path.insert(0, loader)
         selected = _Selected(tests, self.cost)
-        files = [file for file in dict.fromkeys(test.partition("::")[0] for test in tests) if Path(file).exists()]
-        quiet = ["-x", "-q", "-n0", "--tb=short", "-p", "no:cacheprovider", f"--rootdir={self.root}"]
+        files = [
+            file
+            for file in dict.fromkeys(test.partition("::")[0] for test in tests)
+            if Path(file).exists()
+        ]
+        quiet = [
+            "-x",
+            "-q",
+            "-n0",
+            "--tb=short",
+            "-p",
+            "no:cacheprovider",
+            f"--rootdir={self.root}",
+        ]
         # What was imported first has no assertions to rewrite.
         quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
         code = int(pytest.main([*quiet, *files], plugins=[selected]))
         unused = loader is not None and not loader.used
-        found = {"killer": selected.killer, "durations": selected.durations, "unused": unused}
+        found = {
+            "killer": selected.killer,
+            "durations": selected.durations,
+            "unused": unused,
+        }
         (folder / "found").write_text(json.dumps(found), encoding="utf-8")
         sys.stdout.flush()
         return code
 
     def _end(self, child: Child) -> None:
-        for end in (os.killpg, os.kill):  # its own children as well, once it leads a group
+        for end in (
+            os.killpg,
+            os.kill,
+        ):  # its own children as well, once it leads a group
             with contextlib.suppress(ProcessLookupError):
                 end(child.pid, signal.SIGKILL)
 
     def _outcome(self, child: Child, code: int, late: bool) -> Outcome:
         seconds = time.monotonic() - child.started
         file = child.folder / "found"
-        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() and not late else {}
+        found = (
+            json.loads(file.read_text(encoding="utf-8"))
+            if file.exists() and not late
+            else {}
+        )
         log = child.folder / "log"
         text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
         shutil.rmtree(child.folder)
@@ -726,8 +931,12 @@ class Server:
         elif code in (1, 2) and found:  # tests that failed, or could not be imported
             verdict = "killed"
         else:
-            verdict = "survived" if code == 0 and found and not found["unused"] else "error"
-        return Outcome(verdict, seconds, found.get("killer", ""), found.get("durations", {}), text)
+            verdict = (
+                "survived" if code == 0 and found and not found["unused"] else "error"
+            )
+        return Outcome(
+            verdict, seconds, found.get("killer", ""), found.get("durations", {}), text
+        )
 
 
 def dotted(module: str) -> str:
@@ -750,7 +959,11 @@ def fingerprint(root: Path, module: str, tests: Sequence[str]) -> str:
 def _read_by(root: Path, package: str, tests: Iterable[str]) -> list[Path]:
     """Return the test files that exist and, but for the package, what they import from below the root."""
     waiting = [root / test for test in tests]
-    waiting += [path.parent / name for path in waiting for name in ("conftest.py", "__init__.py")]
+    waiting += [
+        path.parent / name
+        for path in waiting
+        for name in ("conftest.py", "__init__.py")
+    ]
     found: set[Path] = set()
     while waiting:
         path = waiting.pop()
@@ -758,9 +971,16 @@ def _read_by(root: Path, package: str, tests: Iterable[str]) -> list[Path]:
             continue
         found.add(path)
         for node in ast.walk(ast.parse(path.read_bytes())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else []
+            )
             if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                names = [
+                    node.module,
+                    *(f"{node.module}.{alias.name}" for alias in node.names),
+                ]
             for name in names:
                 if name.partition(".")[0] != package:
                     place = root.joinpath(*name.split("."))
@@ -778,7 +998,9 @@ FIELDS = (
 
 def key(mutant: Mutant, mark: str) -> str:
     """Return what a verdict holds for: a mutant among the same tests."""
-    return hashlib.sha256(f"{mark} {mutant.module} {mutant.source}".encode()).hexdigest()[:24]
+    return hashlib.sha256(
+        f"{mark} {mutant.module} {mutant.source}".encode()
+    ).hexdigest()[:24]
 
 
 def recorded(file: Path | None) -> dict[str, Outcome]:
@@ -794,7 +1016,12 @@ def recorded(file: Path | None) -> dict[str, Outcome]:
     }
 
 
-def write(file: Path | None, made: Sequence[Mutant], keys: Mapping[int, str], outcomes: Mapping[int, Outcome]) -> None:
+def write(
+    file: Path | None,
+    made: Sequence[Mutant],
+    keys: Mapping[int, str],
+    outcomes: Mapping[int, Outcome],
+) -> None:
     """Write all mutants with the verdicts that there are, in one piece."""
     if file is None:
         return
@@ -803,7 +1030,15 @@ def write(file: Path | None, made: Sequence[Mutant], keys: Mapping[int, str], ou
     writer.writeheader()
     for mutant in made:
         found = outcomes.get(mutant.number)
-        result = {"verdict": found.verdict, "seconds": f"{found.seconds:.2f}", "killer": found.killer} if found else {}
+        result = (
+            {
+                "verdict": found.verdict,
+                "seconds": f"{found.seconds:.2f}",
+                "killer": found.killer,
+            }
+            if found
+            else {}
+        )
         writer.writerow(mutant._asdict() | result | {"key": keys[mutant.number]})
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
@@ -819,7 +1054,11 @@ def accepted(file: Path) -> dict[tuple[str, str, int, str, str, int], str]:
     ValueError
         If an entry stands twice, or its proof is not one line.
     """
-    entries = tomllib.loads(file.read_text(encoding="utf-8")).get("survivor", []) if file.exists() else []
+    entries = (
+        tomllib.loads(file.read_text(encoding="utf-8")).get("survivor", [])
+        if file.exists()
+        else []
+    )
     proofs: dict[tuple[str, str, int, str, str, int], str] = {}
     for entry in entries:
         identity = (
@@ -837,8 +1076,13 @@ def accepted(file: Path) -> dict[tuple[str, str, int, str, str, int], str]:
 def _entry(mutant: Mutant) -> str:
     """Return a survivor as the list has it, without its proof."""
     fields = {"module": mutant.module, "function": mutant.function, "rule": mutant.rule}
-    fields |= {"before": mutant.before, "after": mutant.after} | ({"nth": mutant.nth} if mutant.nth > 1 else {})
-    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
+    fields |= {"before": mutant.before, "after": mutant.after} | (
+        {"nth": mutant.nth} if mutant.nth > 1 else {}
+    )
+    lines = [
+        f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        for name, value in fields.items()
+    ]
     return "\n".join(["[[survivor]]", *lines, 'proof = ""'])
 
 
@@ -853,14 +1097,24 @@ def report(
     """
     numbered = {mutant.number: mutant for mutant in made}
     identities = {mutant.identity: mutant for mutant in made}
-    survivors = [numbered[n] for n, found in sorted(outcomes.items()) if found.verdict == "survived"]
-    errors = [numbered[n] for n, found in sorted(outcomes.items()) if found.verdict == "error"]
+    survivors = [
+        numbered[n]
+        for n, found in sorted(outcomes.items())
+        if found.verdict == "survived"
+    ]
+    errors = [
+        numbered[n] for n, found in sorted(outcomes.items()) if found.verdict == "error"
+    ]
     new = [mutant for mutant in survivors if mutant.identity not in proofs]
     stale = []
     for identity in proofs:
         if identity[0] in {mutant.module for mutant in made}:
             mutant = identities.get(identity)
-            verdict = "no longer exists" if mutant is None else getattr(outcomes.get(mutant.number), "verdict", "")
+            verdict = (
+                "no longer exists"
+                if mutant is None
+                else getattr(outcomes.get(mutant.number), "verdict", "")
+            )
             if verdict.startswith(("killed", "no longer")):
                 stale.append((identity, verdict))
 
@@ -870,15 +1124,21 @@ def report(
             verdicts = [outcomes[m.number].verdict for m in ran if m.rule == rule]
             if verdicts:
                 alive = verdicts.count("survived")
-                print(f"{module} rule {rule} ({meaning}): {len(verdicts)} mutants, {alive} survive")
+                print(
+                    f"{module} rule {rule} ({meaning}): {len(verdicts)} mutants, {alive} survive"
+                )
     total = math.fsum(found.seconds for found in outcomes.values())
-    print(f"{len(outcomes)} mutants in {total:.0f} s of tests: {len(survivors)} survive, {len(new)} of them new")
+    print(
+        f"{len(outcomes)} mutants in {total:.0f} s of tests: {len(survivors)} survive, {len(new)} of them new"
+    )
     for mutant in errors:
         print(f"\nERROR {mutant}\n{outcomes[mutant.number].log[-2000:]}")
     for mutant in new:
         print(f"\nNEW {mutant}\n{_entry(mutant)}")
     for (module, function, rule, before, after, nth), verdict in stale:
-        print(f"\nSTALE ({verdict}) {module} {function} rule {rule} ({nth}): {before}  ->  {after}")
+        print(
+            f"\nSTALE ({verdict}) {module} {function} rule {rule} ({nth}): {before}  ->  {after}"
+        )
     return not new and not errors
 
 
@@ -888,20 +1148,56 @@ def _numbers(text: str) -> set[int]:
     return {number for end in ends for number in range(int(end[0]), int(end[-1]) + 1)}
 
 
-def _options(arguments: Sequence[str] | None, root: Path, tests: Iterable[str]) -> argparse.Namespace:
+def _options(
+    arguments: Sequence[str] | None, root: Path, tests: Iterable[str]
+) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="mutate", description=__doc__)
-    parser.add_argument("--module", action="append", help=f"repeatable; default: {', '.join(tests)}")
-    parser.add_argument("--rule", type=int, action="append", choices=RULES, help="repeatable; default: all rules")
-    parser.add_argument("--only", type=_numbers, help="numbers of the same modules' --list, such as 3,7-9")
-    parser.add_argument("--list", action="store_true", help="print the mutants and exit")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at once (default: %(default)s)")
-    parser.add_argument("--tests", nargs="+", help="files, or file::beginning-of-a-name, in place of those that matter")
     parser.add_argument(
-        "--timeout", type=float, help="seconds per mutant (default: 30, and thrice what the tests take)"
+        "--module", action="append", help=f"repeatable; default: {', '.join(tests)}"
     )
-    parser.add_argument("--out", type=Path, help="CSV of mutants with verdicts; those that it holds are not run again")
-    parser.add_argument("--survivors", type=Path, default=root / SURVIVORS, help="TOML (default: %(default)s)")
+    parser.add_argument(
+        "--rule",
+        type=int,
+        action="append",
+        choices=RULES,
+        help="repeatable; default: all rules",
+    )
+    parser.add_argument(
+        "--only",
+        type=_numbers,
+        help="numbers of the same modules' --list, such as 3,7-9",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="print the mutants and exit"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=os.cpu_count(),
+        help="mutants at once (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tests",
+        nargs="+",
+        help="files, or file::beginning-of-a-name, in place of those that matter",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        help="seconds per mutant (default: 30, and thrice what the tests take)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="CSV of mutants with verdicts; those that it holds are not run again",
+    )
+    parser.add_argument(
+        "--survivors",
+        type=Path,
+        default=root / SURVIVORS,
+        help="TOML (default: %(default)s)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -933,11 +1229,14 @@ def main(
 
     made: list[Mutant] = []
     for module in dict.fromkeys(options.module or tests):
-        made += mutants((root / module).read_text(encoding="utf-8"), module, len(made) + 1)
+        made += mutants(
+            (root / module).read_text(encoding="utf-8"), module, len(made) + 1
+        )
     chosen = [
         mutant
         for mutant in made
-        if (not options.rule or mutant.rule in options.rule) and (not options.only or mutant.number in options.only)
+        if (not options.rule or mutant.rule in options.rule)
+        and (not options.only or mutant.number in options.only)
     ]
     if options.list:
         for mutant in chosen:
@@ -945,15 +1244,24 @@ def main(
         return 0
 
     proofs = accepted(options.survivors)
-    matter = {m.module: tuple(options.tests or tests.get(m.module, _CERTIFICATES)) for m in made}
-    marks = {module: fingerprint(root, module, names) for module, names in matter.items()}
+    matter = {
+        m.module: tuple(options.tests or tests.get(m.module, _CERTIFICATES))
+        for m in made
+    }
+    marks = {
+        module: fingerprint(root, module, names) for module, names in matter.items()
+    }
     keys = {mutant.number: key(mutant, marks[mutant.module]) for mutant in made}
     earlier = recorded(options.out)
-    outcomes = {number: earlier[name] for number, name in keys.items() if name in earlier}
+    outcomes = {
+        number: earlier[name] for number, name in keys.items() if name in earlier
+    }
     queue = [mutant for mutant in chosen if mutant.number not in outcomes]
     if queue:
         os.environ.setdefault("HYPOTHESIS_PROFILE", "mutants")
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # which ends the children too
+        signal.signal(
+            signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+        )  # which ends the children too
         tqdm.monitor_interval = 0  # a thread, which no fork would survive
         server = Server(root, options.jobs, preload)
         # As they are, the modules pass; how long the tests take says in which order to run them.
@@ -961,7 +1269,10 @@ def main(
         for names in dict.fromkeys(matter[mutant.module] for mutant in queue):
             ((_, plain),) = server.run([(None, names)], math.inf)
             if plain.verdict == "survived":
-                print(f"{len(plain.durations)} tests of the modules as they are: {plain.seconds:.1f} s", flush=True)
+                print(
+                    f"{len(plain.durations)} tests of the modules as they are: {plain.seconds:.1f} s",
+                    flush=True,
+                )
             else:
                 print(f"The tests fail on the modules as they are:\n{plain.log}")
                 return 1
@@ -969,7 +1280,9 @@ def main(
             limit = options.timeout or max(limit, 30 + 3 * plain.seconds)
         alive = 0
         with tqdm(total=len(queue), unit="mutant", mininterval=1.0) as bar:
-            for mutant, found in server.run([(mutant, matter[mutant.module]) for mutant in queue], limit):
+            for mutant, found in server.run(
+                [(mutant, matter[mutant.module]) for mutant in queue], limit
+            ):
                 assert mutant is not None
                 outcomes[mutant.number] = found
                 write(options.out, made, keys, outcomes)
@@ -978,7 +1291,11 @@ def main(
                 bar.update()
     write(options.out, made, keys, outcomes)
     ran = {mutant.number for mutant in chosen}
-    return 0 if report(made, {n: found for n, found in outcomes.items() if n in ran}, proofs) else 1
+    return (
+        0
+        if report(made, {n: found for n, found in outcomes.items() if n in ran}, proofs)
+        else 1
+    )
 
 
 if __name__ == "__main__":

@@ -22,8 +22,12 @@ import numpy as np
 ROOT_BITS = 170  # of the smallest positive Euclidean distance
 PERMUTED = 4  # spaces of so many atoms are tried in all orders
 CORNERS = 5  # couplings that sort spaces of so many atoms are tried in all orders
-WIDTH = Fraction(1, 10**8)  # what rounding may account for, in units of the squared largest difference
-SHARE = Fraction(1, 10**10)  # and of that difference times the largest value, where values are computed
+WIDTH = Fraction(
+    1, 10**8
+)  # what rounding may account for, in units of the squared largest difference
+SHARE = Fraction(
+    1, 10**10
+)  # and of that difference times the largest value, where values are computed
 LEAST = Fraction(1, 10**320)  # and in the last numbers before zero
 
 Integers = list[list[int]]
@@ -44,7 +48,11 @@ def integers(values: Iterable[float]) -> tuple[list[int], int]:
 
 
 def _scaled(number: int, exponent: int) -> Fraction:
-    return Fraction(number << exponent) if exponent >= 0 else Fraction(number, 1 << -exponent)
+    return (
+        Fraction(number << exponent)
+        if exponent >= 0
+        else Fraction(number, 1 << -exponent)
+    )
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,13 @@ class Exact:
 
     def eccentricities(self) -> list[int]:
         """Return means of squares in each row, up to a common factor."""
-        return [sum(mass * entry * entry for mass, entry in zip(self.masses, row, strict=True)) for row in self.low]
+        return [
+            sum(
+                mass * entry * entry
+                for mass, entry in zip(self.masses, row, strict=True)
+            )
+            for row in self.low
+        ]
 
 
 def exact(space: Any) -> Exact:
@@ -123,7 +137,10 @@ def exact(space: Any) -> Exact:
         numbers, exponent = integers(float(data[i, k]) for i in atoms for k in atoms)
         matrix = _square(numbers, len(atoms))
         # The symmetric part: half of C + Cᵀ.
-        matrix = [[matrix[i][k] + matrix[k][i] for k in range(len(atoms))] for i in range(len(atoms))]
+        matrix = [
+            [matrix[i][k] + matrix[k][i] for k in range(len(atoms))]
+            for i in range(len(atoms))
+        ]
         return Exact(atoms, weights, matrix, matrix, exponent - 1)
     rows = data[:, atoms].T if name == "GramSpace" else data[atoms]
     numbers, exponent = integers(rows.ravel().tolist())
@@ -132,7 +149,10 @@ def exact(space: Any) -> Exact:
     if name == "GramSpace":
         matrix = [[sum(map(mul, p, q)) for q in points] for p in points]
         return Exact(atoms, weights, matrix, matrix, 2 * exponent)
-    squares = [[sum((s - t) ** 2 for s, t in zip(p, q, strict=True)) for q in points] for p in points]
+    squares = [
+        [sum((s - t) ** 2 for s, t in zip(p, q, strict=True)) for q in points]
+        for p in points
+    ]
     if space.metric == "sqeuclidean":
         return Exact(atoms, weights, squares, squares, 2 * exponent)
     low, high, exponent = _roots(squares, exponent)
@@ -149,7 +169,10 @@ def _roots(squares: Integers, exponent: int) -> tuple[Integers, Integers, int]:
     digits = max(0, ROOT_BITS - least.bit_length() // 2)
     low = [[math.isqrt(value << 2 * digits) for value in row] for row in squares]
     high = [
-        [root + (root * root != value << 2 * digits) for root, value in zip(*rows, strict=True)]
+        [
+            root + (root * root != value << 2 * digits)
+            for root, value in zip(*rows, strict=True)
+        ]
         for rows in zip(low, squares, strict=True)
     ]
     return low, (low if low == high else high), exponent - digits
@@ -179,7 +202,11 @@ class Pair:
         for space in (self.x, self.y):
             shift = space.exponent - exponent
             low = [[value << shift for value in row] for row in space.low]
-            high = low if space.low is space.high else [[value << shift for value in row] for row in space.high]
+            high = (
+                low
+                if space.low is space.high
+                else [[value << shift for value in row] for row in space.high]
+            )
             shifted += [low, high]
         return shifted[0], shifted[1], shifted[2], shifted[3], exponent
 
@@ -194,14 +221,27 @@ class Pair:
         low_x, high_x, low_y, high_y, _ = self._aligned
         n, m = range(self.x.size), range(self.y.size)
         if self.known:
-            table = [[(low_x[i][k] - low_y[j][h]) ** 2 for k in n for h in m] for i in n for j in m]
+            table = [
+                [(low_x[i][k] - low_y[j][h]) ** 2 for k in n for h in m]
+                for i in n
+                for j in m
+            ]
             return table, table
         down, up = [], []
         for i in n:
             for j in m:
                 # C − D lies between these two.
-                ends = [(low_x[i][k] - high_y[j][h], high_x[i][k] - low_y[j][h]) for k in n for h in m]
-                down.append([0 if least <= 0 <= most else min(least * least, most * most) for least, most in ends])
+                ends = [
+                    (low_x[i][k] - high_y[j][h], high_x[i][k] - low_y[j][h])
+                    for k in n
+                    for h in m
+                ]
+                down.append(
+                    [
+                        0 if least <= 0 <= most else min(least * least, most * most)
+                        for least, most in ends
+                    ]
+                )
                 up.append([max(least * least, most * most) for least, most in ends])
         return down, up
 
@@ -211,13 +251,17 @@ class Pair:
 
     def size(self) -> Fraction:
         """Return the largest C_ik² or D_jl², rounded up."""
-        values = (abs(value) for part in self._aligned[:4] for row in part for value in row)
+        values = (
+            abs(value) for part in self._aligned[:4] for row in part for value in row
+        )
         return _scaled(max(values) ** 2, 2 * self._aligned[4])
 
     def objective(self, coupling: Coupling) -> Enclosure:
         """Return F of a coupling."""
         low = self._sum(self.squares[0], coupling)
-        return Enclosure(low, low if self.known else self._sum(self.squares[1], coupling))
+        return Enclosure(
+            low, low if self.known else self._sum(self.squares[1], coupling)
+        )
 
     def _sum(self, table: Integers, coupling: Coupling) -> Fraction:
         places = [place for place, mass in enumerate(coupling.masses) if mass]
@@ -227,20 +271,30 @@ class Pair:
             row = table[place]
             total += mass * sum(map(mul, masses, [row[other] for other in places]))
         exponent = 2 * self._aligned[4]
-        above, below = (total << exponent, 1) if exponent >= 0 else (total, 1 << -exponent)
+        above, below = (
+            (total << exponent, 1) if exponent >= 0 else (total, 1 << -exponent)
+        )
         return Fraction(above, below * coupling.total**2)
 
     def product(self) -> Coupling:
         """Return the product coupling."""
         x, y = self.x, self.y
-        return Coupling([first * second for first in x.masses for second in y.masses], x.total * y.total)
+        return Coupling(
+            [first * second for first in x.masses for second in y.masses],
+            x.total * y.total,
+        )
 
     def sorting(self, first: Sequence[int], second: Sequence[int]) -> Coupling:
         """Return the north-west corner coupling of the atoms sorted by two lists of numbers."""
         x, y = self.x, self.y
-        left, right = (sorted(range(len(keys)), key=keys.__getitem__) for keys in (first, second))
+        left, right = (
+            sorted(range(len(keys)), key=keys.__getitem__) for keys in (first, second)
+        )
         # Over the common denominator of the weights.
-        rest_x, rest_y = [mass * y.total for mass in x.masses], [mass * x.total for mass in y.masses]
+        rest_x, rest_y = (
+            [mass * y.total for mass in x.masses],
+            [mass * x.total for mass in y.masses],
+        )
         masses, r, s = [0] * (x.size * y.size), 0, 0
         while r < x.size and s < y.size:
             i, j = left[r], right[s]
@@ -261,7 +315,9 @@ class Pair:
     def along(self, order: Sequence[int]) -> Coupling | None:
         """Return the coupling of atom i of x with atom order[i] of y, where their weights agree exactly."""
         x, y = self.x, self.y
-        if any(x.masses[i] * y.total != y.masses[j] * x.total for i, j in enumerate(order)):
+        if any(
+            x.masses[i] * y.total != y.masses[j] * x.total for i, j in enumerate(order)
+        ):
             return None
         masses = [0] * (x.size * y.size)
         for i, j in enumerate(order):
@@ -274,7 +330,10 @@ class Pair:
             return None
         matrix = self._read(plan)[0]
         order = [[j for j, mass in enumerate(row) if mass] for row in matrix]
-        if any(len(places) != 1 for places in order) or len({places[0] for places in order}) < self.y.size:
+        if (
+            any(len(places) != 1 for places in order)
+            or len({places[0] for places in order}) < self.y.size
+        ):
             return None
         return self.along([places[0] for places in order])
 
@@ -282,16 +341,23 @@ class Pair:
         """Return the masses of a plan between atoms of positive weight, integers times a power of two."""
         x, y = self.x, self.y
         if hasattr(plan, "rows"):
-            rows, cols, mass = (np.asarray(values).tolist() for values in (plan.rows, plan.cols, plan.mass))
+            rows, cols, mass = (
+                np.asarray(values).tolist()
+                for values in (plan.rows, plan.cols, plan.mass)
+            )
             numbers, exponent = integers(mass)
-            place_x, place_y = ({atom: k for k, atom in enumerate(space.atoms)} for space in (x, y))
+            place_x, place_y = (
+                {atom: k for k, atom in enumerate(space.atoms)} for space in (x, y)
+            )
             matrix = [[0] * y.size for _ in x.atoms]
             for i, j, number in zip(rows, cols, numbers, strict=True):
                 if i in place_x and j in place_y:
                     matrix[place_x[i]][place_y[j]] += number
             return matrix, exponent
         values = np.asarray(plan.matrix if hasattr(plan, "matrix") else plan)
-        numbers, exponent = integers(float(values[i, j]) for i in x.atoms for j in y.atoms)
+        numbers, exponent = integers(
+            float(values[i, j]) for i in x.atoms for j in y.atoms
+        )
         return [numbers[k * y.size : (k + 1) * y.size] for k in range(x.size)], exponent
 
     def nearest(self, plan: Any) -> Coupling:
@@ -312,18 +378,34 @@ class Pair:
         cols = [mass * x.total << max(-exponent, 0) for mass in y.masses]
         found = [sum(row) for row in matrix]
         matrix, factor = _cut(matrix, found, rows)
-        total, rows, cols = total * factor, [v * factor for v in rows], [v * factor for v in cols]
+        total, rows, cols = (
+            total * factor,
+            [v * factor for v in rows],
+            [v * factor for v in cols],
+        )
         found = [sum(col) for col in zip(*matrix, strict=True)]
-        turned, factor = _cut([list(col) for col in zip(*matrix, strict=True)], found, cols)
-        total, rows, cols = total * factor, [v * factor for v in rows], [v * factor for v in cols]
-        missing_y = [wanted - sum(col) for wanted, col in zip(cols, turned, strict=True)]
+        turned, factor = _cut(
+            [list(col) for col in zip(*matrix, strict=True)], found, cols
+        )
+        total, rows, cols = (
+            total * factor,
+            [v * factor for v in rows],
+            [v * factor for v in cols],
+        )
+        missing_y = [
+            wanted - sum(col) for wanted, col in zip(cols, turned, strict=True)
+        ]
         matrix = [list(row) for row in zip(*turned, strict=True)]
-        missing_x = [wanted - sum(row) for wanted, row in zip(rows, matrix, strict=True)]
+        missing_x = [
+            wanted - sum(row) for wanted, row in zip(rows, matrix, strict=True)
+        ]
         deficit = sum(missing_x)
         masses = [mass for row in matrix for mass in row]
         if deficit:
             added = [first * second for first in missing_x for second in missing_y]
-            masses = [mass * deficit + more for mass, more in zip(masses, added, strict=True)]
+            masses = [
+                mass * deficit + more for mass, more in zip(masses, added, strict=True)
+            ]
             total *= deficit
         common = math.gcd(total, *masses)
         return Coupling([mass // common for mass in masses], total // common)
@@ -345,7 +427,11 @@ class Pair:
             self.sorting(x.eccentricities(), y.eccentricities()),
         ]
         for plan in plans:
-            couplings += [coupling for coupling in (self.nearest(plan), self.bijection(plan)) if coupling is not None]
+            couplings += [
+                coupling
+                for coupling in (self.nearest(plan), self.bijection(plan))
+                if coupling is not None
+            ]
         found = [self.objective(coupling) for coupling in couplings]
         if x.size == y.size <= PERMUTED and len({*x.masses}) == len({*y.masses}) == 1:
             found.append(self._best_permutation())
@@ -408,7 +494,9 @@ class Pair:
                         if i == k:
                             continue
                         down, up = (i * m + j, k * m + h), (i * m + h, k * m + j)
-                        slope = sum(slopes[p] for p in up) - sum(slopes[p] for p in down)
+                        slope = sum(slopes[p] for p in up) - sum(
+                            slopes[p] for p in down
+                        )
                         most = min(coupling.masses[p] for p in down)
                         if slope >= 0 or not most:
                             continue
@@ -416,7 +504,11 @@ class Pair:
                             table[p][q] for p in down for q in down
                         )
                         curvature -= 2 * sum(table[p][q] for p in up for q in down)
-                        share = min(Fraction(most), Fraction(-slope, curvature)) if curvature > 0 else Fraction(most)
+                        share = (
+                            min(Fraction(most), Fraction(-slope, curvature))
+                            if curvature > 0
+                            else Fraction(most)
+                        )
                         # Few digits are enough, and keep the numbers short.
                         share = Fraction(math.floor(share * 2**20 / most) * most, 2**20)
                         change = 2 * share * slope + share * share * curvature
@@ -433,12 +525,20 @@ class Pair:
         return Coupling(masses, coupling.total * share.denominator)
 
 
-def _cut(matrix: Integers, found: Sequence[int], wanted: Sequence[int]) -> tuple[Integers, int]:
+def _cut(
+    matrix: Integers, found: Sequence[int], wanted: Sequence[int]
+) -> tuple[Integers, int]:
     """Scale rows by min(1, wanted / found); return them over a denominator that is larger by a factor."""
-    ratios = [Fraction(want, have) if have > want else Fraction(1) for have, want in zip(found, wanted, strict=True)]
+    ratios = [
+        Fraction(want, have) if have > want else Fraction(1)
+        for have, want in zip(found, wanted, strict=True)
+    ]
     factor = math.lcm(*(ratio.denominator for ratio in ratios))
     scales = [ratio.numerator * (factor // ratio.denominator) for ratio in ratios]
-    return [[mass * scale for mass in row] for scale, row in zip(scales, matrix, strict=True)], factor
+    return [
+        [mass * scale for mass in row]
+        for scale, row in zip(scales, matrix, strict=True)
+    ], factor
 
 
 def violations(
@@ -479,35 +579,54 @@ def violations(
     best = pair.best([*hints, *([] if plan is None else [plan])], rounds)
     for name, bound in certificate.bounds.items():
         if Fraction(bound) > best.high:
-            broken.append(f"bound: {name} {bound!r} is above a coupling's objective, by {_excess(bound, best.high)}")
+            broken.append(
+                f"bound: {name} {bound!r} is above a coupling's objective, by {_excess(bound, best.high)}"
+            )
     if plan is None:
         least = best.low
         if least > upper:  # a sort breaks ties in some way
-            least = min((pair.objective(coupling).low for coupling in pair.corners()), default=least)
+            least = min(
+                (pair.objective(coupling).low for coupling in pair.corners()),
+                default=least,
+            )
     else:
         along = pair.bijection(plan)
         couplings = [pair.nearest(plan), *([] if along is None else [along])]
         least = min(pair.objective(coupling).low for coupling in couplings)
     if least > upper:
-        broken.append(f"upper: {certificate.upper!r} is below its coupling's objective, by {_excess(least, upper)}")
+        broken.append(
+            f"upper: {certificate.upper!r} is below its coupling's objective, by {_excess(least, upper)}"
+        )
     if certificate.a_priori is not None and "norm" in certificate.bounds:
         reach = Fraction(certificate.bounds["norm"]) + Fraction(certificate.a_priori)
         if best.low > reach:
-            broken.append(f"a_priori: {certificate.a_priori!r} is too small, by {_excess(best.low, reach)}")
+            broken.append(
+                f"a_priori: {certificate.a_priori!r} is too small, by {_excess(best.low, reach)}"
+            )
     if lower > upper:
-        broken.append(f"crossed: lower {certificate.lower!r} is above upper {certificate.upper!r}")
+        broken.append(
+            f"crossed: lower {certificate.lower!r} is above upper {certificate.upper!r}"
+        )
     if objective is not None:
         value = Fraction(float(objective))
         if value < lower:
-            broken.append(f"objective below: {float(objective)!r}, lower {certificate.lower!r}")
+            broken.append(
+                f"objective below: {float(objective)!r}, lower {certificate.lower!r}"
+            )
         if value > upper:
-            broken.append(f"objective above: {float(objective)!r}, upper {certificate.upper!r}")
+            broken.append(
+                f"objective above: {float(objective)!r}, upper {certificate.upper!r}"
+            )
     return broken + _misjudged(certificate, pair, best, allowed)
 
 
 def _malformed(certificate: Any, objective: Any) -> list[str]:
     """Return what is wrong with the numbers of a certificate by themselves; nothing else is examined then."""
-    numbers = {"lower": certificate.lower, "upper": certificate.upper, **certificate.bounds}
+    numbers = {
+        "lower": certificate.lower,
+        "upper": certificate.upper,
+        **certificate.bounds,
+    }
     numbers |= {
         name: float(value)
         for name, value in (
@@ -518,19 +637,35 @@ def _malformed(certificate: Any, objective: Any) -> list[str]:
         )
         if value is not None
     }
-    broken = [f"not finite: {name} is {value!r}" for name, value in numbers.items() if not math.isfinite(value)]
+    broken = [
+        f"not finite: {name} is {value!r}"
+        for name, value in numbers.items()
+        if not math.isfinite(value)
+    ]
     if not broken and certificate.lower != max(certificate.bounds.values()):
-        broken.append(f"lower: {certificate.lower!r} is not the largest bound {max(certificate.bounds.values())!r}")
+        broken.append(
+            f"lower: {certificate.lower!r} is not the largest bound {max(certificate.bounds.values())!r}"
+        )
     if not broken and certificate.lower < 0:
         broken.append(f"negative: lower is {certificate.lower!r}")
     return broken
 
 
-def _misjudged(certificate: Any, pair: Pair, best: Enclosure, allowed: float) -> list[str]:
+def _misjudged(
+    certificate: Any, pair: Pair, best: Enclosure, allowed: float
+) -> list[str]:
     """Return what is false about the kind."""
     closed = certificate.kind.value == "global"
-    lower, upper, tolerance = (Fraction(v) for v in (certificate.lower, certificate.upper, certificate.tolerance))
-    limit = WIDTH * pair.largest() + SHARE * _root(pair.largest() * pair.size()) + SHARE**2 * pair.size() + LEAST
+    lower, upper, tolerance = (
+        Fraction(v)
+        for v in (certificate.lower, certificate.upper, certificate.tolerance)
+    )
+    limit = (
+        WIDTH * pair.largest()
+        + SHARE * _root(pair.largest() * pair.size())
+        + SHARE**2 * pair.size()
+        + LEAST
+    )
     broken = []
     if closed != (upper - lower <= tolerance):
         broken.append(
@@ -539,28 +674,41 @@ def _misjudged(certificate: Any, pair: Pair, best: Enclosure, allowed: float) ->
     if certificate.rounding > limit:
         broken.append(f"rounding: {certificate.rounding!r}, allowed {_short(limit)}")
     if not certificate.rounding <= tolerance <= max(certificate.rounding, allowed):
-        broken.append(f"tolerance: {float(tolerance)!r}, allowed {max(certificate.rounding, allowed)!r}")
+        broken.append(
+            f"tolerance: {float(tolerance)!r}, allowed {max(certificate.rounding, allowed)!r}"
+        )
     if closed and best.low - lower > tolerance:
-        broken.append(f"open: a closed interval is {_short(best.low - lower)} wide up to the best coupling")
+        broken.append(
+            f"open: a closed interval is {_short(best.low - lower)} wide up to the best coupling"
+        )
     return broken
 
 
 def _root(value: Fraction) -> Fraction:
     """Return a fraction above the root of another one."""
-    return Fraction(math.isqrt(value.numerator * value.denominator) + 1, value.denominator)
+    return Fraction(
+        math.isqrt(value.numerator * value.denominator) + 1, value.denominator
+    )
 
 
 def _excess(value: Any, limit: Any) -> str:
     """Say how far a number is above a limit, absolutely and relatively."""
     value, limit = Fraction(value), Fraction(limit)
-    return f"{_short(value - limit)} ({_short((value - limit) / limit)} of it)" if limit else _short(value)
+    return (
+        f"{_short(value - limit)} ({_short((value - limit) / limit)} of it)"
+        if limit
+        else _short(value)
+    )
 
 
 def _short(value: Fraction) -> str:
     """Write a fraction with a few digits, however small or large it is."""
     power = 0
     if value:
-        power = math.floor((value.numerator.bit_length() - value.denominator.bit_length()) * math.log10(2))
+        power = math.floor(
+            (value.numerator.bit_length() - value.denominator.bit_length())
+            * math.log10(2)
+        )
         power -= value < Fraction(10) ** power
         power += value >= Fraction(10) ** (power + 1)
     return f"{float(value / Fraction(10) ** power):.3g}e{power:+d}"

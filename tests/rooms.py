@@ -18,7 +18,9 @@ def picture() -> str:
     """Return the rooms of both packages in their order, as lists in Markdown."""
     lines = []
     for package, rooms in architecture.ROOMS.items():
-        lines.append(f"`{package}/`, each file with what it holds and the rooms that it uses:\n")
+        lines.append(
+            f"`{package}/`, each file with what it holds and the rooms that it uses:\n"
+        )
         for room in rooms:
             lines += [entry(module) for module in modules(f"{package}.{room}")]
         lines.append("")
@@ -27,16 +29,25 @@ def picture() -> str:
 
 def modules(room: str) -> list[str]:
     """Return the modules of a room that hold code."""
-    inside = [name for name in sorted(architecture.MODULES) if name == room or name.startswith(f"{room}.")]
+    inside = [
+        name
+        for name in sorted(architecture.MODULES)
+        if name == room or name.startswith(f"{room}.")
+    ]
     return [name for name in inside if not name.endswith("__init__")]
 
 
 def entry(module: str) -> str:
     """Return the line of one module."""
     path = architecture.MODULES[module]
-    first_line = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+    first_line = (
+        ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    ).partition("\n")[0]
     own_room = module.split(".")[1]
-    used = {name.split(".")[1] for name in architecture.arrows(module)} - {own_room, "__init__"}
+    used = {name.split(".")[1] for name in architecture.arrows(module)} - {
+        own_room,
+        "__init__",
+    }
     rooms = architecture.ROOMS[module.split(".")[0]]
     uses = ", ".join(sorted(used, key=rooms.index))
     name = path.relative_to(architecture.ROOT).as_posix().partition("/")[2]
@@ -51,4 +62,6 @@ def with_picture(text: str) -> str:
 
 
 if __name__ == "__main__":
-    CONTRIBUTING.write_text(with_picture(CONTRIBUTING.read_text(encoding="utf-8")), encoding="utf-8")
+    CONTRIBUTING.write_text(
+        with_picture(CONTRIBUTING.read_text(encoding="utf-8")), encoding="utf-8"
+    )

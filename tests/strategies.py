@@ -46,14 +46,23 @@ class Drawn:
 
     def take(self, order: Any) -> Drawn:
         """The same space with its atoms in another order, or some of them."""
-        data = {"dense": lambda d: d[np.ix_(order, order)], "gram": lambda d: d[:, order]}.get(
-            self.kind, lambda d: d[order]
+        data = {
+            "dense": lambda d: d[np.ix_(order, order)],
+            "gram": lambda d: d[:, order],
+        }.get(self.kind, lambda d: d[order])
+        return replace(
+            self,
+            data=np.ascontiguousarray(data(self.data)),
+            weights=self.weights[order],
         )
-        return replace(self, data=np.ascontiguousarray(data(self.data)), weights=self.weights[order])
 
     def scaled(self, factor: float) -> Drawn:
         """The space with ``factor`` · C, up to rounding of the root where C is quadratic in the data."""
-        return replace(self, data=self.data * (factor**0.5 if self.kind in ("sqeuclidean", "gram") else factor))
+        return replace(
+            self,
+            data=self.data
+            * (factor**0.5 if self.kind in ("sqeuclidean", "gram") else factor),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +90,10 @@ def orders(size: int) -> st.SearchStrategy[list[int]]:
 
     def order(number: int) -> list[int]:
         left = list(range(size))
-        return [left.pop(number // math.factorial(k) % (k + 1)) for k in reversed(range(size))]
+        return [
+            left.pop(number // math.factorial(k) % (k + 1))
+            for k in reversed(range(size))
+        ]
 
     return st.integers(0, math.factorial(size) - 1).map(order)
 
@@ -89,7 +101,9 @@ def orders(size: int) -> st.SearchStrategy[list[int]]:
 @st.composite
 def weights(draw: st.DrawFn, size: int, null: bool = False) -> np.ndarray:
     """Non-uniform, uniform and very unequal weights; with ``null``, some of them zero."""
-    counts = np.array([1, 1, 2, 3, 7, 50])[digits(draw(st.integers(0, 6**size - 1)), 6, size)]
+    counts = np.array([1, 1, 2, 3, 7, 50])[
+        digits(draw(st.integers(0, 6**size - 1)), 6, size)
+    ]
     if null:
         counts = counts * digits(draw(st.integers(1, 2**size - 1)), 2, size)
     return normalised(counts)
@@ -100,7 +114,11 @@ def values(draw: st.DrawFn, shape: tuple[int, ...], generic: bool) -> np.ndarray
     """Numbers in general position, or on a small lattice, where ties are common."""
     seed = draw(st.integers(0, 2**20 - 1))
     rng = np.random.default_rng(seed)
-    return rng.standard_normal(shape) if generic or seed % 2 else rng.integers(-4, 5, shape) / 2
+    return (
+        rng.standard_normal(shape)
+        if generic or seed % 2
+        else rng.integers(-4, 5, shape) / 2
+    )
 
 
 @st.composite
@@ -167,7 +185,9 @@ def coupled(draw: st.DrawFn, **options: Any) -> tuple[Drawn, Drawn, np.ndarray]:
 
 
 @st.composite
-def permuted_copies(draw: st.DrawFn, generic: bool = False, kinds: tuple[str, ...] = KINDS) -> Known:
+def permuted_copies(
+    draw: st.DrawFn, generic: bool = False, kinds: tuple[str, ...] = KINDS
+) -> Known:
     x = draw(spaces(kinds=kinds, generic=generic))
     order = np.array(draw(orders(x.size)))
     plan = np.zeros((x.size, x.size))
@@ -187,7 +207,9 @@ def one_points(draw: st.DrawFn) -> Known:
 def two_points(draw: st.DrawFn) -> Known:
     """Two spaces of two points at distances s and t: (s − t)²/2 for uniform weights, else the end of a segment."""
     s, t = draw(st.tuples(st.integers(0, 8), st.integers(0, 8)))
-    x, y = (Drawn("dense", float(d) * (1 - np.eye(2)), draw(weights(2))) for d in (s, t))
+    x, y = (
+        Drawn("dense", float(d) * (1 - np.eye(2)), draw(weights(2))) for d in (s, t)
+    )
     ends = [vertex(x.weights, y.weights, (0, 1), order) for order in ((0, 1), (1, 0))]
     plan = min(ends, key=lambda end: objective(x.matrix, y.matrix, end))
     return Known(x, y, two_by_two(x.matrix, x.weights, y.matrix, y.weights), plan)
@@ -200,7 +222,11 @@ def simplices(draw: st.DrawFn, uniform: bool = False) -> Known:
     The objective is Σ a_i² + Σ b_j² − 2 P(i = k, j = l), and P(i = k, j = l) ≤ Σ b_j² with equality where j tells i.
     """
     n = draw(st.integers(1, 4))
-    counts = [draw(st.integers(1, 3))] * n if uniform else draw(st.lists(st.integers(1, 3), min_size=n, max_size=n))
+    counts = (
+        [draw(st.integers(1, 3))] * n
+        if uniform
+        else draw(st.lists(st.integers(1, 3), min_size=n, max_size=n))
+    )
     owner = np.repeat(np.arange(n), counts)
     b = np.full(len(owner), 1 / len(owner)) if uniform else draw(weights(len(owner)))
     a = np.array([b[owner == i].sum() for i in range(n)])
@@ -223,15 +249,27 @@ def additive_pairs(draw: st.DrawFn) -> Known:
     """An additive space against any: the sorting coupling is optimal (theorem 5)."""
     x, y = draw(additive()), draw(spaces())
     plan = np.zeros((x.size, y.size))
-    for i, j, mass in walk(x.matrix @ x.weights, x.weights, y.matrix @ y.weights, y.weights):
+    for i, j, mass in walk(
+        x.matrix @ x.weights, x.weights, y.matrix @ y.weights, y.weights
+    ):
         plan[i, j] += mass
     return Known(x, y, objective(x.matrix, y.matrix, plan), plan)
 
 
 def known() -> st.SearchStrategy[Known]:
-    return st.one_of(permuted_copies(), one_points(), two_points(), simplices(), scaled_copies(), additive_pairs())
+    return st.one_of(
+        permuted_copies(),
+        one_points(),
+        two_points(),
+        simplices(),
+        scaled_copies(),
+        additive_pairs(),
+    )
 
 
 def well_separated(*spaces: Drawn, least: float = 1e-3) -> bool:
     """Whether no two row means nearly tie."""
-    return all(np.diff(np.sort(s.matrix @ s.weights)).min(initial=np.inf) > least for s in spaces)
+    return all(
+        np.diff(np.sort(s.matrix @ s.weights)).min(initial=np.inf) > least
+        for s in spaces
+    )

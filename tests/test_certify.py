@@ -36,7 +36,15 @@ from gwtools.spaces import base
 from tests import checkers, radii
 from tests.radii import some_extent, some_radii
 from tests.solvers.test_conditional_gradient import arguments, scale
-from tests.strategies import additive_pairs, coupled, couplings, known, one_points, pairs, permuted_copies
+from tests.strategies import (
+    additive_pairs,
+    coupled,
+    couplings,
+    known,
+    one_points,
+    pairs,
+    permuted_copies,
+)
 from tests.test_plans import FORMS
 
 
@@ -71,7 +79,9 @@ def test_without_a_plan_the_upper_bound_is_the_product(pair):
 
 
 @pytest.mark.parametrize(
-    "family", [one_points(), permuted_copies(), additive_pairs()], ids=["one point", "copy", "additive"]
+    "family",
+    [one_points(), permuted_copies(), additive_pairs()],
+    ids=["one point", "copy", "additive"],
 )
 @given(data=st.data())
 def test_closed_gaps_are_global(family, data):
@@ -105,7 +115,9 @@ def test_low_rank_spaces_get_the_spectral_bound(instance):
     x, y, plan = instance
     bounds = gw.certify(x.space(), y.space(), plan).bounds
     assert set(bounds) - {"rank_one"} == {"row_means", "norm", "spectral"}
-    assert ("rank_one" in bounds) == all(s.kind == "gram" and len(s.data) == 1 for s in (x, y))
+    assert ("rank_one" in bounds) == all(
+        s.kind == "gram" and len(s.data) == 1 for s in (x, y)
+    )
     plain = float(gw.bounds.spectral(x.space(), y.space()))
     assert plain - 1e-9 * scale(x, y) <= bounds["spectral"] <= plain
 
@@ -115,7 +127,9 @@ def test_rounding_is_small_and_grows_with_the_unit(pair):
     x, y = (s.space() for s in pair)
     found = gw.certify(x, y).rounding
     assert 0 <= found <= 1e-9 * scale(*pair)
-    assert gw.certify(x.scaled(16.0), y.scaled(16.0)).rounding == pytest.approx(256 * found, rel=1e-15, abs=0)
+    assert gw.certify(x.scaled(16.0), y.scaled(16.0)).rounding == pytest.approx(
+        256 * found, rel=1e-15, abs=0
+    )
 
 
 @given(coupled(null=True))
@@ -205,7 +219,10 @@ def test_units_that_leave_the_range():
 def with_null_atoms(rng):
     """Spaces of 4 and 5 atoms, of which one and two carry no weight."""
     a, b = np.array([0.25, 0.0, 0.5, 0.25]), np.array([0.0, 0.5, 0.125, 0.375, 0.0])
-    x, y = (gw.DenseSpace(checkers.euclidean(rng.standard_normal((len(w), 2))), w) for w in (a, b))
+    x, y = (
+        gw.DenseSpace(checkers.euclidean(rng.standard_normal((len(w), 2))), w)
+        for w in (a, b)
+    )
     return prepare(x, y)
 
 
@@ -226,18 +243,27 @@ def test_lists_lose_masses_that_are_zero_and_those_of_null_atoms(rng):
 
 
 def test_lists_that_need_nothing_are_kept(rng):
-    x, y = (gw.DenseSpace(checkers.euclidean(rng.standard_normal((n, 2)))) for n in (3, 3))
+    x, y = (
+        gw.DenseSpace(checkers.euclidean(rng.standard_normal((n, 2)))) for n in (3, 3)
+    )
     index = np.arange(3)
     plan = gw.SparsePlan(index, index, np.full(3, 1 / 3), (3, 3))
     assert _restricted(plan, prepare(x, y)) is plan
-    empty = gw.SparsePlan(np.append(index, 0), np.append(index, 1), np.array([1 / 3, 1 / 3, 1 / 3, 0.0]), (3, 3))
+    empty = gw.SparsePlan(
+        np.append(index, 0),
+        np.append(index, 1),
+        np.array([1 / 3, 1 / 3, 1 / 3, 0.0]),
+        (3, 3),
+    )
     assert _restricted(empty, prepare(x, y)).mass.shape == (3,)
 
 
 @pytest.mark.parametrize(("count", "listed"), [(6, True), (7, False), (12, False)])
 def test_matrices_of_few_atoms_are_listed(rng, count, listed):
     """Up to n + m − 1 masses, as vertices have."""
-    x, y = (gw.DenseSpace(checkers.euclidean(rng.standard_normal((n, 2)))) for n in (3, 4))
+    x, y = (
+        gw.DenseSpace(checkers.euclidean(rng.standard_normal((n, 2)))) for n in (3, 4)
+    )
     matrix = np.zeros(12)
     matrix[np.linspace(0, 11, count).astype(int)] = rng.uniform(0.1, 1, count)
     matrix = matrix.reshape(3, 4)
@@ -253,7 +279,9 @@ def test_matrices_of_few_atoms_are_listed(rng, count, listed):
 def matching(rows, cols, a, b, mass=None):
     x, y = (gw.DenseSpace(np.ones((len(w), len(w))), np.array(w)) for w in (a, b))
     mass = np.full(len(rows), 0.3) if mass is None else mass
-    return _matching(gw.SparsePlan(np.array(rows), np.array(cols), mass, (len(a), len(b))), x, y)
+    return _matching(
+        gw.SparsePlan(np.array(rows), np.array(cols), mass, (len(a), len(b))), x, y
+    )
 
 
 THIRDS = [0.25, 0.25, 0.5]
@@ -261,7 +289,11 @@ THIRDS = [0.25, 0.25, 0.5]
 
 def test_plans_that_pair_atoms_of_equal_weights_are_matchings():
     found = matching([2, 0, 1], [0, 2, 1], THIRDS, [0.5, 0.25, 0.25])
-    assert found.mass.tolist() == [0.5, 0.25, 0.25]  # the stored weights, in the order of the list
+    assert found.mass.tolist() == [
+        0.5,
+        0.25,
+        0.25,
+    ]  # the stored weights, in the order of the list
     assert found.rows.tolist() == [2, 0, 1]
     assert found.cols.tolist() == [0, 2, 1]
 
@@ -298,7 +330,9 @@ def path(lengths):
     n = len(lengths) + 1
     edges = np.zeros((n, n))
     edges[np.arange(n - 1), np.arange(1, n)] = lengths
-    return gw.GraphSpace(scipy.sparse.csr_array(edges + edges.T), np.array([0.1, 0.2, 0.3, 0.4]))
+    return gw.GraphSpace(
+        scipy.sparse.csr_array(edges + edges.T), np.array([0.1, 0.2, 0.3, 0.4])
+    )
 
 
 def copies(kind, rng):
@@ -312,12 +346,18 @@ def copies(kind, rng):
         x, moved = gw.DenseSpace(matrix, weights), gw.DenseSpace(off, weights)
     elif kind == "gram":
         factor = points.T.copy()
-        x, moved = gw.GramSpace(factor, weights), gw.GramSpace(moved_by_an_ulp(factor, (1, 2)), weights)
+        x, moved = (
+            gw.GramSpace(factor, weights),
+            gw.GramSpace(moved_by_an_ulp(factor, (1, 2)), weights),
+        )
     elif kind in ("whole graph", "graph"):
         lengths = np.array([1.0, 2.0, 3.0]) * (1 if kind == "whole graph" else 0.1)
         x, moved = path(lengths), path(lengths + np.array([0.0, lengths[0], 0.0]))
     else:
-        x, moved = (gw.PointCloud(p, weights, metric=kind) for p in (points, moved_by_an_ulp(points, (2, 1))))
+        x, moved = (
+            gw.PointCloud(p, weights, metric=kind)
+            for p in (points, moved_by_an_ulp(points, (2, 1)))
+        )
     return x, x.restrict(order), moved.restrict(order), order
 
 
@@ -340,7 +380,11 @@ def test_lists_follow_the_atoms_of_either_space(rng, swapped):
     x = gw.DenseSpace(np.ones((2, 2)))
     y = gw.DenseSpace(np.ones((3, 3)), np.array([0.0, 0.5, 0.5]))
     index, mass = (np.arange(2), np.arange(1, 3)), np.full(2, 0.5)
-    plan = gw.SparsePlan(*index[::-1], mass, (3, 2)) if swapped else gw.SparsePlan(*index, mass, (2, 3))
+    plan = (
+        gw.SparsePlan(*index[::-1], mass, (3, 2))
+        if swapped
+        else gw.SparsePlan(*index, mass, (2, 3))
+    )
     found = _restricted(plan, prepare(y, x) if swapped else prepare(x, y))
     assert found.shape == (2, 2)
     assert found.rows.tolist() == found.cols.tolist() == [0, 1]
@@ -356,9 +400,13 @@ def test_copies_are_told_by_stored_values(kind, rng):
     assert _is_isometry(x, copy, plan, 0.0) == (kind != "graph")
     assert not _is_isometry(x, other, plan, 0.0)
     if kind != "graph":
-        assert _objective(*radii.enclosed(x, copy, *some_parts(4, 4)), plan) == Bound(0.0, 0.0, 0.0)
+        assert _objective(*radii.enclosed(x, copy, *some_parts(4, 4)), plan) == Bound(
+            0.0, 0.0, 0.0
+        )
     # Sums of points may round even where the points are the same ones; entries as they are stored may not.
-    assert _is_isometry(x, copy, plan, 1e-40) == (kind in ("gram", "euclidean", "sqeuclidean"))
+    assert _is_isometry(x, copy, plan, 1e-40) == (
+        kind in ("gram", "euclidean", "sqeuclidean")
+    )
     wrong = gw.SparsePlan(order[[1, 0, 2, 3]], np.arange(4), x.weights[order], (4, 4))
     assert not _is_isometry(x, copy, wrong, 0.0)
 
@@ -366,7 +414,9 @@ def test_copies_are_told_by_stored_values(kind, rng):
 @pytest.mark.parametrize("kind", KINDS)
 def test_copies_alone_are_exactly_zero(kind, rng):
     x, copy, other, order = copies(kind, rng)
-    plan = gw.SparsePlan(order, np.arange(4), np.full(4, 0.0) + x.weights[order], (4, 4))
+    plan = gw.SparsePlan(
+        order, np.arange(4), np.full(4, 0.0) + x.weights[order], (4, 4)
+    )
     found = gw.certify(x, copy, plan)
     assert (found.upper == 0.0) == (kind != "graph")
     assert found.kind is gw.Kind.GLOBAL
@@ -380,16 +430,26 @@ def test_other_metrics_and_other_shapes_are_no_copies(rng):
     points = rng.standard_normal((4, 2))
     index = np.arange(4)
     plan = gw.SparsePlan(index, index, np.full(4, 0.25), (4, 4))
-    euclidean, squared = (gw.PointCloud(points, metric=metric) for metric in ("euclidean", "sqeuclidean"))
+    euclidean, squared = (
+        gw.PointCloud(points, metric=metric) for metric in ("euclidean", "sqeuclidean")
+    )
     wider = gw.PointCloud(np.hstack([points, np.zeros((4, 1))]))
     gram, dense = gw.GramSpace(points.T), gw.DenseSpace(euclidean.dense())
-    for x, y in ((euclidean, squared), (euclidean, wider), (euclidean, gram), (squared, gram), (dense, euclidean)):
+    for x, y in (
+        (euclidean, squared),
+        (euclidean, wider),
+        (euclidean, gram),
+        (squared, gram),
+        (dense, euclidean),
+    ):
         assert not _is_isometry(x, y, plan, 0.0)
         assert not _is_isometry(y, x, plan, 0.0)
 
 
 def test_pairs_say_how_far_values_are_apart():
-    spaces = [gw.DenseSpace(np.full((n, n), value)) for n, value in ((2, 0.7), (3, 2.0))]
+    spaces = [
+        gw.DenseSpace(np.full((n, n), value)) for n, value in ((2, 0.7), (3, 2.0))
+    ]
     parts = some_radii(1, 2), some_radii(2, 3), some_extent(3), some_extent(4)
     for x, y in (spaces, spaces[::-1]):
         _, pair = radii.enclosed(x, y, *parts)
@@ -404,15 +464,28 @@ def generic_pair(rng, name):
     points = [rng.standard_normal((len(w), 2)) for w in (a, b)]
     if "and" in name:
         x, y = (gw.GramSpace(p.T, w) for p, w in zip(points, (a, b), strict=True))
-        x, y = (gw.DenseSpace(x.dense(), a), y) if name == "dense and gram" else (x, gw.DenseSpace(y.dense(), b))
+        x, y = (
+            (gw.DenseSpace(x.dense(), a), y)
+            if name == "dense and gram"
+            else (x, gw.DenseSpace(y.dense(), b))
+        )
     elif name == "dense":
-        x, y = (gw.DenseSpace(checkers.euclidean(p), w) for p, w in zip(points, (a, b), strict=True))
+        x, y = (
+            gw.DenseSpace(checkers.euclidean(p), w)
+            for p, w in zip(points, (a, b), strict=True)
+        )
     else:
         x, y = (gw.GramSpace(p.T, w) for p, w in zip(points, (a, b), strict=True))
     matrix = np.outer(a, b) * (1 + 1e-2 * rng.uniform(-1, 1, (3, 5)))
     rows, cols = np.divmod(np.arange(15), 5)
-    pair = radii.enclosed(x, y, some_radii(1, 3), some_radii(2, 5), some_extent(3), some_extent(4))
-    return *pair, gw.DensePlan(matrix), gw.SparsePlan(rows, cols, matrix.ravel(), (3, 5))
+    pair = radii.enclosed(
+        x, y, some_radii(1, 3), some_radii(2, 5), some_extent(3), some_extent(4)
+    )
+    return (
+        *pair,
+        gw.DensePlan(matrix),
+        gw.SparsePlan(rows, cols, matrix.ravel(), (3, 5)),
+    )
 
 
 @pytest.mark.parametrize("name", ["dense", "gram", "gram and dense", "dense and gram"])
@@ -421,16 +494,21 @@ def test_objectives_are_rounded_by_the_form_of_the_plan(coarse, rng, name):
     of_x, of_y = pair.x.radii, pair.y.radii
     for plan, count in ((matrix, 3), (atoms, 15)):
         off = [
-            np.abs(found - s.weights).sum() for found, s in zip(plan.marginals(), (problem.x, problem.y), strict=True)
+            np.abs(found - s.weights).sum()
+            for found, s in zip(plan.marginals(), (problem.x, problem.y), strict=True)
         ]
         missed = float_error.missed_mass(*off, count, of_x, of_y)
         assert _missed(plan, pair) == pytest.approx(missed, rel=1e-13)
         value = float(problem.objective(plan))
         if plan is atoms and name != "gram":
-            upper = float_error.squares_upper(value, 15, missed, pair.largest, of_x, of_y)
+            upper = float_error.squares_upper(
+                value, 15, missed, pair.largest, of_x, of_y
+            )
         else:
             parts = of_x, of_y, pair.x.extent, pair.y.extent
-            upper = float_error.parts_upper(value, 2 * count, missed, pair.mean_gap, pair.largest, *parts)
+            upper = float_error.parts_upper(
+                value, 2 * count, missed, pair.mean_gap, pair.largest, *parts
+            )
         found = _objective(problem, pair, plan)
         assert (found.value, found.lower) == (value, 0.0)
         assert found.upper == pytest.approx(upper, rel=1e-13)
@@ -440,9 +518,16 @@ def test_objectives_are_rounded_by_the_form_of_the_plan(coarse, rng, name):
 @pytest.mark.parametrize("more", [-0.05, 0.05])
 def test_matchings_stand_for_the_coupling_they_mean(coarse, rng, form, more):
     """An upper end is one for the coupling with the weights as its masses, and for the plan as it is stored."""
-    weights, index, points = np.array([0.2, 0.3, 0.5]), np.arange(3), rng.standard_normal((2, 3, 2))
+    weights, index, points = (
+        np.array([0.2, 0.3, 0.5]),
+        np.arange(3),
+        rng.standard_normal((2, 3, 2)),
+    )
     x, y = (
-        gw.GramSpace(p.T, weights) if form == "gram" else gw.DenseSpace(checkers.euclidean(p), weights) for p in points
+        gw.GramSpace(p.T, weights)
+        if form == "gram"
+        else gw.DenseSpace(checkers.euclidean(p), weights)
+        for p in points
     )
     parts = some_radii(1, 3), some_radii(2, 3), some_extent(3), some_extent(4)
     problem, pair = radii.enclosed(x, y, *parts)
@@ -450,16 +535,25 @@ def test_matchings_stand_for_the_coupling_they_mean(coarse, rng, form, more):
     def upper(plan, value):
         if form == "dense":
             return float_error.squares_upper(value, 3, 0.0, pair.largest, *parts[:2])
-        return float_error.parts_upper(value, 6, _missed(plan, pair), pair.mean_gap, pair.largest, *parts)
+        return float_error.parts_upper(
+            value, 6, _missed(plan, pair), pair.mean_gap, pair.largest, *parts
+        )
 
-    plan, off = (gw.SparsePlan(index, index, weights + np.array([d, 0.0, 0.0]), (3, 3)) for d in (0.0, more))
+    plan, off = (
+        gw.SparsePlan(index, index, weights + np.array([d, 0.0, 0.0]), (3, 3))
+        for d in (0.0, more)
+    )
     values = [float(gw.GWProblem(x, y).objective(p)) for p in (plan, off)]
     wanted = [upper(p, v) for p, v in zip((plan, off), values, strict=True)]
     known = [PlanObjective(x, y, p, np.asarray(7.0)) for p in (plan, off)]
     for before in (None, known[1]):
-        assert _objective(problem, pair, plan, before)[::2] == pytest.approx((values[0], wanted[0]), rel=1e-13)
+        assert _objective(problem, pair, plan, before)[::2] == pytest.approx(
+            (values[0], wanted[0]), rel=1e-13
+        )
     for before in (None, known[0]):
-        assert _objective(problem, pair, off, before)[::2] == pytest.approx((values[1], max(wanted)), rel=1e-13)
+        assert _objective(problem, pair, off, before)[::2] == pytest.approx(
+            (values[1], max(wanted)), rel=1e-13
+        )
     assert _objective(problem, pair, plan, known[0]).value == 7.0
     for changed in (known[0]._replace(x=y), known[0]._replace(y=x)):
         assert _objective(problem, pair, plan, changed).value == values[0]
@@ -474,14 +568,21 @@ def test_the_product_is_rounded_by_its_parts(coarse, rng, name):
     value += float(x.residual_norm_squared() + y.residual_norm_squared())
     found = _product(problem, pair)
     assert found.value == pytest.approx(value, rel=1e-13)
-    assert found.value == pytest.approx(checkers.objective(x.dense(), y.dense(), np.outer(a, b)), rel=1e-12)
-    assert found.upper == pytest.approx(float_error.product_upper(found.value, pair.x.radii, pair.y.radii), rel=1e-13)
+    assert found.value == pytest.approx(
+        checkers.objective(x.dense(), y.dense(), np.outer(a, b)), rel=1e-12
+    )
+    assert found.upper == pytest.approx(
+        float_error.product_upper(found.value, pair.x.radii, pair.y.radii), rel=1e-13
+    )
 
 
 def test_certificates_hold_what_each_formula_says(rng):
     """In units that are changed and given back: the ends, the name of the best bound, a priori and rounding."""
     x, y = (
-        gw.DenseSpace(checkers.euclidean(rng.standard_normal((n, 2))) * 4.0**150 * factor, rng.dirichlet(np.ones(n)))
+        gw.DenseSpace(
+            checkers.euclidean(rng.standard_normal((n, 2))) * 4.0**150 * factor,
+            rng.dirichlet(np.ones(n)),
+        )
         for n, factor in ((4, 1), (6, 2))
     )
     ready = prepare(x, y)
@@ -493,27 +594,48 @@ def test_certificates_hold_what_each_formula_says(rng):
         pair = enclosed(problem)
         of_x, of_y = pair.x.radii, pair.y.radii
         bounds, a_priori = certified.linear(ready.x, ready.y, pair)
-        upper = _product(problem, pair) if plan is None else _objective(problem, pair, gw.DensePlan(plan))
-        wanted = {name: math.nextafter(bound.lower * square, 0) for name, bound in bounds.items()}
+        upper = (
+            _product(problem, pair)
+            if plan is None
+            else _objective(problem, pair, gw.DensePlan(plan))
+        )
+        wanted = {
+            name: math.nextafter(bound.lower * square, 0)
+            for name, bound in bounds.items()
+        }
         assert found.bounds == wanted
         assert found.bound == max(wanted, key=wanted.get) == "norm"
         assert found.lower == wanted["norm"]
         assert found.upper == math.nextafter(upper.upper * square, math.inf)
-        assert found.a_priori == math.nextafter(a_priori * square, math.inf) + 2 * math.ulp(found.bounds["norm"])
-        wanted = float_error.interval_width(bounds["norm"].lower, pair.largest, 0, of_x, of_y) * square
+        assert found.a_priori == math.nextafter(
+            a_priori * square, math.inf
+        ) + 2 * math.ulp(found.bounds["norm"])
+        wanted = (
+            float_error.interval_width(
+                bounds["norm"].lower, pair.largest, 0, of_x, of_y
+            )
+            * square
+        )
         assert found.rounding == found.tolerance == math.nextafter(wanted, math.inf)
         assert found.kind is (gw.Kind.LOWER if plan is None else gw.Kind.BRACKET)
         detailed = certified_objective(x, y, plan, "linear")
         assert detailed.objective == upper.value * square
-        assert detailed.distance == pytest.approx(math.sqrt(upper.value) * ready.unit, rel=1e-15)
+        assert detailed.distance == pytest.approx(
+            math.sqrt(upper.value) * ready.unit, rel=1e-15
+        )
 
 
 def test_tolerance_counts_the_roundings_of_entries(rng):
-    x, y = gw.GramSpace(rng.standard_normal((9, 3)), np.full(3, 1 / 3)), gw.GramSpace(rng.standard_normal((2, 4)))
+    x, y = (
+        gw.GramSpace(rng.standard_normal((9, 3)), np.full(3, 1 / 3)),
+        gw.GramSpace(rng.standard_normal((2, 4))),
+    )
     for pair in ((x, y), (y, x)):
         found = gw.certify(*pair)
         whole = enclosed(gw.GWProblem(*pair))
-        wanted = float_error.interval_width(found.lower, whole.largest, 9, whole.x.radii, whole.y.radii)
+        wanted = float_error.interval_width(
+            found.lower, whole.largest, 9, whole.x.radii, whole.y.radii
+        )
         assert found.rounding == pytest.approx(wanted, rel=1e-15)
 
 
@@ -526,11 +648,19 @@ def test_the_best_cheap_coupling_is_the_one_of_the_least_upper_end(rng):
     sides = certified.enclosed_parts(x), certified.enclosed_parts(y)
     sizes = [s.dense() ** 2 @ s.weights for s in (x, y)]
     ends = [_product(problem, pair).upper]
-    for first, second in ((x.row_means, y.row_means), (x.row_means, -y.row_means), sizes):
-        plan = gw.transport.one_dimensional.sorting_plan(first, x.weights, second, y.weights)
+    for first, second in (
+        (x.row_means, y.row_means),
+        (x.row_means, -y.row_means),
+        sizes,
+    ):
+        plan = gw.transport.one_dimensional.sorting_plan(
+            first, x.weights, second, y.weights
+        )
         ends.append(_objective(problem, pair, plan).upper)
     assert [end.upper for end in _sorting_objectives(problem, pair, sides)] == ends[1:]
-    assert gw.certify(x, y, effort="quadratic").upper == math.nextafter(min(ends), math.inf)
+    assert gw.certify(x, y, effort="quadratic").upper == math.nextafter(
+        min(ends), math.inf
+    )
 
 
 def test_asked_tolerances_close_and_are_said(rng):
@@ -549,9 +679,16 @@ def test_asked_tolerances_close_and_are_said(rng):
 
 
 def test_tolerances_below_zero_are_refused():
-    with pytest.raises(ValueError, match="tolerance must be a finite number at least 0"):
+    with pytest.raises(
+        ValueError, match="tolerance must be a finite number at least 0"
+    ):
         gw.certify(np.ones((1, 1)), np.ones((1, 1)), tolerance=-1e-9)
-    assert gw.certify(np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1)), tolerance=0.0).kind is gw.Kind.GLOBAL
+    assert (
+        gw.certify(
+            np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1)), tolerance=0.0
+        ).kind
+        is gw.Kind.GLOBAL
+    )
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -560,14 +697,20 @@ def test_values_whose_squares_leave_the_range_are_refused(side):
     spaces[side] = spaces[side] * 2.0**509
     assert math.isfinite(gw.certify(*spaces).upper)
     spaces[side] = spaces[side] * (1 + 2.0**-52)
-    with pytest.raises(ValueError, match=r"values of C must be at most 1\.6759\d+e\+153 in absolute value"):
+    with pytest.raises(
+        ValueError,
+        match=r"values of C must be at most 1\.6759\d+e\+153 in absolute value",
+    ):
         gw.certify(*spaces)
 
 
 def test_distances_of_couplings_are_rounded_up(rng):
     """Roots of upper ends, one float further, in the given units; those of copies are 0."""
     weights, index = np.array([0.2, 0.3, 0.5]), np.arange(3)
-    x, y = (gw.DenseSpace(checkers.euclidean(rng.standard_normal((3, 2))), weights) for _ in range(2))
+    x, y = (
+        gw.DenseSpace(checkers.euclidean(rng.standard_normal((3, 2))), weights)
+        for _ in range(2)
+    )
     plan = gw.SparsePlan(index, index, weights, (3, 3))
     for unit in (1.0, 4.0**120):
         wide = [s.scaled(unit) for s in (x, y)]
@@ -578,18 +721,25 @@ def test_distances_of_couplings_are_rounded_up(rng):
     # The next float above the root, and no other.
     problem = gw.GWProblem(x, y)
     root = _objective(problem, enclosed(problem), plan).upper ** 0.5
-    assert coupling_distance(x, y, plan) == math.nextafter(float_error.ceiling(root), math.inf)
+    assert coupling_distance(x, y, plan) == math.nextafter(
+        float_error.ceiling(root), math.inf
+    )
 
 
 @pytest.mark.parametrize("effort", ["quadratic", "cubic"])
 def test_convexity_takes_what_is_known_of_the_signs(coarse, rng, effort):
     """The kinds of spaces alone, or the smaller of what they and the spectra say."""
-    x, y = gw.GramSpace(rng.standard_normal((3, 5))), gw.PointCloud(5 + 9 * rng.standard_normal((6, 2)))
+    x, y = (
+        gw.GramSpace(rng.standard_normal((3, 5))),
+        gw.PointCloud(5 + 9 * rng.standard_normal((6, 2))),
+    )
     plan = np.outer(x.weights, y.weights)
     sides = certified.enclosed_parts(x), certified.enclosed_parts(y)
     curvatures = [certified.eigenvalue_product_of_kinds(*sides, x.sign, y.sign)]
     if effort == "cubic":
-        curvatures.append(certified.largest_eigenvalue_product(*map(certified.modes, sides)))
+        curvatures.append(
+            certified.largest_eigenvalue_product(*map(certified.modes, sides))
+        )
         assert curvatures[0] != curvatures[1]
     found = gw.certify(x, y, plan, effort).bounds["convexity"]
     lower = certified.convexity(*sides, plan, min(curvatures)).lower
@@ -598,7 +748,9 @@ def test_convexity_takes_what_is_known_of_the_signs(coarse, rng, effort):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_plans_may_miss_the_weights_by_a_thousandth_or_the_root_of_their_rounding(dtype):
+def test_plans_may_miss_the_weights_by_a_thousandth_or_the_root_of_their_rounding(
+    dtype,
+):
     limit = max(1e-3, np.finfo(dtype).eps ** 0.5)
     space, plan = gw.DenseSpace(np.zeros((4, 4), dtype)), np.full((4, 4), 1 / 16, dtype)
     for share in (0.9, 1.1):
@@ -607,7 +759,9 @@ def test_plans_may_miss_the_weights_by_a_thousandth_or_the_root_of_their_roundin
         if share < 1:
             gw.certify(space, space, off)
         else:
-            with pytest.raises(ValueError, match="plan must have the weights of x as its marginal"):
+            with pytest.raises(
+                ValueError, match="plan must have the weights of x as its marginal"
+            ):
                 gw.certify(space, space, off)
 
 
@@ -621,7 +775,10 @@ def test_a_tolerance_is_never_said_to_be_smaller(tolerance):
 def test_sparse_plans_between_low_rank_spaces_take_no_matrix(rng):
     """Not even of their masses: 30,000 atoms would be seven gigabytes."""
     n = 30_000
-    x, y = (gw.PointCloud(rng.standard_normal((n, 2)), metric="sqeuclidean") for _ in range(2))
+    x, y = (
+        gw.PointCloud(rng.standard_normal((n, 2)), metric="sqeuclidean")
+        for _ in range(2)
+    )
     plan = gw.SparsePlan(np.arange(n), rng.permutation(n), np.full(n, 1 / n), (n, n))
     tracemalloc.start()
     found = gw.certify(x, y, plan)
@@ -638,9 +795,13 @@ def test_lists_of_any_library_are_widened_as_they_are(library, rng):
 
     def certified_in(make, places):
         plan = gw.SparsePlan(places(order), places(np.arange(4)), make(mass), (4, 4))
-        return gw.certify(gw.PointCloud(make(points)), gw.PointCloud(make(1.5 * points)), plan)
+        return gw.certify(
+            gw.PointCloud(make(points)), gw.PointCloud(make(1.5 * points)), plan
+        )
 
     expected = certified_in(lambda v: np.asarray(v, library.dtype), np.asarray)
-    found = certified_in(library.array, lambda v: _array.from_numpy(v, library.array(mass)))
+    found = certified_in(
+        library.array, lambda v: _array.from_numpy(v, library.array(mass))
+    )
     for name in ("lower", "upper", "a_priori"):
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-13)

@@ -67,13 +67,25 @@ BAD_MATRICES = {
     "NaN": (changed((1, 1), np.nan), ValueError, ("must be finite", "NaN or infinite")),
     "inf": (changed((0, 0), np.inf), ValueError, ("must be finite",)),
     "-inf": (changed((0, 0), -np.inf), ValueError, ("must be finite",)),
-    "asymmetric": (changed((0, 1), 1.25), ValueError, ("must be symmetric", "0.25", "(C + C.T) / 2")),
+    "asymmetric": (
+        changed((0, 1), 1.25),
+        ValueError,
+        ("must be symmetric", "0.25", "(C + C.T) / 2"),
+    ),
     "nearly symmetric": (changed((0, 1), 1 + 1e-6), ValueError, ("must be symmetric",)),
-    "not square": (GOOD[:2], ValueError, ("must be a square matrix", "(2, 3)", "PointCloud")),
+    "not square": (
+        GOOD[:2],
+        ValueError,
+        ("must be a square matrix", "(2, 3)", "PointCloud"),
+    ),
     "vector": (GOOD[0], ValueError, ("must have 2 axes", "(3,)")),
     "cube": (GOOD[None], ValueError, ("must have 2 axes", "(1, 3, 3)")),
     "empty": (np.zeros((0, 0)), ValueError, ("must not be empty", "(0, 0)")),
-    "integers": (GOOD.astype(int), TypeError, ("floating-point", "int64", ".astype(float)")),
+    "integers": (
+        GOOD.astype(int),
+        TypeError,
+        ("floating-point", "int64", ".astype(float)"),
+    ),
     "booleans": (GOOD > 1, TypeError, ("floating-point", "bool")),
     "complex": (GOOD + 0j, TypeError, ("floating-point", "complex128")),
     "objects": (GOOD.astype(object), TypeError, ("floating-point", "object")),
@@ -93,14 +105,22 @@ def test_bad_matrices(entry, case):
 
 
 SPACES = {
-    "DenseSpace": (lambda values, weights=None: gw.DenseSpace(values, weights), "distances"),
-    "PointCloud": (lambda values, weights=None: gw.PointCloud(values, weights), "points"),
+    "DenseSpace": (
+        lambda values, weights=None: gw.DenseSpace(values, weights),
+        "distances",
+    ),
+    "PointCloud": (
+        lambda values, weights=None: gw.PointCloud(values, weights),
+        "points",
+    ),
     "GramSpace": (lambda values, weights=None: gw.GramSpace(values, weights), "factor"),
 }
 
 
 @pytest.mark.parametrize("kind", SPACES)
-@pytest.mark.parametrize("case", [c for c in BAD_MATRICES if "symmetric" not in c and c != "not square"])
+@pytest.mark.parametrize(
+    "case", [c for c in BAD_MATRICES if "symmetric" not in c and c != "not square"]
+)
 def test_bad_data(kind, case):
     value, error, words = BAD_MATRICES[case]
     build, name = SPACES[kind]
@@ -110,9 +130,17 @@ def test_bad_data(kind, case):
 BAD_WEIGHTS = {
     "NaN": (np.array([0.5, np.nan, 0.5]), ValueError, ("must be finite",)),
     "inf": (np.array([0.5, np.inf, 0.5]), ValueError, ("must be finite",)),
-    "negative": (np.array([0.75, -0.25, 0.5]), ValueError, ("must be non-negative", "-0.25")),
+    "negative": (
+        np.array([0.75, -0.25, 0.5]),
+        ValueError,
+        ("must be non-negative", "-0.25"),
+    ),
     "no mass": (np.zeros(3), ValueError, ("positive mass", "sum to zero")),
-    "too much": (np.array([0.5, 0.5, 0.5]), ValueError, ("must sum to 1", "1.5", "divide")),
+    "too much": (
+        np.array([0.5, 0.5, 0.5]),
+        ValueError,
+        ("must sum to 1", "1.5", "divide"),
+    ),
     "too little": (np.array([0.5, 0.25, 0.25 - 1e-7]), ValueError, ("must sum to 1",)),
     "too long": (np.full(4, 0.25), ValueError, ("each of the 3 atoms", "4", "(3,)")),
     "too short": (np.full(2, 0.5), ValueError, ("each of the 3 atoms", "2")),
@@ -120,7 +148,11 @@ BAD_WEIGHTS = {
     "empty": (np.zeros(0), ValueError, ("must not be empty",)),
     "integers": (np.array([1, 0, 0]), TypeError, ("floating-point", "int64")),
     "list": ([0.5, 0.25, 0.25], TypeError, ("array", "list")),
-    "other dtype": (np.full(3, 1 / 3, dtype=np.float32), TypeError, ("same array dtype", "float32", "float64")),
+    "other dtype": (
+        np.full(3, 1 / 3, dtype=np.float32),
+        TypeError,
+        ("same array dtype", "float32", "float64"),
+    ),
 }
 
 
@@ -133,15 +165,31 @@ def test_bad_weights(kind, case):
 
 @given(spaces(), st.floats(1e-7, 1e-2))
 def test_weights_off_by_more_than_rounding_are_refused(drawn, off):
-    refused(lambda: gw.DenseSpace(drawn.matrix, drawn.weights * (1 + off)), ValueError, "must sum to 1")
+    refused(
+        lambda: gw.DenseSpace(drawn.matrix, drawn.weights * (1 + off)),
+        ValueError,
+        "must sum to 1",
+    )
 
 
 BAD_PLANS = {
-    "wrong shape": (np.full((2, 3), 1 / 6), ValueError, ("must have shape (3, 3)", "(2, 3)")),
+    "wrong shape": (
+        np.full((2, 3), 1 / 6),
+        ValueError,
+        ("must have shape (3, 3)", "(2, 3)"),
+    ),
     "wrong rows": (np.diag([0.5, 0.25, 0.25]) + 0.0, ValueError, ("marginal", "of x")),
-    "wrong columns": (np.full((3, 1), 1 / 3) * np.array([[0.5, 0.25, 0.25]]), ValueError, ("marginal", "of y")),
+    "wrong columns": (
+        np.full((3, 1), 1 / 3) * np.array([[0.5, 0.25, 0.25]]),
+        ValueError,
+        ("marginal", "of y"),
+    ),
     "too much mass": (2 * PLAN, ValueError, ("marginal",)),
-    "negative": (PLAN + 0.2 * np.outer([1, -1, 0], [1, -1, 0]), ValueError, ("non-negative",)),
+    "negative": (
+        PLAN + 0.2 * np.outer([1, -1, 0], [1, -1, 0]),
+        ValueError,
+        ("non-negative",),
+    ),
     "NaN": (PLAN * np.array([[1, 1, np.nan]]), ValueError, ("must be finite",)),
     "inf": (PLAN * np.array([[1, 1, np.inf]]), ValueError, ("must be finite",)),
     "integers": (np.eye(3, dtype=int), TypeError, ("floating-point", "int64")),
@@ -167,17 +215,26 @@ def test_bad_plans(entry, case):
 
 
 @pytest.mark.parametrize("entry", PLAN_ENTRIES)
-@pytest.mark.parametrize("case", ["wrong shape", "wrong rows", "wrong columns", "negative", "NaN", "inf"])
+@pytest.mark.parametrize(
+    "case", ["wrong shape", "wrong rows", "wrong columns", "negative", "NaN", "inf"]
+)
 def test_bad_plan_objects(entry, case):
     value, error, words = BAD_PLANS[case]
-    refused(lambda: PLAN_ENTRIES[entry](gw.DensePlan(value)), error, NAMES[entry], *words)
+    refused(
+        lambda: PLAN_ENTRIES[entry](gw.DensePlan(value)), error, NAMES[entry], *words
+    )
     rows, cols = np.indices(value.shape).reshape(2, -1)
     sparse = gw.SparsePlan(rows, cols, value.ravel(), value.shape)
     refused(lambda: PLAN_ENTRIES[entry](sparse), error, NAMES[entry], *words)
 
 
 def test_start_of_another_dtype():
-    refused(lambda: PLAN_ENTRIES["init"](PLAN.astype(np.float32)), TypeError, "same array dtype", "float32")
+    refused(
+        lambda: PLAN_ENTRIES["init"](PLAN.astype(np.float32)),
+        TypeError,
+        "same array dtype",
+        "float32",
+    )
 
 
 def pair_entries():
@@ -194,43 +251,84 @@ def pair_entries():
 @pytest.mark.parametrize("entry", pair_entries())
 def test_mixed_dtypes(entry):
     narrow = GOOD.astype(np.float32)
-    refused(lambda: pair_entries()[entry](GOOD, narrow), TypeError, "same array dtype", "float64", "float32")
+    refused(
+        lambda: pair_entries()[entry](GOOD, narrow),
+        TypeError,
+        "same array dtype",
+        "float64",
+        "float32",
+    )
 
 
 @pytest.mark.parametrize("entry", pair_entries())
 @pytest.mark.parametrize("name", ["torch", "array_api_strict"])
 def test_mixed_libraries(entry, name):
     other = pytest.importorskip(name).asarray(GOOD)
-    refused(lambda: pair_entries()[entry](GOOD, other), TypeError, "same array library", "numpy", name)
+    refused(
+        lambda: pair_entries()[entry](GOOD, other),
+        TypeError,
+        "same array library",
+        "numpy",
+        name,
+    )
 
 
 @pytest.mark.parametrize("entry", pair_entries())
 def test_mixed_devices(entry):
     strict = pytest.importorskip("array_api_strict")
     there = strict.asarray(GOOD, device=strict.Device("device1"))
-    refused(lambda: pair_entries()[entry](strict.asarray(GOOD), there), TypeError, "same array device", "device1")
+    refused(
+        lambda: pair_entries()[entry](strict.asarray(GOOD), there),
+        TypeError,
+        "same array device",
+        "device1",
+    )
 
 
 @pytest.mark.parametrize("kind", SPACES)
 def test_weights_on_another_device(kind):
-    torch, strict = pytest.importorskip("torch"), pytest.importorskip("array_api_strict")
-    here, there = strict.asarray(GOOD), strict.full((3,), 1 / 3, device=strict.Device("device1"))
-    refused(lambda: SPACES[kind][0](here, there), TypeError, "weights", "same array device")
+    torch, strict = (
+        pytest.importorskip("torch"),
+        pytest.importorskip("array_api_strict"),
+    )
+    here, there = (
+        strict.asarray(GOOD),
+        strict.full((3,), 1 / 3, device=strict.Device("device1")),
+    )
+    refused(
+        lambda: SPACES[kind][0](here, there), TypeError, "weights", "same array device"
+    )
     meta = torch.full((3,), 1 / 3, dtype=torch.float64, device="meta")
-    refused(lambda: SPACES[kind][0](torch.asarray(GOOD), meta), TypeError, "weights", "same array device", "meta")
+    refused(
+        lambda: SPACES[kind][0](torch.asarray(GOOD), meta),
+        TypeError,
+        "weights",
+        "same array device",
+        "meta",
+    )
 
 
 @pytest.mark.parametrize("kind", SPACES)
 def test_weights_of_another_library(kind):
     torch = pytest.importorskip("torch")
     weights = torch.full((3,), 1 / 3, dtype=torch.float64)
-    refused(lambda: SPACES[kind][0](GOOD, weights), TypeError, "weights", "same array library")
+    refused(
+        lambda: SPACES[kind][0](GOOD, weights),
+        TypeError,
+        "weights",
+        "same array library",
+    )
 
 
 @pytest.mark.parametrize("entry", PLAN_ENTRIES)
 def test_plan_of_another_library(entry):
     torch = pytest.importorskip("torch")
-    refused(lambda: PLAN_ENTRIES[entry](torch.asarray(PLAN)), TypeError, NAMES[entry], "same array library")
+    refused(
+        lambda: PLAN_ENTRIES[entry](torch.asarray(PLAN)),
+        TypeError,
+        NAMES[entry],
+        "same array library",
+    )
 
 
 OPTIONS = {
@@ -245,7 +343,14 @@ OPTIONS = {
 @pytest.mark.parametrize("option", OPTIONS)
 def test_unknown_options(option):
     call, allowed = OPTIONS[option]
-    refused(lambda: call("cosine"), ValueError, option.split()[0], "must be one of", allowed, "'cosine'")
+    refused(
+        lambda: call("cosine"),
+        ValueError,
+        option.split()[0],
+        "must be one of",
+        allowed,
+        "'cosine'",
+    )
 
 
 @pytest.mark.parametrize("option", [o for o in OPTIONS if o != "init"])
@@ -255,45 +360,100 @@ def test_options_of_another_type(option, value):
 
 
 NUMBERS = {
-    "tolerance": (lambda v: gw.ConditionalGradient(tolerance=v), [-1e-9, np.nan, np.inf, "1e-3", None, True]),
-    "tolerance of Sinkhorn": (lambda v: gw.Sinkhorn(tolerance=v), [-1e-9, np.nan, np.inf, "1e-3", None]),
-    "max_iterations": (lambda v: gw.ConditionalGradient(max_iterations=v), [0, -1, 0.5, np.nan, "10", None, 2.5]),
-    "max_iterations of Sinkhorn": (lambda v: gw.Sinkhorn(max_iterations=v), [0, -1, np.inf, "10", None, 2.5]),
+    "tolerance": (
+        lambda v: gw.ConditionalGradient(tolerance=v),
+        [-1e-9, np.nan, np.inf, "1e-3", None, True],
+    ),
+    "tolerance of Sinkhorn": (
+        lambda v: gw.Sinkhorn(tolerance=v),
+        [-1e-9, np.nan, np.inf, "1e-3", None],
+    ),
+    "max_iterations": (
+        lambda v: gw.ConditionalGradient(max_iterations=v),
+        [0, -1, 0.5, np.nan, "10", None, 2.5],
+    ),
+    "max_iterations of Sinkhorn": (
+        lambda v: gw.Sinkhorn(max_iterations=v),
+        [0, -1, np.inf, "10", None, 2.5],
+    ),
     "epsilon": (lambda v: gw.Sinkhorn(epsilon=v), [0.0, -1.0, np.nan, np.inf, "small"]),
     "cooling": (lambda v: gw.Sinkhorn(cooling=v), [0.0, 1.0, 2.0, -0.5, np.nan]),
-    "p": (lambda v: gw.bounds.row_means(GOOD, GOOD, p=v), [0.5, 0.0, -1.0, np.nan, np.inf, "2", None]),
-    "p of first": (lambda v: gw.bounds.first(GOOD, GOOD, p=v), [0.5, np.nan, np.inf, "2"]),
+    "p": (
+        lambda v: gw.bounds.row_means(GOOD, GOOD, p=v),
+        [0.5, 0.0, -1.0, np.nan, np.inf, "2", None],
+    ),
+    "p of first": (
+        lambda v: gw.bounds.first(GOOD, GOOD, p=v),
+        [0.5, np.nan, np.inf, "2"],
+    ),
     "p of Sorted": (lambda v: gw.Sorted(p=v), [0.5, np.nan, np.inf, "2"]),
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(n, v) for n, (_, bad) in NUMBERS.items() for v in bad], ids=str)
+@pytest.mark.parametrize(
+    ("name", "value"), [(n, v) for n, (_, bad) in NUMBERS.items() for v in bad], ids=str
+)
 def test_bad_numbers(name, value):
-    refused(lambda: NUMBERS[name][0](value), ValueError, name.split()[0], "must be a", repr(value))
+    refused(
+        lambda: NUMBERS[name][0](value),
+        ValueError,
+        name.split()[0],
+        "must be a",
+        repr(value),
+    )
 
 
-@pytest.mark.parametrize("value", [np.int64(3), np.float64(3.0), np.float32(3.0), 3], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "value",
+    [np.int64(3), np.float64(3.0), np.float32(3.0), 3],
+    ids=lambda v: type(v).__name__,
+)
 def test_numpy_numbers_are_numbers(value):
-    assert float(gw.bounds.row_means(GOOD, 2 * GOOD, p=value)) == float(gw.bounds.row_means(GOOD, 2 * GOOD, p=3.0))
+    assert float(gw.bounds.row_means(GOOD, 2 * GOOD, p=value)) == float(
+        gw.bounds.row_means(GOOD, 2 * GOOD, p=3.0)
+    )
     if value == int(value) and not isinstance(value, np.floating):
         assert gw.ConditionalGradient(max_iterations=value).max_iterations == 3
 
 
-@pytest.mark.parametrize("solver", ["sinkhorn", gw.Sinkhorn, 3, ["sorted"]], ids=["text", "class", "number", "list"])
+@pytest.mark.parametrize(
+    "solver",
+    ["sinkhorn", gw.Sinkhorn, 3, ["sorted"]],
+    ids=["text", "class", "number", "list"],
+)
 def test_what_is_no_solver(solver):
-    refused(lambda: gw.solve(GOOD, GOOD, solver), TypeError, "solver", "gwtools.ConditionalGradient()")
+    refused(
+        lambda: gw.solve(GOOD, GOOD, solver),
+        TypeError,
+        "solver",
+        "gwtools.ConditionalGradient()",
+    )
 
 
 def test_bad_input_is_told_before_any_work(monkeypatch):
-    monkeypatch.setattr(sys.modules["gwtools.solve"], "prepare", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(
+        sys.modules["gwtools.solve"], "prepare", lambda *_: pytest.fail("work was done")
+    )
     refused(lambda: gw.solve(GOOD, GOOD, effort="cubic?"), ValueError, "effort")
     refused(lambda: gw.solve(GOOD, GOOD, "sinkhorn"), TypeError, "solver")
 
 
-@pytest.mark.parametrize("bad", [gw.DenseSpace, object(), {"distances": GOOD}], ids=["class", "object", "dict"])
+@pytest.mark.parametrize(
+    "bad",
+    [gw.DenseSpace, object(), {"distances": GOOD}],
+    ids=["class", "object", "dict"],
+)
 def test_what_is_no_space(bad):
-    refused(lambda: gw.solve(bad, GOOD), TypeError, "x must be a gwtools space or a square array")
-    refused(lambda: gw.solve(GOOD, bad), TypeError, "y must be a gwtools space or a square array")
+    refused(
+        lambda: gw.solve(bad, GOOD),
+        TypeError,
+        "x must be a gwtools space or a square array",
+    )
+    refused(
+        lambda: gw.solve(GOOD, bad),
+        TypeError,
+        "y must be a gwtools space or a square array",
+    )
 
 
 def test_limits_are_told_from_what_misses_them():
@@ -304,18 +464,39 @@ def test_limits_are_told_from_what_misses_them():
         "reach 1.6800001e+153",
     )
     refused(
-        lambda: _check.representable(2.2250738e-308, "epsilon", GOOD), ValueError, "2.2250739e-308", "is 2.2250738e-308"
+        lambda: _check.representable(2.2250738e-308, "epsilon", GOOD),
+        ValueError,
+        "2.2250739e-308",
+        "is 2.2250738e-308",
     )
 
 
 @pytest.mark.parametrize(
-    "make", [np.ma.masked_equal, lambda values, _: np.ma.masked_array(values)], ids=["mask", "none"]
+    "make",
+    [np.ma.masked_equal, lambda values, _: np.ma.masked_array(values)],
+    ids=["mask", "none"],
 )
 def test_masked_arrays_are_refused_wherever_arrays_are_taken(make):
     masked = make(GOOD, 0.0)
-    for build in (gw.DenseSpace, gw.PointCloud, gw.GramSpace, gw.DensePlan, gw.as_space):
-        refused(lambda build=build: build(masked), TypeError, "without a mask", ".filled(value)")
-    refused(lambda: gw.DenseSpace(GOOD, make(np.full(3, 1 / 3), 0.0)), TypeError, "weights", "weights.filled(value)")
+    for build in (
+        gw.DenseSpace,
+        gw.PointCloud,
+        gw.GramSpace,
+        gw.DensePlan,
+        gw.as_space,
+    ):
+        refused(
+            lambda build=build: build(masked),
+            TypeError,
+            "without a mask",
+            ".filled(value)",
+        )
+    refused(
+        lambda: gw.DenseSpace(GOOD, make(np.full(3, 1 / 3), 0.0)),
+        TypeError,
+        "weights",
+        "weights.filled(value)",
+    )
 
 
 @pytest.mark.parametrize("name", ["matrix", "own"])
@@ -329,15 +510,31 @@ def test_other_subclasses_of_arrays_are_refused(name):
 
 def test_sparse_tensors_are_refused():
     torch = pytest.importorskip("torch")
-    refused(lambda: gw.PointCloud(torch.asarray(GOOD).to_sparse()), TypeError, "points", "points.to_dense()")
-    refused(lambda: gw.PointCloud(torch.asarray(GOOD).long()), TypeError, "points", "points.double()")
+    refused(
+        lambda: gw.PointCloud(torch.asarray(GOOD).to_sparse()),
+        TypeError,
+        "points",
+        "points.to_dense()",
+    )
+    refused(
+        lambda: gw.PointCloud(torch.asarray(GOOD).long()),
+        TypeError,
+        "points",
+        "points.double()",
+    )
 
 
 def test_pandas_tables_are_refused_with_their_own_conversion():
     pandas = pytest.importorskip("pandas")
     table = pandas.DataFrame(GOOD)
-    for build, name in ((gw.as_space, "space"), (gw.PointCloud, "points"), (gw.DensePlan, "matrix")):
-        refused(lambda build=build: build(table), TypeError, f"{name}.to_numpy(dtype=float)")
+    for build, name in (
+        (gw.as_space, "space"),
+        (gw.PointCloud, "points"),
+        (gw.DensePlan, "matrix"),
+    ):
+        refused(
+            lambda build=build: build(table), TypeError, f"{name}.to_numpy(dtype=float)"
+        )
     assert gw.as_space(table.to_numpy(dtype=float)).size == 3
 
 
@@ -371,7 +568,10 @@ def _torch_without_numbers():
     torch = pytest.importorskip("torch")
     matrix = torch.as_tensor(GOOD)
     yield matrix.to("meta"), "the meta device"
-    yield torch.nested.nested_tensor([matrix[0], matrix[1]], layout=torch.jagged), "a nested tensor"
+    yield (
+        torch.nested.nested_tensor([matrix[0], matrix[1]], layout=torch.jagged),
+        "a nested tensor",
+    )
     yield matrix.to(torch.float8_e5m2), "at least 16 bits"
 
 
@@ -379,13 +579,28 @@ def _torch_without_numbers():
 def test_tensors_whose_numbers_cannot_be_read_are_refused():
     torch = pytest.importorskip("torch")
     for tensor, says in _torch_without_numbers():
-        for call in (gw.DenseSpace, gw.PointCloud, gw.GramSpace, lambda t: gw.solve(t, t), gw.DensePlan):
+        for call in (
+            gw.DenseSpace,
+            gw.PointCloud,
+            gw.GramSpace,
+            lambda t: gw.solve(t, t),
+            gw.DensePlan,
+        ):
             refused(lambda call=call, tensor=tensor: call(tensor), TypeError, says)
     stack = torch.as_tensor(np.stack([GOOD, GOOD]))
-    refused(lambda: torch.vmap(lambda C: gw.bounds.norm(C, C))(stack), TypeError, "within torch.vmap", "solve_batch")
+    refused(
+        lambda: torch.vmap(lambda C: gw.bounds.norm(C, C))(stack),
+        TypeError,
+        "within torch.vmap",
+        "solve_batch",
+    )
 
 
 def test_dtypes_of_other_packages_in_numpy_are_no_floats():
     ml_dtypes = pytest.importorskip("ml_dtypes")
     for dtype in (ml_dtypes.bfloat16, ml_dtypes.float8_e5m2, np.dtypes.StringDType()):
-        refused(lambda dtype=dtype: gw.DenseSpace(GOOD.astype(dtype)), TypeError, "distances must hold floating-point")
+        refused(
+            lambda dtype=dtype: gw.DenseSpace(GOOD.astype(dtype)),
+            TypeError,
+            "distances must hold floating-point",
+        )

@@ -42,20 +42,30 @@ def printed(capsys, *arguments):
     return json.loads(captured.out)
 
 
-SOLVERS = {"conditional-gradient": gw.ConditionalGradient(), "sinkhorn": gw.Sinkhorn(), "sorted": gw.Sorted()}
+SOLVERS = {
+    "conditional-gradient": gw.ConditionalGradient(),
+    "sinkhorn": gw.Sinkhorn(),
+    "sorted": gw.Sorted(),
+}
 
 
-@pytest.mark.parametrize("suffixes", [("csv", "csv"), ("npy", "npy"), ("csv", "npy")], ids="-".join)
+@pytest.mark.parametrize(
+    "suffixes", [("csv", "csv"), ("npy", "npy"), ("csv", "npy")], ids="-".join
+)
 @pytest.mark.parametrize("name", SOLVERS)
 def test_prints_the_numbers_of_solve(capsys, files, points, name, suffixes):
-    told = printed(capsys, files[f"x.{suffixes[0]}"], files[f"y.{suffixes[1]}"], "--solver", name)
+    told = printed(
+        capsys, files[f"x.{suffixes[0]}"], files[f"y.{suffixes[1]}"], "--solver", name
+    )
     assert told == gw.solve(*map(gw.PointCloud, points), SOLVERS[name]).as_dict()
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean"])
 def test_metric(capsys, files, points, metric):
     told = printed(capsys, files["x.csv"], files["y.csv"], "--metric", metric)
-    assert told == gw.solve(*(gw.PointCloud(p, metric=metric) for p in points)).as_dict()
+    assert (
+        told == gw.solve(*(gw.PointCloud(p, metric=metric) for p in points)).as_dict()
+    )
 
 
 def test_distances(capsys, tmp_path, points):
@@ -79,10 +89,14 @@ def test_a_line_of_names_is_skipped(capsys, tmp_path, points):
         assert told["upper"] < 1e-9
 
 
-@pytest.mark.parametrize("text", ["1.5\n2.5\n4\n", "1.5,2.5\n"], ids=["one column", "one row"])
+@pytest.mark.parametrize(
+    "text", ["1.5\n2.5\n4\n", "1.5,2.5\n"], ids=["one column", "one row"]
+)
 def test_one_column_and_one_row(capsys, tmp_path, text, files):
     (tmp_path / "thin.csv").write_text(text)
-    values = np.array([[float(cell) for cell in line.split(",")] for line in text.split()])
+    values = np.array(
+        [[float(cell) for cell in line.split(",")] for line in text.split()]
+    )
     told = printed(capsys, str(tmp_path / "thin.csv"), files["y.csv"])
     cloud = gw.PointCloud(np.load(files["y.npy"]))
     assert told == gw.solve(gw.PointCloud(values), cloud).as_dict()
@@ -140,7 +154,10 @@ def test_pickles_are_not_loaded(capsys, tmp_path):
     assert "gwtools: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [["--solver", "simplex"], ["--metric", "cosine"], ["--effort", "all"], ["--fast"]])
+@pytest.mark.parametrize(
+    "option",
+    [["--solver", "simplex"], ["--metric", "cosine"], ["--effort", "all"], ["--fast"]],
+)
 def test_unknown_options(capsys, files, option):
     with pytest.raises(SystemExit) as stopped:
         main([files["x.csv"], files["y.csv"], *option])
@@ -149,7 +166,16 @@ def test_unknown_options(capsys, files, option):
 
 
 def test_runs_as_a_module(files):
-    command = [sys.executable, "-W", "error", "-m", "gwtools", files["x.csv"], files["y.csv"], "--json"]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "gwtools",
+        files["x.csv"],
+        files["y.csv"],
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["kind"] in ("bracket", "global")
@@ -181,13 +207,23 @@ def graphs(tmp_path):
 
 
 def test_weights(capsys, tmp_path, files, points):
-    weights = [np.array([0.5, 0.25, 0.125, 0.125, 0.0, 0.0]), np.array([0.5, 0.125, 0.125, 0.125, 0.125])]
+    weights = [
+        np.array([0.5, 0.25, 0.125, 0.125, 0.0, 0.0]),
+        np.array([0.5, 0.125, 0.125, 0.125, 0.125]),
+    ]
     for name, values in zip("ab", weights, strict=True):
         np.savetxt(tmp_path / f"{name}.txt", values)
-    options = ["--weights-x", str(tmp_path / "a.txt"), "--weights-y", str(tmp_path / "b.txt")]
+    options = [
+        "--weights-x",
+        str(tmp_path / "a.txt"),
+        "--weights-y",
+        str(tmp_path / "b.txt"),
+    ]
     told = printed(capsys, files["x.csv"], files["y.csv"], *options)
     assert told == gw.solve(*map(gw.PointCloud, points, weights)).as_dict()
-    swapped = refusal(capsys, files["x.csv"], files["y.csv"], "--weights-x", tmp_path / "b.txt")
+    swapped = refusal(
+        capsys, files["x.csv"], files["y.csv"], "--weights-x", tmp_path / "b.txt"
+    )
     assert "b.txt: weights must have one entry for each of the 6 atoms" in swapped
 
 
@@ -195,47 +231,77 @@ def test_files_of_unlike_meaning(capsys, tmp_path, points, graphs):
     distances = euclidean(points[0])
     path = save(tmp_path / "d.npy", distances)
     cloud = save(tmp_path / "p.npy", points[1])
-    told = printed(capsys, path, cloud, "--x-holds", "distances", "--metric", "sqeuclidean")
-    assert told == gw.solve(distances, gw.PointCloud(points[1], metric="sqeuclidean")).as_dict()
+    told = printed(
+        capsys, path, cloud, "--x-holds", "distances", "--metric", "sqeuclidean"
+    )
+    assert (
+        told
+        == gw.solve(distances, gw.PointCloud(points[1], metric="sqeuclidean")).as_dict()
+    )
     assert printed(capsys, path, graphs[0], "--x-holds", "distances")["lower"] >= 0
-    assert "g.edges must be read as a graph" in refusal(capsys, path, graphs[0], "--distances")
+    assert "g.edges must be read as a graph" in refusal(
+        capsys, path, graphs[0], "--distances"
+    )
     (tmp_path / "g.csv").write_text("source,target\na,b\nb,c\n")
     told = printed(capsys, str(tmp_path / "g.csv"), str(tmp_path / "g.csv"), "--edges")
     assert told["objective"] == 0.0
 
 
-def test_options_that_would_change_nothing_are_refused(capsys, tmp_path, points, graphs, files):
+def test_options_that_would_change_nothing_are_refused(
+    capsys, tmp_path, points, graphs, files
+):
     path = save(tmp_path / "d.npy", euclidean(points[0]))
-    assert "--metric must" in refusal(capsys, path, path, "--distances", "--metric", "euclidean")
+    assert "--metric must" in refusal(
+        capsys, path, path, "--distances", "--metric", "euclidean"
+    )
     assert "these hold edges" in refusal(capsys, *graphs, "--metric", "sqeuclidean")
-    assert "--index-column must" in refusal(capsys, files["x.npy"], graphs[0], "--index-column", "yes")
-    assert "--edge-length must" in refusal(capsys, files["x.npy"], graphs[0], "--edge-length", "km")
+    assert "--index-column must" in refusal(
+        capsys, files["x.npy"], graphs[0], "--index-column", "yes"
+    )
+    assert "--edge-length must" in refusal(
+        capsys, files["x.npy"], graphs[0], "--edge-length", "km"
+    )
     (tmp_path / "g.csv").write_text("a,b\n")
     edges = tmp_path / "g.csv"
-    assert "--index-column must" in refusal(capsys, edges, edges, "--edges", "--index-column", "yes")
-    assert "--header must" in refusal(capsys, files["x.npy"], graphs[1], "--header", "no")
+    assert "--index-column must" in refusal(
+        capsys, edges, edges, "--edges", "--index-column", "yes"
+    )
+    assert "--header must" in refusal(
+        capsys, files["x.npy"], graphs[1], "--header", "no"
+    )
 
 
 def test_header_and_index_can_be_said(capsys, tmp_path):
     (tmp_path / "p.csv").write_text("id,0\n1,2.5\n2,7\n3,1\n")
     assert "--header yes" in refusal(capsys, tmp_path / "p.csv", tmp_path / "p.csv")
-    assert "--index-column yes" in refusal(capsys, tmp_path / "p.csv", tmp_path / "p.csv", "--header", "yes")
+    assert "--index-column yes" in refusal(
+        capsys, tmp_path / "p.csv", tmp_path / "p.csv", "--header", "yes"
+    )
     values = np.array([[1.0, 2.5], [2.0, 7.0], [3.0, 1.0]])
     for answer, taken in (("yes", values[:, 1:]), ("no", values)):
         path = str(tmp_path / "p.csv")
         other = save(tmp_path / "q.npy", np.array([[0.0], [3.0]]))
         told = printed(capsys, path, other, "--header", "yes", "--index-column", answer)
-        assert told == gw.solve(gw.PointCloud(taken), gw.PointCloud(np.array([[0.0], [3.0]]))).as_dict()
+        assert (
+            told
+            == gw.solve(
+                gw.PointCloud(taken), gw.PointCloud(np.array([[0.0], [3.0]]))
+            ).as_dict()
+        )
 
 
 def test_matching_names_nodes(capsys, tmp_path, graphs):
     told = printed(capsys, *graphs, "--edge-length", "weight", "--matching")
     assert told["matching"] == [[node, node, 1.0] for node in ("a", "b", "c", "Ø d")]
     assert main([*graphs, "--edge-length", "weight", "--matching"]) == 0
-    assert capsys.readouterr().out.splitlines()[-4:] == [f"  {node} -> {node}  1" for node in ("a", "b", "c", "Ø d")]
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        f"  {node} -> {node}  1" for node in ("a", "b", "c", "Ø d")
+    ]
     out = tmp_path / "m.csv"
     out.write_text("old")
-    assert "matching" not in printed(capsys, *graphs, "--edge-length", "weight", "--matching-out", str(out))
+    assert "matching" not in printed(
+        capsys, *graphs, "--edge-length", "weight", "--matching-out", str(out)
+    )
     with out.open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [
             ["x", "y", "share"],
@@ -252,7 +318,14 @@ def test_matching_names_rows_and_leaves_atoms_without_weight_out(capsys, tmp_pat
         ["ben", 2, 1.0],
         ["chris", 0, 1.0],
     ]
-    told = printed(capsys, str(tmp_path / "x.csv"), path, "--matching", "--weights-x", str(tmp_path / "w.csv"))
+    told = printed(
+        capsys,
+        str(tmp_path / "x.csv"),
+        path,
+        "--matching",
+        "--weights-x",
+        str(tmp_path / "w.csv"),
+    )
     assert [pair[0] for pair in told["matching"]] == ["ben", "chris"]
 
 
@@ -266,20 +339,28 @@ def test_plans_are_those_of_solve(capsys, tmp_path, files, points, solver):
         path.write_text("an old file")
         assert printed(capsys, *arguments, "--plan", str(path)) == result.as_dict()
     np.testing.assert_array_equal(np.load(tmp_path / "plan.npy"), expected)
-    np.testing.assert_array_equal(sp.load_npz(tmp_path / "plan.npz").toarray(), expected)
+    np.testing.assert_array_equal(
+        sp.load_npz(tmp_path / "plan.npz").toarray(), expected
+    )
     titles, *rows = list(csv.reader((tmp_path / "plan.csv").read_text().splitlines()))
     assert titles == ["x", "y", "mass"]
     found = np.zeros(expected.shape)
     for i, j, mass in rows:
         found[int(i), int(j)] = float(mass)
     np.testing.assert_array_equal(found, expected)
-    assert [(int(i), int(j)) for i, j, _ in rows] == sorted((int(i), int(j)) for i, j, _ in rows)
+    assert [(int(i), int(j)) for i, j, _ in rows] == sorted(
+        (int(i), int(j)) for i, j, _ in rows
+    )
 
 
 @pytest.mark.parametrize("option", ["--plan", "--matching-out"])
-def test_files_that_cannot_be_written_are_refused_before_any_work(capsys, tmp_path, files, option, monkeypatch):
+def test_files_that_cannot_be_written_are_refused_before_any_work(
+    capsys, tmp_path, files, option, monkeypatch
+):
     monkeypatch.setattr(gw, "solve", lambda *_, **__: pytest.fail("worked"))
-    monkeypatch.setattr("gwtools.files.formats.read_space", lambda *_, **__: pytest.fail("read"))
+    monkeypatch.setattr(
+        "gwtools.files.formats.read_space", lambda *_, **__: pytest.fail("read")
+    )
     (tmp_path / "folder.csv").mkdir()
     inputs = files["x.csv"], files["y.csv"]
     for path, words in (
@@ -292,25 +373,43 @@ def test_files_that_cannot_be_written_are_refused_before_any_work(capsys, tmp_pa
         assert message.startswith(f"{path} must ")
         assert words in message
     assert np.loadtxt(files["x.csv"], delimiter=",").shape == (6, 2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.csv", "x.csv", "x.npy", "y.csv", "y.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "folder.csv",
+        "x.csv",
+        "x.npy",
+        "y.csv",
+        "y.npy",
+    ]
 
 
 def test_plan_and_matching_need_two_files(capsys, tmp_path, files):
     out = tmp_path / "out.csv"
-    assert "is one of them" in refusal(capsys, files["x.csv"], files["y.csv"], "--plan", out, "--matching-out", out)
+    assert "is one of them" in refusal(
+        capsys, files["x.csv"], files["y.csv"], "--plan", out, "--matching-out", out
+    )
 
 
 def test_trying_to_write_changes_no_file(capsys, tmp_path, files):
-    kept, absent, bad = tmp_path / "kept.npy", tmp_path / "absent.csv", tmp_path / "bad.csv"
+    kept, absent, bad = (
+        tmp_path / "kept.npy",
+        tmp_path / "absent.csv",
+        tmp_path / "bad.csv",
+    )
     kept.write_text("kept")
     bad.write_text("1,NA\n")
-    assert "line 1" in refusal(capsys, bad, files["y.csv"], "--plan", kept, "--matching-out", absent)
+    assert "line 1" in refusal(
+        capsys, bad, files["y.csv"], "--plan", kept, "--matching-out", absent
+    )
     assert kept.read_text() == "kept"
     assert not absent.exists()
 
 
 def test_a_criterion_that_is_not_met_is_said_in_one_line(capsys, files, monkeypatch):
-    monkeypatch.setitem(_SOLVERS, "sinkhorn", lambda: gw.Sinkhorn(epsilon=1e-3, proximal=False, max_iterations=1))
+    monkeypatch.setitem(
+        _SOLVERS,
+        "sinkhorn",
+        lambda: gw.Sinkhorn(epsilon=1e-3, proximal=False, max_iterations=1),
+    )
     assert main([files["x.csv"], files["y.csv"], "--solver", "sinkhorn", "--json"]) == 0
     captured = capsys.readouterr()
     assert captured.err == f"gwtools: {gw.Status.MAX_ITERATIONS.value}\n"
@@ -340,7 +439,16 @@ def test_progress_is_shown_on_terminals_alone(capsys, files, points, monkeypatch
 
 def test_help_and_version(capsys):
     for option, words in (
-        ("--help", [".graphml", "units:", "examples:", "default: euclidean", "integers and booleans"]),
+        (
+            "--help",
+            [
+                ".graphml",
+                "units:",
+                "examples:",
+                "default: euclidean",
+                "integers and booleans",
+            ],
+        ),
         ("--version", [f"gwfusion {metadata.version('gwfusion')}"]),
     ):
         with pytest.raises(SystemExit) as stopped:
@@ -353,7 +461,9 @@ def test_help_and_version(capsys):
 def started(*arguments, **environment):
     command = [sys.executable, "-W", "error", "-m", "gwtools", *arguments]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=os.environ | environment)
+    return subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, env=os.environ | environment
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--json", "--matching"], [], ["--help"]])
@@ -365,7 +475,9 @@ def test_a_reader_that_goes_away_ends_it_quietly(files, arguments):
 
 
 def test_names_that_the_terminal_cannot_show(graphs):
-    with started(*graphs, "--edge-length", "weight", "--matching", PYTHONIOENCODING="ascii") as process:
+    with started(
+        *graphs, "--edge-length", "weight", "--matching", PYTHONIOENCODING="ascii"
+    ) as process:
         out, err = process.communicate()
     assert err == ""
     assert r"\xd8 d -> \xd8 d" in out
@@ -385,7 +497,9 @@ m.gw.solve = solve
 sys.argv = ["gwtools", {path!r}, {path!r}]
 sys.exit(m._command())
 """
-    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
         err = process.stderr.read()

@@ -49,7 +49,9 @@ def held(call):
 @pytest.mark.parametrize("solver", SOLVERS, ids=str)
 def test_solvers_hold_what_they_say(solver, kind, shape):
     x, y = (space(kind, n, seed) for seed, n in enumerate(shape))
-    gw.solve(space(kind, 9), space(kind, 8), solver)  # what is imported at the first call is not counted
+    gw.solve(
+        space(kind, 9), space(kind, 8), solver
+    )  # what is imported at the first call is not counted
     used, said = held(lambda: gw.solve(x, y, solver)), solver.numbers_held(x, y)
     assert used <= max(said, 100 * sum(shape))
     assert said <= max(5 * used, 100 * sum(shape))
@@ -60,7 +62,10 @@ def test_solvers_hold_what_they_say(solver, kind, shape):
 def test_certificates_hold_what_they_say(effort, shape):
     x, y = (space("euclidean", n) for n in shape)
     plan = gw.solve(x, y, gw.Sorted()).plan
-    used, said = held(lambda: gw.certify(x, y, plan, effort)), numbers_held(x, y, effort)
+    used, said = (
+        held(lambda: gw.certify(x, y, plan, effort)),
+        numbers_held(x, y, effort),
+    )
     assert used <= said <= 5 * used
 
 
@@ -71,8 +76,12 @@ def test_sorting_of_low_rank_spaces_holds_a_multiple_of_their_atoms():
     grams = [gw.GramSpace(rng.standard_normal((4, k))) for k in (n, m)]
     for x, y in (clouds, grams, (clouds[0], grams[1])):
         for kind in ("row_means", "norm", "spectral"):
-            assert held(lambda x=x, y=y, kind=kind: gw.solve(x, y, gw.Sorted(kind=kind))) < 50 * (n + m)
-        assert held(lambda x=x, y=y: gw.solve(x, y, gw.Sorted(), memory_limit=1e6)) < 50 * (n + m)
+            assert held(
+                lambda x=x, y=y, kind=kind: gw.solve(x, y, gw.Sorted(kind=kind))
+            ) < 50 * (n + m)
+        assert held(
+            lambda x=x, y=y: gw.solve(x, y, gw.Sorted(), memory_limit=1e6)
+        ) < 50 * (n + m)
 
 
 @pytest.mark.parametrize("shape", [(500, 400), (600, 100)], ids=str)
@@ -88,7 +97,9 @@ def test_spectra_hold_what_they_say_where_blocks_hold_less(monkeypatch, shape):
 def test_what_is_computed_without_asking_needs_little(kind):
     n = max(k for k in range(1, 5000) if _memory.atoms_surely_fit(k, k))
     x = space(kind, n)
-    numbers = [solver.numbers_held(x, x) for solver in SOLVERS] + [numbers_held(x, x, effort) for effort in EFFORTS]
+    numbers = [solver.numbers_held(x, x) for solver in SOLVERS] + [
+        numbers_held(x, x, effort) for effort in EFFORTS
+    ]
     assert n > 100
     assert _memory.NUMBER * max(numbers) < _memory._WORTH_ASKING
 
@@ -97,8 +108,12 @@ N, M = 20_000, 15_000
 LARGE = {
     "solve": lambda x, y: gw.solve(x, y, memory_limit=1e9),
     "solve by Sinkhorn": lambda x, y: gw.solve(x, y, gw.Sinkhorn(), memory_limit=1e9),
-    "solve by spectra": lambda x, y: gw.solve(x, y, gw.Sorted(kind="spectral"), memory_limit=1e9),
-    "solve with effort": lambda x, y: gw.solve(x, y, gw.Sorted(), effort="quadratic", memory_limit=1e9),
+    "solve by spectra": lambda x, y: gw.solve(
+        x, y, gw.Sorted(kind="spectral"), memory_limit=1e9
+    ),
+    "solve with effort": lambda x, y: gw.solve(
+        x, y, gw.Sorted(), effort="quadratic", memory_limit=1e9
+    ),
     "certify": lambda x, y: gw.certify(x, y, effort="cubic", memory_limit=1e9),
     "solve_batch": lambda x, y: gw.solve_batch([x], [y], memory_limit=1e9),
     "second": gw.bounds.second,
@@ -115,7 +130,13 @@ def test_what_cannot_fit_is_refused_before_it_is_asked_for(monkeypatch, name):
     x, y = gw.PointCloud(rng.random((N, 2))), gw.PointCloud(rng.random((M, 2)))
 
     def call():
-        refused(lambda: LARGE[name](x, y), MemoryError, "20000 × 15000", " GB at once, of which 1 GB may", "Sorted()")
+        refused(
+            lambda: LARGE[name](x, y),
+            MemoryError,
+            "20000 × 15000",
+            " GB at once, of which 1 GB may",
+            "Sorted()",
+        )
 
     assert held(call) < 10 * N
 
@@ -124,7 +145,13 @@ def test_the_remedy_fits():
     x, y = (gw.PointCloud(np.random.default_rng(0).random((n, 2))) for n in (900, 700))
     with pytest.raises(MemoryError, match="subsamples of at most") as caught:
         gw.solve(x, y, memory_limit=2e7)
-    n, m = (int(word) for word in str(caught.value).split("at most ")[1].split(" atoms")[0].split(" and "))
+    n, m = (
+        int(word)
+        for word in str(caught.value)
+        .split("at most ")[1]
+        .split(" atoms")[0]
+        .split(" and ")
+    )
     fewer = (gw.PointCloud(s.points[:k]) for s, k in ((x, n), (y, m)))
     assert held(lambda: gw.solve(*fewer, memory_limit=2e7)) < 2e7 / _memory.NUMBER
     assert n > 100
@@ -132,17 +159,32 @@ def test_the_remedy_fits():
 
 
 def test_the_problem_of_a_batch_is_named():
-    small, large = gw.PointCloud(np.zeros((3, 2))), gw.PointCloud(np.random.default_rng(0).random((600, 2)))
+    small, large = (
+        gw.PointCloud(np.zeros((3, 2))),
+        gw.PointCloud(np.random.default_rng(0).random((600, 2))),
+    )
     call = {"solver": gw.Sinkhorn(), "memory_limit": 1e6}
-    refused(lambda: gw.solve_batch([small, large], [small, large], **call), MemoryError, "xs[1] and ys[1] must")
+    refused(
+        lambda: gw.solve_batch([small, large], [small, large], **call),
+        MemoryError,
+        "xs[1] and ys[1] must",
+    )
 
 
 @pytest.mark.parametrize("limit", [0, -1.0, float("nan"), "4 GB", True])
 def test_bad_limits(limit):
     x = np.zeros((3, 3))
     for call in (gw.solve, gw.certify):
-        refused(lambda call=call: call(x, x, memory_limit=limit), ValueError, "memory_limit must")
-    refused(lambda: gw.solve_batch([x], [x], memory_limit=limit), ValueError, "memory_limit must")
+        refused(
+            lambda call=call: call(x, x, memory_limit=limit),
+            ValueError,
+            "memory_limit must",
+        )
+    refused(
+        lambda: gw.solve_batch([x], [x], memory_limit=limit),
+        ValueError,
+        "memory_limit must",
+    )
 
 
 LIMITED = {
@@ -162,7 +204,10 @@ GROUPS = {
         21_500,
     ),
     "inner group": (
-        {"sys/fs/cgroup/job/part/memory.max": "700\n", "sys/fs/cgroup/job/part/memory.current": "900\n"},
+        {
+            "sys/fs/cgroup/job/part/memory.max": "700\n",
+            "sys/fs/cgroup/job/part/memory.current": "900\n",
+        },
         -200,
     ),
     "first version": (
@@ -202,10 +247,18 @@ READ = {
     "dense": lambda n, rng: gw.DenseSpace(_distances(n, rng)),
     "single": lambda n, rng: gw.DenseSpace(_distances(n, rng).astype(np.float32)),
     "far off": lambda n, rng: gw.DenseSpace(1e3 + _distances(n, rng)),
-    "without weight": lambda n, rng: gw.DenseSpace(_distances(n, rng), np.append(0.0, np.full(n - 1, 1 / (n - 1)))),
-    "graph": lambda n, rng: gw.GraphSpace(sp.diags_array([np.ones(n - 1), np.ones(n - 1)], offsets=[-1, 1]).tocsr()),
-    "tall factor": lambda n, rng: gw.GramSpace(rng.standard_normal((n + 1, n)), np.full(n, 1 / n)),
-    "many coordinates": lambda n, rng: gw.PointCloud(rng.random((n, n + 1)), metric="sqeuclidean"),
+    "without weight": lambda n, rng: gw.DenseSpace(
+        _distances(n, rng), np.append(0.0, np.full(n - 1, 1 / (n - 1)))
+    ),
+    "graph": lambda n, rng: gw.GraphSpace(
+        sp.diags_array([np.ones(n - 1), np.ones(n - 1)], offsets=[-1, 1]).tocsr()
+    ),
+    "tall factor": lambda n, rng: gw.GramSpace(
+        rng.standard_normal((n + 1, n)), np.full(n, 1 / n)
+    ),
+    "many coordinates": lambda n, rng: gw.PointCloud(
+        rng.random((n, n + 1)), metric="sqeuclidean"
+    ),
     "low rank": lambda n, rng: gw.PointCloud(rng.random((n, 2)), metric="sqeuclidean"),
 }
 
@@ -230,12 +283,18 @@ def test_certificates_of_any_kind_hold_what_they_say(kind, given):
         plan = np.asarray(plan)
     elif given == "product":
         plan = np.outer(x.weights, y.weights)
-    _holds_what_it_says(kind, lambda x, y: gw.certify(x, y, plan), numbers_held_by(plan, x, y))
+    _holds_what_it_says(
+        kind, lambda x, y: gw.certify(x, y, plan), numbers_held_by(plan, x, y)
+    )
 
 
 @pytest.mark.parametrize("kind", READ)
 def test_closed_forms_of_any_kind_hold_what_they_say(kind):
-    _holds_what_it_says(kind, lambda x, y: gw.solve(x, y, gw.Sorted()), gw.Sorted().numbers_held(*_pair(kind)))
+    _holds_what_it_says(
+        kind,
+        lambda x, y: gw.solve(x, y, gw.Sorted()),
+        gw.Sorted().numbers_held(*_pair(kind)),
+    )
 
 
 def _holds_what_it_says(kind, call, said):
@@ -269,7 +328,11 @@ BATCHED = {
 @pytest.mark.filterwarnings("ignore::gwtools.ConvergenceWarning")
 @pytest.mark.parametrize("shape", [(2000, 20), (1300, 1200)], ids=str)
 @pytest.mark.parametrize("kind", BATCHED)
-@pytest.mark.parametrize("solver", [gw.Sorted(), gw.Sinkhorn(epsilon=1.0, proximal=False, max_iterations=2)], ids=str)
+@pytest.mark.parametrize(
+    "solver",
+    [gw.Sorted(), gw.Sinkhorn(epsilon=1.0, proximal=False, max_iterations=2)],
+    ids=str,
+)
 def test_batches_hold_what_the_solver_says(solver, kind, shape):
     rng = np.random.default_rng(0)
     x, y = (BATCHED[kind](n, rng) for n in shape)
@@ -281,10 +344,15 @@ def test_batches_hold_what_the_solver_says(solver, kind, shape):
 
 def test_large_problems_of_a_batch_are_those_of_solve_in_their_places():
     rng = np.random.default_rng(0)
-    spaces = [gw.PointCloud(rng.random((n, 2)), metric="sqeuclidean") for n in (900, 7, 1000, 9)]
+    spaces = [
+        gw.PointCloud(rng.random((n, 2)), metric="sqeuclidean")
+        for n in (900, 7, 1000, 9)
+    ]
     others = spaces[::-1]
     for solver in (gw.Sorted(), gw.Sorted(kind="norm")):
-        for found, x, y in zip(gw.solve_batch(spaces, others, solver), spaces, others, strict=True):
+        for found, x, y in zip(
+            gw.solve_batch(spaces, others, solver), spaces, others, strict=True
+        ):
             wanted = gw.solve(x, y, solver)
             assert found.plan.shape == (x.size, y.size)
             assert found.objective == pytest.approx(float(wanted.objective), rel=1e-12)

@@ -21,7 +21,9 @@ def read(x, y):
 
 
 def fractions(coupling, shape):
-    return np.array([Fraction(mass, coupling.total) for mass in coupling.masses]).reshape(shape)
+    return np.array(
+        [Fraction(mass, coupling.total) for mass in coupling.masses]
+    ).reshape(shape)
 
 
 def marginals(coupling, shape):
@@ -37,20 +39,31 @@ def drawn(count, names=NAMES):
             yield instance(name, seed)
 
 
-@pytest.mark.parametrize("values", [[0.1, -3.0, 2.0**-1074, 1e300], [0.0], [], [np.float32(0.1)]])
+@pytest.mark.parametrize(
+    "values", [[0.1, -3.0, 2.0**-1074, 1e300], [0.0], [], [np.float32(0.1)]]
+)
 def test_integers_are_exact(values):
     numbers, exponent = oracle.integers(values)
-    assert [Fraction(number) * Fraction(2) ** exponent for number in numbers] == [Fraction(float(v)) for v in values]
+    assert [Fraction(number) * Fraction(2) ** exponent for number in numbers] == [
+        Fraction(float(v)) for v in values
+    ]
 
 
 def test_matrices_by_hand():
     data = np.array([[1.0, 2.0], [2.0 + 2.0**-51, 0.5]])
     half = Fraction(2) + Fraction(1, 2**52)
     found = oracle.exact(gw.DenseSpace(data)).matrix
-    assert [[entry.low for entry in row] for row in found] == [[1, half], [half, Fraction(1, 2)]]
+    assert [[entry.low for entry in row] for row in found] == [
+        [1, half],
+        [half, Fraction(1, 2)],
+    ]
     points = np.array([[0.0, 0.0], [3.0, 4.0], [1.0, 1.0]])
     squared = oracle.exact(gw.PointCloud(points, metric="sqeuclidean")).matrix
-    assert [entry.low for entry in squared[0]] == [entry.high for entry in squared[0]] == [0, 25, 2]
+    assert (
+        [entry.low for entry in squared[0]]
+        == [entry.high for entry in squared[0]]
+        == [0, 25, 2]
+    )
     gram = oracle.exact(gw.GramSpace(points.T.copy())).matrix
     assert [entry.low for entry in gram[1]] == [0, 25, 7]
     root = oracle.exact(gw.PointCloud(points)).matrix[0]
@@ -97,24 +110,42 @@ def test_objectives_are_the_checkers():
         if not all(isinstance(space, gw.DenseSpace) for space in (one.x, one.y)):
             continue
         coupling = pair.sorting(range(one.x.size), range(one.y.size))
-        matrices = [(s.distances.astype(object) + s.distances.T.astype(object)) / 2 for s in (one.x, one.y)]
-        if any(not np.array_equal(m.astype(float), s.distances) for m, s in zip(matrices, (one.x, one.y), strict=True)):
+        matrices = [
+            (s.distances.astype(object) + s.distances.T.astype(object)) / 2
+            for s in (one.x, one.y)
+        ]
+        if any(
+            not np.array_equal(m.astype(float), s.distances)
+            for m, s in zip(matrices, (one.x, one.y), strict=True)
+        ):
             continue
         # Masses that are stored exactly: of powers of two.
-        masses = np.array([float(Fraction(mass, coupling.total)) for mass in coupling.masses])
-        if [Fraction(mass) for mass in masses] != [Fraction(mass, coupling.total) for mass in coupling.masses]:
+        masses = np.array(
+            [float(Fraction(mass, coupling.total)) for mass in coupling.masses]
+        )
+        if [Fraction(mass) for mass in masses] != [
+            Fraction(mass, coupling.total) for mass in coupling.masses
+        ]:
             continue
-        expected = exact_objective(one.x.distances, one.y.distances, masses.reshape(one.x.size, one.y.size))
+        expected = exact_objective(
+            one.x.distances, one.y.distances, masses.reshape(one.x.size, one.y.size)
+        )
         assert pair.objective(coupling) == (expected, expected)
 
 
-@pytest.mark.parametrize("kinds", [(first, second) for first in KINDS for second in KINDS])
+@pytest.mark.parametrize(
+    "kinds", [(first, second) for first in KINDS for second in KINDS]
+)
 def test_objectives_of_every_kind(kinds, rng):
     def space(kind, n):
         values = rng.standard_normal((n, 2))
         if kind == "dense":
             return gw.DenseSpace(values @ values.T)
-        return gw.GramSpace(values.T.copy()) if kind == "gram" else gw.PointCloud(values, metric=kind)
+        return (
+            gw.GramSpace(values.T.copy())
+            if kind == "gram"
+            else gw.PointCloud(values, metric=kind)
+        )
 
     x, y = space(kinds[0], 3), space(kinds[1], 4)
     pair = read(x, y)
@@ -133,7 +164,9 @@ def test_nearest_is_a_coupling_and_keeps_couplings():
         coupling = pair.nearest(one.plan)
         shape = (pair.x.size, pair.y.size)
         assert marginals(coupling, shape) == (pair.x.weights, pair.y.weights)
-        plan = np.asarray(one.plan.dense(), dtype=float)[np.ix_(pair.x.atoms, pair.y.atoms)]
+        plan = np.asarray(one.plan.dense(), dtype=float)[
+            np.ix_(pair.x.atoms, pair.y.atoms)
+        ]
         assert np.abs(fractions(coupling, shape).astype(float) - plan).sum() <= 1e-3
     pair = read(gw.DenseSpace(TWO), gw.DenseSpace(TWO))
     plan = np.array([[0.125, 0.375], [0.375, 0.125]])
@@ -159,7 +192,9 @@ def test_nearest_reads_sparse_plans_with_repeated_atoms():
 def test_bijections_need_equal_weights():
     weights = np.array([0.25, 0.75])
     pair = read(gw.DenseSpace(TWO, weights), gw.DenseSpace(TWO, weights[::-1].copy()))
-    assert fractions(pair.bijection(np.array([[0.0, 0.2], [0.7, 0.0]])), (2, 2)).tolist() == [[0, 0.25], [0.75, 0]]
+    assert fractions(
+        pair.bijection(np.array([[0.0, 0.2], [0.7, 0.0]])), (2, 2)
+    ).tolist() == [[0, 0.25], [0.75, 0]]
     assert pair.bijection(np.array([[0.2, 0.0], [0.0, 0.7]])) is None
     assert pair.bijection(np.array([[0.1, 0.1], [0.7, 0.0]])) is None
 
@@ -168,7 +203,10 @@ def test_sorting_is_the_corner_rule():
     for one in drawn(5):
         pair = read(one.x, one.y)
         coupling = pair.sorting(pair.x.row_means(), pair.y.row_means())
-        assert marginals(coupling, (pair.x.size, pair.y.size)) == (pair.x.weights, pair.y.weights)
+        assert marginals(coupling, (pair.x.size, pair.y.size)) == (
+            pair.x.weights,
+            pair.y.weights,
+        )
         assert sum(mass > 0 for mass in coupling.masses) < pair.x.size + pair.y.size
 
 
@@ -183,14 +221,20 @@ def test_best_of_permutations_and_descent(rng):
 
 def certificate_of(seed=3, **options):
     rng = np.random.default_rng(seed)
-    x, y = (gw.PointCloud(rng.standard_normal((4, 2)), metric="sqeuclidean") for _ in range(2))
+    x, y = (
+        gw.PointCloud(rng.standard_normal((4, 2)), metric="sqeuclidean")
+        for _ in range(2)
+    )
     plan = gw.solve(x, y, **options).plan
     return gw.certify(x, y, plan), x, y, plan
 
 
 def sorts(certificate, x, y, plan, **options):
     options.setdefault("allowed", certificate.rounding)
-    return {message.split(":")[0] for message in oracle.violations(certificate, x, y, plan, **options)}
+    return {
+        message.split(":")[0]
+        for message in oracle.violations(certificate, x, y, plan, **options)
+    }
 
 
 def test_a_true_certificate_is_not_reported():
@@ -201,9 +245,13 @@ def test_a_true_certificate_is_not_reported():
 def test_broken_certificates_are_reported():
     certificate, x, y, plan = certificate_of()
     above = certificate.upper * (1 + 1e-12)
-    raised = replace(certificate, bounds=certificate.bounds | {"norm": above}, lower=above)
+    raised = replace(
+        certificate, bounds=certificate.bounds | {"norm": above}, lower=above
+    )
     assert {"bound", "crossed"} <= sorts(raised, x, y, plan)
-    assert sorts(replace(certificate, lower=certificate.lower / 2), x, y, plan) == {"lower"}
+    assert sorts(replace(certificate, lower=certificate.lower / 2), x, y, plan) == {
+        "lower"
+    }
     pair = read(x, y)
     cut = np.nextafter(float(pair.objective(pair.nearest(plan)).low), 0)
     assert sorts(replace(certificate, upper=cut), x, y, plan) == {"upper"}
@@ -213,8 +261,12 @@ def test_broken_certificates_are_reported():
     assert sorts(certificate, x, y, plan, objective=np.nan) == {"not finite"}
     negative = replace(certificate, lower=-1e-300, bounds={"norm": -1e-300})
     assert "negative" in sorts(negative, x, y, plan)
-    assert sorts(certificate, x, y, plan, objective=certificate.upper * 2) == {"objective above"}
-    assert sorts(certificate, x, y, plan, objective=certificate.lower / 2) == {"objective below"}
+    assert sorts(certificate, x, y, plan, objective=certificate.upper * 2) == {
+        "objective above"
+    }
+    assert sorts(certificate, x, y, plan, objective=certificate.lower / 2) == {
+        "objective below"
+    }
     assert "open" in sorts(replace(certificate, kind=Kind.GLOBAL), x, y, plan)
 
 
@@ -224,7 +276,10 @@ def test_an_ulp_is_reported():
     right = Certificate(0.5, 0.5, Kind.GLOBAL, "norm", {"norm": 0.5}, 0.0)
     assert sorts(right, x, y, plan) == set()
     above, below = np.nextafter(0.5, 1), np.nextafter(0.5, 0)
-    assert sorts(replace(right, lower=above, bounds={"norm": above}), x, y, plan) == {"bound", "crossed"}
+    assert sorts(replace(right, lower=above, bounds={"norm": above}), x, y, plan) == {
+        "bound",
+        "crossed",
+    }
     assert sorts(replace(right, upper=below), x, y, plan) == {"upper", "crossed"}
     lowered = replace(right, lower=below, bounds={"norm": below}, kind=Kind.BRACKET)
     assert sorts(lowered, x, y, plan) == {"a_priori"}
@@ -232,14 +287,18 @@ def test_an_ulp_is_reported():
 
 def test_kinds_follow_from_the_tolerance():
     x, y, plan = gw.DenseSpace(TWO), gw.DenseSpace(2 * TWO), np.eye(2) / 2
-    closed = Certificate(0.5, 0.5, Kind.GLOBAL, "norm", {"norm": 0.5}, 0.0, tolerance=0.0)
+    closed = Certificate(
+        0.5, 0.5, Kind.GLOBAL, "norm", {"norm": 0.5}, 0.0, tolerance=0.0
+    )
     assert sorts(closed, x, y, plan) == set()
     assert sorts(replace(closed, kind=Kind.BRACKET), x, y, plan) == {"misjudged"}
     apart = replace(closed, lower=0.25, bounds={"norm": 0.25}, a_priori=0.25)
     assert sorts(apart, x, y, plan) == {"misjudged", "open"}
     assert sorts(replace(apart, tolerance=0.25), x, y, plan) == {"tolerance"}
     assert sorts(replace(apart, tolerance=0.25), x, y, plan, allowed=0.25) == set()
-    assert sorts(replace(apart, tolerance=0.25, rounding=0.25), x, y, plan) == {"rounding"}
+    assert sorts(replace(apart, tolerance=0.25, rounding=0.25), x, y, plan) == {
+        "rounding"
+    }
     assert sorts(replace(closed, tolerance=np.inf), x, y, plan) == {"not finite"}
 
 
@@ -248,7 +307,9 @@ def test_instances_depend_on_name_and_seed_alone():
         first, again = instance(name, 7), instance(name, 7)
         for side in "xy":
             for field in ("data", "weights"):
-                one, other = (np.asarray(getattr(getattr(i, side), field)) for i in (first, again))
+                one, other = (
+                    np.asarray(getattr(getattr(i, side), field)) for i in (first, again)
+                )
                 assert one.dtype == name.split()[1]
                 assert np.array_equal(one, other)
         assert (first.plan is None) == (again.plan is None)
@@ -256,7 +317,11 @@ def test_instances_depend_on_name_and_seed_alone():
 
 def test_instances_are_of_all_sorts():
     seen = list(drawn(60, ["any float64", "any float32"]))
-    assert {type(one.x).__name__ for one in seen} == {"DenseSpace", "GramSpace", "PointCloud"}
+    assert {type(one.x).__name__ for one in seen} == {
+        "DenseSpace",
+        "GramSpace",
+        "PointCloud",
+    }
     assert {one.x.size for one in seen} == {1, 2, 3, 4, 5}
     assert {type(one.plan) for one in seen} == {type(None), gw.DensePlan, gw.SparsePlan}
     assert any(one.x.size != one.y.size for one in seen)
@@ -275,6 +340,11 @@ def test_theorem_13_no_violation(call, dtype):
     found = []
     for index, family in enumerate(FAMILIES):
         effort = proofs.EFFORTS[(index + proofs.CALLS.index(call)) % 3]
-        chunk = proofs.Chunk(index, call, f"{family} {dtype}", effort, tuple(range(SEEDS)))
-        found += [(row["name"], row["seed"], effort, row["message"]) for row in proofs.examine(chunk)[2]]
+        chunk = proofs.Chunk(
+            index, call, f"{family} {dtype}", effort, tuple(range(SEEDS))
+        )
+        found += [
+            (row["name"], row["seed"], effort, row["message"])
+            for row in proofs.examine(chunk)[2]
+        ]
     assert found == []

@@ -21,7 +21,9 @@ def scale(x, y):
 def test_objective_is_the_sum_over_quadruples(form, instance):
     x, y, plan = instance
     found = float(gw.GWProblem(x.space(), y.space()).objective(FORMS[form](plan)))
-    assert abs(found - checkers.objective(x.matrix, y.matrix, plan)) <= 1e-13 * scale(x, y)
+    assert abs(found - checkers.objective(x.matrix, y.matrix, plan)) <= 1e-13 * scale(
+        x, y
+    )
     assert found >= 0
 
 
@@ -41,7 +43,9 @@ def test_objective_of_a_transported_plan_does_not_depend_on_labels(instance, dat
     x, y, plan = instance
     order = np.array(data.draw(orders(x.size)))
     here = gw.GWProblem(x.space(), y.space()).objective(gw.DensePlan(plan))
-    there = gw.GWProblem(x.take(order).space(), y.space()).objective(gw.DensePlan(plan[order]))
+    there = gw.GWProblem(x.take(order).space(), y.space()).objective(
+        gw.DensePlan(plan[order])
+    )
     assert abs(float(here) - float(there)) <= 1e-13 * scale(x, y)
 
 
@@ -59,18 +63,24 @@ def test_float_error_is_proportional_to_the_norms(pair):
     norms = []
     for s in pair:
         mean = s.weights @ s.matrix @ s.weights
-        norms.append([(s.weights @ (s.matrix - m) ** 2 @ s.weights) ** 0.5 for m in (0.0, mean)])
+        norms.append(
+            [(s.weights @ (s.matrix - m) ** 2 @ s.weights) ** 0.5 for m in (0.0, mean)]
+        )
     (whole_x, apart_x), (whole_y, apart_y) = norms
     expected = 16 * np.finfo(float).eps * (whole_x * apart_y + whole_y * apart_x)
     found = gw.GWProblem(*(s.space() for s in pair)).float_error
-    assert found == pytest.approx(expected, abs=1e-6 * np.finfo(float).eps * scale(*pair))
+    assert found == pytest.approx(
+        expected, abs=1e-6 * np.finfo(float).eps * scale(*pair)
+    )
 
 
 @given(known())
 def test_known_answers(known):
     problem = gw.GWProblem(known.x.space(), known.y.space())
     for form in FORMS.values():
-        assert abs(float(problem.objective(form(known.plan))) - known.value) <= 1e-12 * scale(known.x, known.y)
+        assert abs(
+            float(problem.objective(form(known.plan))) - known.value
+        ) <= 1e-12 * scale(known.x, known.y)
 
 
 @given(st.data())
@@ -89,13 +99,20 @@ def test_prepare_changes_nothing_but_null_atoms(instance):
     given_spaces = x.space(), y.space()
     ready, constants = prepare(*given_spaces), []
     assert ready.unit == 1.0
-    for drawn, before, space, atoms in zip((x, y), given_spaces, (ready.x, ready.y), ready.atoms, strict=True):
+    for drawn, before, space, atoms in zip(
+        (x, y), given_spaces, (ready.x, ready.y), ready.atoms, strict=True
+    ):
         kept = np.flatnonzero(drawn.weights > 0)
         assert np.array_equal(space.weights, before.weights[kept])
         assert (atoms is None) == (len(kept) == drawn.size)
         assert atoms is None or np.array_equal(atoms, kept)
         constants.append(drawn.matrix[kept[0], kept[0]] - space.dense()[0, 0])
-        assert np.allclose(space.dense() + constants[-1], drawn.matrix[np.ix_(kept, kept)], rtol=1e-13, atol=1e-13)
+        assert np.allclose(
+            space.dense() + constants[-1],
+            drawn.matrix[np.ix_(kept, kept)],
+            rtol=1e-13,
+            atol=1e-13,
+        )
     assert constants[0] == pytest.approx(constants[1], abs=1e-13)
     assert x.kind == y.kind == "dense" or constants[0] == pytest.approx(0, abs=1e-13)
 
@@ -110,7 +127,12 @@ def test_prepare_brings_extreme_units_to_one(pair, factor):
     largest = max(ready.x.largest(), ready.y.largest())
     assert 0.9 <= largest <= 4.1
     for drawn, space in ((x, ready.x), (y, ready.y)):
-        assert np.allclose(np.asarray(space.dense()) * ready.unit, drawn.matrix, rtol=1e-10, atol=1e-12 * factor)
+        assert np.allclose(
+            np.asarray(space.dense()) * ready.unit,
+            drawn.matrix,
+            rtol=1e-10,
+            atol=1e-12 * factor,
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -121,7 +143,9 @@ def test_float32_objective(kind, data):
     x32, y32 = (s.space(lambda v: v.astype(np.float32)) for s in (x, y))
     found = gw.GWProblem(x32, y32).objective(gw.DensePlan(plan.astype(np.float32)))
     assert found.dtype == np.float32
-    assert abs(float(found) - checkers.objective(x.matrix, y.matrix, plan)) <= 1e-5 * scale(x, y)
+    assert abs(
+        float(found) - checkers.objective(x.matrix, y.matrix, plan)
+    ) <= 1e-5 * scale(x, y)
 
 
 @given(pairs(), st.data())
@@ -129,14 +153,19 @@ def test_sparse_vertices_and_their_dense_forms_agree(pair, data):
     x, y = pair
     plan = vertex(x.weights, y.weights, *(data.draw(orders(s.size)) for s in pair))
     problem = gw.GWProblem(x.space(), y.space())
-    dense, sparse = (float(problem.objective(FORMS[form](plan))) for form in ("dense", "sparse"))
+    dense, sparse = (
+        float(problem.objective(FORMS[form](plan))) for form in ("dense", "sparse")
+    )
     assert abs(dense - sparse) <= 1e-13 * scale(x, y)
 
 
 def test_plans_of_another_shape_are_refused():
     problem = gw.GWProblem(gw.DenseSpace(np.eye(2)), gw.DenseSpace(np.eye(3)))
     for ask in (problem.objective, problem.linearize):
-        with pytest.raises(ValueError, match=r"plan must have shape \(2, 3\).*but has \(3, 2\): transpose it"):
+        with pytest.raises(
+            ValueError,
+            match=r"plan must have shape \(2, 3\).*but has \(3, 2\): transpose it",
+        ):
             ask(gw.DensePlan(np.full((3, 2), 1 / 6)))
 
 
@@ -145,13 +174,21 @@ def test_theorem_2_variation(instance, factor, constant):
     """No objective is farther from the product coupling's; a scale of one space goes through, a constant drops out."""
     x, y, plan = instance
     problem = gw.GWProblem(x.space(), y.space())
-    relative_objective = problem.relative_objective(gw.DensePlan(plan), problem.cross(gw.DensePlan(plan)))
+    relative_objective = problem.relative_objective(
+        gw.DensePlan(plan), problem.cross(gw.DensePlan(plan))
+    )
     product = checkers.objective(x.matrix, y.matrix, np.outer(x.weights, y.weights))
-    assert abs(relative_objective - (checkers.objective(x.matrix, y.matrix, plan) - product)) <= 1e-12 * scale(x, y)
+    assert abs(
+        relative_objective - (checkers.objective(x.matrix, y.matrix, plan) - product)
+    ) <= 1e-12 * scale(x, y)
     assert abs(relative_objective) <= problem.variation + 1e-13 * scale(x, y)
     other = gw.DenseSpace(factor * y.matrix + constant, y.weights)
     moved = gw.GWProblem(gw.DenseSpace(x.matrix, x.weights), other)
-    size = 1e-12 * scale(x, y) * max(factor, 1.0) + 1e-12 * np.abs(x.matrix).max() * abs(constant)
+    size = 1e-12 * scale(x, y) * max(factor, 1.0) + 1e-12 * np.abs(
+        x.matrix
+    ).max() * abs(constant)
     assert abs(moved.variation - factor * problem.variation) <= size
-    again = moved.relative_objective(gw.DensePlan(plan), moved.cross(gw.DensePlan(plan)))
+    again = moved.relative_objective(
+        gw.DensePlan(plan), moved.cross(gw.DensePlan(plan))
+    )
     assert abs(again - factor * relative_objective) <= size

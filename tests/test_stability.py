@@ -38,7 +38,9 @@ def certificate_of(x, y):
     """An interval of GW_2."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", gw.ConvergenceWarning)  # any coupling will do
-        plan = gw.solve(x.space(), y.space(), gw.ConditionalGradient(max_iterations=20)).plan
+        plan = gw.solve(
+            x.space(), y.space(), gw.ConditionalGradient(max_iterations=20)
+        ).plan
     certificate = gw.certify(x.space(), y.space(), plan)
     return certificate.lower**0.5, certificate.upper**0.5
 
@@ -56,14 +58,18 @@ def noisy(x, seed, size):
     return replace(x, data=x.data + (noise + noise.T) / 2)
 
 
-@given(spaces(kinds=("dense",), null=True), SEEDS, st.sampled_from([1.0, 1.5, 2.0, 3.0]))
+@given(
+    spaces(kinds=("dense",), null=True), SEEDS, st.sampled_from([1.0, 1.5, 2.0, 3.0])
+)
 def test_perturbation_is_the_norm(x, seed, p):
     x2 = noisy(x, seed, 0.1)
     found = stability.perturbation(x.space(), x2.space(), p)
     assert found == pytest.approx(norm(x.data - x2.data, x.weights, p), rel=1e-12)
     rows = np.abs((x.data - x2.data) @ x.weights)
     expected = float((x.weights @ rows**p) ** (1 / p))
-    assert stability.row_means_perturbation(x.space(), x2.space(), p) == pytest.approx(expected, rel=1e-9, abs=1e-14)
+    assert stability.row_means_perturbation(x.space(), x2.space(), p) == pytest.approx(
+        expected, rel=1e-9, abs=1e-14
+    )
     assert expected <= found * ROUNDING
 
 
@@ -77,7 +83,9 @@ def test_perturbation_bounds_the_move(pair, seed, size):
 @given(spaces(kinds=("dense",)), st.sampled_from([-3.0, 0.5]))
 def test_perturbation_is_reached_by_a_constant(x, constant):
     """C + c is at distance |c| from C, which the means alone prove."""
-    found = stability.perturbation(x.space(), gw.DenseSpace(x.data + constant, x.weights))
+    found = stability.perturbation(
+        x.space(), gw.DenseSpace(x.data + constant, x.weights)
+    )
     lower = gw.certify(x.space(), gw.DenseSpace(x.data + constant, x.weights)).lower
     assert found == pytest.approx(abs(constant))
     assert lower**0.5 == pytest.approx(found, rel=1e-6)
@@ -87,17 +95,28 @@ def test_perturbation_is_reached_by_a_constant(x, constant):
 def test_row_means_perturbation_bounds_the_estimate(pair, seed, p):
     x, y = pair
     x2 = noisy(x, seed, 0.5)
-    roots = [float(gw.bounds.row_means(s.space(), y.space(), p=p)) ** (1 / p) for s in (x, x2)]
+    roots = [
+        float(gw.bounds.row_means(s.space(), y.space(), p=p)) ** (1 / p)
+        for s in (x, x2)
+    ]
     found = stability.row_means_perturbation(x.space(), x2.space(), p)
-    assert abs(roots[0] - roots[1]) <= found * ROUNDING + 1e-5 * largest(x, x2, y) * (min(roots) < 1e-3)
+    assert abs(roots[0] - roots[1]) <= found * ROUNDING + 1e-5 * largest(x, x2, y) * (
+        min(roots) < 1e-3
+    )
 
 
 @given(spaces(kinds=KINDS), SEEDS)
 def test_perturbation_of_every_kind_is_that_of_its_matrix(x, seed):
-    x2 = replace(x, data=x.data + 0.1 * np.abs(np.random.default_rng(seed).standard_normal(x.data.shape)))
+    x2 = replace(
+        x,
+        data=x.data
+        + 0.1 * np.abs(np.random.default_rng(seed).standard_normal(x.data.shape)),
+    )
     assume(x.kind != "dense")
     found = stability.perturbation(x.space(), x2.space())
-    assert found == pytest.approx(norm(x.matrix - x2.matrix, x.weights), rel=1e-9, abs=1e-12 * largest(x, x2))
+    assert found == pytest.approx(
+        norm(x.matrix - x2.matrix, x.weights), rel=1e-9, abs=1e-12 * largest(x, x2)
+    )
 
 
 @given(spaces(null=True), st.sampled_from([0.01, 0.3, 1.0]))
@@ -108,7 +127,11 @@ def test_quantization(x, step):
     assert moves_no_more(found, x, x2, x)
 
 
-@given(spaces(generic=True, null=True), st.sampled_from(["float16", "float32"]), st.sampled_from([1.0, 1e-6]))
+@given(
+    spaces(generic=True, null=True),
+    st.sampled_from(["float16", "float32"]),
+    st.sampled_from([1.0, 1e-6]),
+)
 def test_rounding(x, dtype, unit):
     x = replace(x, data=x.data * unit)
     x2 = replace(x, data=x.data.astype(dtype).astype(float))
@@ -158,7 +181,9 @@ def test_quantization_is_nearly_reached(kind, data, moved, share):
 def test_rounding_is_nearly_reached(kind, dtype):
     """Values halfway between two numbers of the format, just above a power of two."""
     u = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}[dtype]
-    data = {"dense": np.ones((2, 2)), "gram": np.ones((4, 2))}.get(kind, np.array([[-1.0], [1.0]]))
+    data = {"dense": np.ones((2, 2)), "gram": np.ones((4, 2))}.get(
+        kind, np.array([[-1.0], [1.0]])
+    )
     x, x2 = (Drawn(kind, data * f, np.full(2, 0.5)) for f in (1 + u, 1.0))
     found = stability.rounding(x.space(), dtype)
     share = 0.7 if kind == "euclidean" else 0.69 if kind == "sqeuclidean" else 0.99
@@ -175,7 +200,9 @@ def test_rounding_of_a_single_far_point_is_nearly_reached():
 
 @given(spaces(kinds=("euclidean",)), st.sampled_from([0.1, 3.0]))
 def test_quantization_moves_two_points_by_half_a_diagonal_each(x, step):
-    assert stability.quantization(x.space(), step) == pytest.approx(step * math.sqrt(x.data.shape[1]))
+    assert stability.quantization(x.space(), step) == pytest.approx(
+        step * math.sqrt(x.data.shape[1])
+    )
 
 
 def test_rounding_of_subnormal_values_is_absolute():
@@ -185,7 +212,9 @@ def test_rounding_of_subnormal_values_is_absolute():
     assert tiny <= stability.rounding(x, np.float16) <= 1.001 * tiny
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.dtype("float32"), "float32", "torch.float32"], ids=repr)
+@pytest.mark.parametrize(
+    "dtype", [np.float32, np.dtype("float32"), "float32", "torch.float32"], ids=repr
+)
 def test_a_dtype_is_known_by_its_name(dtype):
     assert stability.rounding(np.ones((2, 2)), dtype) == pytest.approx(2.0**-24)
 
@@ -204,9 +233,18 @@ def test_edge_lengths_add_up_along_paths(seed, step):
         return gw.GraphSpace(other + other.T)
 
     x = moved(np.array)
-    quantized, rounded = moved(lambda v: np.ceil(v / step) * step), moved(lambda v: v.astype(np.float16))
-    assert norm(x.dense() - quantized.dense(), x.weights) <= stability.quantization(x, 2 * step) * ROUNDING
-    assert norm(x.dense() - rounded.dense(), x.weights) <= stability.rounding(x, "float16") * ROUNDING
+    quantized, rounded = (
+        moved(lambda v: np.ceil(v / step) * step),
+        moved(lambda v: v.astype(np.float16)),
+    )
+    assert (
+        norm(x.dense() - quantized.dense(), x.weights)
+        <= stability.quantization(x, 2 * step) * ROUNDING
+    )
+    assert (
+        norm(x.dense() - rounded.dense(), x.weights)
+        <= stability.rounding(x, "float16") * ROUNDING
+    )
 
 
 @pytest.mark.parametrize("n", [2, 10])
@@ -257,10 +295,15 @@ def test_spaces_of_other_kinds_are_moved_by_their_matrices(height, rng):
     assert gw.stability.sampling(x, 100) > 0
 
 
-@pytest.mark.parametrize(("name", "argument"), [("quantization", 0.5), ("rounding", "float16")])
+@pytest.mark.parametrize(
+    ("name", "argument"), [("quantization", 0.5), ("rounding", "float16")]
+)
 def test_stored_values_of_other_kinds_are_refused(name, argument, rng):
     x = Similarity(rng.standard_normal((5, 2)), np.full(5, 0.2))
-    with pytest.raises(TypeError, match=r"x must be of a kind .*, but is of type Similarity: pass gwtools.DenseSpace"):
+    with pytest.raises(
+        TypeError,
+        match=r"x must be of a kind .*, but is of type Similarity: pass gwtools.DenseSpace",
+    ):
         getattr(gw.stability, name)(x, argument)
 
 
@@ -274,7 +317,9 @@ def test_truncation(seed, t, n, k, a):
     found = stability.truncation(x.space(), k)
     root = np.sqrt(a)
     whole, kept = factor * root, x2.data * root
-    expected = (np.linalg.norm(whole, 2) + np.linalg.norm(kept, 2)) * np.linalg.norm(whole - kept)
+    expected = (np.linalg.norm(whole, 2) + np.linalg.norm(kept, 2)) * np.linalg.norm(
+        whole - kept
+    )
     assert found == pytest.approx(expected, rel=1e-7, abs=1e-12)
     assert holds(found, norm(x.matrix - x2.matrix, a), x, x2)
     assert moves_no_more(found, x, x2, x)
@@ -285,22 +330,32 @@ def test_truncation_of_a_small_tail_is_nearly_reached():
     t = 1e-3
     x = gw.GramSpace(np.array([[1.0, t]]))
     moved = norm(x.dense() - np.diag([1.0, 0.0]), x.weights)
-    assert 0.7 * stability.truncation(x, 1) <= moved == pytest.approx(t * math.sqrt(2 + t**2) / 2)
+    assert (
+        0.7 * stability.truncation(x, 1)
+        <= moved
+        == pytest.approx(t * math.sqrt(2 + t**2) / 2)
+    )
 
 
 def test_truncation_keeps_the_first_of_equal_values():
     x = gw.GramSpace(np.ones((1, 3)), np.array([0.5, 0.3, 0.2]))
-    assert stability.truncation(x, 1) == pytest.approx((1 + math.sqrt(0.5)) * math.sqrt(0.5))
+    assert stability.truncation(x, 1) == pytest.approx(
+        (1 + math.sqrt(0.5)) * math.sqrt(0.5)
+    )
     assert stability.truncation(x, 3) == 0.0
 
 
 @given(spaces(), st.data())
 def test_subsampling_bounds_the_distance(x, data):
-    index = np.array(data.draw(st.lists(st.integers(0, x.size - 1), min_size=1, max_size=6)))
+    index = np.array(
+        data.draw(st.lists(st.integers(0, x.size - 1), min_size=1, max_size=6))
+    )
     b = data.draw(weights(len(index)))
     y = replace(x.take(index), weights=b)
     found = stability.subsampling(x.space(), index, b)
-    assert gw.certify(x.space(), y.space()).lower ** 0.5 <= found * ROUNDING + 1e-6 * largest(x)
+    assert gw.certify(
+        x.space(), y.space()
+    ).lower ** 0.5 <= found * ROUNDING + 1e-6 * largest(x)
     product = checkers.objective(x.matrix, y.matrix, np.outer(x.weights, b)) ** 0.5
     assert found <= 2 * product + 1e-6 * largest(x)
 
@@ -308,7 +363,9 @@ def test_subsampling_bounds_the_distance(x, data):
 @given(spaces(generic=True, kinds=("dense", "euclidean")), st.data())
 def test_subsampling_of_all_atoms_costs_nothing(x, data):
     order = np.array(data.draw(orders(x.size)))
-    assert stability.subsampling(x.space(), order, x.weights[order]) <= 1e-6 * largest(x)
+    assert stability.subsampling(x.space(), order, x.weights[order]) <= 1e-6 * largest(
+        x
+    )
 
 
 @pytest.mark.parametrize(("n", "m"), [(4, 2), (6, 3), (6, 1)])
@@ -323,11 +380,16 @@ def total_variation(found, p):
 
 
 @pytest.mark.parametrize("p", [1.0, 2.0])
-@pytest.mark.parametrize(("atoms", "draws", "failure", "least"), [(200, 2000, 0.5, 0.7), (2, 400, 0.001, 0.6)])
+@pytest.mark.parametrize(
+    ("atoms", "draws", "failure", "least"),
+    [(200, 2000, 0.5, 0.7), (2, 400, 0.001, 0.6)],
+)
 def test_sampling(atoms, draws, failure, least, p, rng):
     """The quantile of the total variation is below the bound, and above most of it: many atoms need one term, two the other."""
     a = np.full(atoms, 1 / atoms)
-    found = total_variation(stability.sampling(gw.DenseSpace(1 - np.eye(atoms)), draws, failure, p), p)
+    found = total_variation(
+        stability.sampling(gw.DenseSpace(1 - np.eye(atoms)), draws, failure, p), p
+    )
     drawn = rng.multinomial(draws, a, size=50_000 if atoms == 2 else 2000) / draws
     quantile = np.quantile(np.abs(drawn - a).sum(1) / 2, 1 - failure)
     assert least * found <= quantile <= found
@@ -341,7 +403,9 @@ def test_sampling_bounds_the_distance(seed, draws, p):
     found = stability.sampling(gw.PointCloud(points, a), draws, 1e-9, p)
     b = rng.multinomial(draws, a) / draws
     x, y = gw.PointCloud(points, a), gw.PointCloud(points, b)
-    apart = float(gw.bounds.first(x, y, p=1.0)) if p == 1 else gw.certify(x, y).lower ** 0.5
+    apart = (
+        float(gw.bounds.first(x, y, p=1.0)) if p == 1 else gw.certify(x, y).lower ** 0.5
+    )
     assert apart <= found
     assert found <= checkers.euclidean(points).max() * ROUNDING
 
@@ -351,7 +415,9 @@ def test_sampling_grows_with_the_oscillation_of_atoms_with_weight():
     x = gw.DenseSpace(C, np.array([0.5, 0.5, 0.0]))
     y = gw.DenseSpace(1 - np.eye(2))
     assert stability.sampling(x, 100) == pytest.approx(3 * stability.sampling(y, 100))
-    assert stability.row_means_sampling(x, 100) == pytest.approx(3 * stability.row_means_sampling(y, 100))
+    assert stability.row_means_sampling(x, 100) == pytest.approx(
+        3 * stability.row_means_sampling(y, 100)
+    )
 
 
 @given(spaces(kinds=("dense",)), st.sampled_from([-7.0, 3.0]))
@@ -371,7 +437,9 @@ def test_row_means_sampling_has_a_mean_and_a_tail():
 def test_row_means_sampling(rng):
     """Draws from two far clusters: most of the bound is reached by its quantile."""
     points = np.concatenate([np.zeros(5), np.ones(5)])
-    C = np.abs(points[:, None] - points) * np.outer(points, points) + np.outer(points, points)
+    C = np.abs(points[:, None] - points) * np.outer(points, points) + np.outer(
+        points, points
+    )
     x, draws, failure = gw.DenseSpace(C), 200, 0.01
     y = gw.DenseSpace(np.zeros((1, 1)))
     centre = float(gw.bounds.row_means(x, y, p=1))
@@ -388,21 +456,51 @@ def test_row_means_sampling(rng):
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
-        (lambda: stability.perturbation(np.eye(2), np.eye(3)), ValueError, "atoms of x, but they have 3 and 2"),
         (
-            lambda: stability.perturbation(np.eye(2), gw.DenseSpace(np.eye(2), np.array([0.4, 0.6]))),
+            lambda: stability.perturbation(np.eye(2), np.eye(3)),
+            ValueError,
+            "atoms of x, but they have 3 and 2",
+        ),
+        (
+            lambda: stability.perturbation(
+                np.eye(2), gw.DenseSpace(np.eye(2), np.array([0.4, 0.6]))
+            ),
             ValueError,
             "weights of x, but they differ by up to 0.1",
         ),
-        (lambda: stability.perturbation(np.eye(2), np.eye(2), 0.5), ValueError, "p must be"),
+        (
+            lambda: stability.perturbation(np.eye(2), np.eye(2), 0.5),
+            ValueError,
+            "p must be",
+        ),
         (lambda: stability.quantization(np.eye(2), 0.0), ValueError, "step must be"),
-        (lambda: stability.rounding(np.eye(2), "int8"), ValueError, "dtype must be one of 'bfloat16'"),
-        (lambda: stability.truncation(gw.DenseSpace(np.eye(2)), 1), TypeError, "pass the factor"),
-        (lambda: stability.truncation(gw.GramSpace(np.eye(2)), 0), ValueError, "k must be"),
-        (lambda: stability.subsampling(np.eye(2), np.array([0]), np.ones(2) / 2), ValueError, "one entry for each of"),
+        (
+            lambda: stability.rounding(np.eye(2), "int8"),
+            ValueError,
+            "dtype must be one of 'bfloat16'",
+        ),
+        (
+            lambda: stability.truncation(gw.DenseSpace(np.eye(2)), 1),
+            TypeError,
+            "pass the factor",
+        ),
+        (
+            lambda: stability.truncation(gw.GramSpace(np.eye(2)), 0),
+            ValueError,
+            "k must be",
+        ),
+        (
+            lambda: stability.subsampling(np.eye(2), np.array([0]), np.ones(2) / 2),
+            ValueError,
+            "one entry for each of",
+        ),
         (lambda: stability.sampling(np.eye(2), 0), ValueError, "draws must be"),
         (lambda: stability.sampling(np.eye(2), 5, 1.0), ValueError, "failure must be"),
-        (lambda: stability.row_means_sampling(np.eye(2), 5, 0.0), ValueError, r"failure must be .*, but is 0\.0"),
+        (
+            lambda: stability.row_means_sampling(np.eye(2), 5, 0.0),
+            ValueError,
+            r"failure must be .*, but is 0\.0",
+        ),
     ],
 )
 def test_bad_input_is_refused(call, kind, message):
@@ -416,11 +514,20 @@ def test_other_libraries(library, rng):
     moved, moved_reference = (gw.PointCloud(s.points * 1.5) for s in (x, reference))
     chosen = array_namespace(x.points).asarray(index)
     for found, expected in (
-        (stability.perturbation(x, moved), stability.perturbation(reference, moved_reference)),
+        (
+            stability.perturbation(x, moved),
+            stability.perturbation(reference, moved_reference),
+        ),
         (stability.quantization(x, 0.1), stability.quantization(reference, 0.1)),
         (stability.rounding(x, "bfloat16"), stability.rounding(reference, "bfloat16")),
         (stability.sampling(x, 100), stability.sampling(reference, 100)),
-        (stability.truncation(gw.GramSpace(x.points.T), 1), stability.truncation(gw.GramSpace(points.T), 1)),
-        (stability.subsampling(x, chosen), stability.subsampling(reference, np.array(index))),
+        (
+            stability.truncation(gw.GramSpace(x.points.T), 1),
+            stability.truncation(gw.GramSpace(points.T), 1),
+        ),
+        (
+            stability.subsampling(x, chosen),
+            stability.subsampling(reference, np.array(index)),
+        ),
     ):
         assert found == pytest.approx(expected, rel=library.rtol)

@@ -27,7 +27,9 @@ def kernels(draw):
         n, m = draw(st.integers(1, 6)), draw(st.integers(1, 6))
         a, b = draw(weights(n)), draw(weights(m))
         epsilon = draw(st.sampled_from([1.0, 0.1, 1e-2, 1e-3]))
-        found.append((np.log(np.outer(a, b)) - draw(values((n, m), True)) / epsilon, a, b))
+        found.append(
+            (np.log(np.outer(a, b)) - draw(values((n, m), True)) / epsilon, a, b)
+        )
     return found
 
 
@@ -49,21 +51,41 @@ def stacked(problems):
 def test_a_kernel_ends_alone_as_padded_inside_a_stack(problems, tolerance, most):
     """Also where steps run out, and beside kernels that are done earlier or later."""
     alone = [
-        sinkhorn(k, a, b, np.zeros(len(a)), np.zeros(len(b)), max(tolerance, attainable(k)), most)
+        sinkhorn(
+            k,
+            a,
+            b,
+            np.zeros(len(a)),
+            np.zeros(len(b)),
+            max(tolerance, attainable(k)),
+            most,
+        )
         for k, a, b in problems
     ]
     log_kernel, a, b = stacked(problems)
     tolerances = np.array([max(tolerance, attainable(k)) for k, _, _ in problems])
-    together = sinkhorn(log_kernel, a, b, np.zeros_like(a), np.zeros_like(b), tolerances, most)
+    together = sinkhorn(
+        log_kernel, a, b, np.zeros_like(a), np.zeros_like(b), tolerances, most
+    )
     for i, (expected, (kernel, *_)) in enumerate(zip(alone, problems, strict=True)):
         n, m = kernel.shape
         # Newton steps halve the error's digits: a stop at another step would show in them.
         close = 1e-9 + 1e-12 * np.abs(kernel).max()
         assert together.error[i] == pytest.approx(expected.error, rel=1e-3, abs=close)
         assert np.abs(together.plan[i, :n, :m] - expected.plan).max() <= close
-        apart = together.u[i, :n, None] + together.v[i, None, :m] - expected.u[:, None] - expected.v[None, :]
+        apart = (
+            together.u[i, :n, None]
+            + together.v[i, None, :m]
+            - expected.u[:, None]
+            - expected.v[None, :]
+        )
         assert np.abs(apart[expected.plan > 1e-9]).max(initial=0.0) <= 1e4 * close
-        for padding in (together.u[i, n:], together.v[i, m:], together.plan[i, n:], together.plan[i, :, m:]):
+        for padding in (
+            together.u[i, n:],
+            together.v[i, m:],
+            together.plan[i, n:],
+            together.plan[i, :, m:],
+        ):
             assert np.all(padding == 0.0)
 
 
@@ -73,10 +95,19 @@ def test_stacks_of_every_library_are_scaled(library):
     problems = []
     for n, m in ((3, 5), (6, 2), (4, 4)):
         a, b = rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(m))
-        problems.append((np.log(np.outer(a, b)) + 3 * rng.standard_normal((n, m)), a, b))
+        problems.append(
+            (np.log(np.outer(a, b)) + 3 * rng.standard_normal((n, m)), a, b)
+        )
     log_kernel, a, b = (library.array(values) for values in stacked(problems))
     tolerance = library.array(np.full(3, 1e-5))
-    found = sinkhorn(log_kernel, a, b, library.array(np.zeros((3, 6))), library.array(np.zeros((3, 5))), tolerance)
+    found = sinkhorn(
+        log_kernel,
+        a,
+        b,
+        library.array(np.zeros((3, 6))),
+        library.array(np.zeros((3, 5))),
+        tolerance,
+    )
     assert all(library.owns(values) for values in found)
     assert np.all(to_numpy(found.error) <= 1e-5)
     for i, (kernel, a, b) in enumerate(problems):
@@ -102,11 +133,20 @@ def test_objectives_of_padded_problems_are_those_of_each(problems):
     plan = gw.DensePlan.__new__(gw.DensePlan)
     object.__setattr__(plan, "matrix", padded(plans, 0.0))
     cross = stack.cross(plan)
-    found = {name: getattr(stack, name) for name in ("slope_range", "variation", "float_error")}
-    found["relative_objective"], found["value"] = stack.relative_objective(plan, cross), stack.value(plan, cross)
+    found = {
+        name: getattr(stack, name)
+        for name in ("slope_range", "variation", "float_error")
+    }
+    found["relative_objective"], found["value"] = (
+        stack.relative_objective(plan, cross),
+        stack.value(plan, cross),
+    )
     for i, (x, y, matrix) in enumerate(problems):
         alone, single = GWProblem(x.space(), y.space()), gw.DensePlan(matrix)
-        expected = {name: getattr(alone, name) for name in ("slope_range", "variation", "float_error")}
+        expected = {
+            name: getattr(alone, name)
+            for name in ("slope_range", "variation", "float_error")
+        }
         known = alone.cross(single)
         expected["relative_objective"] = alone.relative_objective(single, known)
         expected["value"] = alone.value(single, known)
@@ -114,10 +154,17 @@ def test_objectives_of_padded_problems_are_those_of_each(problems):
         for name, number in expected.items():
             # Norms are roots of sums that cancel.
             unit = np.finfo(float).eps if name == "float_error" else 1.0
-            assert found[name][i] == pytest.approx(float(number), abs=1e-6 * unit * size), name
+            assert found[name][i] == pytest.approx(
+                float(number), abs=1e-6 * unit * size
+            ), name
         n, m = matrix.shape
-        assert np.abs(stack.gradient(cross)[i, :n, :m] - alone.gradient(known)).max() <= 1e-12 * size
-        assert float(number) == pytest.approx(checkers.objective(x.matrix, y.matrix, matrix), abs=1e-12 * size)
+        assert (
+            np.abs(stack.gradient(cross)[i, :n, :m] - alone.gradient(known)).max()
+            <= 1e-12 * size
+        )
+        assert float(number) == pytest.approx(
+            checkers.objective(x.matrix, y.matrix, matrix), abs=1e-12 * size
+        )
 
 
 class Counted(NamedTuple):
@@ -135,16 +182,24 @@ def halved(counted):
 def test_problems_leave_a_stack_when_they_are_done(exponents, most):
     """Each after as many steps as it needs, and no more than are allowed."""
     values = Counted(2.0 ** np.array(exponents), np.zeros(len(exponents)))
-    found, steps = _stacks.repeated(halved, lambda c: c.value <= 1, values, lambda c: c, most)
+    found, steps = _stacks.repeated(
+        halved, lambda c: c.value <= 1, values, lambda c: c, most
+    )
     wanted = [min(exponent, most) for exponent in exponents]
     assert steps == found.steps.tolist() == wanted
-    assert found.value.tolist() == [2.0 ** (e - k) for e, k in zip(exponents, wanted, strict=True)]
+    assert found.value.tolist() == [
+        2.0 ** (e - k) for e, k in zip(exponents, wanted, strict=True)
+    ]
     for exponent, count in zip(exponents, wanted, strict=True):
-        single = _stacks.repeated(halved, lambda c: c.value <= 1, Counted(2.0**exponent, 0), lambda c: c, most)
+        single = _stacks.repeated(
+            halved, lambda c: c.value <= 1, Counted(2.0**exponent, 0), lambda c: c, most
+        )
         assert single == (Counted(2.0 ** (exponent - count), count), [count])
 
 
-@pytest.mark.parametrize("mask", [[True, False, True], [True] * 3, [False] * 3], ids=str)
+@pytest.mark.parametrize(
+    "mask", [[True, False, True], [True] * 3, [False] * 3], ids=str
+)
 def test_masks_choose_and_replace_problem_by_problem(mask):
     first = Counted(np.arange(6.0).reshape(3, 2), np.arange(3.0))
     second = Counted(-first.value, -first.steps)
@@ -153,7 +208,9 @@ def test_masks_choose_and_replace_problem_by_problem(mask):
     wanted = [one if holds else other for holds, one, other in rows]
     assert _stacks.chosen(here, first, second).value.tolist() == wanted
     assert _stacks.chosen(here, first.value, second.value).tolist() == wanted
-    found = _stacks.replaced(here, second, lambda values, source: values._replace(value=source), first.value)
+    found = _stacks.replaced(
+        here, second, lambda values, source: values._replace(value=source), first.value
+    )
     assert found.value.tolist() == wanted
     assert found.steps.tolist() == second.steps.tolist()
     for holds in (True, False):

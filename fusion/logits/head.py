@@ -36,7 +36,10 @@ class HeadOutput:
     Examples
     --------
     >>> import torch, fusion
-    >>> logits, labels = torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]]]), torch.tensor([[0, -100]])
+    >>> logits, labels = (
+    ...     torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]]]),
+    ...     torch.tensor([[0, -100]]),
+    ... )
     >>> output = fusion.read(logits, labels, k=2)
     >>> output.nll
     tensor([[0.4076, 0.0000]])
@@ -94,7 +97,10 @@ def read(
     The negative log-likelihoods are those of the cross entropy; what is kept besides costs no second pass over the logits.
 
     >>> import torch, fusion
-    >>> logits, labels = torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]]]), torch.tensor([[0, -100]])
+    >>> logits, labels = (
+    ...     torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]]]),
+    ...     torch.tensor([[0, -100]]),
+    ... )
     >>> output = fusion.read(logits, labels, k=2, ids=torch.tensor([[[1, 2], [0, 0]]]))
     >>> output.mean_nll, torch.nn.functional.cross_entropy(logits[0], labels[0])
     (tensor(0.4076), tensor(0.4076))
@@ -154,7 +160,10 @@ def chunked_head(
     The same numbers as of all logits, with those of no more than two positions in memory.
 
     >>> import torch, fusion
-    >>> hidden, labels = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]]), torch.tensor([[0, 1, -100]])
+    >>> hidden, labels = (
+    ...     torch.tensor([[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]]),
+    ...     torch.tensor([[0, 1, -100]]),
+    ... )
     >>> head = torch.tensor([[2.0, 0.0], [0.0, 3.0], [1.0, 1.0]])
     >>> fusion.chunked_head(hidden, head, labels, k=2, chunk=2).mean_nll
     tensor(0.2887)
@@ -174,21 +183,35 @@ def chunked_head(
     plan = _planned(k, V, standardize, temperature, statistics)
     mask, wanted = _wanted(labels, ids, hidden.shape[:2], V)
     with torch.autocast(hidden.device.type, enabled=False):
-        rows = read_head(hidden[mask].to(weight.dtype), weight, bias, wanted, plan, chunk)
+        rows = read_head(
+            hidden[mask].to(weight.dtype), weight, bias, wanted, plan, chunk
+        )
     return _output(rows, plan, mask, V, standardize, temperature, ids is not None)
 
 
-def _planned(k: int, V: int, standardize: str, temperature: float, statistics: bool) -> Reading:
+def _planned(
+    k: int, V: int, standardize: str, temperature: float, statistics: bool
+) -> Reading:
     """Plan the reading for top-k logits and, besides, log-sum-exps at temperature 1 and at the one asked for."""
     plan = planned(k, V, standardize, temperature, statistics)
-    return Reading(k, tuple(sorted({*plan.temperatures, 1.0, float(temperature)})), plan.moments)
+    return Reading(
+        k, tuple(sorted({*plan.temperatures, 1.0, float(temperature)})), plan.moments
+    )
 
 
-def _wanted(labels: Tensor, ids: Tensor | None, shape: torch.Size, V: int) -> tuple[Tensor, Tensor]:
+def _wanted(
+    labels: Tensor, ids: Tensor | None, shape: torch.Size, V: int
+) -> tuple[Tensor, Tensor]:
     """Return the mask (B, T) and, for its n valid positions, the label and further tokens (n, 1 + K)."""
-    if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != shape:
+    if (
+        not isinstance(labels, Tensor)
+        or labels.dtype != torch.int64
+        or labels.shape != shape
+    ):
         received = (
-            f"{labels.dtype} of shape {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
+            f"{labels.dtype} of shape {tuple(labels.shape)}"
+            if isinstance(labels, Tensor)
+            else type(labels).__name__
         )
         raise ValueError(
             f"labels must be an int64 tensor of shape {tuple(shape)}, one token for each position, but is {received}: "
@@ -205,10 +228,20 @@ def _wanted(labels: Tensor, ids: Tensor | None, shape: torch.Size, V: int) -> tu
 
 
 def _output(
-    rows: Rows, plan: Reading, mask: Tensor, V: int, standardize: str, temperature: float, asked: bool
+    rows: Rows,
+    plan: Reading,
+    mask: Tensor,
+    V: int,
+    standardize: str,
+    temperature: float,
+    asked: bool,
 ) -> HeadOutput:
     topk = assembled(rows, plan, mask, V, standardize, temperature)
     sums = dict(zip(plan.temperatures, rows.logsumexp.unbind(1), strict=True))
     nll = spread(sums[1.0] - rows.at[:, 0], mask)
-    at = spread(rows.at[:, 1:] / temperature - sums[float(temperature)][:, None], mask) if asked else None
+    at = (
+        spread(rows.at[:, 1:] / temperature - sums[float(temperature)][:, None], mask)
+        if asked
+        else None
+    )
     return HeadOutput(nll, topk, at)

@@ -47,9 +47,18 @@ def read_logits(logits: Tensor, index: Tensor, at: Tensor, reading: Reading) -> 
     return Rows(*found)
 
 
-def read_head(hidden: Tensor, weight: Tensor, bias: Tensor | None, at: Tensor, reading: Reading, chunk: int) -> Rows:
+def read_head(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    at: Tensor,
+    reading: Reading,
+    chunk: int,
+) -> Rows:
     """Read the rows of logits that a head (V, d) makes of hidden states (n, d), ``chunk`` rows at a time."""
-    found: tuple[Tensor, ...] = _ReadHead.apply(hidden, weight, bias, at, reading, chunk)  # type: ignore[no-untyped-call]
+    found: tuple[Tensor, ...] = _ReadHead.apply(
+        hidden, weight, bias, at, reading, chunk
+    )  # type: ignore[no-untyped-call]
     return Rows(*found)
 
 
@@ -91,7 +100,10 @@ def _read(rows: Tensor, at: Tensor, reading: Reading) -> Rows:
     """Read rows (n, V) that fit the cache."""
     ids = top_ids(rows, reading.k)
     rows = wide(rows)
-    sums = [torch.logsumexp(rows / t if t != 1 else rows, dim=1) for t in reading.temperatures]
+    sums = [
+        torch.logsumexp(rows / t if t != 1 else rows, dim=1)
+        for t in reading.temperatures
+    ]
     moments = _moments(rows) if reading.moments else rows.new_zeros(len(rows), 0)
     logsumexp = torch.stack(sums, dim=1) if sums else rows.new_zeros(len(rows), 0)
     return Rows(rows.gather(1, ids), logsumexp, moments, rows.gather(1, at), ids)
@@ -106,7 +118,9 @@ def _moments(rows: Tensor) -> Tensor:
     finite = rows.isfinite()
     count = finite.sum(dim=1, keepdim=True)
     mean = torch.where(finite, rows, 0.0).sum(dim=1, keepdim=True) / count
-    spread = torch.where(finite, rows - mean, 0.0).square_().sum(dim=1, keepdim=True) / count
+    spread = (
+        torch.where(finite, rows - mean, 0.0).square_().sum(dim=1, keepdim=True) / count
+    )
     return torch.cat([mean, spread.sqrt()], dim=1)
 
 
@@ -114,14 +128,20 @@ def _joined(parts: Sequence[Rows]) -> Rows:
     return Rows(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _gradient(rows: Tensor, at: Tensor, found: Rows, grads: Rows, reading: Reading) -> Tensor:
+def _gradient(
+    rows: Tensor, at: Tensor, found: Rows, grads: Rows, reading: Reading
+) -> Tensor:
     """Return the gradient with respect to rows (n, V) that fit the cache, from those of what was read of them."""
     rows = wide(rows)
     total: Tensor | None = None
     if grads.logsumexp is not None:
         for i, t in enumerate(reading.temperatures):
             scaled = rows if t == 1 else rows / t
-            part = (scaled - found.logsumexp[:, i, None]).exp_().mul_(grads.logsumexp[:, i, None] / t)
+            part = (
+                (scaled - found.logsumexp[:, i, None])
+                .exp_()
+                .mul_(grads.logsumexp[:, i, None] / t)
+            )
             total = part if total is None else total.add_(part)
     if grads.moments is not None:
         part = _moment_gradient(rows, found.moments, grads.moments)
@@ -139,7 +159,9 @@ def _moment_gradient(rows: Tensor, moments: Tensor, grad: Tensor) -> Tensor:
     finite = rows.isfinite()
     count = finite.sum(dim=1, keepdim=True)
     mean, std = moments[:, :1], moments[:, 1:]
-    slope = torch.where(std > 0, grad[:, 1:] / torch.where(std > 0, std, 1.0), 0.0) / count
+    slope = (
+        torch.where(std > 0, grad[:, 1:] / torch.where(std > 0, std, 1.0), 0.0) / count
+    )
     return torch.where(finite, slope * (rows - mean) + grad[:, :1] / count, 0.0)
 
 
@@ -153,10 +175,17 @@ class _ReadLogits(torch.autograd.Function):
     """Read some rows of stored logits; the gradient is one array of their shape."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, index: Tensor, at: Tensor, reading: Reading) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, logits: Tensor, index: Tensor, at: Tensor, reading: Reading
+    ) -> tuple[Tensor, ...]:
         all_rows = len(index) == len(logits)  # then blocks are views
         blocks = list(_blocks(len(index), logits.shape[1]))
-        found = _joined([_read(logits[b] if all_rows else logits[index[b]], at[b], reading) for b in blocks])
+        found = _joined(
+            [
+                _read(logits[b] if all_rows else logits[index[b]], at[b], reading)
+                for b in blocks
+            ]
+        )
         ctx.reading, ctx.all_rows = reading, all_rows
         ctx.save_for_backward(logits, index, at, *found)
         ctx.mark_non_differentiable(found.ids)
@@ -170,21 +199,29 @@ class _ReadLogits(torch.autograd.Function):
         found, given = Rows(*saved), Rows(*grads)
         if given.logsumexp is None and given.moments is None:
             return _scattered(logits, index, at, found, given), None, None, None
-        gradient = torch.empty_like(logits) if ctx.all_rows else torch.zeros_like(logits)
+        gradient = (
+            torch.empty_like(logits) if ctx.all_rows else torch.zeros_like(logits)
+        )
         for b in _blocks(len(index), logits.shape[1]):
             chosen: Any = b if ctx.all_rows else index[b]
-            gradient[chosen] = _gradient(logits[chosen], at[b], _part(found, b), _part(given, b), ctx.reading).to(
-                logits.dtype
-            )
+            gradient[chosen] = _gradient(
+                logits[chosen], at[b], _part(found, b), _part(given, b), ctx.reading
+            ).to(logits.dtype)
         return gradient, None, None, None
 
 
-def _scattered(logits: Tensor, index: Tensor, at: Tensor, found: Rows, grads: Rows) -> Tensor:
+def _scattered(
+    logits: Tensor, index: Tensor, at: Tensor, found: Rows, grads: Rows
+) -> Tensor:
     """Gradient of single entries: zero but for them."""
     gradient = torch.zeros_like(logits)
     for ids, grad in ((found.ids, grads.values), (at, grads.at)):
         if grad is not None:
-            gradient.index_put_((index[:, None].expand_as(ids), ids), grad.to(logits.dtype), accumulate=True)
+            gradient.index_put_(
+                (index[:, None].expand_as(ids), ids),
+                grad.to(logits.dtype),
+                accumulate=True,
+            )
     return gradient
 
 
@@ -193,7 +230,13 @@ class _ReadHead(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, at: Tensor, reading: Reading, chunk: int
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        at: Tensor,
+        reading: Reading,
+        chunk: int,
     ) -> tuple[Tensor, ...]:
         parts = []
         for c in _chunks(len(hidden), chunk):
@@ -214,12 +257,25 @@ class _ReadHead(torch.autograd.Function):
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         to_hidden = torch.empty_like(hidden) if needs_hidden else None
         # Chunks add up in at least float32, whatever the head is stored in.
-        to_weight = torch.zeros_like(weight, dtype=wide(weight[:0]).dtype) if needs_weight else None
-        to_bias = torch.zeros_like(bias, dtype=wide(bias[:0]).dtype) if needs_bias else None
+        to_weight = (
+            torch.zeros_like(weight, dtype=wide(weight[:0]).dtype)
+            if needs_weight
+            else None
+        )
+        to_bias = (
+            torch.zeros_like(bias, dtype=wide(bias[:0]).dtype) if needs_bias else None
+        )
         for c in _chunks(len(hidden), ctx.chunk):
-            logits, ids, read, back = _logits(hidden[c], weight, bias), at[c], _part(found, c), _part(given, c)
+            logits, ids, read, back = (
+                _logits(hidden[c], weight, bias),
+                at[c],
+                _part(found, c),
+                _part(given, c),
+            )
             for b in _blocks(*logits.shape):
-                logits[b] = _gradient(logits[b], ids[b], _part(read, b), _part(back, b), ctx.reading).to(logits.dtype)
+                logits[b] = _gradient(
+                    logits[b], ids[b], _part(read, b), _part(back, b), ctx.reading
+                ).to(logits.dtype)
             if to_hidden is not None:
                 to_hidden[c] = logits @ weight
             if to_weight is not None:

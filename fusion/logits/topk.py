@@ -99,7 +99,9 @@ class TopKLogits:
         mask = mask & self.mask.gather(1, index)
         wide_index = index[:, :, None].expand(-1, -1, self.k)
         values = torch.where(mask[:, :, None], self.values.gather(1, wide_index), 0.0)
-        kept = replace(self, values=values, ids=self.ids.gather(1, wide_index), mask=mask)
+        kept = replace(
+            self, values=values, ids=self.ids.gather(1, wide_index), mask=mask
+        )
         return kept._with_statistics(lambda statistic: statistic.gather(1, index))
 
     def first(self, k: int) -> TopKLogits:
@@ -109,17 +111,23 @@ class TopKLogits:
 
     def detach(self) -> TopKLogits:
         """Return the same values outside any gradient graph."""
-        return replace(self, values=self.values.detach())._with_statistics(Tensor.detach)
+        return replace(self, values=self.values.detach())._with_statistics(
+            Tensor.detach
+        )
 
     def to(self, device: torch.device | str) -> TopKLogits:
         """Return the same values on another device."""
-        values, ids, mask = (part.to(device) for part in (self.values, self.ids, self.mask))
+        values, ids, mask = (
+            part.to(device) for part in (self.values, self.ids, self.mask)
+        )
         moved = replace(self, values=values, ids=ids, mask=mask)
         return moved._with_statistics(lambda statistic: statistic.to(device))
 
     def _with_statistics(self, change: Callable[[Tensor], Tensor]) -> TopKLogits:
         kept = (self.logsumexp, self.mean, self.std)
-        logsumexp, mean, std = (None if statistic is None else change(statistic) for statistic in kept)
+        logsumexp, mean, std = (
+            None if statistic is None else change(statistic) for statistic in kept
+        )
         return replace(self, logsumexp=logsumexp, mean=mean, std=std)
 
     def standardized(self, kind: str, temperature: float = 1.0) -> TopKLogits:
@@ -147,25 +155,39 @@ class TopKLogits:
                 f"{kind} at temperature {temperature:g} must be made from full rows, but only {self.k} logits a row are "
                 "kept: pass standardize and temperature to top_k, or use temperature 1."
             )
-        return self._standardized(kind, temperature, {} if self.logsumexp is None else {1.0: self.logsumexp})
+        return self._standardized(
+            kind, temperature, {} if self.logsumexp is None else {1.0: self.logsumexp}
+        )
 
-    def _standardized(self, kind: str, temperature: float, sums: Mapping[float, Tensor]) -> TopKLogits:
+    def _standardized(
+        self, kind: str, temperature: float, sums: Mapping[float, Tensor]
+    ) -> TopKLogits:
         """Standardise raw values; ``sums`` are log-sum-exps by temperature."""
         values = self.values
         if kind == "zscore":
             std = _needed(self.std, "std", kind)
             centred = values - _needed(self.mean, "mean", kind)[..., None]
             # A constant row has no z-scores: they are defined as zero.
-            values = torch.where(std[..., None] > 0, centred / torch.where(std > 0, std, 1.0)[..., None], 0.0)
+            values = torch.where(
+                std[..., None] > 0,
+                centred / torch.where(std > 0, std, 1.0)[..., None],
+                0.0,
+            )
         elif kind == "center":
-            values = (values - _needed(self.mean, "mean", kind)[..., None]) / temperature
+            values = (
+                values - _needed(self.mean, "mean", kind)[..., None]
+            ) / temperature
         else:
             values = values / temperature if temperature != 1 else values
         if kind in ("logprob", "softmax"):
-            values = values - _needed(sums.get(temperature), "logsumexp", kind)[..., None]
+            values = (
+                values - _needed(sums.get(temperature), "logsumexp", kind)[..., None]
+            )
             values = values.exp() if kind == "softmax" else values
         values = torch.where(self.mask[..., None], values, 0.0)
-        return replace(self, values=values, standardize=kind, temperature=float(temperature))
+        return replace(
+            self, values=values, standardize=kind, temperature=float(temperature)
+        )
 
 
 def _needed(statistic: Tensor | None, name: str, kind: str) -> Tensor:
@@ -221,7 +243,10 @@ def top_k(
     Two positions of three logits each, of which the second is masked.
 
     >>> import torch, fusion
-    >>> logits, mask = torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]), torch.tensor([[True, False]])
+    >>> logits, mask = (
+    ...     torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]),
+    ...     torch.tensor([[True, False]]),
+    ... )
     >>> topk = fusion.top_k(logits, k=2, mask=mask)
     >>> topk.values.tolist(), topk.ids[0, 0].tolist()
     ([[[2.0, 1.0], [0.0, 0.0]]], [0, 2])
@@ -234,11 +259,15 @@ def top_k(
         _check.mask(mask, logits.shape[:2])
     reading = planned(k, V, standardize, temperature, statistics)
     index = mask.flatten().nonzero()[:, 0]
-    rows = read_logits(logits.reshape(B * T, V), index, index.new_zeros(len(index), 0), reading)
+    rows = read_logits(
+        logits.reshape(B * T, V), index, index.new_zeros(len(index), 0), reading
+    )
     return assembled(rows, reading, mask, V, standardize, temperature)
 
 
-def planned(k: int, V: int, standardize: str, temperature: float, statistics: bool) -> Reading:
+def planned(
+    k: int, V: int, standardize: str, temperature: float, statistics: bool
+) -> Reading:
     """Check what top-k logits are to hold, and say what must be read of every row for it."""
     _check.count(k, "k", V)
     _check.choice(standardize, "standardize", KINDS)
@@ -246,7 +275,11 @@ def planned(k: int, V: int, standardize: str, temperature: float, statistics: bo
     temperatures = {1.0} if statistics else set()
     if standardize in ("logprob", "softmax"):
         temperatures |= {float(temperature)}
-    return Reading(k, tuple(sorted(temperatures)), statistics or standardize in ("center", "zscore"))
+    return Reading(
+        k,
+        tuple(sorted(temperatures)),
+        statistics or standardize in ("center", "zscore"),
+    )
 
 
 def spread(values: Tensor, mask: Tensor) -> Tensor:
@@ -257,12 +290,26 @@ def spread(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def assembled(
-    rows: Rows, reading: Reading, mask: Tensor, V: int, standardize: str = "none", temperature: float = 1.0
+    rows: Rows,
+    reading: Reading,
+    mask: Tensor,
+    V: int,
+    standardize: str = "none",
+    temperature: float = 1.0,
 ) -> TopKLogits:
     """Check what was read of the valid positions, put it into place and standardise it."""
     _check.finite(torch.cat([rows.values, rows.logsumexp], dim=1).detach(), reading.k)
-    sums = {t: spread(rows.logsumexp[:, i], mask) for i, t in enumerate(reading.temperatures)}
-    mean, std = (spread(rows.moments[:, i], mask) if reading.moments else None for i in (0, 1))
+    sums = {
+        t: spread(rows.logsumexp[:, i], mask)
+        for i, t in enumerate(reading.temperatures)
+    }
+    mean, std = (
+        spread(rows.moments[:, i], mask) if reading.moments else None for i in (0, 1)
+    )
     values, ids = spread(rows.values, mask), spread(rows.ids, mask)
     raw = TopKLogits(values, ids, mask, sums.get(1.0), mean, std, V)
-    return raw if standardize == "none" and temperature == 1 else raw._standardized(standardize, temperature, sums)
+    return (
+        raw
+        if standardize == "none" and temperature == 1
+        else raw._standardized(standardize, temperature, sums)
+    )

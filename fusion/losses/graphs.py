@@ -84,9 +84,14 @@ def graph_loss(
 
     >>> import torch, fusion
     >>> student = fusion.top_k(torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]), k=2)
-    >>> logits = torch.tensor([[[4.0, 1.0, 0.0, 0.5], [2.0, 0.0, 3.0, 2.5], [1.0, 0.0, 0.0, 0.0]]])
+    >>> logits = torch.tensor(
+    ...     [[[4.0, 1.0, 0.0, 0.5], [2.0, 0.0, 3.0, 2.5], [1.0, 0.0, 0.0, 0.0]]]
+    ... )
     >>> teacher = fusion.top_k(logits, k=2)
-    >>> [round(fusion.graph_loss(student, teacher, kind).item(), 2) for kind in ("row_means", "norm", "gw")]
+    >>> [
+    ...     round(fusion.graph_loss(student, teacher, kind).item(), 2)
+    ...     for kind in ("row_means", "norm", "gw")
+    ... ]
     [3.13, 2.56, 2.56]
     >>> fusion.graph_loss(student, student).item()
     0.0
@@ -99,7 +104,9 @@ def graph_loss(
         if group is not None:
             student, teacher = shared(student, group), shared(teacher, group)
         values = _values(student, teacher, kind, channels)
-        return reduced(values, taking_part(student, teacher), reduction, "the mask of sequences")
+        return reduced(
+            values, taking_part(student, teacher), reduction, "the mask of sequences"
+        )
 
 
 def check_nodes(kind: str | None, channels: str) -> None:
@@ -117,14 +124,19 @@ def taking_part(student: TopKLogits, teacher: TopKLogits) -> Tensor:
     return student.mask.any(dim=1) & teacher.mask.any(dim=1)
 
 
-def _values(student: TopKLogits, teacher: TopKLogits, kind: str, channels: str) -> Tensor:
+def _values(
+    student: TopKLogits, teacher: TopKLogits, kind: str, channels: str
+) -> Tensor:
     """Compute the loss of each sequence, shape (B,), zero without a valid position on both sides."""
     present = taking_part(student, teacher)
     indices = present.nonzero()[:, 0].tolist()
     dtype = torch.promote_types(student.values.dtype, teacher.values.dtype)
     if not indices:
         return student.values.new_zeros(student.batch, dtype=dtype)
-    xs, ys = ([_space(side, b, channels, dtype) for b in indices] for side in (student, teacher))
+    xs, ys = (
+        [_space(side, b, channels, dtype) for b in indices]
+        for side in (student, teacher)
+    )
     values = KINDS[kind](xs, ys)
     if kind == "row_means":
         for side in (student, teacher):
@@ -138,7 +150,9 @@ def _space(side: TopKLogits, b: int, channels: str, dtype: torch.dtype) -> gw.Gr
     H = side.values[b][side.mask[b]].to(dtype)
     H = H / len(H) ** 0.5
     if channels == "rank":
-        uniform = H.new_full((side.k,), 1 / side.k)  # the ranks are the atoms, however many positions there are
+        uniform = H.new_full(
+            (side.k,), 1 / side.k
+        )  # the ranks are the atoms, however many positions there are
         return gw.GramSpace(H, uniform)
     tokens, column = torch.unique(side.ids[b][side.mask[b]], return_inverse=True)
     factor = H.new_zeros(len(H), len(tokens) + 1).scatter(1, column, H)
@@ -149,7 +163,12 @@ def _space(side: TopKLogits, b: int, channels: str, dtype: torch.dtype) -> gw.Gr
 
 def _gw(xs: Spaces, ys: Spaces) -> Tensor:
     """Objective of the best coupling found; by the envelope theorem its gradient is that at the coupling held fixed."""
-    return torch.stack([gw.GWProblem(x, y).objective(_coupling(x, y)) for x, y in zip(xs, ys, strict=True)])
+    return torch.stack(
+        [
+            gw.GWProblem(x, y).objective(_coupling(x, y))
+            for x, y in zip(xs, ys, strict=True)
+        ]
+    )
 
 
 def _coupling(x: gw.GramSpace, y: gw.GramSpace) -> gw.Plan:
@@ -193,7 +212,11 @@ def shared(side: TopKLogits, group: Any) -> TopKLogits:
     """Join the positions that the ranks of a group hold, as a sum of arrays that are zero but for a rank's own rows."""
     from torch.distributed.nn import functional
 
-    rank, size, T = dist.get_rank(group), dist.get_world_size(group), side.values.shape[1]
+    rank, size, T = (
+        dist.get_rank(group),
+        dist.get_world_size(group),
+        side.values.shape[1],
+    )
 
     def placed(rows: Tensor) -> Tensor:
         whole = rows.new_zeros(rows.shape[0], size * T, *rows.shape[2:])
@@ -204,4 +227,14 @@ def shared(side: TopKLogits, group: Any) -> TopKLogits:
     ids, mask = placed(side.ids), placed(side.mask.to(torch.int64))
     for part in (ids, mask):
         dist.all_reduce(part, group=group)
-    return TopKLogits(values, ids, mask.bool(), None, None, None, side.vocabulary, side.standardize, side.temperature)
+    return TopKLogits(
+        values,
+        ids,
+        mask.bool(),
+        None,
+        None,
+        None,
+        side.vocabulary,
+        side.standardize,
+        side.temperature,
+    )

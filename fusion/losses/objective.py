@@ -2,9 +2,17 @@
 
 A step, in any loop::
 
-    out = fusion.read(logits, labels, k=10)  # or fusion.chunked_head(hidden, weight, labels, k=10)
-    loss = fusion.FusionLoss(weight=0.5, alignment="uld", graph="row_means", channels="rank")
-    result = loss(out.topk, out.mean_nll, {"qwen": fusion.TeacherTerm(topk, student_index, teacher_index, pairs)})
+    out = fusion.read(
+        logits, labels, k=10
+    )  # or fusion.chunked_head(hidden, weight, labels, k=10)
+    loss = fusion.FusionLoss(
+        weight=0.5, alignment="uld", graph="row_means", channels="rank"
+    )
+    result = loss(
+        out.topk,
+        out.mean_nll,
+        {"qwen": fusion.TeacherTerm(topk, student_index, teacher_index, pairs)},
+    )
     result.total.backward()
 
 With B examples in a batch, w, a, g and λ of :class:`FusionLoss` and the weights c of each :class:`TeacherTerm`:
@@ -80,7 +88,12 @@ class TeacherTerm:
     >>> import torch, fusion
     >>> topk = fusion.top_k(torch.tensor([[[4.0, 1.0, 0.0]], [[0.0, 3.0, 2.0]]]), k=2)
     >>> first = torch.zeros((2, 1), dtype=torch.int64)
-    >>> term = fusion.TeacherTerm(topk, student_index=first, teacher_index=first, weights=torch.tensor([1.0, 0.5]))
+    >>> term = fusion.TeacherTerm(
+    ...     topk,
+    ...     student_index=first,
+    ...     teacher_index=first,
+    ...     weights=torch.tensor([1.0, 0.5]),
+    ... )
     >>> student = fusion.top_k(torch.tensor([[[2.0, 1.0]], [[1.0, 1.5]]]), k=2)
     >>> loss = fusion.FusionLoss(weight=1.0, graph=None)
     >>> loss(student, torch.zeros(2, 1), {"teacher": term}).terms["uld/teacher"]
@@ -125,7 +138,9 @@ class Totals:
     >>> import torch, fusion
     >>> logits = torch.tensor([[[2.0, 0.0], [0.0, 3.0]], [[1.0, 0.0], [0.0, 0.0]]])
     >>> labels = torch.tensor([[0, 1], [1, -100]])
-    >>> outputs = [fusion.read(logits[i : i + 1], labels[i : i + 1], k=2) for i in range(2)]
+    >>> outputs = [
+    ...     fusion.read(logits[i : i + 1], labels[i : i + 1], k=2) for i in range(2)
+    ... ]
     >>> totals = fusion.Totals(tokens=3, pairs=0, sequences=0)
     >>> loss = fusion.FusionLoss(weight=0.0, alignment=None, graph=None)
     >>> sum(loss(output.topk, output.nll, {}, totals).total for output in outputs)
@@ -157,10 +172,21 @@ class FusionLossOutput:
     Examples
     --------
     >>> import torch, fusion
-    >>> output = fusion.read(torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]), torch.tensor([[0, 1]]), k=2)
-    >>> teacher = fusion.TeacherTerm(fusion.top_k(torch.tensor([[[4.0, 1.0], [3.0, 2.5]]]), k=2))
-    >>> result = fusion.FusionLoss(weight=0.25, alignment=None)(output.topk, output.nll, {"qwen": teacher})
-    >>> {name: round(term.item(), 2) for name, term in result.terms.items()}, round(result.total.item(), 2)
+    >>> output = fusion.read(
+    ...     torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]),
+    ...     torch.tensor([[0, 1]]),
+    ...     k=2,
+    ... )
+    >>> teacher = fusion.TeacherTerm(
+    ...     fusion.top_k(torch.tensor([[[4.0, 1.0], [3.0, 2.5]]]), k=2)
+    ... )
+    >>> result = fusion.FusionLoss(weight=0.25, alignment=None)(
+    ...     output.topk, output.nll, {"qwen": teacher}
+    ... )
+    >>> (
+    ...     {name: round(term.item(), 2) for name, term in result.terms.items()},
+    ...     round(result.total.item(), 2),
+    ... )
     ({'sft': 0.29, 'graph/qwen': 7.56}, 2.11)
     """
 
@@ -177,7 +203,9 @@ class FusionLossOutput:
         norms = {}
         for name, term in self.terms.items():
             gradient = (
-                torch.autograd.grad(term, at, retain_graph=True, allow_unused=True)[0] if term.requires_grad else None
+                torch.autograd.grad(term, at, retain_graph=True, allow_unused=True)[0]
+                if term.requires_grad
+                else None
             )
             norms[name] = 0.0 if gradient is None else float(wide(gradient).norm())
         return norms
@@ -222,11 +250,23 @@ class FusionLoss:
     Two positions with their labels, and a teacher whose two positions are aligned with them: (1 − w) · SFT + w · (ULD + graph).
 
     >>> import torch, fusion
-    >>> output = fusion.read(torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]), torch.tensor([[0, 1]]), k=2)
-    >>> topk, pairs = fusion.top_k(torch.tensor([[[4.0, 1.0], [3.0, 2.5]]]), k=2), torch.tensor([[0, 1]])
+    >>> output = fusion.read(
+    ...     torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]),
+    ...     torch.tensor([[0, 1]]),
+    ...     k=2,
+    ... )
+    >>> topk, pairs = (
+    ...     fusion.top_k(torch.tensor([[[4.0, 1.0], [3.0, 2.5]]]), k=2),
+    ...     torch.tensor([[0, 1]]),
+    ... )
     >>> loss = fusion.FusionLoss(weight=0.25)
-    >>> result = loss(output.topk, output.nll, {"qwen": fusion.TeacherTerm(topk, pairs, pairs)})
-    >>> {name: round(term.item(), 2) for name, term in result.terms.items()}, round(result.total.item(), 2)
+    >>> result = loss(
+    ...     output.topk, output.nll, {"qwen": fusion.TeacherTerm(topk, pairs, pairs)}
+    ... )
+    >>> (
+    ...     {name: round(term.item(), 2) for name, term in result.terms.items()},
+    ...     round(result.total.item(), 2),
+    ... )
     ({'sft': 0.29, 'uld/qwen': 1.75, 'graph/qwen': 7.56}, 2.54)
     """
 
@@ -289,7 +329,9 @@ class FusionLoss:
         sums, counts, terms = {}, {}, {"sft": nll}
         if nll.ndim > 0:
             sums["sft"], counts["sft"] = nll.sum(dim=1), student.mask.sum(dim=1)
-            terms["sft"] = _mean(sums["sft"], counts["sft"], None, _total(totals, "tokens"), group)
+            terms["sft"] = _mean(
+                sums["sft"], counts["sft"], None, _total(totals, "tokens"), group
+            )
         alignment = graph = terms["sft"].new_zeros(())
         for name, term in teachers.items():
             if self.alignment is not None:
@@ -303,7 +345,9 @@ class FusionLoss:
                 # Every rank of a group has the loss of the whole sequences: there is nothing to share.
                 terms[key] = _mean(sums[key], counts[key], term.weights, total, None)
                 graph = graph + shares[name] * terms[key]
-        return FusionLossOutput(self.combined(terms["sft"], alignment, graph), terms, sums, counts)
+        return FusionLossOutput(
+            self.combined(terms["sft"], alignment, graph), terms, sums, counts
+        )
 
     def combined(self, sft: Any, alignment: Any, graph: Any) -> Any:
         """Return (1 − w) · SFT + w · (a · Σ_s λ_s A_s + g · Σ_s λ_s G_s) of these sums, numbers or tensors."""
@@ -321,23 +365,37 @@ class FusionLoss:
             )
         return float(self.teacher_weights[name])
 
-    def _alignment(self, student: TopKLogits, name: str, term: TeacherTerm) -> tuple[Tensor, Tensor]:
+    def _alignment(
+        self, student: TopKLogits, name: str, term: TeacherTerm
+    ) -> tuple[Tensor, Tensor]:
         """Sums (B,) of one teacher's token-level loss over the pairs of each example, and their numbers (B,)."""
-        si, ti = (_given(getattr(term, part), part, name) for part in ("student_index", "teacher_index"))
-        pairs = torch.ones_like(si, dtype=torch.bool) if term.pairs is None else term.pairs
+        si, ti = (
+            _given(getattr(term, part), part, name)
+            for part in ("student_index", "teacher_index")
+        )
+        pairs = (
+            torch.ones_like(si, dtype=torch.bool) if term.pairs is None else term.pairs
+        )
         if self.alignment == "uld":
             ours, theirs = self._sides(student, term)
             ours, theirs = ours.select(si, pairs), theirs.select(ti, pairs)
             values, mask = uld_loss(ours, theirs, "none"), ours.mask & theirs.mask
             return values.sum(dim=1), mask.sum(dim=1)
-        at, teacher = _given(term.logprobs_at, "logprobs_at", name), term.topk.select(ti, pairs)
+        at, teacher = (
+            _given(term.logprobs_at, "logprobs_at", name),
+            term.topk.select(ti, pairs),
+        )
         mask = student.mask.gather(1, si) & teacher.mask
         if teacher.standardize == "none":
             teacher = teacher.standardized("logprob", self._temperature(term))
-        divergence = kl_loss if self.alignment == "kl" else partial(jsd_loss, beta=self.beta)
+        divergence = (
+            kl_loss if self.alignment == "kl" else partial(jsd_loss, beta=self.beta)
+        )
         return divergence(at, teacher, mask, "none").sum(dim=1), mask.sum(dim=1)
 
-    def _graph(self, student: TopKLogits, term: TeacherTerm, group: Any) -> tuple[Tensor, Tensor]:
+    def _graph(
+        self, student: TopKLogits, term: TeacherTerm, group: Any
+    ) -> tuple[Tensor, Tensor]:
         """Graph losses (B,) to one teacher, and 1 for each example with a valid position on both sides, else 0."""
         ours, theirs = self._sides(student, term)
         if group is not None:
@@ -345,11 +403,15 @@ class FusionLoss:
         values = graphs.graph_loss(ours, theirs, str(self.graph), self.channels, "none")
         return values, graphs.taking_part(ours, theirs).long()
 
-    def _sides(self, student: TopKLogits, term: TeacherTerm) -> tuple[TopKLogits, TopKLogits]:
+    def _sides(
+        self, student: TopKLogits, term: TeacherTerm
+    ) -> tuple[TopKLogits, TopKLogits]:
         """Return student and teacher as they are compared: as many ranks of the same quantity."""
         temperature = self._temperature(term)
         ours = student.first(min(student.k, term.topk.k))
-        return ours.standardized(self.standardize, temperature), term.topk.standardized(self.standardize, temperature)
+        return ours.standardized(self.standardize, temperature), term.topk.standardized(
+            self.standardize, temperature
+        )
 
     def _temperature(self, term: TeacherTerm) -> float:
         return self.temperature if term.temperature is None else term.temperature
@@ -363,13 +425,21 @@ def _given(value: Tensor | None, part: str, name: str) -> Tensor:
     return value
 
 
-def _total(totals: Totals | None, part: str, teacher: str = "") -> float | Tensor | None:
+def _total(
+    totals: Totals | None, part: str, teacher: str = ""
+) -> float | Tensor | None:
     """Return what was passed to divide by, if anything was; one number is that of every teacher."""
     total = None if totals is None else getattr(totals, part)
     return total[teacher] if isinstance(total, Mapping) else total
 
 
-def _mean(sums: Tensor, counts: Tensor, weights: Tensor | None, total: float | Tensor | None, group: Any) -> Tensor:
+def _mean(
+    sums: Tensor,
+    counts: Tensor,
+    weights: Tensor | None,
+    total: float | Tensor | None,
+    group: Any,
+) -> Tensor:
     """Return Σ_b c_b u_b / Σ_b c_b n_b of u, n and c of shape (B,), or over the total; zero where that is zero.
 
     The average over the ranks of a group is the mean of all their sums.

@@ -17,7 +17,9 @@ from fusion.logits.topk import TopKLogits
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def uld_loss(student: TopKLogits, teacher: TopKLogits, reduction: str = "mean") -> Tensor:
+def uld_loss(
+    student: TopKLogits, teacher: TopKLogits, reduction: str = "mean"
+) -> Tensor:
     """Return the universal logit distillation loss Σ_r |t_r − s_r| over ranks, at aligned positions.
 
     k times W_1 between the k largest logits of student and teacher, each of mass 1/k: it needs no common vocabulary.
@@ -46,7 +48,9 @@ def uld_loss(student: TopKLogits, teacher: TopKLogits, reduction: str = "mean") 
 
     >>> import torch, fusion
     >>> student = fusion.top_k(torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]), k=2)
-    >>> teacher = fusion.top_k(torch.tensor([[[4.0, 1.0, 0.0, 0.5], [2.0, 0.0, 3.0, 1.0]]]), k=2)
+    >>> teacher = fusion.top_k(
+    ...     torch.tensor([[[4.0, 1.0, 0.0, 0.5], [2.0, 0.0, 3.0, 1.0]]]), k=2
+    ... )
     >>> fusion.uld_loss(student, teacher, reduction="none")
     tensor([[2., 1.]])
     >>> fusion.uld_loss(student, teacher)
@@ -60,7 +64,10 @@ def uld_loss(student: TopKLogits, teacher: TopKLogits, reduction: str = "mean") 
 
 
 def kl_loss(
-    student_logprobs: Tensor, teacher: TopKLogits, mask: Tensor | None = None, reduction: str = "mean"
+    student_logprobs: Tensor,
+    teacher: TopKLogits,
+    mask: Tensor | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """Return KL(teacher ‖ student) on the teacher's k tokens and the rest of the vocabulary as one, at aligned positions.
 
@@ -135,14 +142,19 @@ def jsd_loss(
     >>> teacher = fusion.top_k(torch.tensor([[[0.5, 0.375, 0.125]]]).log(), k=2)
     >>> student = torch.tensor([[[0.25, 0.25, 0.5]]]).log()
     >>> output = fusion.read(student, torch.tensor([[0]]), k=2, ids=teacher.ids)
-    >>> fusion.jsd_loss(output.logprobs_at, teacher), fusion.jsd_loss(output.logprobs_at, teacher, beta=0.9)
+    >>> (
+    ...     fusion.jsd_loss(output.logprobs_at, teacher),
+    ...     fusion.jsd_loss(output.logprobs_at, teacher, beta=0.9),
+    ... )
     (tensor(0.0878), tensor(0.0359))
     """
     _check.number(beta, "beta", above=0)
     _check.number(1 - beta, "1 − beta", above=0)
     log_t, log_s, mask = _atoms(student_logprobs, teacher, mask, reduction)
     log_m = torch.logaddexp(log_t + math.log(beta), log_s + math.log1p(-beta))
-    divergence = beta * _divergence(log_t, log_m) + (1 - beta) * _divergence(log_s, log_m)
+    divergence = beta * _divergence(log_t, log_m) + (1 - beta) * _divergence(
+        log_s, log_m
+    )
     return reduced(torch.where(mask, divergence, 0.0), mask, reduction)
 
 
@@ -150,7 +162,9 @@ def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(dim=2)
 
 
-def _atoms(student: Tensor, teacher: TopKLogits, mask: Tensor | None, reduction: str) -> tuple[Tensor, Tensor, Tensor]:
+def _atoms(
+    student: Tensor, teacher: TopKLogits, mask: Tensor | None, reduction: str
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return log-probabilities of the k tokens and of the rest, shape (B, P, k + 1), of both sides, and the mask."""
     _check.choice(reduction, "reduction", REDUCTIONS)
     _check.tensor(student, "student_logprobs", 3)
@@ -180,7 +194,9 @@ def _pairs(mask: Tensor, teacher: TopKLogits) -> Tensor:
     return mask & teacher.mask
 
 
-def reduced(values: Tensor, mask: Tensor, reduction: str, name: str = "the mask of pairs") -> Tensor:
+def reduced(
+    values: Tensor, mask: Tensor, reduction: str, name: str = "the mask of pairs"
+) -> Tensor:
     """Reduce values that are zero outside the mask, of which a mean needs some entry."""
     if reduction == "none":
         return values

@@ -15,7 +15,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from fusion import _check
 from fusion.logits.reduction import Reading, read_logits
 from fusion.models import model_fingerprint, template_fingerprint, tokenizer_fingerprint
-from fusion.teachers.store import Origin, Record, StoreWriter, TeacherRows, data_fingerprint
+from fusion.teachers.store import (
+    Origin,
+    Record,
+    StoreWriter,
+    TeacherRows,
+    data_fingerprint,
+)
 from fusion.text.conversations import Encoded, Example, encode
 
 
@@ -66,7 +72,15 @@ def capture(
     """
     asked = {example.key: example for example in examples}
     unique = list(asked.values())
-    _check_sizes(unique, k, model.config.get_text_config().vocab_size, batch_size, shard_size, rank, world)
+    _check_sizes(
+        unique,
+        k,
+        model.config.get_text_config().vocab_size,
+        batch_size,
+        shard_size,
+        rank,
+        world,
+    )
     origin = Origin(
         model=model_fingerprint(model),
         tokenizer=tokenizer_fingerprint(tokenizer),
@@ -81,26 +95,40 @@ def capture(
         max_length=max_length,
     )
     writer = StoreWriter(path, origin, rank)
-    open_shards = [index for index in range(rank, origin.shards, world) if index not in writer.done]
+    open_shards = [
+        index for index in range(rank, origin.shards, world) if index not in writer.done
+    ]
     for index in tqdm(open_shards, desc="capture", unit="shard", disable=not progress):
         chosen = unique[index * shard_size : (index + 1) * shard_size]
         encoded = [encode(example, tokenizer, max_length) for example in chosen]
         rows = _shard_rows(model, encoded, k, batch_size)
-        writer.write(index, [Record(e.key, c.digest, r) for e, c, r in zip(chosen, encoded, rows, strict=True)])
+        writer.write(
+            index,
+            [
+                Record(e.key, c.digest, r)
+                for e, c, r in zip(chosen, encoded, rows, strict=True)
+            ],
+        )
 
 
-def _shard_rows(model: PreTrainedModel, encoded: Sequence[Encoded], k: int, batch_size: int) -> list[TeacherRows]:
+def _shard_rows(
+    model: PreTrainedModel, encoded: Sequence[Encoded], k: int, batch_size: int
+) -> list[TeacherRows]:
     """Rows in the order of the examples; batches are of similar length."""
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].input_ids))
     rows: dict[int, TeacherRows] = {}
     for first in range(0, len(order), batch_size):
         batch = order[first : first + batch_size]
-        rows |= zip(batch, teacher_rows(model, [encoded[i] for i in batch], k), strict=True)
+        rows |= zip(
+            batch, teacher_rows(model, [encoded[i] for i in batch], k), strict=True
+        )
     return [rows[i] for i in range(len(encoded))]
 
 
 @torch.inference_mode()
-def teacher_rows(model: PreTrainedModel, batch: Sequence[Encoded], k: int) -> list[TeacherRows]:
+def teacher_rows(
+    model: PreTrainedModel, batch: Sequence[Encoded], k: int
+) -> list[TeacherRows]:
     """Ask a model about one batch.
 
     Parameters
@@ -125,9 +153,17 @@ def teacher_rows(model: PreTrainedModel, batch: Sequence[Encoded], k: int) -> li
 def _logits(model: PreTrainedModel, batch: Sequence[Encoded]) -> Tensor:
     """The rows of full logits (N, V) that predict completion tokens, example after example."""
     shape = (len(batch), max(len(code.input_ids) for code in batch))
-    ids, mask, wanted = (torch.zeros(shape, dtype=kind) for kind in (torch.int64, torch.int64, torch.bool))
-    for i, code in enumerate(batch):  # padded on the right, so that positions need no shift
-        ids[i, : len(code.input_ids)], mask[i, : len(code.input_ids)] = torch.from_numpy(code.input_ids), 1
+    ids, mask, wanted = (
+        torch.zeros(shape, dtype=kind)
+        for kind in (torch.int64, torch.int64, torch.bool)
+    )
+    for i, code in enumerate(
+        batch
+    ):  # padded on the right, so that positions need no shift
+        ids[i, : len(code.input_ids)], mask[i, : len(code.input_ids)] = (
+            torch.from_numpy(code.input_ids),
+            1,
+        )
         wanted[i, torch.from_numpy(code.positions)] = True
     ids, mask, wanted = (tensor.to(model.device) for tensor in (ids, mask, wanted))
 
@@ -138,7 +174,9 @@ def _logits(model: PreTrainedModel, batch: Sequence[Encoded]) -> Tensor:
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     hook = None if head is None else head.register_forward_pre_hook(select)
     try:
-        logits: Tensor = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        logits: Tensor = model(
+            input_ids=ids, attention_mask=mask, use_cache=False
+        ).logits
     finally:
         if hook is not None:
             hook.remove()
@@ -148,7 +186,12 @@ def _logits(model: PreTrainedModel, batch: Sequence[Encoded]) -> Tensor:
 def _rows(logits: Tensor, code: Encoded, k: int) -> TeacherRows:
     """The rows of one example from its full logits (n, V)."""
     targets = torch.from_numpy(code.input_ids[code.completion_mask]).to(logits.device)
-    found = read_logits(logits, torch.arange(len(logits), device=logits.device), targets[:, None], Reading(k))
+    found = read_logits(
+        logits,
+        torch.arange(len(logits), device=logits.device),
+        targets[:, None],
+        Reading(k),
+    )
     mean, std = found.moments.half().unbind(1)
     return TeacherRows(
         values=_array(found.values.half()),
@@ -166,10 +209,18 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
 
 def _check_sizes(
-    examples: Sequence[Example], k: int, vocabulary: int, batch_size: int, shard_size: int, rank: int, world: int
+    examples: Sequence[Example],
+    k: int,
+    vocabulary: int,
+    batch_size: int,
+    shard_size: int,
+    rank: int,
+    world: int,
 ) -> None:
     if not examples:
-        raise ValueError("examples must not be empty, but there are none: give at least one.")
+        raise ValueError(
+            "examples must not be empty, but there are none: give at least one."
+        )
     _check.count(k, "k", vocabulary)
     _check.count(batch_size, "batch_size")
     _check.count(shard_size, "shard_size")

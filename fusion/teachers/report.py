@@ -94,13 +94,20 @@ class Report:
 
     def __str__(self) -> str:
         """Lay both tables out in Markdown."""
-        lines = ["| domain | teacher | examples | tokens | NLL, nats a byte | hits |", "|---|---|---:|---:|---:|---:|"]
+        lines = [
+            "| domain | teacher | examples | tokens | NLL, nats a byte | hits |",
+            "|---|---|---:|---:|---:|---:|",
+        ]
         lines += [
             f"| {k.domain} | {k.teacher} | {k.examples} | {k.tokens} | {k.nll:.3f} | {k.hits:.1%} |"
             for k in self.knowledge
         ]
         if self.relations:
-            lines += ["", "| domain | teachers | positions | agreement | conflict |", "|---|---|---:|---:|---:|"]
+            lines += [
+                "",
+                "| domain | teachers | positions | agreement | conflict |",
+                "|---|---|---:|---:|---:|",
+            ]
             lines += [
                 f"| {r.domain} | {r.first}, {r.second} | {r.positions} | {r.agreement:.1%} | {r.conflict:.1%} |"
                 for r in self.relations
@@ -141,7 +148,11 @@ def report(stores: Mapping[str, Store], examples: Iterable[Example]) -> Report:
             f"Some store must hold some of the examples, but {', '.join(stores) or 'no store'} holds none: "
             "capture this data set first."
         )
-    knowledge = [_knowledge(domain, name, list(held.values())) for (domain, name), held in rows.items() if held]
+    knowledge = [
+        _knowledge(domain, name, list(held.values()))
+        for (domain, name), held in rows.items()
+        if held
+    ]
     pairs = [(domain, *pair) for domain in domains for pair in combinations(stores, 2)]
     relations = [_relation(d, a, b, rows[d, a], rows[d, b]) for d, a, b in pairs]
     return Report(tuple(knowledge), tuple(relations))
@@ -150,11 +161,15 @@ def report(stores: Mapping[str, Store], examples: Iterable[Example]) -> Report:
 Held = Mapping[str, tuple[Example, TeacherRows]]
 
 
-def _knowledge(domain: str, teacher: str, held: Sequence[tuple[Example, TeacherRows]]) -> Knowledge:
+def _knowledge(
+    domain: str, teacher: str, held: Sequence[tuple[Example, TeacherRows]]
+) -> Knowledge:
     nll = sum(float(rows.nll.astype(np.float64).sum()) for _, rows in held)
     size = sum(len(example.completion.encode()) for example, _ in held)
     hits = np.concatenate([_hits(rows) for _, rows in held])
-    return Knowledge(domain, teacher, len(held), len(hits), nll / size, float(hits.mean()))
+    return Knowledge(
+        domain, teacher, len(held), len(hits), nll / size, float(hits.mean())
+    )
 
 
 def _relation(domain: str, first: str, second: str, a: Held, b: Held) -> Relation:
@@ -169,7 +184,14 @@ def _relation(domain: str, first: str, second: str, a: Held, b: Held) -> Relatio
     agreement, conflict = np.concatenate(same), np.concatenate(clash)
     if not len(agreement):
         return Relation(domain, first, second, 0, np.nan, np.nan)
-    return Relation(domain, first, second, len(agreement), float(agreement.mean()), float(conflict.mean()))
+    return Relation(
+        domain,
+        first,
+        second,
+        len(agreement),
+        float(agreement.mean()),
+        float(conflict.mean()),
+    )
 
 
 def _top_nll(rows: TeacherRows) -> NDArray[np.float64]:
@@ -179,7 +201,10 @@ def _top_nll(rows: TeacherRows) -> NDArray[np.float64]:
 
 def _hits(rows: TeacherRows) -> NDArray[np.bool_]:
     """Whether the target is the likeliest token: its likelihood is the largest, up to the rounding of float16."""
-    rounding = 2.0**-10 * (np.abs(rows.values[:, 0].astype(np.float64)) + np.abs(rows.nll.astype(np.float64)))
+    rounding = 2.0**-10 * (
+        np.abs(rows.values[:, 0].astype(np.float64))
+        + np.abs(rows.nll.astype(np.float64))
+    )
     return rows.nll.astype(np.float64) <= _top_nll(rows) + rounding
 
 
@@ -205,7 +230,13 @@ def heatmap(found: Report, path: str | Path) -> None:
         from matplotlib.figure import Figure
 
     panels: list[tuple[str, Sequence[Any], Callable[[Any], str], str, str]] = [
-        ("NLL, nats a byte", found.knowledge, lambda k: str(k.teacher), "nll", "viridis_r")
+        (
+            "NLL, nats a byte",
+            found.knowledge,
+            lambda k: str(k.teacher),
+            "nll",
+            "viridis_r",
+        )
     ]
     if found.relations:
         panels += [
@@ -213,23 +244,41 @@ def heatmap(found: Report, path: str | Path) -> None:
             for name, colours in (("agreement", "Blues"), ("conflict", "Reds"))
         ]
     domains = list(dict.fromkeys(k.domain for k in found.knowledge))
-    columns = [list(dict.fromkeys(map(label, cells))) for _, cells, label, _, _ in panels]
+    columns = [
+        list(dict.fromkeys(map(label, cells))) for _, cells, label, _, _ in panels
+    ]
     width = 2.0 + 0.9 * sum(map(len, columns)) + 1.2 * len(panels)
-    figure = Figure(figsize=(width, 1.6 + 0.35 * len(domains)), dpi=150, layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False, width_ratios=list(map(len, columns)))[0]
-    for ax, names, (title, cells, label, value, colours) in zip(axes, columns, panels, strict=True):
+    figure = Figure(
+        figsize=(width, 1.6 + 0.35 * len(domains)), dpi=150, layout="constrained"
+    )
+    axes = figure.subplots(
+        1, len(panels), squeeze=False, width_ratios=list(map(len, columns))
+    )[0]
+    for ax, names, (title, cells, label, value, colours) in zip(
+        axes, columns, panels, strict=True
+    ):
         table = np.full((len(domains), len(names)), np.nan)
         for cell in cells:
             if cell.domain in domains:
-                table[domains.index(cell.domain), names.index(label(cell))] = getattr(cell, value)
+                table[domains.index(cell.domain), names.index(label(cell))] = getattr(
+                    cell, value
+                )
         _draw(figure, ax, table, title, names, domains, colours)
     figure.savefig(path)
 
 
 def _draw(
-    figure: Any, ax: Any, table: NDArray[np.float64], title: str, columns: list[str], rows: list[str], colours: str
+    figure: Any,
+    ax: Any,
+    table: NDArray[np.float64],
+    title: str,
+    columns: list[str],
+    rows: list[str],
+    colours: str,
 ) -> None:
-    image = ax.imshow(np.ma.masked_invalid(table), cmap=colours, aspect="auto", vmin=0.0)
+    image = ax.imshow(
+        np.ma.masked_invalid(table), cmap=colours, aspect="auto", vmin=0.0
+    )
     ax.set_title(title, fontsize=9)
     ax.set_xticks(range(len(columns)), columns, rotation=30, ha="right", fontsize=8)
     ax.set_yticks(range(len(rows)), [row or "(no domain)" for row in rows], fontsize=8)
@@ -237,5 +286,13 @@ def _draw(
     for (i, j), value in np.ndenumerate(table):
         if np.isfinite(value):
             dark = value > middle
-            ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if dark else "black")
+            ax.text(
+                j,
+                i,
+                f"{value:.2f}",
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if dark else "black",
+            )
     figure.colorbar(image, ax=ax, shrink=0.9)

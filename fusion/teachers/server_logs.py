@@ -9,7 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from fusion.teachers.store import Origin, Record, StoreWriter, TeacherRows, data_fingerprint
+from fusion.teachers.store import (
+    Origin,
+    Record,
+    StoreWriter,
+    TeacherRows,
+    data_fingerprint,
+)
 from fusion.text.conversations import Example, read_examples, read_rows
 
 
@@ -51,7 +57,11 @@ def import_logprobs(
     records: dict[str, Record] = {}
     for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):
         try:
-            made = Record(example.key, _digest(example), _rows(row["logprobs"]["content"], example, k))
+            made = Record(
+                example.key,
+                _digest(example),
+                _rows(row["logprobs"]["content"], example, k),
+            )
             records.setdefault(example.key, made)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
@@ -81,20 +91,33 @@ def _digest(example: Example) -> str:
     return hashlib.sha256(example.key.encode()).hexdigest()
 
 
-def _rows(content: Sequence[Mapping[str, Any]], example: Example, k: int) -> TeacherRows:
+def _rows(
+    content: Sequence[Mapping[str, Any]], example: Example, k: int
+) -> TeacherRows:
     pieces = [_bytes(token) for token in content]
     whole = example.completion.encode()
     if b"".join(pieces[:-1]) == whole:  # the last token ends the text and says nothing
         pieces[-1] = b""
     if b"".join(pieces) != whole:
-        raise ValueError(f"the tokens spell {b''.join(pieces)[:40]!r}, not {whole[:40]!r}")
-    tops = [sorted(token["top_logprobs"], key=lambda top: -top["logprob"])[:k] for token in content]
+        raise ValueError(
+            f"the tokens spell {b''.join(pieces)[:40]!r}, not {whole[:40]!r}"
+        )
+    tops = [
+        sorted(token["top_logprobs"], key=lambda top: -top["logprob"])[:k]
+        for token in content
+    ]
     if min(map(len, tops)) < k:
-        raise ValueError(f"a token has {min(map(len, tops))} top log-probabilities, not {k}")
+        raise ValueError(
+            f"a token has {min(map(len, tops))} top log-probabilities, not {k}"
+        )
     n = len(content)
     return TeacherRows(
-        values=np.array([[top["logprob"] for top in row] for row in tops], dtype=np.float16),
-        ids=np.array([[top.get("id", -1) for top in row] for row in tops], dtype=np.int32),
+        values=np.array(
+            [[top["logprob"] for top in row] for row in tops], dtype=np.float16
+        ),
+        ids=np.array(
+            [[top.get("id", -1) for top in row] for row in tops], dtype=np.int32
+        ),
         logsumexp=np.zeros(n, dtype=np.float32),
         mean=None,
         std=None,
@@ -104,4 +127,8 @@ def _rows(content: Sequence[Mapping[str, Any]], example: Example, k: int) -> Tea
 
 
 def _bytes(token: Mapping[str, Any]) -> bytes:
-    return bytes(token["bytes"]) if token.get("bytes") is not None else str(token["token"]).encode()
+    return (
+        bytes(token["bytes"])
+        if token.get("bytes") is not None
+        else str(token["token"]).encode()
+    )

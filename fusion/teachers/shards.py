@@ -21,10 +21,22 @@ from safetensors.numpy import save
 
 FORMAT = 1
 KEY_BYTES, TEXT_BYTES = 16, 8
-_TOKEN_DTYPES = {"values": "F16", "ids": "I32", "logsumexp": "F32", "nll": "F16", "lengths": "U16"}
+_TOKEN_DTYPES = {
+    "values": "F16",
+    "ids": "I32",
+    "logsumexp": "F32",
+    "nll": "F16",
+    "lengths": "U16",
+}
 _STATISTICS = {"mean": "F16", "std": "F16"}
 _EXAMPLE_DTYPES = {"keys": "U8", "texts": "U8", "counts": "I32"}
-_NUMPY = {"F16": np.float16, "F32": np.float32, "I32": np.int32, "U16": np.uint16, "U8": np.uint8}
+_NUMPY = {
+    "F16": np.float16,
+    "F32": np.float32,
+    "I32": np.int32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +160,14 @@ def partial_name(rank: int) -> str:
     return f".partial-{rank}"
 
 
-def write_manifest(path: Path, origin: Origin, shards: Sequence[Shard], rank: int) -> None:
+def write_manifest(
+    path: Path, origin: Origin, shards: Sequence[Shard], rank: int
+) -> None:
     """Write what one writer has finished."""
-    content = {"origin": asdict(origin), "shards": [shard._asdict() for shard in sorted(shards)]}
+    content = {
+        "origin": asdict(origin),
+        "shards": [shard._asdict() for shard in sorted(shards)],
+    }
     text = json.dumps({**content, "sha256": _sha256(content)}, indent=1)
     write_atomically(path / manifest_name(rank), text.encode() + b"\n", rank)
 
@@ -161,10 +178,14 @@ def read_manifest(file: Path) -> tuple[Origin, list[Shard]]:
         content = json.loads(file.read_bytes())
         found = content.pop("sha256")
         if content["origin"]["format"] != FORMAT:
-            raise ValueError(f"its format is {content['origin']['format']}, not {FORMAT}")
+            raise ValueError(
+                f"its format is {content['origin']['format']}, not {FORMAT}"
+            )
         if found != _sha256(content):
             raise ValueError("its checksum is another")
-        return Origin(**content["origin"]), [Shard(**shard) for shard in content["shards"]]
+        return Origin(**content["origin"]), [
+            Shard(**shard) for shard in content["shards"]
+        ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _broken(file, error) from error
 
@@ -187,7 +208,9 @@ def pack(origin: Origin, index: int, records: Sequence[Record]) -> tuple[Shard, 
     }
     for name in tokens.keys() - tensors.keys():
         with np.errstate(over="ignore"):  # what overflows is refused below
-            tensors[name] = np.concatenate([getattr(row, name) for row in rows]).astype(_NUMPY[tokens[name]])
+            tensors[name] = np.concatenate([getattr(row, name) for row in rows]).astype(
+                _NUMPY[tokens[name]]
+            )
         if not np.isfinite(tensors[name]).all():
             raise ValueError(
                 f"teacher must give finite {name} that fit into {tensors[name].dtype}, but does not in shard {index}: "
@@ -195,7 +218,12 @@ def pack(origin: Origin, index: int, records: Sequence[Record]) -> tuple[Shard, 
             )
     # One entry only: the order of several is not the same from run to run.
     content = save(tensors, metadata={"shard": f"{origin.digest}/{index}"})
-    return Shard(index, len(records), len(tensors["lengths"]), hashlib.sha256(content).hexdigest()), content
+    return Shard(
+        index,
+        len(records),
+        len(tensors["lengths"]),
+        hashlib.sha256(content).hexdigest(),
+    ), content
 
 
 def open_shard(
@@ -211,17 +239,23 @@ def open_shard(
             _check_schema(tensors, origin, shard)
             keys, texts, counts = (tensors.get_tensor(name) for name in _EXAMPLE_DTYPES)
         if (counts < 0).any() or counts.sum() != shard.tokens:
-            raise ValueError(f"its examples have {counts.sum()} tokens, not {shard.tokens}")
+            raise ValueError(
+                f"its examples have {counts.sum()} tokens, not {shard.tokens}"
+            )
         return keys, texts, counts
     except (OSError, SafetensorError, ValueError) as error:
         raise _broken(file, error) from error
 
 
-def read_rows(path: Path, origin: Origin, index: int, first: int, last: int) -> TeacherRows:
+def read_rows(
+    path: Path, origin: Origin, index: int, first: int, last: int
+) -> TeacherRows:
     """Read the rows of one example from a verified shard."""
     with safe_open(path / shard_name(index), framework="numpy") as tensors:
         names = [*_TOKEN_DTYPES, *(_STATISTICS if origin.logits else [])]
-        found: dict[str, Any] = {name: tensors.get_slice(name)[first:last] for name in names}
+        found: dict[str, Any] = {
+            name: tensors.get_slice(name)[first:last] for name in names
+        }
     ends = np.cumsum(found.pop("lengths"), dtype=np.int32)
     return TeacherRows(**{"mean": None, "std": None, "ends": ends, **found})
 
@@ -229,23 +263,45 @@ def read_rows(path: Path, origin: Origin, index: int, first: int, last: int) -> 
 def _check_schema(tensors: Any, origin: Origin, shard: Shard) -> None:
     if (tensors.metadata() or {}).get("shard") != f"{origin.digest}/{shard.number}":
         raise ValueError("it belongs to another store or place")
-    wanted = {name: (dtype, [shard.examples]) for name, dtype in _EXAMPLE_DTYPES.items()}
-    wanted |= {"keys": ("U8", [shard.examples, KEY_BYTES]), "texts": ("U8", [shard.examples, TEXT_BYTES])}
+    wanted = {
+        name: (dtype, [shard.examples]) for name, dtype in _EXAMPLE_DTYPES.items()
+    }
+    wanted |= {
+        "keys": ("U8", [shard.examples, KEY_BYTES]),
+        "texts": ("U8", [shard.examples, TEXT_BYTES]),
+    }
     tokens = _TOKEN_DTYPES | (_STATISTICS if origin.logits else {})
     wanted |= {
-        name: (dtype, [shard.tokens, origin.k] if name in ("values", "ids") else [shard.tokens])
+        name: (
+            dtype,
+            [shard.tokens, origin.k] if name in ("values", "ids") else [shard.tokens],
+        )
         for name, dtype in tokens.items()
     }
     slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (not a dict)
-    found = {name: (part.get_dtype(), list(part.get_shape())) for name, part in slices.items()}
+    found = {
+        name: (part.get_dtype(), list(part.get_shape()))
+        for name, part in slices.items()
+    }
     if found != wanted:
-        odd = min(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+        odd = min(
+            name
+            for name in found.keys() | wanted.keys()
+            if found.get(name) != wanted.get(name)
+        )
         raise ValueError(f"{odd} is {found.get(odd)}, not {wanted.get(odd)}")
 
 
 def differing(origin: Origin, other: Origin) -> str | None:
     """Name of the first field in which two origins differ."""
-    return next((f.name for f in fields(Origin) if getattr(origin, f.name) != getattr(other, f.name)), None)
+    return next(
+        (
+            f.name
+            for f in fields(Origin)
+            if getattr(origin, f.name) != getattr(other, f.name)
+        ),
+        None,
+    )
 
 
 def _lengths(ends: Sequence[NDArray[np.int32]]) -> NDArray[np.uint16]:
@@ -259,15 +315,27 @@ def _lengths(ends: Sequence[NDArray[np.int32]]) -> NDArray[np.uint16]:
 
 
 def _bytes(digests: Sequence[str], length: int) -> NDArray[np.uint8]:
-    return np.frombuffer(b"".join(bytes.fromhex(d)[:length] for d in digests), dtype=np.uint8).reshape(-1, length)
+    return np.frombuffer(
+        b"".join(bytes.fromhex(d)[:length] for d in digests), dtype=np.uint8
+    ).reshape(-1, length)
 
 
 def _sha256(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def _broken(file: Path, error: Exception) -> ValueError:
     if isinstance(error, FileNotFoundError):
-        return ValueError(f"{file} must be as it was written, but is missing: capture again.")
-    reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-    return ValueError(f"{file} must be as it was written, but {reason}: delete it and capture again.")
+        return ValueError(
+            f"{file} must be as it was written, but is missing: capture again."
+        )
+    reason = (
+        str(error)
+        if isinstance(error, ValueError)
+        else f"{type(error).__name__}: {error}"
+    )
+    return ValueError(
+        f"{file} must be as it was written, but {reason}: delete it and capture again."
+    )

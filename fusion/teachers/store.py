@@ -15,10 +15,24 @@ from transformers import PreTrainedTokenizerBase
 
 from fusion.models import template_fingerprint, tokenizer_fingerprint
 from fusion.teachers import shards
-from fusion.teachers.shards import KEY_BYTES, TEXT_BYTES, Origin, Record, Shard, TeacherRows
+from fusion.teachers.shards import (
+    KEY_BYTES,
+    TEXT_BYTES,
+    Origin,
+    Record,
+    Shard,
+    TeacherRows,
+)
 from fusion.text.conversations import Example, encode
 
-__all__ = ["Origin", "Record", "StoreWriter", "TeacherRows", "TeacherStore", "data_fingerprint"]
+__all__ = [
+    "Origin",
+    "Record",
+    "StoreWriter",
+    "TeacherRows",
+    "TeacherStore",
+    "data_fingerprint",
+]
 
 
 @final
@@ -50,12 +64,23 @@ class TeacherStore:
     >>> from fusion.teachers.capture import capture
     >>> from tokenizers import Tokenizer, models, pre_tokenizers
     >>> from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-    >>> words = Tokenizer(models.WordLevel({"</s>": 0, "two": 1, "plus": 2, "is": 3, "four": 4}, unk_token="</s>"))
+    >>> words = Tokenizer(
+    ...     models.WordLevel(
+    ...         {"</s>": 0, "two": 1, "plus": 2, "is": 3, "four": 4}, unk_token="</s>"
+    ...     )
+    ... )
     >>> words.pre_tokenizer = pre_tokenizers.Whitespace()
     >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")
     >>> _ = torch.manual_seed(0)
     >>> teacher = GPT2LMHeadModel(
-    ...     GPT2Config(vocab_size=5, n_embd=8, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=0)
+    ...     GPT2Config(
+    ...         vocab_size=5,
+    ...         n_embd=8,
+    ...         n_layer=1,
+    ...         n_head=1,
+    ...         bos_token_id=0,
+    ...         eos_token_id=0,
+    ...     )
     ... )
     >>> example = fusion.Example("two plus two is", "four")
     >>> capture(teacher, tokenizer, [example], "store", k=3, progress=False)
@@ -136,8 +161,13 @@ class TeacherStore:
         if tokenizer is not None:
             self._check_tokenizer(tokenizer, examples)
 
-    def _check_tokenizer(self, tokenizer: PreTrainedTokenizerBase, examples: Iterable[Example]) -> None:
-        for name, fingerprint in (("tokenizer", tokenizer_fingerprint), ("template", template_fingerprint)):
+    def _check_tokenizer(
+        self, tokenizer: PreTrainedTokenizerBase, examples: Iterable[Example]
+    ) -> None:
+        for name, fingerprint in (
+            ("tokenizer", tokenizer_fingerprint),
+            ("template", template_fingerprint),
+        ):
             found, wanted = getattr(self.manifest, name), fingerprint(tokenizer)
             if found != wanted:
                 raise ValueError(
@@ -145,7 +175,9 @@ class TeacherStore:
                     f"{found[:12] or 'an unknown one'}: capture again, or pass the tokenizer of that time."
                 )
         for example in examples:
-            text = bytes.fromhex(encode(example, tokenizer, self.manifest.max_length).digest)[:TEXT_BYTES]
+            text = bytes.fromhex(
+                encode(example, tokenizer, self.manifest.max_length).digest
+            )[:TEXT_BYTES]
             if self._texts.get(_short(example.key), text) != text:
                 raise ValueError(
                     f"{self.path} must hold what the teacher says to the text of {example.key}, but it read another one: "
@@ -205,7 +237,11 @@ class StoreWriter:
                 )
         own = self.path / shards.manifest_name(rank)
         before = shards.read_manifest(own)[1] if own.exists() else []
-        self._own = [shard for shard in before if (self.path / shards.shard_name(shard.number)).exists()]
+        self._own = [
+            shard
+            for shard in before
+            if (self.path / shards.shard_name(shard.number)).exists()
+        ]
         gone = set(before) - set(self._own)  # deleted since: made again
         kept = [shard for shard in listed if shard not in gone]
         for shard in kept:
@@ -217,7 +253,9 @@ class StoreWriter:
     def write(self, index: int, records: Sequence[Record]) -> None:
         """Write the shard of this index, and only then say so in the manifest."""
         shard, content = shards.pack(self.origin, index, records)
-        shards.write_atomically(self.path / shards.shard_name(index), content, self._rank)
+        shards.write_atomically(
+            self.path / shards.shard_name(index), content, self._rank
+        )
         self._own.append(shard)
         shards.write_manifest(self.path, self.origin, self._own, self._rank)
 
@@ -239,7 +277,9 @@ def _read_manifests(path: Path) -> tuple[Origin, list[Shard]]:
     """The common origin of all manifests of a folder, and all that they list."""
     files = _manifests(path)
     if not files:
-        raise ValueError(f"{path} must be a teacher store, but holds no manifest: run `fusion capture` first.")
+        raise ValueError(
+            f"{path} must be a teacher store, but holds no manifest: run `fusion capture` first."
+        )
     origin, listed = shards.read_manifest(files[0])
     for file in files[1:]:
         other, more = shards.read_manifest(file)
@@ -256,10 +296,19 @@ def _check_complete(path: Path, origin: Origin, listed: Sequence[Shard]) -> None
     """Require that each shard is listed once, is full, and has its file, and that there are no other shards."""
     for index, shard in enumerate(listed):
         if shard.number != index:
-            fault = "listed twice" if index and shard.number == listed[index - 1].number else "not listed"
+            fault = (
+                "listed twice"
+                if index and shard.number == listed[index - 1].number
+                else "not listed"
+            )
             name = shards.shard_name(shard.number if fault == "listed twice" else index)
-            raise ValueError(f"{path} must list {name} once, but it is {fault}: run the capture again.")
-    if len(listed) != origin.shards or sum(shard.examples for shard in listed) != origin.examples:
+            raise ValueError(
+                f"{path} must list {name} once, but it is {fault}: run the capture again."
+            )
+    if (
+        len(listed) != origin.shards
+        or sum(shard.examples for shard in listed) != origin.examples
+    ):
         raise ValueError(
             f"{path} must hold {origin.examples} examples, but has {sum(shard.examples for shard in listed)} in "
             f"{len(listed)} of {origin.shards} shards: run the same capture again, it goes on where it stopped."
@@ -267,4 +316,6 @@ def _check_complete(path: Path, origin: Origin, listed: Sequence[Shard]) -> None
     names = {shards.shard_name(shard.number) for shard in listed}
     for file in sorted(path.glob("*.safetensors")):
         if file.name not in names:
-            raise ValueError(f"{file} must be listed in a manifest, but is not: delete it.")
+            raise ValueError(
+                f"{file} must be listed in a manifest, but is not: delete it."
+            )

@@ -11,7 +11,9 @@ How = Literal["bytes", "positional"]
 Index = NDArray[np.int64]
 
 
-def align(student_ends: ArrayLike, teacher_ends: ArrayLike, how: How = "bytes") -> tuple[Index, Index]:
+def align(
+    student_ends: ArrayLike, teacher_ends: ArrayLike, how: How = "bytes"
+) -> tuple[Index, Index]:
     """Pair the completion positions of a student with those of a teacher.
 
     Parameters
@@ -46,7 +48,10 @@ def align(student_ends: ArrayLike, teacher_ends: ArrayLike, how: How = "bytes") 
         raise ValueError(
             f"how must be one of {', '.join(map(repr, get_args(How)))}, but is {how!r}: choose one of these."
         )
-    student, teacher = _checked(student_ends, "student_ends"), _checked(teacher_ends, "teacher_ends")
+    student, teacher = (
+        _checked(student_ends, "student_ends"),
+        _checked(teacher_ends, "teacher_ends"),
+    )
     if how == "positional":
         both = np.arange(min(len(student), len(teacher)))
         return both, both.copy()
@@ -58,7 +63,10 @@ def align(student_ends: ArrayLike, teacher_ends: ArrayLike, how: How = "bytes") 
 
 def _checked(ends: ArrayLike, name: str) -> Index:
     found = np.asarray(ends)
-    if found.ndim != 1 or (found.size and (found.dtype.kind not in "iu" or found[0] < 0 or (np.diff(found) < 0).any())):
+    if found.ndim != 1 or (
+        found.size
+        and (found.dtype.kind not in "iu" or found[0] < 0 or (np.diff(found) < 0).any())
+    ):
         raise ValueError(
             f"{name} must be a list of integers that start at 0 or above and never decrease, but is {found!r}: "
             "pass the bytes at which the tokens end."

@@ -14,7 +14,10 @@ _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 def byte_ends(
-    text: str, ids: Sequence[int], offsets: Sequence[tuple[int, int]], tokenizer: PreTrainedTokenizerBase
+    text: str,
+    ids: Sequence[int],
+    offsets: Sequence[tuple[int, int]],
+    tokenizer: PreTrainedTokenizerBase,
 ) -> NDArray[np.int32]:
     """Return for each token the number of bytes of ``text``, in UTF-8, up to its end.
 
@@ -38,8 +41,13 @@ def byte_ends(
     whole, tokens = text.encode(), tokenizer.convert_ids_to_tokens(list(ids))
     added = frozenset(tokenizer.get_added_vocab())
     for spell in (_byte_level, _byte_fallback):
-        pieces = [token.encode() if token in added else spell(token) for token in tokens]
-        spelled, ends = b"".join(pieces), np.cumsum([len(piece) for piece in pieces], dtype=np.int32)
+        pieces = [
+            token.encode() if token in added else spell(token) for token in tokens
+        ]
+        spelled, ends = (
+            b"".join(pieces),
+            np.cumsum([len(piece) for piece in pieces], dtype=np.int32),
+        )
         if spelled in (whole, b" " + whole):
             return np.maximum(ends - (len(spelled) - len(whole)), 0, dtype=np.int32)
     return _from_offsets(text, np.array(offsets, dtype=np.int64).reshape(-1, 2))
@@ -48,7 +56,11 @@ def byte_ends(
 def _byte_level(token: str) -> bytes:
     """The bytes of a GPT-2 style token; no text at all where a character stands for no byte."""
     table = _byte_of_character()
-    return bytes(table[character] for character in token) if table.keys() >= set(token) else b"\xff"
+    return (
+        bytes(table[character] for character in token)
+        if table.keys() >= set(token)
+        else b"\xff"
+    )
 
 
 def _byte_fallback(token: str) -> bytes:
@@ -62,7 +74,9 @@ def _byte_of_character() -> dict[str, int]:
     """GPT-2's table: printable Latin-1 characters stand for themselves, the other bytes for the characters from 256 on."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+    return {chr(byte): byte for byte in printable} | {
+        chr(256 + i): byte for i, byte in enumerate(others)
+    }
 
 
 def _from_offsets(text: str, spans: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -61,18 +61,28 @@ class Example:
         """Refuse empty or unencodable text."""
         if not self.prompt or not self.completion:
             empty = "completion" if self.prompt else "prompt"
-            raise ValueError(f"{empty} must not be empty, but is {getattr(self, empty)!r}: drop that example.")
+            raise ValueError(
+                f"{empty} must not be empty, but is {getattr(self, empty)!r}: drop that example."
+            )
         try:
             self.completion.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"completion must be encodable as UTF-8, but {error}: repair the text first.") from error
+            raise ValueError(
+                f"completion must be encodable as UTF-8, but {error}: repair the text first."
+            ) from error
 
     @property
     def key(self) -> str:
         """The sha256 of the content: the same for every tokenizer, template and order of rows."""
         chat = not isinstance(self.prompt, str)
-        content = [*self.prompt, ("assistant", self.completion)] if chat else [self.prompt, self.completion]
-        return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+        content = (
+            [*self.prompt, ("assistant", self.completion)]
+            if chat
+            else [self.prompt, self.completion]
+        )
+        return hashlib.sha256(
+            json.dumps(content, separators=(",", ":")).encode()
+        ).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,17 +135,27 @@ def read_examples(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Exam
     Examples
     --------
     >>> import fusion
-    >>> turns = [{"role": "user", "content": "two plus two?"}, {"role": "assistant", "content": "four"}]
-    >>> rows = [{"prompt": "two plus two is", "completion": "four"}, {"messages": turns, "domain": "chat"}]
+    >>> turns = [
+    ...     {"role": "user", "content": "two plus two?"},
+    ...     {"role": "assistant", "content": "four"},
+    ... ]
+    >>> rows = [
+    ...     {"prompt": "two plus two is", "completion": "four"},
+    ...     {"messages": turns, "domain": "chat"},
+    ... ]
     >>> for example in fusion.read_examples(rows):
     ...     print(example.prompt, "->", example.completion)
     two plus two is -> four
     (Message(role='user', content='two plus two?'),) -> four
     """
-    return [_example(row, number) for number, row in enumerate(read_rows(source), start=1)]
+    return [
+        _example(row, number) for number, row in enumerate(read_rows(source), start=1)
+    ]
 
 
-def read_rows(source: str | Path | Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+def read_rows(
+    source: str | Path | Iterable[Mapping[str, Any]],
+) -> Iterable[Mapping[str, Any]]:
     """Return the rows of a JSONL file, or what is given if it is no path."""
     return _lines(Path(source)) if isinstance(source, str | Path) else source
 
@@ -175,7 +195,9 @@ def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[str, s
     return pieces[0], pieces[1]
 
 
-def encode(example: Example, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> Encoded:
+def encode(
+    example: Example, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None
+) -> Encoded:
     """Tokenize an example, prompt and completion apart, as they will meet when a model continues the prompt.
 
     Parameters
@@ -203,22 +225,38 @@ def encode(example: Example, tokenizer: PreTrainedTokenizerBase, max_length: int
     >>> import fusion
     >>> from tokenizers import Tokenizer, models, pre_tokenizers
     >>> from transformers import PreTrainedTokenizerFast
-    >>> words = Tokenizer(models.WordLevel({"</s>": 0, "two": 1, "plus": 2, "is": 3, "four": 4}, unk_token="</s>"))
+    >>> words = Tokenizer(
+    ...     models.WordLevel(
+    ...         {"</s>": 0, "two": 1, "plus": 2, "is": 3, "four": 4}, unk_token="</s>"
+    ...     )
+    ... )
     >>> words.pre_tokenizer = pre_tokenizers.Whitespace()
     >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")
     >>> encoded = fusion.encode(fusion.Example("two plus two is", "four"), tokenizer)
-    >>> encoded.input_ids.tolist(), encoded.completion_mask.astype(int).tolist(), encoded.ends.tolist()
+    >>> (
+    ...     encoded.input_ids.tolist(),
+    ...     encoded.completion_mask.astype(int).tolist(),
+    ...     encoded.ends.tolist(),
+    ... )
     ([1, 2, 1, 3, 4, 0], [0, 0, 0, 0, 1, 1], [4, 4])
     """
     head, tail = render(example, tokenizer)
-    prompt = tokenizer(head, add_special_tokens=isinstance(example.prompt, str))["input_ids"]
-    answer = tokenizer(example.completion, add_special_tokens=False, return_offsets_mapping=True)
+    prompt = tokenizer(head, add_special_tokens=isinstance(example.prompt, str))[
+        "input_ids"
+    ]
+    answer = tokenizer(
+        example.completion, add_special_tokens=False, return_offsets_mapping=True
+    )
     end = tokenizer(tail, add_special_tokens=False)["input_ids"][:1] if tail else []
     _room(len(prompt), max_length)
     ids = np.array([*prompt, *answer["input_ids"], *end], dtype=np.int64)[:max_length]
-    ends = byte_ends(example.completion, answer["input_ids"], answer["offset_mapping"], tokenizer)
+    ends = byte_ends(
+        example.completion, answer["input_ids"], answer["offset_mapping"], tokenizer
+    )
     ends = np.append(ends, ends[-1:].repeat(len(end)))[: len(ids) - len(prompt)]
-    digest = hashlib.sha256(json.dumps([head, example.completion, tail]).encode()).hexdigest()
+    digest = hashlib.sha256(
+        json.dumps([head, example.completion, tail]).encode()
+    ).hexdigest()
     return Encoded(ids, np.arange(len(ids)) >= len(prompt), ends, digest)
 
 

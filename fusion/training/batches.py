@@ -72,8 +72,17 @@ class EncodedExamples(Dataset[Feature]):
         Tokens beyond it are cut from the completion's end.
     """
 
-    def __init__(self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
-        self._examples, self._tokenizer, self._max_length = examples, tokenizer, max_length
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+    ) -> None:
+        self._examples, self._tokenizer, self._max_length = (
+            examples,
+            tokenizer,
+            max_length,
+        )
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -82,7 +91,10 @@ class EncodedExamples(Dataset[Feature]):
     def __getitem__(self, index: int) -> Feature:
         """Return one example, encoded."""
         example = self._examples[index]
-        return {"key": example.key, "encoded": encode(example, self._tokenizer, self._max_length)}
+        return {
+            "key": example.key,
+            "encoded": encode(example, self._tokenizer, self._max_length),
+        }
 
 
 @dataclass(frozen=True)
@@ -117,13 +129,28 @@ class Collator:
         """Return the batch; a teacher that has seen none of the examples is absent."""
         encoded = [feature["encoded"] for feature in features]
         first = min(int(code.positions[0]) for code in encoded)
-        held = [{name: store[f["key"]] for name, store in self.stores.items() if f["key"] in store} for f in features]
+        held = [
+            {
+                name: store[f["key"]]
+                for name, store in self.stores.items()
+                if f["key"] in store
+            }
+            for f in features
+        ]
         weights = [self._weights(rows) for rows in held]
         present = [name for name in self.stores if any(name in rows for rows in held)]
         return {
             "input_ids": padded([code.input_ids for code in encoded], self.padding),
-            "attention_mask": padded([np.ones_like(code.input_ids) for code in encoded]),
-            "labels": padded([np.where(code.completion_mask, code.input_ids, IGNORED) for code in encoded], IGNORED),
+            "attention_mask": padded(
+                [np.ones_like(code.input_ids) for code in encoded]
+            ),
+            "labels": padded(
+                [
+                    np.where(code.completion_mask, code.input_ids, IGNORED)
+                    for code in encoded
+                ],
+                IGNORED,
+            ),
             "first": first,
             "teachers": {
                 name: self._teacher(encoded, [rows.get(name) for rows in held], first)
@@ -141,14 +168,17 @@ class Collator:
         elif self.weighting == "ce":
             best = min(map(nats_per_byte, rows.values()))
             scores = {
-                name: float(np.exp((best - nats_per_byte(row)) / self.ce_temperature)) for name, row in rows.items()
+                name: float(np.exp((best - nats_per_byte(row)) / self.ce_temperature))
+                for name, row in rows.items()
             }
         else:
             scores = dict.fromkeys(rows, 1.0)
         total = sum(scores.values())
         return {name: score / total if total else 0.0 for name, score in scores.items()}
 
-    def _teacher(self, encoded: Sequence[Encoded], rows: Sequence[TeacherRows | None], first: int) -> TeacherBatch:
+    def _teacher(
+        self, encoded: Sequence[Encoded], rows: Sequence[TeacherRows | None], first: int
+    ) -> TeacherBatch:
         """Pad one teacher's rows and the pairs that align them with the student's."""
         none = np.zeros(0, dtype=np.int64)
         aligned = [
@@ -157,19 +187,36 @@ class Collator:
         ]
         starts = [int(code.positions[0]) - first for code in encoded]
         batch: Any = {
-            "mask": padded([np.ones(0 if row is None else len(row.ends), dtype=bool) for row in rows]),
-            "student_index": padded([pairs[0] + start for pairs, start in zip(aligned, starts, strict=True)]),
+            "mask": padded(
+                [
+                    np.ones(0 if row is None else len(row.ends), dtype=bool)
+                    for row in rows
+                ]
+            ),
+            "student_index": padded(
+                [pairs[0] + start for pairs, start in zip(aligned, starts, strict=True)]
+            ),
             "teacher_index": padded([pairs[1] for pairs in aligned]),
             "pairs": padded([np.ones(len(pairs[0]), dtype=bool) for pairs in aligned]),
         }
         seen = [row for row in rows if row is not None]
         for name, kind in (("values", np.float32), ("ids", np.int64)):
             empty = np.zeros((0, self.k), dtype=kind)
-            batch[name] = padded([empty if r is None else getattr(r, name)[:, : self.k].astype(kind) for r in rows])
+            batch[name] = padded(
+                [
+                    empty if r is None else getattr(r, name)[:, : self.k].astype(kind)
+                    for r in rows
+                ]
+            )
         for name in ("logsumexp", "mean", "std"):
             if getattr(seen[0], name) is not None:
                 nothing = np.zeros(0, dtype=np.float32)
-                batch[name] = padded([nothing if r is None else getattr(r, name).astype(np.float32) for r in rows])
+                batch[name] = padded(
+                    [
+                        nothing if r is None else getattr(r, name).astype(np.float32)
+                        for r in rows
+                    ]
+                )
         return batch  # type: ignore[no-any-return]
 
 
@@ -181,7 +228,9 @@ def nats_per_byte(rows: TeacherRows) -> float:
 def padded(rows: Sequence[NDArray[Any]], value: float = 0) -> Tensor:
     """Stack arrays (n_i, …) into one tensor (B, max n_i, …), at least one long, with ``value`` behind the shorter."""
     longest = max(1, *(len(row) for row in rows)) if rows else 1
-    whole = np.full((len(rows), longest, *rows[0].shape[1:]), value, dtype=rows[0].dtype)
+    whole = np.full(
+        (len(rows), longest, *rows[0].shape[1:]), value, dtype=rows[0].dtype
+    )
     for into, row in zip(whole, rows, strict=True):
         into[: len(row)] = row
     return torch.from_numpy(whole)

@@ -74,7 +74,9 @@ class FusionConfig(TrainingArguments):
     Half of the loss is the teachers' at the first step, and none at the last.
 
     >>> import fusion
-    >>> settings = fusion.FusionConfig("student", use_cpu=True, fusion_weight=0.5, fusion_schedule="linear")
+    >>> settings = fusion.FusionConfig(
+    ...     "student", use_cpu=True, fusion_weight=0.5, fusion_schedule="linear"
+    ... )
     >>> [settings.fusion_weight_at(progress) for progress in (0.0, 0.5, 1.0)]
     [0.5, 0.25, 0.0]
     """
@@ -133,7 +135,9 @@ class FusionConfig(TrainingArguments):
                 )
         if self.weighting == "static" and set(self.static_weights) != set(self.stores):
             missing = ", ".join(sorted(set(self.stores) - set(self.static_weights)))
-            raise ValueError(f"static_weights must hold every teacher of stores, but lacks {missing}: add a weight.")
+            raise ValueError(
+                f"static_weights must hold every teacher of stores, but lacks {missing}: add a weight."
+            )
         hot = sorted({self.temperature, *self.teacher_temperatures.values()} - {1})
         if hot and self.standardize in ("logprob", "softmax"):
             raise ValueError(
@@ -145,7 +149,9 @@ class FusionConfig(TrainingArguments):
         if self.trained_layers is not None:
             _check.count(self.trained_layers, "trained_layers")
         if self.lora is not None and self.trained_layers is not None:
-            raise ValueError("lora and trained_layers must not both be set, but are: choose one of them.")
+            raise ValueError(
+                "lora and trained_layers must not both be set, but are: choose one of them."
+            )
         if self.label_smoothing_factor:
             raise ValueError(
                 f"label_smoothing_factor must be 0, but is {self.label_smoothing_factor}: the teachers smooth the labels."
@@ -205,7 +211,12 @@ def read_settings(arguments: Iterable[str]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for argument in arguments:
         key, equals, text = argument.partition("=")
-        _merge(settings, _nested(key.strip().split("."), _parsed(text, key)) if equals else _file(Path(argument)))
+        _merge(
+            settings,
+            _nested(key.strip().split("."), _parsed(text, key))
+            if equals
+            else _file(Path(argument)),
+        )
     return settings
 
 
@@ -215,8 +226,12 @@ def known(settings: Mapping[str, Any], names: Iterable[str]) -> None:
     for key in settings:
         if key not in names:
             close = difflib.get_close_matches(key, names, n=1)
-            remedy = f"did you mean {close[0]}?" if close else "see --help for the keys."
-            raise ValueError(f"Every key must be a setting of this command, but {key!r} is none: {remedy}")
+            remedy = (
+                f"did you mean {close[0]}?" if close else "see --help for the keys."
+            )
+            raise ValueError(
+                f"Every key must be a setting of this command, but {key!r} is none: {remedy}"
+            )
 
 
 def _nested(keys: list[str], value: Any) -> dict[str, Any]:
@@ -237,8 +252,12 @@ def _file(path: Path) -> dict[str, Any]:
             f"An argument must be key=value or a .yaml file, but is {str(path)!r}: write it as one of them."
         )
     settings = _parsed(path.read_text(encoding="utf-8"), str(path))
-    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
-        raise ValueError(f"{path} must hold a mapping of settings, but does not: write one `key: value` a line.")
+    if not isinstance(settings, dict) or not all(
+        isinstance(key, str) for key in settings
+    ):
+        raise ValueError(
+            f"{path} must hold a mapping of settings, but does not: write one `key: value` a line."
+        )
     return settings
 
 
@@ -247,7 +266,9 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 
 
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
 )
 
 
@@ -256,4 +277,6 @@ def _parsed(text: str, source: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         where = " ".join(str(error).split())
-        raise ValueError(f"{source} must be valid YAML, but {where}: quote or correct the value.") from error
+        raise ValueError(
+            f"{source} must be valid YAML, but {where}: quote or correct the value."
+        ) from error

@@ -45,14 +45,20 @@ class Meter:
 
     def add(self, name: str, total: Tensor | float, count: Tensor | float) -> None:
         """Add a sum over ``count`` things; what lies on a device stays there until it is asked for."""
-        self._sums[name] = self._sums[name] + (total.detach() if isinstance(total, Tensor) else total)
+        self._sums[name] = self._sums[name] + (
+            total.detach() if isinstance(total, Tensor) else total
+        )
         self._counts[name] = self._counts[name] + count
 
     def means(self, accelerator: Any) -> dict[str, float]:
         """Means over all ranks of the terms that occurred; collective."""
-        both = torch.tensor([[float(v) for v in part.values()] for part in (self._sums, self._counts)])
+        both = torch.tensor(
+            [[float(v) for v in part.values()] for part in (self._sums, self._counts)]
+        )
         sums, counts = accelerator.reduce(both.to(accelerator.device), "sum").tolist()
-        return {n: s / c for n, s, c in zip(self._names, sums, counts, strict=True) if c > 0}
+        return {
+            n: s / c for n, s, c in zip(self._names, sums, counts, strict=True) if c > 0
+        }
 
 
 class FusionTrainer(Trainer):
@@ -84,11 +90,21 @@ class FusionTrainer(Trainer):
     >>> from fusion.teachers.capture import capture
     >>> from tokenizers import Tokenizer, models, pre_tokenizers
     >>> from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-    >>> words = Tokenizer(models.WordLevel({"</s>": 0, "two": 1, "plus": 2, "is": 3, "four": 4}, unk_token="</s>"))
+    >>> words = Tokenizer(
+    ...     models.WordLevel(
+    ...         {"</s>": 0, "two": 1, "plus": 2, "is": 3, "four": 4}, unk_token="</s>"
+    ...     )
+    ... )
     >>> words.pre_tokenizer = pre_tokenizers.Whitespace()
     >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")
     >>> small = GPT2Config(
-    ...     vocab_size=5, n_embd=8, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=0, initializer_range=1.0
+    ...     vocab_size=5,
+    ...     n_embd=8,
+    ...     n_layer=1,
+    ...     n_head=1,
+    ...     bos_token_id=0,
+    ...     eos_token_id=0,
+    ...     initializer_range=1.0,
     ... )
     >>> _ = torch.manual_seed(0)
     >>> student, teacher = GPT2LMHeadModel(small), GPT2LMHeadModel(small)
@@ -96,9 +112,16 @@ class FusionTrainer(Trainer):
     >>> capture(teacher, tokenizer, examples, "teacher-store", k=3, progress=False)
     >>> quiet = {"report_to": "none", "save_strategy": "no", "disable_tqdm": True}
     >>> args = fusion.FusionConfig(
-    ...     "student", stores={"teacher": "teacher-store"}, k=3, max_steps=2, use_cpu=True, **quiet
+    ...     "student",
+    ...     stores={"teacher": "teacher-store"},
+    ...     k=3,
+    ...     max_steps=2,
+    ...     use_cpu=True,
+    ...     **quiet,
     ... )
-    >>> trainer = fusion.FusionTrainer(student, args, examples, processing_class=tokenizer)
+    >>> trainer = fusion.FusionTrainer(
+    ...     student, args, examples, processing_class=tokenizer
+    ... )
     >>> trainer.train().global_step  # doctest: +ELLIPSIS
     {'train_runtime': ...}
     2
@@ -118,16 +141,32 @@ class FusionTrainer(Trainer):
     ) -> None:
         args = _checked(args)
         self.stores = (
-            {name: TeacherStore(path) for name, path in args.stores.items()} if stores is None else dict(stores)
+            {name: TeacherStore(path) for name, path in args.stores.items()}
+            if stores is None
+            else dict(stores)
         )
         self._objective = args.objective(self.stores)
-        _check_stores(self.stores, args, [*(train_dataset or []), *(eval_dataset or [])])
-        tokenizer = load_tokenizer(_student(args)) if processing_class is None else processing_class
+        _check_stores(
+            self.stores, args, [*(train_dataset or []), *(eval_dataset or [])]
+        )
+        tokenizer = (
+            load_tokenizer(_student(args))
+            if processing_class is None
+            else processing_class
+        )
         student = load_model(_student(args)) if model is None else model
         self._tokenizer = tokenizer
         names = ["sft", "uld", "graph"]
-        names += [f"{kind}/{name}" for name in self.stores for kind in ("uld", "graph", "coverage", "weight")]
-        names += [f"gradient/{term}" for term in names if term == "sft" or term.startswith(("uld/", "graph/"))]
+        names += [
+            f"{kind}/{name}"
+            for name in self.stores
+            for kind in ("uld", "graph", "coverage", "weight")
+        ]
+        names += [
+            f"gradient/{term}"
+            for term in names
+            if term == "sft" or term.startswith(("uld/", "graph/"))
+        ]
         self._meters = {"train": Meter(names), "eval": Meter(names)}
         self._totals: Totals | None = None
         super().__init__(
@@ -138,7 +177,11 @@ class FusionTrainer(Trainer):
             processing_class=tokenizer,
             data_collator=Collator(
                 self.stores,
-                next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None),
+                next(
+                    i
+                    for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+                    if i is not None
+                ),
                 args.k,
                 args.align,  # type: ignore[arg-type]
                 args.weighting,
@@ -150,9 +193,16 @@ class FusionTrainer(Trainer):
         # The loss comes divided by the totals of the whole step: it needs no division by the number of micro-batches.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
         base: Any = getattr(student, "get_base_model", lambda: student)()
-        self._skips_prompts = "logits_to_keep" in inspect.signature(base.forward).parameters
+        self._skips_prompts = (
+            "logits_to_keep" in inspect.signature(base.forward).parameters
+        )
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
         """Train; True or "auto" goes on from the newest whole checkpoint of ``output_dir``, or starts where there is none."""
         if resume_from_checkpoint in (True, AUTO):
             resume_from_checkpoint = newest_checkpoint(str(self.args.output_dir))
@@ -164,15 +214,21 @@ class FusionTrainer(Trainer):
         if self.args.lora is None:
             self.save_model(out)
         elif self.is_world_process_zero():
-            self.accelerator.unwrap_model(self.model).merge_and_unload().save_pretrained(out)
+            self.accelerator.unwrap_model(
+                self.model
+            ).merge_and_unload().save_pretrained(out)
         if self.is_world_process_zero():
             self._tokenizer.save_pretrained(out)
             self.state.save_to_json(str(Path(out) / "trainer_state.json"))
 
-    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, *args: Any) -> Any:
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, *args: Any
+    ) -> Any:
         """Take the micro-batches of one step, and count what the loss of all of them is divided by."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, *args)
-        total = self.accelerator.reduce(counted(batches).float().to(self.args.device), "sum")
+        total = self.accelerator.reduce(
+            counted(batches).float().to(self.args.device), "sum"
+        )
         # Gradients are averaged over ranks, but the ranks' sums add up to the step's.
         self._totals = Totals(*(total / self.accelerator.num_processes).unbind())
         return batches, items
@@ -186,9 +242,14 @@ class FusionTrainer(Trainer):
     ) -> Any:
         """Return the loss of a micro-batch: its share of the step's in training, its own in evaluation."""
         head, logits = self._read(model, inputs)
-        teachers = {name: self._term(name, batch) for name, batch in inputs["teachers"].items()}
+        teachers = {
+            name: self._term(name, batch) for name, batch in inputs["teachers"].items()
+        }
         if model.training and self._totals is not None:
-            objective, totals = replace(self._objective, weight=self._fusion_weight()), self._totals
+            objective, totals = (
+                replace(self._objective, weight=self._fusion_weight()),
+                self._totals,
+            )
         else:
             objective, totals = self._objective, Totals(*counted([inputs]).unbind())
         output = objective(head.topk, head.nll, teachers, totals)
@@ -204,25 +265,48 @@ class FusionTrainer(Trainer):
         """Forward the student; return what the losses need of its logits behind the prompts, and these."""
         length, first = inputs["input_ids"].shape[1], inputs["first"]
         keep = {"logits_to_keep": length - first} if self._skips_prompts else {}
-        out = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False, **keep)
+        out = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            use_cache=False,
+            **keep,
+        )
         logits = out.logits if self._skips_prompts else out.logits[:, first:]
         moments = self.args.standardize in ("center", "zscore")
-        return read(logits[:, :-1], _targets(inputs), self.args.k, statistics=moments), logits
+        return read(
+            logits[:, :-1], _targets(inputs), self.args.k, statistics=moments
+        ), logits
 
     def _term(self, name: str, batch: TeacherBatch) -> TeacherTerm:
         """Return what the loss needs of a teacher's rows of a batch, which are raw logits."""
-        rows: dict[str, Any] = {part: batch.get(part) for part in ("values", "ids", "mask", "logsumexp", "mean", "std")}
-        pairs: dict[str, Any] = {part: batch[part] for part in ("student_index", "teacher_index", "pairs", "weights")}
+        rows: dict[str, Any] = {
+            part: batch.get(part)
+            for part in ("values", "ids", "mask", "logsumexp", "mean", "std")
+        }
+        pairs: dict[str, Any] = {
+            part: batch[part]
+            for part in ("student_index", "teacher_index", "pairs", "weights")
+        }
         topk = TopKLogits(**rows, vocabulary=self.stores[name].manifest.vocabulary)
-        return TeacherTerm(topk, **pairs, temperature=self.args.teacher_temperatures.get(name))
+        return TeacherTerm(
+            topk, **pairs, temperature=self.args.teacher_temperatures.get(name)
+        )
 
     def _fusion_weight(self) -> float:
-        return float(self.args.fusion_weight_at(self.state.global_step / max(1, self.state.max_steps)))
+        return float(
+            self.args.fusion_weight_at(
+                self.state.global_step / max(1, self.state.max_steps)
+            )
+        )
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log, beside the loss, the mean of every term since the last time."""
         if "loss" in logs:
-            logs = logs | self._meters["train"].means(self.accelerator) | {"fusion_weight": self._fusion_weight()}
+            logs = (
+                logs
+                | self._meters["train"].means(self.accelerator)
+                | {"fusion_weight": self._fusion_weight()}
+            )
             self._meters["train"].reset()
         super().log(logs, *args, **kwargs)
 
@@ -233,8 +317,12 @@ class FusionTrainer(Trainer):
         meter.reset()
         output: Any = super().evaluation_loop(*args, **kwargs)
         means = meter.means(self.accelerator)
-        means["loss"] = self._objective.combined(*(means.get(name, 0.0) for name in ("sft", "uld", "graph")))
-        output.metrics.update({f"{prefix}_{name}": value for name, value in means.items()})
+        means["loss"] = self._objective.combined(
+            *(means.get(name, 0.0) for name in ("sft", "uld", "graph"))
+        )
+        output.metrics.update(
+            {f"{prefix}_{name}": value for name, value in means.items()}
+        )
         return output
 
 
@@ -250,7 +338,12 @@ def counted(batches: Sequence[Batch]) -> Tensor:
     return total
 
 
-def record(meter: Meter, output: FusionLossOutput, student: TopKLogits, teachers: Mapping[str, TeacherBatch]) -> None:
+def record(
+    meter: Meter,
+    output: FusionLossOutput,
+    student: TopKLogits,
+    teachers: Mapping[str, TeacherBatch],
+) -> None:
     """Add a batch to what is logged: each teacher's terms unweighted, and those of all teachers with their weights."""
     for name, sums in output.sums.items():
         kind, _, teacher = name.partition("/")
@@ -270,11 +363,17 @@ def prepared(model: PreTrainedModel, args: FusionConfig) -> nn.Module:
     if args.lora is not None:
         with needed_by("lora"):
             from peft import LoraConfig, get_peft_model
-        return get_peft_model(model, LoraConfig(**{"task_type": "CAUSAL_LM", **args.lora}))
+        return get_peft_model(
+            model, LoraConfig(**{"task_type": "CAUSAL_LM", **args.lora})
+        )
     if args.trained_layers is not None:
         model.requires_grad_(False)
         children = list(model.base_model.named_children())
-        layers = [(i, child) for i, (_, child) in enumerate(children) if isinstance(child, nn.ModuleList)]
+        layers = [
+            (i, child)
+            for i, (_, child) in enumerate(children)
+            if isinstance(child, nn.ModuleList)
+        ]
         if not layers:
             raise ValueError(
                 f"student must keep its layers in a ModuleList for trained_layers, but {type(model).__name__} does not: "
@@ -282,7 +381,10 @@ def prepared(model: PreTrainedModel, args: FusionConfig) -> nn.Module:
             )
         # Behind the layers comes the final norm; the head, often tied to the embeddings, stays as it is.
         last, stack = layers[-1]
-        for part in (*list(stack)[-args.trained_layers :], *(child for _, child in children[last + 1 :])):
+        for part in (
+            *list(stack)[-args.trained_layers :],
+            *(child for _, child in children[last + 1 :]),
+        ):
             part.requires_grad_(True)
     return model
 
@@ -293,13 +395,19 @@ def newest_checkpoint(folder: str | Path) -> str | None:
     The trainer's state is the last file of a checkpoint, and older ones are deleted only after it: if it can be read, all is
     there.
     """
-    found = sorted(Path(folder).glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    found = sorted(
+        Path(folder).glob("checkpoint-*"),
+        key=lambda path: int(path.name.rpartition("-")[2]),
+        reverse=True,
+    )
     return next((str(path) for path in found if _whole(path)), None)
 
 
 def _whole(checkpoint: Path) -> bool:
     try:
-        return isinstance(json.loads((checkpoint / "trainer_state.json").read_bytes()), dict)
+        return isinstance(
+            json.loads((checkpoint / "trainer_state.json").read_bytes()), dict
+        )
     except (OSError, ValueError):
         return False
 
@@ -309,8 +417,14 @@ def _targets(batch: Batch) -> Tensor:
     return batch["labels"][:, batch["first"] + 1 :]
 
 
-def _encoded(examples: Any, tokenizer: PreTrainedTokenizerBase, args: FusionConfig) -> EncodedExamples | None:
-    return None if examples is None else EncodedExamples(examples, tokenizer, args.max_length)
+def _encoded(
+    examples: Any, tokenizer: PreTrainedTokenizerBase, args: FusionConfig
+) -> EncodedExamples | None:
+    return (
+        None
+        if examples is None
+        else EncodedExamples(examples, tokenizer, args.max_length)
+    )
 
 
 def _checked(args: FusionConfig | None) -> FusionConfig:
@@ -327,11 +441,15 @@ def _checked(args: FusionConfig | None) -> FusionConfig:
 
 def _student(args: FusionConfig) -> str:
     if args.student is None:
-        raise ValueError("student must name a model, but is None: set student, or pass model and processing_class.")
+        raise ValueError(
+            "student must name a model, but is None: set student, or pass model and processing_class."
+        )
     return args.student
 
 
-def _check_stores(stores: Mapping[str, TeacherStore], args: FusionConfig, examples: Sequence[Example]) -> None:
+def _check_stores(
+    stores: Mapping[str, TeacherStore], args: FusionConfig, examples: Sequence[Example]
+) -> None:
     for name, store in stores.items():
         store.check(k=args.k, logits=args.standardize not in ("logprob", "softmax"))
         if examples and not any(example.key in store for example in examples):

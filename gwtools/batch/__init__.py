@@ -10,9 +10,14 @@ A loss over B sequences with logits H_b (T_b, k), whose k columns are the atoms:
 
 >>> import numpy as np, gwtools as gw
 >>> rng = np.random.default_rng(0)
->>> student, teacher = ([rng.standard_normal((t, 4)) / t**0.5 for t in heights] for heights in ([5, 9], [6, 8]))
+>>> student, teacher = (
+...     [rng.standard_normal((t, 4)) / t**0.5 for t in heights]
+...     for heights in ([5, 9], [6, 8])
+... )
 >>> a = np.full(4, 1 / 4)
->>> values = gw.batch.norm([gw.GramSpace(h, a) for h in student], [gw.GramSpace(h, a) for h in teacher])
+>>> values = gw.batch.norm(
+...     [gw.GramSpace(h, a) for h in student], [gw.GramSpace(h, a) for h in teacher]
+... )
 >>> values.shape
 (2,)
 """

@@ -17,9 +17,19 @@ from gwtools._array import Array
 from gwtools._stacks import in_order
 from gwtools.batch import gather, threads
 from gwtools.batch.gather import Fields, Pairs
-from gwtools.bounds.moments import Moments, eccentricities, moments, norm_bound, spectral_bound
+from gwtools.bounds.moments import (
+    Moments,
+    eccentricities,
+    moments,
+    norm_bound,
+    spectral_bound,
+)
 from gwtools.spaces import Space
-from gwtools.transport.one_dimensional import Entries, wasserstein, wasserstein_of_entries
+from gwtools.transport.one_dimensional import (
+    Entries,
+    wasserstein,
+    wasserstein_of_entries,
+)
 
 _FEW = 12  # pairs whose n² entries are sorted together, as they fit the cache of a CPU
 
@@ -52,7 +62,9 @@ def row_means(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
     _check.number(p, "p", least=1.0)
     pairs = _pairs(xs, ys)
     fields = gather.read_fields(pairs, lambda s: (s.row_means, s.weights))
-    return _each_group(pairs, fields, lambda x, y: wasserstein(x[0], x[1], y[0], y[1], p))
+    return _each_group(
+        pairs, fields, lambda x, y: wasserstein(x[0], x[1], y[0], y[1], p)
+    )
 
 
 def first(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
@@ -83,8 +95,12 @@ def first(xs: Sequence[Any], ys: Sequence[Any], p: float = 2.0) -> Array:
     _check.number(p, "p", least=1.0)
     pairs = _pairs(xs, ys)
     # Other powers than squares are taken entry by entry.
-    fields = gather.read_fields(pairs, lambda s: (eccentricities(s, p), s.weights), dense=p != 2)
-    return _each_group(pairs, fields, lambda x, y: wasserstein(x[0], x[1], y[0], y[1], p))
+    fields = gather.read_fields(
+        pairs, lambda s: (eccentricities(s, p), s.weights), dense=p != 2
+    )
+    return _each_group(
+        pairs, fields, lambda x, y: wasserstein(x[0], x[1], y[0], y[1], p)
+    )
 
 
 def norm(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
@@ -198,7 +214,9 @@ def _entries(s: Space) -> Entries:
     """Read all values of each matrix of a stack."""
     matrix, weights = s.dense(), s.weights
     xp, count = _array.namespace(matrix), weights.shape[0]
-    return Entries(xp.reshape(matrix, (count, -1)), weights, xp.full_like(weights[:, 0], s.size))
+    return Entries(
+        xp.reshape(matrix, (count, -1)), weights, xp.full_like(weights[:, 0], s.size)
+    )
 
 
 def _pairs(xs: Sequence[Any], ys: Sequence[Any]) -> Pairs:
@@ -207,7 +225,9 @@ def _pairs(xs: Sequence[Any], ys: Sequence[Any]) -> Pairs:
     return pairs
 
 
-def _each_group(pairs: Pairs, fields: Fields, bound: Callable[[list[Array], list[Array]], Array]) -> Array:
+def _each_group(
+    pairs: Pairs, fields: Fields, bound: Callable[[list[Array], list[Array]], Array]
+) -> Array:
     """Bound pairs of like size together."""
     values, positions = [], []
     for group in gather.groups(pairs, lists=True):

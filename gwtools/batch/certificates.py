@@ -41,7 +41,9 @@ def read(space: Space, residual: Residual | None = None) -> tuple[Array, ...]:
     xp, axes = _array.namespace(matrix), (1, 2)
     low = xp.min(matrix, axis=axes)
     high = xp.max(matrix, axis=axes)
-    skew = xp.max(matrix - _array.transposed(matrix), axis=axes)  # each difference comes with both signs
+    skew = xp.max(
+        matrix - _array.transposed(matrix), axis=axes
+    )  # each difference comes with both signs
     return (*moments(space, residual), low, high, skew)
 
 
@@ -53,9 +55,15 @@ def enclosures(spaces: Sequence[Space], of: Summary) -> Enclosure:
     is_stored = np.array([isinstance(s, DenseSpace) for s in spaces])
     skew = on_cpu(of.skew) * is_stored
     largest = np.maximum(high, -low) * (1 + gamma(operations + 2))
-    radii = float_error.dense_radii(sizes, float_error.weight_terms(of.moments.weights), operations, largest, skew)
-    least, most, _ = float_error.ends(on_cpu(of.moments.deviations), on_cpu(of.moments.weights))
-    extent = float_error.dense_extent(np.maximum(most, -least), np.maximum(high - mean, mean - low), radii)
+    radii = float_error.dense_radii(
+        sizes, float_error.weight_terms(of.moments.weights), operations, largest, skew
+    )
+    least, most, _ = float_error.ends(
+        on_cpu(of.moments.deviations), on_cpu(of.moments.weights)
+    )
+    extent = float_error.dense_extent(
+        np.maximum(most, -least), np.maximum(high - mean, mean - low), radii
+    )
     return Enclosure(of.moments, radii, extent, operations)
 
 
@@ -77,7 +85,10 @@ def enclosed(pairs: Pairs, x: Summary, y: Summary) -> EnclosedPair:
 
 
 def certify(
-    pair: EnclosedPair, upper: Bound, tolerance: NumpyArray, coupling: SortingCoupling | None = None
+    pair: EnclosedPair,
+    upper: Bound,
+    tolerance: NumpyArray,
+    coupling: SortingCoupling | None = None,
 ) -> list[CertifiedObjective]:
     """Prove an interval around GW_2² for each problem by theorems 1 and 3, and the objective of its coupling.
 
@@ -92,11 +103,23 @@ def certify(
     coupling : SortingCoupling, optional
         Couplings that sort the deviations on both sides, if they are known.
     """
-    row_means, norm, a_priori = pair.row_means_and_norm(pair.additive_transport(coupling))
+    row_means, norm, a_priori = pair.row_means_and_norm(
+        pair.additive_transport(coupling)
+    )
     rounding = pair.float_error_above(np.maximum(row_means.lower, norm.lower))
-    columns = (row_means.lower, norm.lower, upper.value, upper.upper, a_priori, rounding, tolerance)
+    columns = (
+        row_means.lower,
+        norm.lower,
+        upper.value,
+        upper.upper,
+        a_priori,
+        rounding,
+        tolerance,
+    )
     proofs = []
-    for of_row_means, of_norm, value, highest, *rest in np.stack(columns, axis=1).tolist():
+    for of_row_means, of_norm, value, highest, *rest in np.stack(
+        columns, axis=1
+    ).tolist():
         bounds = {"row_means": of_row_means, "norm": of_norm}
         proofs.append(certified_interval(bounds, Bound(value, 0.0, highest), *rest))
     return proofs
@@ -104,15 +127,26 @@ def certify(
 
 def of_atoms(pair: EnclosedPair, plan: SortingCoupling, value: NumpyArray) -> Bound:
     """Round the objectives of sorting couplings up: sums of squares, whose error is relative (theorem 13 g)."""
-    xp, a, b = _array.namespace(plan.mass), pair.x.moments.weights, pair.y.moments.weights
+    xp, a, b = (
+        _array.namespace(plan.mass),
+        pair.x.moments.weights,
+        pair.y.moments.weights,
+    )
     count = on_cpu(xp.count_nonzero(plan.mass, axis=1))
-    rows, cols = _sums(plan.rows, plan.mass, a.shape), _sums(plan.cols, plan.mass, b.shape)
+    rows, cols = (
+        _sums(plan.rows, plan.mass, a.shape),
+        _sums(plan.cols, plan.mass, b.shape),
+    )
     # Where all weights are equal, atoms pair off: a coupling without any float error, but for that of the plan's masses.
     matched = on_cpu(equal_weights(a, b))
     missed = np.where(matched, 0.0, pair.missed_mass(rows, cols, count))
-    ratio = np.where(matched, on_cpu(xp.max(a, axis=1)) / on_cpu(xp.max(plan.mass, axis=1)), 1.0)
+    ratio = np.where(
+        matched, on_cpu(xp.max(a, axis=1)) / on_cpu(xp.max(plan.mass, axis=1)), 1.0
+    )
     meant = pair.squares_upper(ratio**2 * value, count, missed)
-    return Bound(value, 0.0, np.maximum(meant, pair.squares_upper(value, count, missed)))
+    return Bound(
+        value, 0.0, np.maximum(meant, pair.squares_upper(value, count, missed))
+    )
 
 
 def of_matrices(pair: EnclosedPair, plan: Array, value: NumpyArray) -> Bound:
@@ -126,5 +160,7 @@ def _sums(index: Array, mass: Array, shape: tuple[int, int]) -> Array:
     """Sum masses by atom, shape (B, N)."""
     xp, (count, size) = _array.namespace(mass), shape
     flat = index + size * xp.arange(count, device=_array.device(index))[:, None]
-    sums = _array.scatter_sum(xp.reshape(flat, (-1,)), xp.reshape(mass, (-1,)), count * size)
+    sums = _array.scatter_sum(
+        xp.reshape(flat, (-1,)), xp.reshape(mass, (-1,)), count * size
+    )
     return xp.reshape(sums, shape)

@@ -19,7 +19,13 @@ from gwtools.plans import SparsePlan, make_unchecked
 from gwtools.results import GWResult, Status
 from gwtools.solvers import Outcome, Sorted
 from gwtools.spaces import Space, converted
-from gwtools.transport.one_dimensional import SortingCoupling, comonotone, cost, equal_weights, wasserstein
+from gwtools.transport.one_dimensional import (
+    SortingCoupling,
+    comonotone,
+    cost,
+    equal_weights,
+    wasserstein,
+)
 
 
 class Coupled(NamedTuple):
@@ -50,14 +56,20 @@ def solve(pairs: Pairs, solver: Sorted, effort: str) -> Iterator[tuple[int, GWRe
         for positions in gather.groups(pairs, lists=True):
             coupled = _coupled(pairs, fields, positions)
             if coupled is not None:
-                solved.append((coupled, _proofs(coupled) if effort == "linear" else None))
+                solved.append(
+                    (coupled, _proofs(coupled) if effort == "linear" else None)
+                )
         if is_spectral:
             fields.add(background.finish())
     for coupled, proofs in solved:
-        yield from results(_group(coupled, proofs, _estimates(coupled, fields, solver)), solver, effort)
+        yield from results(
+            _group(coupled, proofs, _estimates(coupled, fields, solver)), solver, effort
+        )
 
 
-def _coupled(pairs: Pairs, fields: gather.Fields, positions: NumpyArray) -> Coupled | None:
+def _coupled(
+    pairs: Pairs, fields: gather.Fields, positions: NumpyArray
+) -> Coupled | None:
     """Sort the row means of pairs whose values are in range, and evaluate the couplings."""
     x, y = certificates.summaries(fields, positions)
     usable = gather.are_in_range((x.low, y.low), (x.high, y.high))
@@ -66,9 +78,18 @@ def _coupled(pairs: Pairs, fields: gather.Fields, positions: NumpyArray) -> Coup
     if not usable.all():
         positions = positions[usable]
         x, y = certificates.summaries(fields, positions)
-    coupling = comonotone(x.moments.row_means, x.moments.weights, y.moments.row_means, y.moments.weights)
+    coupling = comonotone(
+        x.moments.row_means, x.moments.weights, y.moments.row_means, y.moments.weights
+    )
     pairs = pairs.at(positions)
-    return Coupled(positions, pairs, x, y, coupling, _objectives(pairs, coupling, _array.at_least_single))
+    return Coupled(
+        positions,
+        pairs,
+        x,
+        y,
+        coupling,
+        _objectives(pairs, coupling, _array.at_least_single),
+    )
 
 
 def _proofs(coupled: Coupled) -> list[CertifiedObjective]:
@@ -88,7 +109,9 @@ def _proofs(coupled: Coupled) -> list[CertifiedObjective]:
         objective = _objectives(pairs, coupling, _array.widen)
     pair = certificates.enclosed(pairs, x, y)
     upper = certificates.of_atoms(pair, coupling, _array.to_numpy(objective))
-    return certificates.certify(pair, upper, np.zeros(len(coupled.positions)), sorts_deviations)
+    return certificates.certify(
+        pair, upper, np.zeros(len(coupled.positions)), sorts_deviations
+    )
 
 
 def _estimates(coupled: Coupled, fields: gather.Fields, solver: Sorted) -> Array:
@@ -106,28 +129,55 @@ def _estimates(coupled: Coupled, fields: gather.Fields, solver: Sorted) -> Array
     return spectral_bound(x, y, spectra_x[-1], spectra_y[-1], coupling)
 
 
-def _group(coupled: Coupled, proofs: Sequence[CertifiedObjective | None] | None, estimates: Array) -> Group:
+def _group(
+    coupled: Coupled,
+    proofs: Sequence[CertifiedObjective | None] | None,
+    estimates: Array,
+) -> Group:
     """Cut couplings into plans, and leave out certificates of pairs for which there are sharper bounds."""
     rows, cols, mass = coupled.coupling
-    counts = _array.to_numpy(_array.namespace(mass).count_nonzero(mass, axis=1)).tolist()
-    equal = _array.to_numpy(equal_weights(coupled.x.moments.weights, coupled.y.moments.weights)).tolist()
+    counts = _array.to_numpy(
+        _array.namespace(mass).count_nonzero(mass, axis=1)
+    ).tolist()
+    equal = _array.to_numpy(
+        equal_weights(coupled.x.moments.weights, coupled.y.moments.weights)
+    ).tolist()
     outcomes, kept = [], []
     for k, (x, y) in enumerate(zip(*coupled.pairs, strict=True)):
         atoms = (k, slice(counts[k]))
-        plan = make_unchecked(SparsePlan, rows=rows[atoms], cols=cols[atoms], mass=mass[atoms], size=(x.size, y.size))
+        plan = make_unchecked(
+            SparsePlan,
+            rows=rows[atoms],
+            cols=cols[atoms],
+            mass=mass[atoms],
+            size=(x.size, y.size),
+        )
         outcomes.append(Outcome(plan, Status.CLOSED_FORM, estimate=estimates[k]))
         # Two forms of low rank have a bound of their own at linear effort, and atoms that pair off a better upper end.
         both_low_rank = gather.rank(x) <= x.size and gather.rank(y) <= y.size
         pairs_off = counts[k] == x.size == y.size and not equal[k]
         kept.append(None if proofs is None or both_low_rank or pairs_off else proofs[k])
     nowhere = np.zeros(len(outcomes))
-    return Group(coupled.positions.tolist(), coupled.pairs, outcomes, coupled.objective, kept, nowhere)
+    return Group(
+        coupled.positions.tolist(),
+        coupled.pairs,
+        outcomes,
+        coupled.objective,
+        kept,
+        nowhere,
+    )
 
 
-def _objectives(pairs: Pairs, coupling: SortingCoupling, convert: gather.Convert) -> Array:
+def _objectives(
+    pairs: Pairs, coupling: SortingCoupling, convert: gather.Convert
+) -> Array:
     """Return Σ (C_ik − D_jl)² π_ij π_kl of sorting couplings, shape (b,); matrices are made for few pairs at a time."""
     rows, cols, mass = coupling.rows, coupling.cols, convert(coupling.mass)
-    sums = _sums_of_squares if _array.library(mass) == "numpy" else _sums_of_squares_together
+    sums = (
+        _sums_of_squares
+        if _array.library(mass) == "numpy"
+        else _sums_of_squares_together
+    )
     step = max(1, gather.block_entries(mass) // mass.shape[1] ** 2)
     is_wide = pairs.left[0].weights.dtype == mass.dtype
     parts = []
@@ -135,13 +185,18 @@ def _objectives(pairs: Pairs, coupling: SortingCoupling, convert: gather.Convert
         few = slice(start, min(start + step, len(pairs.left)))
         left, right = pairs.left[few], pairs.right[few]
         if not is_wide:
-            left, right = [converted(s, convert) for s in left], [converted(s, convert) for s in right]
+            left, right = (
+                [converted(s, convert) for s in left],
+                [converted(s, convert) for s in right],
+            )
         x, y = [s.dense() for s in left], [s.dense() for s in right]
         parts.append(sums(x, y, rows[few, :], cols[few, :], mass[few, :]))
     return _array.namespace(mass).concat(parts)
 
 
-def _sums_of_squares(xs: Sequence[Array], ys: Sequence[Array], rows: Array, cols: Array, mass: Array) -> Array:
+def _sums_of_squares(
+    xs: Sequence[Array], ys: Sequence[Array], rows: Array, cols: Array, mass: Array
+) -> Array:
     """Sum over the atoms of each coupling (b, K) by itself: NumPy's calls cost less than passes over more arrays."""
     values = []
     for k, count in enumerate(np.count_nonzero(mass, axis=1).tolist()):
@@ -153,7 +208,9 @@ def _sums_of_squares(xs: Sequence[Array], ys: Sequence[Array], rows: Array, cols
     return np.stack(values)
 
 
-def _sums_of_squares_together(xs: Sequence[Array], ys: Sequence[Array], rows: Array, cols: Array, mass: Array) -> Array:
+def _sums_of_squares_together(
+    xs: Sequence[Array], ys: Sequence[Array], rows: Array, cols: Array, mass: Array
+) -> Array:
     """Sum over the atoms of couplings (b, K), of which those without mass come last and name atom 0."""
     apart = _submatrices(xs, rows) - _submatrices(ys, cols)
     return _array.dot(mass, _array.times(apart * apart, mass))

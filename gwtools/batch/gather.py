@@ -31,11 +31,15 @@ class Pairs(NamedTuple):
 
     def at(self, positions: Iterable[int]) -> Pairs:
         """Return some of the pairs."""
-        return Pairs([self.left[i] for i in positions], [self.right[i] for i in positions])
+        return Pairs(
+            [self.left[i] for i in positions], [self.right[i] for i in positions]
+        )
 
     def detached(self) -> Pairs:
         """Return the pairs outside any gradient graph."""
-        return Pairs([detached(x) for x in self.left], [detached(y) for y in self.right])
+        return Pairs(
+            [detached(x) for x in self.left], [detached(y) for y in self.right]
+        )
 
 
 def pairs(xs: Sequence[Any], ys: Sequence[Any]) -> Pairs:
@@ -45,7 +49,9 @@ def pairs(xs: Sequence[Any], ys: Sequence[Any]) -> Pairs:
     kinds: dict[Any, tuple[str, Array]] = {}
     for side, spaces_of_side in (("xs", left), ("ys", right)):
         for i, space in enumerate(spaces_of_side):
-            kinds.setdefault(_array.kind(space.weights), (f"{side}[{i}]", space.weights))
+            kinds.setdefault(
+                _array.kind(space.weights), (f"{side}[{i}]", space.weights)
+            )
     for name, weights in kinds.values():
         _check.same_kind(weights, left[0].weights, name, "xs[0]")
     return Pairs(left, right)
@@ -74,7 +80,9 @@ def groups(pairs: Pairs, lists: bool = False) -> Iterator[NumpyArray]:
     for step in _STEPS:
         rounded_n, rounded_m = -(-n // step) * step, -(-m // step) * step
         width = int(rounded_m.max()) + 1
-        shapes, shape_of_pair = np.unique(rounded_n * width + rounded_m, return_inverse=True)
+        shapes, shape_of_pair = np.unique(
+            rounded_n * width + rounded_m, return_inverse=True
+        )
         if len(left) >= enough * len(shapes):
             break
     most = block_entries(left[0].weights, _GROUP_ENTRIES)
@@ -87,7 +95,9 @@ def groups(pairs: Pairs, lists: bool = False) -> Iterator[NumpyArray]:
             yield positions[start : start + count]
 
 
-def stacks(spaces: Sequence[Space], convert: Convert, dense: bool = False) -> Iterator[tuple[list[int], Space]]:
+def stacks(
+    spaces: Sequence[Space], convert: Convert, dense: bool = False
+) -> Iterator[tuple[list[int], Space]]:
     """Yield positions of spaces of one size, and these as one space with a leading axis that fits the cache.
 
     ``convert`` widens the spaces' arrays first. Squared distances and inner products are stacked by points and factors, unless
@@ -104,7 +114,9 @@ def stacks(spaces: Sequence[Space], convert: Convert, dense: bool = False) -> It
         step = max(1, most // size**2)
         for start in range(0, len(positions), step):
             block = positions[start : start + step]
-            members = [spaces[i] if is_wide else converted(spaces[i], convert) for i in block]
+            members = [
+                spaces[i] if is_wide else converted(spaces[i], convert) for i in block
+            ]
             yield block, _stack(members, kind)
 
 
@@ -134,7 +146,10 @@ def _stack(spaces: Sequence[Space], kind: str) -> Space:
     if kind == "factor":
         # Rows of zeros, which change no inner product, make factors of unequal height alike.
         height = max(int(factor.shape[0]) for factor in data)
-        data = [_array.transposed(_array.padded(_array.transposed(factor), height)) for factor in data]
+        data = [
+            _array.transposed(_array.padded(_array.transposed(factor), height))
+            for factor in data
+        ]
     return spaces[0].with_data(_joined(data), weights)
 
 
@@ -162,7 +177,9 @@ class Fields:
         What was read of each block: arrays of shape (g, k), whose k may depend on the size, or (g,).
     """
 
-    def __init__(self, blocks: Sequence[list[int]], values: Sequence[tuple[Array, ...]]) -> None:
+    def __init__(
+        self, blocks: Sequence[list[int]], values: Sequence[tuple[Array, ...]]
+    ) -> None:
         self._blocks = blocks
         self._pairs = sum(map(len, blocks)) // 2
         self._alike: list[_AlikeFields] = []
@@ -172,7 +189,9 @@ class Fields:
             widths = tuple(part.shape[1:] for part in parts)
             indices_of_widths.setdefault(widths, []).append(i)
         for indices in indices_of_widths.values():
-            self._alike.append(_AlikeFields(blocks, indices, [fields[i] for i in indices]))
+            self._alike.append(
+                _AlikeFields(blocks, indices, [fields[i] for i in indices])
+            )
         self._number = len(fields)
 
     def add(self, parts: Sequence[Array]) -> None:
@@ -194,7 +213,12 @@ class Fields:
 class _AlikeFields:
     """Quantities of the same widths: each a row of values end to end, with a zero behind them."""
 
-    def __init__(self, blocks: Sequence[list[int]], indices: list[int], fields: Sequence[Sequence[Array]]) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[list[int]],
+        indices: list[int],
+        fields: Sequence[Sequence[Array]],
+    ) -> None:
         first = fields[0]
         self.indices = indices
         self._are_numbers = first[0].ndim == 1
@@ -205,7 +229,10 @@ class _AlikeFields:
         self._start, self._length = start[order], length[order]
         xp = _array.namespace(first[0])
         zero = xp.zeros(1, dtype=first[0].dtype, device=_array.device(first[0]))
-        rows = [xp.concat([*(xp.reshape(part, (-1,)) for part in parts), zero]) for parts in fields]
+        rows = [
+            xp.concat([*(xp.reshape(part, (-1,)) for part in parts), zero])
+            for parts in fields
+        ]
         self._values = xp.stack(rows)
 
     def at(self, positions: NumpyArray) -> list[Array]:
@@ -230,7 +257,9 @@ def read_fields(
 ) -> Fields:
     """Read the spaces of pairs, in stacks as :func:`stacks` makes them of g spaces: arrays whose first axis is g."""
     blocks, values = [], []
-    with np.errstate(over="ignore", invalid="ignore"):  # what is read of values out of range is not used
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # what is read of values out of range is not used
         for block, stack in stacks([*pairs.left, *pairs.right], convert, dense):
             blocks.append(block)
             values.append(read(stack))

@@ -28,7 +28,9 @@ from gwtools.spaces import Space
 
 
 def problems(
-    left: Sequence[Space], right: Sequence[Space], convert: gather.Convert = _array.at_least_single
+    left: Sequence[Space],
+    right: Sequence[Space],
+    convert: gather.Convert = _array.at_least_single,
 ) -> Quadratic:
     """Bring B pairs of spaces together; gradients pass."""
     return Quadratic(_padded(left, convert), _padded(right, convert))
@@ -41,7 +43,11 @@ def _padded(spaces: Sequence[Space], convert: gather.Convert) -> PaddedSpaces:
         weights = _array.padded(stack.weights, size)
         deviations = _array.padded(stack.deviations, size)
         residual = _array.padded(stack.residual().dense(), size, axes=2)
-        parts.append(PaddedSpaces(weights, deviations, stack.mean, residual, stack.residual_norm_squared()))
+        parts.append(
+            PaddedSpaces(
+                weights, deviations, stack.mean, residual, stack.residual_norm_squared()
+            )
+        )
         positions += block
     return together(parts, positions)
 
@@ -60,10 +66,14 @@ class Scaled(NamedTuple):
         """Return what the k-th pair came to."""
         plan = make_unchecked(DensePlan, matrix=self.plan[k, : x.size, : y.size])
         gap = float(self.gap[k])
-        return Outcome(plan, self.statuses[k], self.iterations[k], None if math.isnan(gap) else gap)
+        return Outcome(
+            plan, self.statuses[k], self.iterations[k], None if math.isnan(gap) else gap
+        )
 
 
-def solve(pairs: Pairs, solver: Sinkhorn, effort: str) -> Iterator[tuple[int, GWResult]]:
+def solve(
+    pairs: Pairs, solver: Sinkhorn, effort: str
+) -> Iterator[tuple[int, GWResult]]:
     """Yield positions and results of the pairs that can be scaled together: those that have a slope at the product coupling.
 
     None in JAX, which compiles for every new shape, and none where gradients in the weights are asked for.
@@ -80,7 +90,9 @@ def solve(pairs: Pairs, solver: Sinkhorn, effort: str) -> Iterator[tuple[int, GW
     def scale(group: NumpyArray) -> Scaled | None:
         return _scaled(usable_pairs, group, solver)
 
-    entries = sum(x.size * y.size for x, y in zip(*usable_pairs, strict=True)) / max(len(groups), 1)
+    entries = sum(x.size * y.size for x, y in zip(*usable_pairs, strict=True)) / max(
+        len(groups), 1
+    )
     for scaled in threads.each(scale, groups, like, entries):
         if scaled is None:
             continue
@@ -88,14 +100,23 @@ def solve(pairs: Pairs, solver: Sinkhorn, effort: str) -> Iterator[tuple[int, GW
         if solver.proximal and _array.on_cpu(like):
             yield from _finished(pairs, scaled, solver, effort)
         else:
-            yield from results(_evaluated(pairs.at(scaled.positions), scaled, solver, effort), solver, effort)
+            yield from results(
+                _evaluated(pairs.at(scaled.positions), scaled, solver, effort),
+                solver,
+                effort,
+            )
 
 
 def _finite_or_zero(pairs: Pairs) -> NumpyArray:
     """Return the positions of pairs whose values are in range, and of whose weights no gradients are asked for."""
-    x, y = gather.read_fields(pairs, _extremes, dense=True).at(np.arange(len(pairs.left)))
+    x, y = gather.read_fields(pairs, _extremes, dense=True).at(
+        np.arange(len(pairs.left))
+    )
     usable = gather.are_in_range((x[0], y[0]), (x[1], y[1]))
-    tracked = [_array.tracked(x.weights) or _array.tracked(y.weights) for x, y in zip(*pairs, strict=True)]
+    tracked = [
+        _array.tracked(x.weights) or _array.tracked(y.weights)
+        for x, y in zip(*pairs, strict=True)
+    ]
     return np.flatnonzero(usable & ~np.array(tracked))
 
 
@@ -109,7 +130,9 @@ def _scaled(pairs: Pairs, positions: NumpyArray, solver: Sinkhorn) -> Scaled | N
     """Scale the kernels of pairs, but for those where no step from the product coupling starts by its slope."""
     problem = problems(*pairs.at(positions))
     stationary = is_stationary_at_product(problem, solver.negligible(problem))
-    without_slope, sloping = split(stationary | (problem.variation <= problem.float_error))
+    without_slope, sloping = split(
+        stationary | (problem.variation <= problem.float_error)
+    )
     if not sloping:
         return None
     if without_slope:
@@ -118,7 +141,9 @@ def _scaled(pairs: Pairs, positions: NumpyArray, solver: Sinkhorn) -> Scaled | N
     last, iterations = _repeated(problem, solver)
     codes = _array.to_numpy(last.code).astype(int).tolist()
     statuses = [STATUSES[code] or Status.MAX_ITERATIONS for code in codes]
-    return Scaled(positions.tolist(), problem, last.plan, last.gap, statuses, iterations)
+    return Scaled(
+        positions.tolist(), problem, last.plan, last.gap, statuses, iterations
+    )
 
 
 class _Run(NamedTuple):
@@ -139,7 +164,9 @@ def _repeated(problem: Quadratic, solver: Sinkhorn) -> tuple[_Last, list[int]]:
         following = solver.step(run.problem, run.state)
         code = filled(following.code, STATUSES.index(Status.NON_FINITE))
         finite = is_finite(following.relative_objective)
-        return run._replace(state=chosen(finite, following, run.state._replace(code=code)))
+        return run._replace(
+            state=chosen(finite, following, run.state._replace(code=code))
+        )
 
     def is_done(run: _Run) -> Mask:
         return run.state.code > 0
@@ -152,7 +179,9 @@ def _repeated(problem: Quadratic, solver: Sinkhorn) -> tuple[_Last, list[int]]:
         return repeated(step, is_done, start, last, solver.max_iterations)
 
 
-def _finished(pairs: Pairs, scaled: Scaled, solver: Sinkhorn, effort: str) -> Iterator[tuple[int, GWResult]]:
+def _finished(
+    pairs: Pairs, scaled: Scaled, solver: Sinkhorn, effort: str
+) -> Iterator[tuple[int, GWResult]]:
     """Finish and certify each plan as that of a single problem."""
     for k, position in enumerate(scaled.positions):
         x, y = pairs.left[position], pairs.right[position]
@@ -174,21 +203,35 @@ def _finished_outcome(ready: Prepared, outcome: Outcome, solver: Sinkhorn) -> Ou
 def _evaluated(pairs: Pairs, scaled: Scaled, solver: Sinkhorn, effort: str) -> Group:
     """Evaluate plans within the spaces' gradient graph and, at linear effort, certify them."""
     is_tracked = any(_array.tracked(s.data) for s in (*pairs.left, *pairs.right))
-    objective = _objectives(problems(*pairs) if is_tracked else scaled.problem, scaled.plan)
+    objective = _objectives(
+        problems(*pairs) if is_tracked else scaled.problem, scaled.plan
+    )
     accepted_gaps = solver.tolerance * _array.to_numpy(scaled.problem.variation)
-    certified = _proofs(pairs, scaled.plan, objective, accepted_gaps) if effort == "linear" else None
+    certified = (
+        _proofs(pairs, scaled.plan, objective, accepted_gaps)
+        if effort == "linear"
+        else None
+    )
     outcomes, proofs = [], []
     for k, (x, y) in enumerate(zip(*pairs, strict=True)):
         outcome = scaled.outcome(k, x, y)
         if solver.proximal:
             judged = _finished_outcome(prepare(x, y), outcome, solver)
-            outcome = replace(outcome, status=judged.status, frank_wolfe_gap=judged.frank_wolfe_gap)
+            outcome = replace(
+                outcome, status=judged.status, frank_wolfe_gap=judged.frank_wolfe_gap
+            )
         outcomes.append(outcome)
         # Forms of low rank evaluate a plan in another way, with other float errors.
         is_low_rank = math.isfinite(min(gather.rank(x), gather.rank(y)))
         proofs.append(None if certified is None or is_low_rank else certified[k])
-    epsilons = None if solver.proximal else _array.to_numpy(solver.final_epsilon(scaled.problem))
-    return Group(scaled.positions, pairs, outcomes, objective, proofs, accepted_gaps, epsilons)
+    epsilons = (
+        None
+        if solver.proximal
+        else _array.to_numpy(solver.final_epsilon(scaled.problem))
+    )
+    return Group(
+        scaled.positions, pairs, outcomes, objective, proofs, accepted_gaps, epsilons
+    )
 
 
 def _objectives(problem: Quadratic, matrix: Array) -> Array:
@@ -196,7 +239,9 @@ def _objectives(problem: Quadratic, matrix: Array) -> Array:
     return problem.value(plan, problem.cross(plan))
 
 
-def _proofs(pairs: Pairs, plan: Array, objective: Array, accepted_gaps: NumpyArray) -> list[CertifiedObjective]:
+def _proofs(
+    pairs: Pairs, plan: Array, objective: Array, accepted_gaps: NumpyArray
+) -> list[CertifiedObjective]:
     """Certify plans (b, n, m) in float64."""
     pairs = pairs.detached()
     wide = _array.widen(plan)

@@ -75,16 +75,27 @@ def solve_batch(
     One call instead of a loop over pairs of any sizes.
 
     >>> import numpy as np, gwtools as gw
-    >>> xs = [gw.DenseSpace(1 - np.eye(3), weights=np.array([0.5, 0.25, 0.25])), gw.as_space(1 - np.eye(2))]
+    >>> xs = [
+    ...     gw.DenseSpace(1 - np.eye(3), weights=np.array([0.5, 0.25, 0.25])),
+    ...     gw.as_space(1 - np.eye(2)),
+    ... ]
     >>> ys = [gw.as_space(1 - np.eye(4)), gw.as_space(1 - np.eye(5))]
-    >>> [round(float(result.distance), 4) for result in gw.solve_batch(xs, ys, gw.Sinkhorn())]
+    >>> [
+    ...     round(float(result.distance), 4)
+    ...     for result in gw.solve_batch(xs, ys, gw.Sinkhorn())
+    ... ]
     [0.3536, 0.5831]
-    >>> [round(float(gw.solve(x, y, gw.Sinkhorn()).distance), 4) for x, y in zip(xs, ys)]
+    >>> [
+    ...     round(float(gw.solve(x, y, gw.Sinkhorn()).distance), 4)
+    ...     for x, y in zip(xs, ys)
+    ... ]
     [0.3536, 0.5831]
     """
     pairs = gather.pairs(xs, ys)
     solver = ConditionalGradient() if solver is None else solver
-    _check.instance(solver, "solver", Solver, "pass an instance such as gwtools.Sinkhorn()")
+    _check.instance(
+        solver, "solver", Solver, "pass an instance such as gwtools.Sinkhorn()"
+    )
     _check.choice(effort, "effort", EFFORTS)
     _check.flag(throw, "throw")
     _check.memory_limit(memory_limit)
@@ -93,7 +104,9 @@ def solve_batch(
     for i, (x, y) in enumerate(zip(*pairs, strict=True)):
         require_memory(x, y, solver, effort, memory_limit, f"xs[{i}] and ys[{i}]")
         if is_torch:
-            _check_spaces.readable((x.data, x.weights, y.data, y.weights), f"xs[{i}] and ys[{i}]")
+            _check_spaces.readable(
+                (x.data, x.weights, y.data, y.weights), f"xs[{i}] and ys[{i}]"
+            )
     found = dict(_together(pairs, solver, effort, memory_limit))
     results = []
     for i, (x, y) in enumerate(zip(*pairs, strict=True)):
@@ -106,7 +119,9 @@ def solve_batch(
     return results
 
 
-def _together(pairs: Pairs, solver: Solver, effort: str, limit: float | None) -> Iterator[tuple[int, GWResult]]:
+def _together(
+    pairs: Pairs, solver: Solver, effort: str, limit: float | None
+) -> Iterator[tuple[int, GWResult]]:
     """Yield positions and results of the problems that are solved together."""
     padded = []
     for i, (x, y) in enumerate(zip(*pairs, strict=True)):
@@ -115,7 +130,10 @@ def _together(pairs: Pairs, solver: Solver, effort: str, limit: float | None) ->
     if not padded:
         return
     here = pairs.at(padded)
-    here = Pairs([_without_null_values(x) for x in here.left], [_without_null_values(y) for y in here.right])
+    here = Pairs(
+        [_without_null_values(x) for x in here.left],
+        [_without_null_values(y) for y in here.right],
+    )
     found: Iterable[tuple[int, GWResult]] = ()
     if isinstance(solver, Sorted):
         found = closed_form.solve(here, solver, effort)
@@ -140,7 +158,9 @@ def _without_null_values(space: Space) -> Space:
     if bool(xp.all(weights > 0)):
         return space
     atoms = xp.arange(weights.shape[0], device=_array.device(weights))
-    copied = space.restrict(xp.where(weights > 0, atoms, xp.full_like(atoms, int(xp.argmax(weights)))))
+    copied = space.restrict(
+        xp.where(weights > 0, atoms, xp.full_like(atoms, int(xp.argmax(weights))))
+    )
     return copied.with_data(copied.data, space.weights)
 
 

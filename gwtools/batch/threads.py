@@ -39,7 +39,9 @@ class Background(Generic[R]):
         self._pool = ThreadPoolExecutor(others) if others else None
         # Threads see what the caller set for itself, such as NumPy's handling of floating-point errors.
         self._context = copy_context()
-        self._not_begun: dict[int, tuple[Callable[[], R], float]] = {}  # calls and their entries, by position
+        self._not_begun: dict[
+            int, tuple[Callable[[], R], float]
+        ] = {}  # calls and their entries, by position
         self._results: list[Future[R]] = []
 
     def __enter__(self) -> Self:
@@ -59,7 +61,11 @@ class Background(Generic[R]):
         position = len(self._results)
         self._results.append(Future())
         self._not_begun[position] = call, entries
-        if self._pool is None or entries < _WORTH_A_THREAD or waiting > _WAITING_ENTRIES:
+        if (
+            self._pool is None
+            or entries < _WORTH_A_THREAD
+            or waiting > _WAITING_ENTRIES
+        ):
             self._make(position)
         else:
             self._pool.submit(self._context.copy().run, self._make, position)
@@ -94,7 +100,9 @@ class Background(Generic[R]):
             self._results[position].set_result(value)
 
 
-def each(run: Callable[[T], R], parts: Sequence[T], like: Array, entries: float) -> list[R]:
+def each(
+    run: Callable[[T], R], parts: Sequence[T], like: Array, entries: float
+) -> list[R]:
     """Run a function for every part, each of so many ``entries``, and return the results in order."""
     with Background[R](like) as background:
         for part in parts:
@@ -112,6 +120,10 @@ def processors() -> int:
     """
     wanted = os.environ.get(VARIABLE, "")
     if not wanted:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
     _check.count_in_environment(wanted, VARIABLE)
     return int(wanted)

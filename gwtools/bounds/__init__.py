@@ -8,7 +8,9 @@ Examples
 A lower bound is below every objective, of whatever plan.
 
 >>> import numpy as np, gwtools as gw
->>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+>>> x = gw.PointCloud(
+...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
+... )
 >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
 >>> values = gw.bounds.norm(x, y), gw.bounds.spectral(x, y), gw.solve(x, y).objective
 >>> [round(float(value), 4) for value in values]
@@ -22,4 +24,16 @@ from gwtools.bounds.projected_quadratic import convex
 # Mémoli's names.
 flb, slb, tlb = first, second, third
 
-__all__ = ["convex", "first", "flb", "norm", "rank_one", "row_means", "second", "slb", "spectral", "third", "tlb"]
+__all__ = [
+    "convex",
+    "first",
+    "flb",
+    "norm",
+    "rank_one",
+    "row_means",
+    "second",
+    "slb",
+    "spectral",
+    "third",
+    "tlb",
+]

@@ -8,7 +8,12 @@ import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.bounds.arguments import centred_pair, in_given_units, read_pair, refuse_gradients
+from gwtools.bounds.arguments import (
+    centred_pair,
+    in_given_units,
+    read_pair,
+    refuse_gradients,
+)
 from gwtools.bounds.memory import require_memory
 from gwtools.problems import prepare, restrict_to_support
 from gwtools.spaces import Space, converted
@@ -35,7 +40,9 @@ def second(x: Any, y: Any, p: float = 2.0) -> Array:
     Examples
     --------
     >>> import numpy as np, gwtools as gw
-    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> x = gw.PointCloud(
+    ...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
+    ... )
     >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
     >>> values = gw.bounds.slb(x, y), gw.bounds.tlb(x, y), gw.solve(x, y).objective
     >>> [round(float(value), 4) for value in values]
@@ -44,8 +51,13 @@ def second(x: Any, y: Any, p: float = 2.0) -> Array:
     x, y = read_pair(x, y)
     _check.number(p, "p", least=1.0)
     require_memory(x, y, "second")
-    (C, a), (D, b) = (_pairs(converted(restrict_to_support(s)[0], _array.at_least_single)) for s in (x, y))
-    return _array.namespace(C).astype(wasserstein(C, a, D, b, p), x.weights.dtype, copy=False)
+    (C, a), (D, b) = (
+        _pairs(converted(restrict_to_support(s)[0], _array.at_least_single))
+        for s in (x, y)
+    )
+    return _array.namespace(C).astype(
+        wasserstein(C, a, D, b, p), x.weights.dtype, copy=False
+    )
 
 
 def _pairs(space: Space) -> tuple[Array, Array]:
@@ -83,9 +95,15 @@ def third(x: Any, y: Any, p: float = 2.0, residual: bool = False) -> Array:
     Examples
     --------
     >>> import numpy as np, gwtools as gw
-    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> x = gw.PointCloud(
+    ...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
+    ... )
     >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
-    >>> values = gw.bounds.third(x, y), gw.bounds.third(x, y, residual=True), gw.solve(x, y).objective
+    >>> values = (
+    ...     gw.bounds.third(x, y),
+    ...     gw.bounds.third(x, y, residual=True),
+    ...     gw.solve(x, y).objective,
+    ... )
     >>> [round(float(value), 4) for value in values]
     [0.4779, 0.5754, 0.7377]
     """
@@ -100,12 +118,18 @@ def third(x: Any, y: Any, p: float = 2.0, residual: bool = False) -> Array:
     left, right = centred_pair(ready)
     offset, costs = third_costs(left, right, p, residual)
     value = max(offset + exact(costs, left.weights, right.weights).lower, 0.0)
-    return in_given_units(_array.from_numpy(np.asarray(value), ready.x.weights), ready.unit, p, x.weights)
+    return in_given_units(
+        _array.from_numpy(np.asarray(value), ready.x.weights), ready.unit, p, x.weights
+    )
 
 
-def third_costs(x: Centred, y: Centred, p: float = 2.0, residual: bool = False) -> tuple[float, np.ndarray]:
+def third_costs(
+    x: Centred, y: Centred, p: float = 2.0, residual: bool = False
+) -> tuple[float, np.ndarray]:
     """Return a constant and the (n, m) costs of a linear program that together bound GW_p^p (theorem 7)."""
     if not residual:
         return 0.0, transports(x.matrix, x.weights, y.matrix, y.weights, p)
     additive = 2 * (x.deviations[:, None] - y.deviations) ** 2
-    return (x.mean - y.mean) ** 2, additive + transports(x.residual, x.weights, y.residual, y.weights)
+    return (x.mean - y.mean) ** 2, additive + transports(
+        x.residual, x.weights, y.residual, y.weights
+    )

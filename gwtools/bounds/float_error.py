@@ -82,12 +82,16 @@ class Radii:
     size: Any  # n
     weights: Any  # ω: stored weights are the exactly normalised ones times 1 + θ_ω
     largest: Any  # Λ ≥ max |C_ik|
-    computed: Any  # Λ where entries are computed from other values, 0 where they are stored
+    computed: (
+        Any  # Λ where entries are computed from other values, 0 where they are stored
+    )
     entries: Any  # of the entries of C
     row_means: Any  # δ_f, of each row mean
     mean: Any  # δ_m
     deviations: Any  # δ_α, of each α_i
-    residual: Any  # of R in its weighted norm, or of its covariance in the Frobenius norm
+    residual: (
+        Any  # of R in its weighted norm, or of its covariance in the Frobenius norm
+    )
     norm_terms: Any  # further relative index of the computed ‖R‖
 
     def norm(self, value: Any) -> Any:
@@ -96,7 +100,9 @@ class Radii:
 
     def root_radius(self, spectrum: float = 0.0) -> Any:
         """The radius of the vector (m, √2 α, R), hence of the root of an objective or of a bound (theorem 6 a)."""
-        return 1.01 * np.hypot(np.hypot(self.mean, 2**0.5 * self.deviations), self.residual + spectrum)
+        return 1.01 * np.hypot(
+            np.hypot(self.mean, 2**0.5 * self.deviations), self.residual + spectrum
+        )
 
 
 @dataclass(frozen=True)
@@ -133,17 +139,31 @@ def radii(space: Space) -> Radii:
 def matrix_radii(space: Space) -> Radii:
     """Return the radii of parts that are summed over the entries of C."""
     skew = space.skew if isinstance(space, DenseSpace) else 0.0
-    return dense_radii(space.size, weight_terms(space.weights), space.float_operations, space.largest(), skew)
+    return dense_radii(
+        space.size,
+        weight_terms(space.weights),
+        space.float_operations,
+        space.largest(),
+        skew,
+    )
 
 
-def dense_radii(size: Any, omega: Any, float_operations: Any, largest: Any, skew: Any) -> Radii:
+def dense_radii(
+    size: Any, omega: Any, float_operations: Any, largest: Any, skew: Any
+) -> Radii:
     """Return the radii of parts that are summed over n × n entries up to Λ, each computed by so many float operations.
 
     ``skew`` is the largest |C_ik − C_ki|: a stored matrix is off its symmetric part by half of it (theorem 14).
     """
-    largest, half, operations = _with_underflow(largest), 0.51 * skew, float_operations + 1
+    largest, half, operations = (
+        _with_underflow(largest),
+        0.51 * skew,
+        float_operations + 1,
+    )
     terms = size + omega + operations
-    row_means, mean, deviations = (gamma(k) * largest + half for k in (terms + 3, 2 * terms + 4, 3 * terms + 6))
+    row_means, mean, deviations = (
+        gamma(k) * largest + half for k in (terms + 3, 2 * terms + 4, 3 * terms + 6)
+    )
     return Radii(
         size=size,
         weights=omega,
@@ -190,7 +210,10 @@ def extent(space: Space, of: Radii) -> Extent:
 
 def low_rank_extent(deviation: Any, residual: Any, of: Radii) -> Extent:
     """Return the sizes of parts from the largest |α_i| and the largest |g_i|² ≥ |R_ik|, of C = m + α_i + α_k ± ⟨g_i, g_k⟩."""
-    deviation, residual = 1.01 * deviation + of.deviations, 1.01 * residual + of.residual
+    deviation, residual = (
+        1.01 * deviation + of.deviations,
+        1.01 * residual + of.residual,
+    )
     return Extent(deviation, residual, 2 * deviation + residual + of.mean)
 
 
@@ -200,7 +223,9 @@ def dense_extent(deviation: Any, spread: Any, of: Radii) -> Extent:
     return Extent(deviation, spread + 2 * deviation + of.residual, spread)
 
 
-def max_difference(mean_gap: Any, x: Radii, y: Radii, extent_x: Extent, extent_y: Extent) -> Any:
+def max_difference(
+    mean_gap: Any, x: Radii, y: Radii, extent_x: Extent, extent_y: Extent
+) -> Any:
     """Ω: a bound of max |C_ik − D_jl|, from |m_C − m_D|, that no constant added to both stored matrices changes."""
     return 1.01 * mean_gap + x.mean + y.mean + extent_x.spread + extent_y.spread
 
@@ -239,7 +264,11 @@ def transport_on_line(
     if coupling is None and bool(np.all(matched)):
         value = wasserstein(x, a, y, b, p)
     else:
-        pairs = comonotone(x, a, y, b) if coupling is None else SortingCoupling(*map(_array.to_numpy, coupling))
+        pairs = (
+            comonotone(x, a, y, b)
+            if coupling is None
+            else SortingCoupling(*map(_array.to_numpy, coupling))
+        )
         value, pairing = cost(pairs, x, y, p), pairs_off(pairs, a, b)
         if products_of is not None:
             pairing &= products_of and np.array_equal(pairs.rows, pairs.cols)
@@ -257,7 +286,9 @@ def ends(values: NumpyArray, weights: NumpyArray) -> tuple[Any, Any, Any]:
     return low, high, np.count_nonzero(weights, axis=-1)
 
 
-def transport_bound(value: Any, p: float, x: Any, y: Any, terms: Any, matched: Any) -> Bound:
+def transport_bound(
+    value: Any, p: float, x: Any, y: Any, terms: Any, matched: Any
+) -> Bound:
     """Round a computed W_p^p outward.
 
     ``x`` and ``y`` are the least value, the largest one and the number of each list. Where atoms are ``matched``, each with one
@@ -266,13 +297,21 @@ def transport_bound(value: Any, p: float, x: Any, y: Any, terms: Any, matched: A
     (low_x, high_x, n), (low_y, high_y, m) = x, y
     up, down = high_x - low_y, high_y - low_x
     largest_difference = (up + down + abs(up - down)) / 2  # the larger one
-    shifted = gamma(2 * n + 3 + terms) * (high_x - low_x) + gamma(2 * m + 3 + terms) * (high_y - low_y)
+    shifted = gamma(2 * n + 3 + terms) * (high_x - low_x) + gamma(2 * m + 3 + terms) * (
+        high_y - low_y
+    )
     moved = p * largest_difference ** (p - 1) * shifted * (1 + gamma(8)) * (1 - matched)
-    loss = gamma(3 * (n + m) + terms + 6) * value + (n + m) * UNDERFLOW * (1 + largest_difference**p) + moved
+    loss = (
+        gamma(3 * (n + m) + terms + 6) * value
+        + (n + m) * UNDERFLOW * (1 + largest_difference**p)
+        + moved
+    )
     return Bound(value, lower_end(value, loss), value + loss)
 
 
-def additive_parts(mean_gap: Any, between: Bound, x: Radii, y: Radii) -> tuple[Bound, Bound]:
+def additive_parts(
+    mean_gap: Any, between: Bound, x: Radii, y: Radii
+) -> tuple[Bound, Bound]:
     """Enclose (m_C − m_D)² and W_2²(α, β) by what is computed of them."""
     means = length(mean_gap, x.mean + y.mean).squared()
     return means, between.root().around(x.deviations + y.deviations).squared()
@@ -296,30 +335,51 @@ def additive_bounds(
     """
     means, lines = additive_parts(mean_gap, between, x, y)
     radii_of_norms = x.norm(norms[0]), y.norm(norms[1])
-    residuals = length(abs(norms[0] - norms[1]), radii_of_norms[0] + radii_of_norms[1]).squared()
+    residuals = length(
+        abs(norms[0] - norms[1]), radii_of_norms[0] + radii_of_norms[1]
+    ).squared()
     row_means = Bound(*(m + w for m, w in zip(means, lines, strict=True)))
-    norm = Bound(*(m + 2 * w + r for m, w, r in zip(means, lines, residuals, strict=True)))
+    norm = Bound(
+        *(m + 2 * w + r for m, w, r in zip(means, lines, residuals, strict=True))
+    )
     above = 4 * (norms[0] + radii_of_norms[0]) * (norms[1] + radii_of_norms[1])
     norm = Bound(norm.value, floor(norm.lower), ceiling(norm.upper))
     a_priori = ceiling(above + (norm.upper - norm.lower))
-    return Bound(row_means.value, floor(row_means.lower), ceiling(row_means.upper)), norm, a_priori
+    return (
+        Bound(row_means.value, floor(row_means.lower), ceiling(row_means.upper)),
+        norm,
+        a_priori,
+    )
 
 
 def product_upper(value: Any, x: Radii, y: Radii) -> Any:
     """Round the computed objective of the product coupling up: a sum of squares of parts (theorems 2 and 13 g)."""
-    terms = 2 * (x.size + y.size + x.weights + y.weights) + x.norm_terms + y.norm_terms + 40
+    terms = (
+        2 * (x.size + y.size + x.weights + y.weights) + x.norm_terms + y.norm_terms + 40
+    )
     underflow = (x.size + y.size) * UNDERFLOW
-    return ceiling(((value * (1 + gamma(terms)) + underflow) ** 0.5 + x.root_radius() + y.root_radius()) ** 2)
+    return ceiling(
+        (
+            (value * (1 + gamma(terms)) + underflow) ** 0.5
+            + x.root_radius()
+            + y.root_radius()
+        )
+        ** 2
+    )
 
 
-def squares_upper(value: Any, atoms: Any, missed: Any, largest: Any, x: Radii, y: Radii) -> Any:
+def squares_upper(
+    value: Any, atoms: Any, missed: Any, largest: Any, x: Radii, y: Radii
+) -> Any:
     """Round Σ (C_ik − D_jl)² π_ij π_kl up, as summed over a plan's atoms, for it and for the nearest coupling (theorem 13 g).
 
     ``missed`` is the mass that is moved to reach it, ``largest`` ≥ max |C_ik − D_jl|.
     """
     terms = 2 * (atoms + x.weights + y.weights) + 20
     underflow = atoms * UNDERFLOW * (1 + largest**2)
-    root = (value * (1 + gamma(terms)) + underflow) ** 0.5 + 1.01 * (1 + missed) * (x.entries + y.entries)
+    root = (value * (1 + gamma(terms)) + underflow) ** 0.5 + 1.01 * (1 + missed) * (
+        x.entries + y.entries
+    )
     return ceiling(root**2 + largest**2 * missed * (2 + missed))
 
 
@@ -351,13 +411,29 @@ def parts_upper(
     extent_x, extent_y : Extent
         Sizes of the spaces' parts.
     """
-    lines, product = 2 * (extent_x.deviation + extent_y.deviation) ** 2, 2 * extent_x.residual * extent_y.residual
+    lines, product = (
+        2 * (extent_x.deviation + extent_y.deviation) ** 2,
+        2 * extent_x.residual * extent_y.residual,
+    )
     square = mean_gap**2 + lines + extent_x.residual**2 + extent_y.residual**2 + product
-    terms = 4 * (x.size + y.size) + sums + 2 * (x.weights + y.weights) + x.norm_terms + y.norm_terms + 60
-    evaluated = value + gamma(terms) * square * (1 + missed) ** 2 + (x.size + y.size) * UNDERFLOW * (1 + square)
+    terms = (
+        4 * (x.size + y.size)
+        + sums
+        + 2 * (x.weights + y.weights)
+        + x.norm_terms
+        + y.norm_terms
+        + 60
+    )
+    evaluated = (
+        value
+        + gamma(terms) * square * (1 + missed) ** 2
+        + (x.size + y.size) * UNDERFLOW * (1 + square)
+    )
     # What depends on the plan moves by the first two on the way to the coupling, and back to the plan by the last.
     moved = (lines + product + largest**2) * missed * (2 + missed)
-    return ceiling(((evaluated + moved) ** 0.5 + x.root_radius() + y.root_radius()) ** 2)
+    return ceiling(
+        ((evaluated + moved) ** 0.5 + x.root_radius() + y.root_radius()) ** 2
+    )
 
 
 def missed_mass(rows: Any, cols: Any, sums: Any, x: Radii, y: Radii) -> Any:
@@ -369,31 +445,49 @@ def missed_mass(rows: Any, cols: Any, sums: Any, x: Radii, y: Radii) -> Any:
     return 1.01 * (rows + 2 * cols) + 3 * gamma(terms)
 
 
-def interval_width(lower: Any, largest: Any, float_operations: Any, x: Radii, y: Radii) -> Any:
+def interval_width(
+    lower: Any, largest: Any, float_operations: Any, x: Radii, y: Radii
+) -> Any:
     """Return the width that float errors of the values account for above a lower bound (theorem 13 h).
 
     Values that are off by δ = 256 (n + m + r + 64) u (Ω + Λ) move the root of an objective by as much: ``largest`` Ω is at
     least max |C_ik − D_jl|, Λ adds the largest values of spaces whose entries are computed, and ``float_operations`` r is the
     larger number of them behind an entry.
     """
-    off = 256 * (x.size + y.size + float_operations + 64) * UNIT * (largest + x.computed + y.computed)
+    off = (
+        256
+        * (x.size + y.size + float_operations + 64)
+        * UNIT
+        * (largest + x.computed + y.computed)
+    )
     return off * (2 * lower**0.5 + off)
 
 
-def eigenvalue_error(matrix: NumpyArray, values: NumpyArray, vectors: NumpyArray) -> tuple[float, float]:
+def eigenvalue_error(
+    matrix: NumpyArray, values: NumpyArray, vectors: NumpyArray
+) -> tuple[float, float]:
     """Return how far ``matrix`` is from U diag(values) Uᵀ with exactly orthonormal U near ``vectors``, and |U − vectors|.
 
     Both in the Frobenius norm, whatever the eigensolver did (theorem 13 e); ``vectors`` may be some of the columns.
     """
     n, k = vectors.shape
     if k == 0:
-        return float(np.linalg.norm(matrix)) * (1 + gamma(matrix.size)) + n * UNDERFLOW_OF_ROOTS, 0.0
-    off = 1.01 * float(np.linalg.norm(vectors.T @ vectors - np.eye(k))) + 2 * k * gamma(n + 1)
+        return float(np.linalg.norm(matrix)) * (
+            1 + gamma(matrix.size)
+        ) + n * UNDERFLOW_OF_ROOTS, 0.0
+    off = 1.01 * float(np.linalg.norm(vectors.T @ vectors - np.eye(k))) + 2 * k * gamma(
+        n + 1
+    )
     if off >= 1:  # nothing need be near the vectors then: a radius above all values
         return 2.0**500, off
     largest, total = float(np.abs(values).max()), float(np.abs(values).sum())
-    left = 1.01 * float(np.linalg.norm(matrix - (vectors * values) @ vectors.T)) + n * UNDERFLOW_OF_ROOTS
-    return left + gamma(k + 4) * (2 * total + float(np.linalg.norm(matrix))) + largest * off * (2 + off), off
+    left = (
+        1.01 * float(np.linalg.norm(matrix - (vectors * values) @ vectors.T))
+        + n * UNDERFLOW_OF_ROOTS
+    )
+    return left + gamma(k + 4) * (
+        2 * total + float(np.linalg.norm(matrix))
+    ) + largest * off * (2 + off), off
 
 
 def dual_value(
@@ -412,5 +506,7 @@ def dual_value(
     size = np.abs(costs).max(axis=1) + float(np.abs(potential).max())
     dual = (costs - potential).min(axis=1) - 6 * UNIT * size
     reach = float(np.abs(dual).max() + np.abs(potential).max())
-    sums = 2 * gamma(max(costs.shape) + weights + 4) * reach + sum(costs.shape) * UNDERFLOW
+    sums = (
+        2 * gamma(max(costs.shape) + weights + 4) * reach + sum(costs.shape) * UNDERFLOW
+    )
     return float(a @ dual + b @ potential - sums)

@@ -18,7 +18,9 @@ def require_memory(x: Space, y: Space, name: str, numbers: float | None = None) 
     _memory.require(numbers, (x.size, y.size), f"gwtools.bounds.{name}", x.weights)
 
 
-def require_memory_of_certificate(x: Space, y: Space, plan: Any, effort: str, limit: float | None) -> None:
+def require_memory_of_certificate(
+    x: Space, y: Space, plan: Any, effort: str, limit: float | None
+) -> None:
     """Refuse a certificate that holds more than fits, before anything is computed of the spaces and the plan."""
     if limit is None and _memory.atoms_surely_fit(x.size, y.size):
         return
@@ -37,12 +39,20 @@ def numbers_held_by(plan: Any, x: Space, y: Space) -> float:
         return numbers_in_blocks(x, y)
     if not _is_dense(plan, x.size + y.size):
         return numbers_at_atoms(x, y)
-    return x.numbers_copied + y.numbers_copied + x.numbers_held + y.numbers_held + 6.0 * x.size * y.size
+    return (
+        x.numbers_copied
+        + y.numbers_copied
+        + x.numbers_held
+        + y.numbers_held
+        + 6.0 * x.size * y.size
+    )
 
 
 def _is_dense(plan: Any, most: int) -> bool:
     """Tell whether a plan has at least ``most`` positive masses in a matrix; with fewer it is read as a list of atoms."""
-    if isinstance(plan, SparsePlan) or not (isinstance(plan, Plan) or _array.is_array(plan)):
+    if isinstance(plan, SparsePlan) or not (
+        isinstance(plan, Plan) or _array.is_array(plan)
+    ):
         return False
     matrix = plan.dense() if isinstance(plan, Plan) else plan
     return int(_array.namespace(matrix).count_nonzero(matrix)) >= most

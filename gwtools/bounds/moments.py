@@ -28,8 +28,12 @@ class Moments(NamedTuple):
 
 def moments(space: Space, residual: Residual | None = None) -> Moments:
     """Return the moments of a space or of a stack of spaces; a ``residual`` that is at hand is not made again."""
-    norm_squared = space.residual_norm_squared() if residual is None else residual.norm_squared()
-    return Moments(space.weights, space.row_means, space.deviations, space.mean, norm_squared)
+    norm_squared = (
+        space.residual_norm_squared() if residual is None else residual.norm_squared()
+    )
+    return Moments(
+        space.weights, space.row_means, space.deviations, space.mean, norm_squared
+    )
 
 
 def row_means(x: Any, y: Any, p: float = 2.0) -> Array:
@@ -52,7 +56,10 @@ def row_means(x: Any, y: Any, p: float = 2.0) -> Array:
     Distances and twice the same ones: the bound is GW_1 itself, as the identity attains it.
 
     >>> import numpy as np, gwtools as gw
-    >>> C, a = np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 2.0], [3.0, 2.0, 0.0]]), np.array([0.5, 0.25, 0.25])
+    >>> C, a = (
+    ...     np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 2.0], [3.0, 2.0, 0.0]]),
+    ...     np.array([0.5, 0.25, 0.25]),
+    ... )
     >>> float(gw.bounds.row_means(gw.DenseSpace(C, a), gw.DenseSpace(2 * C, a), p=1))
     1.25
     """
@@ -81,7 +88,9 @@ def first(x: Any, y: Any, p: float = 2.0) -> Array:
     The first and the third lower bound by Mémoli's names, and the objective of a plan.
 
     >>> import numpy as np, gwtools as gw
-    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> x = gw.PointCloud(
+    ...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
+    ... )
     >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
     >>> values = gw.bounds.flb(x, y), gw.bounds.tlb(x, y), gw.solve(x, y).objective
     >>> [round(float(value), 4) for value in values]
@@ -89,7 +98,9 @@ def first(x: Any, y: Any, p: float = 2.0) -> Array:
     """
     x, y = read_pair(x, y)
     _check.number(p, "p", least=1.0)
-    return wasserstein(eccentricities(x, p), x.weights, eccentricities(y, p), y.weights, p)
+    return wasserstein(
+        eccentricities(x, p), x.weights, eccentricities(y, p), y.weights, p
+    )
 
 
 def eccentricities(space: Space, p: float) -> Array:
@@ -114,9 +125,15 @@ def norm(x: Any, y: Any) -> Array:
     Examples
     --------
     >>> import numpy as np, gwtools as gw
-    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> x = gw.PointCloud(
+    ...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
+    ... )
     >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
-    >>> values = gw.bounds.norm(x, y), gw.bounds.spectral(x, y), gw.solve(x, y).objective
+    >>> values = (
+    ...     gw.bounds.norm(x, y),
+    ...     gw.bounds.spectral(x, y),
+    ...     gw.solve(x, y).objective,
+    ... )
     >>> [round(float(value), 4) for value in values]
     [0.2157, 0.2315, 0.7377]
     """
@@ -124,7 +141,9 @@ def norm(x: Any, y: Any) -> Array:
     return norm_bound(moments(x), moments(y))
 
 
-def norm_bound(x: Moments, y: Moments, coupling: SortingCoupling | None = None) -> Array:
+def norm_bound(
+    x: Moments, y: Moments, coupling: SortingCoupling | None = None
+) -> Array:
     """Theorem 3, shape (…); ``coupling`` is a sorting coupling of the deviations, if one is known."""
     gap = _array.root(x.residual_norm_squared) - _array.root(y.residual_norm_squared)
     return _additive_part(x, y, coupling) + gap**2
@@ -149,21 +168,34 @@ def spectral(x: Any, y: Any) -> Array:
 
     >>> import numpy as np, gwtools as gw
     >>> line = gw.GramSpace(np.array([[1.0, -1.0, 1.0, -1.0]]))
-    >>> square = gw.GramSpace(2**0.25 * np.array([[1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0]]))
-    >>> [round(float(bound(line, square)), 4) for bound in (gw.bounds.norm, gw.bounds.spectral)]
+    >>> square = gw.GramSpace(
+    ...     2**0.25 * np.array([[1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0]])
+    ... )
+    >>> [
+    ...     round(float(bound(line, square)), 4)
+    ...     for bound in (gw.bounds.norm, gw.bounds.spectral)
+    ... ]
     [0.0, 0.5858]
     """
     x, y = read_pair(x, y)
     require_memory(x, y, "spectral", 2 * (x.numbers_held + y.numbers_held))
     left, right = x.residual(), y.residual()
-    return spectral_bound(moments(x, left), moments(y, right), left.spectrum(), right.spectrum())
+    return spectral_bound(
+        moments(x, left), moments(y, right), left.spectrum(), right.spectrum()
+    )
 
 
 def spectral_bound(
-    x: Moments, y: Moments, spectrum_x: Array, spectrum_y: Array, coupling: SortingCoupling | None = None
+    x: Moments,
+    y: Moments,
+    spectrum_x: Array,
+    spectrum_y: Array,
+    coupling: SortingCoupling | None = None,
 ) -> Array:
     """Theorem 4 from spectra (…, k) and (…, l), shape (…); ``coupling`` as in :func:`norm_bound`."""
-    return _additive_part(x, y, coupling) + squared_distance_of_spectra(spectrum_x, spectrum_y)
+    return _additive_part(x, y, coupling) + squared_distance_of_spectra(
+        spectrum_x, spectrum_y
+    )
 
 
 def squared_distance_of_spectra(spectrum_x: Array, spectrum_y: Array) -> Array:
@@ -171,7 +203,10 @@ def squared_distance_of_spectra(spectrum_x: Array, spectrum_y: Array) -> Array:
     xp = _array.namespace(spectrum_x, spectrum_y)
     length = max(spectrum_x.shape[-1], spectrum_y.shape[-1])
     # Padding by zeros completes the spectra: after sorting, equal ranks from either end are matched.
-    lam, mu = (xp.sort(_array.padded(values, length), axis=-1) for values in (spectrum_x, spectrum_y))
+    lam, mu = (
+        xp.sort(_array.padded(values, length), axis=-1)
+        for values in (spectrum_x, spectrum_y)
+    )
     positive = xp.clip(lam, min=0.0) - xp.clip(mu, min=0.0)
     negative = xp.clip(lam, max=0.0) - xp.clip(mu, max=0.0)
     return xp.sum(positive**2, axis=-1) + xp.sum(negative**2, axis=-1)
@@ -206,13 +241,19 @@ def rank_one(x: Any, y: Any) -> Array:
     Numbers, and twice the same ones with the other sign and in another order: C and 4 C, of distance 3 ‖C‖ with ‖C‖ = 14/3.
 
     >>> import numpy as np, gwtools as gw
-    >>> x, y = gw.GramSpace(np.array([[1.0, 2.0, 3.0]])), gw.GramSpace(np.array([[-4.0, -6.0, -2.0]]))
+    >>> x, y = (
+    ...     gw.GramSpace(np.array([[1.0, 2.0, 3.0]])),
+    ...     gw.GramSpace(np.array([[-4.0, -6.0, -2.0]])),
+    ... )
     >>> round(float(gw.bounds.rank_one(x, y)), 10)
     196.0
     """
     x, y = read_pair(x, y)
     (h, k), (a, b) = (only_row(x, "x"), only_row(y, "y")), (x.weights, y.weights)
-    sorted_alike, sorted_against = wasserstein(h, a, k, b, 2.0), wasserstein(h, a, -k, b, 2.0)
+    sorted_alike, sorted_against = (
+        wasserstein(h, a, k, b, 2.0),
+        wasserstein(h, a, -k, b, 2.0),
+    )
     least = sorted_alike if bool(sorted_alike <= sorted_against) else sorted_against
     p, q = a @ h**2, b @ k**2
     return (p - q) ** 2 / 2 + least * (p + q - least / 2)
@@ -220,7 +261,11 @@ def rank_one(x: Any, y: Any) -> Array:
 
 def only_row(space: Space, name: str) -> Array:
     """Return the numbers h (n,) of a space C = h hᵀ."""
-    _check_spaces.one_row(int(space.factor.shape[0]) if isinstance(space, GramSpace) else None, space, name)
+    _check_spaces.one_row(
+        int(space.factor.shape[0]) if isinstance(space, GramSpace) else None,
+        space,
+        name,
+    )
     return space.data[0, :]
 
 

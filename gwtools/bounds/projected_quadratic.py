@@ -11,7 +11,12 @@ import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
-from gwtools.bounds.arguments import centred_pair, in_given_units, read_pair, refuse_gradients
+from gwtools.bounds.arguments import (
+    centred_pair,
+    in_given_units,
+    read_pair,
+    refuse_gradients,
+)
 from gwtools.bounds.memory import require_memory
 from gwtools.problems import prepare
 from gwtools.transport.local_distributions import Centred, transports
@@ -57,7 +62,9 @@ class Point(NamedTuple):
 
     def constant(self, minorants: Minorants) -> float:
         """Return θ_0 (‖λ‖² + ‖μ‖² + Σs + Σt − Σ d q²)."""
-        return float(self.theta[0] * (minorants.norms + self.duals - np.sum(self.d * self.q**2)))
+        return float(
+            self.theta[0] * (minorants.norms + self.duals - np.sum(self.d * self.q**2))
+        )
 
     def slope(self, minorants: Minorants) -> NumpyArray:
         """Return the costs of the linear program that bounds the mixture from below (theorem 10 i), shape (n, m).
@@ -67,7 +74,8 @@ class Point(NamedTuple):
         curved = minorants.U @ (self.d * self.q) @ minorants.V.T
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(
-                np.tensordot(self.theta, minorants.costs, 1) + (2 * self.theta[0] / minorants.root) * curved
+                np.tensordot(self.theta, minorants.costs, 1)
+                + (2 * self.theta[0] / minorants.root) * curved
             )
 
     def bound(self, minorants: Minorants) -> float:
@@ -85,15 +93,25 @@ def linear_point(minorants: Minorants, index: int) -> Point:
 
 
 def minorants(
-    x: Centred, y: Centred, eigenpairs_x: Eigenpairs | None = None, eigenpairs_y: Eigenpairs | None = None
+    x: Centred,
+    y: Centred,
+    eigenpairs_x: Eigenpairs | None = None,
+    eigenpairs_y: Eigenpairs | None = None,
 ) -> Minorants:
     """Compute the costs of the three functions, and spectra that are not given; O(n m min(n, m)) beside them."""
     additive = 2 * (x.deviations[:, None] - y.deviations) ** 2
     residual = transports(x.residual, x.weights, y.residual, y.weights)
     full = transports(x.matrix, x.weights, y.matrix, y.weights) - (x.mean - y.mean) ** 2
-    eigenpairs_x, eigenpairs_y = eigenpairs_x or spectrum(x), eigenpairs_y or spectrum(y)
+    eigenpairs_x, eigenpairs_y = (
+        eigenpairs_x or spectrum(x),
+        eigenpairs_y or spectrum(y),
+    )
     return Minorants(
-        np.stack([additive, additive + residual, full]), *eigenpairs_x, *eigenpairs_y, x.weights, y.weights
+        np.stack([additive, additive + residual, full]),
+        *eigenpairs_x,
+        *eigenpairs_y,
+        x.weights,
+        y.weights,
     )
 
 
@@ -104,7 +122,9 @@ def spectrum(space: Centred) -> Eigenpairs:
     """
     root = np.sqrt(space.weights)
     matrix = root[:, None] * space.residual * root
-    values, vectors = np.linalg.eigh(matrix + (2 * np.linalg.norm(matrix) + _TINY) * np.outer(root, root))
+    values, vectors = np.linalg.eigh(
+        matrix + (2 * np.linalg.norm(matrix) + _TINY) * np.outer(root, root)
+    )
     return values[:-1], vectors[:, :-1]
 
 
@@ -127,9 +147,13 @@ def eigenvalue_duals(
     return s, t
 
 
-def _potential(x: NumpyArray, level_x: NumpyArray, y: NumpyArray, level_y: NumpyArray) -> NumpyArray:
+def _potential(
+    x: NumpyArray, level_x: NumpyArray, y: NumpyArray, level_y: NumpyArray
+) -> NumpyArray:
     """Area under the monotone matching curve, from 0 to each x (both lists decrease and end in 0)."""
-    left, right = (y[np.searchsorted(level_y, level_x, side)] for side in ("left", "right"))
+    left, right = (
+        y[np.searchsorted(level_y, level_x, side)] for side in ("left", "right")
+    )
     return np.cumsum((-np.diff(x) * (left + right) / 2)[::-1])[::-1]
 
 
@@ -186,11 +210,20 @@ def convex(x: Any, y: Any, steps: int = 500, tolerance: float = 1e-3) -> Array:
     offset = (left.mean - right.mean) ** 2
     _, value = maximise(minorants(left, right), steps=int(steps), tolerance=tolerance)
     value = max(offset + value, 0.0)
-    return in_given_units(_array.from_numpy(np.asarray(value), ready.x.weights), ready.unit, 2.0, x.weights)
+    return in_given_units(
+        _array.from_numpy(np.asarray(value), ready.x.weights),
+        ready.unit,
+        2.0,
+        x.weights,
+    )
 
 
 def maximise(
-    minorants: Minorants, steps: int = 500, tolerance: float = 1e-3, every: int = 10, patience: int = 5
+    minorants: Minorants,
+    steps: int = 500,
+    tolerance: float = 1e-3,
+    every: int = 10,
+    patience: int = 5,
 ) -> tuple[Point, float]:
     """Search for the point with the largest bound, and return both.
 
@@ -212,7 +245,10 @@ def maximise(
     candidates = [linear_point(minorants, index) for index in (1, 2)]
     values = [point.bound(minorants) for point in candidates]
     best, record = candidates[int(np.argmax(values))], [max(values)]
-    sizes = [float(np.abs(values).max(initial=0.0)) ** 2 for values in (minorants.lam, minorants.mu)]
+    sizes = [
+        float(np.abs(values).max(initial=0.0)) ** 2
+        for values in (minorants.lam, minorants.mu)
+    ]
     if min(sizes) <= 1e-30 * max(*sizes, float(np.abs(minorants.costs).max())):
         return best, record[0]  # R = 0 or S = 0: residual TLB is exact
     for point in _points(minorants, steps, every):
@@ -220,7 +256,9 @@ def maximise(
         best = point if value > record[-1] else best
         record.append(max(record[-1], value))
         late = len(record) > 2 * patience
-        if late and record[-1] - record[-1 - patience] <= tolerance * max(record[-1], 0.0):
+        if late and record[-1] - record[-1 - patience] <= tolerance * max(
+            record[-1], 0.0
+        ):
             break
     return best, record[-1]
 
@@ -231,7 +269,9 @@ def _points(p: Minorants, steps: int, every: int) -> Iterator[Point]:
     s, t = eigenvalue_duals(p.lam, p.mu, np.ones_like(p.lam), np.ones_like(p.mu))
     d, s = slack(p.lam, p.mu, s, t)
     linear, spread = np.tensordot(theta, p.costs, 1), 0.0
-    rho = first = np.sqrt(np.mean(d**2)) + 1e-3 * np.sqrt(p.norms)  # the penalty; its optimum scales like d
+    rho = first = np.sqrt(np.mean(d**2)) + 1e-3 * np.sqrt(
+        p.norms
+    )  # the penalty; its optimum scales like d
     Z, Y = p.root.copy(), np.zeros_like(p.root)
     for step in range(1, steps + 1):
         # 1. The quadratic is diagonal in the eigenbases, and the marginals say: no part along √a, √b but the root.
@@ -246,10 +286,15 @@ def _points(p: Minorants, steps: int, every: int) -> Iterator[Point]:
         yield Point(theta, d, float(s.sum() + t.sum()), q)
         # 4. Better duals at this plan; more weight on the function that is largest there; a penalty that balances both sets.
         d, s, t = _improved_duals(p, s, t, q, every / (step + 2 * every))
-        theta, spread, previous = *_reweighted(p, theta, spread, Z, d, float(s.sum() + t.sum()), q), theta
+        theta, spread, previous = (
+            *_reweighted(p, theta, spread, Z, d, float(s.sum() + t.sum()), q),
+            theta,
+        )
         linear = np.tensordot(theta, p.costs, 1)
         with np.errstate(over="ignore"):  # what is infinite here is clipped below
-            balance = np.linalg.norm(X - Z) / max(float(np.linalg.norm(Z - before)), _TINY)
+            balance = np.linalg.norm(X - Z) / max(
+                float(np.linalg.norm(Z - before)), _TINY
+            )
         wanted = rho * np.clip(np.sqrt(balance), 0.5, 2.0) * theta[0] / previous[0]
         change = np.clip(wanted, 1e-2 * first, 1e2 * first) / rho
         rho, Y = rho * change, Y / change
@@ -267,7 +312,13 @@ def _improved_duals(
 
 
 def _reweighted(
-    p: Minorants, theta: NumpyArray, spread: float, Z: NumpyArray, d: NumpyArray, duals: float, q: NumpyArray
+    p: Minorants,
+    theta: NumpyArray,
+    spread: float,
+    Z: NumpyArray,
+    d: NumpyArray,
+    duals: float,
+    q: NumpyArray,
 ) -> tuple[NumpyArray, float]:
     """Ascend in the weights of the three functions by a normalised multiplicative step."""
     values = np.tensordot(p.costs, Z * p.root, 2)

@@ -101,9 +101,16 @@ def read_space(
     if meaning == "distances":
         return _named(_dense(table.values, path), table)
     if holds is None and _looks_like_pairs(table.values):
-        n, remedy = len(table.values), "pass --distances if it is one, or --points if these are coordinates"
-        received = f"its {n} rows are a symmetric matrix, as distances between {n} atoms are"
-        raise unreadable(str(path), "say whether it holds points or distances", received, remedy)
+        n, remedy = (
+            len(table.values),
+            "pass --distances if it is one, or --points if these are coordinates",
+        )
+        received = (
+            f"its {n} rows are a symmetric matrix, as distances between {n} atoms are"
+        )
+        raise unreadable(
+            str(path), "say whether it holds points or distances", received, remedy
+        )
     return _named(PointCloud(table.values, metric=metric), table)
 
 
@@ -114,14 +121,27 @@ def meaning_of(path: Path, holds: str | None = None) -> str:
         ends = ", ".join(TABLES + ARRAYS + GRAPHS)
         received = f"ends in {suffix!r}" if suffix else "has no such ending"
         raise unreadable(
-            str(path), f"end in {ends}, or one of these and .gz", received, "save it in one of these formats"
+            str(path),
+            f"end in {ends}, or one of these and .gz",
+            received,
+            "save it in one of these formats",
         )
     if suffix in GRAPHS and holds in ("points", "distances"):
-        received, remedy = f"--{holds} is given", f"say --x-holds {holds} or --y-holds {holds} of the other file alone"
+        received, remedy = (
+            f"--{holds} is given",
+            f"say --x-holds {holds} or --y-holds {holds} of the other file alone",
+        )
         raise unreadable(str(path), "be read as a graph, by its name", received, remedy)
     if suffix in ARRAYS and holds == "edges":
-        remedy = "write the edges as text, two names of nodes and a length on every line"
-        raise unreadable(str(path), "hold points or distances, by its name", "--edges is given", remedy)
+        remedy = (
+            "write the edges as text, two names of nodes and a length on every line"
+        )
+        raise unreadable(
+            str(path),
+            "hold points or distances, by its name",
+            "--edges is given",
+            remedy,
+        )
     return "edges" if suffix in GRAPHS else holds or "points"
 
 
@@ -151,12 +171,22 @@ def read_weights(path: Path, named: Named) -> Space:
     size = named.space.size
     if _suffix(path) not in TABLES + ARRAYS:
         meaning_of(path)
-        raise unreadable(str(path), "hold a column of weights", "is a graph by its name", "pass a table or an array")
+        raise unreadable(
+            str(path),
+            "hold a column of weights",
+            "is a graph by its name",
+            "pass a table or an array",
+        )
     table = _table(path, _bytes(path), Hints(size=size, columns=1))
     n, columns = table.values.shape
     if columns != 1:
         received = f"has {columns} columns"
-        raise unreadable(str(path), "hold one column of weights", received, "write one weight on every line")
+        raise unreadable(
+            str(path),
+            "hold one column of weights",
+            received,
+            "write one weight on every line",
+        )
     values = table.values[:, 0]
     if table.names is not None and not isinstance(named.names, range) and n == size:
         values = values[_order(table.names, [str(name) for name in named.names], path)]
@@ -172,11 +202,21 @@ def _order(found: list[str], wanted: list[str], path: Path) -> list[int]:
     place = {name: i for i, name in enumerate(found)}
     other = next((name for name in wanted if name not in place), None)
     if other is not None:
-        received, remedy = f"has none for {other!r}", "use the names of the atoms, or remove the names"
-        raise unreadable(str(path), "hold a weight for every atom by its name", received, remedy)
+        received, remedy = (
+            f"has none for {other!r}",
+            "use the names of the atoms, or remove the names",
+        )
+        raise unreadable(
+            str(path), "hold a weight for every atom by its name", received, remedy
+        )
     if len(place) < len(found):
-        received, remedy = "names repeat in another order", "bring the lines into the order of the atoms"
-        raise unreadable(str(path), "hold weights that can be told apart", received, remedy)
+        received, remedy = (
+            "names repeat in another order",
+            "bring the lines into the order of the atoms",
+        )
+        raise unreadable(
+            str(path), "hold weights that can be told apart", received, remedy
+        )
     return [place[name] for name in wanted]
 
 
@@ -191,7 +231,9 @@ def _dense(values: NumpyArray, path: Path) -> DenseSpace:
         remedy = "leave --distances out if these are points"
         if m == 1:
             remedy += ", or save scipy.spatial.distance.squareform of a condensed list"
-        raise unreadable(str(path), "hold a square matrix of distances", received, remedy)
+        raise unreadable(
+            str(path), "hold a square matrix of distances", received, remedy
+        )
     with of_file(str(path)):
         return DenseSpace(values)
 
@@ -199,13 +241,17 @@ def _dense(values: NumpyArray, path: Path) -> DenseSpace:
 def _looks_like_pairs(values: NumpyArray) -> bool:
     """Tell whether numbers are square and symmetric up to what rounding of a text leaves, with more than one atom."""
     n, m = values.shape
-    return n == m > 1 and bool(np.abs(values - values.T).max() <= 1e-6 * np.abs(values).max())
+    return n == m > 1 and bool(
+        np.abs(values - values.T).max() <= 1e-6 * np.abs(values).max()
+    )
 
 
 def _suffix(path: Path) -> str:
     """Return the ending that says the format, in lower case, without that of a compression."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    return next(iter(suffixes[::-1][1:] if suffixes[-1:] == [".gz"] else suffixes[::-1]), "")
+    return next(
+        iter(suffixes[::-1][1:] if suffixes[-1:] == [".gz"] else suffixes[::-1]), ""
+    )
 
 
 def _bytes(path: Path) -> bytes:
@@ -213,32 +259,50 @@ def _bytes(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         received = f"it cannot ({error.strerror or error})"
-        raise unreadable(str(path), "be a file that can be read", received, "check the name and its rights") from error
+        raise unreadable(
+            str(path),
+            "be a file that can be read",
+            received,
+            "check the name and its rights",
+        ) from error
     if path.suffix.lower() != ".gz" and not data.startswith(b"\x1f\x8b"):
         return data
     try:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable(
-            str(path), "be compressed by gzip", f"is not, or not whole ({error})", "compress it again"
+            str(path),
+            "be compressed by gzip",
+            f"is not, or not whole ({error})",
+            "compress it again",
         ) from error
 
 
 def _text(data: bytes, path: Path) -> str:
     """Decode by the byte-order mark, else as UTF-8, and as Latin-1 what is none."""
-    mark, encoding = next(((m, e) for m, e in _BYTE_ORDER_MARKS if data.startswith(m)), (b"", "utf-8"))
+    mark, encoding = next(
+        ((m, e) for m, e in _BYTE_ORDER_MARKS if data.startswith(m)), (b"", "utf-8")
+    )
     try:
         text = data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         if mark:
             received = f"byte {error.start + len(mark)} is none of its own"
             raise unreadable(
-                str(path), f"be {encoding} text, as its mark says", received, "save it again as UTF-8"
+                str(path),
+                f"be {encoding} text, as its mark says",
+                received,
+                "save it again as UTF-8",
             ) from error
         text = data.decode("latin-1")
     if "\0" in text:
         received = "holds null characters"
-        raise unreadable(str(path), "hold text", received, "save it as UTF-8 text, or give it the ending of its format")
+        raise unreadable(
+            str(path),
+            "hold text",
+            received,
+            "save it as UTF-8 text, or give it the ending of its format",
+        )
     return text
 
 
@@ -256,34 +320,62 @@ def _array(data: bytes, path: Path) -> NumpyArray:
             return loaded
         if len(loaded.files) == 1:
             return np.asarray(loaded[loaded.files[0]])
-    except (ValueError, EOFError, OSError, KeyError, zlib.error, zipfile.BadZipFile) as error:
+    except (
+        ValueError,
+        EOFError,
+        OSError,
+        KeyError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
         received = f"it cannot be read as one ({first_sentence(error)})"
         remedy = "save it with numpy.save as an array of numbers"
         raise unreadable(str(path), "hold a NumPy array", received, remedy) from error
     received = f"holds {len(loaded.files)} ({', '.join(loaded.files[:5])})"
-    raise unreadable(str(path), "hold one array", received, "save the one that is meant with numpy.save")
+    raise unreadable(
+        str(path),
+        "hold one array",
+        received,
+        "save the one that is meant with numpy.save",
+    )
 
 
 def _numbers(array: NumpyArray, path: Path) -> NumpyArray:
     """Return an array as float64 numbers of shape (n, d), each the same number as before."""
     if array.dtype.kind not in "biuf":
         received = f"has dtype {array.dtype}"
-        raise unreadable(str(path), "hold real numbers", received, "convert it with .astype(float) before saving it")
+        raise unreadable(
+            str(path),
+            "hold real numbers",
+            received,
+            "convert it with .astype(float) before saving it",
+        )
     if array.ndim not in (1, 2) or array.size == 0:
         received = f"has shape {array.shape}"
         raise unreadable(
-            str(path), "hold one row or number for each atom", received, "save an array of shape (n, d) or (n,)"
+            str(path),
+            "hold one row or number for each atom",
+            received,
+            "save an array of shape (n, d) or (n,)",
         )
     with np.errstate(over="ignore"):
         values = array.astype(np.float64)
     bad = np.argwhere(~np.isfinite(values))
     if bad.size and not np.isfinite(array[tuple(bad[0])]):
-        place, received = f"{path}, entry {bad[0].tolist()}", f"is {values[tuple(bad[0])]:g}"
-        raise unreadable(place, "be finite", received, "remove that row or replace the value")
+        place, received = (
+            f"{path}, entry {bad[0].tolist()}",
+            f"is {values[tuple(bad[0])]:g}",
+        )
+        raise unreadable(
+            place, "be finite", received, "remove that row or replace the value"
+        )
     if not _is_exact(array, values):
         received = f"has numbers of dtype {array.dtype} between those"
         raise unreadable(
-            str(path), "hold numbers that float64 can hold", received, "round it with .astype(float) before saving it"
+            str(path),
+            "hold numbers that float64 can hold",
+            received,
+            "round it with .astype(float) before saving it",
         )
     return np.ascontiguousarray(values[:, None] if values.ndim == 1 else values)
 
@@ -291,31 +383,51 @@ def _numbers(array: NumpyArray, path: Path) -> NumpyArray:
 def _is_exact(array: NumpyArray, values: NumpyArray) -> bool:
     if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
         large = np.abs(values) >= 2.0**53
-        return all(int(a) == int(v) for a, v in zip(array[large].tolist(), values[large].tolist(), strict=True))
+        return all(
+            int(a) == int(v)
+            for a, v in zip(array[large].tolist(), values[large].tolist(), strict=True)
+        )
     return array.dtype.kind != "f" or bool(np.all(values.astype(array.dtype) == array))
 
 
-def require_writable(path: Path, endings: Iterable[str], inputs: Iterable[Path]) -> None:
+def require_writable(
+    path: Path, endings: Iterable[str], inputs: Iterable[Path]
+) -> None:
     """Require, before any work, that a file can be written, has one of the endings, and is none of those that are read."""
     endings = tuple(endings)
     if path.suffix.lower() not in endings:
         remedy = "choose one of these formats by the ending"
-        raise unreadable(str(path), f"end in {' or '.join(endings)}", f"ends in {path.suffix!r}", remedy)
+        raise unreadable(
+            str(path),
+            f"end in {' or '.join(endings)}",
+            f"ends in {path.suffix!r}",
+            remedy,
+        )
     if any(path.resolve() == other.resolve() for other in inputs):
-        raise unreadable(str(path), "be another file than those given", "is one of them", "choose another name")
+        raise unreadable(
+            str(path),
+            "be another file than those given",
+            "is one of them",
+            "choose another name",
+        )
     existed = path.exists()
     try:
         path.open("ab").close()
     except OSError as error:
         remedy = "choose another name or make the folder first"
         raise unreadable(
-            str(path), "be a file that can be written", f"it cannot ({error.strerror or error})", remedy
+            str(path),
+            "be a file that can be written",
+            f"it cannot ({error.strerror or error})",
+            remedy,
         ) from error
     if not existed:
         path.unlink()
 
 
-def write_plan(path: Path, plan: Plan, names: tuple[Sequence[Any], Sequence[Any]]) -> None:
+def write_plan(
+    path: Path, plan: Plan, names: tuple[Sequence[Any], Sequence[Any]]
+) -> None:
     """Write a plan: ``.npy`` its matrix (n, m), ``.npz`` a sparse SciPy matrix, ``.csv`` a line ``x,y,mass`` for every mass."""
     suffix = path.suffix.lower()
     if suffix == ".csv":
@@ -323,8 +435,12 @@ def write_plan(path: Path, plan: Plan, names: tuple[Sequence[Any], Sequence[Any]
         sparse.sort_indices()
         found = sparse.tocoo()
         x, y = names
-        triples = zip(found.row.tolist(), found.col.tolist(), found.data.tolist(), strict=True)
-        write_rows(path, ("x", "y", "mass"), ((x[i], y[j], mass) for i, j, mass in triples))
+        triples = zip(
+            found.row.tolist(), found.col.tolist(), found.data.tolist(), strict=True
+        )
+        write_rows(
+            path, ("x", "y", "mass"), ((x[i], y[j], mass) for i, j, mass in triples)
+        )
         return
     with path.open("wb") as file:
         if suffix == ".npy":
@@ -333,7 +449,9 @@ def write_plan(path: Path, plan: Plan, names: tuple[Sequence[Any], Sequence[Any]
             scipy.sparse.save_npz(file, plan.sparse().tocsr())
 
 
-def write_rows(path: Path, titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_rows(
+    path: Path, titles: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
     """Write lines of cells under their titles; numbers with all their digits."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -16,12 +16,31 @@ from gwtools._check import unreadable
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?")
 # Numbers as people write them: with a currency, a percent sign, separated thousands, an exponent of Fortran, another minus.
-_NOTATION = re.compile(r"(?=.*[0-9])[-+−–($€£¥ ]*[0-9.,][0-9.,'_ ]*([eEdD][-+−]?[0-9]+)?[ %)$€£¥]*")
+_NOTATION = re.compile(
+    r"(?=.*[0-9])[-+−–($€£¥ ]*[0-9.,][0-9.,'_ ]*([eEdD][-+−]?[0-9]+)?[ %)$€£¥]*"
+)
 _EXCELS_FIRST_LINE = re.compile(r"\s*sep=([;,:|\t])\s*", flags=re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]*"')
 _WORD = re.compile(r'"((?:[^"]|"")*)"|(\S+)')
 _MISSING = {
-    *("", "na", "n/a", "nan", "+nan", "-nan", "null", "none", "nil", "missing", "nat", "<na>", "-", "--", ".", "?"),
+    *(
+        "",
+        "na",
+        "n/a",
+        "nan",
+        "+nan",
+        "-nan",
+        "null",
+        "none",
+        "nil",
+        "missing",
+        "nat",
+        "<na>",
+        "-",
+        "--",
+        ".",
+        "?",
+    ),
     *("#na", "#n/a", "#value!", "#div/0!", "#num!", "#ref!"),
 }
 _TRUTH = {"true", "false"}
@@ -30,7 +49,9 @@ _SAMPLE = 200  # lines that are looked at for the delimiter
 _WHITE = " "
 
 
-def list_records(text: str, name: str, *, numbers: bool = False) -> list[tuple[int, list[str]]]:
+def list_records(
+    text: str, name: str, *, numbers: bool = False
+) -> list[tuple[int, list[str]]]:
     """Split text into cells: (number of the line, its cells) of every line that is neither blank nor a comment.
 
     Of ``numbers``, a blank line between those of a single column is an empty cell, and what may be a single column of decimal
@@ -45,8 +66,13 @@ def list_records(text: str, name: str, *, numbers: bool = False) -> list[tuple[i
         lines = lines[1:]
     if not lines:
         return []
-    delimiter = _delimiter([line for _, line in lines[:_SAMPLE]]) if said is None else said[1]
-    records = [(i, [cell.strip() for cell in cells]) for i, cells in _split(lines, delimiter, name)]
+    delimiter = (
+        _delimiter([line for _, line in lines[:_SAMPLE]]) if said is None else said[1]
+    )
+    records = [
+        (i, [cell.strip() for cell in cells])
+        for i, cells in _split(lines, delimiter, name)
+    ]
     records = _without_trailing(records)
     if numbers and delimiter == ",":
         _refuse_lone_decimals(records, name)
@@ -55,7 +81,9 @@ def list_records(text: str, name: str, *, numbers: bool = False) -> list[tuple[i
     return records
 
 
-def _with_gaps(records: list[tuple[int, list[str]]], lines: list[tuple[int, str]]) -> list[tuple[int, list[str]]]:
+def _with_gaps(
+    records: list[tuple[int, list[str]]], lines: list[tuple[int, str]]
+) -> list[tuple[int, list[str]]]:
     """Read blank lines between those of a single column, below its title, as empty cells."""
     titled = kind(records[0][1][0]) == "word"
     first, last = records[1 if titled else 0][0], records[-1][0]
@@ -69,15 +97,30 @@ def _refuse_lone_decimals(records: list[tuple[int, list[str]]], name: str) -> No
     titled = bool(below) and len(head) == 1
     rows = records[1:] if titled else records
     pairs = [cells for _, cells in rows]
-    if any(len(cells) != 2 or not re.fullmatch(r"[+-]?[0-9]+,[0-9]+", ",".join(cells)) for cells in pairs):
+    if any(
+        len(cells) != 2 or not re.fullmatch(r"[+-]?[0-9]+,[0-9]+", ",".join(cells))
+        for cells in pairs
+    ):
         return
     wrong = next(
-        (k for k, (one, other) in enumerate(pairs) if titled or one == "-0" or re.match(r"0[0-9]", other)), None
+        (
+            k
+            for k, (one, other) in enumerate(pairs)
+            if titled or one == "-0" or re.match(r"0[0-9]", other)
+        ),
+        None,
     )
     if wrong is not None:
-        received = f"{','.join(pairs[wrong])!r} may also be one number with a decimal comma"
+        received = (
+            f"{','.join(pairs[wrong])!r} may also be one number with a decimal comma"
+        )
         remedy = "write decimal points, or give integers in two columns another delimiter and no leading zeros"
-        raise unreadable(f"{name}, line {rows[wrong][0]}", "hold numbers of one meaning", received, remedy)
+        raise unreadable(
+            f"{name}, line {rows[wrong][0]}",
+            "hold numbers of one meaning",
+            received,
+            remedy,
+        )
 
 
 def _is_content(line: str) -> bool:
@@ -92,20 +135,35 @@ def _delimiter(lines: Sequence[str]) -> str:
     found[_WHITE] = sum(len(line.split()) > 1 for line in bare[1:])
     if any(found.values()):
         return max(found, key=lambda sign: found[sign])
-    if len(bare) > 1 and all(kind(cell) == "word" for cell in map(str.strip, re.split("[;,\t]", bare[0]))):
+    if len(bare) > 1 and all(
+        kind(cell) == "word" for cell in map(str.strip, re.split("[;,\t]", bare[0]))
+    ):
         return "\n"
     return next((sign for sign in (";", "\t", ",") if sign in bare[0]), _WHITE)
 
 
-def _split(lines: list[tuple[int, str]], delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
+def _split(
+    lines: list[tuple[int, str]], delimiter: str, name: str
+) -> Iterator[tuple[int, list[str]]]:
     if delimiter == _WHITE:
         for number, line in lines:
-            yield number, [(quoted or plain).replace('""', '"') for quoted, plain in _WORD.findall(line)]
+            yield (
+                number,
+                [
+                    (quoted or plain).replace('""', '"')
+                    for quoted, plain in _WORD.findall(line)
+                ],
+            )
         return
     if delimiter == "\n":
         yield from ((number, [line.strip().strip('"')]) for number, line in lines)
         return
-    reader = csv.reader((line + "\n" for _, line in lines), delimiter=delimiter, skipinitialspace=True, strict=True)
+    reader = csv.reader(
+        (line + "\n" for _, line in lines),
+        delimiter=delimiter,
+        skipinitialspace=True,
+        strict=True,
+    )
     start = 0
     while True:
         try:
@@ -115,12 +173,16 @@ def _split(lines: list[tuple[int, str]], delimiter: str, name: str) -> Iterator[
         except csv.Error as error:
             place = f"{name}, line {lines[min(start, len(lines) - 1)][0]}"
             remedy = "close the quotation marks, and double those within a cell"
-            raise unreadable(place, "hold quoted or plain cells", f"it does not ({error})", remedy) from error
+            raise unreadable(
+                place, "hold quoted or plain cells", f"it does not ({error})", remedy
+            ) from error
         yield lines[start][0], cells
         start = reader.line_num
 
 
-def _without_trailing(records: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+def _without_trailing(
+    records: list[tuple[int, list[str]]],
+) -> list[tuple[int, list[str]]]:
     """Drop empty last cells of all lines; the first, which may be a header, need not have them, and alone it may have a gap."""
     head, below = records[0][1], [cells for _, cells in records[1:]]
     while below:
@@ -144,7 +206,9 @@ def kind(cell: str) -> str:
         return "infinite"
     if DECIMAL_COMMA.fullmatch(cell):
         return "number"
-    return "notation" if cell.casefold() in _TRUTH or _NOTATION.fullmatch(cell) else "word"
+    return (
+        "notation" if cell.casefold() in _TRUTH or _NOTATION.fullmatch(cell) else "word"
+    )
 
 
 def is_corner(cell: str) -> bool:

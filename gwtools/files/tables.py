@@ -93,17 +93,29 @@ def read_table(text: str, name: str, hints: Hints) -> Table:
     """
     records = list_records(text, name, numbers=True)
     if not records:
-        raise unreadable(name, "hold numbers", "is empty", "write one row for each atom")
+        raise unreadable(
+            name, "hold numbers", "is empty", "write one row for each atom"
+        )
     head = records[0][1]
     rows = _with_decimal_points([_row(line, cells) for line, cells in records], name)
     header, index = _header(head, rows, name, hints)
     below = rows[1:] if header else rows
     if not below:
-        raise unreadable(name, "hold numbers", "holds one line of names alone", "write one row for each atom below it")
+        raise unreadable(
+            name,
+            "hold numbers",
+            "holds one line of names alone",
+            "write one row for each atom below it",
+        )
     _same_widths(below, name)
     title = _titles(head, below[0], index, name) if header else None
     if below[0].width == 1 and hints.index:
-        raise unreadable(name, "hold numbers", "has no column beside the names of its rows", "pass --index-column no")
+        raise unreadable(
+            name,
+            "hold numbers",
+            "has no column beside the names of its rows",
+            "pass --index-column no",
+        )
     _require_numbers(below, 1, title, name, hints)
     index = index or _index(below, title, name, hints)
     start = 1 if index else 0
@@ -123,25 +135,40 @@ def _titles(head: list[str], row: Row, index: bool, name: str) -> list[str]:
     if len(head) != row.width:
         requirement = f"have {_cells(len(head))}, as the line of names has"
         remedy = "give every line the same number of cells"
-        raise unreadable(f"{name}, line {row.line}", requirement, f"has {row.width}", remedy)
+        raise unreadable(
+            f"{name}, line {row.line}", requirement, f"has {row.width}", remedy
+        )
     return head
 
 
 def _row(line: int, cells: list[str]) -> Row:
     with suppress(ValueError):
-        values = np.array([float(cell) for cell in cells])  # quick; but Python also reads nan, inf and 1_000
+        values = np.array(
+            [float(cell) for cell in cells]
+        )  # quick; but Python also reads nan, inf and 1_000
         signs = "".join(cells)
         if np.isfinite(values).all() and "_" not in signs:
             return Row(line, values, {}, cells[0], "." in signs)
-    other = {k: cell for k, cell in enumerate(cells) if not (NUMBER.fullmatch(cell) and math.isfinite(float(cell)))}
-    values = np.array([np.nan if k in other else float(cell) for k, cell in enumerate(cells)])
+    other = {
+        k: cell
+        for k, cell in enumerate(cells)
+        if not (NUMBER.fullmatch(cell) and math.isfinite(float(cell)))
+    }
+    values = np.array(
+        [np.nan if k in other else float(cell) for k, cell in enumerate(cells)]
+    )
     pointed = any("." in cell for k, cell in enumerate(cells) if k not in other)
     return Row(line, values, other, cells[0], pointed)
 
 
 def _with_decimal_points(rows: list[Row], name: str) -> list[Row]:
     """Read decimal commas, where they are no separators of thousands."""
-    found = [(row, cell) for row in rows for cell in row.other.values() if DECIMAL_COMMA.fullmatch(cell)]
+    found = [
+        (row, cell)
+        for row in rows
+        for cell in row.other.values()
+        if DECIMAL_COMMA.fullmatch(cell)
+    ]
     if not found:
         return rows
     row, cell = found[0]
@@ -150,9 +177,13 @@ def _with_decimal_points(rows: list[Row], name: str) -> list[Row]:
     pointed = next((other.line for other in rows if other.pointed), None)
     if pointed is not None:
         received = f"has {_shown(cell)} here and a decimal point in line {pointed}"
-        raise unreadable(place, "write decimals as the rest of the file", received, remedy)
+        raise unreadable(
+            place, "write decimals as the rest of the file", received, remedy
+        )
     if all(_THOUSANDS.fullmatch(cell) for _, cell in found):
-        received = f"{_shown(cell)} may be {cell.replace(',', '.')} or {cell.replace(',', '')}"
+        received = (
+            f"{_shown(cell)} may be {cell.replace(',', '.')} or {cell.replace(',', '')}"
+        )
         raise unreadable(place, "hold numbers of one meaning", received, remedy)
     return [_replaced(row) if row.other else row for row in rows]
 
@@ -160,13 +191,17 @@ def _with_decimal_points(rows: list[Row], name: str) -> list[Row]:
 def _replaced(row: Row) -> Row:
     values, other = row.values.copy(), dict(row.other)
     for k, cell in row.other.items():
-        if DECIMAL_COMMA.fullmatch(cell) and math.isfinite(number := float(cell.replace(",", "."))):
+        if DECIMAL_COMMA.fullmatch(cell) and math.isfinite(
+            number := float(cell.replace(",", "."))
+        ):
             values[k] = number
             del other[k]
     return replace(row, values=values, other=other)
 
 
-def _header(head: list[str], rows: list[Row], name: str, hints: Hints) -> tuple[bool, bool]:
+def _header(
+    head: list[str], rows: list[Row], name: str, hints: Hints
+) -> tuple[bool, bool]:
     """Tell whether the first line names the columns, and whether it says that the first column names the rows."""
     below = rows[1:]
     firsts, width = [row.first for row in below], below[0].width if below else len(head)
@@ -177,12 +212,20 @@ def _header(head: list[str], rows: list[Row], name: str, hints: Hints) -> tuple[
     words = bool(titles) and all(kind(title) == "word" for title in titles)
     indexed = (short or corner) and _are_labels(firsts)
     worded = all(kind(first) == "word" for first in firsts)
-    over_words = not short and worded and all(kind(title) == "word" or _INTEGER.fullmatch(title) for title in titles)
+    over_words = (
+        not short
+        and worded
+        and all(kind(title) == "word" or _INTEGER.fullmatch(title) for title in titles)
+    )
     if hints.header is not None:
         return hints.header, hints.header and indexed and hints.index is not False
     if words and (not short or indexed):
         return True, indexed and hints.index is not False
-    if indexed and titles and (counting or titles == firsts or over_words or _has_words(titles)):
+    if (
+        indexed
+        and titles
+        and (counting or titles == firsts or over_words or _has_words(titles))
+    ):
         return True, hints.index is not False
     named = worded and width > 1 and kind(head[0]) == "word"
     if below and not corner and not short and _may_be_titles(head, below, named):
@@ -202,9 +245,14 @@ def _may_be_titles(head: list[str], below: list[Row], named: bool) -> bool:
     """Tell whether a first line of numbers, after a name where the rows are named, may also be names of columns."""
     titles = head[1:] if named else head
     called = named and head[0].casefold() in _LABEL_NAMES
-    if not all(_INTEGER.fullmatch(title) for title in titles) or any(row.width != len(head) for row in below):
+    if not all(_INTEGER.fullmatch(title) for title in titles) or any(
+        row.width != len(head) for row in below
+    ):
         return called
-    numbers, values = np.array(titles, float), np.array([row.values[named:] for row in below])
+    numbers, values = (
+        np.array(titles, float),
+        np.array([row.values[named:] for row in below]),
+    )
     steps = np.diff(numbers)
     if called or titles == [str(k) for k in range(len(titles))]:
         return True
@@ -212,8 +260,12 @@ def _may_be_titles(head: list[str], below: list[Row], named: bool) -> bool:
         return False
     even = bool((steps == steps[0]).all())
     outside = (numbers < np.fmin.reduce(values)) | (numbers > np.fmax.reduce(values))
-    like_years = even and bool(outside.all()) and (len(titles) > 2 or numbers[0] >= 1000)
-    return like_years or (named and even and steps[0] == 1) or not (values % 1 == 0).any()
+    like_years = (
+        even and bool(outside.all()) and (len(titles) > 2 or numbers[0] >= 1000)
+    )
+    return (
+        like_years or (named and even and steps[0] == 1) or not (values % 1 == 0).any()
+    )
 
 
 def _is_header_by_size(rows: list[Row], width: int, name: str, hints: Hints) -> bool:
@@ -234,7 +286,9 @@ def _are_labels(cells: list[str]) -> bool:
     """Tell whether cells are words, or integers that differ."""
     if all(kind(cell) == "word" for cell in cells):
         return True
-    return all(_INTEGER.fullmatch(cell) for cell in cells) and len(set(cells)) == len(cells)
+    return all(_INTEGER.fullmatch(cell) for cell in cells) and len(set(cells)) == len(
+        cells
+    )
 
 
 def _same_widths(rows: list[Row], name: str) -> None:
@@ -242,7 +296,9 @@ def _same_widths(rows: list[Row], name: str) -> None:
         if row.width != rows[0].width:
             place, received = f"{name}, line {row.line}", f"has {row.width}"
             requirement = f"have {_cells(rows[0].width)}, as line {rows[0].line} has"
-            raise unreadable(place, requirement, received, "give every line the same number of cells")
+            raise unreadable(
+                place, requirement, received, "give every line the same number of cells"
+            )
 
 
 def _index(rows: list[Row], title: list[str] | None, name: str, hints: Hints) -> bool:
@@ -259,18 +315,39 @@ def _index(rows: list[Row], title: list[str] | None, name: str, hints: Hints) ->
     called = "" if title is None else f" ({_shown(title[0])})"
     place, requirement = f"{name}, column 1{called}", "be a coordinate or names of rows"
     if title is not None and is_corner(title[0]):
-        raise unreadable(f"{name}, column 1", "have a name where it is a coordinate", "has none", remedy)
+        raise unreadable(
+            f"{name}, column 1",
+            "have a name where it is a coordinate",
+            "has none",
+            remedy,
+        )
     counted = [float(row.values[0]) for row in rows]
-    if len(rows) > 1 and counted[0] in (0, 1) and counted == [counted[0] + k for k in range(len(rows))]:
-        raise unreadable(place, requirement, f"it counts the rows from {counted[0]:g}", remedy)
-    if title is not None and title[0].casefold() in _LABEL_NAMES and _are_labels(firsts):
-        raise unreadable(place, requirement, "its name and its integers leave that open", remedy)
+    if (
+        len(rows) > 1
+        and counted[0] in (0, 1)
+        and counted == [counted[0] + k for k in range(len(rows))]
+    ):
+        raise unreadable(
+            place, requirement, f"it counts the rows from {counted[0]:g}", remedy
+        )
+    if (
+        title is not None
+        and title[0].casefold() in _LABEL_NAMES
+        and _are_labels(firsts)
+    ):
+        raise unreadable(
+            place, requirement, "its name and its integers leave that open", remedy
+        )
     return False
 
 
-def _require_numbers(rows: list[Row], start: int, title: list[str] | None, name: str, hints: Hints) -> None:
+def _require_numbers(
+    rows: list[Row], start: int, title: list[str] | None, name: str, hints: Hints
+) -> None:
     """Require a number in every cell from column ``start`` on."""
-    row, wrong = next(((row, k) for row in rows for k in row.other if k >= start), (rows[0], None))
+    row, wrong = next(
+        ((row, k) for row in rows for k in row.other if k >= start), (rows[0], None)
+    )
     if wrong is None:
         return
     cell = row.other[wrong]
@@ -279,11 +356,20 @@ def _require_numbers(rows: list[Row], start: int, title: list[str] | None, name:
     received = "is empty" if cell == "" else f"is {_shown(cell)}"
     if found == "missing":
         remedy = "remove that row or replace the missing value"
-        if title is None and row is rows[0] and (wrong == 0 or "word" in map(kind, row.other.values())):
+        if (
+            title is None
+            and row is rows[0]
+            and (wrong == 0 or "word" in map(kind, row.other.values()))
+        ):
             remedy += ", or pass --header yes if this line names the columns"
         raise unreadable(place, "hold a number", received, remedy)
     if found == "infinite":
-        raise unreadable(place, "hold a finite number", received, "remove that row or replace the value")
+        raise unreadable(
+            place,
+            "hold a finite number",
+            received,
+            "remove that row or replace the value",
+        )
     if found == "notation":
         remedy = "write plain numbers with decimal points, without units and separators of thousands"
     else:

@@ -33,7 +33,12 @@ class ActiveSet:
     def of(cls, problem: GWProblem, plan: Plan, cross: Array) -> Self:
         """Return a coupling by itself, from its ``cross`` matrix R π S."""
         linear = float(plan.inner(problem.bilinear_cost))
-        return cls((plan,), np.ones(1), np.array([linear]), np.array([[-2 * float(plan.inner(cross))]]))
+        return cls(
+            (plan,),
+            np.ones(1),
+            np.array([linear]),
+            np.array([[-2 * float(plan.inner(cross))]]),
+        )
 
     @property
     def relative_objective(self) -> float:
@@ -42,13 +47,25 @@ class ActiveSet:
 
     def plan(self) -> Plan:
         """Return the coupling π."""
-        return self.plans[0] if len(self.plans) == 1 else mixture(self.plans, self.weights.tolist())
+        return (
+            self.plans[0]
+            if len(self.plans) == 1
+            else mixture(self.plans, self.weights.tolist())
+        )
 
     def extended(self, problem: GWProblem, plan: Plan, cross: Array) -> Self:
         """Return the set with one more coupling, of weight 0, given with its ``cross`` matrix."""
         plans, size = (*self.plans, plan), len(self.plans)
-        weights, linear, quadratic = np.zeros(size + 1), np.empty(size + 1), np.empty((size + 1, size + 1))
-        weights[:-1], linear[:-1], quadratic[:-1, :-1] = self.weights, self.linear, self.quadratic
+        weights, linear, quadratic = (
+            np.zeros(size + 1),
+            np.empty(size + 1),
+            np.empty((size + 1, size + 1)),
+        )
+        weights[:-1], linear[:-1], quadratic[:-1, :-1] = (
+            self.weights,
+            self.linear,
+            self.quadratic,
+        )
         linear[-1] = float(plan.inner(problem.bilinear_cost))
         quadratic[-1, :] = quadratic[:, -1] = -2 * inner_products(plans, cross)
         return type(self)(plans, weights, linear, quadratic)
@@ -70,7 +87,9 @@ class ActiveSet:
         weights = _line_search(q, K, self.weights)
         if np.count_nonzero(weights) > 1:
             better = _local_minimum(q, K, weights, tolerance, max(_FLAT, float_error))
-            weights = better if _value(q, K, better) <= _value(q, K, weights) else weights
+            weights = (
+                better if _value(q, K, better) <= _value(q, K, weights) else weights
+            )
         return self._kept(weights)
 
     def _kept(self, weights: NumpyArray) -> Self:
@@ -80,7 +99,9 @@ class ActiveSet:
             return self._merged(weights, kept[np.argsort(weights[kept])])
         total = weights[kept] / weights[kept].sum()
         plans = tuple(self.plans[k] for k in kept)
-        return type(self)(plans, total, self.linear[kept], self.quadratic[np.ix_(kept, kept)])
+        return type(self)(
+            plans, total, self.linear[kept], self.quadratic[np.ix_(kept, kept)]
+        )
 
     def _merged(self, weights: NumpyArray, order: NumpyArray) -> Self:
         """Return the set in which the couplings of least weight, given in the order of their weights, are one."""
@@ -90,9 +111,17 @@ class ActiveSet:
         parts = np.zeros((MOST, len(weights)))
         parts[np.arange(MOST - 1), rest] = 1.0
         parts[-1, few] = share
-        plans = (*(self.plans[k] for k in rest), mixture([self.plans[k] for k in few], share.tolist()))
+        plans = (
+            *(self.plans[k] for k in rest),
+            mixture([self.plans[k] for k in few], share.tolist()),
+        )
         total = np.append(weights[rest], weights[few].sum())
-        return type(self)(plans, total / total.sum(), parts @ self.linear, parts @ self.quadratic @ parts.T)
+        return type(self)(
+            plans,
+            total / total.sum(),
+            parts @ self.linear,
+            parts @ self.quadratic @ parts.T,
+        )
 
 
 def _value(q: NumpyArray, K: NumpyArray, w: NumpyArray) -> float:
@@ -103,27 +132,38 @@ def _line_search(q: NumpyArray, K: NumpyArray, w: NumpyArray) -> NumpyArray:
     """Minimise q·w + wᵀKw between weights w and the last corner of the simplex."""
     direction = -w
     direction[-1] += 1.0
-    slope, curvature = float((q + 2 * K @ w) @ direction), float(direction @ K @ direction)
+    slope, curvature = (
+        float((q + 2 * K @ w) @ direction),
+        float(direction @ K @ direction),
+    )
     if slope + curvature < 0.0 and 2 * curvature <= -slope:
         return w + direction  # the corner itself: weights of 0 and 1
     step = -slope / (2 * curvature) if slope < 0.0 and curvature > 0.0 else 0.0
     return w + step * direction
 
 
-def _local_minimum(q: NumpyArray, K: NumpyArray, w: NumpyArray, tolerance: float, flat: float) -> NumpyArray:
+def _local_minimum(
+    q: NumpyArray, K: NumpyArray, w: NumpyArray, tolerance: float, flat: float
+) -> NumpyArray:
     """Descend from weights w to a stationary point of q·w + wᵀKw over the simplex, by an active-set method.
 
     The face of the weights above 0 shrinks until it holds its own minimum; then the corner outside it that promises most joins.
     Each pass drops a corner or comes to the minimum of a face; the minima fall strictly, so that no face has its turn twice.
     """
     w = w.copy()
-    for _ in range(8 * len(q) + 8):  # a limit for the case that float errors make passes repeat
+    for _ in range(
+        8 * len(q) + 8
+    ):  # a limit for the case that float errors make passes repeat
         face = np.nonzero(w)[0]
         slopes = q + 2 * K @ w
-        direction, reaches = _descent(slopes[face], K[np.ix_(face, face)], w[face], flat)
+        direction, reaches = _descent(
+            slopes[face], K[np.ix_(face, face)], w[face], flat
+        )
         falling = direction < 0.0
         if falling.any():
-            steps = np.where(falling, w[face] / np.where(falling, -direction, 1.0), np.inf)
+            steps = np.where(
+                falling, w[face] / np.where(falling, -direction, 1.0), np.inf
+            )
             first = int(steps.argmin())
             if not reaches or steps[first] <= 1.0:
                 w[face] = np.maximum(w[face] + steps[first] * direction, 0.0)
@@ -139,12 +179,18 @@ def _local_minimum(q: NumpyArray, K: NumpyArray, w: NumpyArray, tolerance: float
         leaving = face[slopes[face].argmax()]
         slope = slopes[joining] - slopes[leaving]
         curvature = K[joining, joining] + K[leaving, leaving] - 2 * K[joining, leaving]
-        step = w[leaving] if curvature <= 0.0 else min(w[leaving], -slope / (2 * curvature))
+        step = (
+            w[leaving]
+            if curvature <= 0.0
+            else min(w[leaving], -slope / (2 * curvature))
+        )
         w[joining], w[leaving] = step, w[leaving] - step
     return w
 
 
-def _descent(slopes: NumpyArray, K: NumpyArray, w: NumpyArray, flat: float) -> tuple[NumpyArray, bool]:
+def _descent(
+    slopes: NumpyArray, K: NumpyArray, w: NumpyArray, flat: float
+) -> tuple[NumpyArray, bool]:
     """Return a direction of descent within the face of the weights w > 0, and whether its end at length 1 is the minimum.
 
     Newton's direction where K is positive on the directions that keep the mass; else one along which the objective falls
@@ -156,21 +202,30 @@ def _descent(slopes: NumpyArray, K: NumpyArray, w: NumpyArray, flat: float) -> t
     heaviest = int(w.argmax())
     others = np.delete(np.arange(len(w)), heaviest)
     form = (
-        K[np.ix_(others, others)] - K[others, heaviest][:, None] - K[heaviest, others][None, :] + K[heaviest, heaviest]
+        K[np.ix_(others, others)]
+        - K[others, heaviest][:, None]
+        - K[heaviest, others][None, :]
+        + K[heaviest, heaviest]
     )
     reduced = slopes[others] - slopes[heaviest]
     direction = np.zeros(len(w))
     try:
-        direction[others] = scipy.linalg.cho_solve(scipy.linalg.cho_factor(form, check_finite=False), -reduced / 2)
+        direction[others] = scipy.linalg.cho_solve(
+            scipy.linalg.cho_factor(form, check_finite=False), -reduced / 2
+        )
     except np.linalg.LinAlgError:
-        direction[others], reaches = _descent_by_modes(form, reduced, flat * max(np.abs(slopes).max(), 1e-300), flat)
+        direction[others], reaches = _descent_by_modes(
+            form, reduced, flat * max(np.abs(slopes).max(), 1e-300), flat
+        )
     else:
         reaches = True
     direction[heaviest] = -direction.sum()
     return direction, reaches
 
 
-def _descent_by_modes(form: NumpyArray, slopes: NumpyArray, level: float, flat: float) -> tuple[NumpyArray, bool]:
+def _descent_by_modes(
+    form: NumpyArray, slopes: NumpyArray, level: float, flat: float
+) -> tuple[NumpyArray, bool]:
     """Return a direction as :func:`_descent` where the quadratic form is not positive; slopes below ``level`` count as 0."""
     curvatures, vectors = np.linalg.eigh(form)
     along = vectors.T @ slopes

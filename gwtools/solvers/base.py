@@ -35,7 +35,9 @@ class Progress:
 
     A callback that returns True ends the solver.
 
-    >>> gw.solve(1 - np.eye(2), 1 - np.eye(4), callback=lambda step: step.objective < 0.3).status.name
+    >>> gw.solve(
+    ...     1 - np.eye(2), 1 - np.eye(4), callback=lambda step: step.objective < 0.3
+    ... ).status.name
     'STOPPED'
     """
 
@@ -73,7 +75,9 @@ class Solver(ABC):
     One call for all of them: what a solver finds is judged by the same certificate.
 
     >>> import numpy as np, gwtools as gw
-    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> x = gw.PointCloud(
+    ...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
+    ... )
     >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
     >>> for solver in (gw.ConditionalGradient(), gw.Sinkhorn(), gw.Sorted()):
     ...     print(solver, gw.solve(x, y, solver).certificate)
@@ -109,9 +113,12 @@ class Solver(ABC):
     def __str__(self) -> str:
         """Name the solver and the settings that differ from their defaults."""
         changed = [
-            f"{f.name}={value!r}" if isinstance(value := getattr(self, f.name), str | int | float) else f"{f.name}=…"
+            f"{f.name}={value!r}"
+            if isinstance(value := getattr(self, f.name), str | int | float)
+            else f"{f.name}=…"
             for f in fields(self)
-            if type(getattr(self, f.name)) is not type(f.default) or getattr(self, f.name) != f.default
+            if type(getattr(self, f.name)) is not type(f.default)
+            or getattr(self, f.name) != f.default
         ]
         return f"{type(self).__name__}({', '.join(changed)})"
 
@@ -180,9 +187,16 @@ class IterativeSolver(Solver, Generic[S]):
         problem = problem.detached()
         if problem.variation <= problem.float_error:
             # No coupling's objective is farther from the product coupling's than the float error.
-            zeros = (_array.namespace(w).zeros_like(w) for w in (problem.x.weights, problem.y.weights))
-            gap = 2 * problem.variation  # no less than what the linearisation promises anywhere
-            return Outcome(self.first_plan(problem), Status.GLOBAL, 0, gap, potentials=tuple(zeros))
+            zeros = (
+                _array.namespace(w).zeros_like(w)
+                for w in (problem.x.weights, problem.y.weights)
+            )
+            gap = (
+                2 * problem.variation
+            )  # no less than what the linearisation promises anywhere
+            return Outcome(
+                self.first_plan(problem), Status.GLOBAL, 0, gap, potentials=tuple(zeros)
+            )
         with QUIET():
             state = self.start(problem)
         status, iteration = state.status, 0
@@ -194,14 +208,18 @@ class IterativeSolver(Solver, Generic[S]):
                 status = Status.NON_FINITE
                 break
             state = following
-            stop = callback is not None and _is_true(callback(_progress(problem, iteration, state)))
+            stop = callback is not None and _is_true(
+                callback(_progress(problem, iteration, state))
+            )
             status = state.status
             if stop and not (status is not None and status.success):
                 status = Status.STOPPED
             elif status is None and iteration >= self.max_iterations:
                 status = Status.MAX_ITERATIONS
         potentials = self.potentials(problem, state)
-        return Outcome(state.plan, status, iteration, state.frank_wolfe_gap, potentials=potentials)
+        return Outcome(
+            state.plan, status, iteration, state.frank_wolfe_gap, potentials=potentials
+        )
 
 
 def gap_above(lower: Numbers, value: Numbers) -> Numbers:
@@ -219,4 +237,8 @@ def _is_true(answer: Any) -> bool:
 
 
 def _progress(problem: GWProblem, iteration: int, state: _State) -> Progress:
-    return Progress(iteration, max(0.0, problem.product_objective + state.relative_objective), state.frank_wolfe_gap)
+    return Progress(
+        iteration,
+        max(0.0, problem.product_objective + state.relative_objective),
+        state.frank_wolfe_gap,
+    )

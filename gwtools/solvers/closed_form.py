@@ -35,7 +35,9 @@ class Sorted(Solver):
     GW_2² lies between the estimate and the objective of the sorting coupling, and nothing was iterated.
 
     >>> import numpy as np, gwtools as gw
-    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> x = gw.PointCloud(
+    ...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
+    ... )
     >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
     >>> result = gw.solve(x, y, gw.Sorted("norm"))
     >>> round(float(result.estimate), 4), round(float(result.objective), 4)
@@ -51,7 +53,9 @@ class Sorted(Solver):
 
     def numbers_held(self, x: Space, y: Space) -> float:
         """Return what blocks of rows need and, for spectra of spaces without a form of low rank, R and its weighted copy."""
-        spectra = 2 * (x.numbers_held + y.numbers_held) if self.kind == "spectral" else 0.0
+        spectra = (
+            2 * (x.numbers_held + y.numbers_held) if self.kind == "spectral" else 0.0
+        )
         return max(spectra, numbers_at_atoms(x, y))
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:

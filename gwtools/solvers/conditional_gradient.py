@@ -92,7 +92,9 @@ class ConditionalGradient(IterativeSolver[_State]):
     The Frank-Wolfe gap says that the plan is stationary; another start is another chance.
 
     >>> import numpy as np, gwtools as gw
-    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> x = gw.PointCloud(
+    ...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
+    ... )
     >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
     >>> result = gw.solve(x, y, gw.ConditionalGradient(tolerance=1e-6))
     >>> round(float(result.objective), 6), result.frank_wolfe_gap < 1e-6
@@ -122,7 +124,11 @@ class ConditionalGradient(IterativeSolver[_State]):
         _check.same_kind(plan.masses, prepared.x.weights, "init", "the spaces")
         matrix = plan.dense()
         for axis, kept in enumerate(prepared.atoms):
-            matrix = matrix if kept is None else _array.namespace(matrix).take(matrix, kept, axis=axis)
+            matrix = (
+                matrix
+                if kept is None
+                else _array.namespace(matrix).take(matrix, kept, axis=axis)
+            )
         return replace(self, init=make_unchecked(DensePlan, matrix=matrix))
 
     def numbers_held(self, x: Space, y: Space) -> float:
@@ -142,11 +148,19 @@ class ConditionalGradient(IterativeSolver[_State]):
 
     def first_plan(self, problem: GWProblem) -> Plan:
         """Return the given coupling, or the product coupling."""
-        return product_plan(problem) if isinstance(self.init, str) else self._given(problem)
+        return (
+            product_plan(problem)
+            if isinstance(self.init, str)
+            else self._given(problem)
+        )
 
     def _given(self, problem: GWProblem) -> Plan:
         """Return the given coupling outside any gradient graph, rounded onto the marginals where it misses them a little."""
-        plan, a, b = detached_plan(as_plan(self.init, problem.shape, "init")), problem.x.weights, problem.y.weights
+        plan, a, b = (
+            detached_plan(as_plan(self.init, problem.shape, "init")),
+            problem.x.weights,
+            problem.y.weights,
+        )
         for marginal, weights, side in zip(plan.marginals(), (a, b), "xy", strict=True):
             _check.same_kind(marginal, weights, "init", "the spaces")
             _check_plans.marginal(marginal, weights, side, name="init")
@@ -158,16 +172,29 @@ class ConditionalGradient(IterativeSolver[_State]):
         Where row means promise nothing, a coupling off the saddle, or the product coupling where that is a minimum. Between
         Gram spaces of one row, a coupling that is optimal.
         """
-        if isinstance(self.init, str) and has_one_row(problem.x) and has_one_row(problem.y):
+        if (
+            isinstance(self.init, str)
+            and has_one_row(problem.x)
+            and has_one_row(problem.y)
+        ):
             return _one_row(problem)
-        vertex = sorting_plan(problem.x.row_means, problem.x.weights, problem.y.row_means, problem.y.weights)
+        vertex = sorting_plan(
+            problem.x.row_means,
+            problem.x.weights,
+            problem.y.row_means,
+            problem.y.weights,
+        )
         if not isinstance(self.init, str):
             return replace(_alone(problem, self._given(problem)), vertex=vertex)
         product, negligible = product_plan(problem), self.negligible(problem)
         if is_stationary_at_product(problem, negligible):
             plan = off_saddle(problem, negligible)
             if plan is None:
-                return replace(_alone(problem, product), status=Status.STATIONARY, frank_wolfe_gap=problem.slope_range)
+                return replace(
+                    _alone(problem, product),
+                    status=Status.STATIONARY,
+                    frank_wolfe_gap=problem.slope_range,
+                )
             return replace(_alone(problem, plan), vertex=vertex)
         # At the product coupling q and K are 0, as α, β and the rows of R and S have mean 0.
         active = ActiveSet((product,), np.ones(1), np.zeros(1), np.zeros((1, 1)))
@@ -179,7 +206,9 @@ class ConditionalGradient(IterativeSolver[_State]):
         xp = _array.namespace(a, b)
         if state.potentials is None:
             return xp.zeros_like(a), xp.zeros_like(b)
-        return _array.from_numpy(state.potentials[0], a), _array.from_numpy(state.potentials[1], b)
+        return _array.from_numpy(state.potentials[0], a), _array.from_numpy(
+            state.potentials[1], b
+        )
 
     def step(self, problem: GWProblem, state: _State) -> _State:
         """Solve the linear program at the plan and move to the best mixture of its vertex and those before."""
@@ -187,14 +216,20 @@ class ConditionalGradient(IterativeSolver[_State]):
         program = linear_program(problem, gradient, state.vertex, state.potentials)
         gap = gap_above(program.lower, float(state.plan.inner(gradient)))
         state = replace(state, frank_wolfe_gap=gap, potentials=program.potentials)
-        if gap <= negligible and isinstance(state.plan, SparsePlan) and _same_atoms(program.plan, state.plan):
+        if (
+            gap <= negligible
+            and isinstance(state.plan, SparsePlan)
+            and _same_atoms(program.plan, state.plan)
+        ):
             return self._at_rest(problem, state, negligible)
         vertex = _from_numpy(program.plan, problem.x.weights)
         if state.plan is state.vertex:
             cross = problem.updated_cross(vertex, state.vertex, state.cross)
         else:
             cross = problem.cross(vertex)
-        following = self._corrected(problem, cast(ActiveSet, state.active), vertex, cross)
+        following = self._corrected(
+            problem, cast(ActiveSet, state.active), vertex, cross
+        )
         following = replace(following, potentials=program.potentials)
         decrease = state.relative_objective - following.relative_objective
         if decrease > negligible:
@@ -203,24 +238,41 @@ class ConditionalGradient(IterativeSolver[_State]):
             # A mixture may have gap 0 and be a saddle: towards a vertex the objective then falls to second order only, which
             # the step above has tried. A vertex that is as good is preferred, as exchanges trade whole atoms there.
             at_vertex = replace(
-                _alone(problem, vertex, cross), vertex=vertex, potentials=program.potentials, tried=True
+                _alone(problem, vertex, cross),
+                vertex=vertex,
+                potentials=program.potentials,
+                tried=True,
             )
             mixed = state.plan is not state.vertex and not state.tried
-            if mixed and at_vertex.relative_objective <= state.relative_objective + problem.float_error:
+            if (
+                mixed
+                and at_vertex.relative_objective
+                <= state.relative_objective + problem.float_error
+            ):
                 return at_vertex
             return self._at_rest(problem, state, negligible)
-        stalled = 0 if decrease > _array.epsilon(problem.x.weights) * problem.variation else state.stalled + 1
+        stalled = (
+            0
+            if decrease > _array.epsilon(problem.x.weights) * problem.variation
+            else state.stalled + 1
+        )
         if stalled >= _STALLED:
             return replace(state, status=Status.NOT_STATIONARY)
         return replace(following, stalled=stalled, tried=state.tried)
 
-    def _corrected(self, problem: GWProblem, active: ActiveSet, vertex: SparsePlan, cross: Array) -> _State:
+    def _corrected(
+        self, problem: GWProblem, active: ActiveSet, vertex: SparsePlan, cross: Array
+    ) -> _State:
         """Return the best mixture of the active couplings and a vertex, which is given with its ``cross`` matrix."""
         float_error = 16 * _array.epsilon(problem.x.weights)
-        active = active.extended(problem, vertex, cross).minimised(1e-2 * self.negligible(problem), float_error)
+        active = active.extended(problem, vertex, cross).minimised(
+            1e-2 * self.negligible(problem), float_error
+        )
         plan = active.plan()
         cross = cross if plan is vertex else problem.cross(plan)
-        return _State(plan, active.relative_objective, None, None, cross, active, vertex)
+        return _State(
+            plan, active.relative_objective, None, None, cross, active, vertex
+        )
 
     def _at_rest(self, problem: GWProblem, state: _State, negligible: float) -> _State:
         """Return the state with its status, or, where an exchange lowers the objective, the state after it."""
@@ -228,14 +280,21 @@ class ConditionalGradient(IterativeSolver[_State]):
             plan = exchanged(problem, state.plan, state.cross, negligible)
             if plan is not state.plan:
                 # Exchanges of parts of atoms leave the vertices: the next program says whether one is as good.
-                return replace(_alone(problem, plan), vertex=changed(plan), potentials=state.potentials)
+                return replace(
+                    _alone(problem, plan),
+                    vertex=changed(plan),
+                    potentials=state.potentials,
+                )
         return replace(state, status=Status.STATIONARY)
 
 
 def _one_row(problem: GWProblem) -> _State:
     """Return the better of the couplings of C = h hᵀ, D = k kᵀ that sort h and k alike or against each other (theorem 12 f)."""
     h, k = (space.data[0, :] for space in (problem.x, problem.y))
-    plans = (sorting_plan(h, problem.x.weights, sign * k, problem.y.weights) for sign in (1, -1))
+    plans = (
+        sorting_plan(h, problem.x.weights, sign * k, problem.y.weights)
+        for sign in (1, -1)
+    )
     states = (replace(_alone(problem, plan), vertex=plan) for plan in plans)
     return min(states, key=lambda state: state.relative_objective)
 
@@ -255,7 +314,9 @@ def linear_program(
 ) -> Program:
     """Solve the linear program over couplings with the costs ``gradient`` (n, m), in float64 on the CPU; see :func:`exact`."""
     arrays = gradient, problem.x.weights, problem.y.weights
-    cost, a, b = (np.ascontiguousarray(_array.to_numpy(v), dtype=np.float64) for v in arrays)
+    cost, a, b = (
+        np.ascontiguousarray(_array.to_numpy(v), dtype=np.float64) for v in arrays
+    )
     return exact(cost, a, b, None if start is None else _to_numpy(start), potentials)
 
 
@@ -263,15 +324,22 @@ def _same_atoms(first: SparsePlan, second: SparsePlan) -> bool:
     """Tell whether two plans put mass on the same pairs."""
     if first.mass.shape != second.mass.shape:
         return False
-    one, other = (np.sort(_array.to_numpy(plan.rows * plan.shape[1] + plan.cols)) for plan in (first, second))
+    one, other = (
+        np.sort(_array.to_numpy(plan.rows * plan.shape[1] + plan.cols))
+        for plan in (first, second)
+    )
     return np.array_equal(one, other)
 
 
 def _to_numpy(plan: SparsePlan) -> SparsePlan:
-    rows, cols, mass = (_array.to_numpy(part) for part in (plan.rows, plan.cols, plan.mass))
+    rows, cols, mass = (
+        _array.to_numpy(part) for part in (plan.rows, plan.cols, plan.mass)
+    )
     return changed(plan, rows=rows, cols=cols, mass=mass)
 
 
 def _from_numpy(plan: SparsePlan, like: Array) -> SparsePlan:
-    rows, cols, mass = (_array.from_numpy(part, like) for part in (plan.rows, plan.cols, plan.mass))
+    rows, cols, mass = (
+        _array.from_numpy(part, like) for part in (plan.rows, plan.cols, plan.mass)
+    )
     return changed(plan, rows=rows, cols=cols, mass=mass)

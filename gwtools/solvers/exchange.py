@@ -43,14 +43,18 @@ class Atoms:
     @classmethod
     def of(cls, problem: GWProblem, plan: SparsePlan, gradient: Array) -> Self:
         """Read the atoms of a coupling at which the objective has the ``gradient`` (n, m)."""
-        rows, cols, mass = (_array.to_numpy(part) for part in (plan.rows, plan.cols, plan.mass))
+        rows, cols, mass = (
+            _array.to_numpy(part) for part in (plan.rows, plan.cols, plan.mass)
+        )
         take = _array.namespace(gradient).take
         parts = (
             take(take(gradient, plan.rows, axis=0), plan.cols, axis=1),
             problem.left.block(plan.rows),
             problem.right.block(plan.cols),
         )
-        slopes, left, right = (_array.to_numpy(part).astype(np.float64, copy=False) for part in parts)
+        slopes, left, right = (
+            _array.to_numpy(part).astype(np.float64, copy=False) for part in parts
+        )
         return cls(rows, cols, mass.astype(np.float64, copy=False), slopes, left, right)
 
     def best(self) -> Exchange:
@@ -60,23 +64,37 @@ class Atoms:
         Δ = τ (e_i − e_j)(e_l − e_k)ᵀ the objective changes by ⟨∇F, Δ⟩ − 2 ⟨Δ, R Δ S⟩ (theorem 8 b, g), which is
         τ (g_il + g_jk − g_ik − g_jl) − 2 τ² (R_ii − 2 R_ij + R_jj)(S_kk − 2 S_kl + S_ll).
         """
-        own_slope, own_left, own_right = self.slopes.diagonal(), self.left.diagonal(), self.right.diagonal()
+        own_slope, own_left, own_right = (
+            self.slopes.diagonal(),
+            self.left.diagonal(),
+            self.right.diagonal(),
+        )
         moved = np.minimum(self.mass[:, None], self.mass)
         slope = self.slopes + self.slopes.T - own_slope[:, None] - own_slope
-        curvature = (own_left[:, None] + own_left - 2 * self.left) * (own_right[:, None] + own_right - 2 * self.right)
+        curvature = (own_left[:, None] + own_left - 2 * self.left) * (
+            own_right[:, None] + own_right - 2 * self.right
+        )
         change = moved * (slope - 2 * moved * curvature)
         first, second = divmod(int(change.argmin()), len(self.mass))
         return Exchange(float(change[first, second]), first, second)
 
     def after(self, exchange: Exchange) -> Self:
         """Return the atoms after an exchange; the heavier of two unequal atoms keeps what the lighter one has not."""
-        s, t = sorted((exchange.first, exchange.second), key=lambda atom: -self.mass[atom])
+        s, t = sorted(
+            (exchange.first, exchange.second), key=lambda atom: -self.mass[atom]
+        )
         moved = self.mass[t]
         # ∇F changes by −4 R Δ S.
-        along_rows, along_cols = self.left[:, s] - self.left[:, t], self.right[t, :] - self.right[s, :]
+        along_rows, along_cols = (
+            self.left[:, s] - self.left[:, t],
+            self.right[t, :] - self.right[s, :],
+        )
         slopes = self.slopes - 4 * moved * along_rows[:, None] * along_cols[None, :]
         # Atom s keeps its position (i, k) with the mass that is left, t moves to (j, k), and a new atom is at (i, l).
-        sources_x, sources_y = np.append(np.arange(len(self.mass)), s), np.append(np.arange(len(self.mass)), t)
+        sources_x, sources_y = (
+            np.append(np.arange(len(self.mass)), s),
+            np.append(np.arange(len(self.mass)), t),
+        )
         sources_y[t] = s
         mass = np.append(self.mass, moved)
         mass[s] -= moved
@@ -93,12 +111,21 @@ class Atoms:
 
     def plan(self, like: SparsePlan) -> SparsePlan:
         """Return the coupling, with one atom for each position, in the array library, dtype and shape of another one."""
-        total = scipy.sparse.csr_array((self.mass, (self.rows, self.cols)), shape=like.size).tocoo()
-        rows, cols = (_array.from_numpy(index.astype(np.int64), like.rows) for index in total.coords)
-        return changed(like, rows=rows, cols=cols, mass=_array.from_numpy(total.data, like.mass))
+        total = scipy.sparse.csr_array(
+            (self.mass, (self.rows, self.cols)), shape=like.size
+        ).tocoo()
+        rows, cols = (
+            _array.from_numpy(index.astype(np.int64), like.rows)
+            for index in total.coords
+        )
+        return changed(
+            like, rows=rows, cols=cols, mass=_array.from_numpy(total.data, like.mass)
+        )
 
 
-def exchanged(problem: GWProblem, plan: SparsePlan, cross: Array, negligible: float) -> SparsePlan:
+def exchanged(
+    problem: GWProblem, plan: SparsePlan, cross: Array, negligible: float
+) -> SparsePlan:
     """Make the best exchange of two atoms until none lowers the objective by more than ``negligible``, or n + m times.
 
     Between permutations an exchange swaps two images (theorem 8 g).

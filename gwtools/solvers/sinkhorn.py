@@ -33,9 +33,13 @@ from gwtools.spaces import Space
 from gwtools.transport.one_dimensional import sorting_plan
 from gwtools.transport.sinkhorn import Scaling, attainable, sinkhorn
 
-MOST_PROGRAM_ENTRIES = 10**7  # larger linear programs are not solved to finish or to judge a plan
+MOST_PROGRAM_ENTRIES = (
+    10**7
+)  # larger linear programs are not solved to finish or to judge a plan
 MOST_MISSED = 1e-3  # marginal error by float error up to which a plan still counts as stationary at a fixed ε
-ENOUGH_STEPS = 10  # proximal steps, from which linear programs go on: they come to rest sooner
+ENOUGH_STEPS = (
+    10  # proximal steps, from which linear programs go on: they come to rest sooner
+)
 
 
 # Exponents of padding: their exponentials are zero in float32 as well, and sums with other exponents stay finite.
@@ -140,14 +144,22 @@ class Sinkhorn(IterativeSolver[State]):
     By default a way to an unregularised plan; at a fixed ε the plan is blurred, and the entropy is reported apart.
 
     >>> import numpy as np, gwtools as gw
-    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> x = gw.PointCloud(
+    ...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
+    ... )
     >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
-    >>> plain, entropic = gw.solve(x, y, gw.Sinkhorn()), gw.solve(x, y, gw.Sinkhorn(epsilon=1.0, proximal=False))
+    >>> plain, entropic = (
+    ...     gw.solve(x, y, gw.Sinkhorn()),
+    ...     gw.solve(x, y, gw.Sinkhorn(epsilon=1.0, proximal=False)),
+    ... )
     >>> entropic.plan.dense().round(2)
     array([[0.23, 0.27, 0.  ],
            [0.1 , 0.07, 0.08],
            [0.  , 0.  , 0.25]])
-    >>> [round(float(value), 2) for value in (plain.objective, entropic.objective, entropic.regularized)]
+    >>> [
+    ...     round(float(value), 2)
+    ...     for value in (plain.objective, entropic.objective, entropic.regularized)
+    ... ]
     [0.74, 0.82, 1.29]
     """
 
@@ -177,7 +189,11 @@ class Sinkhorn(IterativeSolver[State]):
 
     def in_units(self, unit: float) -> Self:
         """Return the solver with ε divided by ``unit`` squared."""
-        return self if self.epsilon is None else replace(self, epsilon=self.epsilon / unit / unit)
+        return (
+            self
+            if self.epsilon is None
+            else replace(self, epsilon=self.epsilon / unit / unit)
+        )
 
     def numbers_held(self, x: Space, y: Space) -> float:
         """Return what kernels, plans and their logarithms need beside R and S: eighteen n × m arrays."""
@@ -186,7 +202,11 @@ class Sinkhorn(IterativeSolver[State]):
 
     def entropy_weight(self, problem: GWProblem) -> float | None:
         """Return the fixed ε; None where the entropy is only a means."""
-        return None if self.proximal else cast(float, self.final_epsilon(problem.detached()))
+        return (
+            None
+            if self.proximal
+            else cast(float, self.final_epsilon(problem.detached()))
+        )
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Scale kernels until their plans come to rest; a proximal solver then goes on to a stationary plan."""
@@ -196,12 +216,20 @@ class Sinkhorn(IterativeSolver[State]):
         outcome = super().run(problem, callback)
         return self.finished(problem, outcome, callback) if self.proximal else outcome
 
-    def finished(self, problem: GWProblem, outcome: Outcome, callback: Callback | None = None) -> Outcome:
+    def finished(
+        self, problem: GWProblem, outcome: Outcome, callback: Callback | None = None
+    ) -> Outcome:
         """Go on by conditional gradient from where proximal steps came to rest, or judge the plan by a linear program."""
-        at_rest = outcome.status in (Status.STATIONARY, Status.NOT_STATIONARY, Status.SCALING_UNFINISHED)
+        at_rest = outcome.status in (
+            Status.STATIONARY,
+            Status.NOT_STATIONARY,
+            Status.SCALING_UNFINISHED,
+        )
         left = self.max_iterations - outcome.iterations
         if at_rest and self.ends_by_programs(problem) and left > 0:
-            follower = ConditionalGradient(tolerance=self.tolerance, max_iterations=left, init=outcome.plan)
+            follower = ConditionalGradient(
+                tolerance=self.tolerance, max_iterations=left, init=outcome.plan
+            )
             further = follower.run(problem, _counted_from(outcome.iterations, callback))
             return replace(further, iterations=outcome.iterations + further.iterations)
         if _allows_programs(problem) and outcome.status in (
@@ -214,14 +242,23 @@ class Sinkhorn(IterativeSolver[State]):
 
     def ends_by_programs(self, problem: Quadratic) -> bool:
         """Tell whether a plan at rest is handed to conditional gradient: on the CPU, where programs are not too large."""
-        return self.proximal and _allows_programs(problem) and _array.on_cpu(problem.x.weights)
+        return (
+            self.proximal
+            and _allows_programs(problem)
+            and _array.on_cpu(problem.x.weights)
+        )
 
     def _judged(self, problem: GWProblem, outcome: Outcome) -> Outcome:
         """Solve the linear program at the plan, whose value may be better than what potentials prove."""
         x, y, gradient = problem.x, problem.y, problem.linearize(outcome.plan)
         start = sorting_plan(x.row_means, x.weights, y.row_means, y.weights)
-        gap = gap_above(linear_program(problem, gradient, start).lower, float(outcome.plan.inner(gradient)))
-        status = Status.STATIONARY if gap <= self.negligible(problem) else outcome.status
+        gap = gap_above(
+            linear_program(problem, gradient, start).lower,
+            float(outcome.plan.inner(gradient)),
+        )
+        status = (
+            Status.STATIONARY if gap <= self.negligible(problem) else outcome.status
+        )
         return replace(outcome, status=status, frank_wolfe_gap=gap)
 
     def start(self, problem: Quadratic) -> State:
@@ -229,35 +266,66 @@ class Sinkhorn(IterativeSolver[State]):
         final = self.final_epsilon(problem)
         if not self.proximal:
             return self._start(problem, final, filled(final, 1.0))
-        return self._start(problem, larger(problem.variation / 8, final), filled(final, 0.0))
+        return self._start(
+            problem, larger(problem.variation / 8, final), filled(final, 0.0)
+        )
 
-    def _start(self, problem: Quadratic, epsilon: Numbers, kernels_at_final: Numbers) -> State:
+    def _start(
+        self, problem: Quadratic, epsilon: Numbers, kernels_at_final: Numbers
+    ) -> State:
         """Return the unscaled state at the first plan; all problems of a stack have a slope at the product coupling."""
         product, negligible = product_plan(problem), self.negligible(problem)
-        if not isinstance(problem, GWProblem) or not is_stationary_at_product(problem, negligible):
+        if not isinstance(problem, GWProblem) or not is_stationary_at_product(
+            problem, negligible
+        ):
             return self._unscaled(problem, product, epsilon, kernels_at_final)
         plan = off_saddle(problem, negligible, 0.0 if self.proximal else epsilon)
         if plan is not None:
             return self._unscaled(problem, plan, epsilon, kernels_at_final)
         state = self._unscaled(problem, product, epsilon, kernels_at_final)
-        return state._replace(code=_STATIONARY if self.proximal else _FIXED_POINT, gap=problem.slope_range)
+        return state._replace(
+            code=_STATIONARY if self.proximal else _FIXED_POINT, gap=problem.slope_range
+        )
 
-    def _unscaled(self, problem: Quadratic, plan: DensePlan, epsilon: Numbers, kernels_at_final: Numbers) -> State:
+    def _unscaled(
+        self,
+        problem: Quadratic,
+        plan: DensePlan,
+        epsilon: Numbers,
+        kernels_at_final: Numbers,
+    ) -> State:
         """Return the state at a plan whose kernel is relative to the product coupling and not scaled yet."""
         cross, zeros = problem.cross(plan), _array.namespace(plan.matrix).zeros_like
-        exponent, u, v = zeros(plan.matrix), zeros(problem.x.weights), zeros(problem.y.weights)
-        relative_objective, entropy = problem.relative_objective(plan, cross), self._entropy(problem, plan, epsilon)
-        gap, error, code = (filled(epsilon, value) for value in (math.nan, math.inf, 0.0))
+        exponent, u, v = (
+            zeros(plan.matrix),
+            zeros(problem.x.weights),
+            zeros(problem.y.weights),
+        )
+        relative_objective, entropy = (
+            problem.relative_objective(plan, cross),
+            self._entropy(problem, plan, epsilon),
+        )
+        gap, error, code = (
+            filled(epsilon, value) for value in (math.nan, math.inf, 0.0)
+        )
         values = plan.matrix, cross, relative_objective, entropy, gap
         return State(*values, exponent, epsilon, u, v, kernels_at_final, error, code)
 
     def _entropy(self, problem: Quadratic, plan: DensePlan, like: Numbers) -> Numbers:
         """Return KL(π | a ⊗ b) where it is part of the problem, else 0."""
-        return filled(like, 0.0) if self.proximal else numbers(plan.inner(_log_ratio(problem, plan.matrix)))
+        return (
+            filled(like, 0.0)
+            if self.proximal
+            else numbers(plan.inner(_log_ratio(problem, plan.matrix)))
+        )
 
     def final_epsilon(self, problem: Quadratic) -> Numbers:
         """Return the ε at which annealing ends, or the fixed one, in squared units of C."""
-        return 1e-3 * problem.variation if self.epsilon is None else filled(problem.variation, self.epsilon)
+        return (
+            1e-3 * problem.variation
+            if self.epsilon is None
+            else filled(problem.variation, self.epsilon)
+        )
 
     def potentials(self, problem: GWProblem, state: State) -> tuple[Array, Array]:
         """Return ε u and ε v, as ε (u_i + v_j) = ∇F_ij where a fixed point has mass; less ε log a and ε log b at a fixed ε."""
@@ -271,13 +339,19 @@ class Sinkhorn(IterativeSolver[State]):
         a, b = problem.x.weights, problem.y.weights
         if self.proximal:
             # Annealing may have led above the product coupling.
-            uphill = (state.kernels_at_final > 0) & (state.relative_objective > problem.float_error)
+            uphill = (state.kernels_at_final > 0) & (
+                state.relative_objective > problem.float_error
+            )
             state = replaced(uphill, state, self._restarted, problem)
         gradient = problem.gradient(state.cross)
-        exponent = at_pairs(a, b, state.exponent - gradient / expanded(state.epsilon, 2), 0.0)
+        exponent = at_pairs(
+            a, b, state.exponent - gradient / expanded(state.epsilon, 2), 0.0
+        )
         least = attainable(exponent)
         tolerance = larger(self._kernel_tolerance(problem, state), least)
-        scaling = sinkhorn(at_pairs(a, b, exponent, _NOWHERE), a, b, state.u, state.v, tolerance)
+        scaling = sinkhorn(
+            at_pairs(a, b, exponent, _NOWHERE), a, b, state.u, state.v, tolerance
+        )
         missed = scaling.error > 10 * tolerance
         unfinished = missed & (scaling.error < state.error / 2)
         if not self.proximal:
@@ -288,14 +362,22 @@ class Sinkhorn(IterativeSolver[State]):
             # The marginal error that float errors leave is spread over all atoms.
             missing = chosen(least < MOST_MISSED, least, filled(least, MOST_MISSED))
             allowed = larger(self.negligible(problem), missing * problem.variation)
-            failure = chosen(missed, filled(least, _UNFINISHED), filled(least, _NOT_STATIONARY))
-            following = self._assessed(problem, state, following, settling, failure, allowed)
+            failure = chosen(
+                missed, filled(least, _UNFINISHED), filled(least, _NOT_STATIONARY)
+            )
+            following = self._assessed(
+                problem, state, following, settling, failure, allowed
+            )
         taken_up = state._replace(u=scaling.u, v=scaling.v, error=scaling.error)
         following = chosen(unfinished, taken_up, following)
         if self.proximal:
             return following
-        met = state.gap <= larger(self.negligible(problem), 4 * _array.epsilon(a) * state.epsilon)
-        at_rest = state._replace(u=scaling.u, v=scaling.v, code=filled(state.code, _FIXED_POINT))
+        met = state.gap <= larger(
+            self.negligible(problem), 4 * _array.epsilon(a) * state.epsilon
+        )
+        at_rest = state._replace(
+            u=scaling.u, v=scaling.v, code=filled(state.code, _FIXED_POINT)
+        )
         return chosen(met, at_rest, following)
 
     def _restarted(self, state: State, problem: Quadratic) -> State:
@@ -306,14 +388,22 @@ class Sinkhorn(IterativeSolver[State]):
         usual = filled(state.epsilon, self.scaling_tolerance)
         if self.ends_by_programs(problem):
             return usual
-        return chosen(state.kernels_at_final > 0, filled(state.epsilon, self.proving_tolerance), usual)
+        return chosen(
+            state.kernels_at_final > 0,
+            filled(state.epsilon, self.proving_tolerance),
+            usual,
+        )
 
-    def _moved(self, problem: Quadratic, state: State, scaling: Scaling, exponent: Array) -> State:
+    def _moved(
+        self, problem: Quadratic, state: State, scaling: Scaling, exponent: Array
+    ) -> State:
         """Return the state at a scaled kernel, rounded onto the marginals."""
         epsilon, final = state.epsilon, self.final_epsilon(problem)
         plan = rounded_plan(scaling.plan, problem.x.weights, problem.y.weights)
         cooler = larger(self.cooling * epsilon, final)
-        kernels_at_final = chosen(epsilon == final, state.kernels_at_final + 1.0, state.kernels_at_final)
+        kernels_at_final = chosen(
+            epsilon == final, state.kernels_at_final + 1.0, state.kernels_at_final
+        )
         # Kernels restart from the product coupling while ε falls and are relative to the last plan from then on; the scalings
         # carry over in units of the cost.
         relative = state.exponent
@@ -322,10 +412,18 @@ class Sinkhorn(IterativeSolver[State]):
             relative = chosen(kernels_at_final > 0, at_plan, relative)
         carried = expanded(epsilon / cooler, 1)
         new = self._unscaled(problem, plan, cooler, kernels_at_final)
-        return new._replace(exponent=relative, u=scaling.u * carried, v=scaling.v * carried)
+        return new._replace(
+            exponent=relative, u=scaling.u * carried, v=scaling.v * carried
+        )
 
     def _assessed(
-        self, problem: Quadratic, old: State, new: State, settling: Mask, failure: Numbers, allowed: Numbers
+        self,
+        problem: Quadratic,
+        old: State,
+        new: State,
+        settling: Mask,
+        failure: Numbers,
+        allowed: Numbers,
     ) -> State:
         """Shorten steps that climb, and tell where the iteration has come to rest: at ``failure``, but for gaps allowed."""
         climbing = settling & (new.merit > old.merit)
@@ -335,12 +433,21 @@ class Sinkhorn(IterativeSolver[State]):
         # Where a plan stays, so do the scalings of its own kernel, which are potentials of its linearisation.
         staying = old._replace(u=new.u, v=new.v)
         if self.proximal:
-            return self._resting(problem, chosen(stuck, staying, new), settling, failure, gain)
+            return self._resting(
+                problem, chosen(stuck, staying, new), settling, failure, gain
+            )
         met = settling & (gain <= self.negligible(problem)) & (old.gap <= allowed)
         code = chosen(met, filled(gain, _FIXED_POINT), failure)
         return chosen(stuck | met, staying._replace(code=code), new)
 
-    def _resting(self, problem: Quadratic, state: State, settling: Mask, failure: Numbers, gain: Numbers) -> State:
+    def _resting(
+        self,
+        problem: Quadratic,
+        state: State,
+        settling: Mask,
+        failure: Numbers,
+        gain: Numbers,
+    ) -> State:
         """Return proximal states, with a status where steps gain less than the tolerance."""
         negligible = self.negligible(problem)
         still = settling & (gain <= negligible)
@@ -354,7 +461,9 @@ class Sinkhorn(IterativeSolver[State]):
         # A step that gains more than floating point does to the objective may lead to a gap that is small enough.
         ended = still & (met | (gain <= problem.float_error))
         code = chosen(met, filled(gap, _STATIONARY), failure)
-        return state._replace(gap=chosen(still, gap, state.gap), code=chosen(ended, code, state.code))
+        return state._replace(
+            gap=chosen(still, gap, state.gap), code=chosen(ended, code, state.code)
+        )
 
     def _shortened(self, target: State, problem: Quadratic, old: State) -> State:
         """Shorten climbing steps from old states towards others by parabolas, until they no longer climb."""
@@ -369,7 +478,9 @@ class Sinkhorn(IterativeSolver[State]):
             new = chosen(climbing, self._between(problem, old, target, step), new)
         return new
 
-    def _between(self, problem: Quadratic, old: State, target: State, step: Numbers) -> State:
+    def _between(
+        self, problem: Quadratic, old: State, target: State, step: Numbers
+    ) -> State:
         """Return the state at a share of the way from one coupling to another."""
         part = expanded(step, 2)
         plan = _plan((1 - part) * old.matrix + part * target.matrix)
@@ -386,8 +497,12 @@ class Sinkhorn(IterativeSolver[State]):
         """Return the derivative of the merit at a state towards another plan."""
         gradient = problem.gradient(state.cross)
         if not self.proximal:
-            gradient = gradient + expanded(state.epsilon, 2) * _log_ratio(problem, state.matrix)
-        return numbers(target.plan.inner(gradient)) - numbers(state.plan.inner(gradient))
+            gradient = gradient + expanded(state.epsilon, 2) * _log_ratio(
+                problem, state.matrix
+            )
+        return numbers(target.plan.inner(gradient)) - numbers(
+            state.plan.inner(gradient)
+        )
 
 
 def _allows_programs(problem: Quadratic) -> bool:
@@ -399,7 +514,9 @@ def _plan(matrix: Array) -> DensePlan:
     return make_unchecked(DensePlan, matrix=matrix)
 
 
-def _entropic_gap(problem: Quadratic, state: State, gradient: Array, scaling: Scaling) -> Numbers:
+def _entropic_gap(
+    problem: Quadratic, state: State, gradient: Array, scaling: Scaling
+) -> Numbers:
     """Return how much ⟨∇F(π), ·⟩ + ε KL(· | a ⊗ b) can at most fall from π to another coupling (theorem 8 h).
 
     Its minimum is at least the dual value ε (⟨a, u − log a⟩ + ⟨b, v − log b⟩ + 1 − Σ_ij exp(u_i + v_j − ∇F_ij / ε)) of any
@@ -407,7 +524,9 @@ def _entropic_gap(problem: Quadratic, state: State, gradient: Array, scaling: Sc
     """
     xp, (log_a, log_b) = _array.namespace(gradient), problem.log_weights
     value = numbers(state.plan.inner(gradient)) + state.epsilon * state.entropy
-    dual = dot(problem.x.weights, scaling.u - log_a) + dot(problem.y.weights, scaling.v - log_b)
+    dual = dot(problem.x.weights, scaling.u - log_a) + dot(
+        problem.y.weights, scaling.v - log_b
+    )
     dual = dual + 1.0 - numbers(xp.sum(scaling.row_sums, axis=-1))
     return gap_above(state.epsilon * dual, value)
 

@@ -24,7 +24,9 @@ def is_stationary_at_product(problem: Quadratic, negligible: Numbers) -> Mask:
     return problem.slope_range <= negligible
 
 
-def off_saddle(problem: GWProblem, negligible: float, epsilon: float = 0.0) -> DensePlan | None:
+def off_saddle(
+    problem: GWProblem, negligible: float, epsilon: float = 0.0
+) -> DensePlan | None:
     """Go from the product coupling as far as masses stay positive along modes that descend most.
 
     Along modes of eigenvalues λ and μ, F + ε KL(π | a ⊗ b) has the second derivative ε − 4 λ μ at the product coupling.
@@ -44,7 +46,10 @@ def off_saddle(problem: GWProblem, negligible: float, epsilon: float = 0.0) -> D
         None where λ μ is at most ``negligible`` and ε/4 for all pairs. Without entropy, and with all λ μ <= 0, the objective
         is then convex over couplings and the product coupling its minimum.
     """
-    (values_x, modes_x), (values_y, modes_y) = problem.left.modes(), problem.right.modes()
+    (values_x, modes_x), (values_y, modes_y) = (
+        problem.left.modes(),
+        problem.right.modes(),
+    )
     descent, end = max((float(values_x[k] * values_y[k]), k) for k in (0, -1))
     if not descent > max(negligible, epsilon / 4):
         return None
@@ -52,13 +57,20 @@ def off_saddle(problem: GWProblem, negligible: float, epsilon: float = 0.0) -> D
     along = _generic(values_x, modes_x, end), _generic(values_y, modes_y, end)
     # Modes have mean 0, up to the float error of eigenvectors.
     first, second = (
-        mode - w * xp.sum(mode) for mode, w in zip(along, (problem.x.weights, problem.y.weights), strict=True)
+        mode - w * xp.sum(mode)
+        for mode, w in zip(along, (problem.x.weights, problem.y.weights), strict=True)
     )
     direction = first[:, None] * second[None, :]
     # Two small weights may have no product: such entries stay as they are.
     direction = xp.where(product > 0, direction, xp.zeros_like(direction))
-    reach = 1.0 / float(xp.max(-direction / xp.where(product > 0, product, xp.ones_like(product))))
-    return rounded_plan(xp.clip(product + reach * direction, min=0.0), problem.x.weights, problem.y.weights)
+    reach = 1.0 / float(
+        xp.max(-direction / xp.where(product > 0, product, xp.ones_like(product)))
+    )
+    return rounded_plan(
+        xp.clip(product + reach * direction, min=0.0),
+        problem.x.weights,
+        problem.y.weights,
+    )
 
 
 def _generic(values: Array, modes: Array, end: int) -> Array:
@@ -67,7 +79,9 @@ def _generic(values: Array, modes: Array, end: int) -> Array:
     Symmetric spaces have such eigenvalues, and modes that respect some of their symmetries may end at another saddle.
     """
     eigenvalues = _array.to_numpy(values)
-    tied = np.nonzero(np.abs(eigenvalues - eigenvalues[end]) <= _TIED * np.abs(eigenvalues[end]))[0]
+    tied = np.nonzero(
+        np.abs(eigenvalues - eigenvalues[end]) <= _TIED * np.abs(eigenvalues[end])
+    )[0]
     share = np.random.default_rng(0).standard_normal(len(tied))
     few = _array.namespace(modes).take(modes, _array.from_numpy(tied, modes), axis=1)
     return few @ _array.from_numpy(share / np.linalg.norm(share), modes)

@@ -1,6 +1,13 @@
 """Weighted spaces, one file a kind; what all of them can do is in :mod:`gwtools.spaces.base`."""
 
-from gwtools.spaces.base import Space, converted, fields_alone, numbers_at_atoms, numbers_in_blocks, row_blocks
+from gwtools.spaces.base import (
+    Space,
+    converted,
+    fields_alone,
+    numbers_at_atoms,
+    numbers_in_blocks,
+    row_blocks,
+)
 from gwtools.spaces.cloud import PointCloud
 from gwtools.spaces.dense import DenseSpace, as_space
 from gwtools.spaces.gram import GramSpace

@@ -10,7 +10,12 @@ from typing import Any, Self, TypeVar, cast
 
 from gwtools import _array
 from gwtools._array import Array
-from gwtools.spaces.double_centering import DenseResidual, LowRankForm, LowRankResidual, Residual
+from gwtools.spaces.double_centering import (
+    DenseResidual,
+    LowRankForm,
+    LowRankResidual,
+    Residual,
+)
 
 BLOCK_ENTRIES = 2**21
 S = TypeVar("S", bound="Space")
@@ -28,7 +33,9 @@ class Space(ABC):
     Whatever a space is made of, all of them answer the same questions.
 
     >>> import numpy as np, gwtools as gw
-    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25]))
+    >>> x = gw.PointCloud(
+    ...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
+    ... )
     >>> isinstance(x, gw.Space), x.size
     (True, 3)
     >>> x.row_means
@@ -147,7 +154,9 @@ class Space(ABC):
 
     def _averaged_rows(self, rows: Callable[[int, int], Array]) -> Array:
         """Return Σ_k a_k M_ik for every row of a matrix that is made block by block, shape (n,)."""
-        return _array.joined([_array.times(rows(i, j), self.weights) for i, j in self.blocks()], axis=-1)
+        return _array.joined(
+            [_array.times(rows(i, j), self.weights) for i, j in self.blocks()], axis=-1
+        )
 
     @cached_property
     def mean(self) -> Array:
@@ -168,15 +177,25 @@ class Space(ABC):
         xp = _array.namespace(self.weights)
         if p == 2 and (form := self.low_rank) is not None and form.saves_work:
             u, g, a = form.additive, form.factor, self.weights
-            mean, mean_square = _array.dot(a, u)[..., None], _array.dot(a, u**2)[..., None]
+            mean, mean_square = (
+                _array.dot(a, u)[..., None],
+                _array.dot(a, u**2)[..., None],
+            )
             spread = xp.sum((g @ form.covariance) * g, axis=-1)
             cross = _array.times(g, _array.times(_array.transposed(g), a * u))
-            return xp.clip(u**2 + 2 * u * mean + mean_square + 2 * form.sign * cross + spread, min=0.0)
+            return xp.clip(
+                u**2 + 2 * u * mean + mean_square + 2 * form.sign * cross + spread,
+                min=0.0,
+            )
         return self._averaged_rows(lambda i, j: xp.abs(self.rows(i, j)) ** p)
 
     def second_moment(self) -> Array:
         """Return ‖C‖² = Σ a_i a_k C_ik² = m_C² + 2‖α‖² + ‖R‖² (theorem 2), in squared units of C."""
-        return self.mean**2 + 2 * _array.dot(self.weights, self.deviations**2) + self.residual_norm_squared()
+        return (
+            self.mean**2
+            + 2 * _array.dot(self.weights, self.deviations**2)
+            + self.residual_norm_squared()
+        )
 
     def residual_rows(self, start: int, stop: int) -> Array:
         """Return rows of R = C − m − α1ᵀ − 1αᵀ, shape (stop − start, n), in units of C."""
@@ -193,14 +212,23 @@ class Space(ABC):
     def _residual_norm_squared(self) -> Array:
         if (form := self.low_rank) is not None and form.saves_work:
             return LowRankResidual(self.weights, form).norm_squared()
-        return _array.dot(self.weights, self._averaged_rows(lambda i, j: self.residual_rows(i, j) ** 2))
+        return _array.dot(
+            self.weights,
+            self._averaged_rows(lambda i, j: self.residual_rows(i, j) ** 2),
+        )
 
     def residual(self) -> Residual:
         """Return R in the cheapest form that applies it: n t numbers where C has rank t, else n²."""
         if (form := self.low_rank) is not None:
             low_rank = LowRankResidual(self.weights, form)
-            return low_rank if form.saves_work else DenseResidual(self.weights, low_rank.dense(), form.sign)
-        matrix = _array.joined([self.residual_rows(i, j) for i, j in self.blocks()], axis=-2)
+            return (
+                low_rank
+                if form.saves_work
+                else DenseResidual(self.weights, low_rank.dense(), form.sign)
+            )
+        matrix = _array.joined(
+            [self.residual_rows(i, j) for i, j in self.blocks()], axis=-2
+        )
         return DenseResidual(self.weights, matrix, self.sign)
 
 
@@ -220,7 +248,11 @@ def numbers_in_blocks(x: Space, y: Space) -> float:
     """Estimate how many numbers are held where rows of two spaces are read in blocks, at the atoms of a plan as well."""
     if x.saves_work and y.saves_work:
         return 0.0
-    return 5.0 * min((x.size + y.size) ** 2, BLOCK_ENTRIES) + x.numbers_copied + y.numbers_copied
+    return (
+        5.0 * min((x.size + y.size) ** 2, BLOCK_ENTRIES)
+        + x.numbers_copied
+        + y.numbers_copied
+    )
 
 
 def numbers_at_atoms(x: Space, y: Space) -> float:
@@ -238,7 +270,9 @@ def copy_unchecked(space: S, **changed: Array) -> S:
     """Copy a space with other fields, derived from checked ones, without checking them."""
     copy = object.__new__(type(space))
     for field in fields(cast(Any, space)):
-        value = changed[field.name] if field.name in changed else getattr(space, field.name)
+        value = (
+            changed[field.name] if field.name in changed else getattr(space, field.name)
+        )
         object.__setattr__(copy, field.name, value)
     return copy
 

@@ -58,7 +58,11 @@ class PointCloud(Space):
             _check.keyword(self.weights, "weights", "metric")
         object.__setattr__(self, "points", _check.array(self.points, "points", 2))
         _check.choice(self.metric, "metric", ("euclidean", "sqeuclidean"))
-        object.__setattr__(self, "weights", _check_spaces.weights(self.weights, self.points, self.points.shape[0]))
+        object.__setattr__(
+            self,
+            "weights",
+            _check_spaces.weights(self.weights, self.points, self.points.shape[0]),
+        )
 
     @property
     def data(self) -> Array:
@@ -84,10 +88,16 @@ class PointCloud(Space):
     def _centre(self) -> Array:
         """The weighted mean less the first point: its float error is relative to the cloud's width, wherever that is."""
         blocks = column_blocks(*self.points.shape[-2:])
-        return sum(_array.times(self._about_first(i, j), self.weights[..., i:j]) for i, j in blocks)
+        return sum(
+            _array.times(self._about_first(i, j), self.weights[..., i:j])
+            for i, j in blocks
+        )
 
     def _about_first(self, start: int, stop: int) -> Array:
-        return _array.columns(self.points[..., start:stop, :]) - self.points[..., 0, :][..., None]
+        return (
+            _array.columns(self.points[..., start:stop, :])
+            - self.points[..., 0, :][..., None]
+        )
 
     def _centred(self, start: int, stop: int) -> Array:
         """Points about their weighted mean, one a column, shape (d, stop − start)."""
@@ -99,14 +109,18 @@ class PointCloud(Space):
         if self.metric == "euclidean":
             return None
         xp, (n, d) = _array.namespace(self.points), self.points.shape[-2:]
-        blocks = [xp.sum(self._centred(i, j) ** 2, axis=-2) for i, j in column_blocks(n, d)]
+        blocks = [
+            xp.sum(self._centred(i, j) ** 2, axis=-2) for i, j in column_blocks(n, d)
+        ]
         squares = _array.joined(blocks, axis=-1)
         spread = _array.dot(self.weights, squares)
 
         def columns(i: int, j: int) -> Array:
             return 2.0**0.5 * self._centred(i, j)
 
-        return LowRankForm(self.weights, 2 * spread, squares - spread[..., None], -1, d, columns)
+        return LowRankForm(
+            self.weights, 2 * spread, squares - spread[..., None], -1, d, columns
+        )
 
     def rows(self, start: int, stop: int) -> Array:
         """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of C."""
@@ -127,7 +141,10 @@ class PointCloud(Space):
     def _diagonal(self) -> float:
         xp, coordinates = _array.namespace(self.points), range(self.points.shape[1])
         points = _array.detached(self.points)
-        sides = [float(xp.max(points[:, k])) - float(xp.min(points[:, k])) for k in coordinates]
+        sides = [
+            float(xp.max(points[:, k])) - float(xp.min(points[:, k]))
+            for k in coordinates
+        ]
         return math.hypot(*sides) * (1 + 1e-15)
 
     def with_data(self, data: Array, weights: Array) -> Self:
@@ -137,9 +154,13 @@ class PointCloud(Space):
     def restrict(self, index: Array) -> Self:
         """Return the space over the atoms ``index``, with the same weights for them."""
         xp = _array.namespace(self.points)
-        return self.with_data(xp.take(self.points, index, axis=0), xp.take(self.weights, index))
+        return self.with_data(
+            xp.take(self.points, index, axis=0), xp.take(self.weights, index)
+        )
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""
-        points = _array.scaled(self.points, factor if self.metric == "euclidean" else factor**0.5)
+        points = _array.scaled(
+            self.points, factor if self.metric == "euclidean" else factor**0.5
+        )
         return self.with_data(points, self.weights)

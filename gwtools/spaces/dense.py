@@ -51,12 +51,20 @@ class DenseSpace(Space):
 
     def _accept(self, name: str) -> None:
         """Check the fields, and bring them to their forms; errors call the matrix ``name``."""
-        object.__setattr__(self, "distances", _check.floating(self.distances, name, 2, "distances"))
+        object.__setattr__(
+            self, "distances", _check.floating(self.distances, name, 2, "distances")
+        )
         _check.finite_largest(self.largest(), name)
         _check_spaces.square(self.distances, name)
-        _check_spaces.symmetric(self.skew, self.largest(), _array.epsilon(self.distances), name)
+        _check_spaces.symmetric(
+            self.skew, self.largest(), _array.epsilon(self.distances), name
+        )
         object.__setattr__(
-            self, "weights", _check_spaces.weights(self.weights, self.distances, self.distances.shape[0])
+            self,
+            "weights",
+            _check_spaces.weights(
+                self.weights, self.distances, self.distances.shape[0]
+            ),
         )
         if _array.tracked(self.distances):
             object.__setattr__(self, "distances", _array.symmetric(self.distances))
@@ -104,7 +112,9 @@ class DenseSpace(Space):
         xp, matrix = _array.namespace(self.distances), _array.detached(self.distances)
         n = int(matrix.shape[0])
         # By blocks of rows, so that no second matrix is made; each difference comes with both signs.
-        return max(float(xp.max(matrix[i:j, :] - matrix[:, i:j].T)) for i, j in row_blocks(n))
+        return max(
+            float(xp.max(matrix[i:j, :] - matrix[:, i:j].T)) for i, j in row_blocks(n)
+        )
 
     def with_data(self, data: Array, weights: Array) -> Self:
         """Return the space over another matrix and weights, without checking them again."""
@@ -119,12 +129,16 @@ class DenseSpace(Space):
     def rows_at(self, index: Array, start: int, stop: int) -> Array:
         """Return C between the atoms ``index[start:stop]`` and ``index``, without the matrix between all of them."""
         xp = _array.namespace(self.distances)
-        return xp.take(xp.take(self.distances, index[start:stop], axis=0), index, axis=1)
+        return xp.take(
+            xp.take(self.distances, index[start:stop], axis=0), index, axis=1
+        )
 
     @property
     def numbers_copied(self) -> float:
         """A matrix without an offset or in other units; two where atoms of weight 0 are left out, or entries are converted."""
-        if _array.epsilon(self.weights) > 1e-10 or not _array.all_positive(self.weights):
+        if _array.epsilon(self.weights) > 1e-10 or not _array.all_positive(
+            self.weights
+        ):
             return 2.0 * self.size**2
         low, high = self.extremes()
         as_stored = low <= 0.0 <= high and 1e-60 < self.largest() < 1e60
@@ -132,7 +146,11 @@ class DenseSpace(Space):
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""
-        return self if factor == 1.0 else self.with_data(_array.scaled(self.distances, factor), self.weights)
+        return (
+            self
+            if factor == 1.0
+            else self.with_data(_array.scaled(self.distances, factor), self.weights)
+        )
 
     def shifted(self, constant: float) -> Self:
         """Return the space whose matrix is C − constant."""
@@ -172,4 +190,6 @@ def as_space(value: Any, name: str = "space") -> Space:
 
 def dense_space(distances: Array, weights: Array) -> DenseSpace:
     """Return the space of a matrix and weights without checking them."""
-    return copy_unchecked(object.__new__(DenseSpace), distances=distances, weights=weights)
+    return copy_unchecked(
+        object.__new__(DenseSpace), distances=distances, weights=weights
+    )

@@ -42,12 +42,17 @@ class LowRankForm:
         """Return a bound of max |R_ik|: the largest squared norm of a row of G, in units of C."""
         xp, n = _array.namespace(self.weights), int(self.weights.shape[-1])
         blocks = column_blocks(n, self.rank)
-        return 1.01 * max(float(xp.max(xp.sum(self.columns(i, j) ** 2, axis=0))) for i, j in blocks)
+        return 1.01 * max(
+            float(xp.max(xp.sum(self.columns(i, j) ** 2, axis=0))) for i, j in blocks
+        )
 
     @cached_property
     def factor(self) -> Array:
         """The matrix G, shape (n, t)."""
-        parts = [self.columns(i, j) for i, j in column_blocks(int(self.weights.shape[-1]), self.rank)]
+        parts = [
+            self.columns(i, j)
+            for i, j in column_blocks(int(self.weights.shape[-1]), self.rank)
+        ]
         return _array.transposed(_array.joined(parts, axis=-1))
 
     @cached_property
@@ -56,7 +61,9 @@ class LowRankForm:
         total: Array = 0
         for i, j in column_blocks(int(self.weights.shape[-1]), self.rank):
             part = self.columns(i, j)
-            total = total + (part * self.weights[..., None, i:j]) @ _array.transposed(part)
+            total = total + (part * self.weights[..., None, i:j]) @ _array.transposed(
+                part
+            )
         return total
 
 
@@ -186,7 +193,9 @@ class LowRankResidual(Residual):
 
     def norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik² = ‖Gᵀ diag(a) G‖², in squared units of C."""
-        return _array.namespace(self.weights).sum(self.form.covariance**2, axis=(-2, -1))
+        return _array.namespace(self.weights).sum(
+            self.form.covariance**2, axis=(-2, -1)
+        )
 
     def compact(self) -> Array:
         """Return sign · Gᵀ diag(a) G, shape (t, t)."""

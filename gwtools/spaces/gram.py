@@ -49,7 +49,9 @@ class GramSpace(Space):
     >>> features = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [2.0, 1.0]])
     >>> gw.GramSpace(features.T)
     GramSpace(size=4, numpy float64)
-    >>> gw.GramSpace(np.array([[3.0, 1.0], [2.0, 0.0], [4.0, 1.0]]), weights=np.full(2, 1 / 2))
+    >>> gw.GramSpace(
+    ...     np.array([[3.0, 1.0], [2.0, 0.0], [4.0, 1.0]]), weights=np.full(2, 1 / 2)
+    ... )
     GramSpace(size=2, numpy float64)
     """
 
@@ -59,7 +61,11 @@ class GramSpace(Space):
     def __post_init__(self) -> None:
         object.__setattr__(self, "factor", _check.array(self.factor, "factor", 2))
         _check_spaces.columns_are_atoms(self.factor, self.weights)
-        object.__setattr__(self, "weights", _check_spaces.weights(self.weights, self.factor, self.factor.shape[1]))
+        object.__setattr__(
+            self,
+            "weights",
+            _check_spaces.weights(self.weights, self.factor, self.factor.shape[1]),
+        )
 
     @property
     def data(self) -> Array:
@@ -105,7 +111,9 @@ class GramSpace(Space):
     def _largest(self) -> float:
         xp, factor = _array.namespace(self.factor), _array.detached(self.factor)
         top = float(xp.max(xp.abs(factor)))
-        unit = _array.power_of_four(top)  # of the factor, not of its squares, which may leave the range
+        unit = _array.power_of_four(
+            top
+        )  # of the factor, not of its squares, which may leave the range
         squares = float(xp.max(xp.sum(_array.scaled(factor, 1 / unit) ** 2, axis=0)))
         squares *= 1 + 2 * factor.shape[0] * _array.epsilon(factor)
         return math.nextafter(unit * squares * unit, math.inf) if squares else 0.0
@@ -121,7 +129,9 @@ class GramSpace(Space):
     def restrict(self, index: Array) -> Self:
         """Return the space over the atoms ``index``, with the same weights for them."""
         xp = _array.namespace(self.factor)
-        return self.with_data(xp.take(self.factor, index, axis=1), xp.take(self.weights, index))
+        return self.with_data(
+            xp.take(self.factor, index, axis=1), xp.take(self.weights, index)
+        )
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""

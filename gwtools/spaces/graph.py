@@ -37,9 +37,14 @@ class _Paths:
 
     def rows(self, sources: NumpyArray) -> NumpyArray:
         """Return lengths from some nodes to all: looked up where the matrix is stored or small, else computed."""
-        if "matrix" in self.__dict__ or self.adjacency.shape[0] ** 2 <= base.BLOCK_ENTRIES:
+        if (
+            "matrix" in self.__dict__
+            or self.adjacency.shape[0] ** 2 <= base.BLOCK_ENTRIES
+        ):
             return np.asarray(self.matrix[sources])
-        return np.asarray(csgraph.dijkstra(self.adjacency, directed=False, indices=sources))
+        return np.asarray(
+            csgraph.dijkstra(self.adjacency, directed=False, indices=sources)
+        )
 
 
 @final
@@ -114,7 +119,13 @@ class GraphSpace(Space):
         _check_graphs.connected(count, labels, nodes)
         index = np.arange(len(nodes))
         weights = _check_spaces.weights(self.weights, np.empty(0), len(nodes))
-        fields = {"adjacency": edges, "weights": weights, "nodes": nodes, "_index": index, "_paths": _Paths(edges)}
+        fields = {
+            "adjacency": edges,
+            "weights": weights,
+            "nodes": nodes,
+            "_index": index,
+            "_paths": _Paths(edges),
+        }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -145,7 +156,9 @@ class GraphSpace(Space):
         largest = float(lengths.max(initial=0.0))
         if largest == 0.0:
             return True
-        unit = 2.0 ** (math.frexp(largest)[1] - 20)  # 2²⁰ units an edge, so that 2³³ edges are no more than 2⁵³
+        unit = 2.0 ** (
+            math.frexp(largest)[1] - 20
+        )  # 2²⁰ units an edge, so that 2³³ edges are no more than 2⁵³
         return unit > 0.0 and bool(np.all(lengths % unit == 0))
 
     def rows(self, start: int, stop: int) -> Array:
@@ -166,7 +179,9 @@ class GraphSpace(Space):
     def dense(self) -> Array:
         """Return the (n, n) matrix C, which is kept from then on."""
         matrix = self._paths.matrix
-        return matrix if self._has_all_nodes else matrix[np.ix_(self._index, self._index)]
+        return (
+            matrix if self._has_all_nodes else matrix[np.ix_(self._index, self._index)]
+        )
 
     def largest(self) -> float:
         """Return an upper bound of the diameter: twice the length to the node farthest from the first."""
@@ -178,19 +193,29 @@ class GraphSpace(Space):
         if data is old.data:
             return copy_unchecked(self, weights=weights)
         edges = scipy.sparse.csr_array((data, old.indices, old.indptr), shape=old.shape)
-        return copy_unchecked(self, adjacency=edges, weights=weights, _paths=_Paths(edges))
+        return copy_unchecked(
+            self, adjacency=edges, weights=weights, _paths=_Paths(edges)
+        )
 
     def restrict(self, index: Array) -> Self:
         """Return the space over the atoms ``index``, with the same weights; paths still use every node of the graph."""
         nodes = tuple(self.nodes[i] for i in index)
-        return copy_unchecked(self, weights=self.weights[index], nodes=nodes, _index=self._index[index])
+        return copy_unchecked(
+            self, weights=self.weights[index], nodes=nodes, _index=self._index[index]
+        )
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""
-        return self if factor == 1.0 else self.with_data(_array.scaled(self.data, factor), self.weights)
+        return (
+            self
+            if factor == 1.0
+            else self.with_data(_array.scaled(self.data, factor), self.weights)
+        )
 
 
-def _edges(graph: Any, weight: str | None) -> tuple[scipy.sparse.csr_array, tuple[Any, ...]]:
+def _edges(
+    graph: Any, weight: str | None
+) -> tuple[scipy.sparse.csr_array, tuple[Any, ...]]:
     """Return the edge lengths of a sparse matrix or a networkx graph in float64, and its nodes."""
     is_given = not isinstance(weight, _Default)
     _check_graphs.attribute_name(weight, is_given, graph)
@@ -202,12 +227,21 @@ def _edges(graph: Any, weight: str | None) -> tuple[scipy.sparse.csr_array, tupl
         return matrix, tuple(range(graph.shape[0]))
     nodes = tuple(graph)
     position = {node: i for i, node in enumerate(nodes)}
-    stored = [1] * graph.number_of_edges() if weight is None else [e[2] for e in graph.edges(data=weight)]
+    stored = (
+        [1] * graph.number_of_edges()
+        if weight is None
+        else [e[2] for e in graph.edges(data=weight)]
+    )
     read = _check_graphs.attribute_values(stored, weight, is_given)
     lengths: dict[tuple[int, int], float] = {}
     for (one, other, *_), length in zip(graph.edges, read, strict=True):
-        for pair in ((position[one], position[other]), (position[other], position[one])):
+        for pair in (
+            (position[one], position[other]),
+            (position[other], position[one]),
+        ):
             lengths[pair] = min(length, lengths.get(pair, np.inf))
     rows, cols = np.array(list(lengths), dtype=np.int32).reshape(-1, 2).T
     values = np.array(list(lengths.values()), dtype=np.float64)
-    return scipy.sparse.csr_array((values, (rows, cols)), shape=(len(nodes), len(nodes))), nodes
+    return scipy.sparse.csr_array(
+        (values, (rows, cols)), shape=(len(nodes), len(nodes))
+    ), nodes

@@ -36,10 +36,18 @@ def centred(space: Space) -> Centred:
     rows = matrix @ weights
     mean = float(weights @ rows)
     deviations = rows - mean
-    return Centred(weights, matrix, mean, deviations, matrix - mean - (deviations[:, None] + deviations))
+    return Centred(
+        weights,
+        matrix,
+        mean,
+        deviations,
+        matrix - mean - (deviations[:, None] + deviations),
+    )
 
 
-def transports(C: NumpyArray, a: NumpyArray, D: NumpyArray, b: NumpyArray, p: float = 2.0) -> NumpyArray:
+def transports(
+    C: NumpyArray, a: NumpyArray, D: NumpyArray, b: NumpyArray, p: float = 2.0
+) -> NumpyArray:
     """Return W_p^p between row i of C with weights a and row j of D with weights b, for all i and j.
 
     Parameters
@@ -72,7 +80,9 @@ def uniform(weights: NumpyArray) -> bool:
     return bool(np.ptp(weights) <= 4 * np.finfo(weights.dtype).eps * weights.max())
 
 
-def _common_cells(x: NumpyArray, y: NumpyArray) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
+def _common_cells(
+    x: NumpyArray, y: NumpyArray
+) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
     """Write sorted rows of n and of m equal weights on the n + m − gcd(n, m) cells of both quantile grids."""
     n, m = x.shape[1], y.shape[1]
     if n == m:
@@ -81,7 +91,9 @@ def _common_cells(x: NumpyArray, y: NumpyArray) -> tuple[NumpyArray, NumpyArray,
     return x[:, cells.rows], y[:, cells.cols], cells.mass
 
 
-def _over_cells(x: NumpyArray, y: NumpyArray, widths: NumpyArray, p: float) -> NumpyArray:
+def _over_cells(
+    x: NumpyArray, y: NumpyArray, widths: NumpyArray, p: float
+) -> NumpyArray:
     """Sum widths · |x_i − y_j|^p over the cells, for all pairs of rows."""
     if p == 2:
         shift = x.mean()  # a smaller square cancels less
@@ -93,7 +105,9 @@ def _over_cells(x: NumpyArray, y: NumpyArray, widths: NumpyArray, p: float) -> N
     return np.stack([np.abs(row - y) ** p @ widths for row in x])
 
 
-def _quantiles(values: NumpyArray, weights: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
+def _quantiles(
+    values: NumpyArray, weights: NumpyArray
+) -> tuple[NumpyArray, NumpyArray]:
     """Sort each row; return it with the right ends of its quantile cells, of which the last is 1."""
     order = np.argsort(values, axis=1)
     ends = np.cumsum(weights[order], axis=1)
@@ -101,7 +115,9 @@ def _quantiles(values: NumpyArray, weights: NumpyArray) -> tuple[NumpyArray, Num
     return np.take_along_axis(values, order, axis=1), ends
 
 
-def _correlations(C: NumpyArray, a: NumpyArray, D: NumpyArray, b: NumpyArray) -> NumpyArray:
+def _correlations(
+    C: NumpyArray, a: NumpyArray, D: NumpyArray, b: NumpyArray
+) -> NumpyArray:
     """Return the largest E[C_i D_j] over couplings: Σ_k x_ik (G_j(e_ik) − G_j(e_i,k−1)), G_j the integrated quantiles."""
     (x, ends), (y, knots) = _quantiles(C, a), _quantiles(D, b)
     # Summed by parts: G_j is needed at the inner ends only, and at 1.
@@ -115,12 +131,16 @@ def _correlations(C: NumpyArray, a: NumpyArray, D: NumpyArray, b: NumpyArray) ->
     return largest
 
 
-def _merged(C: NumpyArray, a: NumpyArray, D: NumpyArray, b: NumpyArray, p: float) -> NumpyArray:
+def _merged(
+    C: NumpyArray, a: NumpyArray, D: NumpyArray, b: NumpyArray, p: float
+) -> NumpyArray:
     """Merge the quantile cells of each pair of rows; O(l (n + m)) memory."""
     (x, ends_x), (y, ends_y) = _quantiles(C, a), _quantiles(D, b)
     costs = np.empty((len(x), len(y)))
     for i in range(len(x)):
         cells = merged_cells(np.broadcast_to(ends_x[i], (len(y), x.shape[1])), ends_y)
-        difference = np.abs(x[i][cells.rows] - np.take_along_axis(y, cells.cols, axis=1))
+        difference = np.abs(
+            x[i][cells.rows] - np.take_along_axis(y, cells.cols, axis=1)
+        )
         costs[i] = np.einsum("jk,jk->j", cells.mass, difference**p)
     return costs

@@ -48,10 +48,17 @@ def wasserstein(x: Array, a: Array, y: Array, b: Array, p: float) -> Array:
     xp = _array.namespace(x, y)
     if _weights_are_tracked(a, b):
         # Of ends that meet, either list's may come first.
-        return (cost(comonotone(x, a, y, b), x, y, p) + cost(comonotone(y, b, x, a), y, x, p)) / 2
+        return (
+            cost(comonotone(x, a, y, b), x, y, p)
+            + cost(comonotone(y, b, x, a), y, x, p)
+        ) / 2
     if _is_one_weight(a, b):
         difference = xp.sort(x, stable=False) - xp.sort(y, stable=False)
-        powers = xp.vecdot(difference, difference) if p == 2 else xp.sum(xp.abs(difference) ** p, axis=-1)
+        powers = (
+            xp.vecdot(difference, difference)
+            if p == 2
+            else xp.sum(xp.abs(difference) ** p, axis=-1)
+        )
         return a[..., 0] * powers
     numbers = _numbers_of_equal_atoms(a, b)
     if numbers is None:
@@ -78,16 +85,32 @@ def comonotone(x: Array, a: Array, y: Array, b: Array) -> SortingCoupling:
     """
     xp = _array.namespace(x, a, y, b)
     order_x, order_y = _ascending(x, a), _ascending(y, b)
-    mass_x, mass_y = _array.take_along_rows(a, order_x), _array.take_along_rows(b, order_y)
-    if a.shape == b.shape and bool(xp.all(mass_x == mass_y)) and not _weights_are_tracked(a, b):
+    mass_x, mass_y = (
+        _array.take_along_rows(a, order_x),
+        _array.take_along_rows(b, order_y),
+    )
+    if (
+        a.shape == b.shape
+        and bool(xp.all(mass_x == mass_y))
+        and not _weights_are_tracked(a, b)
+    ):
         coupling = SortingCoupling(order_x, order_y, mass_x)
         return coupling if a.ndim == 1 else _without_empty_atoms(coupling)
     numbers = _numbers_of_equal_atoms(a, b)
-    cells = _merged_weights(mass_x, mass_y) if numbers is None else equal_cells(*numbers, a)
-    rows, cols = _array.take_along_rows(order_x, cells.rows), _array.take_along_rows(order_y, cells.cols)
+    cells = (
+        _merged_weights(mass_x, mass_y) if numbers is None else equal_cells(*numbers, a)
+    )
+    rows, cols = (
+        _array.take_along_rows(order_x, cells.rows),
+        _array.take_along_rows(order_y, cells.cols),
+    )
     if a.ndim == 1:
         return SortingCoupling(rows, cols, cells.mass)
-    mass = cells.mass if _weights_are_tracked(a, b) else _stored_masses(cells, mass_x, mass_y)
+    mass = (
+        cells.mass
+        if _weights_are_tracked(a, b)
+        else _stored_masses(cells, mass_x, mass_y)
+    )
     coupling = SortingCoupling(rows, cols, mass)
     return _without_empty_atoms(coupling) if numbers is None else coupling
 
@@ -96,8 +119,13 @@ def cost(coupling: SortingCoupling, x: Array, y: Array, p: float) -> Array:
     """Return Σ mass · |x − y|^p over the atoms of couplings, shape (…)."""
     xp = _array.namespace(x, y)
     mass = coupling.mass
-    difference = xp.abs(_array.take_along_rows(x, coupling.rows) - _array.take_along_rows(y, coupling.cols))
-    if not _array.tracked(mass):  # atoms without mass cost nothing, even where the power of their difference overflows
+    difference = xp.abs(
+        _array.take_along_rows(x, coupling.rows)
+        - _array.take_along_rows(y, coupling.cols)
+    )
+    if not _array.tracked(
+        mass
+    ):  # atoms without mass cost nothing, even where the power of their difference overflows
         difference = xp.where(mass > 0, difference, xp.zeros_like(difference))
     return xp.vecdot(mass, difference if p == 1 else difference**p)
 
@@ -108,7 +136,9 @@ def sorting_plan(x: Array, a: Array, y: Array, b: Array) -> SparsePlan:
     xp, mass = _array.namespace(coupling.mass), coupling.mass
     kept = xp.nonzero(mass > SLIVER * _array.number(xp.max(mass)))[0]
     rows, cols, mass = (xp.take(values, kept) for values in coupling)
-    return make_unchecked(SparsePlan, rows=rows, cols=cols, mass=mass, size=(x.shape[0], y.shape[0]))
+    return make_unchecked(
+        SparsePlan, rows=rows, cols=cols, mass=mass, size=(x.shape[0], y.shape[0])
+    )
 
 
 def equal_weights(a: Array, b: Array) -> Array:
@@ -117,7 +147,9 @@ def equal_weights(a: Array, b: Array) -> Array:
         return _is_one_weight(a, b)
     xp = _array.namespace(a, b)
     weight = xp.max(a, axis=-1, keepdims=True)
-    same = xp.all((a == weight) | (a == 0), axis=-1) & xp.all((b == weight) | (b == 0), axis=-1)
+    same = xp.all((a == weight) | (a == 0), axis=-1) & xp.all(
+        (b == weight) | (b == 0), axis=-1
+    )
     return same & (_support(a) == _support(b))
 
 
@@ -127,7 +159,11 @@ def pairs_off(coupling: SortingCoupling, a: Array, b: Array) -> Array:
     whole_x = mass == _array.take_along_rows(a, coupling.rows)
     whole_y = mass == _array.take_along_rows(b, coupling.cols)
     number = _support(mass)
-    return xp.all((whole_x & whole_y) | (mass == 0), axis=-1) & (number == _support(a)) & (number == _support(b))
+    return (
+        xp.all((whole_x & whole_y) | (mass == 0), axis=-1)
+        & (number == _support(a))
+        & (number == _support(b))
+    )
 
 
 class Entries(NamedTuple):
@@ -140,7 +176,9 @@ class Entries(NamedTuple):
     @property
     def positions(self) -> Array:
         """0, 1, … along the entries, whole numbers of shape (1, K)."""
-        return _array.namespace(self.values).arange(self.values.shape[1], device=_array.device(self.values))[None, :]
+        return _array.namespace(self.values).arange(
+            self.values.shape[1], device=_array.device(self.values)
+        )[None, :]
 
     @property
     def masses(self) -> Array:
@@ -155,10 +193,15 @@ class Entries(NamedTuple):
 
 def wasserstein_of_entries(x: Entries, y: Entries, p: float) -> Array:
     """Return W_p^p between all entries of matrices, shape (B,), where each weighs what its row and its column do."""
-    xp, numbers = _array.namespace(x.values), _numbers_of_equal_atoms(x.weights, y.weights)
+    xp, numbers = (
+        _array.namespace(x.values),
+        _numbers_of_equal_atoms(x.weights, y.weights),
+    )
     if numbers is not None and _holds_ends(x.values, y.values):
         n, m = numbers
-        if bool(xp.all((n == x.sizes) & (m == y.sizes))):  # no atom without weight: entries come first, then padding
+        if bool(
+            xp.all((n == x.sizes) & (m == y.sizes))
+        ):  # no atom without weight: entries come first, then padding
             n, m = n**2, m**2
             values_x = _padded_by_largest(x.values, x.positions < n[:, None])
             values_y = _padded_by_largest(y.values, y.positions < m[:, None])
@@ -181,7 +224,9 @@ def equal_cells(n: Array, m: Array, like: Array) -> SortingCoupling:
     kept = whole_n + whole_m - meetings
     integers = xp.arange(int(kept.max()), device=_array.device(like))
     index = xp.astype(integers, like.dtype)
-    counts = _array.from_numpy(np.array([whole_n, whole_m, kept, kept // meetings], dtype=float), like)
+    counts = _array.from_numpy(
+        np.array([whole_n, whole_m, kept, kept // meetings], dtype=float), like
+    )
     n, m, kept, shares = (counts[i, ...] for i in range(4))
     here = xp.astype(index < kept, like.dtype)
     cols = index + xp.floor(index / shares)
@@ -194,7 +239,9 @@ def equal_cells(n: Array, m: Array, like: Array) -> SortingCoupling:
     ends = xp.minimum(rows * m + m, cols * n + n)
     mass = ends - xp.concat([xp.zeros_like(ends[..., :1]), ends[..., :-1]], axis=-1)
     mass *= here
-    return SortingCoupling(xp.astype(rows, integers.dtype), xp.astype(cols, integers.dtype), mass / (n * m))
+    return SortingCoupling(
+        xp.astype(rows, integers.dtype), xp.astype(cols, integers.dtype), mass / (n * m)
+    )
 
 
 def merged_cells(ends_x: Array, ends_y: Array) -> SortingCoupling:
@@ -205,7 +252,10 @@ def merged_cells(ends_x: Array, ends_y: Array) -> SortingCoupling:
     inner, zero = _array.take_along_rows(inner, order), xp.zeros_like(ends_x[..., :1])
     mass = xp.concat([inner, zero + 1], axis=-1) - xp.concat([zero, inner], axis=-1)
     # As many ends of a list as lie before a cell, so many of its atoms do.
-    is_end_of_x, none = xp.astype(order < n - 1, order.dtype), xp.astype(zero, order.dtype)
+    is_end_of_x, none = (
+        xp.astype(order < n - 1, order.dtype),
+        xp.astype(zero, order.dtype),
+    )
     rows = xp.concat([none, xp.cumulative_sum(is_end_of_x, axis=-1)], axis=-1)
     cols = xp.arange(n + m - 1, dtype=order.dtype, device=_array.device(order)) - rows
     return SortingCoupling(rows, cols, mass)
@@ -215,7 +265,9 @@ def _merged_weights(a: Array, b: Array) -> SortingCoupling:
     """Couple atoms of any weights (…, N) and (…, M) in order."""
     xp = _array.namespace(a)
     # Differences of long sums are the masses: in single precision they would miss the weights of 100,000 atoms.
-    ends_x, ends_y = (xp.cumulative_sum(_array.for_long_sums(w), axis=-1) for w in (a, b))
+    ends_x, ends_y = (
+        xp.cumulative_sum(_array.for_long_sums(w), axis=-1) for w in (a, b)
+    )
     # Both lists end at the same total, so that no sliver of mass is left over by float error.
     cells = merged_cells(ends_x / ends_x[..., -1:], ends_y / ends_y[..., -1:])
     return cells._replace(mass=xp.astype(cells.mass, a.dtype, copy=False))
@@ -224,7 +276,9 @@ def _merged_weights(a: Array, b: Array) -> SortingCoupling:
 def _between_equal_weights(x: Array, y: Array, n: Array, m: Array, p: float) -> Array:
     """Return W_p^p between the n and m least values of lists, all of equal weights: the values alone need sorting."""
     xp = _array.namespace(x, y)
-    return cost(equal_cells(n, m, x), xp.sort(x, stable=False), xp.sort(y, stable=False), p)
+    return cost(
+        equal_cells(n, m, x), xp.sort(x, stable=False), xp.sort(y, stable=False), p
+    )
 
 
 def _padded_by_largest(x: Array, here: Array) -> Array:
@@ -255,7 +309,11 @@ def _weights_are_tracked(a: Array, b: Array) -> bool:
 def _has_one_weight(a: Array) -> bool:
     """Tell whether all atoms of each list have one weight; in one pair, which is not padded, also those of weight zero."""
     xp = _array.namespace(a)
-    same = a == a[:1] if a.ndim == 1 else (a == xp.max(a, axis=-1, keepdims=True)) | (a == 0)
+    same = (
+        a == a[:1]
+        if a.ndim == 1
+        else (a == xp.max(a, axis=-1, keepdims=True)) | (a == 0)
+    )
     return bool(xp.all(same))
 
 
@@ -279,13 +337,18 @@ def _support(weights: Array) -> Array:
 def _ascending(x: Array, a: Array) -> Array:
     """Return the positions of values in ascending order; in a stack, atoms of weight zero are sorted behind all others."""
     xp = _array.namespace(x)
-    return xp.argsort(x if a.ndim == 1 else xp.where(a > 0, x, xp.inf * xp.ones_like(x)))
+    return xp.argsort(
+        x if a.ndim == 1 else xp.where(a > 0, x, xp.inf * xp.ones_like(x))
+    )
 
 
 def _stored_masses(cells: SortingCoupling, a: Array, b: Array) -> Array:
     """Return the masses (…, K) of cells between sorted weights; where these pair off, the weights themselves."""
     xp, mass = _array.namespace(a), cells.mass
-    mass_x, mass_y = _array.take_along_rows(a, cells.rows), _array.take_along_rows(b, cells.cols)
+    mass_x, mass_y = (
+        _array.take_along_rows(a, cells.rows),
+        _array.take_along_rows(b, cells.cols),
+    )
     alike, here = (cells.rows == cells.cols) & (mass_x == mass_y), mass > 0
     return xp.where(xp.all(alike | ~here, axis=-1, keepdims=True) & here, mass_x, mass)
 
@@ -298,8 +361,15 @@ def _without_empty_atoms(coupling: SortingCoupling) -> SortingCoupling:
     xp = _array.namespace(coupling.mass)
     order = xp.argsort(xp.astype(coupling.mass <= 0, xp.int8))
     if _array.tracked(coupling.mass):
-        return SortingCoupling(*(_array.take_along_rows(values, order) for values in coupling))
+        return SortingCoupling(
+            *(_array.take_along_rows(values, order) for values in coupling)
+        )
     order = order[..., : int(xp.max(_support(coupling.mass)))]
     rows, cols, mass = (_array.take_along_rows(values, order) for values in coupling)
     here = mass > 0
-    return SortingCoupling(*(xp.where(here, values, xp.zeros_like(values)) for values in (rows, cols, mass)))
+    return SortingCoupling(
+        *(
+            xp.where(here, values, xp.zeros_like(values))
+            for values in (rows, cols, mass)
+        )
+    )

@@ -67,7 +67,13 @@ def exact(
     n, m = cost.shape
     if n == 1 or m == 1:
         rows, cols = np.divmod(np.arange(n * m), m)
-        plan = make_unchecked(SparsePlan, rows=rows, cols=cols, mass=(a if m == 1 else b).astype(float), size=(n, m))
+        plan = make_unchecked(
+            SparsePlan,
+            rows=rows,
+            cols=cols,
+            mass=(a if m == 1 else b).astype(float),
+            size=(n, m),
+        )
         u, v = (cost[:, 0], np.zeros(1)) if m == 1 else (np.zeros(1), cost[0])
         return Program(plan, (u, v), float(plan.inner(cost)))
     # POT takes negative costs for infeasible ones and has absolute tolerances: shift to >= 0 and scale to 1.
@@ -80,7 +86,9 @@ def exact(
         slack = min(0.0, float((scaled - u[:, None] - v).min()))
     else:
         u, v = (np.zeros(n), np.zeros(m)) if potentials is None else potentials
-        plan, u, v, slack = _priced_simplex(scaled, a, b, start, ((u - shift) / unit, v / unit))
+        plan, u, v, slack = _priced_simplex(
+            scaled, a, b, start, ((u - shift) / unit, v / unit)
+        )
     lower = (float(a @ u + b @ v) + slack) * unit + shift
     return Program(plan, (u * unit + shift, v * unit), lower)
 
@@ -94,15 +102,30 @@ def _simplex(
     # A limit for the case that float errors make pivots cycle.
     pivots = max(10**6, 100 * int(cost.size))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the check below replaces POT's warnings
-        flow, log = ot.lp.emd(a, b, cost, numItermax=pivots, log=True, center_dual=False, check_marginals=False)
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # the check below replaces POT's warnings
+        flow, log = ot.lp.emd(
+            a,
+            b,
+            cost,
+            numItermax=pivots,
+            log=True,
+            center_dual=False,
+            check_marginals=False,
+        )
     entries = scipy.sparse.coo_array(flow)
     entries.sum_duplicates()
     rows, cols = (index.astype(np.int64) for index in entries.coords)
     mass = entries.data.astype(float)
     kept = mass > SLIVER * max(a.max(), b.max())
-    plan = make_unchecked(SparsePlan, rows=rows[kept], cols=cols[kept], mass=mass[kept], size=cost.shape)
-    error = max(float(np.abs(sums - weights).max()) for sums, weights in zip(plan.marginals(), (a, b), strict=True))
+    plan = make_unchecked(
+        SparsePlan, rows=rows[kept], cols=cols[kept], mass=mass[kept], size=cost.shape
+    )
+    error = max(
+        float(np.abs(sums - weights).max())
+        for sums, weights in zip(plan.marginals(), (a, b), strict=True)
+    )
     if not error <= 1e-3:
         raise RuntimeError(
             f"the network simplex returned a plan that misses its marginals by {error:.3g}: "
@@ -124,9 +147,16 @@ def _repaired(plan: SparsePlan, a: NumpyArray, b: NumpyArray) -> SparsePlan:
     total = missing_a.sum()
     if not (total > 0.0 and missing_b.sum() > 0.0):
         return changed(plan, mass=mass)
-    rest = comonotone(np.arange(len(a)), missing_a / total, np.arange(len(b)), missing_b / missing_b.sum())
+    rest = comonotone(
+        np.arange(len(a)),
+        missing_a / total,
+        np.arange(len(b)),
+        missing_b / missing_b.sum(),
+    )
     rows, cols = np.concatenate([rows, rest.rows]), np.concatenate([cols, rest.cols])
-    entries = scipy.sparse.csr_array((np.concatenate([mass, total * rest.mass]), (rows, cols)), shape=plan.size)
+    entries = scipy.sparse.csr_array(
+        (np.concatenate([mass, total * rest.mass]), (rows, cols)), shape=plan.size
+    )
     rows, cols = (index.astype(np.int64) for index in entries.nonzero())
     return changed(plan, rows=rows, cols=cols, mass=entries.data[entries.data != 0])
 
@@ -155,13 +185,17 @@ def _priced_simplex(
     # Every pass but the last adds an arc, so that there are at most n m of them.
     while True:
         inside = np.nonzero(arcs)
-        plan, u, v = _simplex(scipy.sparse.coo_array((cost[inside], inside), shape=(n, m)), a, b)
+        plan, u, v = _simplex(
+            scipy.sparse.coo_array((cost[inside], inside), shape=(n, m)), a, b
+        )
         np.subtract(cost, v, out=reduced)
         reduced -= u[:, None]
         # Reduced costs of arcs that the simplex was given may be slightly negative by float error. Others that are no worse
         # cannot improve the plan, and end the passes. The proved value counts the least of all.
         float_error = max(
-            -float(reduced[inside].min()), _FLOAT_ERROR * float(max(np.abs(u).max(), np.abs(v).max())), 0.0
+            -float(reduced[inside].min()),
+            _FLOAT_ERROR * float(max(np.abs(u).max(), np.abs(v).max())),
+            0.0,
         )
         worst = float(reduced.min())
         reduced[inside] = np.inf

@@ -32,7 +32,9 @@ from gwtools._stacks import (
 )
 
 _SMALL_SYSTEM = 128  # unknowns: one factorisation is cheaper than the inner iterations
-_SLACK = 1.0  # an entry may grow by, in its logarithm, beyond what its marginals can hold
+_SLACK = (
+    1.0  # an entry may grow by, in its logarithm, beyond what its marginals can hold
+)
 _TRIES = 10  # lengths of a Newton step, each half of the one before
 _REACH = 30.0  # scalings may move by, in total, until entries that were left out may count again
 
@@ -63,7 +65,13 @@ class _Kernel(NamedTuple):
 
 
 def sinkhorn(
-    log_kernel: Array, a: Array, b: Array, u: Array, v: Array, tolerance: Numbers, max_newton: int = 30
+    log_kernel: Array,
+    a: Array,
+    b: Array,
+    u: Array,
+    v: Array,
+    tolerance: Numbers,
+    max_newton: int = 30,
 ) -> Scaling:
     """Scale exp(log_kernel) to the marginals a and b, in the log domain.
 
@@ -92,8 +100,12 @@ def sinkhorn(
     xp = _array.namespace(log_kernel)
     log_a, log_b = xp.log(at_atoms(a, a, 1.0)), xp.log(at_atoms(b, b, 1.0))
     kernel = _Kernel(log_kernel, a, b, log_a, log_b, tolerance)
-    v = at_atoms(b, log_b - _array.logsumexp(log_kernel + u[..., :, None], axis=-2), 0.0)
-    u = at_atoms(a, log_a - _array.logsumexp(log_kernel + v[..., None, :], axis=-1), 0.0)
+    v = at_atoms(
+        b, log_b - _array.logsumexp(log_kernel + u[..., :, None], axis=-2), 0.0
+    )
+    u = at_atoms(
+        a, log_a - _array.logsumexp(log_kernel + v[..., None, :], axis=-1), 0.0
+    )
     state = _scaled(kernel, u, v)
     steps, whole = 0, is_stack(tolerance)
     # Every turn counts at least one step; a turn with the whole kernel is the last one.
@@ -116,12 +128,18 @@ def sinkhorn(
 def attainable(log_kernel: Array) -> Numbers:
     """Estimate the marginal error that float errors of the exponents cause: these are relative to the largest exponent."""
     xp = _array.namespace(log_kernel)
-    return 2 * _array.epsilon(log_kernel) * numbers(xp.max(xp.abs(log_kernel), axis=(-2, -1)))
+    return (
+        2
+        * _array.epsilon(log_kernel)
+        * numbers(xp.max(xp.abs(log_kernel), axis=(-2, -1)))
+    )
 
 
 def _without_empty_entries(kernel: _Kernel, plan: Array) -> _Kernel:
     """Drop the entries without mass where few are left; else return the kernel itself."""
-    exponent = _array.without_small_masses(kernel.exponent, plan, 1e-9 * kernel.tolerance)
+    exponent = _array.without_small_masses(
+        kernel.exponent, plan, 1e-9 * kernel.tolerance
+    )
     return kernel if exponent is kernel.exponent else kernel._replace(exponent=exponent)
 
 
@@ -141,14 +159,22 @@ def _ascend(kernel: _Kernel, start: Scaling, most: int) -> tuple[Scaling, int]:
         return met or _distance(start, ascent.state) > _REACH if is_compressed else met
 
     is_compressed = _array.is_compressed(kernel.exponent)
-    best, steps = repeated(_newton_or_sweep, is_done, _Ascent(kernel, start, start), lambda ascent: ascent.best, most)
+    best, steps = repeated(
+        _newton_or_sweep,
+        is_done,
+        _Ascent(kernel, start, start),
+        lambda ascent: ascent.best,
+        most,
+    )
     return best, max(steps)
 
 
 def _distance(first: Scaling, second: Scaling) -> float:
     """Return the distance between two scalings of one kernel."""
     xp = _array.namespace(first.u)
-    return float(xp.max(xp.abs(second.u - first.u))) + float(xp.max(xp.abs(second.v - first.v)))
+    return float(xp.max(xp.abs(second.u - first.u))) + float(
+        xp.max(xp.abs(second.v - first.v))
+    )
 
 
 def _newton_or_sweep(ascent: _Ascent) -> _Ascent:
@@ -217,12 +243,17 @@ def _newton(kernel: _Kernel, state: Scaling) -> _LineSearch:
     slope = dot(more_rows, du) + dot(more_cols, dv)
     reach = larger(_largest(du), _largest(dv))
     finite = is_finite(slope + reach)
-    du, dv = chosen(finite, du, xp.zeros_like(du)), chosen(finite, dv, xp.zeros_like(dv))
+    du, dv = (
+        chosen(finite, du, xp.zeros_like(du)),
+        chosen(finite, dv, xp.zeros_like(dv)),
+    )
     length = _first_length(kernel, state, du, dv, reach)
     return _line_search(kernel, state, _NewtonStep(du, dv, slope, length, finite))
 
 
-def _first_length(kernel: _Kernel, state: Scaling, du: Array, dv: Array, reach: Numbers) -> Numbers:
+def _first_length(
+    kernel: _Kernel, state: Scaling, du: Array, dv: Array, reach: Numbers
+) -> Numbers:
     """Return how much of a direction, 1 at most, scalings may go until an entry outgrows its marginals.
 
     Where parts of a sharp plan hardly touch, mass moves between them once the entries that join them have grown by hundreds of
@@ -234,7 +265,9 @@ def _first_length(kernel: _Kernel, state: Scaling, du: Array, dv: Array, reach: 
         return filled(reach, 1.0)
     xp = _array.namespace(du)
     exponent = kernel.exponent + state.u[..., :, None] + state.v[..., None, :]
-    most = xp.minimum((kernel.log_a + _SLACK)[..., :, None], (kernel.log_b + _SLACK)[..., None, :])
+    most = xp.minimum(
+        (kernel.log_a + _SLACK)[..., :, None], (kernel.log_b + _SLACK)[..., None, :]
+    )
     speed = (du[..., :, None] + dv[..., None, :]) / xp.clip(most - exponent, min=_SLACK)
     return numbers(1.0 / xp.clip(xp.max(speed, axis=(-2, -1)), min=1.0))
 
@@ -246,19 +279,27 @@ class _LineSearch(NamedTuple):
     moved: Mask
 
 
-def _line_search(kernel: _Kernel, state: Scaling, step: _NewtonStep, tries: int = _TRIES) -> _LineSearch:
+def _line_search(
+    kernel: _Kernel, state: Scaling, step: _NewtonStep, tries: int = _TRIES
+) -> _LineSearch:
     """Halve a step until the dual grows; where it never does, the state stays."""
     length = expanded(step.length, 1)
     following = _scaled(kernel, state.u + length * step.du, state.v + length * step.dv)
     linear_part = step.length * (dot(kernel.a, step.du) + dot(kernel.b, step.dv))
     grown = _mass(following) - _mass(state)
-    moved = step.finite & (linear_part - grown >= 1e-4 * step.length * step.slope - 1e-14)
+    moved = step.finite & (
+        linear_part - grown >= 1e-4 * step.length * step.slope - 1e-14
+    )
     result = _LineSearch(chosen(moved, following, state), moved)
     if tries == 1:
         return result
 
-    def halved(_: _LineSearch, kernel: _Kernel, state: Scaling, step: _NewtonStep) -> _LineSearch:
-        return _line_search(kernel, state, step._replace(length=step.length / 2), tries - 1)
+    def halved(
+        _: _LineSearch, kernel: _Kernel, state: Scaling, step: _NewtonStep
+    ) -> _LineSearch:
+        return _line_search(
+            kernel, state, step._replace(length=step.length / 2), tries - 1
+        )
 
     return replaced(step.finite & opposite(moved), result, halved, kernel, state, step)
 
@@ -277,7 +318,9 @@ def schur_solve(plan: Array, rows: Array, cols: Array, right: Array) -> Array:
     xp, root = _array.namespace(plan), _array.namespace(plan).sqrt(cols)
     contraction = plan * (1 / xp.sqrt(rows))[..., :, None] * (1 / root)[..., None, :]
     ones = xp.eye(plan.shape[-1], dtype=plan.dtype, device=_array.device(plan))
-    matrix = (1 + _array.epsilon(plan) ** 0.5 / 16) * ones - xp.matrix_transpose(contraction) @ contraction
+    matrix = (1 + _array.epsilon(plan) ** 0.5 / 16) * ones - xp.matrix_transpose(
+        contraction
+    ) @ contraction
     return xp.linalg.solve(matrix, (right / root)[..., None])[..., 0] / root
 
 
@@ -286,10 +329,14 @@ def _solved_by_gradients(plan: Array, rows: Array, cols: Array, right: Array) ->
     # A sharp plan has few entries that a direction of two digits can feel.
     core = _array.without_small(plan, 1e-4)
     back = _array.columns(core)
-    return _conjugate_gradient(lambda p: cols * p - back @ ((core @ p) / rows), right, cols)
+    return _conjugate_gradient(
+        lambda p: cols * p - back @ ((core @ p) / rows), right, cols
+    )
 
 
-def _conjugate_gradient(operator: Callable[[Array], Array], right: Array, diagonal: Array, steps: int = 200) -> Array:
+def _conjugate_gradient(
+    operator: Callable[[Array], Array], right: Array, diagonal: Array, steps: int = 200
+) -> Array:
     """Solve a symmetric positive semidefinite system to two digits, with diagonal preconditioning."""
     xp = _array.namespace(right)
     solution, residual = xp.zeros_like(right), right
@@ -300,10 +347,15 @@ def _conjugate_gradient(operator: Callable[[Array], Array], right: Array, diagon
         if not size > target:
             break
         image = operator(direction)
-        curvature, flat = float(direction @ image), float(direction @ (diagonal * direction)) * _array.epsilon(right)
+        curvature, flat = (
+            float(direction @ image),
+            float(direction @ (diagonal * direction)) * _array.epsilon(right),
+        )
         if not curvature > flat:
             # Parts of the plan hardly touch: moving mass between them costs nothing yet, so the step goes there alone, and far.
-            return direction / math.sqrt(_array.epsilon(right)) if flat > 0.0 else solution
+            return (
+                direction / math.sqrt(_array.epsilon(right)) if flat > 0.0 else solution
+            )
         solution = solution + (size / curvature) * direction
         residual = residual - (size / curvature) * image
         preconditioned = residual / diagonal

@@ -15,7 +15,9 @@ from tests import checkers
 
 NUMPY = np.zeros(1)
 MANY = 10**6
-PATIENCE = 600.0  # seconds: ends a test that hangs, and is far more than any machine needs
+PATIENCE = (
+    600.0  # seconds: ends a test that hangs, and is far more than any machine needs
+)
 
 
 @pytest.fixture(params=[1, 3])
@@ -29,7 +31,11 @@ def spaces(sizes, seed):
     found = []
     for n in sizes:
         weights = rng.random(n) + 0.1
-        found.append(gw.DenseSpace(checkers.euclidean(rng.standard_normal((n, 2))), weights / weights.sum()))
+        found.append(
+            gw.DenseSpace(
+                checkers.euclidean(rng.standard_normal((n, 2))), weights / weights.sum()
+            )
+        )
     return found
 
 
@@ -41,7 +47,9 @@ def test_threads_change_no_digit(solver, monkeypatch):
     for count in ("1", "3"):
         monkeypatch.setenv("GWTOOLS_NUM_THREADS", count)
         found = gw.solve_batch(xs, ys, solver)
-        numbers.append([(float(r.objective), float(r.estimate), r.certificate) for r in found])
+        numbers.append(
+            [(float(r.objective), float(r.estimate), r.certificate) for r in found]
+        )
         numbers[-1].append(gw.batch.spectral(xs, ys).tolist())
     assert numbers[0] == numbers[1]
 
@@ -85,7 +93,9 @@ def busy(monkeypatch):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_calls_that_are_not_begun_are_dropped_with_their_context(fails, busy, monkeypatch):
+def test_calls_that_are_not_begun_are_dropped_with_their_context(
+    fails, busy, monkeypatch
+):
     (background, free), made, shutdown = busy, [], ThreadPoolExecutor.shutdown
 
     def dropped(pool, wait=True, *, cancel_futures=False):
@@ -102,7 +112,9 @@ def test_calls_that_are_not_begun_are_dropped_with_their_context(fails, busy, mo
     assert made == []
 
 
-def test_the_caller_makes_short_calls_and_those_that_would_wait_with_too_much(busy, monkeypatch):
+def test_the_caller_makes_short_calls_and_those_that_would_wait_with_too_much(
+    busy, monkeypatch
+):
     monkeypatch.setattr(threads, "_WAITING_ENTRIES", 1.5 * MANY)
     (background, free), made = busy, []
     with background:
@@ -131,11 +143,15 @@ def test_calls_let_go_of_what_they_were_made_with(count):
 def test_short_work_stays_on_one_thread(monkeypatch):
     monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
     here = threading.get_ident()
-    assert set(threads.each(lambda _: threading.get_ident(), [0, 1], NUMPY, 100)) == {here}
+    assert set(threads.each(lambda _: threading.get_ident(), [0, 1], NUMPY, 100)) == {
+        here
+    }
 
 
 def test_results_are_in_order_and_errors_reach_the_caller(count):
-    assert threads.each(lambda i: i * i, range(20), NUMPY, MANY) == [i * i for i in range(20)]
+    assert threads.each(lambda i: i * i, range(20), NUMPY, MANY) == [
+        i * i for i in range(20)
+    ]
     assert threads.each(lambda i: i, [], NUMPY, MANY) == []
     with pytest.raises(KeyError, match="2"):
         threads.each({0: 0, 1: 1}.__getitem__, range(9), NUMPY, MANY)
@@ -155,7 +171,9 @@ def test_other_libraries_stay_on_one_thread(monkeypatch):
     strict = pytest.importorskip("array_api_strict")
     monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
     here = threading.get_ident()
-    assert set(threads.each(lambda _: threading.get_ident(), [0, 1], strict.zeros(1), MANY)) == {here}
+    assert set(
+        threads.each(lambda _: threading.get_ident(), [0, 1], strict.zeros(1), MANY)
+    ) == {here}
 
 
 def test_number_of_threads(monkeypatch):
@@ -163,8 +181,12 @@ def test_number_of_threads(monkeypatch):
     assert threads.processors() >= 1
     for wrong in ("0", "-1", "two", "1.5"):
         monkeypatch.setenv("GWTOOLS_NUM_THREADS", wrong)
-        with pytest.raises(ValueError, match="GWTOOLS_NUM_THREADS must be a whole number"):
+        with pytest.raises(
+            ValueError, match="GWTOOLS_NUM_THREADS must be a whole number"
+        ):
             threads.processors()
         for solver in (gw.Sorted(), gw.Sinkhorn()):
-            with pytest.raises(ValueError, match="GWTOOLS_NUM_THREADS must be a whole number"):
+            with pytest.raises(
+                ValueError, match="GWTOOLS_NUM_THREADS must be a whole number"
+            ):
                 gw.solve_batch(spaces([3], 0), spaces([4], 1), solver)

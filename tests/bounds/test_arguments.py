@@ -18,7 +18,9 @@ def test_bounds_scale(name, factor, pair):
     x, y = pair
     scaled = value(name, x.scaled(factor), y.scaled(factor))
     assert np.isfinite(scaled)
-    assert scaled / factor / factor == pytest.approx(value(name, x, y), rel=1e-10, abs=slack(x, y))
+    assert scaled / factor / factor == pytest.approx(
+        value(name, x, y), rel=1e-10, abs=slack(x, y)
+    )
 
 
 @given(pairs(kinds=("dense",), null=True))

@@ -34,7 +34,9 @@ def value(name: str, x: Drawn, y: Drawn, **options: float) -> float:
 
 def sorting(x: Drawn, y: Drawn) -> np.ndarray:
     plan = np.zeros((x.size, y.size))
-    for i, j, mass in checkers.walk(x.matrix @ x.weights, x.weights, y.matrix @ y.weights, y.weights):
+    for i, j, mass in checkers.walk(
+        x.matrix @ x.weights, x.weights, y.matrix @ y.weights, y.weights
+    ):
         plan[i, j] += mass
     return plan
 
@@ -51,7 +53,9 @@ def test_values_are_those_of_the_checker(name, pair):
 @given(coupled(null=True))
 def test_bounds_are_below_every_coupling(name, instance):
     x, y, plan = instance
-    assert value(name, x, y) <= checkers.objective(x.matrix, y.matrix, plan) + slack(x, y)
+    assert value(name, x, y) <= checkers.objective(x.matrix, y.matrix, plan) + slack(
+        x, y
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,7 +66,9 @@ def test_bounds_are_below_known_answers(name, known):
 
 @given(known())
 def test_known_answers_are_attained_by_their_couplings(known):
-    assert checkers.coupling_error(known.plan, known.x.weights, known.y.weights) <= 1e-15
+    assert (
+        checkers.coupling_error(known.plan, known.x.weights, known.y.weights) <= 1e-15
+    )
     found = checkers.objective(known.x.matrix, known.y.matrix, known.plan)
     assert found == pytest.approx(known.value, rel=1e-12, abs=slack(known.x, known.y))
 
@@ -71,7 +77,9 @@ def test_known_answers_are_attained_by_their_couplings(known):
 @given(pairs(null=True))
 def test_bounds_are_symmetric_in_the_spaces(name, pair):
     x, y = pair
-    assert value(name, x, y) == pytest.approx(value(name, y, x), rel=1e-12, abs=slack(x, y))
+    assert value(name, x, y) == pytest.approx(
+        value(name, y, x), rel=1e-12, abs=slack(x, y)
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,7 +87,9 @@ def test_bounds_are_symmetric_in_the_spaces(name, pair):
 def test_bounds_do_not_depend_on_labels(name, pair, data):
     x, y = pair
     order = np.array(data.draw(orders(x.size)))
-    assert value(name, x.take(order), y) == pytest.approx(value(name, x, y), rel=1e-12, abs=slack(x, y))
+    assert value(name, x.take(order), y) == pytest.approx(
+        value(name, x, y), rel=1e-12, abs=slack(x, y)
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -89,4 +99,8 @@ def test_bounds_of_a_permuted_copy_are_zero(name, known):
 
 
 def test_bounds_of_memoli_go_by_their_names_too():
-    assert (gw.bounds.flb, gw.bounds.slb, gw.bounds.tlb) == (gw.bounds.first, gw.bounds.second, gw.bounds.third)
+    assert (gw.bounds.flb, gw.bounds.slb, gw.bounds.tlb) == (
+        gw.bounds.first,
+        gw.bounds.second,
+        gw.bounds.third,
+    )

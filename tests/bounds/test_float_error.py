@@ -28,7 +28,10 @@ def agree(function, formula, calls):
 
 def test_the_unit_is_that_of_float64():
     assert Fraction(float_error.UNIT) == Fraction(1, 2**53)
-    assert (float_error.UNDERFLOW, float_error.UNDERFLOW_OF_ROOTS) == (2.0**-900, 2.0**-450)
+    assert (float_error.UNDERFLOW, float_error.UNDERFLOW_OF_ROOTS) == (
+        2.0**-900,
+        2.0**-450,
+    )
 
 
 @pytest.mark.parametrize("terms", [1, 2, 3, 10, 999, 10**5, 10**7])
@@ -39,24 +42,50 @@ def test_gamma_is_not_below_its_exact_value(terms):
 
 def test_gamma_at_a_large_unit(coarse):
     for terms in (1, 7.5, 1000, 50_000):
-        exact = Fraction(terms) * Fraction(1, 2**20) / (1 - Fraction(terms) * Fraction(1, 2**20))
-        assert float(Fraction(101, 100) * exact) == pytest.approx(gamma(terms), rel=1e-13)
+        exact = (
+            Fraction(terms)
+            * Fraction(1, 2**20)
+            / (1 - Fraction(terms) * Fraction(1, 2**20))
+        )
+        assert float(Fraction(101, 100) * exact) == pytest.approx(
+            gamma(terms), rel=1e-13
+        )
 
 
 def test_directions(coarse):
-    agree(float_error.lower_end, lambda value, radius: max(value - radius, 0.0), [(1.3, 0.7), (0.7, 1.3), (0.7, 0.7)])
-    agree(float_error.floor, lambda value: value * (1 - gamma(20)), [(0.7,), (1.3,), (0.0,)])
-    agree(float_error.ceiling, lambda value: value * (1 + gamma(20)), [(0.7,), (1.3,), (0.0,)])
+    agree(
+        float_error.lower_end,
+        lambda value, radius: max(value - radius, 0.0),
+        [(1.3, 0.7), (0.7, 1.3), (0.7, 0.7)],
+    )
+    agree(
+        float_error.floor,
+        lambda value: value * (1 - gamma(20)),
+        [(0.7,), (1.3,), (0.0,)],
+    )
+    agree(
+        float_error.ceiling,
+        lambda value: value * (1 + gamma(20)),
+        [(0.7,), (1.3,), (0.0,)],
+    )
 
 
 def test_bounds_of_lengths():
     bound = Bound(1.3, 0.7, 1.9)
     assert Bound(1.3, 0.7).upper == math.inf
-    assert numbers(bound.around(0.3)) == pytest.approx([1.3, 0.7 - 0.3, 1.9 + 0.3], rel=1e-13)
+    assert numbers(bound.around(0.3)) == pytest.approx(
+        [1.3, 0.7 - 0.3, 1.9 + 0.3], rel=1e-13
+    )
     assert numbers(bound.around(0.8)) == pytest.approx([1.3, 0.0, 2.7], rel=1e-13)
     assert numbers(bound.squared()) == pytest.approx([1.69, 0.49, 3.61], rel=1e-13)
-    assert numbers(bound.root()) == pytest.approx([math.sqrt(1.3), math.sqrt(0.7), math.sqrt(1.9)], rel=1e-13)
-    agree(float_error.length, lambda v, r: (v, max(v - r, 0.0), v + r), [(0.7, 0.3), (0.3, 0.7), (1.3, 0.1)])
+    assert numbers(bound.root()) == pytest.approx(
+        [math.sqrt(1.3), math.sqrt(0.7), math.sqrt(1.9)], rel=1e-13
+    )
+    agree(
+        float_error.length,
+        lambda v, r: (v, max(v - r, 0.0), v + r),
+        [(0.7, 0.3), (0.3, 0.7), (1.3, 0.1)],
+    )
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -68,10 +97,15 @@ def test_radii_of_norms_and_of_wholes(coarse, sizes):
         residual = radii.residual + spectrum
         return 1.01 * math.sqrt(radii.mean**2 + 2 * radii.deviations**2 + residual**2)
 
-    calls = [(some_radii(seed, sizes[0]), value) for seed, value in enumerate((0.7, 1.3, 0.001))]
+    calls = [
+        (some_radii(seed, sizes[0]), value)
+        for seed, value in enumerate((0.7, 1.3, 0.001))
+    ]
     agree(Radii.norm, norm, calls)
     agree(Radii.root_radius, whole, calls)
-    assert calls[0][0].root_radius() == pytest.approx(whole(calls[0][0], 0.0), rel=1e-13)
+    assert calls[0][0].root_radius() == pytest.approx(
+        whole(calls[0][0], 0.0), rel=1e-13
+    )
 
 
 @pytest.mark.parametrize("size", [1, 5, 2000])
@@ -88,9 +122,24 @@ def test_radii_of_matrices(coarse, size):
         residual = 2 * deviations + mean + 7 * gamma(3 + more) * top + half
         norm_terms = 2 * (2 * n + 2 * omega + 2)
         computed = top if roundings else 0.0
-        return Radii(n, omega, top, computed, entries, row_means, mean, deviations, residual, norm_terms)
+        return Radii(
+            n,
+            omega,
+            top,
+            computed,
+            entries,
+            row_means,
+            mean,
+            deviations,
+            residual,
+            norm_terms,
+        )
 
-    calls = [(size, 4.7, 0, 1.3, 0.0), (size, 5.3, 0, 0.7, 0.002), (size, 4.1, 6, 1.7, 0.003)]
+    calls = [
+        (size, 4.7, 0, 1.3, 0.0),
+        (size, 5.3, 0, 0.7, 0.002),
+        (size, 4.1, 6, 1.7, 0.003),
+    ]
     agree(float_error.dense_radii, formula, calls)
 
 
@@ -104,7 +153,9 @@ def lopsided():
 @pytest.mark.parametrize("name", ["dense", "graph", "whole graph", "cloud"])
 def test_radii_of_spaces_without_a_low_rank_form(coarse, rng, name):
     weights = np.array([0.2, 0.3, 0.5])
-    edges = scipy.sparse.csr_array(np.array([[0, 1, 0], [1, 0, 3], [0, 3, 0]]) * (0.1 if name == "graph" else 1.0))
+    edges = scipy.sparse.csr_array(
+        np.array([[0, 1, 0], [1, 0, 3], [0, 3, 0]]) * (0.1 if name == "graph" else 1.0)
+    )
     space, skew, roundings = {
         "dense": lambda: (lopsided(), 0.702 - 0.7, 0),
         "graph": lambda: (gw.GraphSpace(edges, weights), 0.0, 3),
@@ -113,8 +164,12 @@ def test_radii_of_spaces_without_a_low_rank_form(coarse, rng, name):
     }[name]()
     omega = abs(math.fsum(space.weights.tolist()) - 1) / 2.0**-20 + 4
     wanted = float_error.dense_radii(3, omega, roundings, space.largest(), skew)
-    assert numbers(float_error.radii(space)) == pytest.approx(numbers(wanted), rel=1e-13)
-    assert numbers(float_error.matrix_radii(space)) == pytest.approx(numbers(wanted), rel=1e-13)
+    assert numbers(float_error.radii(space)) == pytest.approx(
+        numbers(wanted), rel=1e-13
+    )
+    assert numbers(float_error.matrix_radii(space)) == pytest.approx(
+        numbers(wanted), rel=1e-13
+    )
 
 
 @pytest.mark.parametrize(("height", "size"), [(2, 9), (5, 5), (6, 5), (3, 1200)])
@@ -122,7 +177,11 @@ def test_radii_of_spaces_without_a_low_rank_form(coarse, rng, name):
 def test_radii_of_low_rank_forms(coarse, rng, height, size, kind):
     weights, points = rng.dirichlet(np.ones(size)), rng.standard_normal((size, height))
     gram = kind == "gram"
-    space = gw.GramSpace(points.T, weights) if gram else gw.PointCloud(points, weights, metric="sqeuclidean")
+    space = (
+        gw.GramSpace(points.T, weights)
+        if gram
+        else gw.PointCloud(points, weights, metric="sqeuclidean")
+    )
     top = space.largest() + 2.0**-22
     omega = abs(math.fsum(space.weights.tolist()) - 1) / 2.0**-20 + 4
     k = size + omega
@@ -139,16 +198,24 @@ def test_radii_of_low_rank_forms(coarse, rng, height, size, kind):
 @pytest.mark.parametrize("steps", [0, 1, -3, 40])
 def test_terms_of_weights(steps):
     weights = np.array([0.5, 0.25, 0.125, 0.125]) * (1 + steps * 2.0**-52)
-    off = abs(sum(map(Fraction, weights.tolist()), Fraction(0)) - 1) / Fraction(1, 2**53)
+    off = abs(sum(map(Fraction, weights.tolist()), Fraction(0)) - 1) / Fraction(
+        1, 2**53
+    )
     assert float_error.weight_terms(weights) == float(off) + 4
 
 
 def test_terms_of_weights_cover_what_their_sum_is_off(rng):
     for n in (3, 10, 300):
-        for weights in (rng.dirichlet(np.ones(n)), np.full(n, 1 / n), rng.dirichlet(np.ones(n)).astype(np.float32)):
+        for weights in (
+            rng.dirichlet(np.ones(n)),
+            np.full(n, 1 / n),
+            rng.dirichlet(np.ones(n)).astype(np.float32),
+        ):
             wide = np.asarray(weights, dtype=float)
             off = abs(sum(map(Fraction, wide.tolist()), Fraction(0)) - 1)
-            assert off <= (Fraction(float_error.weight_terms(wide)) - 2) * Fraction(1, 2**53)
+            assert off <= (Fraction(float_error.weight_terms(wide)) - 2) * Fraction(
+                1, 2**53
+            )
 
 
 def test_extents(rng):
@@ -157,36 +224,62 @@ def test_extents(rng):
         return Extent(deviation, spread + 2 * deviation + of.residual, spread)
 
     def low_rank(deviation, residual, of):
-        deviation, residual = 1.01 * deviation + of.deviations, 1.01 * residual + of.residual
+        deviation, residual = (
+            1.01 * deviation + of.deviations,
+            1.01 * residual + of.residual,
+        )
         return Extent(deviation, residual, 2 * deviation + residual + of.mean)
 
-    calls = [(0.7, 1.3, some_radii(0, 5)), (0.2, 3.1, some_radii(1, 9)), (0.0, 0.1, some_radii(2, 2))]
+    calls = [
+        (0.7, 1.3, some_radii(0, 5)),
+        (0.2, 3.1, some_radii(1, 9)),
+        (0.0, 0.1, some_radii(2, 2)),
+    ]
     agree(float_error.dense_extent, dense, calls)
     agree(float_error.low_rank_extent, low_rank, calls)
     weights, of = rng.dirichlet(np.ones(5)), some_radii(3, 5)
     matrix = rng.standard_normal((5, 5))
-    for space in (gw.DenseSpace(matrix + matrix.T, weights), gw.DenseSpace(-matrix - matrix.T, weights)):
+    for space in (
+        gw.DenseSpace(matrix + matrix.T, weights),
+        gw.DenseSpace(-matrix - matrix.T, weights),
+    ):
         C = space.dense()
         f = C @ weights
         m = float(weights @ f)
         wanted = dense(float(np.abs(f - m).max()), max(C.max() - m, m - C.min()), of)
-        assert numbers(float_error.extent(space, of)) == pytest.approx(numbers(wanted), rel=1e-13)
+        assert numbers(float_error.extent(space, of)) == pytest.approx(
+            numbers(wanted), rel=1e-13
+        )
     for height in (2, 9):
         points = rng.standard_normal((5, height))
-        for space in (gw.GramSpace(points.T, weights), gw.PointCloud(points, weights, metric="sqeuclidean")):
+        for space in (
+            gw.GramSpace(points.T, weights),
+            gw.PointCloud(points, weights, metric="sqeuclidean"),
+        ):
             centred = points - weights @ points
             factor = 2.0 if space.kind == "sqeuclidean" else 1.0
             # The bound of the largest squared norm has 1 % in it already.
             residual = 1.01 * factor * float((centred**2).sum(axis=1).max())
             wanted = low_rank(float(np.abs(space.deviations).max()), residual, of)
-            assert numbers(float_error.extent(space, of)) == pytest.approx(numbers(wanted), rel=1e-12)
+            assert numbers(float_error.extent(space, of)) == pytest.approx(
+                numbers(wanted), rel=1e-12
+            )
 
 
 def test_largest_differences():
     def formula(apart, x, y, of_x, of_y):
         return 1.01 * apart + x.mean + y.mean + of_x.spread + of_y.spread
 
-    calls = [(0.3 * i, some_radii(i, 5), some_radii(i + 9, 7), some_extent(i), some_extent(i + 9)) for i in range(3)]
+    calls = [
+        (
+            0.3 * i,
+            some_radii(i, 5),
+            some_radii(i + 9, 7),
+            some_extent(i),
+            some_extent(i + 9),
+        )
+        for i in range(3)
+    ]
     agree(float_error.max_difference, formula, calls)
 
 
@@ -203,22 +296,29 @@ def test_extents_hold_the_exact_parts(rng, far):
         found = float_error.extent(space, float_error.radii(space))
         C = [[Fraction(0)] * 6 for _ in range(6)]
         stored = [
-            [Fraction(float(v)) for v in row] for row in (points if space.kind != "DenseSpace" else space.dense())
+            [Fraction(float(v)) for v in row]
+            for row in (points if space.kind != "DenseSpace" else space.dense())
         ]
         for i in range(6):
             for k in range(6):
                 if space.kind == "DenseSpace":
                     C[i][k] = stored[i][k]
                 elif space.kind == "sqeuclidean":
-                    C[i][k] = sum((u - v) ** 2 for u, v in zip(stored[i], stored[k], strict=True))
+                    C[i][k] = sum(
+                        (u - v) ** 2 for u, v in zip(stored[i], stored[k], strict=True)
+                    )
                 else:
-                    C[i][k] = sum(u * v for u, v in zip(stored[i], stored[k], strict=True))
+                    C[i][k] = sum(
+                        u * v for u, v in zip(stored[i], stored[k], strict=True)
+                    )
         total = sum(map(Fraction, weights.tolist()))
         a = [Fraction(w) / total for w in weights.tolist()]
         f = [sum(c * w for c, w in zip(row, a, strict=True)) for row in C]
         m = sum(v * w for v, w in zip(f, a, strict=True))
         assert max(abs(v - m) for v in f) <= Fraction(float(found.deviation))
-        assert max(abs(c - m) for row in C for c in row) <= Fraction(float(found.spread))
+        assert max(abs(c - m) for row in C for c in row) <= Fraction(
+            float(found.spread)
+        )
         residuals = (C[i][k] - f[i] - f[k] + m for i in range(6) for k in range(6))
         assert max(map(abs, residuals)) <= Fraction(float(found.residual))
 
@@ -226,7 +326,9 @@ def test_extents_hold_the_exact_parts(rng, far):
 def transported(value, p, x, y, terms, matched):
     (low_x, high_x, n), (low_y, high_y, m) = x, y
     apart = max(high_x - low_y, high_y - low_x)
-    moved = gamma(2 * n + 3 + terms) * (high_x - low_x) + gamma(2 * m + 3 + terms) * (high_y - low_y)
+    moved = gamma(2 * n + 3 + terms) * (high_x - low_x) + gamma(2 * m + 3 + terms) * (
+        high_y - low_y
+    )
     loss = gamma(3 * (n + m) + terms + 6) * value + (n + m) * 2.0**-22 * (1 + apart**p)
     if not matched:
         loss += p * apart ** (p - 1) * moved * (1 + gamma(8))
@@ -243,7 +345,9 @@ def test_transports_on_the_line(coarse, sizes, p):
         (0.9, p, (0.3, 1.4, n), (-1.9, 2.6, m), 7.1, False),
     ]
     agree(float_error.transport_bound, transported, calls)
-    nothing = float_error.transport_bound(1e-9, p, (-0.3, 1.1, n), (0.2, 0.9, m), 4.7, False)
+    nothing = float_error.transport_bound(
+        1e-9, p, (-0.3, 1.1, n), (0.2, 0.9, m), 4.7, False
+    )
     assert (nothing.value, nothing.lower) == (1e-9, 0.0)
 
 
@@ -256,7 +360,12 @@ def ends(values):
     ("first", "second", "products_of", "matched"),
     [
         ("uniform", "uniform", None, True),
-        ("uniform", "uniform", False, True),  # one number for all of them: any atoms pair off
+        (
+            "uniform",
+            "uniform",
+            False,
+            True,
+        ),  # one number for all of them: any atoms pair off
         ("uniform", "other", None, False),
         ("unequal", "unequal", None, True),
         ("unequal", "unequal", True, True),
@@ -267,7 +376,9 @@ def ends(values):
         ("unequal", "longer", True, False),
     ],
 )
-def test_atoms_of_equal_weights_are_matched(coarse, first, second, products_of, matched, p):
+def test_atoms_of_equal_weights_are_matched(
+    coarse, first, second, products_of, matched, p
+):
     weights = {
         "uniform": np.full(4, 0.25),
         "unequal": np.array([0.1, 0.2, 0.3, 0.4]),
@@ -289,38 +400,78 @@ def test_products_are_matched_between_the_same_atoms_only(coarse):
     y, b = x[order] + 0.7, a[order]
     for products_of, matched in ((None, True), (True, False), (False, False)):
         found = float_error.transport_on_line(x, a, y, b, products_of=products_of)
-        wanted = transported(float(one_dimensional.wasserstein(x, a, y, b, 2.0)), 2.0, ends(x), ends(y), 0.0, matched)
+        wanted = transported(
+            float(one_dimensional.wasserstein(x, a, y, b, 2.0)),
+            2.0,
+            ends(x),
+            ends(y),
+            0.0,
+            matched,
+        )
         assert numbers(found) == pytest.approx(numbers(wanted), rel=1e-13)
 
 
 @pytest.mark.parametrize("sizes", SIZES)
 def test_additive_bounds(coarse, sizes):
     def formula(apart, between, norms, x, y):
-        radii = [gamma(s.norm_terms) * v + s.residual + 2.0**-14 for v, s in zip(norms, (x, y), strict=True)]
+        radii = [
+            gamma(s.norm_terms) * v + s.residual + 2.0**-14
+            for v, s in zip(norms, (x, y), strict=True)
+        ]
         difference = abs(norms[0] - norms[1])
         lengths = (
             (apart, apart, x.mean + y.mean),
-            (math.sqrt(between.lower), math.sqrt(between.upper), x.deviations + y.deviations),
+            (
+                math.sqrt(between.lower),
+                math.sqrt(between.upper),
+                x.deviations + y.deviations,
+            ),
             (difference, difference, radii[0] + radii[1]),
         )
         low = [max(least - radius, 0.0) ** 2 for least, _, radius in lengths]
         high = [(most + radius) ** 2 for _, most, radius in lengths]
         residual = (norms[0] - norms[1]) ** 2
         row_means = Bound(
-            apart**2 + between.value, (low[0] + low[1]) * (1 - gamma(20)), (high[0] + high[1]) * (1 + gamma(20))
+            apart**2 + between.value,
+            (low[0] + low[1]) * (1 - gamma(20)),
+            (high[0] + high[1]) * (1 + gamma(20)),
         )
         norm = Bound(
             apart**2 + 2 * between.value + residual,
             (low[0] + 2 * low[1] + low[2]) * (1 - gamma(20)),
             (high[0] + 2 * high[1] + high[2]) * (1 + gamma(20)),
         )
-        raised = [norm_of + radius for norm_of, radius in zip(norms, radii, strict=True)]
-        return row_means, norm, (4 * raised[0] * raised[1] + norm.upper - norm.lower) * (1 + gamma(20))
+        raised = [
+            norm_of + radius for norm_of, radius in zip(norms, radii, strict=True)
+        ]
+        return (
+            row_means,
+            norm,
+            (4 * raised[0] * raised[1] + norm.upper - norm.lower) * (1 + gamma(20)),
+        )
 
     calls = [
-        (0.7, Bound(1.3, 1.2, 1.5), (0.9, 1.6), some_radii(1, sizes[0]), some_radii(2, sizes[1])),
-        (1e-4, Bound(0.3, 0.2, 0.5), (1.7, 0.6), some_radii(3, sizes[0]), some_radii(4, sizes[1])),
-        (0.2, Bound(1e-9, 0.0, 1e-8), (1.1, 1.1001), some_radii(5, sizes[0]), some_radii(6, sizes[1])),
+        (
+            0.7,
+            Bound(1.3, 1.2, 1.5),
+            (0.9, 1.6),
+            some_radii(1, sizes[0]),
+            some_radii(2, sizes[1]),
+        ),
+        (
+            1e-4,
+            Bound(0.3, 0.2, 0.5),
+            (1.7, 0.6),
+            some_radii(3, sizes[0]),
+            some_radii(4, sizes[1]),
+        ),
+        (
+            0.2,
+            Bound(1e-9, 0.0, 1e-8),
+            (1.1, 1.1001),
+            some_radii(5, sizes[0]),
+            some_radii(6, sizes[1]),
+        ),
     ]
     agree(float_error.additive_bounds, formula, calls)
 
@@ -337,7 +488,10 @@ def test_product_coupling(coarse, sizes):
         root = math.sqrt(value * (1 + gamma(index)) + (n + m) * 2.0**-22)
         return (root + whole(x) + whole(y)) ** 2 * (1 + gamma(20))
 
-    calls = [(v, some_radii(i, sizes[0]), some_radii(i + 9, sizes[1])) for i, v in enumerate((0.7, 1.3, 0.0))]
+    calls = [
+        (v, some_radii(i, sizes[0]), some_radii(i + 9, sizes[1]))
+        for i, v in enumerate((0.7, 1.3, 0.0))
+    ]
     agree(float_error.product_upper, formula, calls)
 
 
@@ -346,13 +500,24 @@ def test_product_coupling(coarse, sizes):
 def test_sums_of_squares(coarse, sizes, atoms):
     def formula(value, atoms, missed, largest, x, y):
         index = 2 * atoms + 2 * x.weights + 2 * y.weights + 20
-        root = math.sqrt(value * (1 + gamma(index)) + atoms * (1 + largest**2) * 2.0**-22)
+        root = math.sqrt(
+            value * (1 + gamma(index)) + atoms * (1 + largest**2) * 2.0**-22
+        )
         root += 1.01 * (1 + missed) * (x.entries + y.entries)
         return (root**2 + largest**2 * missed * (2 + missed)) * (1 + gamma(20))
 
     calls = [
-        (value, atoms + place, missed, largest, some_radii(place, sizes[0]), some_radii(place + 9, sizes[1]))
-        for place, (value, missed, largest) in enumerate([(0.7, 0.1, 1.3), (1.3, 0.3, 0.7), (0.0, 0.0, 1.9)])
+        (
+            value,
+            atoms + place,
+            missed,
+            largest,
+            some_radii(place, sizes[0]),
+            some_radii(place + 9, sizes[1]),
+        )
+        for place, (value, missed, largest) in enumerate(
+            [(0.7, 0.1, 1.3), (1.3, 0.3, 0.7), (0.0, 0.0, 1.9)]
+        )
     ]
     agree(float_error.squares_upper, formula, calls)
 
@@ -362,15 +527,38 @@ def test_sums_of_parts(coarse, sizes):
     def formula(value, sums, missed, apart, largest, x, y, of_x, of_y):
         lines = 2 * (of_x.deviation + of_y.deviation) ** 2
         everything = apart**2 + lines + (of_x.residual + of_y.residual) ** 2
-        index = 4 * (x.size + y.size) + sums + 2 * (x.weights + y.weights) + x.norm_terms + y.norm_terms + 60
+        index = (
+            4 * (x.size + y.size)
+            + sums
+            + 2 * (x.weights + y.weights)
+            + x.norm_terms
+            + y.norm_terms
+            + 60
+        )
         inner = value + gamma(index) * everything * (1 + missed) ** 2
-        inner += (lines + 2 * of_x.residual * of_y.residual + largest**2) * missed * (2 + missed)
+        inner += (
+            (lines + 2 * of_x.residual * of_y.residual + largest**2)
+            * missed
+            * (2 + missed)
+        )
         inner += (x.size + y.size) * (1 + everything) * 2.0**-22
         return (math.sqrt(inner) + whole(x) + whole(y)) ** 2 * (1 + gamma(20))
 
     calls = [
-        (*call, some_radii(i, sizes[0]), some_radii(i + 9, sizes[1]), some_extent(i), some_extent(i + 9))
-        for i, call in enumerate([(0.7, 11, 0.1, 1.3, 1.7), (1.3, 3000, 0.3, 0.7, 0.9), (0.01, 8, 0.0, 0.2, 2.1)])
+        (
+            *call,
+            some_radii(i, sizes[0]),
+            some_radii(i + 9, sizes[1]),
+            some_extent(i),
+            some_extent(i + 9),
+        )
+        for i, call in enumerate(
+            [
+                (0.7, 11, 0.1, 1.3, 1.7),
+                (1.3, 3000, 0.3, 0.7, 0.9),
+                (0.01, 8, 0.0, 0.2, 2.1),
+            ]
+        )
     ]
     agree(float_error.parts_upper, formula, calls)
 
@@ -378,13 +566,18 @@ def test_sums_of_parts(coarse, sizes):
 @pytest.mark.parametrize("sizes", SIZES)
 def test_missed_masses(coarse, sizes):
     def formula(rows, cols, sums, x, y):
-        return 1.01 * (rows + 2 * cols) + 3 * gamma(x.size + y.size + sums + x.weights + y.weights)
+        return 1.01 * (rows + 2 * cols) + 3 * gamma(
+            x.size + y.size + sums + x.weights + y.weights
+        )
 
     values = [(0.07, 0.13, 11), (0.0, 0.0, 3000), (1e-3, 3e-3, 8)]
     agree(
         float_error.missed_mass,
         formula,
-        [(*value, some_radii(i, sizes[0]), some_radii(i + 9, sizes[1])) for i, value in enumerate(values)],
+        [
+            (*value, some_radii(i, sizes[0]), some_radii(i + 9, sizes[1]))
+            for i, value in enumerate(values)
+        ],
     )
 
 
@@ -394,11 +587,19 @@ def test_tolerance(monkeypatch, sizes, unit):
     monkeypatch.setattr(float_error, "UNIT", unit)
 
     def formula(lower, largest, roundings, x, y):
-        off = 256 * unit * (largest + x.computed + y.computed) * (x.size + y.size + roundings + 64)
+        off = (
+            256
+            * unit
+            * (largest + x.computed + y.computed)
+            * (x.size + y.size + roundings + 64)
+        )
         return 2 * off * math.sqrt(lower) + off**2
 
     values = [(0.4, 0.7, 11), (0.1, 1.3, 3000), (0.0, 2.9, 3)]
-    calls = [(*value, some_radii(i, sizes[0]), some_radii(i + 9, sizes[1])) for i, value in enumerate(values)]
+    calls = [
+        (*value, some_radii(i, sizes[0]), some_radii(i + 9, sizes[1]))
+        for i, value in enumerate(values)
+    ]
     agree(float_error.interval_width, formula, calls)
 
 
@@ -406,15 +607,27 @@ def test_tolerance(monkeypatch, sizes, unit):
 def test_errors_of_eigenvalues(coarse, rng, size, count):
     matrix = rng.standard_normal((size, size))
     matrix = matrix + matrix.T
-    values, vectors = (found[..., :count] for found in np.linalg.eigh(matrix))  # the largest of them is negative
-    values, vectors = values + 0.01 * rng.standard_normal(count), vectors + 0.01 * rng.standard_normal((size, count))
-    spread, left = vectors.T @ vectors - np.eye(count), matrix - vectors @ np.diag(values) @ vectors.T
+    values, vectors = (
+        found[..., :count] for found in np.linalg.eigh(matrix)
+    )  # the largest of them is negative
+    values, vectors = (
+        values + 0.01 * rng.standard_normal(count),
+        vectors + 0.01 * rng.standard_normal((size, count)),
+    )
+    spread, left = (
+        vectors.T @ vectors - np.eye(count),
+        matrix - vectors @ np.diag(values) @ vectors.T,
+    )
     off = 1.01 * math.sqrt((spread**2).sum()) + 2 * count * gamma(size + 1)
     largest = max(abs(v) for v in values.tolist())
     error = 1.01 * math.sqrt((left**2).sum()) + size * 2.0**-14
-    error += gamma(count + 4) * (2 * sum(abs(v) for v in values.tolist()) + math.sqrt((matrix**2).sum()))
+    error += gamma(count + 4) * (
+        2 * sum(abs(v) for v in values.tolist()) + math.sqrt((matrix**2).sum())
+    )
     error += largest * off * (2 + off)
-    assert float_error.eigenvalue_error(matrix, values, vectors) == pytest.approx((error, off), rel=1e-12)
+    assert float_error.eigenvalue_error(matrix, values, vectors) == pytest.approx(
+        (error, off), rel=1e-12
+    )
 
 
 def test_errors_without_eigenvalues(coarse):
@@ -435,19 +648,27 @@ def test_values_of_potentials(coarse, rng, sizes, below):
     top = max(abs(v) for v in potential.tolist())
     dual = []
     for row in lowered.tolist():
-        least = min(cost - price for cost, price in zip(row, potential.tolist(), strict=True))
+        least = min(
+            cost - price for cost, price in zip(row, potential.tolist(), strict=True)
+        )
         dual.append(least - 6 * 2.0**-20 * (max(abs(cost) for cost in row) + top))
     reach = max(abs(v) for v in dual) + top
     wanted = sum(w * v for w, v in zip([*a, *b], [*dual, *potential], strict=True))
     wanted -= 2 * gamma(max(n, m) + 4.7 + 4) * reach + (n + m) * 2.0**-22
-    arguments = (costs, potential, a, b, 4.7) if below is None else (costs, potential, a, b, 4.7, below)
+    arguments = (
+        (costs, potential, a, b, 4.7)
+        if below is None
+        else (costs, potential, a, b, 4.7, below)
+    )
     assert float_error.dual_value(*arguments) == pytest.approx(wanted, rel=1e-11)
 
 
 @pytest.mark.parametrize("size_of_costs", [1e-3, 1.0, 1e8])
 @pytest.mark.parametrize("size_of_potentials", [1e-3, 1.0, 1e8])
 @pytest.mark.parametrize("below", [0.0, 1e-3])
-def test_values_of_potentials_are_below_exact_ones(size_of_costs, size_of_potentials, below):
+def test_values_of_potentials_are_below_exact_ones(
+    size_of_costs, size_of_potentials, below
+):
     """For the potentials that the second ones leave to the first space, and weights divided by their exact sums."""
     rng = np.random.default_rng(7)
     for _ in range(20):
@@ -459,15 +680,22 @@ def test_values_of_potentials_are_below_exact_ones(size_of_costs, size_of_potent
         found = float_error.dual_value(costs, potential, a, b, terms, below)
         prices = [Fraction(v) for v in potential.tolist()]
         dual = [
-            min(Fraction(cost) - Fraction(below) - price for cost, price in zip(row, prices, strict=True))
+            min(
+                Fraction(cost) - Fraction(below) - price
+                for cost, price in zip(row, prices, strict=True)
+            )
             for row in costs.tolist()
         ]
         exact = Fraction(0)
         for weights, values in ((a, dual), (b, prices)):
             wide = [Fraction(w) for w in weights.tolist()]
-            exact += sum((w * v for w, v in zip(wide, values, strict=True)), Fraction(0)) / sum(wide, Fraction(0))
+            exact += sum(
+                (w * v for w, v in zip(wide, values, strict=True)), Fraction(0)
+            ) / sum(wide, Fraction(0))
         assert Fraction(found) <= exact
-        assert float(exact) - found <= 200 * (terms + 20) * 2.0**-53 * (size_of_costs + size_of_potentials)
+        assert float(exact) - found <= 200 * (terms + 20) * 2.0**-53 * (
+            size_of_costs + size_of_potentials
+        )
 
 
 @pytest.mark.parametrize("stretch", [1.05, 1.2, 3.0])
@@ -475,7 +703,9 @@ def test_vectors_far_from_orthonormal_prove_nothing(coarse, rng, stretch):
     """From a distance of 1 on; short of that they pay for it."""
     matrix = rng.standard_normal((5, 5))
     values, vectors = np.linalg.eigh(matrix + matrix.T)
-    radius, off = float_error.eigenvalue_error(matrix + matrix.T, values, stretch * vectors)
+    radius, off = float_error.eigenvalue_error(
+        matrix + matrix.T, values, stretch * vectors
+    )
     wanted = 1.01 * math.sqrt(5) * (stretch**2 - 1) + 10 * gamma(6)
     assert off == pytest.approx(wanted, rel=1e-12)
     assert (radius == 2.0**500) == (off >= 1)
@@ -487,7 +717,9 @@ def test_eigenpairs_that_are_none_leave_the_other_bounds(monkeypatch, rng):
     spaces = [gw.DenseSpace(m + m.T) for m in rng.standard_normal((2, 4, 4))]
     expected = gw.certify(*spaces, effort="cubic")
     eigh = np.linalg.eigh
-    monkeypatch.setattr(np.linalg, "eigh", lambda matrix: (eigh(matrix)[0], 3 * eigh(matrix)[1]))
+    monkeypatch.setattr(
+        np.linalg, "eigh", lambda matrix: (eigh(matrix)[0], 3 * eigh(matrix)[1])
+    )
     found = gw.certify(*spaces, np.full((4, 4), 1 / 16), effort="cubic")
     for name in ("row_means", "norm", "first", "second", "third", "residual_third"):
         assert found.bounds[name] == expected.bounds[name]

@@ -332,11 +332,19 @@ CASES = {
 
 def read(case, folder):
     path = Path(folder) / case.name
-    path.write_bytes(case.content if isinstance(case.content, bytes) else case.content.encode())
-    return read_space(path, case.said.get("holds"), **{k: v for k, v in case.said.items() if k != "holds"})
+    path.write_bytes(
+        case.content if isinstance(case.content, bytes) else case.content.encode()
+    )
+    return read_space(
+        path,
+        case.said.get("holds"),
+        **{k: v for k, v in case.said.items() if k != "holds"},
+    )
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if isinstance(case.meant, Read)])
+@pytest.mark.parametrize(
+    "name", [name for name, case in CASES.items() if isinstance(case.meant, Read)]
+)
 def test_numbers_and_names_are_those_that_were_meant(name, tmp_path):
     case, named = CASES[name], read(CASES[name], tmp_path)
     values = np.array(case.meant.values)
@@ -345,13 +353,19 @@ def test_numbers_and_names_are_those_that_were_meant(name, tmp_path):
     assert named.space.data.dtype == np.float64
     assert named.space.data.dtype.isnative
     np.testing.assert_array_equal(named.space.data, values)
-    assert list(named.names) == (list(range(len(values))) if case.meant.names is None else list(case.meant.names))
+    assert list(named.names) == (
+        list(range(len(values))) if case.meant.names is None else list(case.meant.names)
+    )
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if isinstance(case.meant, Refused)])
+@pytest.mark.parametrize(
+    "name", [name for name, case in CASES.items() if isinstance(case.meant, Refused)]
+)
 def test_what_cannot_be_read_is_refused_by_file_and_line(name, tmp_path):
     case = CASES[name]
-    place = str(tmp_path / case.name) + (f", {case.meant.where}" if case.meant.where else "")
+    place = str(tmp_path / case.name) + (
+        f", {case.meant.where}" if case.meant.where else ""
+    )
     refused(lambda: read(case, tmp_path), ValueError, place, case.meant.words)
     with pytest.raises(ValueError, match=re.escape(place)) as caught:
         read(case, tmp_path)
@@ -379,7 +393,9 @@ def test_options_are_named_where_they_may_help(case, tmp_path):
 def test_missing_files_and_folders(tmp_path):
     refused(lambda: read_space(tmp_path / "x.csv"), ValueError, "x.csv", "No such file")
     (tmp_path / "y.csv").mkdir()
-    refused(lambda: read_space(tmp_path / "y.csv"), ValueError, "y.csv", "Is a directory")
+    refused(
+        lambda: read_space(tmp_path / "y.csv"), ValueError, "y.csv", "Is a directory"
+    )
 
 
 def named(names=None):
@@ -402,7 +418,9 @@ WEIGHTS = {
 @pytest.mark.parametrize("case", WEIGHTS)
 def test_weights(case, tmp_path):
     name, content, names = WEIGHTS[case]
-    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    (tmp_path / name).write_bytes(
+        content if isinstance(content, bytes) else content.encode()
+    )
     found = read_weights(tmp_path / name, named(names))
     expected = [0.0, 0.5, 0.5] if case == "that starts with 0" else [0.5, 0.25, 0.25]
     np.testing.assert_array_equal(found.weights, expected)
@@ -414,7 +432,11 @@ def test_weights_go_to_the_atoms_that_they_name(tmp_path):
     (tmp_path / "w.csv").write_text("node,w\na,0.5\nb,0.125\nc,0.375\n")
     graph = read_space(tmp_path / "g.edges")
     space = read_weights(tmp_path / "w.csv", graph)
-    assert dict(zip(space.nodes, space.weights.tolist(), strict=True)) == {"a": 0.5, "b": 0.125, "c": 0.375}
+    assert dict(zip(space.nodes, space.weights.tolist(), strict=True)) == {
+        "a": 0.5,
+        "b": 0.125,
+        "c": 0.375,
+    }
 
 
 BAD_WEIGHTS = {
@@ -425,7 +447,12 @@ BAD_WEIGHTS = {
     "two columns": ("w.csv", "0.5,0.5\n0.5,0.25\n0,0.25\n", None, "2 columns"),
     "a gap": ("w.csv", "0.5\nNA\n0.5\n", None, "line 2, column 1"),
     "other names": ("w.csv", "a,0.5\nd,0.25\nb,0.25\n", ("a", "b", "c"), "'c'"),
-    "names that repeat": ("w.csv", "b,0.5\na,0.25\na,0.25\n", ("a", "a", "b"), "repeat"),
+    "names that repeat": (
+        "w.csv",
+        "b,0.5\na,0.25\na,0.25\n",
+        ("a", "a", "b"),
+        "repeat",
+    ),
     "a graph": ("w.edges", "a b\n", None, "is a graph"),
     "another ending": ("w.xlsx", "", None, "'.xlsx'"),
 }
@@ -435,7 +462,12 @@ BAD_WEIGHTS = {
 def test_weights_that_do_not_match(case, tmp_path):
     name, text, names, words = BAD_WEIGHTS[case]
     (tmp_path / name).write_text(text)
-    refused(lambda: read_weights(tmp_path / name, named(names)), ValueError, str(tmp_path / name), words)
+    refused(
+        lambda: read_weights(tmp_path / name, named(names)),
+        ValueError,
+        str(tmp_path / name),
+        words,
+    )
 
 
 def test_archives_of_text_are_refused(tmp_path):
@@ -450,8 +482,16 @@ def outcomes():
         with tempfile.TemporaryDirectory() as folder:
             try:
                 found = read(case, folder)
-                values = sp.coo_array(found.space.adjacency).data if hasattr(found.space, "nodes") else found.space.data
-                said = "" if isinstance(found.names, range) else f", names {', '.join(map(str, found.names))}"
+                values = (
+                    sp.coo_array(found.space.adjacency).data
+                    if hasattr(found.space, "nodes")
+                    else found.space.data
+                )
+                said = (
+                    ""
+                    if isinstance(found.names, range)
+                    else f", names {', '.join(map(str, found.names))}"
+                )
                 yield name, f"read: {values.tolist()}{said}"
             except ValueError as error:
                 yield name, f"refused: {str(error).replace(folder + '/', '')}"

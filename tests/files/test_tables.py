@@ -24,7 +24,9 @@ WRITERS = {
 @pytest.mark.parametrize("delimiter", WRITERS)
 @given(
     values=st.integers(1, 3).flatmap(
-        lambda d: st.lists(st.lists(NUMBERS, min_size=d, max_size=d), min_size=1, max_size=4)
+        lambda d: st.lists(
+            st.lists(NUMBERS, min_size=d, max_size=d), min_size=1, max_size=4
+        )
     )
 )
 def test_every_number_is_the_one_that_was_written(delimiter, values):
@@ -32,9 +34,21 @@ def test_every_number_is_the_one_that_was_written(delimiter, values):
     if delimiter == ";" and len(values[0]) == 1:
         text = text.replace(",", ".")  # a decimal comma alone separates two columns
     hints = Hints(header=False, index=False)
-    if delimiter == ";" and "." not in text and (found := re.findall(r"\d+,\d+(?!\d*e)", text)):
-        thousands = all(re.fullmatch(r"[1-9]\d{0,2},\d{3}", number) for number in re.findall(r"\d+,\d+(?:e\S+)?", text))
+    if (
+        delimiter == ";"
+        and "." not in text
+        and (found := re.findall(r"\d+,\d+(?!\d*e)", text))
+    ):
+        thousands = all(
+            re.fullmatch(r"[1-9]\d{0,2},\d{3}", number)
+            for number in re.findall(r"\d+,\d+(?:e\S+)?", text)
+        )
         if thousands and found:
-            refused(lambda: read_table(text, "p.csv", hints), ValueError, "p.csv, line", "thousands")
+            refused(
+                lambda: read_table(text, "p.csv", hints),
+                ValueError,
+                "p.csv, line",
+                "thousands",
+            )
             return
     np.testing.assert_array_equal(read_table(text, "p.csv", hints).values, values)

@@ -75,7 +75,9 @@ def run(teacher, path, kill=None):
     if child == 0:
         if kill is not None:
             kill_at(teacher[0], path, *kill)
-        capture(*teacher, EXAMPLES, path, k=5, batch_size=2, shard_size=3, progress=False)
+        capture(
+            *teacher, EXAMPLES, path, k=5, batch_size=2, shard_size=3, progress=False
+        )
         os._exit(0)
     _, status = os.waitpid(child, 0)
     assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL
@@ -90,6 +92,10 @@ if __name__ == "__main__":
     for i in range(5):
         kills = [(rng.choice(EVENTS), rng.randrange(20)) for _ in range(2)]
         events.update(event for event, _ in kills)
-        interrupted.append([run(teacher, folder / str(i), kill) for kill in (*kills, None)])
+        interrupted.append(
+            [run(teacher, folder / str(i), kill) for kill in (*kills, None)]
+        )
         same.append(content(folder / str(i)) == content(folder / "whole"))
-    print(json.dumps({"events": sorted(events), "interrupted": interrupted, "same": same}))
+    print(
+        json.dumps({"events": sorted(events), "interrupted": interrupted, "same": same})
+    )

@@ -20,7 +20,10 @@ def run():
     """Run every case in two processes joined by gloo; return what rank 0 puts together."""
     with tempfile.TemporaryDirectory() as folder:
         context = multiprocessing.get_context("spawn")
-        members = [context.Process(target=_member, args=(rank, folder), daemon=True) for rank in range(RANKS)]
+        members = [
+            context.Process(target=_member, args=(rank, folder), daemon=True)
+            for rank in range(RANKS)
+        ]
         for member in members:
             member.start()
         for member in members:
@@ -31,7 +34,9 @@ def run():
 
 def _member(rank, folder):
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS
+    )
     result = split_graphs(rank) | split_objective(rank)
     if rank == 0:
         torch.save(result, Path(folder) / "result")
@@ -64,12 +69,27 @@ def split_graphs(rank):
     results = {}
     for kind, channels in CASES:
         parameter = torch.ones(9, dtype=torch.float64, requires_grad=True)
-        whole = fusion.graph_loss(fusion.top_k(logits * parameter, 3, mask), fusion.top_k(other, 3), kind, channels)
+        whole = fusion.graph_loss(
+            fusion.top_k(logits * parameter, 3, mask),
+            fusion.top_k(other, 3),
+            kind,
+            channels,
+        )
         (gradient,) = torch.autograd.grad(whole, parameter)
         ours = fusion.top_k(_part(rank, logits * parameter), 3, _part(rank, mask))
-        loss = fusion.graph_loss(ours, fusion.top_k(_part(rank, other), 3), kind, channels, group=dist.group.WORLD)
+        loss = fusion.graph_loss(
+            ours,
+            fusion.top_k(_part(rank, other), 3),
+            kind,
+            channels,
+            group=dist.group.WORLD,
+        )
         (own,) = torch.autograd.grad(loss, parameter)
-        results[kind, channels] = float(whole), gradient.numpy(), _gathered((float(loss), own.numpy()))
+        results[kind, channels] = (
+            float(whole),
+            gradient.numpy(),
+            _gathered((float(loss), own.numpy())),
+        )
     return results
 
 
@@ -87,14 +107,22 @@ def split_objective(rank):
             out = fusion.read(logits, labels, 3, ids=teacher.ids)
             index = torch.arange(labels.shape[1]).expand_as(labels).contiguous()
             weights = torch.tensor([0.3, 2.0], dtype=torch.float64)
-            term = fusion.TeacherTerm(teacher, index, index, labels != -100, out.logprobs_at, weights)
+            term = fusion.TeacherTerm(
+                teacher, index, index, labels != -100, out.logprobs_at, weights
+            )
             return loss(out.topk, out.nll, {"a": term}, group=group).total
 
         whole = step(logits * parameter, labels, teacher, None)
         (gradient,) = torch.autograd.grad(whole, parameter)
         index = _part(rank, torch.arange(6).expand(2, -1)).contiguous()
         mine = teacher.select(index, torch.ones_like(index, dtype=torch.bool))
-        part = step(_part(rank, logits * parameter), _part(rank, labels), mine, dist.group.WORLD)
+        part = step(
+            _part(rank, logits * parameter), _part(rank, labels), mine, dist.group.WORLD
+        )
         (own,) = torch.autograd.grad(part, parameter)
-        results[alignment] = float(whole), gradient.numpy(), _gathered((float(part), own.numpy()))
+        results[alignment] = (
+            float(whole),
+            gradient.numpy(),
+            _gathered((float(part), own.numpy())),
+        )
     return results

@@ -38,7 +38,11 @@ def rows(logits, mask, k, kind="none", temperature=1.0):
     """For each sequence, the standardised rows (T_valid, k) and their tokens."""
     values, tokens = [], []
     for b in range(len(logits)):
-        found = [row(logits[b][t], k, kind, temperature) for t in range(len(logits[b])) if mask[b][t]]
+        found = [
+            row(logits[b][t], k, kind, temperature)
+            for t in range(len(logits[b]))
+            if mask[b][t]
+        ]
         values.append(np.array([v for v, _ in found]).reshape(len(found), k))
         tokens.append(np.array([i for _, i in found], dtype=int).reshape(len(found), k))
     return values, tokens
@@ -47,7 +51,8 @@ def rows(logits, mask, k, kind="none", temperature=1.0):
 def uld(student, teacher):
     """Mean over aligned rows (n, k) of both."""
     return sum(
-        sum(abs(s - t) for s, t in zip(*pair, strict=True)) for pair in zip(student, teacher, strict=True)
+        sum(abs(s - t) for s, t in zip(*pair, strict=True))
+        for pair in zip(student, teacher, strict=True)
     ) / len(student)
 
 
@@ -106,9 +111,18 @@ def graph_loss(student, teacher, kind, over="rank"):
     for H, i, G, j in zip(*student[:2], *teacher[:2], strict=True):
         if len(H) and len(G):
             if over == "vocabulary":
-                found.append(compare(graph(channels(H, i, student[2])), graph(channels(G, j, teacher[2])), kind))
+                found.append(
+                    compare(
+                        graph(channels(H, i, student[2])),
+                        graph(channels(G, j, teacher[2])),
+                        kind,
+                    )
+                )
             else:
-                found.append(compare(graph(H), graph(G), kind) * (H.shape[1] if kind == "row_means" else 1))
+                found.append(
+                    compare(graph(H), graph(G), kind)
+                    * (H.shape[1] if kind == "row_means" else 1)
+                )
     return sum(found) / len(found)
 
 
@@ -139,14 +153,20 @@ def objective(logits, labels, teachers, w, a, g, totals=None):
     nll = []
     for b, t in zip(*np.nonzero(np.asarray(labels) != -100), strict=True):
         x = np.asarray(logits[b][t])
-        nll.append(math.log(sum(math.exp(v - max(x)) for v in x)) + max(x) - x[int(labels[b][t])])
+        nll.append(
+            math.log(sum(math.exp(v - max(x)) for v in x))
+            + max(x)
+            - x[int(labels[b][t])]
+        )
     total = (1 - w) * sum(nll) / (len(nll) if totals is None else totals[0])
     for s, teacher in enumerate(teachers):
         k, c = teacher["k"], [float(v) for v in teacher["weights"]]
         sums, counts = [0.0, 0.0], [0.0, 0.0]
         for b, i, j in teacher["pairs"]:
             if labels[b][i] != -100 and teacher["mask"][b][j]:
-                sums[0] += c[b] * uld([row(logits[b][i], k)[0]], [row(teacher["logits"][b][j], k)[0]])
+                sums[0] += c[b] * uld(
+                    [row(logits[b][i], k)[0]], [row(teacher["logits"][b][j], k)[0]]
+                )
                 counts[0] += c[b]
         ours = rows(logits, np.asarray(labels) != -100, k)[0]
         theirs = rows(teacher["logits"], teacher["mask"], k)[0]

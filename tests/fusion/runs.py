@@ -15,18 +15,31 @@ from fusion.training.trainer import FusionTrainer
 from tests.fusion import tiny
 
 EXAMPLES = tiny.sums(12)
-FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+FILES = (
+    "model.safetensors",
+    "optimizer.pt",
+    "scheduler.pt",
+    "rng_state.pth",
+    "trainer_state.json",
+)
 # In their order within a step: a file's moment is when half of it is written.
 MOMENTS = ("forward", "backward", "optimizer", "end", *FILES, "deletion", "saved")
 
 
-def train(folder: str, store: str, settings: dict, kill: tuple[int, str] | None = None) -> FusionTrainer:
+def train(
+    folder: str, store: str, settings: dict, kill: tuple[int, str] | None = None
+) -> FusionTrainer:
     """Train the tiny Llama on what the store holds, and keep its weights beside the checkpoints when it is done.
 
     ``kill`` is a step and one of its ``MOMENTS``, at which the process ends instead.
     """
     model, tokenizer = tiny.llama()
-    defaults = {"output_dir": folder, "stores": {"gpt2": store}, "standardize": "center", "graph_weight": 0.1}
+    defaults = {
+        "output_dir": folder,
+        "stores": {"gpt2": store},
+        "standardize": "center",
+        "graph_weight": 0.1,
+    }
     quiet = {"use_cpu": True, "disable_tqdm": True, "logging_steps": 1}
     config = FusionConfig(**defaults | quiet | settings)
     trainer = FusionTrainer(model, config, EXAMPLES, processing_class=tokenizer)
@@ -34,7 +47,10 @@ def train(folder: str, store: str, settings: dict, kill: tuple[int, str] | None 
         kill_at(trainer, *kill)
     trainer.train(resume_from_checkpoint="auto")
     if trainer.is_world_process_zero():
-        torch.save(trainer.accelerator.unwrap_model(trainer.model).state_dict(), os.path.join(folder, "done.pt"))
+        torch.save(
+            trainer.accelerator.unwrap_model(trainer.model).state_dict(),
+            os.path.join(folder, "done.pt"),
+        )
     return trainer
 
 
@@ -60,7 +76,9 @@ def kill_at(trainer: FusionTrainer, step: int, moment: str) -> None:
 
     trainer.add_callback(Phases())
     trainer.model.register_forward_hook(lambda *_: kill_if(reached("forward")))
-    next(trainer.model.parameters()).register_hook(lambda _: kill_if(reached("backward")))
+    next(trainer.model.parameters()).register_hook(
+        lambda _: kill_if(reached("backward"))
+    )
 
     def torn(write):
         def half(content, path, *args, **kwargs):
@@ -71,7 +89,11 @@ def kill_at(trainer: FusionTrainer, step: int, moment: str) -> None:
 
         return half
 
-    for owner, name in ((modeling_utils, "safe_save_file"), (torch, "save"), (TrainerState, "save_to_json")):
+    for owner, name in (
+        (modeling_utils, "safe_save_file"),
+        (torch, "save"),
+        (TrainerState, "save_to_json"),
+    ):
         setattr(owner, name, torn(getattr(owner, name)))
 
     rmtree = shutil.rmtree
@@ -89,9 +111,18 @@ def kill_at(trainer: FusionTrainer, step: int, moment: str) -> None:
 
 def rank(place: int, world: int, folder: str, store: str, settings: dict) -> None:
     """Train as one rank of several on this machine, which meet in a file: a port that is free may be taken a moment later."""
-    told = {"RANK": place, "LOCAL_RANK": place, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
-    os.environ.update({name: str(value) for name, value in told.items()}, ACCELERATE_USE_CPU="true")
+    told = {
+        "RANK": place,
+        "LOCAL_RANK": place,
+        "WORLD_SIZE": world,
+        "LOCAL_WORLD_SIZE": world,
+    }
+    os.environ.update(
+        {name: str(value) for name, value in told.items()}, ACCELERATE_USE_CPU="true"
+    )
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=place, world_size=world)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=place, world_size=world
+    )
     train(folder, store, settings | {"ddp_backend": "gloo"})
     torch.distributed.destroy_process_group()

@@ -23,10 +23,23 @@ def models(tmp_path_factory, llama, gpt2):
     for name, parts in (("student", llama), ("teacher", gpt2)):
         for part in parts:
             part.save_pretrained(folder / name)
-    rows = [{"prompt": e.prompt, "completion": e.completion, "domain": e.domain} for e in tiny.sums(24)]
-    problems = [{"prompt": row["prompt"], "answer": row["completion"], "task": "sums"} for row in rows[:4]]
-    for name, found in (("train", rows[:16]), ("held_out", rows[16:]), ("all", rows), ("problems", problems)):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    rows = [
+        {"prompt": e.prompt, "completion": e.completion, "domain": e.domain}
+        for e in tiny.sums(24)
+    ]
+    problems = [
+        {"prompt": row["prompt"], "answer": row["completion"], "task": "sums"}
+        for row in rows[:4]
+    ]
+    for name, found in (
+        ("train", rows[:16]),
+        ("held_out", rows[16:]),
+        ("all", rows),
+        ("problems", problems),
+    ):
+        (folder / f"{name}.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in found)
+        )
     return folder
 
 
@@ -43,35 +56,66 @@ def test_capture_report_train_evaluate(capsys, models, tmp_path):
         told = done(capsys, "capture", f"teacher={models / name}", f"data={models / 'all.jsonl'}",
                     f"store={tmp_path / name}", "k=8", "device=cpu")  # fmt: skip
         assert "24 examples" in told
-    stores = [f"stores.gpt2={tmp_path / 'teacher'}", f"stores.llama={tmp_path / 'student'}"]
-    told = done(capsys, "report", *stores, f"data={models / 'all.jsonl'}", f"out={tmp_path / 'report'}")
+    stores = [
+        f"stores.gpt2={tmp_path / 'teacher'}",
+        f"stores.llama={tmp_path / 'student'}",
+    ]
+    told = done(
+        capsys,
+        "report",
+        *stores,
+        f"data={models / 'all.jsonl'}",
+        f"out={tmp_path / 'report'}",
+    )
     assert "| even | gpt2, llama |" in told
-    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.md", "report.json", "report.png"}
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        "report.md",
+        "report.json",
+        "report.png",
+    }
 
     run = tmp_path / "run.yaml"
     run.write_text(f"student: {models / 'student'}\noutput_dir: {tmp_path / 'fused'}\nlearning_rate: 5e-3\nmax_steps: 20\n"
                    "use_cpu: true\ndisable_tqdm: true\nk: 8\nstandardize: center\ngraph_weight: 0.2\n")  # fmt: skip
-    train = ("train", run, stores[0], f"data={models / 'train.jsonl'}", f"eval_data={models / 'held_out.jsonl'}")
+    train = (
+        "train",
+        run,
+        stores[0],
+        f"data={models / 'train.jsonl'}",
+        f"eval_data={models / 'held_out.jsonl'}",
+    )
     told = done(capsys, *train)
-    before, after = map(float, told.partition("eval_loss ")[2].splitlines()[0].split(" -> "))
+    before, after = map(
+        float, told.partition("eval_loss ")[2].splitlines()[0].split(" -> ")
+    )
     assert after < 0.8 * before
     assert "20 steps" in told
     told = done(capsys, "evaluate", f"model={tmp_path / 'fused'}", f"data={models / 'problems.jsonl'}", "max_new_tokens=4",
                 f"out={tmp_path / 'scores'}", "device=cpu")  # fmt: skip
     assert "| sums | 4 |" in told
-    assert json.loads((tmp_path / "scores" / "scores.json").read_text())[0]["problems"] == 4
+    assert (
+        json.loads((tmp_path / "scores" / "scores.json").read_text())[0]["problems"]
+        == 4
+    )
     assert len((tmp_path / "scores" / "texts.jsonl").read_text().splitlines()) == 4
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, "models"])
 def test_help_names_every_setting_and_shows_the_example(capsys, name):
-    with pytest.raises(SystemExit) if name == "models" else pytest.MonkeyPatch.context():
+    with (
+        pytest.raises(SystemExit) if name == "models" else pytest.MonkeyPatch.context()
+    ):
         main([name, "--help"])
     told = capsys.readouterr().out
     assert told.startswith(f"usage: fusion {name}")
     if name != "models":
         assert (commands.EXAMPLES / f"{name}.yaml").read_text().strip() in told
-        settings = {"capture": "shard_size", "report": "stores", "train": "fusion_weight", "evaluate": "max_new_tokens"}
+        settings = {
+            "capture": "shard_size",
+            "report": "stores",
+            "train": "fusion_weight",
+            "evaluate": "max_new_tokens",
+        }
         assert settings[name] in told
 
 
@@ -87,7 +131,10 @@ def test_example_files_are_understood():
 BAD = {
     "unknown key": (["capture", "techer=x"], "did you mean teacher"),
     "missing key": (["evaluate", "model=x"], "data must be given"),
-    "missing folder": (["evaluate", "model=nowhere", "data=reasoning-gym:gcd:2"], "nowhere must be a local"),
+    "missing folder": (
+        ["evaluate", "model=nowhere", "data=reasoning-gym:gcd:2"],
+        "nowhere must be a local",
+    ),
     "missing data": (["train", "student=x"], "data must be given"),
     "missing file": (["report", "stores.a=nowhere", "data=nowhere.jsonl"], "nowhere"),
     "bad value": (["train", "data=x", "fusion_weight=2"], "at most 1"),
@@ -116,7 +163,14 @@ def test_a_folder_with_checkpoints_is_not_trained_into_anew(capsys, tmp_path):
 def test_the_plain_loop_is_short_and_runs(models, tmp_path):
     path = commands.EXAMPLES / "plain_loop.py"
     assert len(path.read_text().splitlines()) < 80
-    command = [sys.executable, path, models / "student", models / "teacher", models / "train.jsonl", tmp_path / "out"]
+    command = [
+        sys.executable,
+        path,
+        models / "student",
+        models / "teacher",
+        models / "train.jsonl",
+        tmp_path / "out",
+    ]
     done = subprocess.run([*command, "--steps", "20", "--learning-rate", "5e-3"], cwd=ROOT, env=environment(),
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -37,16 +37,22 @@ def test_extraction(text, answer):
 
 @given(st.lists(st.tuples(answers, answers, st.booleans()), min_size=1, max_size=20))
 def test_only_extracted_answers_count(rows):
-    texts = [f"<answer>{given}</answer>" if stated else given for _, given, stated in rows]
+    texts = [
+        f"<answer>{given}</answer>" if stated else given for _, given, stated in rows
+    ]
     (found,) = evaluate.score(problems_of([wanted for wanted, _, _ in rows]), texts)
-    assert found.correct == sum(stated and wanted == given for wanted, given, stated in rows)
+    assert found.correct == sum(
+        stated and wanted == given for wanted, given, stated in rows
+    )
     assert found.unextracted == sum(not stated for *_, stated in rows)
     assert found.problems == len(rows)
 
 
 @given(st.lists(answers, min_size=1, max_size=20), answers)
 def test_no_constant_answer_beats_the_majority_baseline(wanted, constant):
-    (found,) = evaluate.score(problems_of(wanted), [f"<answer>{constant}</answer>"] * len(wanted))
+    (found,) = evaluate.score(
+        problems_of(wanted), [f"<answer>{constant}</answer>"] * len(wanted)
+    )
     assert found.accuracy <= found.majority
     assert found.chance == pytest.approx(1 / len(set(wanted)))
     assert found.chance <= found.majority + 1e-12
@@ -59,17 +65,44 @@ def test_some_constant_answer_reaches_the_majority_baseline():
 
 
 def test_chance_is_that_of_the_choices_where_they_are_known():
-    (found,) = evaluate.score(problems_of(["a", "a"], choices=("a", "b", "c", "d")), ["", ""])
+    (found,) = evaluate.score(
+        problems_of(["a", "a"], choices=("a", "b", "c", "d")), ["", ""]
+    )
     assert found.chance == 0.25
 
 
 def test_tasks_are_scored_apart_and_together():
-    problems = [*problems_of(["a", "a"], "first"), *problems_of(["b"], "second"), *problems_of(["c", "d"], "first")]
-    texts = ["<answer>a</answer>", "<answer>x</answer>", "<answer>b</answer>", "nothing", "<answer>d</answer>"]
+    problems = [
+        *problems_of(["a", "a"], "first"),
+        *problems_of(["b"], "second"),
+        *problems_of(["c", "d"], "first"),
+    ]
+    texts = [
+        "<answer>a</answer>",
+        "<answer>x</answer>",
+        "<answer>b</answer>",
+        "nothing",
+        "<answer>d</answer>",
+    ]
     first, second, both = evaluate.score(problems, texts)
-    assert (first.task, first.problems, first.correct, first.unextracted) == ("first", 4, 2, 1)
-    assert (second.task, second.problems, second.correct, second.unextracted) == ("second", 1, 1, 0)
-    assert (both.task, both.problems, both.correct, both.unextracted) == ("all", 5, 3, 1)
+    assert (first.task, first.problems, first.correct, first.unextracted) == (
+        "first",
+        4,
+        2,
+        1,
+    )
+    assert (second.task, second.problems, second.correct, second.unextracted) == (
+        "second",
+        1,
+        1,
+        0,
+    )
+    assert (both.task, both.problems, both.correct, both.unextracted) == (
+        "all",
+        5,
+        3,
+        1,
+    )
     assert both.majority == pytest.approx((2 + 1) / 5)
     assert both.chance == pytest.approx((4 * (1 / 3) + 1) / 5)
 
@@ -82,7 +115,9 @@ def test_intervals_hold_the_accuracy_and_solve_wilsons_equation(n, share):
     assert found.accuracy - 1e-12 <= high <= 1.0
     for end in (low, high):
         z2 = 1.959963984540054**2
-        assert (found.accuracy - end) ** 2 == pytest.approx(z2 * end * (1 - end) / n, abs=1e-9)
+        assert (found.accuracy - end) ** 2 == pytest.approx(
+            z2 * end * (1 - end) / n, abs=1e-9
+        )
 
 
 @pytest.mark.parametrize("texts", [[], ["a", "b"]])
@@ -95,13 +130,18 @@ def test_one_text_for_each_problem(texts):
 
 def test_table_has_a_row_for_each_score():
     text = evaluate.table([evaluate.Score("t", 4, 1, 2, 0.5, 0.25)])
-    assert text.splitlines()[-1] == "| t | 4 | 25.0% | 4.6% – 69.9% | 50.0% | 25.0% | 2 |"
+    assert (
+        text.splitlines()[-1] == "| t | 4 | 25.0% | 4.6% – 69.9% | 50.0% | 25.0% | 2 |"
+    )
 
 
 def test_generation_is_greedy_whatever_the_batch(llama):
     """Against the argmax of one forward pass a token, without padding or cache."""
     model, tokenizer = llama
-    problems = [Problem(prompt, "x", "t") for prompt in ("one and two", "the", "a longer prompt than the others are")]
+    problems = [
+        Problem(prompt, "x", "t")
+        for prompt in ("one and two", "the", "a longer prompt than the others are")
+    ]
     expected = []
     for problem in problems:
         ids = tokenizer(problem.prompt)["input_ids"]
@@ -112,5 +152,11 @@ def test_generation_is_greedy_whatever_the_batch(llama):
                 break
             ids.append(token)
         expected.append(tokenizer.decode(ids[length:], skip_special_tokens=True))
-    assert evaluate.generate(model, tokenizer, problems, max_new_tokens=6, batch_size=1) == expected
-    assert evaluate.generate(model, tokenizer, problems, max_new_tokens=6, batch_size=3) == expected
+    assert (
+        evaluate.generate(model, tokenizer, problems, max_new_tokens=6, batch_size=1)
+        == expected
+    )
+    assert (
+        evaluate.generate(model, tokenizer, problems, max_new_tokens=6, batch_size=3)
+        == expected
+    )

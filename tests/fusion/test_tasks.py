@@ -14,19 +14,27 @@ def told(problems):
 
 
 def test_a_seed_determines_the_problems():
-    first, again, other = (tasks.read_problems(f"reasoning-gym:chain_sum+leg_counting:5:{seed}") for seed in (1, 1, 2))
+    first, again, other = (
+        tasks.read_problems(f"reasoning-gym:chain_sum+leg_counting:5:{seed}")
+        for seed in (1, 1, 2)
+    )
     assert told(first) == told(again) != told(other)
     assert [p.task for p in first] == ["chain_sum", "leg_counting"] * 2 + ["chain_sum"]
     assert len({p.prompt for p in first}) == 5
 
 
 def test_seeds_share_no_problems():
-    first, second = ({p.prompt for p in tasks.reasoning_gym_problems(["chain_sum"], 30, seed)} for seed in (0, 1))
+    first, second = (
+        {p.prompt for p in tasks.reasoning_gym_problems(["chain_sum"], 30, seed)}
+        for seed in (0, 1)
+    )
     assert not first & second
 
 
 def test_the_answer_solves_its_problem_and_another_does_not():
-    for problem in tasks.reasoning_gym_problems(["chain_sum", "spell_backward", "gcd"], 6):
+    for problem in tasks.reasoning_gym_problems(
+        ["chain_sum", "spell_backward", "gcd"], 6
+    ):
         assert problem.solved_by(problem.answer)
         assert problem.solved_by(f"  {problem.answer.upper()} \n")
         assert not problem.solved_by(f"{problem.answer}7")
@@ -37,7 +45,10 @@ def test_answers_that_are_as_good_are_accepted():
     (problem,) = tasks.reasoning_gym_problems(["countdown"], 1)
     swapped = next(
         text
-        for text in (" + ".join(reversed(problem.answer.split(" + "))), f"({problem.answer})")
+        for text in (
+            " + ".join(reversed(problem.answer.split(" + "))),
+            f"({problem.answer})",
+        )
         if text != problem.answer
     )
     assert problem.solved_by(swapped)
@@ -72,16 +83,37 @@ def test_lines_are_read_as_written(tmp_path):
     path = tmp_path / "problems.jsonl"
     rows = [
         {"prompt": "1 + 1 =", "answer": "2", "task": "sums"},
-        {"prompt": [{"role": "user", "content": "Yes?"}], "answer": "no", "domain": "logic", "choices": ["yes", "no"]},
+        {
+            "prompt": [{"role": "user", "content": "Yes?"}],
+            "answer": "no",
+            "domain": "logic",
+            "choices": ["yes", "no"],
+        },
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     first, second = tasks.read_problems(str(path))
-    assert (first.prompt, first.answer, first.task, first.choices) == ("1 + 1 =", "2", "sums", ())
-    assert (second.prompt, second.task, second.choices) == ((("user", "Yes?"),), "logic", ("yes", "no"))
+    assert (first.prompt, first.answer, first.task, first.choices) == (
+        "1 + 1 =",
+        "2",
+        "sums",
+        (),
+    )
+    assert (second.prompt, second.task, second.choices) == (
+        (("user", "Yes?"),),
+        "logic",
+        ("yes", "no"),
+    )
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "[]", '{"prompt": "a"}', '{"prompt": "", "answer": "b"}', '{"prompt": "a", "answer": 1}']
+    "line",
+    [
+        "{",
+        "[]",
+        '{"prompt": "a"}',
+        '{"prompt": "", "answer": "b"}',
+        '{"prompt": "a", "answer": 1}',
+    ],
 )
 def test_bad_lines_are_named(tmp_path, line):
     path = tmp_path / "problems.jsonl"

@@ -6,7 +6,15 @@ import random
 from functools import cache
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -18,9 +26,20 @@ from transformers import (
 
 from fusion.text.conversations import Example, Message
 
-WORDS = ["sum", "total", "result of adding", "naïve sum", "café bill", "東京 count", "Ωmega", "number"]
+WORDS = [
+    "sum",
+    "total",
+    "result of adding",
+    "naïve sum",
+    "café bill",
+    "東京 count",
+    "Ωmega",
+    "number",
+]
 SENTENCES = [
-    f"What is {a} plus {b}? The sum of {a} and {b} is {a + b}." for a in range(0, 400, 7) for b in range(0, 90, 17)
+    f"What is {a} plus {b}? The sum of {a} and {b} is {a + b}."
+    for a in range(0, 400, 7)
+    for b in range(0, 90, 17)
 ]
 CHATS = {
     "llama": "{{ bos_token }}{% for m in messages %}<|{{ m.role }}|>\n{{ m.content | trim }}<|end|>\n{% endfor %}"
@@ -35,7 +54,10 @@ def sums(count: int, seed: int = 0, *, chat: bool = False) -> list[Example]:
     rng, found = random.Random(seed), {}
     while len(found) < count:
         a, b = rng.randrange(1000), rng.randrange(1000)
-        question, answer = f"What is {a} plus {b}?", f" The {rng.choice(WORDS)} of {a} and {b} is {a + b}."
+        question, answer = (
+            f"What is {a} plus {b}?",
+            f" The {rng.choice(WORDS)} of {a} and {b} is {a + b}.",
+        )
         prompt = (Message("user", question),) if chat else question
         found[question] = Example(prompt, answer, "even" if (a + b) % 2 == 0 else "odd")
     return list(found.values())
@@ -44,7 +66,14 @@ def sums(count: int, seed: int = 0, *, chat: bool = False) -> list[Example]:
 @cache
 def digits_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level pairs, digits one by one, a start token: as Llama-like models have."""
-    return _tokenizer("llama", 400, pre_tokenizers.Digits(individual_digits=True), "<s>", "</s>", ["<|end|>"])
+    return _tokenizer(
+        "llama",
+        400,
+        pre_tokenizers.Digits(individual_digits=True),
+        "<s>",
+        "</s>",
+        ["<|end|>"],
+    )
 
 
 @cache
@@ -58,17 +87,27 @@ def fallback_tokenizer() -> PreTrainedTokenizerFast:
     """SentencePiece-like pairs of characters, with bytes for the unknown ones and a space put first."""
     bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=["<unk>", "</s>", *bytes_], show_progress=False)
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=500, special_tokens=["<unk>", "</s>", *bytes_], show_progress=False
+    )
     tokenizer.train_from_iterator(SENTENCES, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>"
+    )
 
 
 def _tokenizer(name, size, split, bos, eos, special):
     tokenizer = Tokenizer(models.BPE())
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=split is None)
-    tokenizer.pre_tokenizer = level if split is None else pre_tokenizers.Sequence([split, level])
+    tokenizer.pre_tokenizer = (
+        level if split is None else pre_tokenizers.Sequence([split, level])
+    )
     tokenizer.decoder = decoders.ByteLevel()
     specials = [token for token in (bos, eos, *special) if token]
     trainer = trainers.BpeTrainer(
@@ -82,7 +121,9 @@ def _tokenizer(name, size, split, bos, eos, special):
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", special_tokens=[(bos, tokenizer.token_to_id(bos))]
         )
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=bos, eos_token=eos, pad_token=eos)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=bos, eos_token=eos, pad_token=eos
+    )
     fast.chat_template = CHATS[name]
     return fast
 

@@ -11,7 +11,11 @@ from simulations import bounds, families
 from tests import checkers
 
 NAMES = (*bounds.BOUNDS, *bounds.EFFORTS)
-CHOSEN = tuple(f for f in families.FAMILIES if f.name in ("euclidean_2", "erdos_renyi", "davis_southern_women"))
+CHOSEN = tuple(
+    f
+    for f in families.FAMILIES
+    if f.name in ("euclidean_2", "erdos_renyi", "davis_southern_women")
+)
 
 
 def study(out, *options):
@@ -20,7 +24,10 @@ def study(out, *options):
 
 def values(out):
     rows = report.read_rows(out / "trials.csv")
-    return [{name: value for name, value in row.items() if not name.endswith("_s")} for row in rows]
+    return [
+        {name: value for name, value in row.items() if not name.endswith("_s")}
+        for row in rows
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +46,20 @@ def uninterrupted(few, tmp_path_factory):
 
 
 def test_there_are_twelve_families_and_more():
-    assert len({family.name for family in families.FAMILIES}) == len(families.FAMILIES) >= 12
+    assert (
+        len({family.name for family in families.FAMILIES})
+        == len(families.FAMILIES)
+        >= 12
+    )
     named = {family.name for family in families.FAMILIES}
-    assert {"karate_club", "les_miserables", "davis_southern_women", "rbf", "coactivation", "block_model"} <= named
+    assert {
+        "karate_club",
+        "les_miserables",
+        "davis_southern_women",
+        "rbf",
+        "coactivation",
+        "block_model",
+    } <= named
 
 
 @pytest.mark.parametrize("family", families.FAMILIES, ids=lambda family: family.name)
@@ -55,12 +73,17 @@ def test_instances_depend_on_their_arguments_alone(family, weights):
         assert x.size == n or family.name in ("erdos_renyi", "block_model", "adjacency")
         assert (np.ptp(x.weights) == 0) == (weights == "uniform")
     assert not np.array_equal(spaces[1].dense(), other[1].dense())
-    assert not (spaces[0].size == spaces[1].size and np.array_equal(spaces[0].dense(), spaces[1].dense()))
+    assert not (
+        spaces[0].size == spaces[1].size
+        and np.array_equal(spaces[0].dense(), spaces[1].dense())
+    )
 
 
 def test_weights_do_not_change_the_law_of_the_spaces():
     for family in families.FAMILIES:
-        (x, _), (weighted, _) = (family.draw(family.size or 15, weights, 0) for weights in families.WEIGHTS)
+        (x, _), (weighted, _) = (
+            family.draw(family.size or 15, weights, 0) for weights in families.WEIGHTS
+        )
         assert np.array_equal(x.dense(), weighted.dense())
 
 
@@ -89,21 +112,33 @@ def test_a_bound_above_is_counted(few, monkeypatch):
 
 def test_summary_is_that_of_the_trials(uninterrupted):
     trials = values(uninterrupted)
-    for row, trial in zip(report.read_rows(uninterrupted / "summary.csv"), trials, strict=True):
-        assert (row["family"], row["weights"], row["seeds"]) == (trial["family"], trial["weights"], 1)
+    for row, trial in zip(
+        report.read_rows(uninterrupted / "summary.csv"), trials, strict=True
+    ):
+        assert (row["family"], row["weights"], row["seeds"]) == (
+            trial["family"],
+            trial["weights"],
+            1,
+        )
         for name in NAMES:
-            assert row[name] == pytest.approx(trial[name] / trial["best"], rel=1e-4, abs=1e-9)
+            assert row[name] == pytest.approx(
+                trial[name] / trial["best"], rel=1e-4, abs=1e-9
+            )
 
 
 def test_all_outputs_are_written(uninterrupted):
     expected = {"trials.csv", "summary.csv", "meta.json", "bounds.md", "bounds.png"}
     assert {path.name for path in uninterrupted.iterdir()} == expected
-    assert json.loads((uninterrupted / "meta.json").read_text())["bounds"] == list(NAMES)
+    assert json.loads((uninterrupted / "meta.json").read_text())["bounds"] == list(
+        NAMES
+    )
     text = (uninterrupted / "bounds.md").read_text()
     assert f"above the best objective: 0 of {6 * len(NAMES)}." in text
 
 
-def test_interrupted_run_resumes_with_the_same_rows(few, tmp_path, monkeypatch, capsys, uninterrupted):
+def test_interrupted_run_resumes_with_the_same_rows(
+    few, tmp_path, monkeypatch, capsys, uninterrupted
+):
     measure, calls = bounds.measure, []
 
     def interrupted(case):

@@ -19,10 +19,16 @@ def test_data_depend_on_the_seed_alone_and_held_out_text_is_not_trained_on(tmp_p
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         fusion_study.write_data(tmp_path / name, fusion_study.QUICK, seed)
     files = ("all", "train", "held_out", "problems")
-    texts = {name: [(tmp_path / name / f"{file}.jsonl").read_text() for file in files] for name in "abc"}
+    texts = {
+        name: [(tmp_path / name / f"{file}.jsonl").read_text() for file in files]
+        for name in "abc"
+    }
     assert texts["a"] == texts["b"]
     assert all(a != c for a, c in zip(texts["a"], texts["c"], strict=True))
-    keys = [{e.key for e in read_examples(tmp_path / "a" / f"{file}.jsonl")} for file in files[:3]]
+    keys = [
+        {e.key for e in read_examples(tmp_path / "a" / f"{file}.jsonl")}
+        for file in files[:3]
+    ]
     assert keys[0] == keys[1] | keys[2]
     assert not keys[1] & keys[2]
     problems = read_problems(str(tmp_path / "a" / "problems.jsonl"))
@@ -31,13 +37,24 @@ def test_data_depend_on_the_seed_alone_and_held_out_text_is_not_trained_on(tmp_p
 
 
 def test_commands_are_understood():
-    told = fusion_study.commands(Path("models"), Path("work"), fusion_study.FULL, seed=3)
-    assert [name.split()[0] for name in told] == ["capture", "evaluate", "train", "evaluate", "train", "evaluate"]
+    told = fusion_study.commands(
+        Path("models"), Path("work"), fusion_study.FULL, seed=3
+    )
+    assert [name.split()[0] for name in told] == [
+        "capture",
+        "evaluate",
+        "train",
+        "evaluate",
+        "train",
+        "evaluate",
+    ]
     for words in told.values():
         if words[0] == "train":
             assert read_config([*words[1:], "use_cpu=true"]).max_steps == 60
         else:
-            assert commands.settings_of(getattr(commands, f"{words[0].capitalize()}Settings"), words[1:])
+            assert commands.settings_of(
+                getattr(commands, f"{words[0].capitalize()}Settings"), words[1:]
+            )
 
 
 def test_what_a_command_prints_becomes_a_row(tmp_path, monkeypatch):
@@ -48,7 +65,13 @@ def test_what_a_command_prints_becomes_a_row(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fusion_study.subprocess, "run", run)
     row = fusion_study.run("capture", [], tmp_path / "commands.csv")
-    expected = {"command": "capture", "seconds": 334, "peak_memory_GiB": 2.1, "examples": 300, "tokens": 3112}
+    expected = {
+        "command": "capture",
+        "seconds": 334,
+        "peak_memory_GiB": 2.1,
+        "examples": 300,
+        "tokens": 3112,
+    }
     assert row == expected | {"bytes_a_token": 75.5}
     assert report.read_rows(tmp_path / "commands.csv") == [row]
 
@@ -80,7 +103,9 @@ def test_tables_and_figure(tmp_path):
         "majority": 0.5,
         "chance": 0.1,
     }
-    text = fusion_study.tables(ran, training, [{"student": "fused", **score, "unextracted": 2}])
+    text = fusion_study.tables(
+        ran, training, [{"student": "fused", **score, "unextracted": 2}]
+    )
     assert "70.0 bytes a token" in text
     assert "25.0% | 10.0% – 60.0%" in " ".join(text.split())
     fusion_study.draw(training, tmp_path / "study.png")
@@ -89,7 +114,10 @@ def test_tables_and_figure(tmp_path):
 
 def test_tiny_models_share_nothing_but_bytes():
     example = tiny_models.sums(1)[0]
-    student, teacher = tiny_models.llama(width=16, layers=1), tiny_models.gpt2(width=16, layers=1)
+    student, teacher = (
+        tiny_models.llama(width=16, layers=1),
+        tiny_models.gpt2(width=16, layers=1),
+    )
     ends = [encode(example, pair.tokenizer).ends for pair in (student, teacher)]
     assert len(ends[0]) != len(ends[1])
     assert ends[0][-1] == ends[1][-1] == len(example.completion)
@@ -99,13 +127,21 @@ def test_tiny_models_share_nothing_but_bytes():
 
 def test_summary_of_speed_is_of_medians():
     rows = [
-        {"kind": kind, "tokens": 100, "seconds": seconds, "cpu_seconds": seconds / 2, "peak_MiB": seconds}
+        {
+            "kind": kind,
+            "tokens": 100,
+            "seconds": seconds,
+            "cpu_seconds": seconds / 2,
+            "peak_MiB": seconds,
+        }
         for kind in trainer_speed.RUNS
         for seconds in (1.0, 2.0, 10.0)
     ]
     summary = trainer_speed.summarise(rows)
     figures = ("tokens_a_second", "tokens_a_cpu_second", "peak_MiB", "runs")
-    assert [tuple(row[name] for name in figures) for row in summary] == [(50.0, 100.0, 2.0, 3)] * 3
+    assert [tuple(row[name] for name in figures) for row in summary] == [
+        (50.0, 100.0, 2.0, 3)
+    ] * 3
     assert "TRL GOLD" in trainer_speed.table(summary)
 
 

@@ -10,12 +10,17 @@ from simulations import gw_table
 
 
 def table(out, *options):
-    return gw_table.main(["--out", str(out), "--sizes", "6", "8", "--trials", "2", *options])
+    return gw_table.main(
+        ["--out", str(out), "--sizes", "6", "8", "--trials", "2", *options]
+    )
 
 
 def untimed(out):
     rows = report.read_rows(out / "trials.csv")
-    return [{name: value for name, value in row.items() if not name.startswith("time")} for row in rows]
+    return [
+        {name: value for name, value in row.items() if not name.startswith("time")}
+        for row in rows
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +44,22 @@ def test_summary_begins_with_the_published_columns(uninterrupted):
 
 
 def test_summary_is_that_of_the_trials(uninterrupted):
-    trials = [row for row in report.read_rows(uninterrupted / "trials.csv") if row["n"] == 8]
-    exact, sinkhorn, approx = (np.array([row[name] for row in trials]) for name in ("exact", "sinkhorn", "approx"))
+    trials = [
+        row for row in report.read_rows(uninterrupted / "trials.csv") if row["n"] == 8
+    ]
+    exact, sinkhorn, approx = (
+        np.array([row[name] for row in trials])
+        for name in ("exact", "sinkhorn", "approx")
+    )
     row = gw_table.summarise(trials)[0]
     assert row["exact_std"] == pytest.approx(abs(exact[0] - exact[1]) / np.sqrt(2))
     assert row["sinkhorn_re"] == pytest.approx(np.mean(sinkhorn / exact) - 1)
     assert row["approx_re"] == pytest.approx(np.mean(abs(approx / exact - 1)))
     for trial in trials:
         assert trial["approx"] ** 2 <= trial["lower"] * (1 + 1e-6) + 1e-12
-        assert trial["lower"] <= min(trial["exact"], trial["sinkhorn"]) <= trial["upper"]
+        assert (
+            trial["lower"] <= min(trial["exact"], trial["sinkhorn"]) <= trial["upper"]
+        )
 
 
 def test_all_outputs_are_written(uninterrupted):
@@ -61,7 +73,9 @@ def test_all_outputs_are_written(uninterrupted):
     assert json.loads((uninterrupted / "meta.json").read_text())["seed"] == 0
 
 
-def test_interrupted_run_resumes_with_the_same_rows(tmp_path, monkeypatch, capsys, uninterrupted):
+def test_interrupted_run_resumes_with_the_same_rows(
+    tmp_path, monkeypatch, capsys, uninterrupted
+):
     measure, calls = gw_table.measure, []
 
     def interrupted(seed, n, trial):
@@ -93,7 +107,9 @@ def test_results_of_another_seed_are_not_mixed(uninterrupted):
 
 
 def test_quick_results_have_a_folder_of_their_own(tmp_path):
-    arguments = report.command_line(None).parse_args(["--out", str(tmp_path / "table"), "--quick"])
+    arguments = report.command_line(None).parse_args(
+        ["--out", str(tmp_path / "table"), "--quick"]
+    )
     assert report.results_folder(arguments) == tmp_path / "table-quick"
 
 

@@ -34,5 +34,10 @@ def test_shares_add_up(rows):
 def test_everything_is_written(tmp_path, capsys):
     assert loss_fields.main(["--out", str(tmp_path / "fields"), "--quick"]) == 0
     folder = tmp_path / "fields-quick"
-    assert {path.name for path in folder.iterdir()} == {"fields.csv", "loss_fields.md", "loss_fields.png", "meta.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "fields.csv",
+        "loss_fields.md",
+        "loss_fields.png",
+        "meta.json",
+    }
     assert "co-activation" in capsys.readouterr().out

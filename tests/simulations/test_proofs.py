@@ -18,9 +18,15 @@ def test_chunks_depend_on_seed_and_index_alone():
     linear = [chunk for chunk in all_of_them if chunk.effort == "linear"]
     seeds = [seed for chunk in linear for seed in chunk.seeds]
     assert len(seeds) == len(set(seeds)) == 100_000
-    assert not {seed for chunk in proofs.chunks(1, 1_000) for seed in chunk.seeds} & set(seeds)
+    assert not {
+        seed for chunk in proofs.chunks(1, 1_000) for seed in chunk.seeds
+    } & set(seeds)
     efforts = Counter(chunk.effort for chunk in all_of_them)
-    assert efforts["cubic"] == efforts["quadratic"] == efforts["linear"] // proofs.EVERY_EFFORT
+    assert (
+        efforts["cubic"]
+        == efforts["quadratic"]
+        == efforts["linear"] // proofs.EVERY_EFFORT
+    )
 
 
 @pytest.mark.parametrize("call", proofs.CALLS)
@@ -39,18 +45,32 @@ def test_every_call_answers_every_instance(call):
 def test_refusals_and_failures_are_told_apart():
     one = instance("gaussian float64", 0)
     for error, expected in (
-        (ValueError("x must be at least 1e-100, but its values are too small: rescale it."), "refused"),
-        (ValueError("x must be symmetric."), "exception: ValueError: x must be symmetric."),
+        (
+            ValueError(
+                "x must be at least 1e-100, but its values are too small: rescale it."
+            ),
+            "refused",
+        ),
+        (
+            ValueError("x must be symmetric."),
+            "exception: ValueError: x must be symmetric.",
+        ),
         (OverflowError("out of range"), "exception: OverflowError: out of range"),
     ):
         assert proofs.judged(one, proofs.Answer(error=error)) == [expected]
 
 
 def test_runs_resume(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(proofs, "examined", lambda pending, jobs: map(proofs.examine, pending))
+    monkeypatch.setattr(
+        proofs, "examined", lambda pending, jobs: map(proofs.examine, pending)
+    )
     proofs.run(tmp_path, 0, 100, 1)
     rows = report.read_rows(tmp_path / "chunks.csv")
-    assert Counter(row["effort"] for row in rows) == {"linear": 2, "quadratic": 1, "cubic": 1}
+    assert Counter(row["effort"] for row in rows) == {
+        "linear": 2,
+        "quadratic": 1,
+        "cubic": 1,
+    }
     # An interrupted run has lost its last row, but not the violations before it.
     text = (tmp_path / "chunks.csv").read_text()
     (tmp_path / "chunks.csv").write_text(text[: text[:-1].rfind("\n") + 5])

@@ -41,7 +41,9 @@ def test_reference_has_twelve_seeds_of_every_family():
 @pytest.mark.parametrize("known", KNOWN[::12], ids=lambda known: known["family"])
 def test_pairs_depend_on_their_seed_alone(known):
     family, seed = known["family"], known["seed"]
-    (C, D, planted), again, other = (hard_pairs.draw(family, s) for s in (seed, seed, seed + 1))
+    (C, D, planted), again, other = (
+        hard_pairs.draw(family, s) for s in (seed, seed, seed + 1)
+    )
     assert np.array_equal(C, again.C)
     assert np.array_equal(D, again.D)
     assert not np.array_equal(D, other.D)
@@ -53,7 +55,11 @@ def test_pairs_depend_on_their_seed_alone(known):
     assert np.array_equal(np.sort(planted), np.arange(len(C)))
     image = np.argsort(planted)
     assert objective(C, D, image) >= known["best"] * (1 - 1e-9)
-    assert ("relabelled" in family) == (known["best"] == 0.0) == (objective(C, D, image) == 0.0)
+    assert (
+        ("relabelled" in family)
+        == (known["best"] == 0.0)
+        == (objective(C, D, image) == 0.0)
+    )
     product = np.mean(C**2) + np.mean(D**2) - 2 * np.mean(C) * np.mean(D)
     assert product == pytest.approx(known["product"], rel=1e-12)
 
@@ -66,13 +72,21 @@ def test_gap_is_that_of_the_derivative_and_the_best_vertex(rng, shape):
     if n == m:
         plan = (plan + permutation_plan(rng.permutation(n))) / 2
     gap = stationarity.frank_wolfe_gap(C, D, plan)
-    repeated = np.repeat(np.repeat(stationarity.gradient(C, D, plan), m, axis=0), n, axis=1)
+    repeated = np.repeat(
+        np.repeat(stationarity.gradient(C, D, plan), m, axis=0), n, axis=1
+    )
     rows, cols = linear_sum_assignment(repeated)
     vertex = np.zeros(shape)
     np.add.at(vertex, (rows // m, cols // n), 1 / (n * m))
-    assert gap == pytest.approx(np.vdot(stationarity.gradient(C, D, plan), plan - vertex), rel=1e-9)
-    ahead, behind = (checkers.objective(C, D, plan + s * (vertex - plan)) for s in (1, -1))
-    assert gap == pytest.approx((behind - ahead) / 2, rel=1e-9)  # exact, as the objective is quadratic
+    assert gap == pytest.approx(
+        np.vdot(stationarity.gradient(C, D, plan), plan - vertex), rel=1e-9
+    )
+    ahead, behind = (
+        checkers.objective(C, D, plan + s * (vertex - plan)) for s in (1, -1)
+    )
+    assert gap == pytest.approx(
+        (behind - ahead) / 2, rel=1e-9
+    )  # exact, as the objective is quadratic
 
 
 def test_gap_is_zero_at_an_isometry(rng):
@@ -90,7 +104,9 @@ def test_swap_gain_is_that_of_all_exchanges(rng, n):
         swapped = image.copy()
         swapped[[i, j]] = swapped[[j, i]]
         gains.append(before - objective(C, D, swapped))
-    assert stationarity.swap_gain(C, D, image) == pytest.approx(max(gains), rel=1e-9, abs=1e-12)
+    assert stationarity.swap_gain(C, D, image) == pytest.approx(
+        max(gains), rel=1e-9, abs=1e-12
+    )
     assert max(gains) <= stationarity.scale(C, D) * 2
 
 
@@ -120,7 +136,9 @@ def test_scale_is_the_most_that_a_plan_gains_on_the_product_coupling(rng):
     """An equality for proportional spaces under the norm bound (theorem 3, iv)."""
     C, other = symmetric(rng, 6), symmetric(rng, 8)
     for D, exact in ((7 * C + 3, True), (other, False)):
-        product = float(gw.GWProblem(gw.DenseSpace(C), gw.DenseSpace(D)).product_objective)
+        product = float(
+            gw.GWProblem(gw.DenseSpace(C), gw.DenseSpace(D)).product_objective
+        )
         gain, most = product - float(gw.bounds.norm(C, D)), stationarity.scale(C, D)
         assert gain == pytest.approx(most, rel=1e-9) if exact else 0 < gain < most
 
@@ -130,13 +148,21 @@ def test_everything_is_written_and_resumes(tmp_path, monkeypatch, capsys):
     arguments = ["--out", str(tmp_path / "pairs"), "--quick"]
     assert stationarity.main(arguments) == 0
     folder = tmp_path / "pairs-quick"
-    assert {path.name for path in folder.iterdir()} == {"trials.csv", "summary.csv", "meta.json", "stationarity.md"}
+    assert {path.name for path in folder.iterdir()} == {
+        "trials.csv",
+        "summary.csv",
+        "meta.json",
+        "stationarity.md",
+    }
     trials = report.read_rows(folder / "trials.csv")
     assert [row["solver"] for row in trials] == list(stationarity.SOLVERS)
     for row in trials:
         assert 0 <= row["gap"] * row["success"] <= 1 + stationarity.ROUNDING
         assert row["over_best"] >= 1 - 1e-9
-    assert json.loads((folder / "meta.json").read_text())["seed"] == stationarity.FIRST_SEED
+    assert (
+        json.loads((folder / "meta.json").read_text())["seed"]
+        == stationarity.FIRST_SEED
+    )
     monkeypatch.setattr(stationarity, "measure", None)
     assert stationarity.main(arguments) == 0
     assert "2 solves are in" in capsys.readouterr().out

@@ -15,14 +15,18 @@ CASES = [watchdog.case(0, index) for index in range(3000)]
 
 def pair(kind, n, **changed):
     """A pair of one kind and size, with all else as plain as can be."""
-    plain = watchdog.Case(0, 0, (kind, kind), (n, n), ("uniform",) * 2, "other", "1", "float64", "Sorted")
+    plain = watchdog.Case(
+        0, 0, (kind, kind), (n, n), ("uniform",) * 2, "other", "1", "float64", "Sorted"
+    )
     return replace(plain, **changed)
 
 
 def test_pairs_depend_on_seed_and_index_alone():
     for case in CASES[1:4]:
         assert case == watchdog.case(0, case.index)
-        for x, again in zip(watchdog.build(case)[:2], watchdog.build(case)[:2], strict=True):
+        for x, again in zip(
+            watchdog.build(case)[:2], watchdog.build(case)[:2], strict=True
+        ):
             assert np.array_equal(x.dense(), again.dense())
             assert np.array_equal(x.weights, again.weights)
     assert watchdog.case(0, 1) != watchdog.case(1, 1)
@@ -30,7 +34,10 @@ def test_pairs_depend_on_seed_and_index_alone():
 
 def test_everything_is_drawn_and_large_programs_are_enough():
     assert {kind for case in CASES for kind in case.kinds} == set(watchdog.KINDS)
-    assert {n for case in CASES for n in case.sizes} == {*watchdog.SMALL_SIZES, *watchdog.LARGE_SIZES}
+    assert {n for case in CASES for n in case.sizes} == {
+        *watchdog.SMALL_SIZES,
+        *watchdog.LARGE_SIZES,
+    }
     for name, shares in {
         "relation": watchdog.RELATIONS,
         "units": watchdog.UNITS,
@@ -38,7 +45,10 @@ def test_everything_is_drawn_and_large_programs_are_enough():
         "solver": watchdog.SOLVERS,
     }.items():
         assert {getattr(case, name) for case in CASES} == set(shares)
-    large = sum(np.prod(watchdog.case(0, index).sizes) > 90_000 for index in range(watchdog.PAIRS))
+    large = sum(
+        np.prod(watchdog.case(0, index).sizes) > 90_000
+        for index in range(watchdog.PAIRS)
+    )
     assert 500 <= large <= 1000
 
 
@@ -47,7 +57,9 @@ def test_everything_is_drawn_and_large_programs_are_enough():
 @pytest.mark.parametrize("weights", watchdog.WEIGHTS)
 def test_every_kind_exists_in_every_size_and_weight(kind, n, weights):
     for dtype, units in (("float64", "large"), ("float32", "small"), ("float64", "up")):
-        x, y, _ = watchdog.build(pair(kind, n, weights=(weights, "uniform"), dtype=dtype, units=units))
+        x, y, _ = watchdog.build(
+            pair(kind, n, weights=(weights, "uniform"), dtype=dtype, units=units)
+        )
         assert x.size == y.size == n
         assert x.weights.dtype == y.weights.dtype == dtype
         assert np.all(np.isfinite(x.dense()))
@@ -57,8 +69,13 @@ def test_every_kind_exists_in_every_size_and_weight(kind, n, weights):
 @pytest.mark.parametrize("weights", ["zeros", "duplicates"])
 def test_a_copy_is_at_distance_zero(kind, weights):
     x, y, _ = watchdog.build(pair(kind, 7, relation="copy", weights=(weights,) * 2))
-    for first, second in ((x.dense(), y.dense()), (x.weights, y.weights)):  # in another order, with other roundings
-        np.testing.assert_allclose(np.sort(first, axis=None), np.sort(second, axis=None), atol=1e-12)
+    for first, second in (
+        (x.dense(), y.dense()),
+        (x.weights, y.weights),
+    ):  # in another order, with other roundings
+        np.testing.assert_allclose(
+            np.sort(first, axis=None), np.sort(second, axis=None), atol=1e-12
+        )
     assert float(gw.bounds.row_means(x, y, p=2.0)) <= 1e-12
 
 
@@ -66,7 +83,9 @@ def test_a_copy_is_at_distance_zero(kind, weights):
 def test_sides_are_in_their_units(units):
     expected = np.asarray(watchdog.UNITS[units])
     for kind in ("cloud", "squared cloud", "gram", "kernel", "tree"):
-        plain, scaled = (watchdog.build(pair(kind, 8, units=name))[:2] for name in ("1", units))
+        plain, scaled = (
+            watchdog.build(pair(kind, 8, units=name))[:2] for name in ("1", units)
+        )
         for factor, x, x2 in zip(expected, plain, scaled, strict=True):
             assert np.allclose(x2.dense() / factor, x.dense(), rtol=1e-9, atol=1e-9)
 
@@ -76,9 +95,24 @@ def test_results_are_judged():
     result = gw.solve(x, y)
     assert watchdog.judge(x, y, result) == "answer"
     assert watchdog.judge(x, y, replace(result, objective=np.float64("nan"))) == "nan"
-    assert watchdog.judge(x, y, replace(result, plan=gw.DensePlan(np.full((5, 5), np.inf)))) == "nan"
-    assert watchdog.judge(x, y, replace(result, plan=gw.DensePlan(np.full((5, 5), 0.05)))) == "infeasible"
-    assert watchdog.judge(x, y, replace(result, certificate=Certificate(2.0, 1.0, Kind.BRACKET, "norm"))) == "crossed"
+    assert (
+        watchdog.judge(
+            x, y, replace(result, plan=gw.DensePlan(np.full((5, 5), np.inf)))
+        )
+        == "nan"
+    )
+    assert (
+        watchdog.judge(x, y, replace(result, plan=gw.DensePlan(np.full((5, 5), 0.05))))
+        == "infeasible"
+    )
+    assert (
+        watchdog.judge(
+            x,
+            y,
+            replace(result, certificate=Certificate(2.0, 1.0, Kind.BRACKET, "norm")),
+        )
+        == "crossed"
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,7 +130,11 @@ def test_exceptions_are_told_apart(monkeypatch, error, expected):
 
     monkeypatch.setattr(watchdog.gw, "solve", failing)
     row = watchdog.outcome(pair("cloud", 3))
-    assert (row["outcome"], row["status"], row["message"]) == (expected, type(error).__name__, str(error))
+    assert (row["outcome"], row["status"], row["message"]) == (
+        expected,
+        type(error).__name__,
+        str(error),
+    )
 
 
 def test_limits_grow_with_the_program():
@@ -109,7 +147,11 @@ def test_a_pair_without_an_answer_is_killed_and_the_next_is_solved():
     try:
         worker.give(1)
         worker.deadline = 0.0
-        row = worker.finished() if not worker.pipe.poll() else pytest.fail("answered before its libraries were loaded")
+        row = (
+            worker.finished()
+            if not worker.pipe.poll()
+            else pytest.fail("answered before its libraries were loaded")
+        )
         assert (row["index"], row["outcome"]) == (1, "hang")
         worker.give(2)
         worker.process.kill()
@@ -119,7 +161,9 @@ def test_a_pair_without_an_answer_is_killed_and_the_next_is_solved():
         assert worker.pipe.poll(600)
         row = worker.finished()
         assert (row["index"], row["outcome"]) == (2, "answer")
-        assert list(row)[: len(watchdog.case(0, 2).row())] == list(watchdog.case(0, 2).row())
+        assert list(row)[: len(watchdog.case(0, 2).row())] == list(
+            watchdog.case(0, 2).row()
+        )
     finally:
         worker.stop()
 
@@ -135,8 +179,18 @@ def test_everything_is_written_and_broken_pairs_fail(tmp_path, monkeypatch, caps
     def watched(seed, indices, jobs, seconds):
         for index in indices:
             case = watchdog.case(seed, index)
-            lost = {"outcome": "hang", "status": "", "iterations": "", "objective": "", "message": ""}
-            yield case.row() | {"seconds": 1.0} | (lost if index == 2 else watchdog.outcome(case))
+            lost = {
+                "outcome": "hang",
+                "status": "",
+                "iterations": "",
+                "objective": "",
+                "message": "",
+            }
+            yield (
+                case.row()
+                | {"seconds": 1.0}
+                | (lost if index == 2 else watchdog.outcome(case))
+            )
 
     monkeypatch.setattr(watchdog, "watch", watched)
     arguments = ["--out", str(tmp_path / "pairs"), "--quick", "--pairs", "5"]
@@ -144,9 +198,20 @@ def test_everything_is_written_and_broken_pairs_fail(tmp_path, monkeypatch, caps
     monkeypatch.setattr(watchdog, "range", lambda _: indices, raising=False)
     assert watchdog.main(arguments) == 1
     folder = tmp_path / "pairs-quick"
-    assert {path.name for path in folder.iterdir()} == {"trials.csv", "summary.csv", "meta.json", "watchdog.md"}
+    assert {path.name for path in folder.iterdir()} == {
+        "trials.csv",
+        "summary.csv",
+        "meta.json",
+        "watchdog.md",
+    }
     assert "## Broken: 1" in capsys.readouterr().out
-    assert [row["index"] for row in report.read_rows(folder / "trials.csv")] == list(indices)
-    monkeypatch.setattr(watchdog, "watch", lambda seed, indices, jobs, seconds: iter([]) if not indices else None)
+    assert [row["index"] for row in report.read_rows(folder / "trials.csv")] == list(
+        indices
+    )
+    monkeypatch.setattr(
+        watchdog,
+        "watch",
+        lambda seed, indices, jobs, seconds: iter([]) if not indices else None,
+    )
     assert watchdog.main(arguments) == 1
     assert "4 pairs are in" in capsys.readouterr().out

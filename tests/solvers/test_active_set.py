@@ -14,19 +14,36 @@ def test_theorem_8_fully_corrective(count):
     """The best mixture lies no higher than any point on the way to the last vertex, whatever the curvature."""
     rng = np.random.default_rng(count)
     g, h = rng.standard_normal((9, 9)), rng.standard_normal((7, 7))
-    x, y = gw.DenseSpace(g + g.T, rng.dirichlet(np.ones(9))), gw.DenseSpace(h + h.T, rng.dirichlet(np.ones(7)))
+    x, y = (
+        gw.DenseSpace(g + g.T, rng.dirichlet(np.ones(9))),
+        gw.DenseSpace(h + h.T, rng.dirichlet(np.ones(7))),
+    )
     problem = GWProblem(x, y)
     product = gw.DensePlan(np.outer(x.weights, y.weights))
     active = ActiveSet.of(problem, product, problem.cross(product))
     for _ in range(count):
-        vertex = gw.solve(x, y, gw.Sorted()).plan if len(active.plans) == 1 else random_vertex(x, y, rng)
+        vertex = (
+            gw.solve(x, y, gw.Sorted()).plan
+            if len(active.plans) == 1
+            else random_vertex(x, y, rng)
+        )
         wider = active.extended(problem, vertex, problem.cross(vertex))
-        steps = [gw.DensePlan((1 - t) * active.plan().dense() + t * vertex.dense()) for t in np.linspace(0, 1, 11)]
+        steps = [
+            gw.DensePlan((1 - t) * active.plan().dense() + t * vertex.dense())
+            for t in np.linspace(0, 1, 11)
+        ]
         active = wider.minimised(1e-12, 1e-15)
         found = problem.relative_objective(active.plan(), problem.cross(active.plan()))
         assert found == pytest.approx(active.relative_objective, abs=1e-12)
-        assert found <= min(problem.relative_objective(p, problem.cross(p)) for p in steps) + 1e-12
-        assert checkers.coupling_error(active.plan().dense(), x.weights, y.weights) <= 1e-13
+        assert (
+            found
+            <= min(problem.relative_objective(p, problem.cross(p)) for p in steps)
+            + 1e-12
+        )
+        assert (
+            checkers.coupling_error(active.plan().dense(), x.weights, y.weights)
+            <= 1e-13
+        )
         assert len(active.plans) <= MOST
 
 
@@ -41,7 +58,10 @@ def random_vertex(x, y, rng):
 def test_many_active_couplings_are_merged_without_moving_the_plan():
     """The couplings of least weight become one, which changes neither the mixture nor its objective."""
     rng = np.random.default_rng(1)
-    x, y = (gw.PointCloud(rng.standard_normal((6, 2)), rng.dirichlet(np.ones(6))) for _ in range(2))
+    x, y = (
+        gw.PointCloud(rng.standard_normal((6, 2)), rng.dirichlet(np.ones(6)))
+        for _ in range(2)
+    )
     problem, count = GWProblem(x, y), MOST + 30
     product = gw.DensePlan(np.outer(x.weights, y.weights))
     active = ActiveSet.of(problem, product, problem.cross(product))
@@ -49,7 +69,9 @@ def test_many_active_couplings_are_merged_without_moving_the_plan():
         vertex = random_vertex(x, y, rng)
         active = active.extended(problem, vertex, problem.cross(vertex))
     weights = rng.dirichlet(np.ones(count))
-    before = gw.DensePlan(sum(w * plan.dense() for w, plan in zip(weights, active.plans, strict=True)))
+    before = gw.DensePlan(
+        sum(w * plan.dense() for w, plan in zip(weights, active.plans, strict=True))
+    )
     after = active._kept(weights)
     assert len(after.plans) == MOST
     assert np.abs(after.plan().dense() - before.matrix).max() <= 1e-15

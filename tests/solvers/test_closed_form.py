@@ -24,7 +24,9 @@ def test_estimate_is_the_closed_form_and_the_result_holds(kind, pair):
     result = gw.solve(x.space(), y.space(), gw.Sorted(kind=kind))
     expected = KINDS[kind][0](*arguments(x, y), *([1.0] if kind == "row_means" else []))
     unit = scale(x, y) ** (KINDS[kind][1] / 2)
-    assert float(result.estimate) == pytest.approx(expected, rel=1e-10, abs=1e-12 * unit)
+    assert float(result.estimate) == pytest.approx(
+        expected, rel=1e-10, abs=1e-12 * unit
+    )
     checkers.check_result(result, *arguments(x, y))
     assert result.status is gw.Status.CLOSED_FORM
     assert result.iterations == 0
@@ -36,7 +38,9 @@ def test_estimate_of_power_p_is_below_every_coupling(pair, p, data):
     x, y = pair
     plan = data.draw(couplings(x.weights, y.weights))
     estimate = float(gw.solve(x.space(), y.space(), gw.Sorted(p=p)).estimate)
-    assert estimate <= checkers.objective(x.matrix, y.matrix, plan, p) + 1e-12 * scale(x, y) ** (p / 2)
+    assert estimate <= checkers.objective(x.matrix, y.matrix, plan, p) + 1e-12 * scale(
+        x, y
+    ) ** (p / 2)
 
 
 @given(pairs(generic=True))
@@ -44,8 +48,12 @@ def test_plan_is_comonotone_in_the_row_means(pair):
     x, y = pair
     plan = gw.solve(x.space(), y.space(), gw.Sorted()).plan.dense()
     cost = (x.matrix @ x.weights)[:, None] - (y.matrix @ y.weights)[None, :]
-    expected = checkers.line(x.matrix @ x.weights, x.weights, y.matrix @ y.weights, y.weights, 2)
-    assert float((plan * cost**2).sum()) == pytest.approx(expected, rel=1e-9, abs=1e-12 * scale(x, y))
+    expected = checkers.line(
+        x.matrix @ x.weights, x.weights, y.matrix @ y.weights, y.weights, 2
+    )
+    assert float((plan * cost**2).sum()) == pytest.approx(
+        expected, rel=1e-9, abs=1e-12 * scale(x, y)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -58,7 +66,9 @@ def test_estimate_scales_with_its_own_power(kind, factor, pair):
         for s, t in ((x, y), (x.scaled(factor), y.scaled(factor)))
     )
     back = there / factor if KINDS[kind][1] == 1.0 else there / factor / factor
-    assert back == pytest.approx(here, rel=1e-9, abs=1e-12 * scale(x, y) ** (KINDS[kind][1] / 2))
+    assert back == pytest.approx(
+        here, rel=1e-9, abs=1e-12 * scale(x, y) ** (KINDS[kind][1] / 2)
+    )
 
 
 @given(pairs(generic=True), st.data())
@@ -66,6 +76,7 @@ def test_estimate_does_not_depend_on_labels_or_on_the_order_of_the_spaces(pair, 
     x, y = pair
     order = np.array(data.draw(orders(x.size)))
     found = [
-        float(gw.solve(s.space(), t.space(), gw.Sorted()).estimate) for s, t in ((x, y), (x.take(order), y), (y, x))
+        float(gw.solve(s.space(), t.space(), gw.Sorted()).estimate)
+        for s, t in ((x, y), (x.take(order), y), (y, x))
     ]
     assert np.ptp(found) <= 1e-12 * scale(x, y) ** 0.5

@@ -54,7 +54,9 @@ def solve(x, y, **options):
 @given(data=st.data())
 def test_reaches_known_answers(name, data):
     known = data.draw(REACHED[name])
-    assume(name not in ("permuted copy", "scaled copy") or well_separated(known.x, known.y))
+    assume(
+        name not in ("permuted copy", "scaled copy") or well_separated(known.x, known.y)
+    )
     result = solve(known.x, known.y)
     found = checkers.check_result(result, *arguments(known.x, known.y))
     assert abs(found - known.value) <= 1e-9 * scale(known.x, known.y)
@@ -72,7 +74,9 @@ def test_a_permuted_copy_is_at_distance_exactly_zero(known):
 @given(known())
 def test_is_never_below_a_known_answer(known):
     result = solve(known.x, known.y)
-    assert checkers.check_result(result, *arguments(known.x, known.y)) >= known.value - 1e-12 * scale(known.x, known.y)
+    assert checkers.check_result(
+        result, *arguments(known.x, known.y)
+    ) >= known.value - 1e-12 * scale(known.x, known.y)
 
 
 @pytest.mark.filterwarnings("ignore::gwtools.ConvergenceWarning")
@@ -93,7 +97,9 @@ def test_the_gap_is_that_of_the_returned_plan(pair, steps):
     x, y = pair
     result = solve(x, y, max_iterations=steps)
     gap = checkers.frank_wolfe_gap(*arguments(x, y), result.plan.dense())
-    if result.frank_wolfe_gap is None:  # the steps ran out; the certificate may close all the same
+    if (
+        result.frank_wolfe_gap is None
+    ):  # the steps ran out; the certificate may close all the same
         assert result.status in (gw.Status.MAX_ITERATIONS, gw.Status.GLOBAL)
     else:
         assert result.status.success
@@ -115,11 +121,16 @@ def test_does_not_depend_on_labels_or_on_the_order_of_the_spaces(pair, data):
     x, y = pair
     assume(well_separated(x, y))
     order = np.array(data.draw(orders(x.size)))
-    results = [float(solve(*spaces).objective) for spaces in ((x, y), (x.take(order), y), (y, x))]
+    results = [
+        float(solve(*spaces).objective)
+        for spaces in ((x, y), (x.take(order), y), (y, x))
+    ]
     assert np.ptp(results) <= 1e-9 * scale(x, y)
 
 
-@given(st.integers(2, 4), st.sampled_from([("gram",), CONDITIONALLY_NEGATIVE]), st.data())
+@given(
+    st.integers(2, 4), st.sampled_from([("gram",), CONDITIONALLY_NEGATIVE]), st.data()
+)
 def test_never_beats_all_permutations_on_concave_problems(n, kinds, data):
     drawn = [data.draw(spaces(kinds=kinds, least=n, most=n)) for _ in range(2)]
     x, y = (Drawn(s.kind, s.data, np.full(n, 1 / n)) for s in drawn)
@@ -130,7 +141,9 @@ def test_never_beats_all_permutations_on_concave_problems(n, kinds, data):
 CONSTANT_ROW_MEANS = {
     "two points": lambda n: (n % 5 + 1.0) * (1 - np.eye(2)),
     "simplex": lambda n: 1 - np.eye(n),
-    "cycle": lambda n: np.minimum(d := abs(np.subtract.outer(np.arange(n), np.arange(n))), n - d).astype(float),
+    "cycle": lambda n: np.minimum(
+        d := abs(np.subtract.outer(np.arange(n), np.arange(n))), n - d
+    ).astype(float),
 }
 
 
@@ -150,12 +163,20 @@ def test_leaves_the_saddle(first, second, n, m, noise, rng):
 
 def random_problem(kind, n, m, seed):
     rng = np.random.default_rng(seed)
-    a, b = (np.full(k, 1 / k) if seed % 3 == 0 else rng.dirichlet(np.full(k, 2.0)) for k in (n, m))
+    a, b = (
+        np.full(k, 1 / k) if seed % 3 == 0 else rng.dirichlet(np.full(k, 2.0))
+        for k in (n, m)
+    )
     if kind == "dense":
-        C, D = (np.abs(g + g.T) for g in (rng.standard_normal((n, n)), rng.standard_normal((m, m))))
+        C, D = (
+            np.abs(g + g.T)
+            for g in (rng.standard_normal((n, n)), rng.standard_normal((m, m)))
+        )
         return Drawn("dense", C, a), Drawn("dense", D, b)
     x, y = (rng.standard_normal((k, 3)) for k in (n, m))
-    return Drawn(kind, x.T if kind == "gram" else x, a), Drawn(kind, y.T if kind == "gram" else y, b)
+    return Drawn(kind, x.T if kind == "gram" else x, a), Drawn(
+        kind, y.T if kind == "gram" else y, b
+    )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -164,13 +185,29 @@ def random_problem(kind, n, m, seed):
 def test_objective_is_that_of_POT_from_the_same_start(kind, n, m, seed):
     x, y = random_problem(kind, n, m, seed)
     start = interior_start(x, y, seed)
-    ours = solve(x, y, init=gw.DensePlan(start), tolerance=1e-12, max_iterations=2000, exchange=False)
+    ours = solve(
+        x,
+        y,
+        init=gw.DensePlan(start),
+        tolerance=1e-12,
+        max_iterations=2000,
+        exchange=False,
+    )
     plan, log = ot.gromov.gromov_wasserstein(
-        x.matrix, y.matrix, x.weights, y.weights, G0=start, log=True, tol_rel=1e-15, tol_abs=1e-15, max_iter=2000
+        x.matrix,
+        y.matrix,
+        x.weights,
+        y.weights,
+        G0=start,
+        log=True,
+        tol_rel=1e-15,
+        tol_abs=1e-15,
+        max_iter=2000,
     )
     assert float(ours.objective) == pytest.approx(float(log["gw_dist"]), rel=1e-8)
     assert float(ours.objective) == pytest.approx(
-        float(gw.GWProblem(x.space(), y.space()).objective(gw.DensePlan(plan))), rel=1e-8
+        float(gw.GWProblem(x.space(), y.space()).objective(gw.DensePlan(plan))),
+        rel=1e-8,
     )
 
 
@@ -185,7 +222,15 @@ def test_comes_to_rest_between_residuals_of_no_sign(n, m):
         assert result.status is gw.Status.STATIONARY
         assert result.iterations <= 200
         _, log = ot.gromov.gromov_wasserstein(
-            x.matrix, y.matrix, x.weights, y.weights, G0=start, log=True, tol_rel=1e-9, tol_abs=1e-9, max_iter=300
+            x.matrix,
+            y.matrix,
+            x.weights,
+            y.weights,
+            G0=start,
+            log=True,
+            tol_rel=1e-9,
+            tol_abs=1e-9,
+            max_iter=300,
         )
         ours.append(float(result.objective))
         theirs.append(float(log["gw_dist"]))
@@ -195,7 +240,9 @@ def test_comes_to_rest_between_residuals_of_no_sign(n, m):
 def interior_start(x, y, seed):
     """A coupling inside the polytope, away from the product: no gap of 0, no tie between vertices."""
     rng = np.random.default_rng(1000 + seed)
-    start = np.outer(x.weights, y.weights) * np.exp(0.3 * rng.standard_normal((x.size, y.size)))
+    start = np.outer(x.weights, y.weights) * np.exp(
+        0.3 * rng.standard_normal((x.size, y.size))
+    )
     for _ in range(500):
         start = start * (y.weights / start.sum(0))[None, :]
         start = start * (x.weights / start.sum(1))[:, None]
@@ -207,16 +254,35 @@ def test_product_start_is_that_of_POT(kind):
     """The first program, which the sorting coupling solves, is the one that POT sends to its simplex."""
     x, y = random_problem(kind, 40, 55, 1)
     _, log = ot.gromov.gromov_wasserstein(
-        x.matrix, y.matrix, x.weights, y.weights, log=True, tol_rel=1e-15, tol_abs=1e-15, max_iter=2000
+        x.matrix,
+        y.matrix,
+        x.weights,
+        y.weights,
+        log=True,
+        tol_rel=1e-15,
+        tol_abs=1e-15,
+        max_iter=2000,
     )
-    assert float(solve(x, y, exchange=False).objective) == pytest.approx(float(log["gw_dist"]), rel=1e-8)
+    assert float(solve(x, y, exchange=False).objective) == pytest.approx(
+        float(log["gw_dist"]), rel=1e-8
+    )
 
 
 def test_large_spaces_use_the_priced_simplex(rng):
     """Above 300² arcs the programs are solved on few arcs, with the same answer as POT's."""
-    x, y = (gw.PointCloud(rng.standard_normal((n, 3)), rng.dirichlet(np.full(n, 4.0))) for n in (330, 310))
+    x, y = (
+        gw.PointCloud(rng.standard_normal((n, 3)), rng.dirichlet(np.full(n, 4.0)))
+        for n in (330, 310)
+    )
     _, log = ot.gromov.gromov_wasserstein(
-        x.dense(), y.dense(), x.weights, y.weights, log=True, tol_rel=1e-9, tol_abs=1e-9, max_iter=300
+        x.dense(),
+        y.dense(),
+        x.weights,
+        y.weights,
+        log=True,
+        tol_rel=1e-9,
+        tol_abs=1e-9,
+        max_iter=300,
     )
     result = gw.solve(x, y, gw.ConditionalGradient(exchange=False))
     assert float(result.objective) == pytest.approx(float(log["gw_dist"]), rel=1e-8)
@@ -229,7 +295,9 @@ def test_never_ends_above_its_start(pair, data):
     x, y = pair
     start = data.draw(couplings(x.weights, y.weights))
     result = solve(x, y, init=gw.DensePlan(start), max_iterations=10)
-    assert float(result.objective) <= checkers.objective(x.matrix, y.matrix, start) + 1e-12 * scale(x, y)
+    assert float(result.objective) <= checkers.objective(
+        x.matrix, y.matrix, start
+    ) + 1e-12 * scale(x, y)
     checkers.check_result(result, *arguments(x, y))
 
 
@@ -238,7 +306,11 @@ def test_plans_of_either_form_start_alike(pair, data):
     x, y = pair
     start = data.draw(couplings(x.weights, y.weights))
     rows, cols = np.nonzero(start)
-    forms = start, gw.DensePlan(start), gw.SparsePlan(rows, cols, start[rows, cols], start.shape)
+    forms = (
+        start,
+        gw.DensePlan(start),
+        gw.SparsePlan(rows, cols, start[rows, cols], start.shape),
+    )
     found = [float(solve(x, y, init=form).objective) for form in forms]
     assert np.ptp(found) <= 1e-9 * scale(x, y)
 
@@ -249,7 +321,10 @@ def test_objective_falls_at_every_step(rng):
     gw.solve(x, y, callback=seen.append)
     objectives = [step.objective for step in seen]
     assert len(objectives) > 2
-    assert all(after <= before * (1 + 1e-14) for before, after in itertools.pairwise(objectives))
+    assert all(
+        after <= before * (1 + 1e-14)
+        for before, after in itertools.pairwise(objectives)
+    )
     assert [step.iteration for step in seen] == list(range(1, len(seen) + 1))
 
 
@@ -266,7 +341,9 @@ def test_scales(factor, pair):
     assert float(there.objective) / factor / factor == pytest.approx(
         float(here.objective), rel=1e-9, abs=1e-12 * scale(x, y)
     )
-    assert there.frank_wolfe_gap / factor / factor == pytest.approx(here.frank_wolfe_gap, abs=1e-9 * scale(x, y))
+    assert there.frank_wolfe_gap / factor / factor == pytest.approx(
+        here.frank_wolfe_gap, abs=1e-9 * scale(x, y)
+    )
 
 
 def test_reproducible_bit_for_bit(rng):
@@ -278,8 +355,13 @@ def test_reproducible_bit_for_bit(rng):
 
 def test_str_says_what_differs_from_the_defaults():
     assert str(gw.ConditionalGradient()) == "ConditionalGradient()"
-    assert str(gw.ConditionalGradient(tolerance=1e-3)) == "ConditionalGradient(tolerance=0.001)"
-    assert str(gw.ConditionalGradient(init=np.eye(2) / 2)) == "ConditionalGradient(init=…)"
+    assert (
+        str(gw.ConditionalGradient(tolerance=1e-3))
+        == "ConditionalGradient(tolerance=0.001)"
+    )
+    assert (
+        str(gw.ConditionalGradient(init=np.eye(2) / 2)) == "ConditionalGradient(init=…)"
+    )
 
 
 def test_init_may_have_rows_for_atoms_without_weight():
@@ -288,8 +370,14 @@ def test_init_may_have_rows_for_atoms_without_weight():
     start[:2, :2] += 0.9 * start[:2, :2].min() * np.array([[1, -1], [-1, 1]])
     expected = solve(x, y, init=start)
     padded = gw.DenseSpace(np.pad(x.matrix, (0, 1)), np.append(x.weights, 0.0))
-    found = gw.solve(padded, y.space(), gw.ConditionalGradient(init=np.pad(start, ((0, 1), (0, 0)))))
+    found = gw.solve(
+        padded, y.space(), gw.ConditionalGradient(init=np.pad(start, ((0, 1), (0, 0))))
+    )
     assert found.objective == expected.objective
     assert np.array_equal(found.plan.dense()[:-1], expected.plan.dense())
     with pytest.raises(ValueError, match="misses them"):
-        gw.solve(padded, y.space(), gw.ConditionalGradient(init=np.pad(start, ((1, 0), (0, 0)))))
+        gw.solve(
+            padded,
+            y.space(),
+            gw.ConditionalGradient(init=np.pad(start, ((1, 0), (0, 0)))),
+        )

@@ -27,16 +27,26 @@ def test_theorem_8_exchange(instance):
         after = plan.copy()
         for i, j, sign in ((s, s, -1), (t, t, -1), (s, t, 1), (t, s, 1)):
             after[rows[i], cols[j]] += sign * moved
-        changes.append(checkers.objective(x.matrix, y.matrix, np.maximum(after, 0)) - before)
+        changes.append(
+            checkers.objective(x.matrix, y.matrix, np.maximum(after, 0)) - before
+        )
     scale = max(np.abs(s.matrix).max() ** 2 for s in (x, y))
     assert abs(best.change - min(changes)) <= 1e-11 * scale
     # The slopes after an exchange are those at its plan, duplicates and parts of atoms included.
     after = atoms.after(best)
     fresh = problem.linearize(after.plan(sparse))[after.rows][:, after.cols]
     assert np.abs(after.slopes - fresh).max() <= 1e-12 * scale
-    for found, residual, index in ((after.left, problem.left, after.rows), (after.right, problem.right, after.cols)):
-        assert np.abs(found - residual.dense()[np.ix_(index, index)]).max() <= 1e-13 * scale**0.5
+    for found, residual, index in (
+        (after.left, problem.left, after.rows),
+        (after.right, problem.right, after.cols),
+    ):
+        assert (
+            np.abs(found - residual.dense()[np.ix_(index, index)]).max()
+            <= 1e-13 * scale**0.5
+        )
     found = exchanged(problem, sparse, problem.cross(sparse), 1e-9 * scale + 1e-300)
     assert checkers.coupling_error(found.dense(), x.weights, y.weights) <= 1e-14
-    assert checkers.objective(x.matrix, y.matrix, found.dense()) <= before + 1e-11 * scale
+    assert (
+        checkers.objective(x.matrix, y.matrix, found.dense()) <= before + 1e-11 * scale
+    )
     assert np.array_equal(found.sparse().toarray(), found.dense())

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from tests import checkers
-from tests.solvers.test_conditional_gradient import CONSTANT_ROW_MEANS, arguments, random_problem, scale
+from tests.solvers.test_conditional_gradient import (
+    CONSTANT_ROW_MEANS,
+    arguments,
+    random_problem,
+    scale,
+)
 from tests.strategies import (
     CONDITIONALLY_NEGATIVE,
     KINDS,
@@ -51,7 +56,9 @@ def test_results_hold(proximal, pair, steps):
     result = solve(x, y, proximal=proximal, max_iterations=steps)
     checkers.check_result(result, *arguments(x, y))
     assert result.iterations <= steps
-    if result.frank_wolfe_gap is None:  # the steps ran out; the certificate may close all the same
+    if (
+        result.frank_wolfe_gap is None
+    ):  # the steps ran out; the certificate may close all the same
         assert result.status is gw.Status.GLOBAL or not result.status.success
     assert float(result.estimate) == float(result.objective)
 
@@ -60,14 +67,18 @@ def test_results_hold(proximal, pair, steps):
 @given(known())
 def test_is_never_below_a_known_answer(known):
     result = solve(known.x, known.y)
-    assert checkers.check_result(result, *arguments(known.x, known.y)) >= known.value - 1e-12 * scale(known.x, known.y)
+    assert checkers.check_result(
+        result, *arguments(known.x, known.y)
+    ) >= known.value - 1e-12 * scale(known.x, known.y)
 
 
 @QUIET
 @given(pairs())
 def test_proximal_is_never_above_the_product(pair):
     x, y = pair
-    assert float(solve(x, y).objective) <= product_objective(x, y) * (1 + 1e-5) + 1e-12 * scale(x, y)
+    assert float(solve(x, y).objective) <= product_objective(x, y) * (
+        1 + 1e-5
+    ) + 1e-12 * scale(x, y)
 
 
 @QUIET
@@ -76,9 +87,14 @@ def test_proximal_is_never_above_the_product(pair):
 def test_reaches_known_answers(name, data):
     """To the share of the product coupling's objective that its tolerance and its final ε allow."""
     known = data.draw(REACHED[name])
-    assume(name not in ("permuted copy", "scaled copy") or well_separated(known.x, known.y, least=0.05))
+    assume(
+        name not in ("permuted copy", "scaled copy")
+        or well_separated(known.x, known.y, least=0.05)
+    )
     found = checkers.check_result(solve(known.x, known.y), *arguments(known.x, known.y))
-    assert abs(found - known.value) <= 1e-3 * product_objective(known.x, known.y) + 1e-12 * scale(known.x, known.y)
+    assert abs(found - known.value) <= 1e-3 * product_objective(
+        known.x, known.y
+    ) + 1e-12 * scale(known.x, known.y)
 
 
 @QUIET
@@ -87,7 +103,10 @@ def test_does_not_depend_on_labels_or_on_the_order_of_the_spaces(pair, data):
     x, y = pair
     assume(well_separated(x, y, least=0.05))
     order = np.array(data.draw(orders(x.size)))
-    results = [float(solve(*spaces).objective) for spaces in ((x, y), (x.take(order), y), (y, x))]
+    results = [
+        float(solve(*spaces).objective)
+        for spaces in ((x, y), (x.take(order), y), (y, x))
+    ]
     assert np.ptp(results) <= 1e-4 * product_objective(x, y)
 
 
@@ -124,13 +143,19 @@ def test_tiny_epsilon_loses_no_mass(kind, proximal, dtype, n, m):
     x, y = random_problem(kind, n, m, 1)
     mean_cost = product_objective(x, y)
     spaces = [s.space(lambda v: v.astype(dtype)) for s in (x, y)]
-    result = gw.solve(*spaces, gw.Sinkhorn(epsilon=1e-5 * mean_cost, proximal=proximal, max_iterations=20))
+    result = gw.solve(
+        *spaces,
+        gw.Sinkhorn(epsilon=1e-5 * mean_cost, proximal=proximal, max_iterations=20),
+    )
     plan = np.asarray(result.plan.dense(), dtype=float)
     assert np.all(np.isfinite(plan))
-    assert checkers.coupling_error(plan, x.weights, y.weights) <= (1e-12 if dtype is np.float64 else 1e-6)
+    assert checkers.coupling_error(plan, x.weights, y.weights) <= (
+        1e-12 if dtype is np.float64 else 1e-6
+    )
     assert 0 < float(result.objective) <= mean_cost
     assert float(result.objective) == pytest.approx(
-        checkers.objective(x.matrix, y.matrix, plan), rel=1e-4 if dtype is np.float32 else 1e-9
+        checkers.objective(x.matrix, y.matrix, plan),
+        rel=1e-4 if dtype is np.float32 else 1e-9,
     )
 
 
@@ -162,9 +187,17 @@ def test_entropic_plan_is_a_fixed_point(share, seed):
 def test_entropic_plan_is_that_of_POT(seed):
     x, y = random_problem("euclidean", 9, 7, seed)
     epsilon = 0.5 * product_objective(x, y)
-    ours = solve(x, y, epsilon=epsilon, proximal=False, tolerance=1e-14, max_iterations=5000).plan.dense()
+    ours = solve(
+        x, y, epsilon=epsilon, proximal=False, tolerance=1e-14, max_iterations=5000
+    ).plan.dense()
     theirs = ot.gromov.entropic_gromov_wasserstein(
-        x.matrix, y.matrix, x.weights, y.weights, epsilon=epsilon, tol=1e-13, max_iter=5000
+        x.matrix,
+        y.matrix,
+        x.weights,
+        y.weights,
+        epsilon=epsilon,
+        tol=1e-13,
+        max_iter=5000,
     )
     assert np.abs(ours - np.outer(x.weights, y.weights)).max() > 1e-4
     assert np.abs(ours - theirs).max() <= 1e-7
@@ -179,7 +212,9 @@ def test_proximal_is_stationary_for_the_plain_problem(seed):
     assert -1e-12 <= gap <= 1.01e-5 * product_objective(x, y)
 
 
-LOCAL_MINIMUM = pytest.mark.xfail(strict=True, reason="annealing ends in another local minimum, 3 % above POT's")
+LOCAL_MINIMUM = pytest.mark.xfail(
+    strict=True, reason="annealing ends in another local minimum, 3 % above POT's"
+)
 
 
 @pytest.mark.parametrize("seed", [pytest.param(0, marks=LOCAL_MINIMUM), 1, 2])
@@ -189,9 +224,17 @@ def test_proximal_is_as_good_as_the_proximal_solver_of_POT(seed):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = ot.solve_gromov(
-            x.matrix, y.matrix, a=x.weights, b=y.weights, reg=0.05 * product, method="PPA", max_iter=100
+            x.matrix,
+            y.matrix,
+            a=x.weights,
+            b=y.weights,
+            reg=0.05 * product,
+            method="PPA",
+            max_iter=100,
         ).plan
-    assert float(solve(x, y).objective) <= objective_by_products(x, y, theirs) * (1 + 1e-3)
+    assert float(solve(x, y).objective) <= objective_by_products(x, y, theirs) * (
+        1 + 1e-3
+    )
 
 
 def objective_by_products(x, y, plan):
@@ -210,7 +253,9 @@ def test_scales(factor, pair):
     here, there = solve(x, y), solve(x.scaled(factor), y.scaled(factor))
     assert np.isfinite(there.objective)
     allowed = 1e-4 * product_objective(x, y) + 1e-12 * scale(x, y)
-    assert float(there.objective) / factor / factor == pytest.approx(float(here.objective), abs=allowed)
+    assert float(there.objective) / factor / factor == pytest.approx(
+        float(here.objective), abs=allowed
+    )
 
 
 @QUIET
@@ -218,7 +263,9 @@ def test_epsilon_is_in_the_units_of_the_spaces(rng):
     """ε and the spaces may be scaled together, also where the problem is solved in other units inside."""
     x, y = (checkers.euclidean(rng.standard_normal((n, 2))) for n in (8, 6))
     plans = [
-        gw.solve(unit * x, unit * y, gw.Sinkhorn(epsilon=0.3 * unit**2, proximal=False)).plan.dense()
+        gw.solve(
+            unit * x, unit * y, gw.Sinkhorn(epsilon=0.3 * unit**2, proximal=False)
+        ).plan.dense()
         for unit in (1.0, 2.0**100, 2.0**300, 2.0**-300)
     ]
     assert np.abs(plans[0] - 1 / 48).max() > 1e-3
@@ -233,4 +280,6 @@ def test_exponents_out_of_range_end_with_a_status_and_no_other_warning():
     space = gw.PointCloud(points, np.array([1.0, 7e-41], np.float32))
     result = gw.solve(space, space, gw.Sinkhorn(proximal=False))
     assert result.status is gw.Status.NON_FINITE
-    assert result.certificate.lower <= float(result.objective) <= result.certificate.upper
+    assert (
+        result.certificate.lower <= float(result.objective) <= result.certificate.upper
+    )

@@ -19,7 +19,9 @@ def test_theorem_8_entropy_at_the_product(share, n):
     weights = np.full(n, 1 / n)
     values = checkers.spectrum(C, weights)
     epsilon = share * 4 * max(values[0] ** 2, values[-1] ** 2)
-    result = gw.solve(C, C, gw.Sinkhorn(epsilon=epsilon, proximal=False, max_iterations=2000))
+    result = gw.solve(
+        C, C, gw.Sinkhorn(epsilon=epsilon, proximal=False, max_iterations=2000)
+    )
     assert result.status is gw.Status.FIXED_POINT
     stays = np.abs(result.plan.dense() - 1 / n**2).max() <= 1e-12
     assert stays == (share > 1)
@@ -30,4 +32,6 @@ def test_constant_row_means_in_unlike_units():
     ring = paths(nx.cycle_graph(12))
     for scale, solver in itertools.product((1.0, 1e2, 1e4, 1e6), SOLVERS):
         for pair in ((ring, scale * ring), (scale * ring, ring)):
-            assert float(gw.solve(*pair, solver).plan.dense().max()) == pytest.approx(1 / 12, abs=1e-9)
+            assert float(gw.solve(*pair, solver).plan.dense().max()) == pytest.approx(
+                1 / 12, abs=1e-9
+            )

@@ -24,14 +24,18 @@ def largest(drawn, p=1):
 
 @given(spaces(null=True))
 def test_dense_is_the_matrix(drawn):
-    assert close(drawn.space().dense(), drawn.matrix, 10 * max(1.0, largest(drawn)) * 1e-3)
+    assert close(
+        drawn.space().dense(), drawn.matrix, 10 * max(1.0, largest(drawn)) * 1e-3
+    )
 
 
 @given(spaces(), st.data())
 def test_rows_are_rows_of_the_matrix(drawn, data):
     start = data.draw(st.integers(0, drawn.size - 1))
     stop = data.draw(st.integers(start + 1, drawn.size))
-    assert close(drawn.space().rows(start, stop), drawn.matrix[start:stop], largest(drawn))
+    assert close(
+        drawn.space().rows(start, stop), drawn.matrix[start:stop], largest(drawn)
+    )
 
 
 @given(spaces(null=True))
@@ -59,7 +63,9 @@ def test_largest_bounds_every_entry(drawn):
 
 @given(spaces(null=True), st.data())
 def test_restrict(drawn, data):
-    index = np.array(sorted(data.draw(st.sets(st.integers(0, drawn.size - 1), min_size=1))))
+    index = np.array(
+        sorted(data.draw(st.sets(st.integers(0, drawn.size - 1), min_size=1)))
+    )
     space = drawn.space()
     restricted = space.restrict(index)
     assert type(restricted) is type(space)
@@ -83,11 +89,24 @@ def test_blocks_agree_with_one_block(kind, monkeypatch, rng):
         "dense": lambda: gw.DenseSpace(checkers.euclidean(data)),
         "gram": lambda: gw.GramSpace(data.T),
     }.get(kind, lambda: gw.PointCloud(data, metric=kind))()
-    whole = [np.asarray(v) for v in (space.dense(), space.row_means, space.residual().dense(), space.power_means(1.0))]
+    whole = [
+        np.asarray(v)
+        for v in (
+            space.dense(),
+            space.row_means,
+            space.residual().dense(),
+            space.power_means(1.0),
+        )
+    ]
     monkeypatch.setattr("gwtools.spaces.base.BLOCK_ENTRIES", 20)
     again = space.restrict(np.arange(9))
     assert list(again.blocks()) == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 9)]
-    parts = [again.dense(), again.row_means, again.residual().dense(), again.power_means(1.0)]
+    parts = [
+        again.dense(),
+        again.row_means,
+        again.residual().dense(),
+        again.power_means(1.0),
+    ]
     for expected, found in zip(whole, parts, strict=True):
         assert np.abs(expected - found).max() <= 1e-14 * np.abs(expected).max()
 
@@ -103,7 +122,10 @@ def test_weights_off_by_rounding_are_normalised(drawn):
 
 def test_repr_names_kind_size_and_library():
     assert repr(gw.PointCloud(np.zeros((3, 2)))) == "PointCloud(size=3, numpy float64)"
-    assert repr(gw.DenseSpace(np.zeros((3, 3), dtype=np.float32))) == "DenseSpace(size=3, numpy float32)"
+    assert (
+        repr(gw.DenseSpace(np.zeros((3, 3), dtype=np.float32)))
+        == "DenseSpace(size=3, numpy float32)"
+    )
     assert repr(gw.GramSpace(np.zeros((2, 3)))) == "GramSpace(size=3, numpy float64)"
 
 
@@ -123,14 +145,22 @@ BYTES = {
 
 @pytest.mark.parametrize("kind", BYTES)
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_arrays_of_the_other_byte_order_give_the_same_numbers_in_the_native_one(kind, dtype, rng):
+def test_arrays_of_the_other_byte_order_give_the_same_numbers_in_the_native_one(
+    kind, dtype, rng
+):
     a = np.array([0.5, 0.25, 0.125, 0.125])
     data = checkers.euclidean(rng.integers(0, 5, (4, 2)).astype(float)) ** 2
     here, there = (
-        tuple(value.astype(np.dtype(dtype).newbyteorder(order)) for value in (data, 2 * data, a, np.outer(a, a)))
+        tuple(
+            value.astype(np.dtype(dtype).newbyteorder(order))
+            for value in (data, 2 * data, a, np.outer(a, a))
+        )
         for order in "<>"
     )
-    pairs = [(BYTES[kind](values[0], values[2]), BYTES[kind](values[1], values[2])) for values in (here, there)]
+    pairs = [
+        (BYTES[kind](values[0], values[2]), BYTES[kind](values[1], values[2]))
+        for values in (here, there)
+    ]
     for solver in (gw.ConditionalGradient(), gw.Sinkhorn(), gw.Sorted()):
         one, other = (gw.solve(*pair, solver) for pair in pairs)
         assert one.as_dict() == other.as_dict()
@@ -141,7 +171,13 @@ def test_arrays_of_the_other_byte_order_give_the_same_numbers_in_the_native_one(
         assert float(batched.objective) == pytest.approx(float(one.objective), rel=1e-5)
     mixed = gw.certify(pairs[0][0], pairs[1][1])
     assert mixed == gw.certify(*pairs[0])
-    for bound in (gw.bounds.row_means, gw.bounds.first, gw.bounds.norm, gw.bounds.spectral, gw.bounds.second):
+    for bound in (
+        gw.bounds.row_means,
+        gw.bounds.first,
+        gw.bounds.norm,
+        gw.bounds.spectral,
+        gw.bounds.second,
+    ):
         found = bound(*pairs[1])
         assert found.dtype == np.dtype(dtype)
         assert float(found) == float(bound(*pairs[0]))
@@ -157,11 +193,16 @@ USED = {
     "euclidean": gw.PointCloud(np.arange(8.0).reshape(4, 2)),
     "sqeuclidean": gw.PointCloud(np.arange(8.0).reshape(4, 2), metric="sqeuclidean"),
     "gram": gw.GramSpace(np.arange(8.0).reshape(2, 4)),
-    "graph": gw.GraphSpace(sp.diags_array([np.ones(3), np.ones(3)], offsets=[-1, 1]).tocsr()),
+    "graph": gw.GraphSpace(
+        sp.diags_array([np.ones(3), np.ones(3)], offsets=[-1, 1]).tocsr()
+    ),
 }
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))],
+)
 @pytest.mark.parametrize("name", USED)
 def test_spaces_and_problems_that_were_used_are_copied_and_pickled(name, copied):
     """As processes send them to one another: forms of low rank are kept beside the fields, and are functions."""

@@ -18,4 +18,7 @@ def test_clouds_far_from_the_origin_keep_their_digits(drawn, far):
     scale = max(1.0, largest(drawn))
     for name in ("row_means", "deviations", "mean"):
         assert np.abs(getattr(moved, name) - getattr(home, name)).max() <= 1e-12 * scale
-    assert abs(float(moved.residual_norm_squared() - home.residual_norm_squared())) <= 1e-12 * scale**2
+    assert (
+        abs(float(moved.residual_norm_squared() - home.residual_norm_squared()))
+        <= 1e-12 * scale**2
+    )

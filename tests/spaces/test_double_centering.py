@@ -29,7 +29,9 @@ def test_spectrum(drawn):
     assert np.all(np.diff(found) >= 0)
     padded = np.sort(np.concatenate([found, np.zeros(max(0, drawn.size - len(found)))]))
     expected = checkers.spectrum(drawn.matrix, drawn.weights)
-    expected = np.sort(np.concatenate([expected, np.zeros(len(padded) - len(expected))]))
+    expected = np.sort(
+        np.concatenate([expected, np.zeros(len(padded) - len(expected))])
+    )
     assert close(padded, expected, 10 * largest(drawn))
 
 
@@ -37,4 +39,6 @@ def test_spectrum(drawn):
 def test_sign_is_that_of_the_spectrum(drawn):
     space = drawn.space()
     assert space.sign == (1 if drawn.kind == "gram" else -1) == space.residual().sign
-    assert (space.sign * checkers.spectrum(drawn.matrix, drawn.weights)).min() >= -1e-12 * largest(drawn)
+    assert (
+        space.sign * checkers.spectrum(drawn.matrix, drawn.weights)
+    ).min() >= -1e-12 * largest(drawn)

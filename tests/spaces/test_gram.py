@@ -8,10 +8,16 @@ import gwtools as gw
 
 def test_a_factor_that_looks_transposed_warns():
     features = np.arange(15.0).reshape(5, 3)
-    with pytest.warns(UserWarning, match=r"5 rows and 3 columns, and each column is an atom: pass factor.T") as warned:
+    with pytest.warns(
+        UserWarning,
+        match=r"5 rows and 3 columns, and each column is an atom: pass factor.T",
+    ) as warned:
         gw.GramSpace(features)
     assert [entry.filename for entry in warned] == [__file__]
-    with pytest.raises(ValueError, match=r"for each of the 3 columns of factor, .* 5 rows: pass factor.T"):
+    with pytest.raises(
+        ValueError,
+        match=r"for each of the 3 columns of factor, .* 5 rows: pass factor.T",
+    ):
         gw.GramSpace(features, np.full(5, 1 / 5))
 
 

@@ -31,7 +31,9 @@ def graphs(draw, least=1, most=9):
     n = draw(st.integers(least, most))
     lengths = np.full((n, n), np.inf)
     spanning = [(i, draw(st.integers(0, i - 1))) for i in range(1, n)]
-    more = draw(st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=n))
+    more = draw(
+        st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=n)
+    )
     for i, j in spanning + more:
         lengths[i, j] = lengths[j, i] = draw(st.sampled_from([0, 1, 2, 3, 7]))
     return lengths, draw(weights(n, null=True))
@@ -47,7 +49,9 @@ def ring(n):
 
 
 @pytest.mark.parametrize("dtype", [float, np.float32, int, np.uint8])
-@pytest.mark.parametrize("kind", [sp.csr_array, sp.csc_matrix, sp.coo_array, sp.lil_array])
+@pytest.mark.parametrize(
+    "kind", [sp.csr_array, sp.csc_matrix, sp.coo_array, sp.lil_array]
+)
 @given(st.data())
 def test_lengths_are_those_of_floyd_and_warshall(kind, dtype, data):
     lengths, a = data.draw(graphs())
@@ -98,7 +102,9 @@ def test_restricted_nodes_keep_the_paths_of_the_whole_graph(graph, data):
 def test_blocks_of_rows_are_computed_on_the_fly_and_kept_only_by_dense(monkeypatch):
     monkeypatch.setattr("gwtools.spaces.base.BLOCK_ENTRIES", 20)
     space, whole = gw.GraphSpace(ring(9)), nx.floyd_warshall_numpy(nx.cycle_graph(9))
-    assert np.array_equal(np.concatenate([space.rows(i, j) for i, j in space.blocks()]), whole)
+    assert np.array_equal(
+        np.concatenate([space.rows(i, j) for i, j in space.blocks()]), whole
+    )
     assert np.array_equal(space.row_means, whole.mean(0))
     assert "matrix" not in vars(space._paths)
     assert np.array_equal(space.dense(), whole)
@@ -129,21 +135,35 @@ def test_networkx_nodes_keep_their_order_and_edges_their_lengths():
 def test_of_parallel_edges_the_shortest_counts():
     graph = nx.MultiGraph()
     graph.add_weighted_edges_from([(0, 1, 5), (1, 0, 2), (0, 1, 3), (0, 0, 1)])
-    assert gw.GraphSpace(graph, weight="weight").dense().tolist() == [[0.0, 2.0], [2.0, 0.0]]
+    assert gw.GraphSpace(graph, weight="weight").dense().tolist() == [
+        [0.0, 2.0],
+        [2.0, 0.0],
+    ]
 
 
-@pytest.mark.parametrize("name", ["karate_club", "les_miserables", "davis_southern_women"])
+@pytest.mark.parametrize(
+    "name", ["karate_club", "les_miserables", "davis_southern_women"]
+)
 def test_classic_graphs(name):
     graph = getattr(nx, f"{name}_graph")()
-    space = gw.GraphSpace(graph) if name.startswith("davis") else gw.GraphSpace(graph, weight="weight")
+    space = (
+        gw.GraphSpace(graph)
+        if name.startswith("davis")
+        else gw.GraphSpace(graph, weight="weight")
+    )
     assert space.nodes == tuple(graph)
     assert np.array_equal(space.dense(), nx.floyd_warshall_numpy(graph))
-    assert np.array_equal(gw.GraphSpace(nx.to_scipy_sparse_array(graph)).dense(), space.dense())
+    assert np.array_equal(
+        gw.GraphSpace(nx.to_scipy_sparse_array(graph)).dense(), space.dense()
+    )
 
 
 @pytest.mark.parametrize("effort", gw.certify.__globals__["EFFORTS"])
 def test_solve_and_certify(effort):
-    x, y = gw.GraphSpace(nx.karate_club_graph(), weight="weight"), gw.GraphSpace(nx.davis_southern_women_graph())
+    x, y = (
+        gw.GraphSpace(nx.karate_club_graph(), weight="weight"),
+        gw.GraphSpace(nx.davis_southern_women_graph()),
+    )
     result = gw.solve(x, y, effort=effort)
     C, D = x.dense(), y.dense()
     found = checkers.objective(C, D, result.plan.dense())
@@ -155,7 +175,9 @@ def test_solve_and_certify(effort):
 
 def test_zero_weight_nodes_still_carry_paths():
     a = np.array([0.5, 0.0, 0.0, 0.5])
-    result = gw.solve(gw.GraphSpace(nx.path_graph(4), a), np.array([[0.0, 3.0], [3.0, 0.0]]))
+    result = gw.solve(
+        gw.GraphSpace(nx.path_graph(4), a), np.array([[0.0, 3.0], [3.0, 0.0]])
+    )
     assert float(result.objective) == 0.0
     assert result.plan.shape == (4, 2)
 
@@ -165,12 +187,18 @@ def test_certificates_allow_for_the_rounding_of_long_paths(effort):
     """Only the ends of a path have weight, and adding up a thousand edges of length 0.1 drifts off by far more than an ulp."""
     n = 1001
     a = np.array([0.5, *np.zeros(n - 2), 0.5])
-    x = gw.GraphSpace(sp.diags_array([np.full(n - 1, 0.1)] * 2, offsets=[-1, 1]).tocsr(), a)
+    x = gw.GraphSpace(
+        sp.diags_array([np.full(n - 1, 0.1)] * 2, offsets=[-1, 1]).tocsr(), a
+    )
     exact = (n - 1) * Fraction(0.1)
     assert abs(x.restrict(np.array([0, n - 1])).dense()[0, 1] - float(exact)) > 1e-12
     y = np.array([[0.0, float(exact)], [float(exact), 0.0]])
     certificate = gw.certify(x, y, effort=effort)
-    assert Fraction(certificate.lower) <= (exact - Fraction(float(exact))) ** 2 / 2 <= Fraction(certificate.upper)
+    assert (
+        Fraction(certificate.lower)
+        <= (exact - Fraction(float(exact))) ** 2 / 2
+        <= Fraction(certificate.upper)
+    )
 
 
 def test_a_permuted_graph_is_at_distance_zero(rng):
@@ -188,7 +216,9 @@ def test_a_permuted_graph_is_at_distance_zero(rng):
     assert float(gw.solve(x, y).objective) <= 1e-12
 
 
-@pytest.mark.parametrize("one", [nx.empty_graph(1), sp.csr_array((1, 1)), sp.coo_array((1, 1), dtype=int)])
+@pytest.mark.parametrize(
+    "one", [nx.empty_graph(1), sp.csr_array((1, 1)), sp.coo_array((1, 1), dtype=int)]
+)
 def test_a_single_node(one):
     space = gw.GraphSpace(one)
     assert space.dense().tolist() == [[0.0]]
@@ -204,7 +234,9 @@ def test_the_given_matrix_is_copied_not_kept():
 
 
 def test_repeated_entries_add_up_as_in_scipy():
-    doubled = sp.coo_array((np.array([1, 2, 3]), (np.array([0, 0, 1]), np.array([1, 1, 0]))), shape=(2, 2))
+    doubled = sp.coo_array(
+        (np.array([1, 2, 3]), (np.array([0, 0, 1]), np.array([1, 1, 0]))), shape=(2, 2)
+    )
     assert gw.GraphSpace(doubled).dense()[0, 1] == 3
 
 
@@ -215,17 +247,41 @@ def sparse_matrix(rows):
 @pytest.mark.parametrize(
     ("adjacency", "kind", "message"),
     [
-        (np.eye(2), TypeError, "must be a scipy.sparse matrix or a networkx graph, but is of type ndarray: convert"),
+        (
+            np.eye(2),
+            TypeError,
+            "must be a scipy.sparse matrix or a networkx graph, but is of type ndarray: convert",
+        ),
         (nx.DiGraph([(0, 1)]), ValueError, r"undirected.*pass graph.to_undirected\(\)"),
         (nx.Graph(), ValueError, "at least one node"),
         (sp.csr_array((2, 3)), ValueError, r"square.*\(2, 3\)"),
         (sp.csr_array((0, 0)), ValueError, r"square.*\(0, 0\)"),
-        (sparse_matrix([[0, 1], [1, 0]]).astype(complex), TypeError, "real numbers, but has dtype complex128"),
-        (sparse_matrix([[0.0, 1], [0, 0]]), ValueError, r"symmetric.*pass adjacency.maximum\(adjacency.T\)"),
+        (
+            sparse_matrix([[0, 1], [1, 0]]).astype(complex),
+            TypeError,
+            "real numbers, but has dtype complex128",
+        ),
+        (
+            sparse_matrix([[0.0, 1], [0, 0]]),
+            ValueError,
+            r"symmetric.*pass adjacency.maximum\(adjacency.T\)",
+        ),
         (sparse_matrix([[0.0, 1e-20], [2e-20, 0]]), ValueError, "symmetric"),
-        (sparse_matrix([[0, -2], [-2, 0]]), ValueError, "non-negative edge lengths, but the smallest is -2"),
-        (sparse_matrix([[0, np.inf], [np.inf, 0]]), ValueError, "adjacency must be finite"),
-        (nx.Graph([(0, 1, {"weight": float("nan")})]), ValueError, "adjacency must be finite"),
+        (
+            sparse_matrix([[0, -2], [-2, 0]]),
+            ValueError,
+            "non-negative edge lengths, but the smallest is -2",
+        ),
+        (
+            sparse_matrix([[0, np.inf], [np.inf, 0]]),
+            ValueError,
+            "adjacency must be finite",
+        ),
+        (
+            nx.Graph([(0, 1, {"weight": float("nan")})]),
+            ValueError,
+            "adjacency must be finite",
+        ),
     ],
 )
 def test_bad_graphs_are_refused_with_the_remedy(adjacency, kind, message):
@@ -235,7 +291,10 @@ def test_bad_graphs_are_refused_with_the_remedy(adjacency, kind, message):
 
 def test_unreachable_nodes_are_refused_by_component():
     graph = nx.Graph([("a", "b"), ("c", "d"), ("d", "e")])
-    with pytest.raises(ValueError, match=r"2 components \(3 nodes, one is 'c'; 2 nodes, one is 'a'\): pass"):
+    with pytest.raises(
+        ValueError,
+        match=r"2 components \(3 nodes, one is 'c'; 2 nodes, one is 'a'\): pass",
+    ):
         gw.GraphSpace(graph)
     with pytest.raises(ValueError, match=r"has 8 components .*; …"):
         gw.GraphSpace(sp.csr_array((8, 8)))
@@ -251,8 +310,17 @@ def test_weights_are_checked():
 def test_networkx_is_not_imported():
     use = "import sys, scipy.sparse, gwtools as gw; gw.GraphSpace(scipy.sparse.csr_array((1, 1)))"
     code = f"{use}; print('networkx' in sys.modules)"
-    environment = {f"POT_BACKEND_DISABLE_{name}": "1" for name in ("PYTORCH", "JAX", "TENSORFLOW", "CUPY")}
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    environment = {
+        f"POT_BACKEND_DISABLE_{name}": "1"
+        for name in ("PYTORCH", "JAX", "TENSORFLOW", "CUPY")
+    }
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
     assert found.stdout.strip() == "False"
 
 
@@ -264,13 +332,18 @@ def strengths(*values):
 @pytest.mark.parametrize("name", ["karate_club", "les_miserables"])
 def test_unlike_attributes_that_nobody_asked_for_warn(name):
     graph = getattr(nx, f"{name}_graph")()
-    with pytest.warns(UserWarning, match=r"read as the length of an edge: .*weight=None .*weight='length'") as warned:
+    with pytest.warns(
+        UserWarning,
+        match=r"read as the length of an edge: .*weight=None .*weight='length'",
+    ) as warned:
         space = gw.GraphSpace(graph)
     assert [entry.filename for entry in warned] == [__file__]
     assert np.array_equal(space.dense(), gw.GraphSpace(graph, weight="weight").dense())
 
 
-@pytest.mark.parametrize("graph", [nx.path_graph(4), strengths(2, 2, 2), strengths(1), nx.empty_graph(1)])
+@pytest.mark.parametrize(
+    "graph", [nx.path_graph(4), strengths(2, 2, 2), strengths(1), nx.empty_graph(1)]
+)
 def test_equal_or_missing_attributes_do_not_warn(graph):
     lengths = [data.get("weight", 1) for _, _, data in graph.edges(data=True)]
     assert gw.GraphSpace(graph).dense()[0, -1] == sum(lengths)
@@ -290,14 +363,18 @@ def test_without_an_attribute_every_edge_of_a_sparse_matrix_has_length_one():
     lengths = sparse_matrix([[0, 2.0, 0], [2.0, 0, 5.0], [0, 5.0, 0]])
     assert gw.GraphSpace(lengths, weight=None).dense()[0].tolist() == [0.0, 1.0, 2.0]
     assert lengths.max() == 5.0
-    with pytest.raises(ValueError, match=r"weight must be left out or None for a sparse matrix.*but is 'weight': name"):
+    with pytest.raises(
+        ValueError,
+        match=r"weight must be left out or None for a sparse matrix.*but is 'weight': name",
+    ):
         gw.GraphSpace(lengths, weight="weight")
 
 
 @pytest.mark.parametrize("weight", ["weight", "length"])
 def test_an_attribute_that_was_asked_for_must_be_on_every_edge(weight):
     with pytest.raises(
-        ValueError, match=f"attribute '{weight}' on every edge, but 3 of 3 edges lack it: .*weight=None"
+        ValueError,
+        match=f"attribute '{weight}' on every edge, but 3 of 3 edges lack it: .*weight=None",
     ):
         gw.GraphSpace(nx.path_graph(4), weight=weight)
 

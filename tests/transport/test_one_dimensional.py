@@ -24,13 +24,18 @@ def lines(draw, null=False, equal=False):
 
 def stacks(**kinds):
     """One to four pairs of lists."""
-    return st.booleans().flatmap(lambda equal: st.lists(lines(equal=equal, **kinds), min_size=1, max_size=4))
+    return st.booleans().flatmap(
+        lambda equal: st.lists(lines(equal=equal, **kinds), min_size=1, max_size=4)
+    )
 
 
 @given(stacks(null=True), st.sampled_from([1.0, 1.5, 2.0, 4.0]))
 def test_lemma_A_line_is_the_linear_program(pairs, p):
     costs = [np.abs(x[:, None] - y[None, :]) ** p for x, _, y, _ in pairs]
-    programs = [checkers.linear_program(cost, a, b) for cost, (_, a, _, b) in zip(costs, pairs, strict=True)]
+    programs = [
+        checkers.linear_program(cost, a, b)
+        for cost, (_, a, _, b) in zip(costs, pairs, strict=True)
+    ]
     merged = [checkers.line(*pair, p) for pair in pairs]
     alone = [float(one_dimensional.wasserstein(*pair, p)) for pair in pairs]
     for found in (alone, one_dimensional.wasserstein(*stacked(pairs), p).tolist()):
@@ -43,9 +48,14 @@ def test_sorting_couplings_of_a_stack_are_those_of_each_pair(pairs):
     x, a, y, b = stacked(pairs)
     coupling = one_dimensional.comonotone(x, a, y, b)
     wanted = np.array([checkers.line(*pair, 2.0) for pair in pairs])
-    np.testing.assert_allclose(one_dimensional.cost(coupling, x, y, 2.0), wanted, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        one_dimensional.cost(coupling, x, y, 2.0), wanted, rtol=1e-12, atol=1e-14
+    )
     assert coupling.mass.shape[1] == np.count_nonzero(coupling.mass, axis=1).max()
-    equal, pairing = one_dimensional.equal_weights(a, b), one_dimensional.pairs_off(coupling, a, b)
+    equal, pairing = (
+        one_dimensional.equal_weights(a, b),
+        one_dimensional.pairs_off(coupling, a, b),
+    )
     for place, (row, col, mass) in enumerate(zip(*coupling, strict=True)):
         count = np.count_nonzero(mass)
         assert (mass[:count] > 0).all()
@@ -58,7 +68,9 @@ def test_sorting_couplings_of_a_stack_are_those_of_each_pair(pairs):
         np.add.at(plan, (row, col), mass)
         assert checkers.coupling_error(plan, a[place], b[place]) <= 1e-15
         # Sorted weights that are the same numbers are the masses.
-        of_x, of_y = (w[place][np.argsort(v[place], kind="stable")] for v, w in ((x, a), (y, b)))
+        of_x, of_y = (
+            w[place][np.argsort(v[place], kind="stable")] for v, w in ((x, a), (y, b))
+        )
         same = of_x[of_x > 0].tolist() == of_y[of_y > 0].tolist()
         assert pairing[place] == same
         assert equal[place] == (same and len(set(of_x[of_x > 0])) == 1)
@@ -103,7 +115,9 @@ def test_comonotone_ties_do_not_matter(rng):
     y, b = np.array([2.0, 2.0]), np.array([0.6, 0.4])
     for order in ([0, 1, 2], [1, 0, 2]):
         pairs = comonotone(x[order], a[order], y, b)
-        assert pairs.mass @ (x[order][pairs.rows] - y[pairs.cols]) ** 2 == pytest.approx(0.5 * 1 + 0.5 * 4)
+        assert pairs.mass @ (
+            x[order][pairs.rows] - y[pairs.cols]
+        ) ** 2 == pytest.approx(0.5 * 1 + 0.5 * 4)
 
 
 @pytest.mark.parametrize("p", [2.0, 3.0])

@@ -18,7 +18,9 @@ def stacked(pairs):
 
     def padded(lists, filled):
         size = max(map(len, lists)) + len(pairs) % 2
-        return np.array([np.concatenate([v, filled * np.arange(size - len(v))]) for v in lists])
+        return np.array(
+            [np.concatenate([v, filled * np.arange(size - len(v))]) for v in lists]
+        )
 
     x, a, y, b = zip(*pairs, strict=True)
     return padded(x, 0.7), padded(a, 0), padded(y, -0.9), padded(b, 0)
@@ -34,7 +36,14 @@ def test_lists_that_pair_off_keep_their_masses_beside_lists_that_do_not():
     rng = np.random.default_rng(3)
     weights = [np.array([0.1, 0.2, 0.3, 0.25, 0.15]), np.full(7, 1 / 7)]
     pairs = [(np.arange(len(w)) * 1.0, w, np.arange(len(w)) + 0.4, w) for w in weights]
-    pairs.append((rng.random(4), rng.dirichlet(np.ones(4)), rng.random(3), rng.dirichlet(np.ones(3))))
+    pairs.append(
+        (
+            rng.random(4),
+            rng.dirichlet(np.ones(4)),
+            rng.random(3),
+            rng.dirichlet(np.ones(3)),
+        )
+    )
     x, a, y, b = stacked(pairs)
     coupling = one_dimensional.comonotone(x, a, y, b)
     for masses, w in zip(coupling.mass, weights, strict=False):
@@ -50,7 +59,9 @@ def test_exact_is_the_linear_program(program):
     least, scale = checkers.linear_program(cost, a, b), max(1.0, np.abs(cost).max())
     assert checkers.coupling_error(found.plan.dense(), a, b) <= 1e-12
     assert len(found.plan.mass) <= len(a) + len(b) - 1
-    assert float((found.plan.dense() * cost).sum()) == pytest.approx(least, abs=1e-9 * scale)
+    assert float((found.plan.dense() * cost).sum()) == pytest.approx(
+        least, abs=1e-9 * scale
+    )
     assert least - 1e-9 * scale <= found.lower <= least + 1e-12 * scale
 
 
@@ -58,23 +69,34 @@ def test_exact_is_the_linear_program(program):
 def test_exact_lower_is_below_every_coupling(program, data):
     cost, a, b = program
     plan = data.draw(couplings(a, b))
-    assert programs.exact(cost, a, b).lower <= float((plan * cost).sum()) + 1e-14 * max(1.0, np.abs(cost).max())
+    assert programs.exact(cost, a, b).lower <= float((plan * cost).sum()) + 1e-14 * max(
+        1.0, np.abs(cost).max()
+    )
 
 
-@given(small_programs(), st.sampled_from([1e-12, 1e-3, 1e6]), st.sampled_from([-1e3, -1.0, 0.0, 10.0]))
+@given(
+    small_programs(),
+    st.sampled_from([1e-12, 1e-3, 1e6]),
+    st.sampled_from([-1e3, -1.0, 0.0, 10.0]),
+)
 def test_exact_does_not_depend_on_the_unit_and_origin_of_costs(program, unit, shift):
     cost, a, b = program
     scale = unit * (np.abs(cost).max() + abs(shift) + 1.0)
     found = programs.exact(unit * (cost + shift), a, b)
     expected = unit * (checkers.linear_program(cost, a, b) + shift)
-    assert float(found.plan.inner(unit * (cost + shift))) == pytest.approx(expected, abs=1e-9 * scale)
+    assert float(found.plan.inner(unit * (cost + shift))) == pytest.approx(
+        expected, abs=1e-9 * scale
+    )
     assert found.lower == pytest.approx(expected, abs=1e-9 * scale)
 
 
 def test_constant_costs():
     found = programs.exact(np.full((3, 4), -2.5), np.full(3, 1 / 3), np.full(4, 0.25))
     assert found.lower == pytest.approx(-2.5)
-    assert checkers.coupling_error(found.plan.dense(), np.full(3, 1 / 3), np.full(4, 0.25)) <= 1e-15
+    assert (
+        checkers.coupling_error(found.plan.dense(), np.full(3, 1 / 3), np.full(4, 0.25))
+        <= 1e-15
+    )
 
 
 def large_costs(name, n, m, rng):
@@ -90,7 +112,15 @@ def large_costs(name, n, m, rng):
     }[name]()
 
 
-LARGE = ["random", "negative", "inner", "squared", "integers", "rank one", "one cheap column"]
+LARGE = [
+    "random",
+    "negative",
+    "inner",
+    "squared",
+    "integers",
+    "rank one",
+    "one cheap column",
+]
 
 
 SHAPES = [(320, 320), (301, 340), (1000, 100)]
@@ -124,7 +154,9 @@ def test_large_programs(name, shape, rng):
     for _ in range(2):
         found = programs.exact(cost, a, b, start, potentials)
         assert checkers.coupling_error(found.plan.dense(), a, b) <= 1e-12
-        assert float(found.plan.inner(cost)) == pytest.approx(expected, abs=1e-9 * scale)
+        assert float(found.plan.inner(cost)) == pytest.approx(
+            expected, abs=1e-9 * scale
+        )
         assert expected - 1e-9 * scale <= found.lower <= expected + 1e-12 * scale
         start, potentials = found.plan, found.potentials
 
@@ -142,7 +174,9 @@ def test_large_programs_from_any_potentials(name, quality, rng):
         other = cost + 0.01 * scale * rng.standard_normal(cost.shape)
         potentials = programs.exact(other, w, w, start).potentials
     else:
-        potentials = tuple(rng.standard_normal((2, n)) * (1e6 if quality == "huge" else 1.0))
+        potentials = tuple(
+            rng.standard_normal((2, n)) * (1e6 if quality == "huge" else 1.0)
+        )
     found = programs.exact(cost, w, w, start, potentials)
     assert checkers.coupling_error(found.plan.dense(), w, w) <= 1e-12
     assert float(found.plan.inner(cost)) == pytest.approx(expected, abs=1e-9 * scale)
@@ -163,7 +197,11 @@ def test_a_simplex_that_fails_is_not_trusted(monkeypatch):
     """POT answers infeasibility with a plan of zeros and a warning."""
 
     def broken(a, b, cost, **options):
-        return np.zeros(cost.shape), {"u": np.zeros(len(a)), "v": np.zeros(len(b)), "warning": "infeasible"}
+        return np.zeros(cost.shape), {
+            "u": np.zeros(len(a)),
+            "v": np.zeros(len(b)),
+            "warning": "infeasible",
+        }
 
     monkeypatch.setattr("ot.lp.emd", broken)
     with pytest.raises(RuntimeError, match=r"misses its marginals by .*infeasible"):
@@ -174,7 +212,9 @@ def test_a_simplex_that_fails_is_not_trusted(monkeypatch):
 def missed(draw):
     """A coupling, its marginals, and factors of its masses that are off by up to a thousandth."""
     a, b = (draw(weights(draw(st.integers(1, 7)))) for _ in range(2))
-    noise = 1 + 1e-3 * np.random.default_rng(draw(st.integers(0, 999))).uniform(-1, 1, (len(a), len(b)))
+    noise = 1 + 1e-3 * np.random.default_rng(draw(st.integers(0, 999))).uniform(
+        -1, 1, (len(a), len(b))
+    )
     return draw(couplings(a, b)), a, b, noise
 
 
@@ -182,16 +222,24 @@ def missed(draw):
 def test_plans_of_a_simplex_that_stopped_early_are_set_right(instance):
     plan, a, b, noise = instance
     rows, cols = np.nonzero(plan)
-    found = programs._repaired(gw.SparsePlan(rows, cols, (plan * noise)[rows, cols], plan.shape), a, b)
+    found = programs._repaired(
+        gw.SparsePlan(rows, cols, (plan * noise)[rows, cols], plan.shape), a, b
+    )
     assert checkers.coupling_error(found.dense(), a, b) <= 1e-15
-    assert np.abs(found.dense() - plan).sum() <= 5 * np.abs(plan * (noise - 1)).sum() + 1e-14
+    assert (
+        np.abs(found.dense() - plan).sum()
+        <= 5 * np.abs(plan * (noise - 1)).sum() + 1e-14
+    )
 
 
 def test_float32_weights_that_the_simplex_misses():
     """The network simplex misses these marginals by 4e-10, as its own comparisons are absolute."""
     rng = np.random.default_rng(11)
     for n in (65, 120, 200):
-        points, mass = rng.standard_normal((n, 2)), rng.dirichlet(np.full(n, 0.5)).astype(np.float32)
+        points, mass = (
+            rng.standard_normal((n, 2)),
+            rng.dirichlet(np.full(n, 0.5)).astype(np.float32),
+        )
         order = rng.permutation(n)
         x = gw.PointCloud(points.astype(np.float32), mass)
         y = gw.PointCloud(points[order].astype(np.float32), mass[order])
@@ -201,7 +249,11 @@ def test_float32_weights_that_the_simplex_misses():
 @pytest.mark.parametrize(("n", "m"), [(310, 310), (301, 400)])
 def test_large_programs_do_not_need_a_feasible_start(n, m, rng):
     """Arcs of a start that is no coupling of these weights, as one may be that was made in float32, cannot carry them."""
-    a, b, cost = rng.dirichlet(np.full(n, 0.3)), rng.dirichlet(np.full(m, 0.3)), rng.standard_normal((n, m))
+    a, b, cost = (
+        rng.dirichlet(np.full(n, 0.3)),
+        rng.dirichlet(np.full(m, 0.3)),
+        rng.standard_normal((n, m)),
+    )
     places = np.arange(min(n, m))
     start = gw.SparsePlan(places, places, np.full(len(places), 1 / len(places)), (n, m))
     found = programs.exact(cost, a, b, start)
@@ -226,11 +278,17 @@ def test_cells_of_equal_weights_are_counted_without_rounding(dtype):
         (35, 21),
         (1, 2895),
     ]
-    found = one_dimensional.equal_cells(*map(np.array, zip(*cases, strict=True)), np.zeros(1, dtype))
+    found = one_dimensional.equal_cells(
+        *map(np.array, zip(*cases, strict=True)), np.zeros(1, dtype)
+    )
     for (k, j), *row in zip(cases, *found, strict=True):
         ends = np.union1d(np.arange(1, k + 1) * j, np.arange(1, j + 1) * k)
         starts = np.concatenate([[0], ends[:-1]])
-        expected = starts // j, starts // k, (ends - starts).astype(dtype) / np.asarray(k * j, dtype=dtype)
+        expected = (
+            starts // j,
+            starts // k,
+            (ends - starts).astype(dtype) / np.asarray(k * j, dtype=dtype),
+        )
         for mine, other in zip(row, expected, strict=True):
             assert mine[: ends.size].tolist() == other.tolist()
             assert not mine[ends.size :].any()
@@ -242,5 +300,7 @@ def test_lists_of_equal_weights_too_long_for_exact_counts_are_merged():
     x, y = (rng.standard_normal((2, n)) for n in (5000, 4001))
     a, b = (np.full(v.shape, 1 / v.shape[1]) for v in (x, y))
     expected = one_dimensional.wasserstein(x, a, y, b, 1.0)
-    found = one_dimensional.wasserstein(*(v.astype(np.float32) for v in (x, a, y, b)), 1.0)
+    found = one_dimensional.wasserstein(
+        *(v.astype(np.float32) for v in (x, a, y, b)), 1.0
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-3)

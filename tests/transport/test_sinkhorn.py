@@ -14,7 +14,9 @@ def test_sinkhorn_scales_to_the_marginals(program, epsilon):
     """However sharp the kernel, from any start; exponents of a million have lost six digits more."""
     cost, a, b = program
     kernel = np.log(np.outer(a, b)) - cost / epsilon
-    found = sinkhorn.sinkhorn(kernel, a, b, np.zeros(len(a)), np.zeros(len(b)), 1e-9, 200)
+    found = sinkhorn.sinkhorn(
+        kernel, a, b, np.zeros(len(a)), np.zeros(len(b)), 1e-9, 200
+    )
     assert np.all(np.isfinite(found.plan))
     assert found.plan.sum() > 0.1
     error = np.abs(found.plan.sum(1) - a).sum() + np.abs(found.plan.sum(0) - b).sum()
@@ -27,5 +29,7 @@ def test_sinkhorn_scales_to_the_marginals(program, epsilon):
 @given(small_programs())
 def test_sinkhorn_of_a_product_kernel_is_the_product(program):
     _, a, b = program
-    found = sinkhorn.sinkhorn(np.zeros((len(a), len(b))), a, b, np.zeros(len(a)), np.zeros(len(b)), 1e-12)
+    found = sinkhorn.sinkhorn(
+        np.zeros((len(a), len(b))), a, b, np.zeros(len(a)), np.zeros(len(b)), 1e-12
+    )
     assert np.abs(found.plan - np.outer(a, b)).max() <= 1e-15

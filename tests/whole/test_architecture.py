@@ -43,12 +43,34 @@ ROOMS = {
             "plans",
             "spaces",
         ),
-        *("transport", "linear", "problems", "results", "bounds", "certify", "stability", "solvers", "solve", "batch"),
+        *(
+            "transport",
+            "linear",
+            "problems",
+            "results",
+            "bounds",
+            "certify",
+            "stability",
+            "solvers",
+            "solve",
+            "batch",
+        ),
         "files",
         "__main__",
     ),
     "fusion": (
-        *("_extras", "_check", "text", "logits", "losses", "models", "teachers", "tasks", "evaluate", "training"),
+        *(
+            "_extras",
+            "_check",
+            "text",
+            "logits",
+            "losses",
+            "models",
+            "teachers",
+            "tasks",
+            "evaluate",
+            "training",
+        ),
         *("commands", "examples", "__main__"),
     ),
 }
@@ -56,7 +78,17 @@ ROOMS = {
 # Array libraries are reached through _array; plans and rows keep sparse sums and blocks for NumPy.
 KNOWS_COMPAT = {"gwtools._array", "gwtools.plans"}
 KNOWS_NETWORKX = {"gwtools.files.graphs"}  # where a file of GraphML is read
-FORBIDDEN = {"torch", "jax", "cupy", "array_api_strict", "fusion", "simulations", "tests", "matplotlib", "networkx"}
+FORBIDDEN = {
+    "torch",
+    "jax",
+    "cupy",
+    "array_api_strict",
+    "fusion",
+    "simulations",
+    "tests",
+    "matplotlib",
+    "networkx",
+}
 
 
 def imports(path):
@@ -68,7 +100,11 @@ def imports(path):
             assert node.level == 0, f"{path} imports relatively"
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                yield inner if inner in MODULES or f"{inner}.__init__" in MODULES else node.module
+                yield (
+                    inner
+                    if inner in MODULES or f"{inner}.__init__" in MODULES
+                    else node.module
+                )
 
 
 def local(name):
@@ -85,31 +121,43 @@ def place(module):
 def arrows(module):
     """The modules of the same package that a module imports; what is imported from a package itself is public."""
     package = module.partition(".")[0]
-    return {n for n in map(local, imports(MODULES[module])) if n in MODULES and n.startswith(f"{package}.")}
+    return {
+        n
+        for n in map(local, imports(MODULES[module]))
+        if n in MODULES and n.startswith(f"{package}.")
+    }
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_arrows_point_one_way(module):
     for name in arrows(module):
-        last = module.endswith("__main__") or ".examples." in module  # these use the public names, as everybody does
+        last = (
+            module.endswith("__main__") or ".examples." in module
+        )  # these use the public names, as everybody does
         assert place(name) <= place(module) or last, f"{module} imports {name}"
 
 
 @pytest.mark.parametrize("package", ROOMS)
 def test_every_room_is_there(package):
-    found = {module.split(".")[1] for module in MODULES if module.startswith(f"{package}.")}
+    found = {
+        module.split(".")[1] for module in MODULES if module.startswith(f"{package}.")
+    }
     assert found - {"__init__"} == set(ROOMS[package])
 
 
 def test_no_module_imports_itself_round_a_corner():
-    TopologicalSorter({m: arrows(m) for m in MODULES if not m.endswith("__main__")}).prepare()
+    TopologicalSorter(
+        {m: arrows(m) for m in MODULES if not m.endswith("__main__")}
+    ).prepare()
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_folders_hold_no_code_of_their_own(module):
     if module.endswith(".__init__") and module.count(".") > 1:
         nodes = ast.parse(MODULES[module].read_text(encoding="utf-8")).body
-        assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in nodes)
+        assert not any(
+            isinstance(node, ast.FunctionDef | ast.ClassDef) for node in nodes
+        )
 
 
 GWTOOLS = sorted(module for module in MODULES if module.startswith("gwtools."))
@@ -118,7 +166,9 @@ GWTOOLS = sorted(module for module in MODULES if module.startswith("gwtools."))
 @pytest.mark.parametrize("module", GWTOOLS)
 def test_gwtools_knows_no_array_library(module):
     roots = {name.split(".")[0] for name in imports(MODULES[module])}
-    assert not roots & (FORBIDDEN - ({"networkx"} if module in KNOWS_NETWORKX else set()))
+    assert not roots & (
+        FORBIDDEN - ({"networkx"} if module in KNOWS_NETWORKX else set())
+    )
     assert "array_api_compat" not in roots or module in KNOWS_COMPAT
 
 
@@ -131,19 +181,28 @@ def rejects(path):
     handlers = [node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)]
     handled = {node for handler in handlers for node in ast.walk(handler)}
     for node in ast.walk(tree):
-        called = node.exc if isinstance(node, ast.Raise) and node not in handled else None
+        called = (
+            node.exc if isinstance(node, ast.Raise) and node not in handled else None
+        )
         if isinstance(called, ast.Call) and ast.unparse(called.func) in REJECTIONS:
             yield f"{path.name}, line {node.lineno}"
 
 
 def test_input_is_rejected_by_the_checks_alone():
     checks = {module for module in MODULES if module.startswith("gwtools._check")}
-    assert [place for module in GWTOOLS if module not in checks for place in rejects(MODULES[module])] == []
+    assert [
+        place
+        for module in GWTOOLS
+        if module not in checks
+        for place in rejects(MODULES[module])
+    ] == []
     assert all(list(rejects(MODULES[module])) for module in checks)
 
 
 def test_pot_is_reached_through_programs_alone():
-    knowing = [m for m in GWTOOLS if "ot" in {n.split(".")[0] for n in imports(MODULES[m])}]
+    knowing = [
+        m for m in GWTOOLS if "ot" in {n.split(".")[0] for n in imports(MODULES[m])}
+    ]
     assert knowing == ["gwtools.transport.programs"]
 
 
@@ -159,9 +218,20 @@ def test_certificates_know_no_solver():
 
 
 def run(code, **environment):
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("POT_BACKEND")}
+    clean = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("POT_BACKEND")
+    }
     command = [sys.executable, "-W", "error", "-c", code]
-    return subprocess.run(command, env=clean | environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command,
+        env=clean | environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_import_loads_no_optional_library():
@@ -199,10 +269,14 @@ def skip_where_extras_are_missing(module):
     needed = [package for package, (_, extra) in PACKAGES.items() if extra == "fusion"]
     missing = [package for package in needed if find_spec(package) is None]
     if module.startswith("fusion") and missing:
-        pytest.skip(f"the examples of fusion need its extra: {', '.join(missing)} not installed")
+        pytest.skip(
+            f"the examples of fusion need its extra: {', '.join(missing)} not installed"
+        )
 
 
-WITH_EXAMPLES = sorted(m for m, path in MODULES.items() if ">>> " in path.read_text(encoding="utf-8"))
+WITH_EXAMPLES = sorted(
+    m for m, path in MODULES.items() if ">>> " in path.read_text(encoding="utf-8")
+)
 
 
 @pytest.mark.parametrize("module", WITH_EXAMPLES)
@@ -214,20 +288,34 @@ def test_examples_run(module, tmp_path, monkeypatch):
     assert found.attempted > 0, module
 
 
-@pytest.mark.parametrize("module", ["gwtools", "gwtools.bounds", "gwtools.batch", "gwtools.stability", "fusion"])
+@pytest.mark.parametrize(
+    "module",
+    ["gwtools", "gwtools.bounds", "gwtools.batch", "gwtools.stability", "fusion"],
+)
 def test_every_public_name_has_an_example(module):
     skip_where_extras_are_missing(module)
     public = importlib.import_module(module)
     assert ">>> " in public.__doc__
-    sections = {name: (getattr(public, name).__doc__ or "").partition("Examples\n")[2] for name in public.__all__}
+    sections = {
+        name: (getattr(public, name).__doc__ or "").partition("Examples\n")[2]
+        for name in public.__all__
+    }
     assert [name for name, examples in sections.items() if ">>> " not in examples] == []
 
 
 @pytest.mark.parametrize("module", ["bounds", "batch", "stability"])
 def test_all_lists_every_public_function(module):
     public = getattr(gwtools, module)
-    defined = {name for name, value in vars(public).items() if inspect.isfunction(value) and name[0] != "_"}
-    own = {name for name in defined if vars(public)[name].__module__.startswith(public.__name__)}
+    defined = {
+        name
+        for name, value in vars(public).items()
+        if inspect.isfunction(value) and name[0] != "_"
+    }
+    own = {
+        name
+        for name in defined
+        if vars(public)[name].__module__.startswith(public.__name__)
+    }
     assert own == set(public.__all__)
     assert sorted(public.__all__) == list(public.__all__)
 
@@ -250,11 +338,15 @@ def theorems():
     """Title, functions and tests of every theorem; `::name` continues the path before it."""
     text = (PACKAGE / "THEORY.md").read_text(encoding="utf-8")
     for entry in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
-        functions = re.search(r"\*\*Function\*\*(.*?)\*\*Test\*\*", entry, flags=re.DOTALL)
+        functions = re.search(
+            r"\*\*Function\*\*(.*?)\*\*Test\*\*", entry, flags=re.DOTALL
+        )
         tests = re.search(r"\*\*Test\*\*(.*?)(?:\n\n|\Z)", entry, flags=re.DOTALL)
         if functions and tests:
             path, named = "", []
-            for found, name in re.findall(r"`(tests/[\w/]+\.py)?(?:::(\w+))?`", tests[1]):
+            for found, name in re.findall(
+                r"`(tests/[\w/]+\.py)?(?:::(\w+))?`", tests[1]
+            ):
                 path = found or path
                 named.append((path, name))
             dotted = re.findall(r"`gwtools\.([\w.]+)", functions[1])
@@ -280,19 +372,55 @@ TESTS = ROOT / "tests"
 
 # Modules without a file of tests of their own: where they are tested, and why there.
 TESTED_ELSEWHERE = {
-    "fusion.__main__": ("tests/fusion/test_commands.py", "every command is called through it"),
-    "fusion._check": ("tests/fusion/logits/test_topk.py", "each refusal beside the function that makes it"),
-    "fusion._extras": ("tests/whole/test_extras.py", "each extra is missed by both packages"),
-    "fusion.examples.plain_loop": ("tests/fusion/test_commands.py", "it runs on the models and files of the commands"),
-    "gwtools._array": ("tests/whole/test_array_libraries.py", "what it hides shows in every library at once"),
-    "gwtools._html": ("tests/test_results.py", "what it draws beside the results that are drawn"),
-    "gwtools._check_graphs": ("tests/spaces/test_graph.py", "each refusal beside what a graph may be"),
-    "gwtools._check_plans": ("tests/test_check.py", "refusals of all kinds, at every entry point"),
-    "gwtools._check_spaces": ("tests/test_check.py", "refusals of all kinds, at every entry point"),
-    "gwtools.batch.results": ("tests/batch/test_solve.py", "results of every solver are cut by it"),
-    "gwtools.bounds.enclosures": ("tests/test_certify.py", "each enclosure beside the certificate that it is part of"),
+    "fusion.__main__": (
+        "tests/fusion/test_commands.py",
+        "every command is called through it",
+    ),
+    "fusion._check": (
+        "tests/fusion/logits/test_topk.py",
+        "each refusal beside the function that makes it",
+    ),
+    "fusion._extras": (
+        "tests/whole/test_extras.py",
+        "each extra is missed by both packages",
+    ),
+    "fusion.examples.plain_loop": (
+        "tests/fusion/test_commands.py",
+        "it runs on the models and files of the commands",
+    ),
+    "gwtools._array": (
+        "tests/whole/test_array_libraries.py",
+        "what it hides shows in every library at once",
+    ),
+    "gwtools._html": (
+        "tests/test_results.py",
+        "what it draws beside the results that are drawn",
+    ),
+    "gwtools._check_graphs": (
+        "tests/spaces/test_graph.py",
+        "each refusal beside what a graph may be",
+    ),
+    "gwtools._check_plans": (
+        "tests/test_check.py",
+        "refusals of all kinds, at every entry point",
+    ),
+    "gwtools._check_spaces": (
+        "tests/test_check.py",
+        "refusals of all kinds, at every entry point",
+    ),
+    "gwtools.batch.results": (
+        "tests/batch/test_solve.py",
+        "results of every solver are cut by it",
+    ),
+    "gwtools.bounds.enclosures": (
+        "tests/test_certify.py",
+        "each enclosure beside the certificate that it is part of",
+    ),
     "gwtools.bounds.memory": ("tests/test_memory.py", "estimates beside what is held"),
-    "gwtools.files.records": ("tests/files/test_formats.py", "every file of text is cut by it"),
+    "gwtools.files.records": (
+        "tests/files/test_formats.py",
+        "every file of text is cut by it",
+    ),
 }
 # Files of tests that mirror no module of a room, and what they test.
 TESTS_OF_A_ROOM = {
@@ -313,23 +441,36 @@ def has_code(module):
 
 
 def test_every_module_is_tested_at_its_mirrored_path():
-    missing = {module for module in MODULES if has_code(module) and not mirrored(module).exists()}
+    missing = {
+        module
+        for module in MODULES
+        if has_code(module) and not mirrored(module).exists()
+    }
     assert missing == set(TESTED_ELSEWHERE)
-    assert [path for path, _ in TESTED_ELSEWHERE.values() if not (ROOT / path).exists()] == []
+    assert [
+        path for path, _ in TESTED_ELSEWHERE.values() if not (ROOT / path).exists()
+    ] == []
 
 
 def mirrors(path):
     """Tell whether a file of tests has the name of a module, or of a helper of tests, alone or with what of it is tested."""
     folder = path.parent.relative_to(TESTS)
     beside = (PACKAGE / folder, ROOT / folder, TESTS / folder)
-    names = {file.stem.strip("_") for place in beside for file in place.glob("*.py") if not file.match("test_*")}
+    names = {
+        file.stem.strip("_")
+        for place in beside
+        for file in place.glob("*.py")
+        if not file.match("test_*")
+    }
     subject = path.stem.removeprefix("test_")
     return any(subject == name or subject.startswith(f"{name}_") for name in names)
 
 
 def test_every_file_of_tests_mirrors_a_module():
     files = [path for path in TESTS.rglob("test_*.py") if path.parent.name != "whole"]
-    assert {path.relative_to(ROOT).as_posix() for path in files if not mirrors(path)} == set(TESTS_OF_A_ROOM)
+    assert {
+        path.relative_to(ROOT).as_posix() for path in files if not mirrors(path)
+    } == set(TESTS_OF_A_ROOM)
 
 
 def test_the_picture_of_the_rooms_is_drawn_from_the_imports():

@@ -31,7 +31,10 @@ def drawn_pair(kind, dtype, null=False):
         weights[0] += 1 - weights.sum()
         if null:
             weights[1], weights[0] = 0.0, weights[0] + weights[1]
-        data = {"gram": data.T.copy(), "dense": checkers.euclidean(data).astype(dtype).astype(float)}.get(kind, data)
+        data = {
+            "gram": data.T.copy(),
+            "dense": checkers.euclidean(data).astype(dtype).astype(float),
+        }.get(kind, data)
         pair.append(Drawn(kind, data, weights))
     return pair
 
@@ -47,24 +50,43 @@ def stopping(solver, dtype="float64"):
     """
     if not isinstance(solver, gw.Sinkhorn):
         return 0.0
-    return solver.tolerance if solver.proximal else max(solver.tolerance, 2000 * float(np.finfo(dtype).eps))
+    return (
+        solver.tolerance
+        if solver.proximal
+        else max(solver.tolerance, 2000 * float(np.finfo(dtype).eps))
+    )
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=str)
-@pytest.mark.parametrize(("library", "kind"), tried(KINDS, ["euclidean"]), indirect=["library"])
+@pytest.mark.parametrize(
+    ("library", "kind"), tried(KINDS, ["euclidean"]), indirect=["library"]
+)
 def test_solve_keeps_library_and_dtype_and_agrees_with_numpy(library, kind, solver):
     pair = drawn_pair(kind, library.dtype)
     result = gw.solve(*(s.space(library.array) for s in pair), solver)
     expected = gw.solve(*(s.space() for s in pair), solver)
-    arrays = (result.objective, result.distance, result.estimate, result.plan.dense(), *result.plan.marginals())
+    arrays = (
+        result.objective,
+        result.distance,
+        result.estimate,
+        result.plan.dense(),
+        *result.plan.marginals(),
+    )
     assert all(library.owns(array) for array in arrays)
-    assert result.objective.shape == result.distance.shape == result.estimate.shape == ()
+    assert (
+        result.objective.shape == result.distance.shape == result.estimate.shape == ()
+    )
     scale = gw.GWProblem(*(s.space() for s in pair)).product_objective
     rtol = max(library.rtol, stopping(solver, library.dtype)) * scale
     assert float(result.objective) == pytest.approx(float(expected.objective), abs=rtol)
     assert float(result.estimate) == pytest.approx(float(expected.estimate), abs=rtol)
     error = 1e-12 if library.dtype == "float64" else 1e-6
-    assert checkers.coupling_error(to_numpy(result.plan.dense()), pair[0].weights, pair[1].weights) <= error
+    assert (
+        checkers.coupling_error(
+            to_numpy(result.plan.dense()), pair[0].weights, pair[1].weights
+        )
+        <= error
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,7 +97,12 @@ def test_bounds_keep_library_and_dtype_and_agree_with_numpy(library, kind):
         value = getattr(gw.bounds, name)(*(s.space(library.array) for s in pair))
         assert library.owns(value)
         assert value.shape == ()
-        agree(value, check(pair[0].matrix, pair[0].weights, pair[1].matrix, pair[1].weights), library, scale)
+        agree(
+            value,
+            check(pair[0].matrix, pair[0].weights, pair[1].matrix, pair[1].weights),
+            library,
+            scale,
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -83,13 +110,24 @@ def test_spaces_keep_library_and_dtype(library, kind):
     for drawn in drawn_pair(kind, library.dtype):
         space = drawn.space(library.array)
         scale = np.abs(drawn.matrix).max()
-        for found in (space.weights, space.row_means, space.mean, space.deviations, space.power_means(1.0)):
+        for found in (
+            space.weights,
+            space.row_means,
+            space.mean,
+            space.deviations,
+            space.power_means(1.0),
+        ):
             assert library.owns(found)
         assert library.owns(space.residual().dense())
         assert library.owns(space.residual().spectrum())
         agree(space.dense(), drawn.matrix, library, scale)
         agree(space.row_means, drawn.matrix @ drawn.weights, library, scale)
-        agree(space.second_moment(), drawn.weights @ drawn.matrix**2 @ drawn.weights, library, scale**2)
+        agree(
+            space.second_moment(),
+            drawn.weights @ drawn.matrix**2 @ drawn.weights,
+            library,
+            scale**2,
+        )
 
 
 def test_uniform_weights_are_of_the_library(library):
@@ -107,16 +145,26 @@ def test_certificates_agree_with_numpy(library, kind):
     assert isinstance(found.lower, float)
     assert isinstance(found.upper, float)
     assert found.bound == expected.bound
-    assert found.lower == pytest.approx(expected.lower, rel=1e-6 if library.dtype == "float32" else 1e-9)
-    assert found.upper == pytest.approx(expected.upper, rel=1e-5 if library.dtype == "float32" else 1e-9)
-    assert found.lower <= checkers.objective(pair[0].matrix, pair[1].matrix, plan) <= found.upper
+    assert found.lower == pytest.approx(
+        expected.lower, rel=1e-6 if library.dtype == "float32" else 1e-9
+    )
+    assert found.upper == pytest.approx(
+        expected.upper, rel=1e-5 if library.dtype == "float32" else 1e-9
+    )
+    assert (
+        found.lower
+        <= checkers.objective(pair[0].matrix, pair[1].matrix, plan)
+        <= found.upper
+    )
 
 
 @pytest.mark.parametrize("library", EAGER, indirect=True, ids=str)
 @pytest.mark.parametrize("solver", SOLVERS, ids=str)
 def test_null_atoms(library, solver):
     pair = drawn_pair("euclidean", library.dtype, null=True)
-    plan = to_numpy(gw.solve(*(s.space(library.array) for s in pair), solver).plan.dense())
+    plan = to_numpy(
+        gw.solve(*(s.space(library.array) for s in pair), solver).plan.dense()
+    )
     assert plan.shape == (4, 5)
     assert not plan[1].any()
     assert not plan[:, 1].any()
@@ -128,8 +176,12 @@ def test_start_from_a_plan(library):
     start = np.outer(pair[0].weights, pair[1].weights)
     start[:2, :2] += 1e-2 * np.array([[1, -1], [-1, 1]])
     spaces = [s.space(library.array) for s in pair]
-    found = gw.solve(*spaces, gw.ConditionalGradient(init=gw.DensePlan(library.array(start))))
-    expected = gw.solve(*(s.space() for s in pair), gw.ConditionalGradient(init=gw.DensePlan(start)))
+    found = gw.solve(
+        *spaces, gw.ConditionalGradient(init=gw.DensePlan(library.array(start)))
+    )
+    expected = gw.solve(
+        *(s.space() for s in pair), gw.ConditionalGradient(init=gw.DensePlan(start))
+    )
     agree(found.objective, expected.objective, library, 10.0)
 
 
@@ -137,10 +189,14 @@ def test_start_from_a_plan(library):
 @pytest.mark.parametrize("solver", SOLVERS[:3], ids=str)
 def test_saddles(library, solver):
     """Constant row means are where the libraries' own kernels (eigenvectors, sorts with ties) take part."""
-    result = gw.solve(library.array(1 - np.eye(2)), library.array(1 - np.eye(4)), solver)
+    result = gw.solve(
+        library.array(1 - np.eye(2)), library.array(1 - np.eye(4)), solver
+    )
     assert library.owns(result.plan.dense())
     # Entropic iterations may rest elsewhere, but not at the product coupling, whose objective is 1/2.
-    assert float(result.objective) == pytest.approx(0.25, abs=1e-3 if getattr(solver, "proximal", True) else 0.2)
+    assert float(result.objective) == pytest.approx(
+        0.25, abs=1e-3 if getattr(solver, "proximal", True) else 0.2
+    )
 
 
 @pytest.mark.parametrize("factor", [1e15, 1e-15])
@@ -150,7 +206,9 @@ def test_extreme_units_in_float32(name, factor):
     pair = drawn_pair("euclidean", "float32")
     here = gw.solve(*(s.space(library.array) for s in pair))
     there = gw.solve(*(s.scaled(factor).space(library.array) for s in pair))
-    assert float(there.distance) / factor == pytest.approx(float(here.distance), rel=1e-4)
+    assert float(there.distance) / factor == pytest.approx(
+        float(here.distance), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -161,7 +219,12 @@ def test_half_precision_is_computed_in_float32(dtype, solver):
     points = [torch.asarray(s.data).to(getattr(torch, dtype)) for s in pair]
     result = gw.solve(*(gw.PointCloud(p) for p in points), solver)
     expected = gw.solve(*(gw.PointCloud(p.to(torch.float32)) for p in points), solver)
-    for found in (result.objective, result.distance, result.estimate, result.plan.dense()):
+    for found in (
+        result.objective,
+        result.distance,
+        result.estimate,
+        result.plan.dense(),
+    ):
         assert found.dtype == torch.float32
     assert float(result.objective) == pytest.approx(float(expected.objective), rel=1e-2)
     for marginal, n in zip(result.plan.marginals(), (4, 5), strict=True):
@@ -185,7 +248,9 @@ def test_memory_layout_does_not_matter(kind, order, solver):
     pair = drawn_pair(kind, "float64")
     usual = gw.solve(*(s.space() for s in pair), solver)
     found = gw.solve(*(s.space(ORDERS[order]) for s in pair), solver)
-    assert float(found.objective) == pytest.approx(float(usual.objective), rel=max(1e-9, 10 * stopping(solver)))
+    assert float(found.objective) == pytest.approx(
+        float(usual.objective), rel=max(1e-9, 10 * stopping(solver))
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -197,19 +262,27 @@ def test_gradients_of_bounds_are_those_of_finite_differences(name, kind):
     def bound(upper, weights):
         data = upper + upper.T if kind == "dense" else upper
         other = y.space(torch.asarray)
-        make = {"dense": gw.DenseSpace, "gram": gw.GramSpace}.get(kind, lambda d, w: gw.PointCloud(d, w, metric=kind))
+        make = {"dense": gw.DenseSpace, "gram": gw.GramSpace}.get(
+            kind, lambda d, w: gw.PointCloud(d, w, metric=kind)
+        )
         return getattr(gw.bounds, name)(make(data, weights), other)
 
     start = torch.asarray(x.data / 2 if kind == "dense" else x.data).requires_grad_()
-    assert torch.autograd.gradcheck(lambda v: bound(v, torch.asarray(x.weights)), (start,), atol=1e-6)
+    assert torch.autograd.gradcheck(
+        lambda v: bound(v, torch.asarray(x.weights)), (start,), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", checkers.BOUNDS)
 def test_gradients_at_coinciding_spaces_are_finite(name):
     """Roots and distances have no derivative at zero; zero is taken."""
     torch = pytest.importorskip("torch")
-    points = torch.asarray([[0.0, 0.0], [0.0, 0.0], [1.0, 2.0]], dtype=torch.float64, requires_grad=True)
-    value = getattr(gw.bounds, name)(gw.PointCloud(points), gw.PointCloud(points.detach()))
+    points = torch.asarray(
+        [[0.0, 0.0], [0.0, 0.0], [1.0, 2.0]], dtype=torch.float64, requires_grad=True
+    )
+    value = getattr(gw.bounds, name)(
+        gw.PointCloud(points), gw.PointCloud(points.detach())
+    )
     value.backward()
     assert bool(torch.all(torch.isfinite(points.grad)))
 
@@ -246,7 +319,9 @@ MADE = {
     "root": lambda: _array.root(meta((3,)), 3.0),
     "logsumexp": lambda: _array.logsumexp(meta((3, 4)), axis=1),
     "rounded": lambda: rounded_matrix(meta((2, 3, 4)), meta((2, 3)), meta((2, 4))),
-    "schur_solve": lambda: schur_solve(meta((2, 3, 4)), meta((2, 3)), meta((2, 4)), meta((2, 4))),
+    "schur_solve": lambda: schur_solve(
+        meta((2, 3, 4)), meta((2, 3)), meta((2, 4)), meta((2, 4))
+    ),
     "padded": lambda: _array.padded(meta((2, 3, 3)), 5, 2),
     "taken": lambda: _stacks.taken(meta((4, 2)), [0, 3]),
     "at_atoms": lambda: _stacks.at_atoms(meta((2, 3)), meta((2, 3)), 1.0),
@@ -259,7 +334,9 @@ def test_arrays_are_made_on_the_device_of_their_neighbours(name):
     """The meta device has no values: an array made on the CPU beside it fails or shows."""
     found = MADE[name]()
     assert found.device.type == "meta"
-    assert str(found.dtype) == ("torch.float32" if name == "from_numpy" else "torch.float64")
+    assert str(found.dtype) == (
+        "torch.float32" if name == "from_numpy" else "torch.float64"
+    )
 
 
 @pytest.mark.parametrize("name", ["numpy", "torch"])
@@ -269,7 +346,10 @@ def test_uniform_weights_passed_or_left_out_are_the_same(n, dtype, name):
     """The float sum of n times 1/n may miss 1: dividing by it would give other weights than those for None."""
     xp = np if name == "numpy" else pytest.importorskip("torch")
     rng = np.random.default_rng(n)
-    C, D = (xp.asarray(checkers.euclidean(rng.standard_normal((n, 3))).astype(dtype)) for _ in range(2))
+    C, D = (
+        xp.asarray(checkers.euclidean(rng.standard_normal((n, 3))).astype(dtype))
+        for _ in range(2)
+    )
     expected = gw.solve(C, D)
     for uniform in (xp.full((n,), 1 / n, dtype=C.dtype), xp.ones(n, dtype=C.dtype) / n):
         found = gw.solve(gw.DenseSpace(C, uniform), gw.DenseSpace(D, uniform))
@@ -281,7 +361,9 @@ def test_uniform_weights_passed_or_left_out_are_the_same(n, dtype, name):
 def test_equal_weights_keep_their_gradient_graph():
     torch = pytest.importorskip("torch")
     eye = torch.eye(49, dtype=torch.float64)
-    weights = torch.full((49,), (1 + 1e-10) / 49, dtype=torch.float64, requires_grad=True)
+    weights = torch.full(
+        (49,), (1 + 1e-10) / 49, dtype=torch.float64, requires_grad=True
+    )
     gw.DenseSpace(1 - eye, weights).weights[3].backward()
     # The derivative of a_3 / Σ a.
     assert torch.allclose(weights.grad, eye[3] - 1 / 49)
@@ -293,7 +375,10 @@ def test_bounds_in_half_precision(name, dtype):
     """PyTorch has no distances, and no library eigenvalues, of such arrays."""
     torch = pytest.importorskip("torch")
     points = [
-        torch.as_tensor(np.random.default_rng(n).standard_normal((n, 2))).to(getattr(torch, dtype)) for n in (5, 6)
+        torch.as_tensor(np.random.default_rng(n).standard_normal((n, 2))).to(
+            getattr(torch, dtype)
+        )
+        for n in (5, 6)
     ]
     x = points[0].clone().requires_grad_()
     bound = getattr(gw.bounds, name)

@@ -15,7 +15,9 @@ from fusion import _extras
 from tests import hidden
 from tests.hidden import CORE, ROOT
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+    "project"
+]
 BARE = "nothing but the core"
 COMMANDS = {
     "models": ["fetch", "smollm2", "folder"],
@@ -46,7 +48,11 @@ def on_command_line(package, *words, folder):
 
 def refused(done, user, package):
     """Exit code 2 and the sentence, nothing else."""
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"fusion: {sentence(user, package)}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        2,
+        "",
+        f"fusion: {sentence(user, package)}\n",
+    )
 
 
 NAMES = """
@@ -67,7 +73,9 @@ def test_every_public_name_works_or_says_which_extra_it_needs(package, tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     for name, message in found.items():
-        assert message in {sentence(f"fusion.{name}", each) for each in _extras.PACKAGES}
+        assert message in {
+            sentence(f"fusion.{name}", each) for each in _extras.PACKAGES
+        }
         assert package == BARE or message == sentence(f"fusion.{name}", package)
     trainer = {"FusionConfig", "FusionTrainer"}
     texts = {"Example", "encode", "read_examples"}
@@ -85,18 +93,29 @@ def test_every_public_name_works_or_says_which_extra_it_needs(package, tmp_path)
 def test_a_name_is_refused_in_one_sentence(tmp_path):
     done = without(BARE, "-c", "from fusion import top_k", folder=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == f"fusion._extras.MissingExtraError: {sentence('fusion.top_k', 'torch')}"
+    assert (
+        done.stderr.splitlines()[-1]
+        == f"fusion._extras.MissingExtraError: {sentence('fusion.top_k', 'torch')}"
+    )
     assert "ModuleNotFoundError" not in done.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_says_which_extra_it_needs(command, tmp_path):
-    refused(on_command_line(BARE, command, *COMMANDS[command], folder=tmp_path), f"fusion {command}", "torch")
+    refused(
+        on_command_line(BARE, command, *COMMANDS[command], folder=tmp_path),
+        f"fusion {command}",
+        "torch",
+    )
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "models"])
 def test_help_of_a_command_says_which_extra_it_needs(command, tmp_path):
-    refused(on_command_line(BARE, command, "--help", folder=tmp_path), f"fusion {command}", "torch")
+    refused(
+        on_command_line(BARE, command, "--help", folder=tmp_path),
+        f"fusion {command}",
+        "torch",
+    )
 
 
 PARTS = {
@@ -105,7 +124,11 @@ PARTS = {
     "accelerate": ("train", "fusion train", COMMANDS["train"]),
     "matplotlib": ("report", "fusion report with out=", [*COMMANDS["report"], "out=x"]),
     "gguf": ("models", "fusion.models.fetch", COMMANDS["models"]),
-    "reasoning_gym": ("evaluate", "fusion.tasks.reasoning_gym_problems", ["model=x", "data=reasoning-gym:gcd:2"]),
+    "reasoning_gym": (
+        "evaluate",
+        "fusion.tasks.reasoning_gym_problems",
+        ["model=x", "data=reasoning-gym:gcd:2"],
+    ),
 }
 
 
@@ -113,7 +136,10 @@ PARTS = {
 def test_a_command_says_which_one_package_is_missing(package, tmp_path):
     command, user, words = PARTS[package]
     refused(on_command_line(package, command, *words, folder=tmp_path), user, package)
-    assert {path.name for path in tmp_path.iterdir()} <= {"sitecustomize.py", "__pycache__"}
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "sitecustomize.py",
+        "__pycache__",
+    }
 
 
 def test_help_of_all_commands_needs_nothing(tmp_path):
@@ -127,7 +153,9 @@ def test_help_of_all_commands_needs_nothing(tmp_path):
 def test_the_script_is_the_module(tmp_path):
     module, _, function = PROJECT["scripts"]["fusion"].partition(":")
     code = f"import sys; from {module} import {function}; sys.exit({function}())"
-    refused(without(BARE, "-c", code, "train", folder=tmp_path), "fusion train", "torch")
+    refused(
+        without(BARE, "-c", code, "train", folder=tmp_path), "fusion train", "torch"
+    )
 
 
 def test_adapters_say_which_extra_they_need(monkeypatch):
@@ -142,16 +170,23 @@ def test_heatmaps_say_which_extra_they_need(tmp_path):
     code = "from fusion.teachers.report import Report, heatmap; heatmap(Report((), ()), 'x.png')"
     done = without("matplotlib", "-c", code, folder=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].endswith(f" {sentence('fusion.teachers.report.heatmap', 'matplotlib')}")
+    assert done.stderr.splitlines()[-1].endswith(
+        f" {sentence('fusion.teachers.report.heatmap', 'matplotlib')}"
+    )
 
 
-@pytest.mark.parametrize("code", ["import nowhere_to_be_found", "import torch.nowhere", "from torch import nowhere"])
+@pytest.mark.parametrize(
+    "code",
+    ["import nowhere_to_be_found", "import torch.nowhere", "from torch import nowhere"],
+)
 def test_what_fails_within_an_installed_package_is_not_called_missing(code, tmp_path):
     broken = tmp_path / "broken"
     (broken / "torch").mkdir(parents=True)
     (broken / "torch" / "__init__.py").write_text(f"{code}\n")
     packages = hidden.all_but_core() - {"torch"}
-    done = hidden.run(packages, "-m", "fusion", "train", folder=tmp_path, paths=[broken])
+    done = hidden.run(
+        packages, "-m", "fusion", "train", folder=tmp_path, paths=[broken]
+    )
     assert done.returncode == 1
     assert "nowhere" in done.stderr.splitlines()[-1]
     assert "is not installed" not in done.stderr
@@ -159,20 +194,31 @@ def test_what_fails_within_an_installed_package_is_not_called_missing(code, tmp_
 
 def test_extras_are_those_of_the_project():
     for module, (name, extra) in _extras.PACKAGES.items():
-        listed = [re.split(r"[<>=!~\[; ]", each)[0].lower() for each in PROJECT["optional-dependencies"][extra]]
+        listed = [
+            re.split(r"[<>=!~\[; ]", each)[0].lower()
+            for each in PROJECT["optional-dependencies"][extra]
+        ]
         assert {module.replace("_", "-"), name.lower()} & set(listed), module
 
 
 def test_every_extra_is_told_in_the_readme():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [extra for extra in PROJECT["optional-dependencies"] if f"| `{extra}` |" not in text] == []
+    assert [
+        extra
+        for extra in PROJECT["optional-dependencies"]
+        if f"| `{extra}` |" not in text
+    ] == []
 
 
 def test_everything_that_fusion_imports_has_its_extra():
     known = {*CORE, *_extras.PACKAGES, *sys.stdlib_module_names, "fusion", "gwtools"}
     for path in (ROOT / "fusion").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else []
+            )
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert {name.partition(".")[0] for name in names} <= known, path.name
 
@@ -200,5 +246,8 @@ def test_gwtools_needs_the_core_alone(tmp_path, monkeypatch):
 
 
 def test_the_core_is_what_the_project_says():
-    names = {re.split(r"[<>=!~\[; ]", each)[0].lower().replace("-", "_") for each in PROJECT["dependencies"]}
+    names = {
+        re.split(r"[<>=!~\[; ]", each)[0].lower().replace("-", "_")
+        for each in PROJECT["dependencies"]
+    }
     assert names == {"pot" if name == "ot" else name for name in CORE}

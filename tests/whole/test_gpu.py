@@ -7,15 +7,23 @@ import gwtools as gw
 from gwtools import _memory
 
 torch = pytest.importorskip("torch")
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
 
 
-@pytest.mark.parametrize("solver", [gw.ConditionalGradient(), gw.Sinkhorn(), gw.Sorted()], ids=str)
+@pytest.mark.parametrize(
+    "solver", [gw.ConditionalGradient(), gw.Sinkhorn(), gw.Sorted()], ids=str
+)
 def test_results_stay_on_the_device_and_agree(solver):
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((40, 3)), rng.standard_normal((50, 2))
     here = gw.solve(gw.PointCloud(x), gw.PointCloud(y), solver)
-    there = gw.solve(*(gw.PointCloud(torch.tensor(points, device="cuda")) for points in (x, y)), solver)
+    there = gw.solve(
+        *(gw.PointCloud(torch.tensor(points, device="cuda")) for points in (x, y)),
+        solver,
+    )
     assert there.plan.dense().device.type == "cuda"
     # On the device no program finishes what Sinkhorn leaves: both plans are stationary to its tolerance.
     left = (
@@ -23,24 +31,42 @@ def test_results_stay_on_the_device_and_agree(solver):
         if isinstance(solver, gw.Sinkhorn)
         else 0.0
     )
-    assert float(there.objective) == pytest.approx(float(here.objective), rel=1e-8, abs=3 * left)
+    assert float(there.objective) == pytest.approx(
+        float(here.objective), rel=1e-8, abs=3 * left
+    )
 
 
 @pytest.mark.parametrize("solver", [gw.Sinkhorn(), gw.Sorted(kind="norm")], ids=str)
 def test_batches_stay_on_the_device_and_agree(solver):
     rng = np.random.default_rng(1)
-    pairs = [[rng.standard_normal((n, 3)) for n in pair] for pair in ((9, 12), (15, 10), (20, 31))]
-    sides = list(zip(*([gw.PointCloud(torch.tensor(p, device="cuda")) for p in pair] for pair in pairs), strict=True))
+    pairs = [
+        [rng.standard_normal((n, 3)) for n in pair]
+        for pair in ((9, 12), (15, 10), (20, 31))
+    ]
+    sides = list(
+        zip(
+            *(
+                [gw.PointCloud(torch.tensor(p, device="cuda")) for p in pair]
+                for pair in pairs
+            ),
+            strict=True,
+        )
+    )
     for found, (x, y) in zip(gw.solve_batch(*sides, solver), pairs, strict=True):
         expected = gw.solve(gw.PointCloud(x), gw.PointCloud(y), solver)
         assert found.objective.device.type == found.plan.dense().device.type == "cuda"
-        assert float(found.objective) == pytest.approx(float(expected.objective), rel=1e-8)
+        assert float(found.objective) == pytest.approx(
+            float(expected.objective), rel=1e-8
+        )
 
 
 @pytest.mark.parametrize("name", ["row_means", "first", "norm", "spectral", "second"])
 def test_bounds_of_batches_differentiate_on_the_device(name):
     rng = np.random.default_rng(2)
-    factors = [torch.tensor(rng.standard_normal((t, 6)), device="cuda", requires_grad=True) for t in (4, 9)]
+    factors = [
+        torch.tensor(rng.standard_normal((t, 6)), device="cuda", requires_grad=True)
+        for t in (4, 9)
+    ]
     weights = torch.full((6,), 1 / 6, dtype=torch.float64, device="cuda")
     spaces = [gw.GramSpace(f, weights) for f in factors]
     values = getattr(gw.batch, name)(spaces, spaces[::-1])
@@ -50,16 +76,22 @@ def test_bounds_of_batches_differentiate_on_the_device(name):
 
 
 @pytest.mark.parametrize(
-    "solver", [gw.ConditionalGradient(), gw.Sinkhorn(epsilon=0.5, proximal=False), gw.Sorted()], ids=str
+    "solver",
+    [gw.ConditionalGradient(), gw.Sinkhorn(epsilon=0.5, proximal=False), gw.Sorted()],
+    ids=str,
 )
 def test_gradients_of_matrices_are_symmetric_on_the_device(solver):
     rng = np.random.default_rng(3)
-    values, other = (matrix + matrix.T for matrix in (rng.standard_normal((n, n)) for n in (7, 9)))
+    values, other = (
+        matrix + matrix.T for matrix in (rng.standard_normal((n, n)) for n in (7, 9))
+    )
     found = []
     for device in ("cpu", "cuda"):
         matrix = torch.tensor(values, device=device, requires_grad=True)
         result = gw.solve(matrix, torch.tensor(other, device=device), solver)
-        (result.objective if result.regularized is None else result.regularized).backward()
+        (
+            result.objective if result.regularized is None else result.regularized
+        ).backward()
         assert torch.equal(matrix.grad, matrix.grad.T)
         found.append(matrix.grad.cpu())
     torch.testing.assert_close(*found, rtol=1e-6, atol=1e-8)

@@ -12,12 +12,18 @@ nbformat = pytest.importorskip("nbformat")
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-MACHINE = re.compile(r"/(tmp|work|home|root|Users|mnt|opt|usr|var)/|[A-Z]:\\\\|site-packages|0x[0-9a-f]{6,}")
+MACHINE = re.compile(
+    r"/(tmp|work|home|root|Users|mnt|opt|usr|var)/|[A-Z]:\\\\|site-packages|0x[0-9a-f]{6,}"
+)
 MOST_IMAGE_BYTES = 200_000  # of all notebooks together
 
 
 def code_cells(path):
-    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    return [
+        cell
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "code"
+    ]
 
 
 def outputs(path):
@@ -26,14 +32,24 @@ def outputs(path):
 
 def shows(source):
     """Tell whether a cell prints, displays or draws at its top level; one that captures its output shows nothing."""
-    calls = re.search(r"^(for .*:\n\s+|    )*(print|display|plt\.show)\(", source, flags=re.MULTILINE)
+    calls = re.search(
+        r"^(for .*:\n\s+|    )*(print|display|plt\.show)\(", source, flags=re.MULTILINE
+    )
     return not source.startswith("%%capture") and calls is not None
 
 
 def texts(output):
     """Return every text of an output: what was printed, and what is shown but for images."""
-    data = {kind: value for kind, value in output.get("data", {}).items() if not kind.startswith("image/png")}
-    return [output.get("text", ""), *map(str, data.values()), *output.get("traceback", [])]
+    data = {
+        kind: value
+        for kind, value in output.get("data", {}).items()
+        if not kind.startswith("image/png")
+    }
+    return [
+        output.get("text", ""),
+        *map(str, data.values()),
+        *output.get("traceback", []),
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -71,7 +87,9 @@ def test_only_a_full_run_is_stored(words, stored, tmp_path):
     pytest.importorskip("ipykernel")
     source = "import os, sys\nprint('quick' if os.environ.get('GWFUSION_QUICK') else 'full')\nprint(sys.path, file=sys.stderr)"
     path = tmp_path / "one.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), path)
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), path
+    )
     before = path.read_bytes()
     command = [sys.executable, FOLDER / "execute.py", *words, path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

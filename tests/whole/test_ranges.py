@@ -21,7 +21,9 @@ def certificate_of(call, x, y, plan, effort="linear"):
     solve = (
         gw.solve
         if call == "solve"
-        else lambda *args, **options: gw.solve_batch(*[[a] for a in args[:2]], *args[2:], **options)[0]
+        else lambda *args, **options: gw.solve_batch(
+            *[[a] for a in args[:2]], *args[2:], **options
+        )[0]
     )
     result = solve(x, y, gw.Sorted(), effort=effort)
     return result.certificate, result.plan, float(result.objective)
@@ -29,7 +31,12 @@ def certificate_of(call, x, y, plan, effort="linear"):
 
 def check(call, x, y, plan, effort="linear", closed=None):
     certificate, plan, objective = certificate_of(call, x, y, plan, effort)
-    assert oracle.violations(certificate, x, y, plan, objective, allowed=certificate.tolerance) == []
+    assert (
+        oracle.violations(
+            certificate, x, y, plan, objective, allowed=certificate.tolerance
+        )
+        == []
+    )
     if closed is not None:
         assert (certificate.kind is gw.Kind.GLOBAL) == closed
     return certificate
@@ -37,13 +44,16 @@ def check(call, x, y, plan, effort="linear", closed=None):
 
 @pytest.mark.parametrize("call", ["certify", "solve", "batch"])
 @pytest.mark.parametrize(
-    ("large", "small", "dtype"), [(1e100, 1e-100, "float64"), (1.0, 1e-161, "float64"), (1e18, 1e-30, "float32")]
+    ("large", "small", "dtype"),
+    [(1e100, 1e-100, "float64"), (1.0, 1e-161, "float64"), (1e18, 1e-30, "float32")],
 )
 def test_squares_that_underflow_raise_the_upper_end(call, large, small, dtype):
     C = np.array([[0.0, large, 0.0], [large, 0.0, 0.0], [0.0, 0.0, 0.0]]).astype(dtype)
     D = C.copy()
     D[2, 2] = small
-    plan = gw.SparsePlan(DIAGONAL.rows, DIAGONAL.cols, DIAGONAL.mass.astype(dtype), (3, 3))
+    plan = gw.SparsePlan(
+        DIAGONAL.rows, DIAGONAL.cols, DIAGONAL.mass.astype(dtype), (3, 3)
+    )
     certificate = check(call, gw.DenseSpace(C), gw.DenseSpace(D), plan)
     assert certificate.upper >= float(Fraction(float(D[2, 2])) ** 2 / 9) > -1
 
@@ -56,7 +66,9 @@ def test_masses_that_underflow_with_squares_raise_the_upper_end(call):
     D = np.where(C == 0, 4.4e-161, C)
     plan = gw.SparsePlan(np.arange(n), np.arange(n), np.full(n, 1 / n), (n, n))
     certificate = certificate_of(call, gw.DenseSpace(C), gw.DenseSpace(D), plan)[0]
-    assert Fraction(certificate.upper) >= Fraction(4.4e-161) ** 2 * Fraction(n * n - 2, n * n)
+    assert Fraction(certificate.upper) >= Fraction(4.4e-161) ** 2 * Fraction(
+        n * n - 2, n * n
+    )
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -67,7 +79,9 @@ def test_values_at_the_ends_of_the_range_are_certified(call, unit, effort):
     certificate = check(call, x, y, np.eye(2) / 2, effort)
     assert certificate.upper <= max(2.1 * unit * unit, 1e-323)
     if call == "solve":
-        assert float(gw.solve(x, y).distance) == pytest.approx(2**0.5 * unit, rel=1e-10, abs=5e-324)
+        assert float(gw.solve(x, y).distance) == pytest.approx(
+            2**0.5 * unit, rel=1e-10, abs=5e-324
+        )
 
 
 @pytest.mark.parametrize("call", ["solve", "batch"])
@@ -90,13 +104,17 @@ def test_subnormal_values_of_float32_are_certified(call):
 )
 def test_values_whose_squared_differences_are_no_numbers_are_refused(space):
     other = gw.DenseSpace(np.zeros((1, 1), space.weights.dtype))
-    calls = [lambda x, y: gw.solve(x, y), lambda x, y: gw.solve_batch([x], [y], gw.Sorted())]
+    calls = [
+        lambda x, y: gw.solve(x, y),
+        lambda x, y: gw.solve_batch([x], [y], gw.Sorted()),
+    ]
     if space.weights.dtype == np.float64:
         calls += [gw.certify, lambda x, y: gw.certify(x, y, effort="cubic")]
     for call in calls:
         for pair in ((space, other), (other, space)):
             with pytest.raises(
-                ValueError, match=r"values of C must be at most .*, the range in which .*, but reach .*: divide"
+                ValueError,
+                match=r"values of C must be at most .*, the range in which .*, but reach .*: divide",
             ):
                 call(*pair)
 
@@ -111,14 +129,21 @@ def test_atoms_without_weight_have_no_say(far, form, effort):
     matrix = np.array([[0.5, 0.0], [0.0, 0.5], [0.0, 0.0]])
     plan = {
         "dense": matrix,
-        "sparse": gw.SparsePlan(np.array([0, 1, 2]), np.array([0, 1, 1]), np.array([0.5, 0.5, 0.0]), (3, 2)),
+        "sparse": gw.SparsePlan(
+            np.array([0, 1, 2]), np.array([0, 1, 1]), np.array([0.5, 0.5, 0.0]), (3, 2)
+        ),
         "none": None,
-        "spread": matrix + np.array([[0, 0], [0, 0], [1e-12, 1e-12]]),  # mass where there is no weight
+        "spread": matrix
+        + np.array([[0, 0], [0, 0], [1e-12, 1e-12]]),  # mass where there is no weight
     }[form]
     certificate = check("certify", x, y, plan, effort)
-    alone = gw.certify(TWO, 1.5 * TWO, None if form == "none" else np.eye(2) / 2, effort)
+    alone = gw.certify(
+        TWO, 1.5 * TWO, None if form == "none" else np.eye(2) / 2, effort
+    )
     assert certificate.lower == alone.lower
-    assert certificate.upper == pytest.approx(alone.upper, rel=0, abs=1e-10 if form == "spread" else 0)
+    assert certificate.upper == pytest.approx(
+        alone.upper, rel=0, abs=1e-10 if form == "spread" else 0
+    )
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -135,7 +160,12 @@ def test_weights_at_the_end_of_the_range_are_certified(weight, effort):
         result = gw.solve(x, y, solver, effort=effort)
         assert (
             oracle.violations(
-                result.certificate, x, y, result.plan, result.objective, allowed=result.certificate.tolerance
+                result.certificate,
+                x,
+                y,
+                result.plan,
+                result.objective,
+                allowed=result.certificate.tolerance,
             )
             == []
         )
@@ -146,16 +176,30 @@ def test_weights_at_the_end_of_the_range_are_certified(weight, effort):
 def test_a_constant_added_to_both_matrices_changes_nothing(shift, form):
     """Of values that stay exact: neither kind, nor ends, nor what rounding accounts for."""
     rng, n = np.random.default_rng(0), 30
-    A, B = (np.triu(m) + np.triu(m, 1).T for m in rng.integers(-(2**20), 2**20, (2, n, n)) * 2.0**-20)
+    A, B = (
+        np.triu(m) + np.triu(m, 1).T
+        for m in rng.integers(-(2**20), 2**20, (2, n, n)) * 2.0**-20
+    )
     assert np.array_equal(A + shift - shift, A)
     product = np.full((n, n), n**-2.0)
-    plan = {"identity": np.eye(n) / n, "product": product, "mixture": (np.eye(n) / n + product) / 2, "none": None}[form]
+    plan = {
+        "identity": np.eye(n) / n,
+        "product": product,
+        "mixture": (np.eye(n) / n + product) / 2,
+        "none": None,
+    }[form]
     plain, moved = (gw.certify(A + s, B + s, plan, "quadratic") for s in (0.0, shift))
-    assert plain.kind is moved.kind is (gw.Kind.LOWER if form == "none" else gw.Kind.BRACKET)
+    assert (
+        plain.kind
+        is moved.kind
+        is (gw.Kind.LOWER if form == "none" else gw.Kind.BRACKET)
+    )
     for name in ("lower", "upper", "a_priori", "rounding"):
         assert getattr(moved, name) == pytest.approx(getattr(plain, name), rel=1e-9)
     solved = [gw.solve(A + s, B + s) for s in (0.0, shift)]
-    assert float(solved[1].objective) == pytest.approx(float(solved[0].objective), rel=1e-9)
+    assert float(solved[1].objective) == pytest.approx(
+        float(solved[0].objective), rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("offset", [1.0, 1e3, 1e6])
@@ -166,7 +210,9 @@ def test_factors_far_from_the_origin_are_no_reason_to_close_an_interval(offset):
     for plan in (np.full((50, 50), 1 / 2500), np.eye(50)[::-1] / 50):
         certificate = gw.certify(x, x, plan)
         assert certificate.kind is gw.Kind.BRACKET
-        assert certificate.upper == pytest.approx(checkers.objective(x.dense(), x.dense(), plan), rel=1e-3)
+        assert certificate.upper == pytest.approx(
+            checkers.objective(x.dense(), x.dense(), plan), rel=1e-3
+        )
     copy = gw.certify(x, x, np.eye(50) / 50)
     assert (copy.lower, copy.upper, copy.kind) == (0.0, 0.0, gw.Kind.GLOBAL)
 
@@ -182,20 +228,26 @@ def exact_moment(D, b):
 
 
 @pytest.mark.parametrize("n", [5, 20, 60, 90])
-@pytest.mark.parametrize("kind", ["signs", "equal signs", "graph", "squares", "products"])
+@pytest.mark.parametrize(
+    "kind", ["signs", "equal signs", "graph", "squares", "products"]
+)
 def test_a_priori_reaches_the_distance_to_a_point(kind, n):
     """Where GW_2² is a second moment, which fractions tell."""
     networkx, rng = pytest.importorskip("networkx"), np.random.default_rng(n)
     b = rng.dirichlet(np.full(n, 5.0))
     if "signs" in kind:
         D = np.sign(rng.standard_normal((n, n)))
-        y = gw.DenseSpace(np.triu(D) + np.triu(D, 1).T, None if kind == "equal signs" else b)
+        y = gw.DenseSpace(
+            np.triu(D) + np.triu(D, 1).T, None if kind == "equal signs" else b
+        )
     elif kind == "graph":
         y = gw.GraphSpace(networkx.path_graph(n), b)
     elif kind == "products":
         y = gw.GramSpace(1e3 + rng.integers(0, 5, (2, n)).astype(float), b)
     else:
-        y = gw.PointCloud(rng.integers(0, 100, (n, 3)).astype(float), b, metric="sqeuclidean")
+        y = gw.PointCloud(
+            rng.integers(0, 100, (n, 3)).astype(float), b, metric="sqeuclidean"
+        )
     exact = exact_moment(y.dense(), y.weights)  # of whole numbers, without rounding
     point = gw.DenseSpace(np.zeros((1, 1)))
     for certificate in (
@@ -203,17 +255,24 @@ def test_a_priori_reaches_the_distance_to_a_point(kind, n):
         gw.certify(y, point),
         gw.solve_batch([point], [y], gw.Sorted())[0].certificate,
     ):
-        assert Fraction(certificate.bounds["norm"]) + Fraction(certificate.a_priori) >= exact
+        assert (
+            Fraction(certificate.bounds["norm"]) + Fraction(certificate.a_priori)
+            >= exact
+        )
         assert Fraction(certificate.lower) <= exact <= Fraction(certificate.upper)
 
 
 @pytest.mark.parametrize("call", ["solve", "batch"])
 @pytest.mark.parametrize(
-    "solver", [gw.Sorted(), gw.ConditionalGradient(), gw.Sinkhorn(), gw.Sinkhorn(epsilon=0.3)], ids=str
+    "solver",
+    [gw.Sorted(), gw.ConditionalGradient(), gw.Sinkhorn(), gw.Sinkhorn(epsilon=0.3)],
+    ids=str,
 )
 def test_objectives_of_float32_lie_in_their_intervals(call, solver):
     rng = np.random.default_rng(3)
-    matrices = [rng.standard_normal((n, n)).astype(np.float32) for n in rng.integers(1, 6, 40)]
+    matrices = [
+        rng.standard_normal((n, n)).astype(np.float32) for n in rng.integers(1, 6, 40)
+    ]
     spaces = [gw.DenseSpace(m + m.T) for m in matrices]
     pairs = spaces[:20], spaces[20:]
     found = (
@@ -225,7 +284,17 @@ def test_objectives_of_float32_lie_in_their_intervals(call, solver):
         assert result.objective.dtype == np.float32
         certificate = result.certificate
         assert certificate.lower <= float(result.objective) <= certificate.upper
-        assert oracle.violations(certificate, x, y, result.plan, result.objective, allowed=certificate.tolerance) == []
+        assert (
+            oracle.violations(
+                certificate,
+                x,
+                y,
+                result.plan,
+                result.objective,
+                allowed=certificate.tolerance,
+            )
+            == []
+        )
 
 
 @pytest.mark.parametrize("noise", [1e-4, 1e-6])
@@ -237,5 +306,7 @@ def test_missed_marginals_never_close_an_interval(noise):
     plan[0, 0] += noise
     found = gw.certify(C, C, plan)
     assert found.kind is gw.Kind.BRACKET
-    assert found.tolerance == pytest.approx(gw.certify(C, C, np.eye(20, dtype=np.float32) / 20).tolerance, rel=1e-12)
+    assert found.tolerance == pytest.approx(
+        gw.certify(C, C, np.eye(20, dtype=np.float32) / 20).tolerance, rel=1e-12
+    )
     assert found.upper >= float(checkers.exact_objective(C, C, plan))

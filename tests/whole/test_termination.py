@@ -19,7 +19,12 @@ from scipy.spatial import KDTree
 import gwtools as gw
 
 PROGRAMS = 15  # linear programs of a solve at most: where one of them may not end, one of the first does not
-SIZES = (299, 301, 350, 500)  # programs of up to 300 x 300 are solved on all arcs at once
+SIZES = (
+    299,
+    301,
+    350,
+    500,
+)  # programs of up to 300 x 300 are solved on all arcs at once
 LARGE = 1000
 # Seconds of the child's own time, which a busy machine does not spend: 50 times and more what the slowest solve takes.
 LIMITS = dict.fromkeys(SIZES, 120) | {LARGE: 400}
@@ -61,7 +66,15 @@ def path(n):
 
 GRAPHS = {
     build.__name__: build
-    for build in (block_model, erdos_renyi, barabasi_albert, watts_strogatz, grid, nearest_neighbours, path)
+    for build in (
+        block_model,
+        erdos_renyi,
+        barabasi_albert,
+        watts_strogatz,
+        grid,
+        nearest_neighbours,
+        path,
+    )
 }
 
 
@@ -114,7 +127,11 @@ class Child:
             return self.pipe.recv()
         self.process.join()
         code, self.process = self.process.exitcode, None
-        took = f"no answer in {LIMITS[question[-1]]} s of its own time" if code == -signal.SIGPROF else f"exit {code}"
+        took = (
+            f"no answer in {LIMITS[question[-1]]} s of its own time"
+            if code == -signal.SIGPROF
+            else f"exit {code}"
+        )
         return pytest.fail(f"{' '.join(map(str, question))}: {took}", pytrace=False)
 
     def start(self):
@@ -122,7 +139,9 @@ class Child:
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs,), daemon=True)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(os.environ, "OMP_NUM_THREADS", "1")  # threads that wait would count as time of its own
+            patch.setitem(
+                os.environ, "OMP_NUM_THREADS", "1"
+            )  # threads that wait would count as time of its own
             self.process.start()
         theirs.close()
 
@@ -177,7 +196,9 @@ def test_a_question_without_an_answer_is_named_and_the_next_is_answered(monkeypa
     with monkeypatch.context() as patch:
         patch.setattr("tests.whole.test_termination.serve", lost)
         process.start()
-    with pytest.raises(pytest.fail.Exception, match="path path paths 299: no answer in 120 s"):
+    with pytest.raises(
+        pytest.fail.Exception, match="path path paths 299: no answer in 120 s"
+    ):
         process.ask(*question)
     assert process.ask(*question)[1] != "NON_FINITE"
     process.stop()

@@ -29,12 +29,16 @@ from tests.strategies import (
 def test_theorem_2_pythagoras(instance):
     x, y, plan = instance
     expected = checkers.objective(x.matrix, y.matrix, plan)
-    (m_C, alpha, R), (m_D, beta, S) = (checkers.parts(s.matrix, s.weights) for s in (x, y))
+    (m_C, alpha, R), (m_D, beta, S) = (
+        checkers.parts(s.matrix, s.weights) for s in (x, y)
+    )
     linear = float((plan * (alpha[:, None] - beta[None, :]) ** 2).sum())
     split = (m_C - m_D) ** 2 + 2 * linear + checkers.objective(R, S, plan)
     assert split == pytest.approx(expected, rel=1e-12, abs=slack(x, y))
     problem = gw.GWProblem(x.space(), y.space())
-    assert float(problem.objective(gw.DensePlan(plan))) == pytest.approx(expected, rel=1e-12, abs=10 * slack(x, y))
+    assert float(problem.objective(gw.DensePlan(plan))) == pytest.approx(
+        expected, rel=1e-12, abs=10 * slack(x, y)
+    )
 
 
 @given(pairs(null=True))
@@ -43,7 +47,9 @@ def test_theorem_2_product(pair):
     problem = gw.GWProblem(x.space(), y.space())
     product = np.outer(x.weights, y.weights)
     expected = checkers.objective(x.matrix, y.matrix, product)
-    assert problem.product_objective == pytest.approx(expected, rel=1e-12, abs=slack(x, y))
+    assert problem.product_objective == pytest.approx(
+        expected, rel=1e-12, abs=slack(x, y)
+    )
 
 
 @given(pairs(null=True))
@@ -56,21 +62,33 @@ def test_theorem_3_a_priori(pair):
     assert reached <= bound + 4 * sizes + slack(x, y)
     if (x.kind == "gram") == (y.kind == "gram") and "dense" not in (x.kind, y.kind):
         assert reached <= bound + 2 * sizes + slack(x, y)
-    spread = x.weights @ alpha**2 + y.weights @ beta**2 - checkers.line(alpha, x.weights, beta, y.weights, 2)
+    spread = (
+        x.weights @ alpha**2
+        + y.weights @ beta**2
+        - checkers.line(alpha, x.weights, beta, y.weights, 2)
+    )
     product = checkers.objective(x.matrix, y.matrix, np.outer(x.weights, y.weights))
-    assert product == pytest.approx(bound + 2 * spread + 2 * sizes, rel=1e-10, abs=slack(x, y))
+    assert product == pytest.approx(
+        bound + 2 * spread + 2 * sizes, rel=1e-10, abs=slack(x, y)
+    )
     certificate = gw.certify(x.space(), y.space())
-    assert certificate.a_priori == pytest.approx(4 * sizes, rel=1e-10, abs=max(10 * slack(x, y), 1e-250))
+    assert certificate.a_priori == pytest.approx(
+        4 * sizes, rel=1e-10, abs=max(10 * slack(x, y), 1e-250)
+    )
     assert reached <= certificate.bounds["norm"] + certificate.a_priori + slack(x, y)
 
 
 @given(additive_pairs())
 def test_theorem_5_additive(known):
     for name in ("norm", "spectral"):
-        assert value(name, known.x, known.y) == pytest.approx(known.value, rel=1e-10, abs=10 * slack(known.x, known.y))
+        assert value(name, known.x, known.y) == pytest.approx(
+            known.value, rel=1e-10, abs=10 * slack(known.x, known.y)
+        )
     result = gw.solve(known.x.space(), known.y.space(), gw.Sorted(kind="norm"))
     for found in (result.objective, result.estimate):
-        assert float(found) == pytest.approx(known.value, rel=1e-10, abs=10 * slack(known.x, known.y))
+        assert float(found) == pytest.approx(
+            known.value, rel=1e-10, abs=10 * slack(known.x, known.y)
+        )
 
 
 @given(additive(), st.data())
@@ -82,13 +100,20 @@ def test_theorem_5_no_coupling_is_better(x, data):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@given(spaces(kinds=("dense",)), spaces(), st.integers(0, 2**32 - 1), st.sampled_from([1e-6, 1e-2, 1.0]))
+@given(
+    spaces(kinds=("dense",)),
+    spaces(),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1e-6, 1e-2, 1.0]),
+)
 def test_theorem_6_perturbation(name, x, y, seed, size):
     noise = size * np.random.default_rng(seed).standard_normal(x.data.shape)
     moved = Drawn("dense", x.data + (noise + noise.T) / 2, x.weights)
     allowed = checkers.norm(moved.data - x.data, x.weights)
     roots = [value(name, s, y) ** 0.5 for s in (x, moved)]
-    float_error = 8 * np.finfo(float).eps * max(roots) + 1e3 * slack(x, y, moved) ** 0.5 * (min(roots) < 1e-5)
+    float_error = 8 * np.finfo(float).eps * max(roots) + 1e3 * slack(
+        x, y, moved
+    ) ** 0.5 * (min(roots) < 1e-5)
     assert abs(roots[0] - roots[1]) <= allowed * (1 + 1e-9) + float_error
 
 
@@ -101,7 +126,9 @@ def test_theorem_7_scaled_copy_is_optimal(known):
         np.outer(known.y.weights, known.y.weights).ravel(),
         2,
     )
-    assert sorted_pairs == pytest.approx(known.value, rel=1e-9, abs=slack(known.x, known.y))
+    assert sorted_pairs == pytest.approx(
+        known.value, rel=1e-9, abs=slack(known.x, known.y)
+    )
 
 
 @given(coupled(null=True))
@@ -109,7 +136,9 @@ def test_theorem_8_first_step(instance):
     x, y, plan = instance
     product = gw.DensePlan(np.outer(x.weights, y.weights))
     cost = gw.GWProblem(x.space(), y.space()).linearize(product)
-    assert float((cost * sorting(x, y)).sum()) <= float((cost * plan).sum()) + 10 * slack(x, y)
+    assert float((cost * sorting(x, y)).sum()) <= float(
+        (cost * plan).sum()
+    ) + 10 * slack(x, y)
 
 
 @given(coupled(null=True))
@@ -139,7 +168,9 @@ def test_theorem_8_line_search(instance, data):
     assert found == pytest.approx(expected, rel=1e-10, abs=100 * slack(x, y))
 
 
-@pytest.mark.filterwarnings("ignore::gwtools.ConvergenceWarning")  # the minimum is approached without end
+@pytest.mark.filterwarnings(
+    "ignore::gwtools.ConvergenceWarning"
+)  # the minimum is approached without end
 @pytest.mark.parametrize("solver", [gw.ConditionalGradient(), gw.Sinkhorn()], ids=str)
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [2, 0, 3, 1]])
 def test_theorem_8_saddle(solver, order):
@@ -156,9 +187,16 @@ def test_theorem_9_units(pair, unit):
     """Bound and objective grow by different powers of the unit, so that their relative difference measures the unit."""
     x, y = pair
     solver = gw.Sorted(kind="row_means", p=1)
-    here, there = (gw.solve(s.space(), t.space(), solver) for s, t in ((x, y), (x.scaled(unit), y.scaled(unit))))
-    assert float(there.estimate) == pytest.approx(unit * float(here.estimate), rel=1e-9, abs=unit * slack(x, y))
-    assert float(there.objective) == pytest.approx(unit**2 * float(here.objective), rel=1e-9, abs=unit**2 * slack(x, y))
+    here, there = (
+        gw.solve(s.space(), t.space(), solver)
+        for s, t in ((x, y), (x.scaled(unit), y.scaled(unit)))
+    )
+    assert float(there.estimate) == pytest.approx(
+        unit * float(here.estimate), rel=1e-9, abs=unit * slack(x, y)
+    )
+    assert float(there.objective) == pytest.approx(
+        unit**2 * float(here.objective), rel=1e-9, abs=unit**2 * slack(x, y)
+    )
     assert float(here.estimate) ** 2 <= float(here.objective) + slack(x, y)
 
 
@@ -166,13 +204,20 @@ def test_theorem_9_units(pair, unit):
 @given(st.data())
 def test_theorem_11_convex(data):
     """A kernel against a distance: the objective minus the Frank-Wolfe gap is below every coupling, at every step."""
-    x, y = data.draw(spaces(kinds=("gram",))), data.draw(spaces(kinds=CONDITIONALLY_NEGATIVE))
+    x, y = (
+        data.draw(spaces(kinds=("gram",))),
+        data.draw(spaces(kinds=CONDITIONALLY_NEGATIVE)),
+    )
     plan = data.draw(couplings(x.weights, y.weights))
     steps = data.draw(st.integers(1, 20))
-    result = gw.solve(x.space(), y.space(), gw.ConditionalGradient(max_iterations=steps))
+    result = gw.solve(
+        x.space(), y.space(), gw.ConditionalGradient(max_iterations=steps)
+    )
     found = checkers.check_result(result, *arguments(x, y))
     gap = checkers.frank_wolfe_gap(*arguments(x, y), result.plan.dense())
-    assert found - gap <= checkers.objective(x.matrix, y.matrix, plan) + 10 * slack(x, y)
+    assert found - gap <= checkers.objective(x.matrix, y.matrix, plan) + 10 * slack(
+        x, y
+    )
 
 
 @given(st.sampled_from([("gram",), CONDITIONALLY_NEGATIVE]), st.data())
@@ -182,7 +227,9 @@ def test_theorem_11_concave(kinds, data):
     assert np.count_nonzero(result.plan.dense()) <= x.size + y.size - 1
     plan, other = (data.draw(couplings(x.weights, y.weights)) for _ in range(2))
     ends = [checkers.objective(x.matrix, y.matrix, p) for p in (plan, other)]
-    assert checkers.objective(x.matrix, y.matrix, (plan + other) / 2) >= sum(ends) / 2 - slack(x, y)
+    assert checkers.objective(x.matrix, y.matrix, (plan + other) / 2) >= sum(
+        ends
+    ) / 2 - slack(x, y)
 
 
 @given(coupled(kinds=("sqeuclidean",)))
@@ -192,16 +239,25 @@ def test_theorem_12_low_rank_form(instance):
     X, Y = x.data - a @ x.data, y.data - b @ y.data
     alpha, beta = (X**2).sum(1) - a @ (X**2).sum(1), (Y**2).sum(1) - b @ (Y**2).sum(1)
     Z, w = X.T @ plan @ Y, float(alpha @ plan @ beta)
-    expected = checkers.objective(x.matrix, y.matrix, np.outer(a, b)) - 4 * w - 8 * float((Z**2).sum())
+    expected = (
+        checkers.objective(x.matrix, y.matrix, np.outer(a, b))
+        - 4 * w
+        - 8 * float((Z**2).sum())
+    )
     found = float(gw.GWProblem(x.space(), y.space()).objective(gw.DensePlan(plan)))
     assert found == pytest.approx(expected, rel=1e-10, abs=100 * slack(x, y))
 
 
 def test_theorem_12_line():
     """On the line with squared distances neither monotone coupling need be optimal."""
-    x, y = (np.array(v, dtype=float) for v in ([-1, 0, 0, 0, 0, 0, 1], [-1, -1, 0, 0, 0, 0, 0]))
+    x, y = (
+        np.array(v, dtype=float)
+        for v in ([-1, 0, 0, 0, 0, 0, 1], [-1, -1, 0, 0, 0, 0, 0])
+    )
     C, D = ((v[:, None] - v[None, :]) ** 2 for v in (x, y))
-    monotone = [float(((C - D[np.ix_(o, o)]) ** 2).mean()) for o in (range(7), range(6, -1, -1))]
+    monotone = [
+        float(((C - D[np.ix_(o, o)]) ** 2).mean()) for o in (range(7), range(6, -1, -1))
+    ]
     assert monotone == pytest.approx([36 / 49, 36 / 49])
     assert checkers.best_permutation(C, D) == pytest.approx(32 / 49)
 
@@ -235,7 +291,8 @@ def test_theorem_13_outward(instance, data):
     assert exact <= Fraction(certificate.upper)
     assert (
         certificate.gap
-        <= float(exact - Fraction(certificate.lower)) + 1e-9 * max(np.abs(C).max(), np.abs(D).max()) ** 2
+        <= float(exact - Fraction(certificate.lower))
+        + 1e-9 * max(np.abs(C).max(), np.abs(D).max()) ** 2
     )
 
 
@@ -245,26 +302,44 @@ def test_theorem_13_exact_bounds(instance, unit):
     C, a, D, b = instance
     exact_a, exact_b = ([Fraction(v) for v in w] for w in (a, b))
     f, g = (
-        [sum((Fraction(c) * w for c, w in zip(row, weights, strict=True)), Fraction(0)) for row in matrix]
+        [
+            sum(
+                (Fraction(c) * w for c, w in zip(row, weights, strict=True)),
+                Fraction(0),
+            )
+            for row in matrix
+        ]
         for matrix, weights in ((C, exact_a), (D, exact_b))
     )
-    exact = sum((m * (f[i] - g[j]) ** 2 for i, j, m in checkers.walk(f, exact_a, g, exact_b)), Fraction(0))
+    exact = sum(
+        (m * (f[i] - g[j]) ** 2 for i, j, m in checkers.walk(f, exact_a, g, exact_b)),
+        Fraction(0),
+    )
     certificate = gw.certify(gw.DenseSpace(C * unit, a), gw.DenseSpace(D * unit, b))
     assert Fraction(certificate.bounds["row_means"]) <= exact * Fraction(unit) ** 2
     largest = max(np.abs(C).max(), np.abs(D).max()) ** 2
-    assert certificate.bounds["row_means"] / unit / unit >= float(exact) - 1e-10 * largest
+    assert (
+        certificate.bounds["row_means"] / unit / unit >= float(exact) - 1e-10 * largest
+    )
 
 
 @given(st.sampled_from([1e-150, 1e-75, 1e75, 1e150]), pairs(generic=True))
 def test_theorem_13_scales(factor, pair):
     x, y = pair
-    here, there = (gw.certify(s.space(), t.space()) for s, t in ((x, y), (x.scaled(factor), y.scaled(factor))))
+    here, there = (
+        gw.certify(s.space(), t.space())
+        for s, t in ((x, y), (x.scaled(factor), y.scaled(factor)))
+    )
     for name in ("lower", "upper"):
         scaled = getattr(there, name) / factor / factor
         assert scaled == pytest.approx(getattr(here, name), rel=1e-9, abs=slack(x, y))
 
 
-@given(spaces(generic=True), st.sampled_from([1e-15, 1e-12, 1e-9]), st.integers(0, 2**32 - 1))
+@given(
+    spaces(generic=True),
+    st.sampled_from([1e-15, 1e-12, 1e-9]),
+    st.integers(0, 2**32 - 1),
+)
 def test_theorem_13_near_equal(x, size, seed):
     """Nearly equal spaces: rounding is as large as the distance, and still the bound stays below a coupling."""
     noise = np.random.default_rng(seed).standard_normal(x.data.shape) * size
@@ -276,12 +351,16 @@ def test_theorem_13_near_equal(x, size, seed):
     assert certificate.lower <= reached <= certificate.upper
 
 
-@given(lattice_pairs(), st.sampled_from([1e-9, 1e-12, 1e-15]), st.integers(0, 2**32 - 1))
+@given(
+    lattice_pairs(), st.sampled_from([1e-9, 1e-12, 1e-15]), st.integers(0, 2**32 - 1)
+)
 def test_theorem_13_marginals(instance, size, seed):
     """A plan that misses its marginals a little still gives an upper bound of a true coupling's objective."""
     C, a, D, b = instance
     noise = 1 + size * np.random.default_rng(seed).uniform(-1, 1, (len(a), len(b)))
-    certificate = gw.certify(gw.DenseSpace(C, a), gw.DenseSpace(D, b), np.outer(a, b) * noise)
+    certificate = gw.certify(
+        gw.DenseSpace(C, a), gw.DenseSpace(D, b), np.outer(a, b) * noise
+    )
     assert checkers.exact_objective(C, D, np.outer(a, b)) <= Fraction(certificate.upper)
 
 
@@ -289,7 +368,11 @@ def test_theorem_13_marginals(instance, size, seed):
 def test_theorem_14_asymmetry(instance, seed):
     """Skew parts of rounding size, which DenseSpace accepts, only raise the objective."""
     x, y, plan = instance
-    skew = np.random.default_rng(seed).uniform(-1, 1, x.data.shape) * 8e-15 * np.abs(x.data).max()
+    skew = (
+        np.random.default_rng(seed).uniform(-1, 1, x.data.shape)
+        * 8e-15
+        * np.abs(x.data).max()
+    )
     C = x.data + (skew - skew.T) / 2
     certificate = gw.certify(gw.DenseSpace(C, x.weights), y.space(), plan)
     symmetric = checkers.objective((C + C.T) / 2, y.matrix, plan)
@@ -302,9 +385,15 @@ def test_epsilon_convention(rng):
     """ε multiplies KL(π | a ⊗ b) in F(π) + ε KL: the same number as POT's epsilon."""
     C, D = (checkers.euclidean(rng.standard_normal((n, 2))) for n in (5, 7))
     a, b = rng.dirichlet(np.full(5, 3.0)), rng.dirichlet(np.full(7, 3.0))
-    epsilon = 0.5 * gw.GWProblem(gw.DenseSpace(C, a), gw.DenseSpace(D, b)).product_objective
-    solver = gw.Sinkhorn(epsilon=epsilon, proximal=False, tolerance=1e-14, max_iterations=2000)
+    epsilon = (
+        0.5 * gw.GWProblem(gw.DenseSpace(C, a), gw.DenseSpace(D, b)).product_objective
+    )
+    solver = gw.Sinkhorn(
+        epsilon=epsilon, proximal=False, tolerance=1e-14, max_iterations=2000
+    )
     ours = gw.solve(gw.DenseSpace(C, a), gw.DenseSpace(D, b), solver).plan.dense()
-    theirs = ot.gromov.entropic_gromov_wasserstein(C, D, a, b, epsilon=epsilon, tol=1e-14, max_iter=2000)
+    theirs = ot.gromov.entropic_gromov_wasserstein(
+        C, D, a, b, epsilon=epsilon, tol=1e-14, max_iter=2000
+    )
     assert np.abs(ours - np.outer(a, b)).max() > 1e-3
     assert np.abs(ours - theirs).max() <= 1e-7

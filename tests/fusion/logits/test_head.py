@@ -17,7 +17,10 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 def heads(rng, B=2, T=5, d=4, V=9, dtype=torch.float64):
     """Hidden states, a head with its bias, labels of which some are ignored, and further tokens."""
-    hidden, weight, bias = (torch.tensor(rng.standard_normal(shape)).to(dtype) for shape in ((B, T, d), (V, d), (V,)))
+    hidden, weight, bias = (
+        torch.tensor(rng.standard_normal(shape)).to(dtype)
+        for shape in ((B, T, d), (V, d), (V,))
+    )
     labels = torch.tensor(rng.integers(0, V, (B, T)))
     labels[torch.tensor(rng.random((B, T)) < 0.3)] = -100
     labels[0, 0] = 1
@@ -27,22 +30,48 @@ def heads(rng, B=2, T=5, d=4, V=9, dtype=torch.float64):
 
 def everything(out, rng):
     """A number that depends on all that was read."""
-    parts = (out.nll, out.topk.values, out.topk.logsumexp, out.topk.mean, out.topk.std, out.logprobs_at)
-    return sum((part * torch.tensor(rng.standard_normal(part.shape))).sum() for part in parts)
+    parts = (
+        out.nll,
+        out.topk.values,
+        out.topk.logsumexp,
+        out.topk.mean,
+        out.topk.std,
+        out.logprobs_at,
+    )
+    return sum(
+        (part * torch.tensor(rng.standard_normal(part.shape))).sum() for part in parts
+    )
 
 
-@given(SEEDS, st.integers(1, 12), st.sampled_from(KINDS), st.sampled_from([1.0, 2.0]), st.booleans())
-def test_chunks_give_what_the_whole_gives_and_its_gradient(seed, chunk, kind, temperature, biased):
+@given(
+    SEEDS,
+    st.integers(1, 12),
+    st.sampled_from(KINDS),
+    st.sampled_from([1.0, 2.0]),
+    st.booleans(),
+)
+def test_chunks_give_what_the_whole_gives_and_its_gradient(
+    seed, chunk, kind, temperature, biased
+):
     rng = np.random.default_rng(seed)
     (hidden, weight, bias), labels, ids = heads(rng)
     inputs = (hidden, weight, bias) if biased else (hidden, weight)
-    options = {"ids": ids, "standardize": kind, "temperature": temperature, "statistics": True}
+    options = {
+        "ids": ids,
+        "standardize": kind,
+        "temperature": temperature,
+        "statistics": True,
+    }
     logits = torch.nn.functional.linear(*inputs)
-    chunked = fusion.chunked_head(hidden, weight, labels, 3, bias=bias if biased else None, chunk=chunk, **options)
+    chunked = fusion.chunked_head(
+        hidden, weight, labels, 3, bias=bias if biased else None, chunk=chunk, **options
+    )
     whole = fusion.read(logits, labels, 3, **options)
     totals = [everything(out, np.random.default_rng(seed)) for out in (chunked, whole)]
     torch.testing.assert_close(*totals)
-    found, wanted = (torch.autograd.grad(total, inputs, retain_graph=True) for total in totals)
+    found, wanted = (
+        torch.autograd.grad(total, inputs, retain_graph=True) for total in totals
+    )
     for ours, theirs in zip(found, wanted, strict=True):
         torch.testing.assert_close(ours, theirs)
 
@@ -53,22 +82,33 @@ def test_nll_is_the_cross_entropy_and_topk_that_of_the_logits(seed):
     (hidden, weight, bias), labels, ids = heads(rng)
     logits = torch.nn.functional.linear(hidden, weight, bias).detach().requires_grad_()
     out, mask = fusion.read(logits, labels, 4, ids=ids, temperature=1.5), labels != -100
-    torch.testing.assert_close(out.mean_nll, torch.nn.functional.cross_entropy(logits[mask], labels[mask]))
+    torch.testing.assert_close(
+        out.mean_nll, torch.nn.functional.cross_entropy(logits[mask], labels[mask])
+    )
     assert not out.nll[~mask].any()
     assert torch.equal(out.topk.mask, mask)
-    torch.testing.assert_close(out.topk.values, fusion.top_k(logits, 4, mask, temperature=1.5).values)
-    wanted = torch.where(mask[..., None], (logits / 1.5).log_softmax(-1).gather(2, ids), 0.0)
+    torch.testing.assert_close(
+        out.topk.values, fusion.top_k(logits, 4, mask, temperature=1.5).values
+    )
+    wanted = torch.where(
+        mask[..., None], (logits / 1.5).log_softmax(-1).gather(2, ids), 0.0
+    )
     torch.testing.assert_close(out.logprobs_at, wanted)
     (found,) = torch.autograd.grad(out.mean_nll, logits)
-    (theirs,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits[mask], labels[mask]), logits)
+    (theirs,) = torch.autograd.grad(
+        torch.nn.functional.cross_entropy(logits[mask], labels[mask]), logits
+    )
     torch.testing.assert_close(found, theirs)
 
 
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize(
-    ("alignment", "graph", "tolerance"), [("kl", None, 0.03), ("uld", "row_means", 0.1), ("kl", "spectral", 0.1)]
+    ("alignment", "graph", "tolerance"),
+    [("kl", None, 0.03), ("uld", "row_means", 0.1), ("kl", "spectral", 0.1)],
 )
-def test_bfloat16_heads_give_the_loss_of_single_precision(alignment, graph, tolerance, autocast, rng):
+def test_bfloat16_heads_give_the_loss_of_single_precision(
+    alignment, graph, tolerance, autocast, rng
+):
     """To 1 % in the loss; in the gradient's norm to 3 %, and to 10 % where ranks or signs matter.
 
     The logits themselves are rounded to 8 bits: ranks that then change places hand their gradient to another token, and
@@ -77,7 +117,10 @@ def test_bfloat16_heads_give_the_loss_of_single_precision(alignment, graph, tole
     (hidden, weight, _), labels, _ = heads(rng, 2, 24, 32, 300, torch.bfloat16)
     teacher = fusion.top_k(torch.tensor(rng.standard_normal((2, 24, 300)) * 5).float())
     single = [t.detach().float().requires_grad_() for t in (hidden, weight)]
-    index, loss = torch.arange(24).expand(2, 24).contiguous(), fusion.FusionLoss(0.5, alignment, graph)
+    index, loss = (
+        torch.arange(24).expand(2, 24).contiguous(),
+        fusion.FusionLoss(0.5, alignment, graph),
+    )
 
     def total(hidden, weight):
         out = fusion.chunked_head(hidden, weight, labels, ids=teacher.ids, chunk=7)
@@ -89,7 +132,10 @@ def test_bfloat16_heads_give_the_loss_of_single_precision(alignment, graph, tole
         found = total(hidden, weight)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, wanted, rtol=1e-2, atol=0)
-    theirs, ours = torch.autograd.grad(wanted, single), torch.autograd.grad(found, (hidden, weight))
+    theirs, ours = (
+        torch.autograd.grad(wanted, single),
+        torch.autograd.grad(found, (hidden, weight)),
+    )
     for half, full in zip(ours, theirs, strict=True):
         assert half.dtype == torch.bfloat16
         assert number((half.float() - full).norm()) <= tolerance * number(full.norm())
@@ -101,11 +147,16 @@ def test_bfloat16_logits_have_the_loss_of_their_values(graph, rng):
     half = (reference.draw(rng, 2, 300, 60) + 10).bfloat16()
     labels = torch.zeros(2, 300, dtype=torch.int64)
     teacher = fusion.top_k(reference.draw(rng, 2, 200, 60).float())
-    index, loss = torch.arange(200).expand(2, 200).contiguous(), fusion.FusionLoss(graph=graph)
+    index, loss = (
+        torch.arange(200).expand(2, 200).contiguous(),
+        fusion.FusionLoss(graph=graph),
+    )
     gradients = []
     for logits in (half.requires_grad_(), half.detach().float().requires_grad_()):
         out = fusion.read(logits, labels)
-        total = loss(out.topk, out.nll, {"a": fusion.TeacherTerm(teacher, index, index)}).total
+        total = loss(
+            out.topk, out.nll, {"a": fusion.TeacherTerm(teacher, index, index)}
+        ).total
         gradients.append((total, torch.autograd.grad(total, logits)[0].float()))
     (ours, rounded), (theirs, exact) = gradients
     assert number(ours) == number(theirs)
@@ -115,8 +166,13 @@ def test_bfloat16_logits_have_the_loss_of_their_values(graph, rng):
 def test_frozen_heads_and_frozen_bodies_get_no_gradient(rng):
     (hidden, weight, bias), labels, ids = heads(rng)
     for fixed in ((weight, bias), (hidden,)):
-        inputs = [t.detach() if any(t is f for f in fixed) else t for t in (hidden, weight, bias)]
-        out = fusion.chunked_head(*inputs[:2], labels, 3, bias=inputs[2], ids=ids, statistics=True, chunk=4)
+        inputs = [
+            t.detach() if any(t is f for f in fixed) else t
+            for t in (hidden, weight, bias)
+        ]
+        out = fusion.chunked_head(
+            *inputs[:2], labels, 3, bias=inputs[2], ids=ids, statistics=True, chunk=4
+        )
         everything(out, rng).backward()
         for t in (hidden, weight, bias):
             assert (t.grad is None) == any(t is f for f in fixed)
@@ -142,14 +198,20 @@ class Largest(TorchDispatchMode):
 def test_never_more_than_a_chunk_of_logits_is_alive(chunk, rng):
     (hidden, weight, bias), labels, ids = heads(rng, 2, 10, 1, 101)
     with Largest(101) as seen:
-        out = fusion.chunked_head(hidden, weight, labels, 3, bias=bias, ids=ids, statistics=True, chunk=chunk)
+        out = fusion.chunked_head(
+            hidden, weight, labels, 3, bias=bias, ids=ids, statistics=True, chunk=chunk
+        )
         everything(out, rng).backward()
     assert seen.rows == chunk
 
 
 def test_ignored_positions_may_hold_anything(rng):
     (hidden, weight, _), labels, _ = heads(rng)
-    filled = torch.where((labels == -100)[..., None], float("nan"), hidden).detach().requires_grad_()
+    filled = (
+        torch.where((labels == -100)[..., None], float("nan"), hidden)
+        .detach()
+        .requires_grad_()
+    )
     for x in (hidden, filled):
         out = fusion.chunked_head(x, weight, labels, 3)
         (out.nll.sum() + out.topk.values.sum()).backward()
@@ -163,16 +225,42 @@ LABELS = torch.tensor([[1, 2, -100]])
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: fusion.read(GOOD, LABELS[:, :2], 2), "labels must be an int64 tensor of shape"),
+        (
+            lambda: fusion.read(GOOD, LABELS[:, :2], 2),
+            "labels must be an int64 tensor of shape",
+        ),
         (lambda: fusion.read(GOOD, LABELS.int(), 2), "labels must be an int64 tensor"),
         (lambda: fusion.read(GOOD, LABELS * 5, 2), "labels must lie between 0 and 4"),
-        (lambda: fusion.read(GOOD, LABELS * 0 - 100, 2), "labels != −100 must mark a valid position"),
-        (lambda: fusion.read(GOOD, LABELS, 2, ids=LABELS[..., None] + 9), "ids must lie between 0 and 4"),
-        (lambda: fusion.read(GOOD, LABELS, 6), "k must be an integer at least 1 and at most 5"),
-        (lambda: fusion.chunked_head(GOOD, torch.zeros(7, 4), LABELS, 2), r"must have shapes \(B, T, d\)"),
-        (lambda: fusion.chunked_head(GOOD, torch.zeros(7, 5), LABELS, 2, bias=torch.zeros(3)), "must have shapes"),
-        (lambda: fusion.chunked_head(GOOD, torch.zeros(7, 5), LABELS, 2, chunk=0), "chunk must be an integer"),
-        (lambda: fusion.chunked_head(GOOD, torch.zeros(7, 5) / 0, LABELS, 2), "hold NaN"),
+        (
+            lambda: fusion.read(GOOD, LABELS * 0 - 100, 2),
+            "labels != −100 must mark a valid position",
+        ),
+        (
+            lambda: fusion.read(GOOD, LABELS, 2, ids=LABELS[..., None] + 9),
+            "ids must lie between 0 and 4",
+        ),
+        (
+            lambda: fusion.read(GOOD, LABELS, 6),
+            "k must be an integer at least 1 and at most 5",
+        ),
+        (
+            lambda: fusion.chunked_head(GOOD, torch.zeros(7, 4), LABELS, 2),
+            r"must have shapes \(B, T, d\)",
+        ),
+        (
+            lambda: fusion.chunked_head(
+                GOOD, torch.zeros(7, 5), LABELS, 2, bias=torch.zeros(3)
+            ),
+            "must have shapes",
+        ),
+        (
+            lambda: fusion.chunked_head(GOOD, torch.zeros(7, 5), LABELS, 2, chunk=0),
+            "chunk must be an integer",
+        ),
+        (
+            lambda: fusion.chunked_head(GOOD, torch.zeros(7, 5) / 0, LABELS, 2),
+            "hold NaN",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(call, words):
@@ -183,7 +271,11 @@ def test_bad_input_is_refused_in_one_sentence(call, words):
 
 def test_chunked_head_is_read_as_the_reference_reads_it(rng):
     (hidden, weight, _), labels, _ = heads(rng)
-    out = fusion.chunked_head(hidden.detach(), weight.detach(), labels, 3, standardize="zscore", chunk=2)
+    out = fusion.chunked_head(
+        hidden.detach(), weight.detach(), labels, 3, standardize="zscore", chunk=2
+    )
     logits = (hidden @ weight.T).detach()
     for b, t in (labels != -100).nonzero().tolist():
-        np.testing.assert_allclose(out.topk.values[b, t], reference.row(logits[b, t], 3, "zscore")[0])
+        np.testing.assert_allclose(
+            out.topk.values[b, t], reference.row(logits[b, t], 3, "zscore")[0]
+        )

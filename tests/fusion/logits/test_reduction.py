@@ -16,9 +16,15 @@ from tests.fusion.logits.test_topk import SEEDS, batches
 @given(SEEDS, st.integers(1, 5), st.integers(60, 700), st.booleans())
 def test_two_stages_find_the_same_values_as_one(seed, k, V, ties):
     rng = np.random.default_rng(seed)
-    rows = torch.tensor(rng.integers(-3, 4, (4, V)).astype(float) if ties else rng.standard_normal((4, V)))
+    rows = torch.tensor(
+        rng.integers(-3, 4, (4, V)).astype(float)
+        if ties
+        else rng.standard_normal((4, V))
+    )
     ids = top_ids(rows, k)
-    torch.testing.assert_close(rows.gather(1, ids), rows.topk(k, dim=1).values, rtol=0, atol=0)
+    torch.testing.assert_close(
+        rows.gather(1, ids), rows.topk(k, dim=1).values, rtol=0, atol=0
+    )
     assert all(len(set(row)) == k for row in ids.tolist())
 
 
@@ -54,7 +60,9 @@ def test_half_precision_is_read_in_single(dtype, rng):
     found, single = fusion.top_k(logits, 5), fusion.top_k(logits.detach().float(), 5)
     assert found.values.dtype == torch.float32
     for name in ("values", "logsumexp", "mean", "std"):
-        torch.testing.assert_close(getattr(found, name), getattr(single, name), rtol=0, atol=0)
+        torch.testing.assert_close(
+            getattr(found, name), getattr(single, name), rtol=0, atol=0
+        )
     found.values.sum().backward()
     assert logits.grad.dtype == dtype
 
@@ -66,4 +74,7 @@ def test_without_statistics_only_what_is_needed_is_read(rng):
     with pytest.raises(ValueError, match="logprob needs the logsumexp"):
         bare.standardized("logprob")
     wanted = fusion.top_k(logits, 2, standardize="zscore")
-    torch.testing.assert_close(fusion.top_k(logits, 2, standardize="zscore", statistics=False).values, wanted.values)
+    torch.testing.assert_close(
+        fusion.top_k(logits, 2, standardize="zscore", statistics=False).values,
+        wanted.values,
+    )

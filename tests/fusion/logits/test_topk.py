@@ -45,13 +45,21 @@ def test_raw_rows_with_their_statistics_give_the_other_kinds(batch, kind, temper
     logits, mask, k = batch
     if kind in ("logprob", "softmax"):
         temperature = 1.0
-    raw, wanted = fusion.top_k(logits, k, mask), fusion.top_k(logits, k, mask, kind, temperature)
-    torch.testing.assert_close(raw.standardized(kind, temperature).values, wanted.values)
+    raw, wanted = (
+        fusion.top_k(logits, k, mask),
+        fusion.top_k(logits, k, mask, kind, temperature),
+    )
+    torch.testing.assert_close(
+        raw.standardized(kind, temperature).values, wanted.values
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient_is_that_of_the_formula(kind, rng):
-    logits, mask = reference.draw(rng, 2, 3, 6).requires_grad_(), torch.tensor([[True, False, True], [True] * 3])
+    logits, mask = (
+        reference.draw(rng, 2, 3, 6).requires_grad_(),
+        torch.tensor([[True, False, True], [True] * 3]),
+    )
     weights = torch.tensor(rng.standard_normal((2, 3, 4)))
 
     def slow(x):
@@ -59,13 +67,17 @@ def test_gradient_is_that_of_the_formula(kind, rng):
         return sum((values[b] * weights[b][mask[b]].numpy()).sum() for b in range(2))
 
     (fusion.top_k(logits, 4, mask, kind, 1.5).values * weights).sum().backward()
-    torch.testing.assert_close(logits.grad, reference.slope(slow, logits), atol=1e-7, rtol=1e-6)
+    torch.testing.assert_close(
+        logits.grad, reference.slope(slow, logits), atol=1e-7, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("statistic", ["logsumexp", "mean", "std"])
 def test_statistics_have_gradients(statistic, rng):
     logits = reference.draw(rng, 1, 3, 7).requires_grad_()
-    logits.data[0, 1] = 0.5  # a constant row, where the deviation has no gradient but a subgradient
+    logits.data[0, 1] = (
+        0.5  # a constant row, where the deviation has no gradient but a subgradient
+    )
     getattr(fusion.top_k(logits, 2), statistic)[0, ::2].sum().backward()
     other = logits.detach().clone().requires_grad_()
     of_row = {
@@ -86,8 +98,15 @@ def test_constant_rows_have_finite_gradients():
 
 
 def test_selected_rows_are_those_at_the_index(rng):
-    topk = fusion.top_k(reference.draw(rng, 2, 4, 6), 3, torch.tensor([[True, True, False, True], [True] * 4]))
-    index, mask = torch.tensor([[3, 2], [0, 0]]), torch.tensor([[True, True], [True, False]])
+    topk = fusion.top_k(
+        reference.draw(rng, 2, 4, 6),
+        3,
+        torch.tensor([[True, True, False, True], [True] * 4]),
+    )
+    index, mask = (
+        torch.tensor([[3, 2], [0, 0]]),
+        torch.tensor([[True, True], [True, False]]),
+    )
     found = topk.select(index, mask)
     assert found.mask.tolist() == [[True, False], [True, False]]
     torch.testing.assert_close(found.values[0, 0], topk.values[0, 3])
@@ -110,13 +129,21 @@ def spoiled(value, count):
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ((GOOD, 5), ValueError, "k must be an integer at least 1 and at most 4, but is 5"),
+        (
+            (GOOD, 5),
+            ValueError,
+            "k must be an integer at least 1 and at most 4, but is 5",
+        ),
         ((GOOD, 0), ValueError, "k must be an integer"),
         ((GOOD[0], 2), ValueError, "3 axes"),
         ((GOOD[:, :0], 2), ValueError, "none of them empty"),
         ((GOOD.long(), 2), TypeError, "floating-point"),
         ((GOOD.numpy(), 2), TypeError, "torch tensor"),
-        ((GOOD, 2, torch.zeros(1, 2, dtype=torch.bool)), ValueError, "must mark a valid position"),
+        (
+            (GOOD, 2, torch.zeros(1, 2, dtype=torch.bool)),
+            ValueError,
+            "must mark a valid position",
+        ),
         ((GOOD, 2, torch.ones(1, 2)), ValueError, "boolean"),
         ((GOOD, 2, torch.ones(1, 3, dtype=torch.bool)), ValueError, r"shape \(1, 2\)"),
         ((GOOD, 2, None, "rank"), ValueError, "standardize must be one of"),

@@ -77,18 +77,28 @@ def test_gradient_is_that_of_the_formula(kind, channels, rng):
     def loss(x):
         return reference.graph_loss(slow((x, *student[1:])), theirs, kind, channels)
 
-    torch.testing.assert_close(logits.grad, reference.slope(loss, logits.detach()), atol=1e-7, rtol=1e-5)
+    torch.testing.assert_close(
+        logits.grad, reference.slope(loss, logits.detach()), atol=1e-7, rtol=1e-5
+    )
 
 
 def test_gradient_of_gw_is_that_at_the_coupling_held_fixed(rng):
-    logits, other = reference.draw(rng, 1, 3, 6).requires_grad_(), fusion.top_k(reference.draw(rng, 1, 5, 9), 4)
+    logits, other = (
+        reference.draw(rng, 1, 3, 6).requires_grad_(),
+        fusion.top_k(reference.draw(rng, 1, 5, 9), 4),
+    )
 
     def loss(x):
         return fusion.graph_loss(fusion.top_k(x, 4), other, "gw")
 
     loss(logits).backward()
     # Where the best permutation is unique it does not move with the logits.
-    torch.testing.assert_close(logits.grad, reference.slope(loss, logits.detach()).detach(), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        logits.grad,
+        reference.slope(loss, logits.detach()).detach(),
+        atol=1e-6,
+        rtol=1e-5,
+    )
 
 
 @given(case=st.sampled_from(CASES_AND_GW), drawn=pairs())
@@ -109,11 +119,16 @@ def test_neither_padding_nor_the_order_of_positions_matters(case, drawn, seed):
     rng = np.random.default_rng(seed)
     (logits, mask, k), teacher = drawn
     order = torch.tensor(rng.permutation(logits.shape[1] + 2))
-    padded = torch.cat([logits, torch.full_like(logits[:, :1], float("nan")).expand(-1, 2, -1)], dim=1)[:, order]
-    longer = torch.cat([mask, torch.zeros(len(mask), 2, dtype=torch.bool)], dim=1)[:, order]
+    padded = torch.cat(
+        [logits, torch.full_like(logits[:, :1], float("nan")).expand(-1, 2, -1)], dim=1
+    )[:, order]
+    longer = torch.cat([mask, torch.zeros(len(mask), 2, dtype=torch.bool)], dim=1)[
+        :, order
+    ]
     theirs = topk(*teacher)
     found = [
-        fusion.graph_loss(ours, theirs, kind, channels) for ours in (topk(logits, mask, k), topk(padded, longer, k))
+        fusion.graph_loss(ours, theirs, kind, channels)
+        for ours in (topk(logits, mask, k), topk(padded, longer, k))
     ]
     assert number(found[0]) == pytest.approx(number(found[1]), rel=1e-9, abs=1e-9)
 
@@ -126,16 +141,26 @@ def first_graphs(drawn):
 def costs(C, D, p):
     """Objectives of all permutations of k nodes."""
     k = len(C)
-    return [(abs(C - D[np.ix_(order, order)]) ** p).mean() for order in map(list, permutations(range(k)))]
+    return [
+        (abs(C - D[np.ix_(order, order)]) ** p).mean()
+        for order in map(list, permutations(range(k)))
+    ]
 
 
 @given(drawn=pairs(k=3), seed=SEEDS)
 def test_row_means_are_k_times_a_bound_of_every_coupling(drawn, seed):
     C, D = first_graphs(drawn)
-    loss = number(fusion.graph_loss(*(topk(*one) for one in drawn), reduction="none")[0])
-    assert loss / 3 == pytest.approx(number(gw.bounds.row_means(C, D, p=1)), rel=1e-9, abs=1e-12)
+    loss = number(
+        fusion.graph_loss(*(topk(*one) for one in drawn), reduction="none")[0]
+    )
+    assert loss / 3 == pytest.approx(
+        number(gw.bounds.row_means(C, D, p=1)), rel=1e-9, abs=1e-12
+    )
     share = np.random.default_rng(seed).dirichlet(np.ones(6))
-    mixed = sum(w * np.eye(3)[list(order)] / 3 for w, order in zip(share, permutations(range(3)), strict=True))
+    mixed = sum(
+        w * np.eye(3)[list(order)] / 3
+        for w, order in zip(share, permutations(range(3)), strict=True)
+    )
     apart = abs(C[:, None, :, None] - D[None, :, None, :])
     for cost in (*costs(C, D, 1), np.einsum("ijkl,ij,kl->", apart, mixed, mixed)):
         assert loss / 3 <= cost + 1e-9
@@ -147,7 +172,8 @@ def test_norm_spectral_gw_2_squared_and_gw_are_in_this_order(drawn):
     exact = min(costs(*first_graphs(drawn), 2))
     sides = [topk(*one) for one in drawn]
     norm, spectral, best = (
-        number(fusion.graph_loss(*sides, kind, reduction="none")[0]) for kind in ("norm", "spectral", "gw")
+        number(fusion.graph_loss(*sides, kind, reduction="none")[0])
+        for kind in ("norm", "spectral", "gw")
     )
     slack = 1e-9 * (1 + exact)
     assert norm <= spectral + slack
@@ -164,11 +190,16 @@ def standardised(values, kind="none"):
 
 def test_renormalised_softmax_leaves_the_difference_of_mean_rows(rng):
     k = 5
-    sides = [fusion.top_k(reference.draw(rng, 1, T, k), k, standardize="softmax") for T in (6, 8)]
+    sides = [
+        fusion.top_k(reference.draw(rng, 1, T, k), k, standardize="softmax")
+        for T in (6, 8)
+    ]
     means = [side.values[0].mean(dim=0) for side in sides]
     with pytest.warns(UserWarning, match="degenerate on these 'softmax' logits"):
         loss = fusion.graph_loss(*sides)
-    assert number(loss) == pytest.approx(number((means[0] - means[1]).abs().sum()) / k, rel=1e-9)
+    assert number(loss) == pytest.approx(
+        number((means[0] - means[1]).abs().sum()) / k, rel=1e-9
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fusion.graph_loss(*sides)  # said once
@@ -176,7 +207,10 @@ def test_renormalised_softmax_leaves_the_difference_of_mean_rows(rng):
 
 def test_z_scores_of_the_k_logits_leave_nothing_but_the_spectrum_sees(rng):
     k = 5
-    sides = [fusion.top_k(reference.draw(rng, 1, T, k), k, standardize="zscore") for T in (6, 8)]
+    sides = [
+        fusion.top_k(reference.draw(rng, 1, T, k), k, standardize="zscore")
+        for T in (6, 8)
+    ]
     with pytest.warns(UserWarning, match="degenerate on these 'zscore' logits"):
         assert number(fusion.graph_loss(*sides)) < 1e-12
     assert number(fusion.graph_loss(*sides, "spectral")) > 1e-5
@@ -184,7 +218,10 @@ def test_z_scores_of_the_k_logits_leave_nothing_but_the_spectrum_sees(rng):
 
 @pytest.mark.parametrize("kind", ["none", "center", "logprob", "zscore"])
 def test_no_warning_where_row_masses_vary(kind, rng):
-    sides = [fusion.top_k(reference.draw(rng, 2, 6, 40), 5, standardize=kind) for _ in range(2)]
+    sides = [
+        fusion.top_k(reference.draw(rng, 2, 6, 40), 5, standardize=kind)
+        for _ in range(2)
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fusion.graph_loss(*sides)
@@ -203,7 +240,10 @@ def test_raw_logits_carry_a_constant_that_centred_ones_do_not(rng):
 def test_graphs_without_residual_have_finite_gradients(kind, channels):
     values = torch.full((1, 3, 4), 2.0, dtype=torch.float64, requires_grad=True)
     loss = fusion.graph_loss(
-        standardised(values), standardised(torch.ones(1, 2, 4, dtype=torch.float64)), kind, channels
+        standardised(values),
+        standardised(torch.ones(1, 2, 4, dtype=torch.float64)),
+        kind,
+        channels,
     )
     loss.backward()
     assert values.grad.isfinite().all()
@@ -212,8 +252,12 @@ def test_graphs_without_residual_have_finite_gradients(kind, channels):
 
 @pytest.mark.parametrize(("kind", "channels"), CASES)
 def test_half_precision_and_autocast_lose_nothing_in_the_sums(kind, channels, rng):
-    sides = [(reference.draw(rng, 1, 1024, 40) + 20).to(torch.bfloat16) for _ in range(2)]
-    wanted = fusion.graph_loss(*(fusion.top_k(x.double()) for x in sides), kind, channels)
+    sides = [
+        (reference.draw(rng, 1, 1024, 40) + 20).to(torch.bfloat16) for _ in range(2)
+    ]
+    wanted = fusion.graph_loss(
+        *(fusion.top_k(x.double()) for x in sides), kind, channels
+    )
     with torch.autocast("cpu", torch.bfloat16):
         found = fusion.graph_loss(*(fusion.top_k(x) for x in sides), kind, channels)
     assert found.dtype == torch.float32
@@ -222,22 +266,35 @@ def test_half_precision_and_autocast_lose_nothing_in_the_sums(kind, channels, rn
 
 def test_double_stays_double_and_the_narrower_side_is_widened(rng):
     student, teacher = reference.draw(rng, 1, 3, 8), reference.draw(rng, 1, 4, 9)
-    single = fusion.graph_loss(fusion.top_k(student, 3), fusion.top_k(teacher.float(), 3))
+    single = fusion.graph_loss(
+        fusion.top_k(student, 3), fusion.top_k(teacher.float(), 3)
+    )
     assert single.dtype == torch.float64
-    assert number(single) == pytest.approx(number(fusion.graph_loss(*(fusion.top_k(x, 3) for x in (student, teacher)))))
+    assert number(single) == pytest.approx(
+        number(fusion.graph_loss(*(fusion.top_k(x, 3) for x in (student, teacher))))
+    )
 
 
 def test_sequences_that_one_side_lacks_take_no_part(rng):
-    student, teacher = fusion.top_k(reference.draw(rng, 3, 4, 8), 3), fusion.top_k(reference.draw(rng, 3, 5, 8), 3)
+    student, teacher = (
+        fusion.top_k(reference.draw(rng, 3, 4, 8), 3),
+        fusion.top_k(reference.draw(rng, 3, 5, 8), 3),
+    )
     mask = teacher.mask.clone()
     mask[1] = False
     teacher = replace(teacher, mask=mask)
     each = fusion.graph_loss(student, teacher, reduction="none")
     assert number(each[1]) == 0
-    assert number(fusion.graph_loss(student, teacher)) == pytest.approx(number(each.sum()) / 2)
-    assert number(fusion.graph_loss(student, teacher, reduction="sum")) == pytest.approx(number(each.sum()))
+    assert number(fusion.graph_loss(student, teacher)) == pytest.approx(
+        number(each.sum()) / 2
+    )
+    assert number(
+        fusion.graph_loss(student, teacher, reduction="sum")
+    ) == pytest.approx(number(each.sum()))
     unseen = replace(teacher, mask=torch.zeros_like(mask))
-    with pytest.raises(ValueError, match="the mask of sequences must mark a valid position"):
+    with pytest.raises(
+        ValueError, match="the mask of sequences must mark a valid position"
+    ):
         fusion.graph_loss(student, unseen)
     assert not fusion.graph_loss(student, unseen, reduction="none").any()
 

@@ -50,7 +50,12 @@ def test_total_is_the_weighted_sum_of_its_terms(graph, standardize, rng):
     out = fusion.read(logits, labels, 3, statistics=True)
     weights = {"near": 0.7, "far": 2.0}
     loss = fusion.FusionLoss(
-        0.3, graph=graph, alignment_weight=0.5, graph_weight=2.0, teacher_weights=weights, standardize=standardize
+        0.3,
+        graph=graph,
+        alignment_weight=0.5,
+        graph_weight=2.0,
+        teacher_weights=weights,
+        standardize=standardize,
     )
     found = loss(out.topk, out.nll, terms(out, labels, near, far))
     mask, total = labels != -100, 0
@@ -60,7 +65,10 @@ def test_total_is_the_weighted_sum_of_its_terms(graph, standardize, rng):
     for name, teacher in (("near", near), ("far", far)):
         theirs = teacher.standardized(standardize)
         term = terms(out, labels, near, far)[name]
-        pairs = [side.select(i, term.pairs) for side, i in ((ours, term.student_index), (theirs, term.teacher_index))]
+        pairs = [
+            side.select(i, term.pairs)
+            for side, i in ((ours, term.student_index), (theirs, term.teacher_index))
+        ]
         uld = fusion.uld_loss(*pairs)
         assert number(found.terms[f"uld/{name}"]) == pytest.approx(number(uld))
         total = total + weights[name] * 0.5 * uld
@@ -80,9 +88,18 @@ def test_eight_micro_batches_give_the_step_of_one(alignment, graph, rng):
     loss = fusion.FusionLoss(0.5, alignment, graph)
 
     def step(rows, totals=None):
-        theirs = near.select(torch.arange(4).expand(8, 4).contiguous(), torch.ones(8, 4, dtype=torch.bool))
+        theirs = near.select(
+            torch.arange(4).expand(8, 4).contiguous(),
+            torch.ones(8, 4, dtype=torch.bool),
+        )
         theirs = fusion.TopKLogits(
-            theirs.values[rows], theirs.ids[rows], theirs.mask[rows], theirs.logsumexp[rows], None, None, 9
+            theirs.values[rows],
+            theirs.ids[rows],
+            theirs.mask[rows],
+            theirs.logsumexp[rows],
+            None,
+            None,
+            9,
         )
         out = fusion.read(logits[rows], labels[rows], 3, ids=theirs.ids)
         term = terms(out, labels[rows], theirs, theirs)["near"]
@@ -91,7 +108,10 @@ def test_eight_micro_batches_give_the_step_of_one(alignment, graph, rng):
     whole = step(slice(None))
     (wanted,) = torch.autograd.grad(whole, logits)
     count = number((labels != -100).sum())
-    parts = [step(slice(i, i + 1), fusion.Totals(count, {"near": count}, {"near": 8.0})) for i in range(8)]
+    parts = [
+        step(slice(i, i + 1), fusion.Totals(count, {"near": count}, {"near": 8.0}))
+        for i in range(8)
+    ]
     (found,) = torch.autograd.grad(sum(parts), logits)
     assert number(sum(parts)) == pytest.approx(number(whole), rel=1e-12)
     torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
@@ -100,18 +120,24 @@ def test_eight_micro_batches_give_the_step_of_one(alignment, graph, rng):
 def test_a_teacher_without_a_valid_position_adds_zero(rng):
     logits, labels, near, far = batch(rng)
     out = fusion.read(logits, labels, 3)
-    unseen = near.select(torch.zeros(3, 4, dtype=torch.int64), torch.zeros(3, 4, dtype=torch.bool))
+    unseen = near.select(
+        torch.zeros(3, 4, dtype=torch.int64), torch.zeros(3, 4, dtype=torch.bool)
+    )
     silent = terms(out, labels, unseen, far)
     found = fusion.FusionLoss()(out.topk, out.mean_nll, {"near": silent["near"]})
     assert number(found.terms["uld/near"]) == number(found.terms["graph/near"]) == 0
-    assert number(found.total.detach()) == pytest.approx(0.5 * number(found.terms["sft"]))
+    assert number(found.total.detach()) == pytest.approx(
+        0.5 * number(found.terms["sft"])
+    )
 
 
 def test_a_batch_without_any_pair_adds_no_token_loss(rng):
     logits, labels, near, _ = batch(rng)
     out = fusion.read(logits, labels, 3)
     none = torch.zeros(3, 0, dtype=torch.int64)
-    found = fusion.FusionLoss()(out.topk, out.mean_nll, {"near": fusion.TeacherTerm(near, none, none)})
+    found = fusion.FusionLoss()(
+        out.topk, out.mean_nll, {"near": fusion.TeacherTerm(near, none, none)}
+    )
     assert number(found.terms["uld/near"]) == 0
     assert number(found.terms["graph/near"]) > 0
     found.total.backward()
@@ -122,7 +148,10 @@ def test_students_are_cut_to_a_teacher_that_kept_fewer(rng):
     logits, labels, near, far = batch(rng)
     five = fusion.read(logits, labels, 5)
     three = fusion.read(logits, labels, 3)
-    totals = [fusion.FusionLoss()(o.topk, o.nll, terms(o, labels, near, far)).total for o in (five, three)]
+    totals = [
+        fusion.FusionLoss()(o.topk, o.nll, terms(o, labels, near, far)).total
+        for o in (five, three)
+    ]
     assert number(totals[0]) == pytest.approx(number(totals[1]))
     two = fusion.read(logits, labels, 2)
     with pytest.raises(ValueError, match="the same k"):
@@ -184,7 +213,9 @@ def test_two_ranks_that_share_sequences_have_the_loss_and_gradient_of_one():
     assert len(results) == len(processes.CASES) + 3
     for whole, gradient, split in results.values():
         assert np.mean([value for value, _ in split]) == pytest.approx(whole, rel=1e-9)
-        np.testing.assert_allclose(np.mean([own for _, own in split], axis=0), gradient, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(
+            np.mean([own for _, own in split], axis=0), gradient, rtol=1e-8, atol=1e-10
+        )
 
 
 @pytest.mark.gpu

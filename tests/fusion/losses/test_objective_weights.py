@@ -56,9 +56,15 @@ def rows(teachers, keep):
         name: fusion.TeacherTerm(
             replace(
                 term.topk._with_statistics(lambda statistic: statistic[keep]),
-                **{part: getattr(term.topk, part)[keep] for part in ("values", "ids", "mask")},
+                **{
+                    part: getattr(term.topk, part)[keep]
+                    for part in ("values", "ids", "mask")
+                },
             ),
-            *(getattr(term, part)[keep] for part in ("student_index", "teacher_index", "pairs")),
+            *(
+                getattr(term, part)[keep]
+                for part in ("student_index", "teacher_index", "pairs")
+            ),
             weights=term.weights[keep],
         )
         for name, term in teachers.items()
@@ -67,7 +73,10 @@ def rows(teachers, keep):
 
 def weighted(teachers, **changes):
     """The same teachers with other weights of the examples."""
-    return {name: replace(term, weights=changes.get(name, term.weights)) for name, term in teachers.items()}
+    return {
+        name: replace(term, weights=changes.get(name, term.weights))
+        for name, term in teachers.items()
+    }
 
 
 def fused(logits, labels, teachers, totals=None, loss=LOSS):
@@ -98,13 +107,19 @@ def expected(logits, labels, teachers, totals=None):
 @given(SEEDS)
 def test_total_with_weights_is_that_of_the_formula(seed):
     logits, labels, teachers = drawn(seed)
-    assert number(fused(logits, labels, teachers).total) == pytest.approx(expected(logits, labels, teachers), rel=1e-9)
+    assert number(fused(logits, labels, teachers).total) == pytest.approx(
+        expected(logits, labels, teachers), rel=1e-9
+    )
     mapped = fusion.Totals(7.0, {"near": 3.0, "far": 5.0}, {"near": 2.0, "far": 0.5})
     wanted = expected(logits, labels, teachers, (7.0, (3.0, 2.0), (5.0, 0.5)))
-    assert number(fused(logits, labels, teachers, mapped).total) == pytest.approx(wanted, rel=1e-9)
+    assert number(fused(logits, labels, teachers, mapped).total) == pytest.approx(
+        wanted, rel=1e-9
+    )
     shared = fusion.Totals(7.0, torch.tensor(3.0), 2.0)
     wanted = expected(logits, labels, teachers, (7.0, (3.0, 2.0), (3.0, 2.0)))
-    assert number(fused(logits, labels, teachers, shared).total) == pytest.approx(wanted, rel=1e-9)
+    assert number(fused(logits, labels, teachers, shared).total) == pytest.approx(
+        wanted, rel=1e-9
+    )
 
 
 @few
@@ -113,7 +128,10 @@ def test_a_weight_of_zero_takes_a_teacher_away_from_an_example(seed):
     """As if the teacher had not seen it; without any weight, as if it were not there."""
     logits, labels, teachers = drawn(seed)
     unseen = {
-        name: replace(term, topk=replace(term.topk, mask=term.topk.mask & (term.weights > 0)[:, None]))
+        name: replace(
+            term,
+            topk=replace(term.topk, mask=term.topk.mask & (term.weights > 0)[:, None]),
+        )
         for name, term in teachers.items()
     }
     both = [fused(logits, labels, side).total for side in (teachers, unseen)]
@@ -128,18 +146,28 @@ def test_a_weight_of_zero_takes_a_teacher_away_from_an_example(seed):
 
 @few
 @given(SEEDS, st.floats(1e-3, 1e3))
-def test_a_factor_on_all_weights_of_a_teacher_cancels_but_for_given_totals(seed, factor):
+def test_a_factor_on_all_weights_of_a_teacher_cancels_but_for_given_totals(
+    seed, factor
+):
     logits, labels, teachers = drawn(seed)
     once = fused(logits, labels, teachers)
     scaled = weighted(teachers, far=factor * teachers["far"].weights)
-    assert number(fused(logits, labels, scaled).total) == pytest.approx(number(once.total), rel=1e-9)
+    assert number(fused(logits, labels, scaled).total) == pytest.approx(
+        number(once.total), rel=1e-9
+    )
     totals = fusion.Totals(9.0, 4.0, 2.0)
     before, after = (fused(logits, labels, side, totals) for side in (teachers, scaled))
     for name in ("uld/far", "graph/far"):
-        assert number(after.terms[name]) == pytest.approx(factor * number(before.terms[name]), rel=1e-9, abs=1e-12)
+        assert number(after.terms[name]) == pytest.approx(
+            factor * number(before.terms[name]), rel=1e-9, abs=1e-12
+        )
     assert number(after.terms["uld/near"]) == number(before.terms["uld/near"])
     heavy = replace(LOSS, teacher_weights=SHARES | {"far": factor * SHARES["far"]})
-    added = W * SHARES["far"] * number(A * once.terms["uld/far"] + G * once.terms["graph/far"])
+    added = (
+        W
+        * SHARES["far"]
+        * number(A * once.terms["uld/far"] + G * once.terms["graph/far"])
+    )
     more = number(fused(logits, labels, teachers, loss=heavy).total - once.total)
     assert more == pytest.approx((factor - 1) * added, rel=1e-9, abs=1e-9)
 
@@ -162,13 +190,24 @@ def test_micro_batches_with_weights_add_up(seed):
     labels[:, 0] = 2
     whole = fused(logits, labels, teachers)
     counts = {
-        name: number(part.sum() if name == "sft" else part.double() @ teachers[name.partition("/")[2]].weights)
+        name: number(
+            part.sum()
+            if name == "sft"
+            else part.double() @ teachers[name.partition("/")[2]].weights
+        )
         for name, part in whole.counts.items()
     }
-    split = {kind: {name: counts[f"{kind}/{name}"] for name in teachers} for kind in ("uld", "graph")}
+    split = {
+        kind: {name: counts[f"{kind}/{name}"] for name in teachers}
+        for kind in ("uld", "graph")
+    }
     totals = fusion.Totals(counts["sft"], split["uld"], split["graph"])
-    parts = [fused(logits[[b]], labels[[b]], rows(teachers, [b]), totals) for b in range(3)]
-    assert number(sum(part.total for part in parts)) == pytest.approx(number(whole.total), rel=1e-9)
+    parts = [
+        fused(logits[[b]], labels[[b]], rows(teachers, [b]), totals) for b in range(3)
+    ]
+    assert number(sum(part.total for part in parts)) == pytest.approx(
+        number(whole.total), rel=1e-9
+    )
     for name, sums in whole.sums.items():
         torch.testing.assert_close(torch.cat([part.sums[name] for part in parts]), sums)
 
@@ -178,13 +217,20 @@ def test_micro_batches_with_weights_add_up(seed):
 def test_one_total_for_all_teachers_makes_one_mean(seed):
     logits, labels, teachers = drawn(seed)
     each = fused(logits, labels, teachers)
-    counts = {name: number(each.counts[f"uld/{name}"].double() @ term.weights) for name, term in teachers.items()}
+    counts = {
+        name: number(each.counts[f"uld/{name}"].double() @ term.weights)
+        for name, term in teachers.items()
+    }
     equal = replace(LOSS, teacher_weights=dict.fromkeys(teachers, 1.0))
-    one = fused(logits, labels, teachers, fusion.Totals(1.0, sum(counts.values()), 1.0), equal)
-    mean = sum(counts[name] * number(each.terms[f"uld/{name}"]) for name in teachers) / max(
-        sum(counts.values()), 1e-300
+    one = fused(
+        logits, labels, teachers, fusion.Totals(1.0, sum(counts.values()), 1.0), equal
     )
-    assert number(one.terms["uld/near"] + one.terms["uld/far"]) == pytest.approx(mean, rel=1e-9)
+    mean = sum(
+        counts[name] * number(each.terms[f"uld/{name}"]) for name in teachers
+    ) / max(sum(counts.values()), 1e-300)
+    assert number(one.terms["uld/near"] + one.terms["uld/far"]) == pytest.approx(
+        mean, rel=1e-9
+    )
 
 
 def test_a_teacher_may_have_a_temperature_of_its_own(rng):
@@ -198,10 +244,26 @@ def test_a_teacher_may_have_a_temperature_of_its_own(rng):
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"weights": torch.ones(2)}, ValueError, "weights must be 3 finite numbers at least 0, but are"),
-        ({"weights": torch.tensor([1.0, -1.0, 0.0])}, ValueError, "weights must be 3 finite numbers"),
-        ({"weights": torch.tensor([1.0, float("nan"), 0.0])}, ValueError, "weights must be 3 finite numbers"),
-        ({"weights": torch.ones(3, dtype=torch.int64)}, TypeError, "weights must be a floating-point torch tensor"),
+        (
+            {"weights": torch.ones(2)},
+            ValueError,
+            "weights must be 3 finite numbers at least 0, but are",
+        ),
+        (
+            {"weights": torch.tensor([1.0, -1.0, 0.0])},
+            ValueError,
+            "weights must be 3 finite numbers",
+        ),
+        (
+            {"weights": torch.tensor([1.0, float("nan"), 0.0])},
+            ValueError,
+            "weights must be 3 finite numbers",
+        ),
+        (
+            {"weights": torch.ones(3, dtype=torch.int64)},
+            TypeError,
+            "weights must be a floating-point torch tensor",
+        ),
         ({"weights": torch.ones(3, 1)}, ValueError, "weights must have 1 axes"),
         ({"temperature": 0.0}, ValueError, "temperature must be"),
     ],

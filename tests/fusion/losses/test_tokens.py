@@ -34,21 +34,37 @@ def test_uld_is_that_of_the_formula(drawn):
         [reference.row(x[b, at[b, p]], k)[0] for b, p in pairs.nonzero().tolist()]
         for x, at in ((student, i), (teacher, j))
     ]
-    sides = [fusion.top_k(x, k).select(at, pairs) for x, at in ((student, i), (teacher, j))]
-    assert number(fusion.uld_loss(*sides)) == pytest.approx(reference.uld(*rows), rel=1e-6)
+    sides = [
+        fusion.top_k(x, k).select(at, pairs) for x, at in ((student, i), (teacher, j))
+    ]
+    assert number(fusion.uld_loss(*sides)) == pytest.approx(
+        reference.uld(*rows), rel=1e-6
+    )
     each = fusion.uld_loss(*sides, reduction="none")
     assert not each[~pairs].any()
-    assert number(fusion.uld_loss(*sides, reduction="sum")) == pytest.approx(number(each.sum()))
+    assert number(fusion.uld_loss(*sides, reduction="sum")) == pytest.approx(
+        number(each.sum())
+    )
 
 
 def test_gradient_of_uld_is_that_of_the_formula(rng):
-    student, teacher = reference.draw(rng, 2, 3, 6).requires_grad_(), reference.draw(rng, 2, 3, 5)
+    student, teacher = (
+        reference.draw(rng, 2, 3, 6).requires_grad_(),
+        reference.draw(rng, 2, 3, 5),
+    )
     fusion.uld_loss(fusion.top_k(student, 4), fusion.top_k(teacher, 4)).backward()
 
     def slow(x):
-        return reference.uld(*([reference.row(v, 4)[0] for v in side.flatten(0, 1)] for side in (x, teacher)))
+        return reference.uld(
+            *(
+                [reference.row(v, 4)[0] for v in side.flatten(0, 1)]
+                for side in (x, teacher)
+            )
+        )
 
-    torch.testing.assert_close(student.grad, reference.slope(slow, student), atol=1e-7, rtol=1e-5)
+    torch.testing.assert_close(
+        student.grad, reference.slope(slow, student), atol=1e-7, rtol=1e-5
+    )
 
 
 @given(aligned())
@@ -58,7 +74,10 @@ def test_losses_of_an_identical_teacher_are_zero(drawn):
     labels = torch.zeros(logits.shape[:2], dtype=torch.int64)
     teacher = fusion.top_k(logits.detach(), k)
     out = fusion.read(logits, labels, k, ids=teacher.ids)
-    losses = [fusion.uld_loss(out.topk, teacher), *(f(out.logprobs_at, teacher) for f in DIVERGENCES)]
+    losses = [
+        fusion.uld_loss(out.topk, teacher),
+        *(f(out.logprobs_at, teacher) for f in DIVERGENCES),
+    ]
     for loss in losses:
         assert abs(number(loss.detach())) < 1e-12
     sum(losses).backward()
@@ -66,22 +85,31 @@ def test_losses_of_an_identical_teacher_are_zero(drawn):
 
 
 @given(aligned(), st.sampled_from([1.0, 2.5]), st.sampled_from([0.2, 0.5]))
-def test_divergences_are_those_of_the_tokens_kept_and_the_rest(drawn, temperature, beta):
+def test_divergences_are_those_of_the_tokens_kept_and_the_rest(
+    drawn, temperature, beta
+):
     student, _, _, _, k = drawn
     teacher = torch.roll(student, 1, dims=2) * 0.7
     labels = torch.zeros(student.shape[:2], dtype=torch.int64)
     theirs = fusion.top_k(teacher, k, standardize="logprob", temperature=temperature)
-    at = fusion.read(student, labels, k, ids=theirs.ids, temperature=temperature).logprobs_at
+    at = fusion.read(
+        student, labels, k, ids=theirs.ids, temperature=temperature
+    ).logprobs_at
     wanted = []
     for s, t in zip(student.flatten(0, 1), teacher.flatten(0, 1), strict=True):
         tokens = reference.row(t, k)[1]
         p, q = (reference.partition(x, tokens, temperature) for x in (t, s))
-        whole = [reference.partition(x, list(range(len(x))), temperature)[:-1] for x in (t, s)]
+        whole = [
+            reference.partition(x, list(range(len(x))), temperature)[:-1]
+            for x in (t, s)
+        ]
         wanted.append((reference.kl(p, q), reference.jsd(p, q, beta)))
         assert wanted[-1][0] <= reference.kl(*whole) + 1e-12
     kl, jsd = np.mean(wanted, axis=0)
     assert number(fusion.kl_loss(at, theirs)) == pytest.approx(kl, rel=1e-6, abs=1e-12)
-    assert number(fusion.jsd_loss(at, theirs, beta=beta)) == pytest.approx(jsd, rel=1e-6, abs=1e-12)
+    assert number(fusion.jsd_loss(at, theirs, beta=beta)) == pytest.approx(
+        jsd, rel=1e-6, abs=1e-12
+    )
     assert jsd <= math.log(2)
 
 
@@ -89,29 +117,45 @@ DIVERGENCES = (fusion.kl_loss, fusion.jsd_loss)
 
 
 @pytest.mark.parametrize(
-    ("loss", "slow"), [(fusion.kl_loss, reference.kl), (fusion.jsd_loss, lambda p, q: reference.jsd(p, q, 0.5))]
+    ("loss", "slow"),
+    [
+        (fusion.kl_loss, reference.kl),
+        (fusion.jsd_loss, lambda p, q: reference.jsd(p, q, 0.5)),
+    ],
 )
 def test_gradients_of_divergences_are_those_of_the_formula(loss, slow, rng):
-    student, teacher = reference.draw(rng, 1, 2, 6).requires_grad_(), reference.draw(rng, 1, 2, 6)
+    student, teacher = (
+        reference.draw(rng, 1, 2, 6).requires_grad_(),
+        reference.draw(rng, 1, 2, 6),
+    )
     theirs = fusion.top_k(teacher, 3)
-    at = fusion.read(student, torch.zeros(1, 2, dtype=torch.int64), 3, ids=theirs.ids).logprobs_at
+    at = fusion.read(
+        student, torch.zeros(1, 2, dtype=torch.int64), 3, ids=theirs.ids
+    ).logprobs_at
     loss(at, theirs).backward()
 
     def of_rows(x):
         parts = [
-            [reference.partition(v, ids.tolist()) for v, ids in zip(side[0].numpy(), theirs.ids[0], strict=True)]
+            [
+                reference.partition(v, ids.tolist())
+                for v, ids in zip(side[0].numpy(), theirs.ids[0], strict=True)
+            ]
             for side in (teacher, x)
         ]
         return number(np.mean([slow(p, q) for p, q in zip(*parts, strict=True)]))
 
-    torch.testing.assert_close(student.grad, reference.slope(of_rows, student), atol=1e-8, rtol=1e-5)
+    torch.testing.assert_close(
+        student.grad, reference.slope(of_rows, student), atol=1e-8, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("loss", DIVERGENCES)
 def test_divergences_are_finite_where_nothing_is_left_over(loss, rng):
     logits = (reference.draw(rng, 1, 3, 4) * 20).float().requires_grad_()
     theirs = fusion.top_k((reference.draw(rng, 1, 3, 4) * 20).float(), 4)
-    at = fusion.read(logits, torch.zeros(1, 3, dtype=torch.int64), 4, ids=theirs.ids).logprobs_at
+    at = fusion.read(
+        logits, torch.zeros(1, 3, dtype=torch.int64), 4, ids=theirs.ids
+    ).logprobs_at
     loss(at, theirs).backward()
     assert logits.grad.isfinite().all()
 
@@ -125,9 +169,18 @@ def test_bad_pairs_are_refused(rng):
         (lambda: fusion.uld_loss(side, other), "aligned positions"),
         (lambda: fusion.uld_loss(side, side.first(2)), "the same k"),
         (lambda: fusion.uld_loss(side, side, "batch"), "reduction must be one of"),
-        (lambda: fusion.uld_loss(side, side.select(index, none)), "must mark a valid position"),
-        (lambda: fusion.kl_loss(side.values[..., :2], side), "student_logprobs must have the shape"),
-        (lambda: fusion.kl_loss(side.values, side.standardized("center")), "must be raw or 'logprob'"),
+        (
+            lambda: fusion.uld_loss(side, side.select(index, none)),
+            "must mark a valid position",
+        ),
+        (
+            lambda: fusion.kl_loss(side.values[..., :2], side),
+            "student_logprobs must have the shape",
+        ),
+        (
+            lambda: fusion.kl_loss(side.values, side.standardized("center")),
+            "must be raw or 'logprob'",
+        ),
         (lambda: fusion.jsd_loss(side.values, side, beta=1.0), "1 − beta must be"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -38,9 +38,14 @@ def agree(store, teacher, examples, k):
         order = np.argsort(-rows, axis=1)[:, :k]
         logsumexp = np.log(np.exp(rows).sum(axis=1))
         targets = said(teacher, example)[1]
-        np.testing.assert_allclose(found.values, np.take_along_axis(rows, order, axis=1), rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(
-            np.take_along_axis(rows, found.ids.astype(int), 1), found.values, rtol=1e-3, atol=1e-3
+            found.values, np.take_along_axis(rows, order, axis=1), rtol=1e-3, atol=1e-3
+        )
+        np.testing.assert_allclose(
+            np.take_along_axis(rows, found.ids.astype(int), 1),
+            found.values,
+            rtol=1e-3,
+            atol=1e-3,
         )
         np.testing.assert_allclose(found.logsumexp, logsumexp, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(found.mean, rows.mean(axis=1), rtol=1e-3, atol=1e-3)
@@ -54,10 +59,20 @@ def agree(store, teacher, examples, k):
 @pytest.mark.parametrize("sizes", [(1, 100), (4, 5), (8, 3)], ids=str)
 def test_rows_are_those_of_a_plain_forward_pass(tmp_path, request, name, sizes):
     teacher = request.getfixturevalue(name)
-    capture(*teacher, EXAMPLES, tmp_path, k=7, batch_size=sizes[0], shard_size=sizes[1], progress=False)
+    capture(
+        *teacher,
+        EXAMPLES,
+        tmp_path,
+        k=7,
+        batch_size=sizes[0],
+        shard_size=sizes[1],
+        progress=False,
+    )
     store = TeacherStore(tmp_path)
     assert len(store) == len(EXAMPLES)
-    assert len(list(tmp_path.glob("*.safetensors"))) == math.ceil(len(EXAMPLES) / sizes[1])
+    assert len(list(tmp_path.glob("*.safetensors"))) == math.ceil(
+        len(EXAMPLES) / sizes[1]
+    )
     agree(store, teacher, EXAMPLES, k=7)
 
 
@@ -66,7 +81,9 @@ def test_models_without_a_head_of_their_own_are_asked_for_all(tmp_path, llama):
         config, dtype, device = llama[0].config, llama[0].dtype, llama[0].device
 
         def forward(self, input_ids, attention_mask, use_cache):
-            return llama[0](input_ids=input_ids, attention_mask=attention_mask, use_cache=use_cache)
+            return llama[0](
+                input_ids=input_ids, attention_mask=attention_mask, use_cache=use_cache
+            )
 
         def get_output_embeddings(self):
             return None
@@ -81,13 +98,23 @@ def test_models_without_a_head_of_their_own_are_asked_for_all(tmp_path, llama):
 def test_a_shuffled_data_set_still_meets_the_right_rows(tmp_path, llama):
     order = np.random.default_rng(0).permutation(len(EXAMPLES))
     shuffled = [EXAMPLES[i] for i in order]
-    capture(*llama, [*shuffled, *shuffled[:4]], tmp_path, k=5, batch_size=4, shard_size=4, progress=False)
+    capture(
+        *llama,
+        [*shuffled, *shuffled[:4]],
+        tmp_path,
+        k=5,
+        batch_size=4,
+        shard_size=4,
+        progress=False,
+    )
     store = TeacherStore(tmp_path)
     assert len(store) == len(EXAMPLES)
     agree(store, llama, EXAMPLES, k=5)
     wrong = [said(llama, example)[0].max(axis=1) for example in EXAMPLES]
     assert not any(
-        np.allclose(store[EXAMPLES[0].key].values[:, 0], w, atol=1e-3) for w in wrong[1:] if len(w) == len(wrong[0])
+        np.allclose(store[EXAMPLES[0].key].values[:, 0], w, atol=1e-3)
+        for w in wrong[1:]
+        if len(w) == len(wrong[0])
     )
 
 
@@ -109,7 +136,11 @@ def test_a_run_goes_on_only_with_what_it_began_with(tmp_path, llama, gpt2):
         os.utime(file, ns=(0, 0))
     capture(*llama, EXAMPLES, tmp_path, k=3, shard_size=8, progress=False)
     assert {file.stat().st_mtime_ns for file in tmp_path.glob("shard*")} == {0}
-    for teacher, examples, k in [(gpt2, EXAMPLES, 3), (llama, EXAMPLES[1:], 3), (llama, EXAMPLES, 4)]:
+    for teacher, examples, k in [
+        (gpt2, EXAMPLES, 3),
+        (llama, EXAMPLES[1:], 3),
+        (llama, EXAMPLES, 4),
+    ]:
         with pytest.raises(ValueError, match="must be gone on with as it was begun"):
             capture(*teacher, examples, tmp_path, k=k, shard_size=8, progress=False)
     other = (tiny.llama(seed=5)[0], llama[1])
@@ -119,7 +150,9 @@ def test_a_run_goes_on_only_with_what_it_began_with(tmp_path, llama, gpt2):
 
 def test_a_killed_run_ends_with_the_same_bytes(tmp_path):
     command = [sys.executable, "-m", "tests.fusion.killed_capture", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     kills = json.loads(done.stdout)
     assert kills["events"] == ["forward", "rename", "write"]
@@ -148,7 +181,13 @@ def test_ten_logits_cost_at_most_80_bytes_a_token(tmp_path, llama):
 )
 def test_refuses_before_it_asks(tmp_path, llama, wrong):
     with pytest.raises(ValueError, match=r" must .*, but .*: "):
-        capture(*llama, wrong.pop("examples", EXAMPLES), tmp_path / "store", progress=False, **wrong)
+        capture(
+            *llama,
+            wrong.pop("examples", EXAMPLES),
+            tmp_path / "store",
+            progress=False,
+            **wrong,
+        )
     assert not list(tmp_path.glob("store/shard*"))
 
 

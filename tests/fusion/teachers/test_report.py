@@ -33,7 +33,10 @@ def rows(told, ends):
 FIRST = Example("a", "wxyz", "letters")
 SECOND = Example("b", "12", "digits")
 STORES = {
-    "one": {FIRST.key: rows([HIT, HIT, SURE, UNSURE], [1, 2, 3, 4]), SECOND.key: rows([HIT, HIT], [1, 2])},
+    "one": {
+        FIRST.key: rows([HIT, HIT, SURE, UNSURE], [1, 2, 3, 4]),
+        SECOND.key: rows([HIT, HIT], [1, 2]),
+    },
     "two": {FIRST.key: rows([HIT, SURE, HIT], [1, 3, 4])},
 }
 
@@ -41,20 +44,33 @@ STORES = {
 def test_counts():
     found = report(STORES, [FIRST, SECOND])
     one, two, digits = found.knowledge
-    assert (one.domain, one.teacher, one.examples, one.tokens, one.hits) == ("letters", "one", 1, 4, 0.5)
-    assert one.nll == pytest.approx(-(2 * math.log(0.8) + math.log(0.1) + math.log(0.3)) / 4, rel=1e-3)
+    assert (one.domain, one.teacher, one.examples, one.tokens, one.hits) == (
+        "letters",
+        "one",
+        1,
+        4,
+        0.5,
+    )
+    assert one.nll == pytest.approx(
+        -(2 * math.log(0.8) + math.log(0.1) + math.log(0.3)) / 4, rel=1e-3
+    )
     assert (two.tokens, two.hits) == (3, pytest.approx(2 / 3))
     assert two.nll == pytest.approx(-(2 * math.log(0.8) + math.log(0.1)) / 4, rel=1e-3)
     assert (digits.domain, digits.teacher, digits.hits) == ("digits", "one", 1.0)
     letters, none = found.relations
     # Both start a token at bytes 0, 1 and 3: hit with hit, hit with a sure miss, an unsure miss with a hit.
-    assert letters == Relation("letters", "one", "two", 3, pytest.approx(1 / 3), pytest.approx(1 / 3))
+    assert letters == Relation(
+        "letters", "one", "two", 3, pytest.approx(1 / 3), pytest.approx(1 / 3)
+    )
     assert (none.domain, none.positions) == ("digits", 0)
     assert math.isnan(none.agreement)
 
 
 def test_relations_are_symmetric():
-    found, turned = (report(dict(items), [FIRST]).relations[0] for items in (STORES.items(), reversed(STORES.items())))
+    found, turned = (
+        report(dict(items), [FIRST]).relations[0]
+        for items in (STORES.items(), reversed(STORES.items()))
+    )
     assert (found.agreement, found.conflict) == (turned.agreement, turned.conflict)
     assert found.first == turned.second
 
@@ -92,7 +108,15 @@ def test_rows_of_a_real_model_hit_where_its_argmax_does(llama):
 
     model, tokenizer = llama
     examples = tiny.sums(12)
-    found = report({"llama": {e.key: teacher_rows(model, [encode(e, tokenizer)], 3)[0] for e in examples}}, examples)
+    found = report(
+        {
+            "llama": {
+                e.key: teacher_rows(model, [encode(e, tokenizer)], 3)[0]
+                for e in examples
+            }
+        },
+        examples,
+    )
     for part in found.knowledge:
         hits, nll, size = [], 0.0, 0
         for example in (e for e in examples if e.domain == part.domain):
@@ -101,7 +125,9 @@ def test_rows_of_a_real_model_hit_where_its_argmax_does(llama):
             logits = model(ids[None]).logits[0, code.positions].detach()
             targets = ids[torch.from_numpy(code.completion_mask)]
             hits += (logits.argmax(-1) == targets).tolist()
-            nll += float(torch.nn.functional.cross_entropy(logits, targets, reduction="sum"))
+            nll += float(
+                torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+            )
             size += len(example.completion.encode())
         assert part.hits == pytest.approx(sum(hits) / len(hits))
         assert part.nll == pytest.approx(nll / size, rel=1e-3)

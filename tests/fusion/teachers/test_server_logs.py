@@ -23,16 +23,26 @@ def exported(teacher, example, k):
             "token": "?",
             "bytes": list(whole[ends[i] : ends[i + 1]]),
             "logprob": row[target],
-            "top_logprobs": [{"token": "?", "logprob": row[v], "id": int(v)} for v in np.argsort(row)[-k:]],
+            "top_logprobs": [
+                {"token": "?", "logprob": row[v], "id": int(v)}
+                for v in np.argsort(row)[-k:]
+            ],
         }
         for i, (row, target) in enumerate(zip(logprobs, targets, strict=True))
     ]
-    return {"prompt": example.prompt, "completion": example.completion, "logprobs": {"content": content}}
+    return {
+        "prompt": example.prompt,
+        "completion": example.completion,
+        "logprobs": {"content": content},
+    }
 
 
 def test_exported_log_probabilities_are_those_of_the_captured_logits(tmp_path, llama):
     examples = EXAMPLES[:6]
-    lines = "".join(json.dumps(exported(llama, example, k=4)) + "\n" for example in [*examples, examples[0]])
+    lines = "".join(
+        json.dumps(exported(llama, example, k=4)) + "\n"
+        for example in [*examples, examples[0]]
+    )
     (tmp_path / "log.jsonl").write_text(lines, encoding="utf-8")
     import_logprobs(tmp_path / "log.jsonl", tmp_path / "server", k=4, shard_size=4)
     capture(*llama, examples, tmp_path / "own", k=4, progress=False)
@@ -41,7 +51,9 @@ def test_exported_log_probabilities_are_those_of_the_captured_logits(tmp_path, l
     assert len(server) == len(own) == 6
     for example in examples:
         theirs, ours = server[example.key], own[example.key]
-        np.testing.assert_allclose(theirs.values, ours.values - ours.logsumexp[:, None], rtol=1e-3, atol=5e-3)
+        np.testing.assert_allclose(
+            theirs.values, ours.values - ours.logsumexp[:, None], rtol=1e-3, atol=5e-3
+        )
         np.testing.assert_allclose(theirs.nll, ours.nll, rtol=1e-3, atol=5e-3)
         np.testing.assert_array_equal(theirs.ids, ours.ids)
         np.testing.assert_array_equal(theirs.ends, ours.ends)

@@ -21,7 +21,18 @@ from tests.fusion import tiny
 EXAMPLES = tiny.sums(20)
 
 
-ORIGIN = Origin("m", "t", "c", vocabulary=50, k=3, dtype="float32", logits=True, data="d", examples=1, shard_size=1)
+ORIGIN = Origin(
+    "m",
+    "t",
+    "c",
+    vocabulary=50,
+    k=3,
+    dtype="float32",
+    logits=True,
+    data="d",
+    examples=1,
+    shard_size=1,
+)
 
 
 def digest(number):
@@ -51,10 +62,18 @@ def write(path, origin, records):
     return origin
 
 
-@given(st.integers(0, 2**32), st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(1, 3), st.booleans())
+@given(
+    st.integers(0, 2**32),
+    st.lists(st.integers(1, 5), min_size=1, max_size=5),
+    st.integers(1, 3),
+    st.booleans(),
+)
 def test_what_is_written_is_read(tmp_path_factory, seed, lengths, shard_size, logits):
     rng, path = np.random.default_rng(seed), tmp_path_factory.mktemp("store")
-    records = [Record(digest(i), digest(-i), rows(rng, n, 3, logits)) for i, n in enumerate(lengths)]
+    records = [
+        Record(digest(i), digest(-i), rows(rng, n, 3, logits))
+        for i, n in enumerate(lengths)
+    ]
     origin = write(path, replace(ORIGIN, shard_size=shard_size, logits=logits), records)
     store = pickle.loads(pickle.dumps(TeacherStore(path)))
     assert store.manifest == origin
@@ -115,14 +134,22 @@ def install(path, content, index=1, **changes):
     """Put other bytes in the place of a shard, and its checksum into the manifest."""
     shard(path, index).write_bytes(content)
     known = {"sha256": hashlib.sha256(content).hexdigest(), **changes}
-    rewrite(path, lines=lambda lines: [line._replace(**known) if line.number == index else line for line in lines])
+    rewrite(
+        path,
+        lines=lambda lines: [
+            line._replace(**known) if line.number == index else line for line in lines
+        ],
+    )
 
 
 def unpack(path, index=1):
     """The records of a shard."""
     store, origin = TeacherStore(path), TeacherStore(path).manifest
     size = origin.shard_size
-    return origin, [Record(e.key, digest(0), store[e.key]) for e in EXAMPLES[index * size : (index + 1) * size]]
+    return origin, [
+        Record(e.key, digest(0), store[e.key])
+        for e in EXAMPLES[index * size : (index + 1) * size]
+    ]
 
 
 def repack(path, change, index=1, **changed):
@@ -130,13 +157,20 @@ def repack(path, change, index=1, **changed):
     origin, records = unpack(path, index)
     line, content = shards.pack(replace(origin, **changed), index, change(records))
     # Bytes of the shard carry the store's own mark, as those of a careful forger would.
-    content = content.replace(replace(origin, **changed).digest.encode(), origin.digest.encode())
+    content = content.replace(
+        replace(origin, **changed).digest.encode(), origin.digest.encode()
+    )
     install(path, content, index, tokens=line.tokens)
 
 
 def cut(records):
     return [
-        Record(r.key, r.digest, replace(r.rows, values=r.rows.values[:, :2], ids=r.rows.ids[:, :2])) for r in records
+        Record(
+            r.key,
+            r.digest,
+            replace(r.rows, values=r.rows.values[:, :2], ids=r.rows.ids[:, :2]),
+        )
+        for r in records
     ]
 
 
@@ -151,18 +185,30 @@ CORRUPTIONS = {
     "gone": lambda p, o: shard(p).unlink(),
     "all gone": lambda p, o: [file.unlink() for file in p.glob("shard*")],
     "swapped": lambda p, o: (
-        shard(p, 0).rename(shard(p, 9)) and shard(p).rename(shard(p, 0)) and shard(p, 9).rename(shard(p))
+        shard(p, 0).rename(shard(p, 9))
+        and shard(p).rename(shard(p, 0))
+        and shard(p, 9).rename(shard(p))
     ),
     "of another k": lambda p, o: shutil.copy(shard(o / "deeper"), shard(p)),
     "of another k, listed": lambda p, o: install(p, shard(o / "deeper").read_bytes()),
-    "of another order, listed": lambda p, o: install(p, shard(o / "reversed").read_bytes()),
+    "of another order, listed": lambda p, o: install(
+        p, shard(o / "reversed").read_bytes()
+    ),
     "of another place, listed": lambda p, o: install(p, shard(p, 0).read_bytes()),
     "extra": lambda p, o: shutil.copy(shard(p), shard(p, 4)),
-    "twice in manifests": lambda p, o: shutil.copy(p / "manifest-0.json", p / "manifest-1.json"),
-    "foreign manifest": lambda p, o: shutil.copy(o / "deeper" / "manifest-0.json", p / "manifest-1.json"),
-    "replaced manifest": lambda p, o: shutil.copy(o / "deeper" / "manifest-0.json", p / "manifest-0.json"),
+    "twice in manifests": lambda p, o: shutil.copy(
+        p / "manifest-0.json", p / "manifest-1.json"
+    ),
+    "foreign manifest": lambda p, o: shutil.copy(
+        o / "deeper" / "manifest-0.json", p / "manifest-1.json"
+    ),
+    "replaced manifest": lambda p, o: shutil.copy(
+        o / "deeper" / "manifest-0.json", p / "manifest-0.json"
+    ),
     "no manifest": lambda p, o: (p / "manifest-0.json").unlink(),
-    "cut manifest": lambda p, o: (p / "manifest-0.json").write_bytes((p / "manifest-0.json").read_bytes()[:-9]),
+    "cut manifest": lambda p, o: (p / "manifest-0.json").write_bytes(
+        (p / "manifest-0.json").read_bytes()[:-9]
+    ),
     "manifest bit": lambda p, o: flip(p / "manifest-0.json", 60),
     "manifest of nothing": lambda p, o: (p / "manifest-0.json").write_text("[]"),
     "other tokenizer": lambda p, o: rewrite(p, {"tokenizer": digest(0)}),
@@ -171,7 +217,9 @@ CORRUPTIONS = {
     "newer format": lambda p, o: rewrite(p, {"format": 2}),
     "fewer listed": lambda p, o: rewrite(p, lines=lambda lines: lines[:-1]),
     "none listed": lambda p, o: rewrite(p, lines=lambda lines: []),
-    "fewer promised": lambda p, o: rewrite(p, {"examples": 15}, lambda lines: lines[:-1]),
+    "fewer promised": lambda p, o: rewrite(
+        p, {"examples": 15}, lambda lines: lines[:-1]
+    ),
     "listed with other examples": lambda p, o: rewrite(
         p, lines=lambda ls: [line._replace(examples=line.examples + 1) for line in ls]
     ),
@@ -223,8 +271,13 @@ def test_what_was_deleted_is_captured_again(copy, captured, llama):
 
 def test_an_edited_manifest_is_blamed_itself(copy):
     file = copy / "manifest-0.json"
-    file.write_text(file.read_text(encoding="utf-8").replace('"k": 4', '"k": 3'), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"manifest-0\.json must be as it was written, but its checksum is another"):
+    file.write_text(
+        file.read_text(encoding="utf-8").replace('"k": 4', '"k": 3'), encoding="utf-8"
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"manifest-0\.json must be as it was written, but its checksum is another",
+    ):
         TeacherStore(copy)
 
 
@@ -240,14 +293,22 @@ def test_manifests_say_where_the_rows_are_from(copy, llama):
     assert [line.number for line in listed] == [0, 1, 2, 3]
     for line in listed:
         assert isinstance(line, Shard)
-        assert line.sha256 == hashlib.sha256(shard(copy, line.number).read_bytes()).hexdigest()
-    assert json.loads((copy / "manifest-0.json").read_text())["origin"]["data"] == data_fingerprint(
-        e.key for e in EXAMPLES
-    )
+        assert (
+            line.sha256
+            == hashlib.sha256(shard(copy, line.number).read_bytes()).hexdigest()
+        )
+    assert json.loads((copy / "manifest-0.json").read_text())["origin"][
+        "data"
+    ] == data_fingerprint(e.key for e in EXAMPLES)
 
 
 def test_checks_pass_where_all_is_as_it_was(copy, llama):
-    TeacherStore(copy).check(tokenizer=llama[1], k=4, examples=[*EXAMPLES, *tiny.sums(3, seed=9)], logits=True)
+    TeacherStore(copy).check(
+        tokenizer=llama[1],
+        k=4,
+        examples=[*EXAMPLES, *tiny.sums(3, seed=9)],
+        logits=True,
+    )
 
 
 def test_refuses_other_tokenizers(copy, gpt2):
@@ -270,7 +331,10 @@ def test_refuses_more_logits_than_there_are(copy):
 
 def test_refuses_other_texts(copy, llama):
     origin, _ = unpack(copy)
-    repack(copy, lambda records: [r._replace(digest=digest("another text")) for r in records])
+    repack(
+        copy,
+        lambda records: [r._replace(digest=digest("another text")) for r in records],
+    )
     store = TeacherStore(copy)
     assert store.manifest == origin
     store.check(tokenizer=llama[1], examples=EXAMPLES[:5])

@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 
 from fusion.text.align import align
 from fusion.text.conversations import Example, encode
-from tests.fusion.tiny import digits_tokenizer, fallback_tokenizer, sums, whole_tokenizer
+from tests.fusion.tiny import (
+    digits_tokenizer,
+    fallback_tokenizer,
+    sums,
+    whole_tokenizer,
+)
 
 TOKENIZERS = [digits_tokenizer, whole_tokenizer, fallback_tokenizer]
 # Sorted cuts of a text of 12 bytes, with empty tokens.
@@ -25,19 +30,25 @@ def brute_force(student, teacher):
         (i, j)
         for i in range(len(ours))
         for j in range(len(theirs))
-        if ours[i] == theirs[j] and ours[i] not in ours[i + 1 :] and theirs[j] not in theirs[j + 1 :]
+        if ours[i] == theirs[j]
+        and ours[i] not in ours[i + 1 :]
+        and theirs[j] not in theirs[j + 1 :]
     ]
 
 
 @given(ends, ends)
 def test_pairs_are_those_of_brute_force(student, teacher):
     rows, columns = align(student, teacher)
-    assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == brute_force(student, teacher)
+    assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == brute_force(
+        student, teacher
+    )
 
 
 @given(ends, ends)
 def test_swapping_the_models_swaps_the_pairs(student, teacher):
-    assert [p.tolist() for p in align(student, teacher)] == [p.tolist() for p in align(teacher, student)[::-1]]
+    assert [p.tolist() for p in align(student, teacher)] == [
+        p.tolist() for p in align(teacher, student)[::-1]
+    ]
 
 
 @given(ends)
@@ -50,7 +61,11 @@ def test_a_tokenization_meets_itself_at_every_distinct_start(cuts):
 @given(ends, ends)
 def test_positional_pairs_ignore_the_text(student, teacher):
     rows, columns = align(student, teacher, how="positional")
-    assert rows.tolist() == columns.tolist() == list(range(min(len(student), len(teacher))))
+    assert (
+        rows.tolist()
+        == columns.tolist()
+        == list(range(min(len(student), len(teacher))))
+    )
 
 
 def test_whole_numbers_meet_digits_where_the_number_starts():
@@ -72,12 +87,17 @@ def test_paired_tokens_of_real_tokenizers_start_at_the_same_byte(seed, first, se
     example = sums(1, seed)[0]
     codes = [encode(example, make()) for make in (first, second)]
     rows = align(*(code.ends for code in codes))
-    assert [starts(codes[0].ends.tolist())[i] for i in rows[0]] == [starts(codes[1].ends.tolist())[j] for j in rows[1]]
+    assert [starts(codes[0].ends.tolist())[i] for i in rows[0]] == [
+        starts(codes[1].ends.tolist())[j] for j in rows[1]
+    ]
     assert starts(codes[0].ends.tolist())[rows[0][0]] == 0
 
 
 def test_ends_of_texts_meet():
-    codes = [encode(Example("1 + 1 =", " 1234 é"), make()) for make in (digits_tokenizer, whole_tokenizer)]
+    codes = [
+        encode(Example("1 + 1 =", " 1234 é"), make())
+        for make in (digits_tokenizer, whole_tokenizer)
+    ]
     rows, columns = align(*(code.ends for code in codes))
     assert (rows[-1], columns[-1]) == tuple(len(code.ends) - 1 for code in codes)
 

@@ -12,7 +12,9 @@ from tests.fusion.tiny import digits_tokenizer, fallback_tokenizer, whole_tokeni
 TOKENIZERS = [digits_tokenizer, whole_tokenizer, fallback_tokenizer]
 
 
-texts = st.text(st.characters(codec="utf-8") | st.sampled_from("0123 é東"), min_size=1, max_size=12)
+texts = st.text(
+    st.characters(codec="utf-8") | st.sampled_from("0123 é東"), min_size=1, max_size=12
+)
 
 
 @given(texts, st.sampled_from(TOKENIZERS))
@@ -25,7 +27,9 @@ def test_ends_are_where_the_bytes_of_tokens_end(completion, make):
     assert len(code.ends) == len(answer) == code.completion_mask.sum()
     assert answer[-1] == tokenizer.eos_token_id
     first = 0
-    for i, last in enumerate(code.ends[:-1].tolist()):  # a single token decodes to its bytes, or to none that are valid
+    for i, last in enumerate(
+        code.ends[:-1].tolist()
+    ):  # a single token decodes to its bytes, or to none that are valid
         piece = tokenizer.decode([answer[i]], clean_up_tokenization_spaces=False)
         if "\ufffd" not in piece and "\ufffd" not in completion and i:
             assert piece.encode() == whole[first:last]
@@ -35,8 +39,12 @@ def test_ends_are_where_the_bytes_of_tokens_end(completion, make):
 @given(texts)
 def test_offsets_give_the_same_ends_but_inside_characters(completion):
     tokenizer = digits_tokenizer()
-    answer = tokenizer(completion, add_special_tokens=False, return_offsets_mapping=True)
-    exact = byte_ends(completion, answer["input_ids"], answer["offset_mapping"], tokenizer)
+    answer = tokenizer(
+        completion, add_special_tokens=False, return_offsets_mapping=True
+    )
+    exact = byte_ends(
+        completion, answer["input_ids"], answer["offset_mapping"], tokenizer
+    )
     ids = [tokenizer.eos_token_id] * len(exact)  # tokens that do not spell the text
     found = byte_ends(completion, ids, answer["offset_mapping"], tokenizer)
     edges = np.cumsum([0, *(len(character.encode()) for character in completion)])
@@ -53,7 +61,13 @@ def test_bytes_of_split_characters():
         ends = byte_ends(text, answer["input_ids"], answer["offset_mapping"], tokenizer)
         assert ends[-1] == 6
         assert len(ends) == len(answer["input_ids"])
-    assert ends.tolist()[-5:] == [2, 3, 4, 5, 6]  # one byte each where characters are unknown
+    assert ends.tolist()[-5:] == [
+        2,
+        3,
+        4,
+        5,
+        6,
+    ]  # one byte each where characters are unknown
 
 
 class Halving:
@@ -67,7 +81,8 @@ class Halving:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "ends"), [(["æĿ", "±"], [2, 3]), (["Ġ", "æĿ", "±"], [0, 2, 3]), (["ĠæĿ", "±"], [2, 3])]
+    ("tokens", "ends"),
+    [(["æĿ", "±"], [2, 3]), (["Ġ", "æĿ", "±"], [0, 2, 3]), (["ĠæĿ", "±"], [2, 3])],
 )
 def test_cuts_inside_characters_are_exact_where_tokens_spell_the_text(tokens, ends):
     spans = [(0, 1)] * len(tokens)

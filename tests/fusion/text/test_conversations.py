@@ -8,15 +8,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.text.conversations import Example, Message, encode, read_examples, render
-from tests.fusion.tiny import digits_tokenizer, fallback_tokenizer, sums, whole_tokenizer
+from tests.fusion.tiny import (
+    digits_tokenizer,
+    fallback_tokenizer,
+    sums,
+    whole_tokenizer,
+)
 
 CHATTING = [digits_tokenizer, whole_tokenizer]
 
 
 rows = [
     {"prompt": "a", "completion": "b", "domain": "x", "other": 1},
-    {"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "b"}]},
-    {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+    {
+        "prompt": [{"role": "user", "content": "a"}],
+        "completion": [{"role": "assistant", "content": "b"}],
+    },
+    {
+        "messages": [
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "b"},
+        ]
+    },
 ]
 
 
@@ -30,8 +43,14 @@ def test_rows_become_examples():
 def test_files_data_sets_and_rows_agree(tmp_path):
     datasets = pytest.importorskip("datasets")
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows[1:2]), encoding="utf-8")
-    assert read_examples(path) == read_examples(datasets.Dataset.from_list(rows[1:2])) == [CHAT]
+    path.write_text(
+        "".join(json.dumps(row) + "\n" for row in rows[1:2]), encoding="utf-8"
+    )
+    assert (
+        read_examples(path)
+        == read_examples(datasets.Dataset.from_list(rows[1:2]))
+        == [CHAT]
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,11 +61,19 @@ def test_files_data_sets_and_rows_agree(tmp_path):
         {"prompt": "", "completion": "b"},
         {"prompt": "a", "completion": "\ud800"},
         {"prompt": "a", "completion": [{"role": "assistant", "content": "b"}]},
-        {"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "user", "content": "b"}]},
+        {
+            "prompt": [{"role": "user", "content": "a"}],
+            "completion": [{"role": "user", "content": "b"}],
+        },
         {"messages": [{"role": "user", "content": "a"}]},
         {"messages": [{"role": "assistant", "content": "a"}]},
         {"messages": []},
-        {"messages": [{"role": "user", "content": [{"type": "image"}]}, {"role": "assistant", "content": "b"}]},
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "image"}]},
+                {"role": "assistant", "content": "b"},
+            ]
+        },
         ["a", "b"],
     ],
     ids=str,
@@ -57,7 +84,9 @@ def test_refuses_other_rows_by_number(row):
 
 
 def test_refuses_files_that_are_no_jsonl(tmp_path):
-    (tmp_path / "x.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{', encoding="utf-8")
+    (tmp_path / "x.jsonl").write_text(
+        '{"prompt": "a", "completion": "b"}\n{', encoding="utf-8"
+    )
     with pytest.raises(ValueError, match="line 2"):
         read_examples(tmp_path / "x.jsonl")
 
@@ -81,15 +110,22 @@ def test_templates_wrap_the_answer_as_it_is(make):
     example = Example((Message("user", "2 + 2 = ?"),), "  4 \n")
     head, tail = render(example, tokenizer)
     turns = [{"role": "user", "content": "2 + 2 = ?"}]
-    assert head == tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    assert head == tokenizer.apply_chat_template(
+        turns, tokenize=False, add_generation_prompt=True
+    )
     code = encode(example, tokenizer)
     prompt = tokenizer(head, add_special_tokens=False)["input_ids"]
     assert code.input_ids[: len(prompt)].tolist() == prompt
-    assert tokenizer.decode(code.input_ids[code.completion_mask][:-1]) == example.completion
+    assert (
+        tokenizer.decode(code.input_ids[code.completion_mask][:-1])
+        == example.completion
+    )
     assert code.input_ids[-1] == tokenizer.convert_tokens_to_ids(
         "<|end|>" if "<|end|>" in tail else tokenizer.eos_token
     )
-    assert code.positions.tolist() == list(range(len(prompt) - 1, len(code.input_ids) - 1))
+    assert code.positions.tolist() == list(
+        range(len(prompt) - 1, len(code.input_ids) - 1)
+    )
 
 
 def test_plain_prompts_get_the_start_token():
@@ -102,7 +138,10 @@ def test_refuses_conversations_without_a_template():
         encode(CHAT, fallback_tokenizer())
 
 
-@pytest.mark.parametrize("content", ["nothing", "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}"])
+@pytest.mark.parametrize(
+    "content",
+    ["nothing", "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}"],
+)
 def test_refuses_templates_that_lose_or_double_the_answer(content):
     tokenizer = digits_tokenizer()
     kept, tokenizer.chat_template = tokenizer.chat_template, content

@@ -41,7 +41,9 @@ STORES = {
 }
 FEATURES = EncodedExamples(EXAMPLES, tiny.digits_tokenizer(), 512)
 
-batches_ = st.lists(st.sampled_from(range(len(EXAMPLES))), min_size=1, max_size=5, unique=True)
+batches_ = st.lists(
+    st.sampled_from(range(len(EXAMPLES))), min_size=1, max_size=5, unique=True
+)
 
 
 def collated(places, **settings):
@@ -51,19 +53,28 @@ def collated(places, **settings):
 @given(batches_)
 def test_every_example_meets_its_own_rows(places):
     batch = collated(places)
-    assert set(batch["teachers"]) == {"all"} | ({"some"} if any(i % 3 == 0 for i in places) else set())
+    assert set(batch["teachers"]) == {"all"} | (
+        {"some"} if any(i % 3 == 0 for i in places) else set()
+    )
     for name, teacher in batch["teachers"].items():
         for b, i in enumerate(places):
             rows = STORES[name].get(EXAMPLES[i].key)
             n = 0 if rows is None else len(rows.ends)
-            assert teacher["mask"][b].tolist() == [True] * n + [False] * (teacher["mask"].shape[1] - n)
+            assert teacher["mask"][b].tolist() == [True] * n + [False] * (
+                teacher["mask"].shape[1] - n
+            )
             if rows is None:
                 assert not teacher["pairs"][b].any()
                 continue
-            assert np.array_equal(teacher["values"][b, :n], rows.values[:, :K].astype(np.float32))
+            assert np.array_equal(
+                teacher["values"][b, :n], rows.values[:, :K].astype(np.float32)
+            )
             assert np.array_equal(teacher["ids"][b, :n], rows.ids[:, :K])
             for statistic in ("logsumexp", "mean", "std"):
-                assert np.array_equal(teacher[statistic][b, :n], getattr(rows, statistic).astype(np.float32))
+                assert np.array_equal(
+                    teacher[statistic][b, :n],
+                    getattr(rows, statistic).astype(np.float32),
+                )
 
 
 @given(batches_, st.sampled_from(["bytes", "positional"]))
@@ -76,7 +87,9 @@ def test_pairs_are_those_of_the_alignment(places, how):
         pairs = teacher["pairs"][b]
         assert int(pairs.sum()) == len(ours)
         # Rows of logits count from `first`, and row t predicts token t + 1.
-        assert (teacher["student_index"][b][pairs] + batch["first"]).tolist() == code.positions[ours].tolist()
+        assert (
+            teacher["student_index"][b][pairs] + batch["first"]
+        ).tolist() == code.positions[ours].tolist()
         assert teacher["teacher_index"][b][pairs].tolist() == theirs.tolist()
 
 
@@ -87,15 +100,26 @@ def test_tokens_are_padded_and_labels_are_the_completion(places):
         code = FEATURES[i]["encoded"]
         n = len(code.input_ids)
         assert batch["input_ids"][b, :n].tolist() == code.input_ids.tolist()
-        assert batch["attention_mask"][b].tolist() == [1] * n + [0] * (batch["input_ids"].shape[1] - n)
-        assert batch["labels"][b].ne(-100).nonzero()[:, 0].tolist() == np.flatnonzero(code.completion_mask).tolist()
+        assert batch["attention_mask"][b].tolist() == [1] * n + [0] * (
+            batch["input_ids"].shape[1] - n
+        )
+        assert (
+            batch["labels"][b].ne(-100).nonzero()[:, 0].tolist()
+            == np.flatnonzero(code.completion_mask).tolist()
+        )
     labelled = batch["labels"].ne(-100).any(dim=0).nonzero()[0]
     assert batch["first"] == int(labelled) - 1
 
 
 @given(batches_, st.sampled_from(["uniform", "static", "ce"]))
-def test_weights_of_an_example_sum_to_one_over_the_teachers_that_know_it(places, weighting):
-    batch = collated(places, weighting=weighting, static_weights={"all": 1.0, "some": 3.0, "none": 5.0})
+def test_weights_of_an_example_sum_to_one_over_the_teachers_that_know_it(
+    places, weighting
+):
+    batch = collated(
+        places,
+        weighting=weighting,
+        static_weights={"all": 1.0, "some": 3.0, "none": 5.0},
+    )
     total = sum(teacher["weights"] for teacher in batch["teachers"].values())
     assert torch.allclose(total, torch.ones(len(places)))
     for name, teacher in batch["teachers"].items():
@@ -104,19 +128,30 @@ def test_weights_of_an_example_sum_to_one_over_the_teachers_that_know_it(places,
 
 
 def test_weights_by_hand():
-    first = {"weighting": "static", "static_weights": {"all": 1.0, "some": 3.0, "none": 5.0}}
-    assert [t["weights"].tolist() for t in collated([0, 1], **first)["teachers"].values()] == [[0.25, 1.0], [0.75, 0.0]]
+    first = {
+        "weighting": "static",
+        "static_weights": {"all": 1.0, "some": 3.0, "none": 5.0},
+    }
+    assert [
+        t["weights"].tolist() for t in collated([0, 1], **first)["teachers"].values()
+    ] == [[0.25, 1.0], [0.75, 0.0]]
     assert collated([0])["teachers"]["some"]["weights"].tolist() == [0.5]
     key = EXAMPLES[0].key
-    ours, theirs = (np.exp(-nats_per_byte(STORES[name][key]) / 0.5) for name in ("all", "some"))
+    ours, theirs = (
+        np.exp(-nats_per_byte(STORES[name][key]) / 0.5) for name in ("all", "some")
+    )
     batch = collated([0], weighting="ce", ce_temperature=0.5)
-    assert batch["teachers"]["all"]["weights"].item() == pytest.approx(ours / (ours + theirs))
+    assert batch["teachers"]["all"]["weights"].item() == pytest.approx(
+        ours / (ours + theirs)
+    )
     assert ours > theirs
 
 
 def test_log_probabilities_alone_have_no_moments():
     rows = dataclasses.replace(STORES["all"][EXAMPLES[0].key], mean=None, std=None)
-    batch = Collator({"server": {EXAMPLES[0].key: rows}}, padding=0, k=K)([FEATURES[0], FEATURES[1]])
+    batch = Collator({"server": {EXAMPLES[0].key: rows}}, padding=0, k=K)(
+        [FEATURES[0], FEATURES[1]]
+    )
     assert "mean" not in batch["teachers"]["server"]
     assert "logsumexp" in batch["teachers"]["server"]
 

@@ -22,8 +22,20 @@ def config(tmp_path):
 def test_files_and_arguments_merge_from_left_to_right(tmp_path):
     (tmp_path / "a.yaml").write_text("k: 5\nstores:\n  gemma: one\n  phi: two\n")
     (tmp_path / "b.yml").write_text("k: 6\nstores: {phi: three}\n")
-    settings = read_settings([str(tmp_path / "a.yaml"), str(tmp_path / "b.yml"), "k=7", "stores.qwen=four", "lora.r=8"])
-    assert settings == {"k": 7, "stores": {"gemma": "one", "phi": "three", "qwen": "four"}, "lora": {"r": 8}}
+    settings = read_settings(
+        [
+            str(tmp_path / "a.yaml"),
+            str(tmp_path / "b.yml"),
+            "k=7",
+            "stores.qwen=four",
+            "lora.r=8",
+        ]
+    )
+    assert settings == {
+        "k": 7,
+        "stores": {"gemma": "one", "phi": "three", "qwen": "four"},
+        "lora": {"r": 8},
+    }
 
 
 @pytest.mark.parametrize(
@@ -57,8 +69,17 @@ def test_numbers_survive_the_command_line(value):
 
 
 def test_config_of_arguments(tmp_path):
-    (tmp_path / "run.yaml").write_text("stores: {gemma: there}\nlearning_rate: 1e-4\nweighting: ce\n")
-    config = read_config([str(tmp_path / "run.yaml"), f"output_dir={tmp_path}", "use_cpu=true", "max_steps=3"])
+    (tmp_path / "run.yaml").write_text(
+        "stores: {gemma: there}\nlearning_rate: 1e-4\nweighting: ce\n"
+    )
+    config = read_config(
+        [
+            str(tmp_path / "run.yaml"),
+            f"output_dir={tmp_path}",
+            "use_cpu=true",
+            "max_steps=3",
+        ]
+    )
     assert (config.learning_rate, config.weighting, config.max_steps) == (1e-4, "ce", 3)
     assert config.stores == {"gemma": "there"}
     assert not config.remove_unused_columns
@@ -76,16 +97,28 @@ BAD = {
     "align": ({"align": "text"}, "one of .bytes."),
     "graph": ({"graph": "third"}, "one of .row_means."),
     "channels": ({"channels": "token"}, "one of .rank."),
-    "graphs of vocabularies": ({"graph": "gw", "channels": "vocabulary"}, "channels must be .rank."),
+    "graphs of vocabularies": (
+        {"graph": "gw", "channels": "vocabulary"},
+        "channels must be .rank.",
+    ),
     "temperature": ({"temperature": 0.0}, "greater than 0"),
     "temperature NaN": ({"temperature": math.nan}, "finite"),
     "temperature text": ({"temperature": "1"}, "finite number"),
     "temperature of log-probabilities": ({"temperature": 2.0}, "must be 1"),
     "ce temperature": ({"ce_temperature": -1.0}, "greater than 0"),
-    "teacher temperature": ({"stores": {"a": "x"}, "teacher_temperatures": {"a": 0}}, "teacher_temperatures.a"),
-    "unknown teacher": ({"stores": {"a": "x"}, "teacher_temperatures": {"b": 1.0}}, "names b"),
+    "teacher temperature": (
+        {"stores": {"a": "x"}, "teacher_temperatures": {"a": 0}},
+        "teacher_temperatures.a",
+    ),
+    "unknown teacher": (
+        {"stores": {"a": "x"}, "teacher_temperatures": {"b": 1.0}},
+        "names b",
+    ),
     "static weight": ({"stores": {"a": "x"}, "weighting": "static"}, "lacks a"),
-    "negative weight": ({"stores": {"a": "x"}, "static_weights": {"a": -1.0}}, "at least 0"),
+    "negative weight": (
+        {"stores": {"a": "x"}, "static_weights": {"a": -1.0}},
+        "at least 0",
+    ),
     "uld weight": ({"uld_weight": -0.1}, "uld_weight"),
     "fusion weight": ({"fusion_weight": 1.1}, "at most 1"),
     "final weight": ({"final_fusion_weight": -0.1}, "final_fusion_weight"),
@@ -116,7 +149,11 @@ def test_unknown_keys_offer_the_closest(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "text", "words"),
-    [("run.txt", "k: 3", "key=value or a .yaml"), ("run.yaml", "- 3", "mapping"), ("run.yaml", "k: [", "valid YAML")],
+    [
+        ("run.txt", "k: 3", "key=value or a .yaml"),
+        ("run.yaml", "- 3", "mapping"),
+        ("run.yaml", "k: [", "valid YAML"),
+    ],
 )
 def test_bad_files_are_refused(tmp_path, name, text, words):
     (tmp_path / name).write_text(text)
@@ -134,6 +171,8 @@ SCHEDULES = {name: FusionConfig(output_dir="unused", use_cpu=True, fusion_schedu
 def test_schedules_fall_from_the_first_weight_to_the_last(name, first, second):
     config = SCHEDULES[name]
     assert config.fusion_weight_at(0.0) == pytest.approx(0.8)
-    assert config.fusion_weight_at(1.0) == pytest.approx(0.8 if name == "constant" else 0.2)
+    assert config.fusion_weight_at(1.0) == pytest.approx(
+        0.8 if name == "constant" else 0.2
+    )
     early, late = (config.fusion_weight_at(p) for p in sorted((first, second)))
     assert early >= late - 1e-12

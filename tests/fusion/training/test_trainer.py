@@ -27,8 +27,17 @@ def stores(tmp_path_factory, gpt2, llama):
     folder = tmp_path_factory.mktemp("stores")
     everything = [*EXAMPLES, *HELD_OUT]
     order = np.random.default_rng(0).permutation(len(everything))
-    capture(*gpt2, [everything[i] for i in order], folder / "gpt2", k=8, shard_size=7, progress=False)
-    capture(*tiny.llama(seed=5), everything[::-3], folder / "other", k=10, progress=False)
+    capture(
+        *gpt2,
+        [everything[i] for i in order],
+        folder / "gpt2",
+        k=8,
+        shard_size=7,
+        progress=False,
+    )
+    capture(
+        *tiny.llama(seed=5), everything[::-3], folder / "other", k=10, progress=False
+    )
     return {name: str(folder / name) for name in ("gpt2", "other")}
 
 
@@ -41,7 +50,11 @@ def trainer(tmp_path, llama, stores):
         defaults = {"output_dir": str(tmp_path / "out"), "use_cpu": True, "disable_tqdm": True, "save_strategy": "no", "k": K,
                     "stores": {name: stores[name] for name in teachers}, "max_steps": 3, "logging_steps": 1}  # fmt: skip
         return FusionTrainer(
-            copy.deepcopy(model), FusionConfig(**defaults | settings), examples, held_out, processing_class=tokenizer
+            copy.deepcopy(model),
+            FusionConfig(**defaults | settings),
+            examples,
+            held_out,
+            processing_class=tokenizer,
         )
 
     return make
@@ -59,19 +72,36 @@ def expected_loss(model, tokenizer, stores, examples, config):
         ids = torch.from_numpy(code.input_ids)
         logits = model(ids[None]).logits[0, code.positions].double().detach()
         targets = ids[torch.from_numpy(code.completion_mask)]
-        sft += torch.nn.functional.cross_entropy(logits, targets, reduction="none").tolist()
-        seen = {name: store[example.key] for name, store in stores.items() if example.key in store}
+        sft += torch.nn.functional.cross_entropy(
+            logits, targets, reduction="none"
+        ).tolist()
+        seen = {
+            name: store[example.key]
+            for name, store in stores.items()
+            if example.key in store
+        }
         for name, rows in seen.items():
             tau = config.teacher_temperatures.get(name, config.temperature)
-            ours = (np.sort(logits.numpy(), axis=1)[:, ::-1][:, :K] - logits.mean(1, keepdim=True).numpy()) / tau
-            theirs = (rows.values[:, :K].astype(float) - rows.mean.astype(float)[:, None]) / tau
+            ours = (
+                np.sort(logits.numpy(), axis=1)[:, ::-1][:, :K]
+                - logits.mean(1, keepdim=True).numpy()
+            ) / tau
+            theirs = (
+                rows.values[:, :K].astype(float) - rows.mean.astype(float)[:, None]
+            ) / tau
             pairs = zip(*align(code.ends, rows.ends), strict=True)
-            uld += [(1 / len(seen), np.abs(ours[i] - theirs[j]).sum()) for i, j in pairs]
+            uld += [
+                (1 / len(seen), np.abs(ours[i] - theirs[j]).sum()) for i, j in pairs
+            ]
             means = [np.sort(H.T @ H.sum(axis=1)) / len(H) / K for H in (ours, theirs)]
             graph.append((1 / len(seen), np.abs(means[0] - means[1]).sum()))
-    fused = [sum(w * v for w, v in term) / sum(w for w, _ in term) for term in (uld, graph)]
+    fused = [
+        sum(w * v for w, v in term) / sum(w for w, _ in term) for term in (uld, graph)
+    ]
     w = config.fusion_weight
-    return (1 - w) * np.mean(sft) + w * (config.uld_weight * fused[0] + config.graph_weight * fused[1])
+    return (1 - w) * np.mean(sft) + w * (
+        config.uld_weight * fused[0] + config.graph_weight * fused[1]
+    )
 
 
 SETTINGS = {"standardize": "center", "uld_weight": 0.7, "graph_weight": 0.2, "fusion_weight": 0.4,
@@ -82,12 +112,16 @@ def test_loss_is_that_of_the_formula_whatever_the_batches(trainer):
     for size in (1, 5, 24):
         made = trainer(held_out=HELD_OUT, per_device_eval_batch_size=size, **SETTINGS)
         stores = {name: TeacherStore(path) for name, path in made.args.stores.items()}
-        expected = expected_loss(made.model, made.processing_class, stores, HELD_OUT, made.args)
+        expected = expected_loss(
+            made.model, made.processing_class, stores, HELD_OUT, made.args
+        )
         assert made.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("weighting", ["uniform", "static", "ce"])
-def test_a_step_is_that_of_the_public_loss_on_its_micro_batches(trainer, weighting, monkeypatch):
+def test_a_step_is_that_of_the_public_loss_on_its_micro_batches(
+    trainer, weighting, monkeypatch
+):
     """Three micro-batches, some examples of which one teacher has not seen."""
     weights = {"gpt2": 1.0, "other": 3.0}
     made = trainer(weighting=weighting, static_weights=weights, per_device_train_batch_size=3, gradient_accumulation_steps=3,
@@ -103,17 +137,31 @@ def test_a_step_is_that_of_the_public_loss_on_its_micro_batches(trainer, weighti
     monkeypatch.setattr(made, "get_batch_samples", kept)
     made.train()
     assert len(batches) == 3
-    seen = [teacher["weights"] for batch in batches for teacher in batch["teachers"].values()]
+    seen = [
+        teacher["weights"]
+        for batch in batches
+        for teacher in batch["teachers"].values()
+    ]
     assert any((w == 0).any() and (w > 0).any() for w in seen)
 
     labels = [batch["labels"][:, 1:] for batch in batches]
-    pairs = sum(float((t["weights"][:, None] * t["pairs"]).sum()) for b in batches for t in b["teachers"].values())
-    totals = fusion.Totals(sum(int((own != -100).sum()) for own in labels), pairs, sum(float(w.sum()) for w in seen))
+    pairs = sum(
+        float((t["weights"][:, None] * t["pairs"]).sum())
+        for b in batches
+        for t in b["teachers"].values()
+    )
+    totals = fusion.Totals(
+        sum(int((own != -100).sum()) for own in labels),
+        pairs,
+        sum(float(w.sum()) for w in seen),
+    )
     loss = fusion.FusionLoss(0.4, alignment_weight=0.7, graph_weight=0.2, standardize="center",
                              teacher_weights={"gpt2": 1.0, "other": 1.0})  # fmt: skip
     total = 0.0
     for batch, own in zip(batches, labels, strict=True):
-        logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+        logits = model(
+            batch["input_ids"], attention_mask=batch["attention_mask"]
+        ).logits[:, :-1]
         out = fusion.read(logits, own, K, statistics=True)
         terms = {
             name: fusion.TeacherTerm(
@@ -128,9 +176,21 @@ def test_a_step_is_that_of_the_public_loss_on_its_micro_batches(trainer, weighti
 
 
 def test_a_shuffled_data_set_meets_the_same_rows(trainer):
-    metrics = [trainer(held_out=rows, **SETTINGS).evaluate() for rows in (HELD_OUT, HELD_OUT[::-1])]
-    for name in ("loss", "uld/gpt2", "graph/gpt2", "coverage/gpt2", "uld/other", "weight/other"):
-        assert metrics[0][f"eval_{name}"] == pytest.approx(metrics[1][f"eval_{name}"], rel=1e-5), name
+    metrics = [
+        trainer(held_out=rows, **SETTINGS).evaluate()
+        for rows in (HELD_OUT, HELD_OUT[::-1])
+    ]
+    for name in (
+        "loss",
+        "uld/gpt2",
+        "graph/gpt2",
+        "coverage/gpt2",
+        "uld/other",
+        "weight/other",
+    ):
+        assert metrics[0][f"eval_{name}"] == pytest.approx(
+            metrics[1][f"eval_{name}"], rel=1e-5
+        ), name
 
 
 @pytest.mark.parametrize("graph", ["row_means", "spectral"])
@@ -144,23 +204,48 @@ def test_eight_accumulation_steps_equal_one_large_batch(trainer, graph):
         before = weights_of(made)
         made.train()
         assert float((weights_of(made) - before).abs().max()) > 1e-3
-        found.append((weights_of(made), [row["loss"] for row in made.state.log_history if "loss" in row]))
+        found.append(
+            (
+                weights_of(made),
+                [row["loss"] for row in made.state.log_history if "loss" in row],
+            )
+        )
     for weights, losses in found[1:]:
         assert torch.allclose(weights, found[0][0], rtol=0, atol=1e-5)
         assert losses == pytest.approx(found[0][1], rel=1e-4)
 
 
 def test_every_term_is_logged(trainer):
-    settings = {"eval_strategy": "steps", "eval_steps": 3, "fusion_schedule": "linear", "final_fusion_weight": 0.2}
+    settings = {
+        "eval_strategy": "steps",
+        "eval_steps": 3,
+        "fusion_schedule": "linear",
+        "final_fusion_weight": 0.2,
+    }
     made = trainer(held_out=HELD_OUT, log_term_gradients=True, **settings)
     made.train()
     *steps, evaluated, _ = made.state.log_history
-    terms = {f"{term}/{name}" for term in ("uld", "graph", "coverage", "weight") for name in ("gpt2", "other")}
-    gradients = {f"gradient/{term}" for term in terms | {"sft"} if "coverage" not in term and "weight" not in term}
+    terms = {
+        f"{term}/{name}"
+        for term in ("uld", "graph", "coverage", "weight")
+        for name in ("gpt2", "other")
+    }
+    gradients = {
+        f"gradient/{term}"
+        for term in terms | {"sft"}
+        if "coverage" not in term and "weight" not in term
+    }
     for row in steps:
         assert gradients <= set(row)
         assert all(row[name] > 0 for name in gradients)
-        assert {"loss", "sft", "uld", "graph", "grad_norm", "fusion_weight"} | terms <= set(row)
+        assert {
+            "loss",
+            "sft",
+            "uld",
+            "graph",
+            "grad_norm",
+            "fusion_weight",
+        } | terms <= set(row)
         assert all(math.isfinite(value) for value in row.values())
     assert {f"eval_{term}" for term in terms | {"sft", "loss"}} <= set(evaluated)
     # Of its own tokenizer every position of a teacher is aligned; of the other tokenizer some are.
@@ -182,17 +267,28 @@ def test_fused_loss_falls_on_held_out_text_by_a_quarter(trainer):
 
 
 def test_weight_zero_is_fine_tuning_and_weight_one_has_no_labels(trainer):
-    plain, fused = (trainer(held_out=HELD_OUT, fusion_weight=w).evaluate() for w in (0.0, 1.0))
+    plain, fused = (
+        trainer(held_out=HELD_OUT, fusion_weight=w).evaluate() for w in (0.0, 1.0)
+    )
     assert plain["eval_loss"] == pytest.approx(plain["eval_sft"])
-    assert fused["eval_loss"] == pytest.approx(fused["eval_uld"] + fused["eval_graph"], rel=1e-5)
+    assert fused["eval_loss"] == pytest.approx(
+        fused["eval_uld"] + fused["eval_graph"], rel=1e-5
+    )
 
 
 def test_a_run_may_have_no_graph_loss(trainer):
     made = trainer(held_out=HELD_OUT, graph=None, max_steps=1)
     made.train()
     metrics = made.evaluate()
-    assert not [name for row in (*made.state.log_history, metrics) for name in row if "graph" in name]
-    assert metrics["eval_loss"] == pytest.approx((metrics["eval_sft"] + metrics["eval_uld"]) / 2, rel=1e-5)
+    assert not [
+        name
+        for row in (*made.state.log_history, metrics)
+        for name in row
+        if "graph" in name
+    ]
+    assert metrics["eval_loss"] == pytest.approx(
+        (metrics["eval_sft"] + metrics["eval_uld"]) / 2, rel=1e-5
+    )
 
 
 def test_examples_without_teachers_are_fine_tuned_on(trainer):
@@ -203,19 +299,33 @@ def test_examples_without_teachers_are_fine_tuned_on(trainer):
 
 
 # peft asks transformers by a name that it has given up.
-old_name = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+old_name = pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing`:FutureWarning"
+)
 
 
 @old_name
 @pytest.mark.parametrize("how", ["lora", "layers"])
 def test_only_what_was_asked_for_is_trained(trainer, how):
-    settings = {"lora": {"r": 2, "target_modules": ["q_proj", "v_proj"]}} if how == "lora" else {"trained_layers": 1}
+    settings = (
+        {"lora": {"r": 2, "target_modules": ["q_proj", "v_proj"]}}
+        if how == "lora"
+        else {"trained_layers": 1}
+    )
     made = trainer(learning_rate=1e-2, **settings)
     before = {name: p.detach().clone() for name, p in made.model.named_parameters()}
     made.train()
-    changed = {name for name, p in made.model.named_parameters() if not torch.equal(p, before[name])}
+    changed = {
+        name
+        for name, p in made.model.named_parameters()
+        if not torch.equal(p, before[name])
+    }
     asked = "lora_" if how == "lora" else ("layers.1.", "model.norm.")
-    assert changed == {name for name in before if (asked in name if how == "lora" else any(a in name for a in asked))}
+    assert changed == {
+        name
+        for name in before
+        if (asked in name if how == "lora" else any(a in name for a in asked))
+    }
     assert changed
 
 
@@ -228,7 +338,9 @@ def test_a_student_with_adapters_is_saved_merged(trainer):
     ids = torch.arange(5)[None]
     expected = made.model(ids).logits
     made.save_student()
-    assert torch.allclose(load_model(made.args.output_dir)(ids).logits, expected, atol=1e-5)
+    assert torch.allclose(
+        load_model(made.args.output_dir)(ids).logits, expected, atol=1e-5
+    )
 
 
 def test_stores_that_do_not_fit_are_refused(trainer):

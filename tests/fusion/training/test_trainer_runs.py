@@ -38,10 +38,14 @@ def finished(folder):
 
 
 def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
-def test_killed_at_random_moments_a_run_ends_with_the_same_weights(context, store, tmp_path):
+def test_killed_at_random_moments_a_run_ends_with_the_same_weights(
+    context, store, tmp_path
+):
     """SIGKILL at every moment once, in random order and at random steps, each of which makes a checkpoint."""
     settings = {"max_steps": 12, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 2,
                 "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "learning_rate": 1e-2}  # fmt: skip
@@ -54,12 +58,19 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(context, stor
     rng, saved = random.Random(0), 0
     for moment in rng.sample(runs.MOMENTS, len(runs.MOMENTS)):
         step = saved + rng.randint(1, 2)
-        process = started(context, runs.train, str(killed), store, settings, (step, moment))
+        process = started(
+            context, runs.train, str(killed), store, settings, (step, moment)
+        )
         process.join()
         assert process.exitcode == -signal.SIGKILL, (step, moment)
-        assert moment not in runs.FILES or (killed / f"checkpoint-{step}" / moment).is_file()
+        assert (
+            moment not in runs.FILES
+            or (killed / f"checkpoint-{step}" / moment).is_file()
+        )
         saved = step if moment in ("deletion", "saved") else step - 1
-        assert newest_checkpoint(killed) == (str(killed / f"checkpoint-{saved}") if saved else None), (step, moment)
+        assert newest_checkpoint(killed) == (
+            str(killed / f"checkpoint-{saved}") if saved else None
+        ), (step, moment)
     last = started(context, runs.train, str(killed), store, settings)
     last.join()
     assert last.exitcode == 0
@@ -72,10 +83,19 @@ def test_two_ranks_equal_one(context, store, tmp_path):
                 "report_to": "none"}  # fmt: skip
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-    one = started(context, runs.train, str(tmp_path / "one"), store, settings | {"per_device_train_batch_size": 4})
+    one = started(
+        context,
+        runs.train,
+        str(tmp_path / "one"),
+        store,
+        settings | {"per_device_train_batch_size": 4},
+    )
     one.join()
     halves = settings | {"per_device_train_batch_size": 2}
-    two = [started(context, runs.rank, r, 2, str(tmp_path / "two"), store, halves) for r in range(2)]
+    two = [
+        started(context, runs.rank, r, 2, str(tmp_path / "two"), store, halves)
+        for r in range(2)
+    ]
     for process in two:
         process.join()
     assert [process.exitcode for process in (one, *two)] == [0, 0, 0]
