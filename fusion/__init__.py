@@ -1,7 +1,8 @@
 """Distillation of language models by optimal transport between their logits: losses, teacher stores and a trainer.
 
-`read` keeps the largest logits of every position of the student, `top_k` those of a teacher, of whatever vocabulary; `align`
-pairs positions of one text in two tokenizations; `FusionLoss` adds to the supervised loss how far they are apart:
+`read` keeps the largest logits of every position of the student, `top_k` those of a
+teacher, of whatever vocabulary; `align` pairs positions of one text in two
+tokenizations; `FusionLoss` adds to the supervised loss how far they are apart:
 
 >>> import torch, fusion
 >>> output = fusion.read(
@@ -22,12 +23,14 @@ pairs positions of one text in two tokenizations; `FusionLoss` adds to the super
 >>> {name: round(term.item(), 2) for name, term in result.terms.items()}
 {'sft': 0.29, 'uld/teacher': 1.75, 'graph/teacher': 7.56}
 
-`result.total` is what to differentiate. With models and data on disk, `python -m fusion` captures what teachers say in a
-`TeacherStore`, once, and trains a student on it: `FusionTrainer` with the settings of `FusionConfig`. fusion/examples holds
-settings of every command, and a loop of plain PyTorch. Read on in `help(fusion.FusionLoss)`.
+`result.total` is what to differentiate. With models and data on disk, `python -m
+fusion` captures what teachers say in a `TeacherStore`, once, and trains a student on
+it: `FusionTrainer` with the settings of `FusionConfig`. fusion/examples holds settings
+of every command, and a loop of plain PyTorch. Read on in `help(fusion.FusionLoss)`.
 
-Names are loaded when they are first used: the losses need torch alone, the trainer needs transformers. Where one of these is
-missing, an ``ImportError`` says which extra to install.
+Names are loaded when they are first used: the losses need torch alone, the trainer
+needs transformers. Where one of these is missing, an ``ImportError`` says which extra
+to install.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ from typing import TYPE_CHECKING, Any
 
 from fusion._extras import needed_by
 
-# At once, since the name is also that of its module: whoever imports that first would otherwise hide the function.
+# At once, since the name is also that of its module: whoever imports that first would
+# otherwise hide the function.
 from fusion.text.align import align
 
 if TYPE_CHECKING:

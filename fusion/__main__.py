@@ -1,6 +1,7 @@
 """Fuse language models: fetch, capture, report, train, evaluate.
 
-Settings are YAML files and ``key=value`` words, of which the last counts: ``fusion train run.yaml learning_rate=1e-4``.
+Settings are YAML files and ``key=value`` words, of which the last counts: ``fusion
+train run.yaml learning_rate=1e-4``.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
-# The module that is imported, what people call it, and the extra of pyproject.toml that installs it.
+# The module that is imported, what people call it, and the extra of pyproject.toml that
+# installs it.
 PACKAGES = {
     "torch": ("PyTorch", "fusion"),
     "transformers": ("transformers", "fusion"),

@@ -38,11 +38,13 @@ class Score:
     ----------
     task : str
     problems, correct, unextracted : int
-        Number of problems, of those solved, and of texts in which no answer was found (never counted as solved).
+        Number of problems, of those solved, and of texts in which no answer was found
+        (never counted as solved).
     majority : float
         Share solved by giving the most frequent answer to every problem of the task.
     chance : float
-        Expected share solved by drawing among the choices, or where these are unknown among the task's own answers.
+        Expected share solved by drawing among the choices, or where these are unknown
+        among the task's own answers.
     """
 
     task: str
@@ -172,7 +174,8 @@ def generate(
     """
     model.eval()  # type: ignore[no-untyped-call]
     prompts = [_prompt(problem, tokenizer) for problem in problems]
-    # Long prompts first: if memory is short, one learns it at once; and a batch pads little.
+    # Long prompts first: if memory is short, one learns it at once; and a batch pads
+    # little.
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i][0]))
     texts = [""] * len(prompts)
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
@@ -232,7 +235,8 @@ def _continue(
         attention_mask=mask.to(model.device),
         max_new_tokens=max_new_tokens,
         do_sample=False,
-        # The model's own generation settings may hold sampling parameters, which greedy search warns about.
+        # The model's own generation settings may hold sampling parameters, which greedy
+        # search warns about.
         temperature=None,
         top_p=None,
         top_k=None,

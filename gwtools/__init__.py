@@ -1,7 +1,8 @@
 """Gromov-Wasserstein distances between spaces that share no coordinates, each with a certificate.
 
-Data become spaces, with any weights: `PointCloud` from points, `DenseSpace` from a matrix of distances, `GramSpace` from
-features, `GraphSpace` from a graph. `solve` compares two spaces, `solve_batch` lists of them:
+Data become spaces, with any weights: `PointCloud` from points, `DenseSpace` from a
+matrix of distances, `GramSpace` from features, `GraphSpace` from a graph. `solve`
+compares two spaces, `solve_batch` lists of them:
 
 >>> import numpy as np, gwtools as gw
 >>> x = gw.PointCloud(
@@ -15,15 +16,18 @@ GWResult(distance=0.858896, objective=0.737702,
          status=STATIONARY, iterations=2, solver=ConditionalGradient(),
          plan=SparsePlan of shape (3, 3))
 
-A result holds the distance, in units of the data's distances, and the objective, its square; the plan, which
-`result.matching()` reads as pairs; why the solver stopped; and a certificate, an interval that is proved to contain GW_2^2.
-`certify` proves more for more work:
+A result holds the distance, in units of the data's distances, and the objective, its
+square; the plan, which `result.matching()` reads as pairs; why the solver stopped; and
+a certificate, an interval that is proved to contain GW_2^2. `certify` proves more for
+more work:
 
 >>> print(gw.certify(x, y, result.plan, effort="quadratic"))
 [0.268576, 0.737702] (bracket, lower bound by second)
 
-`bounds` are the lower bounds alone, `batch` those of many pairs at once, `stability` how far a distance moves when data do.
-Read on in `help(gw.solve)` and `help(gw.GWResult)`; every theorem is proved in THEORY.md, in the folder of this package.
+`bounds` are the lower bounds alone, `batch` those of many pairs at once, `stability`
+how far a distance moves when data do. Read on in `help(gw.solve)` and
+`help(gw.GWResult)`; every theorem is proved in THEORY.md, in the folder of this
+package.
 """
 
 from importlib import metadata as _metadata

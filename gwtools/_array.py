@@ -240,8 +240,9 @@ def with_value(array: Array, number: float) -> Array:
 def symmetric(matrix: Array) -> Array:
     """Return a symmetric matrix (n, n) with the same values, along which gradients are symmetric as well.
 
-    Gradients of a function of symmetric matrices are determined up to an antisymmetric part, which depends on how the
-    function is written; a step along it would leave the symmetric matrices.
+    Gradients of a function of symmetric matrices are determined up to an antisymmetric
+    part, which depends on how the function is written; a step along it would leave the
+    symmetric matrices.
     """
     mean = matrix / 2 + matrix.T / 2
     return detached(matrix) + (mean - detached(mean))
@@ -307,8 +308,8 @@ def scaled(array: Array, factor: float) -> Array:
 def pairwise_distances(x: Array, y: Array) -> Array:
     """Euclidean distances between the rows of ``x`` (n, d) and ``y`` (m, d).
 
-    Computed from differences, never from the expansion of the square, so that near points keep their digits. The gradient
-    at coinciding points is defined as zero.
+    Computed from differences, never from the expansion of the square, so that near
+    points keep their digits. The gradient at coinciding points is defined as zero.
     """
     if compat.is_numpy_array(x):
         return _scipy_cdist(x, y).astype(x.dtype, copy=False)
@@ -410,8 +411,8 @@ def take_along_rows(values: Array, index: Array) -> Array:
 def eigenvalues(matrices: Array) -> Array:
     """Return the eigenvalues of symmetric matrices (…, k, k), shape (…, k), ascending.
 
-    Torch's float32 routine on the CPU finds none for some matrices of low rank: it is given float64. No library has one for
-    half precision.
+    Torch's float32 routine on the CPU finds none for some matrices of low rank: it is
+    given float64. No library has one for half precision.
     """
     xp = namespace(matrices)
     wide = (

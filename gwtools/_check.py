@@ -1,6 +1,7 @@
 """Rejects arrays, numbers and options; each error says the requirement, what was received and the remedy, in one sentence.
 
-No other module rejects input, except ``_check_spaces``, ``_check_graphs`` and ``_check_plans``, in the same form.
+No other module rejects input, except ``_check_spaces``, ``_check_graphs`` and
+``_check_plans``, in the same form.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def array(value: Any, name: str, ndim: int) -> Array:
 def floating(value: Any, name: str, ndim: int, meant: str | None = None) -> Array:
     """Require a non-empty array of floating-point numbers, finite or not, and return it in native byte order.
 
-    ``meant`` is the argument whose axes the remedy explains, where errors give it another name.
+    ``meant`` is the argument whose axes the remedy explains, where errors give it
+    another name.
     """
     if not _array.is_array(value):
         raise TypeError(

@@ -41,7 +41,8 @@ def square(matrix: Array, name: str) -> None:
 def symmetric(skew: float, largest: float, epsilon: float, name: str) -> None:
     """Require a matrix that is symmetric up to float error (THEORY.md, theorem 14).
 
-    ``skew`` and ``largest`` are its max |C_ik − C_ki| and max |C_ik|, ``epsilon`` the spacing of 1.0 in its dtype.
+    ``skew`` and ``largest`` are its max |C_ik − C_ki| and max |C_ik|, ``epsilon`` the
+    spacing of 1.0 in its dtype.
     """
     if skew > 128 * epsilon * largest:
         raise ValueError(
@@ -73,7 +74,8 @@ def one_row(rows: int | None, space: object, name: str) -> None:
 def weights(value: Any, data: Array, size: int, name: str = "weights") -> Array:
     """Return probability weights that match ``data``: uniform for None, else checked and divided by their sum.
 
-    Equal weights are those for None, whatever their computed sum is; weights in a gradient graph are always divided.
+    Equal weights are those for None, whatever their computed sum is; weights in a
+    gradient graph are always divided.
     """
     xp = _array.namespace(data)
     if value is None:

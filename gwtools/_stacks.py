@@ -1,7 +1,8 @@
 """Stacks of problems: helpers that compute alike on arrays of one problem and on arrays with a leading axis of problems.
 
-Of one problem, arrays have the shapes (n,) and (n, m), numbers are floats and truth values are bools. Of a stack of B problems,
-arrays have one more axis in front, and numbers and truth values are arrays (B,). Problems leave a stack when they are done:
+Of one problem, arrays have the shapes (n,) and (n, m), numbers are floats and truth
+values are bools. Of a stack of B problems, arrays have one more axis in front, and
+numbers and truth values are arrays (B,). Problems leave a stack when they are done:
 which ones these are is all that crosses to the CPU.
 """
 
@@ -153,7 +154,8 @@ def repeated(
     Returns
     -------
     (R, list of int)
-        The result of what the last step of each problem left, and how many steps each took.
+        The result of what the last step of each problem left, and how many steps each
+        took.
     """
     parts: list[R] = []
     left: list[tuple[int, int]] = []  # positions of problems that left, and their steps

@@ -37,29 +37,35 @@ def certify(
     x, y : Space or square array
         Spaces of n and m atoms, of one array library, dtype and device.
     plan : Plan or array of shape (n, m), optional
-        A coupling, whose objective is the upper bound. It may miss the weights of either space by up to a thousandth of the
-        mass in total, as plans of iterations that were stopped early do: what it misses is then charged, so that the bound is
-        that of the nearest coupling, and :func:`gwtools.round_plan` gives a plan without the charge. Without a plan it is a
-        cheap coupling's: the product coupling, and from "quadratic" on the best of it and of couplings that sort row means or
-        eccentricities.
+        A coupling, whose objective is the upper bound. It may miss the weights of
+        either space by up to a thousandth of the mass in total, as plans of iterations
+        that were stopped early do: what it misses is then charged, so that the bound is
+        that of the nearest coupling, and :func:`gwtools.round_plan` gives a plan
+        without the charge. Without a plan it is a cheap coupling's: the product
+        coupling, and from "quadratic" on the best of it and of couplings that sort row
+        means or eccentricities.
     effort : {"linear", "quadratic", "cubic"}
-        What may be spent on lower bounds. "linear": ``row_means``, ``norm`` and, where the spaces have a low-rank form,
-        ``spectral`` or ``rank_one``, by sorts and one pass over the pairs. "quadratic" adds ``first`` and ``second`` in
-        O(n² log n) and, for a plan between spaces whose kinds make the problem convex, ``convexity``, which is one linear
-        program. "cubic" adds ``third``, ``residual_third``, ``spectral``, ``convex`` and ``convexity`` for any spaces.
+        What may be spent on lower bounds. "linear": ``row_means``, ``norm`` and, where
+        the spaces have a low-rank form, ``spectral`` or ``rank_one``, by sorts and one
+        pass over the pairs. "quadratic" adds ``first`` and ``second`` in O(n² log n)
+        and, for a plan between spaces whose kinds make the problem convex,
+        ``convexity``, which is one linear program. "cubic" adds ``third``,
+        ``residual_third``, ``spectral``, ``convex`` and ``convexity`` for any spaces.
     tolerance : float, optional
-        Width of an interval that is good enough to be called GLOBAL, in squared units of C; by default, and at least, what
-        float64 errors of the values account for.
+        Width of an interval that is good enough to be called GLOBAL, in squared units
+        of C; by default, and at least, what float64 errors of the values account for.
     memory_limit : float, optional
-        Bytes that may be used; by default what is free for this process, or on the device. "linear" needs few beside the
-        spaces, and beside a plan that is a :class:`gwtools.SparsePlan`; other plans need n × m arrays, and n × n and m × m
+        Bytes that may be used; by default what is free for this process, or on the
+        device. "linear" needs few beside the spaces, and beside a plan that is a
+        :class:`gwtools.SparsePlan`; other plans need n × m arrays, and n × n and m × m
         ones where a space has no form of low rank; so do the other efforts.
 
     Returns
     -------
     Certificate
-        Bounds in squared units of C, computed in float64 and rounded outward: float error may loosen them, never make them
-        false. They hold for the stored values, taken as exact, with their weights exactly normalised; where a matrix is
+        Bounds in squared units of C, computed in float64 and rounded outward: float
+        error may loosen them, never make them false. They hold for the stored values,
+        taken as exact, with their weights exactly normalised; where a matrix is
         symmetric up to float error only, of its symmetric part.
 
     Raises
@@ -67,14 +73,16 @@ def certify(
     TypeError
         If the spaces or the plan differ in array library, dtype or device.
     ValueError
-        If the effort is unknown, the tolerance negative, the plan misses the weights by more than that, or values of C are so
-        large that squared differences are no float64 numbers.
+        If the effort is unknown, the tolerance negative, the plan misses the weights by
+        more than that, or values of C are so large that squared differences are no
+        float64 numbers.
     MemoryError
         If what the effort needs does not fit, before it is asked for.
 
     Examples
     --------
-    What is proved of one plan, and what more work proves: no coupling has an objective below 0.268576.
+    What is proved of one plan, and what more work proves: no coupling has an objective
+    below 0.268576.
 
     >>> import numpy as np, gwtools as gw
     >>> x = gw.PointCloud(
@@ -200,9 +208,11 @@ def certified_interval(
     error_width : float
         Width that float errors of the values account for.
     tolerance : float
-        Width that counts as closed because it was asked for, in the units that were given.
+        Width that counts as closed because it was asked for, in the units that were
+        given.
     unit : float
-        What values of C were divided by: all but the tolerance are in such units squared.
+        What values of C were divided by: all but the tolerance are in such units
+        squared.
     of_plan : bool
         Whether the upper end is that of a plan that was given.
     """
@@ -217,7 +227,8 @@ def certified_interval(
     error_width = _scaled(error_width, unit, math.inf)
     closed, tolerance = closed_up_to(high - lower[best], error_width, tolerance)
     kind = Kind.GLOBAL if closed else Kind.BRACKET if of_plan else Kind.LOWER
-    # In the given units the bound may be rounded down by another unit in the last place.
+    # In the given units the bound may be rounded down by another unit in the last
+    # place.
     a_priori = _scaled(a_priori, unit, math.inf) + 2 * math.ulp(lower["norm"])
     certificate = Certificate(
         lower[best], high, kind, best, lower, a_priori, tolerance, error_width
@@ -355,7 +366,8 @@ def _missed(plan: Plan, pair: EnclosedPair) -> float:
 def _matching(plan: Plan, x: Space, y: Space) -> SparsePlan | None:
     """Return the matching that a plan is up to the float error of its masses, where it pairs atoms of equal weights.
 
-    Its masses are the stored weights: it is a coupling of the exactly normalised ones without any float error.
+    Its masses are the stored weights: it is a coupling of the exactly normalised ones
+    without any float error.
     """
     if (
         x.size != y.size

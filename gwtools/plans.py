@@ -78,7 +78,8 @@ class DensePlan(Plan):
     Parameters
     ----------
     matrix : array of shape (n, m)
-        Masses, non-negative: what takes a plan tests that, and that its marginals are the weights.
+        Masses, non-negative: what takes a plan tests that, and that its marginals are
+        the weights.
 
     Raises
     ------
@@ -160,7 +161,8 @@ class SparsePlan(Plan):
     Raises
     ------
     TypeError
-        If an argument is no array of one library, positions are no integers or masses no floating-point numbers.
+        If an argument is no array of one library, positions are no integers or masses
+        no floating-point numbers.
     ValueError
         If the arrays differ in length, or a position is outside the matrix.
 
@@ -292,28 +294,32 @@ def as_plan(plan: Any, shape: tuple[int, int], name: str = "plan") -> Plan:
 def round_plan(matrix: Any, a: Array, b: Array) -> Plan:
     """Round a matrix of masses onto given marginals (Altschuler, Weed and Rigollet 2017, algorithm 2).
 
-    A coupling near the matrix, for plans of other libraries and of iterations that were stopped early, whose marginals are off.
+    A coupling near the matrix, for plans of other libraries and of iterations that were
+    stopped early, whose marginals are off.
 
     Parameters
     ----------
     matrix : Plan or array of shape (n, m)
         Finite, non-negative masses of any total; rows and columns may be empty.
     a, b : arrays of shape (n,) and (m,)
-        Weights of the array library, dtype and device of the matrix, each of sum 1; None for uniform ones.
+        Weights of the array library, dtype and device of the matrix, each of sum 1;
+        None for uniform ones.
 
     Returns
     -------
     Plan
-        A coupling π′ with the marginals a and b up to float error and Σ |π′ − π| ≤ 2 (‖π1 − a‖₁ + ‖πᵀ1 − b‖₁); the given plan
-        itself where its marginals are right already. Of the library, dtype and device of the matrix. O(n m).
+        A coupling π′ with the marginals a and b up to float error and Σ |π′ − π| ≤ 2
+        (‖π1 − a‖₁ + ‖πᵀ1 − b‖₁); the given plan itself where its marginals are right
+        already. Of the library, dtype and device of the matrix. O(n m).
 
     Raises
     ------
     TypeError
-        If the matrix is neither a plan nor an array of floating-point numbers, or the weights differ from it in library, dtype
-        or device.
+        If the matrix is neither a plan nor an array of floating-point numbers, or the
+        weights differ from it in library, dtype or device.
     ValueError
-        If the shapes do not match, a mass is negative, NaN or infinite, or the weights are no probabilities.
+        If the shapes do not match, a mass is negative, NaN or infinite, or the weights
+        are no probabilities.
 
     Examples
     --------
@@ -451,7 +457,8 @@ def relative_entropy(plan: Plan, a: Array, b: Array) -> float:
         _array.namespace(matrix),
         _array.namespace(matrix).finfo(matrix.dtype).smallest_normal,
     )
-    # The product of two small weights may have no number, so logarithms are taken one by one.
+    # The product of two small weights may have no number, so logarithms are taken one
+    # by one.
     mass, rows, cols = (
         xp.log(xp.clip(values, min=tiny))
         for values in (matrix, _array.detached(a), _array.detached(b))

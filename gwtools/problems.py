@@ -18,8 +18,8 @@ from gwtools.spaces.double_centering import DenseResidual, LowRankResidual, Resi
 class Quadratic:
     """F(π) = Σ (C_ik − D_jl)² π_ij π_kl over couplings π of the weights of x and y: of one problem, or of each of a stack.
 
-    Arrays of a stack have a leading axis: weights and deviations are (…, n) and (…, m), plans (…, n, m). Numbers of one problem
-    are floats.
+    Arrays of a stack have a leading axis: weights and deviations are (…, n) and (…, m),
+    plans (…, n, m). Numbers of one problem are floats.
 
     Parameters
     ----------
@@ -83,8 +83,9 @@ class Quadratic:
     def variation(self) -> Numbers:
         """4‖α‖‖β‖ + 2‖R‖‖S‖: no objective is farther than this from the product coupling's (theorem 2).
 
-        The size of the part of the objective that depends on the plan, against which decreases, gaps and ε are judged. Like
-        the minimisers it does not know of constants added to C or D, and it is proportional to the scale of each.
+        The size of the part of the objective that depends on the plan, against which
+        decreases, gaps and ε are judged. Like the minimisers it does not know of
+        constants added to C or D, and it is proportional to the scale of each.
         """
         (_, left), (_, right) = self.norms
         return self.slope_range + 2 * left * right
@@ -93,8 +94,9 @@ class Quadratic:
     def float_error(self) -> Numbers:
         """Estimate what floating point does to −4 E_π αβ − 2 ⟨π, R π S⟩, in squared units of C.
 
-        α and R are off by about u‖C‖ for a spacing u of 1.0, β and S by u‖D‖; by Cauchy-Schwarz this makes
-        u (‖C‖ ‖D − m_D‖ + ‖D‖ ‖C − m_C‖), where ‖C − m_C‖² = 2‖α‖² + ‖R‖² (theorem 2). The factor 16 is a margin, no proof.
+        α and R are off by about u‖C‖ for a spacing u of 1.0, β and S by u‖D‖; by
+        Cauchy-Schwarz this makes u (‖C‖ ‖D − m_D‖ + ‖D‖ ‖C − m_C‖), where ‖C − m_C‖² =
+        2‖α‖² + ‖R‖² (theorem 2). The factor 16 is a margin, no proof.
         """
         centred_x, centred_y = (
             (2 * alpha * alpha + residual * residual) ** 0.5
@@ -121,7 +123,8 @@ class Quadratic:
     def relative_objective(self, plan: Plan, cross: Array) -> Numbers:
         """Return F(π) − F(a ⊗ b) = −4 E_π αβ − 2 ⟨π, R π S⟩ from a plan and its ``cross`` matrix, in squared units of C.
 
-        Its float error is small beside :attr:`variation` in any units; that of a difference of objectives need not be.
+        Its float error is small beside :attr:`variation` in any units; that of a
+        difference of objectives need not be.
         """
         return numbers(plan.inner(self.bilinear_cost)) - 2 * numbers(plan.inner(cross))
 
@@ -163,7 +166,8 @@ class PaddedSpaces(NamedTuple):
 class GWProblem(Quadratic):
     """Minimise F(π) = Σ (C_ik − D_jl)² π_ij π_kl over couplings π of the weights of x and y.
 
-    By theorem 2, for every coupling, F(π) = (m_C − m_D)² + 2 E_π(α − β)² + ‖R‖² + ‖S‖² − 2 ⟨π, R π S⟩.
+    By theorem 2, for every coupling, F(π) = (m_C − m_D)² + 2 E_π(α − β)² + ‖R‖² + ‖S‖²
+    − 2 ⟨π, R π S⟩.
 
     Parameters
     ----------
@@ -177,7 +181,8 @@ class GWProblem(Quadratic):
 
     Examples
     --------
-    What the best coupling saves against the product coupling, which sends every atom everywhere.
+    What the best coupling saves against the product coupling, which sends every atom
+    everywhere.
 
     >>> import numpy as np, gwtools as gw
     >>> x, y = (
@@ -299,8 +304,9 @@ def detached(space: Space) -> Space:
 def enveloped(problem: GWProblem, plan: Plan, potentials: tuple[Array, Array]) -> Array:
     """Return F(π) of a stationary plan with the gradient of the minimum, by the envelope theorem.
 
-    The plan is held: no first-order change of it matters. With potentials f, g of the linearisation at the plan, a change of
-    the weights that keeps their mass changes the minimum by ⟨f, da⟩ + ⟨g, db⟩.
+    The plan is held: no first-order change of it matters. With potentials f, g of the
+    linearisation at the plan, a change of the weights that keeps their mass changes the
+    minimum by ⟨f, da⟩ + ⟨g, db⟩.
 
     Parameters
     ----------
@@ -337,8 +343,9 @@ def _row_part(x: Space, y: Space, plan: Array) -> Array:
 class Prepared:
     """Two spaces made ready to compute with: atoms without weight dropped, half precision converted, units near 1.
 
-    ``unit`` is a power of four: values of C are ``unit`` times those of the prepared spaces, exactly, but for a constant that
-    may have been taken off both matrices, exactly too.
+    ``unit`` is a power of four: values of C are ``unit`` times those of the prepared
+    spaces, exactly, but for a constant that may have been taken off both matrices,
+    exactly too.
     """
 
     x: Space
@@ -395,8 +402,9 @@ def safe_size(like: Array) -> float:
 def without_offset(x: Space, y: Space) -> tuple[Space, Space]:
     """Take the same constant off both matrices where it is much larger than what they differ by.
 
-    No objective changes, as F(C − c, D − c) = F(C, D), and no entry has a float error: the difference of two numbers is exact
-    where neither is more than twice the other (Sterbenz).
+    No objective changes, as F(C − c, D − c) = F(C, D), and no entry has a float error:
+    the difference of two numbers is exact where neither is more than twice the other
+    (Sterbenz).
     """
     if not (isinstance(x, DenseSpace) and isinstance(y, DenseSpace)):
         return x, y

@@ -64,7 +64,8 @@ class Status(Enum):
     def failure(self) -> bool:
         """Whether the solver ended by itself without meeting its criterion: ``solve`` then warns, or raises where asked to.
 
-        STOPPED is neither success nor failure: the criterion was not met, and the caller asked to stop.
+        STOPPED is neither success nor failure: the criterion was not met, and the
+        caller asked to stop.
         """
         return not (self.success or self is Status.STOPPED)
 
@@ -72,12 +73,14 @@ class Status(Enum):
 class Kind(Enum):
     """What a certificate proves.
 
-    GLOBAL: the interval is closed, ``upper − lower ≤ tolerance``. BRACKET: both ends are proved, the upper one by a plan that
-    was given, and they are farther apart. LOWER: the same without a plan.
+    GLOBAL: the interval is closed, ``upper − lower ≤ tolerance``. BRACKET: both ends
+    are proved, the upper one by a plan that was given, and they are farther apart.
+    LOWER: the same without a plan.
 
     Examples
     --------
-    Without a plan, with one, and where both ends meet: a segment against a regular tetrahedron.
+    Without a plan, with one, and where both ends meet: a segment against a regular
+    tetrahedron.
 
     >>> import numpy as np, gwtools as gw
     >>> x, y = gw.as_space(1 - np.eye(2)), gw.as_space(1 - np.eye(4))
@@ -103,25 +106,31 @@ class Certificate:
     lower : float
         No coupling's objective is below this, in squared units of C; rounded down.
     upper : float
-        Some coupling's objective is at most this, in squared units of C; rounded up. With a plan that coupling is the plan or,
-        where it misses the weights, the one nearest to it: what it misses is added. A plan that pairs atoms of equal weights
+        Some coupling's objective is at most this, in squared units of C; rounded up.
+        With a plan that coupling is the plan or, where it misses the weights, the one
+        nearest to it: what it misses is added. A plan that pairs atoms of equal weights
         stands for the coupling with just these weights as its masses.
     kind : Kind
-        GLOBAL where ``upper − lower ≤ tolerance``, else BRACKET where a plan was given and LOWER where none was (``upper`` is
-        then the product coupling's or another cheap coupling's).
+        GLOBAL where ``upper − lower ≤ tolerance``, else BRACKET where a plan was given
+        and LOWER where none was (``upper`` is then the product coupling's or another
+        cheap coupling's).
     bound : str
         Name of the theorem in THEORY.md that gave ``lower``.
     bounds : dict
         Every lower bound that was computed, by name, rounded down.
     a_priori : float or None
-        How far GW_2² can at most lie above the ``norm`` bound, known before any solver runs (theorem 3); rounded up.
+        How far GW_2² can at most lie above the ``norm`` bound, known before any solver
+        runs (theorem 3); rounded up.
     tolerance : float
-        Width of an interval that counts as closed, in squared units of C: ``rounding``, or a larger one that the caller, or the
-        solver by its own tolerance, accepts; ``str`` then shows it, as in "global to 1e-06".
+        Width of an interval that counts as closed, in squared units of C: ``rounding``,
+        or a larger one that the caller, or the solver by its own tolerance, accepts;
+        ``str`` then shows it, as in "global to 1e-06".
     rounding : float
-        The float error: the width that float64 errors of the values account for, δ (2 √lower + δ) with
-        δ = 256 (n + m + r + 64) u (Ω + Λ). Ω is max |C_ik − D_jl|, Λ adds the largest values of spaces whose entries are
-        computed from others, r is the larger number of float operations behind an entry and u = 2⁻⁵³ (theorem 13 h).
+        The float error: the width that float64 errors of the values account for, δ (2
+        √lower + δ) with δ = 256 (n + m + r + 64) u (Ω + Λ). Ω is max |C_ik − D_jl|, Λ
+        adds the largest values of spaces whose entries are computed from others, r is
+        the larger number of float operations behind an entry and u = 2⁻⁵³ (theorem 13
+        h).
 
     Examples
     --------
@@ -191,14 +200,15 @@ class GWResult:
     Attributes
     ----------
     objective : 0-d array
-        Objective of the plan, in squared units of C; an array of the spaces' library and dtype. Never outside the certificate's
-        interval: it is computed in float64, raised to ``lower`` where a plan that misses the weights by float error is below
+        Objective of the plan, in squared units of C; an array of the spaces' library
+        and dtype. Never outside the certificate's interval: it is computed in float64,
+        raised to ``lower`` where a plan that misses the weights by float error is below
         every coupling, and rounded up where the dtype is narrower.
     distance : 0-d array
         Root of the objective, in units of C. Mémoli's distance is half of it.
     estimate : 0-d array
-        The solver's own value: for :class:`gwtools.Sorted` its closed form (units of C to the power p), for all others the
-        objective.
+        The solver's own value: for :class:`gwtools.Sorted` its closed form (units of C
+        to the power p), for all others the objective.
     plan : Plan
         A coupling of the two weights.
     status : Status
@@ -208,16 +218,20 @@ class GWResult:
     iterations : int
         Steps made.
     frank_wolfe_gap : float or None
-        Upper bound of the decrease that the linearisation at the plan still promises, in squared units of C; of the objective
-        F, but for :class:`gwtools.Sinkhorn` at a fixed ε, which minimises F + ε KL: there of ⟨∇F(π), ·⟩ + ε KL, in which only F
-        is linearised (theorem 8 h). None where it was not computed at this plan, as after a solver that ran out of iterations.
+        Upper bound of the decrease that the linearisation at the plan still promises,
+        in squared units of C; of the objective F, but for :class:`gwtools.Sinkhorn` at
+        a fixed ε, which minimises F + ε KL: there of ⟨∇F(π), ·⟩ + ε KL, in which only F
+        is linearised (theorem 8 h). None where it was not computed at this plan, as
+        after a solver that ran out of iterations.
     solver : str
         The solver, as it was set.
     regularized : 0-d array or None
-        What :class:`gwtools.Sinkhorn` at a fixed ε minimises, the objective plus ε KL(π | a ⊗ b), in squared units of C; None
-        of all other solvers. Gradients at a fixed ε are those of this value, with ε held.
+        What :class:`gwtools.Sinkhorn` at a fixed ε minimises, the objective plus ε KL(π
+        | a ⊗ b), in squared units of C; None of all other solvers. Gradients at a fixed
+        ε are those of this value, with ε held.
     names : pair of sequences
-        What the atoms of x and of y are called: the nodes of a :class:`gwtools.GraphSpace`, else their positions from 0.
+        What the atoms of x and of y are called: the nodes of a
+        :class:`gwtools.GraphSpace`, else their positions from 0.
 
     Examples
     --------
@@ -258,13 +272,15 @@ class GWResult:
         Parameters
         ----------
         kind : {"argmax", "assignment"}
-            ``"argmax"``: for every atom of x that has mass, the atom of y that gets most of it, the first of equal ones.
-            ``"assignment"``: min(n, m) pairs in which no atom is named twice, of the largest total mass.
+            ``"argmax"``: for every atom of x that has mass, the atom of y that gets
+            most of it, the first of equal ones. ``"assignment"``: min(n, m) pairs in
+            which no atom is named twice, of the largest total mass.
 
         Returns
         -------
         list of (name of the atom of x, name of the atom of y, share)
-            In the order of x. The share, in [0, 1], is the part of the atom's mass that goes to its partner; 0 without mass.
+            In the order of x. The share, in [0, 1], is the part of the atom's mass that
+            goes to its partner; 0 without mass.
 
         Raises
         ------
@@ -389,7 +405,8 @@ class ConvergenceWarning(UserWarning):
 
     Examples
     --------
-    It is silenced, or made an error, as all warnings are; the result is there in any case.
+    It is silenced, or made an error, as all warnings are; the result is there in any
+    case.
 
     >>> import warnings, numpy as np, gwtools as gw
     >>> x, y, once = (

@@ -45,57 +45,69 @@ def solve(
     Parameters
     ----------
     x, y : Space or square array
-        Spaces of n and m atoms, of one array library, dtype and device. A raw array is a :class:`gwtools.DenseSpace` with
-        uniform weights.
+        Spaces of n and m atoms, of one array library, dtype and device. A raw array is
+        a :class:`gwtools.DenseSpace` with uniform weights.
     solver : Solver, optional
         :class:`gwtools.ConditionalGradient` by default; or :class:`gwtools.Sinkhorn`, :class:`gwtools.Sorted`.
     effort : {"linear", "quadratic", "cubic"}
         What the certificate may spend; see :func:`gwtools.certify`.
     throw : bool
-        Raise :class:`gwtools.ConvergenceError` where the solver's criterion is not met, instead of warning.
+        Raise :class:`gwtools.ConvergenceError` where the solver's criterion is not met,
+        instead of warning.
     callback : callable, optional
-        Called with a :class:`gwtools.Progress` after every step; return True to stop with the plan of that step. The status
-        is then STOPPED, of which nothing warns or raises.
+        Called with a :class:`gwtools.Progress` after every step; return True to stop
+        with the plan of that step. The status is then STOPPED, of which nothing warns
+        or raises.
     memory_limit : float, optional
-        Bytes that may be used; by default what is free: the least of what the system, the limits of the process and its control
-        group leave, or what is free on the device. :class:`gwtools.Sorted` needs few beside the spaces, for squared clouds and
-        Gram spaces a multiple of n + m; iterative solvers hold n × m arrays.
+        Bytes that may be used; by default what is free: the least of what the system,
+        the limits of the process and its control group leave, or what is free on the
+        device. :class:`gwtools.Sorted` needs few beside the spaces, for squared clouds
+        and Gram spaces a multiple of n + m; iterative solvers hold n × m arrays.
 
     Returns
     -------
     GWResult
-        Objective (GW_2², squared units of C), distance, estimate, plan, status and certificate. Arrays are of the library,
-        dtype and device of the spaces; half precision is computed in float32, and the plan and the numbers stay so.
+        Objective (GW_2², squared units of C), distance, estimate, plan, status and
+        certificate. Arrays are of the library, dtype and device of the spaces; half
+        precision is computed in float32, and the plan and the numbers stay so.
 
     Raises
     ------
     TypeError, ValueError
-        On bad input, before any work. Lists, tables, sparse matrices and graphs are not converted: the sentence says how.
+        On bad input, before any work. Lists, tables, sparse matrices and graphs are not
+        converted: the sentence says how.
     MemoryError
         If what the solver and the effort need does not fit, before it is asked for.
     ConvergenceError
-        With ``throw=True``, where the criterion is not met and no callback asked to stop.
+        With ``throw=True``, where the criterion is not met and no callback asked to
+        stop.
 
     Warns
     -----
     ConvergenceWarning
-        Where the criterion is not met and no callback asked to stop; the best plan is returned and ``status`` says why.
+        Where the criterion is not met and no callback asked to stop; the best plan is
+        returned and ``status`` says why.
 
     Notes
     -----
-    PyTorch, and ``jax.grad``, differentiate ``objective``, ``distance``, ``estimate`` and ``regularized`` with respect to
-    distances, points, factors and weights. Gradients with respect to a matrix are symmetric, so that steps keep it so.
-    Estimates are closed forms. Objectives of iterative solvers have the gradient of the minimum, by the envelope theorem: exact
-    where the plan is stationary and unique, for weights along changes that keep their mass, where the potentials are
-    unique. At a fixed ε that is the gradient of ``regularized``, which is what is at its minimum then; ``objective`` has the
-    same one. Both hold ε, also where it is not given and follows from the data. Plans of iterative solvers carry no gradient:
-    second derivatives leave out how plans change, which is right for a vertex that stays optimal, and wrong at a fixed ε.
-    Where a distance is 0, its gradient is taken to be 0. Within ``jax.jit`` and ``jax.vmap``, where arrays have no values yet,
-    spaces are refused.
+    PyTorch, and ``jax.grad``, differentiate ``objective``, ``distance``, ``estimate``
+    and ``regularized`` with respect to distances, points, factors and weights.
+    Gradients with respect to a matrix are symmetric, so that steps keep it so.
+    Estimates are closed forms. Objectives of iterative solvers have the gradient of the
+    minimum, by the envelope theorem: exact where the plan is stationary and unique, for
+    weights along changes that keep their mass, where the potentials are unique. At a
+    fixed ε that is the gradient of ``regularized``, which is what is at its minimum
+    then; ``objective`` has the same one. Both hold ε, also where it is not given and
+    follows from the data. Plans of iterative solvers carry no gradient: second
+    derivatives leave out how plans change, which is right for a vertex that stays
+    optimal, and wrong at a fixed ε. Where a distance is 0, its gradient is taken to be
+    0. Within ``jax.jit`` and ``jax.vmap``, where arrays have no values yet, spaces are
+    refused.
 
     Examples
     --------
-    Three points on a line, the first twice as heavy as the others, against a triangle in the plane.
+    Three points on a line, the first twice as heavy as the others, against a triangle
+    in the plane.
 
     >>> import numpy as np, gwtools as gw
     >>> x = gw.PointCloud(
@@ -227,8 +239,9 @@ def within_certificate(
 ) -> tuple[Array, Array, Certificate]:
     """Return objective and distance with the certified values, gradients kept, and the certificate around the objective.
 
-    Values are converted to the arrays' dtype, rounded up. Where that is narrower than float64, the interval is widened to hold
-    the objective, and counts as closed up to the error of that conversion.
+    Values are converted to the arrays' dtype, rounded up. Where that is narrower than
+    float64, the interval is widened to hold the objective, and counts as closed up to
+    the error of that conversion.
     """
     number = _array.least_not_below(proof.objective, objective)
     if number != proof.objective:

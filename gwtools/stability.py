@@ -1,10 +1,12 @@
 """Stability: bounds of the change of GW distances when a space is perturbed, quantized, converted, truncated or sampled.
 
-By theorem 6 of THEORY.md. Every function returns a bound in units of C, computed in float64 and rounded up: it holds for the
-stored values and the exactly normalised weights, over the whole range of float64. It bounds |GW(C, D) − GW(C′, D)| for every
-space D, hence also GW(C, C′), for the *distance*: where that moves by at most δ, GW_2² moves by at most δ (2 GW_2 + δ). Where
-the atoms stay, the roots of the bounds of theorems 1, 3, 4 and 7 move by no more. What holds for p = 2 holds for every p in
-[1, 2]. Weights stay exact.
+By theorem 6 of THEORY.md. Every function returns a bound in units of C, computed in
+float64 and rounded up: it holds for the stored values and the exactly normalised
+weights, over the whole range of float64. It bounds |GW(C, D) − GW(C′, D)| for every
+space D, hence also GW(C, C′), for the *distance*: where that moves by at most δ, GW_2²
+moves by at most δ (2 GW_2 + δ). Where the atoms stay, the roots of the bounds of
+theorems 1, 3, 4 and 7 move by no more. What holds for p = 2 holds for every p in [1,
+2]. Weights stay exact.
 
 Examples
 --------
@@ -83,19 +85,22 @@ def perturbation(x: Any, x2: Any, p: float = 2.0) -> float:
     Returns
     -------
     float
-        In units of C, rounded up: for stored matrices by a few n units in the last place, so that equal ones give 0; else
-        also by the float errors of the entries of C. O(n²) time, O(n) memory.
+        In units of C, rounded up: for stored matrices by a few n units in the last
+        place, so that equal ones give 0; else also by the float errors of the entries
+        of C. O(n²) time, O(n) memory.
 
     Raises
     ------
     TypeError
         If the spaces differ in array library or device.
     ValueError
-        If they differ in size or weights, p is below 1, or values of C or the bound are beyond the range of float64.
+        If they differ in size or weights, p is below 1, or values of C or the bound are
+        beyond the range of float64.
 
     Examples
     --------
-    All distances a quarter longer: the distance between the two spaces is just what the bound allows.
+    All distances a quarter longer: the distance between the two spaces is just what the
+    bound allows.
 
     >>> import numpy as np, gwtools as gw
     >>> C, a = (
@@ -127,7 +132,8 @@ def row_means_perturbation(x: Any, x2: Any, p: float = 2.0) -> float:
     Returns
     -------
     float
-        In units of C, rounded up; up to float error never above :func:`perturbation`, and the cost is that of the row means.
+        In units of C, rounded up; up to float error never above :func:`perturbation`,
+        and the cost is that of the row means.
 
     Raises
     ------
@@ -169,9 +175,11 @@ def quantization(x: Any, step: float) -> float:
     Parameters
     ----------
     x : Space or square array
-        The space before quantization. Its stored values are the entries of C, the coordinates, the factor or the edge lengths.
+        The space before quantization. Its stored values are the entries of C, the
+        coordinates, the factor or the edge lengths.
     step : float
-        Distance between the allowed values, in units of what is stored; half the move of a quantization downwards.
+        Distance between the allowed values, in units of what is stored; half the move
+        of a quantization downwards.
 
     Returns
     -------
@@ -183,7 +191,8 @@ def quantization(x: Any, step: float) -> float:
     TypeError
         If the space is of none of gwtools' kinds.
     ValueError
-        If the step is not positive, or values of C or the bound are beyond the range of float64.
+        If the step is not positive, or values of C or the bound are beyond the range of
+        float64.
 
     Examples
     --------
@@ -222,19 +231,22 @@ def rounding(x: Any, dtype: Any) -> float:
     Returns
     -------
     float
-        In units of C, rounded up: u‖C‖ for entries of C, u the unit roundoff, as long as none is subnormal. For clouds it
-        depends on where the origin is, as the conversion does.
+        In units of C, rounded up: u‖C‖ for entries of C, u the unit roundoff, as long
+        as none is subnormal. For clouds it depends on where the origin is, as the
+        conversion does.
 
     Raises
     ------
     TypeError
         If the space is of none of gwtools' kinds.
     ValueError
-        If the dtype is none of these, or values of C or the bound are beyond the range of float64.
+        If the dtype is none of these, or values of C or the bound are beyond the range
+        of float64.
 
     Examples
     --------
-    How far storage in float32, and in bfloat16, can move any distance from a space, in units of C.
+    How far storage in float32, and in bfloat16, can move any distance from a space, in
+    units of C.
 
     >>> import numpy as np, gwtools as gw
     >>> hours = np.array([[0.0, 1.2, 2.9], [1.2, 0.0, 2.1], [2.9, 2.1, 0.0]])
@@ -256,15 +268,16 @@ def truncation(x: GramSpace, k: int) -> float:
     Parameters
     ----------
     x : GramSpace
-        C = FᵀF of a factor of shape (t, n): for logits H of t positions, F = H/√t. Of equal values the first are kept.
+        C = FᵀF of a factor of shape (t, n): for logits H of t positions, F = H/√t. Of
+        equal values the first are kept.
     k : int
         Values kept in a row.
 
     Returns
     -------
     float
-        (‖A‖ + ‖A′‖)·‖A − A′‖_F with A = F diag(√a) and spectral norms, in units of C, rounded up; 0 where nothing is cut.
-        O(t n min(t, n)); no matrix C is formed.
+        (‖A‖ + ‖A′‖)·‖A − A′‖_F with A = F diag(√a) and spectral norms, in units of C,
+        rounded up; 0 where nothing is cut. O(t n min(t, n)); no matrix C is formed.
 
     Raises
     ------
@@ -275,7 +288,8 @@ def truncation(x: GramSpace, k: int) -> float:
 
     Examples
     --------
-    Three positions of logits over four tokens: what the graph on the two largest of each position can miss.
+    Three positions of logits over four tokens: what the graph on the two largest of
+    each position can miss.
 
     >>> import numpy as np, gwtools as gw
     >>> logits = np.array(
@@ -317,21 +331,24 @@ def subsampling(x: Any, index: Array, weights: Array = None) -> float:
     x : Space or square array
         A space of n atoms.
     index : integer array of shape (m,)
-        The atoms kept, as drawn: they may repeat. Of the array library and on the device of the space.
+        The atoms kept, as drawn: they may repeat. Of the array library and on the
+        device of the space.
     weights : array of shape (m,), optional
         Their new probability weights; uniform by default.
 
     Returns
     -------
     float
-        The root of the objective of a coupling that sends each atom to atoms whose rows of C are near its own, in units of C,
-        rounded up; it includes what the computed coupling may miss of its marginals. O(n² m) and one linear program.
+        The root of the objective of a coupling that sends each atom to atoms whose rows
+        of C are near its own, in units of C, rounded up; it includes what the computed
+        coupling may miss of its marginals. O(n² m) and one linear program.
 
     Raises
     ------
     TypeError, ValueError
-        If the index holds anything but positions of the n atoms, the weights are not those of a space of m atoms, or values of
-        C or the bound are beyond the range of float64.
+        If the index holds anything but positions of the n atoms, the weights are not
+        those of a space of m atoms, or values of C or the bound are beyond the range of
+        float64.
 
     Examples
     --------
@@ -398,7 +415,8 @@ def sampling(x: Any, draws: int, failure: float = 0.05, p: float = 2.0) -> float
     Parameters
     ----------
     x : Space or square array
-        A space of n atoms, from which atoms are drawn by their weights; the drawn space is uniform over the draws.
+        A space of n atoms, from which atoms are drawn by their weights; the drawn space
+        is uniform over the draws.
     draws : int
         Number of draws.
     failure : float
@@ -409,13 +427,15 @@ def sampling(x: Any, draws: int, failure: float = 0.05, p: float = 2.0) -> float
     Returns
     -------
     float
-        In units of C, rounded up; a statement before drawing, useful where draws are many times n. After drawing,
+        In units of C, rounded up; a statement before drawing, useful where draws are
+        many times n. After drawing,
         :func:`subsampling` is sharper, and certain.
 
     Raises
     ------
     ValueError
-        If ``draws`` is below 1, ``failure`` not between 0 and 1 or p below 1, or values of C are beyond the range of float64.
+        If ``draws`` is below 1, ``failure`` not between 0 and 1 or p below 1, or values
+        of C are beyond the range of float64.
 
     Examples
     --------
@@ -450,7 +470,8 @@ def row_means_sampling(x: Any, draws: int, failure: float = 0.05) -> float:
     Parameters
     ----------
     x : Space or square array
-        A space of n atoms, from which atoms are drawn by their weights; the drawn space is uniform over the draws.
+        A space of n atoms, from which atoms are drawn by their weights; the drawn space
+        is uniform over the draws.
     draws : int
         Number of draws.
     failure : float
@@ -464,7 +485,8 @@ def row_means_sampling(x: Any, draws: int, failure: float = 0.05) -> float:
     Raises
     ------
     ValueError
-        If ``draws`` is below 1 or ``failure`` not between 0 and 1, or values of C are beyond the range of float64.
+        If ``draws`` is below 1 or ``failure`` not between 0 and 1, or values of C are
+        beyond the range of float64.
 
     Examples
     --------
@@ -492,7 +514,8 @@ def _same_atoms(x: Any, x2: Any) -> tuple[Space, Space]:
     x, x2 = _wide(x), _wide(as_space(x2, "x2"))
     _check.same_library(x.weights, x2.weights, "x", "x2")
     _check_spaces.same_weights(x.weights, x2.weights, "x2", "x")
-    # Atoms without weight do not count, and the weights of x are those of both, which are equal up to float error only.
+    # Atoms without weight do not count, and the weights of x are those of both, which
+    # are equal up to float error only.
     x, atoms = restrict_to_support(x)
     x2 = x2 if atoms is None else x2.restrict(atoms)
     return x, x2.with_data(x2.data, x.weights)
@@ -597,7 +620,8 @@ def _norm(
 ) -> float:
     """Bound the p-th root of weighted p-th powers of values ≥ 0, whose sum has a relative float error of at most γ_terms.
 
-    Powers are taken of values up to 1, the largest above 1/2; what underflows is paid in full.
+    Powers are taken of values up to 1, the largest above 1/2; what underflows is paid
+    in full.
     """
     scaled, exponent = _near_one(values)
     if exponent == _NOTHING:
@@ -643,7 +667,8 @@ def _spectral_norm(factor: Array, weights: Array) -> float:
         matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
     )
     values, vectors = np.linalg.eigh((square + square.T) / 2)
-    # What the eigensolver missed, and the float error of the product, whose terms are at most ‖A‖_F² in the Frobenius norm.
+    # What the eigensolver missed, and the float error of the product, whose terms are
+    # at most ‖A‖_F² in the Frobenius norm.
     error = eigenvalue_error(square, values, vectors)[0] + gamma(
         _terms(sum(matrix.shape))
     ) * float(np.trace(square))
@@ -683,8 +708,8 @@ def _terms(size: int) -> int:
 def _scaled(*spaces: Space, squares: bool = False) -> tuple[tuple[Space, ...], int]:
     """Return spaces with C divided by one power of four, and the exponent of two of that power.
 
-    Squares of their values neither over- nor underflow. Stored matrices are left as they are unless their differences
-    overflow, or ``squares`` of them are needed.
+    Squares of their values neither over- nor underflow. Stored matrices are left as
+    they are unless their differences overflow, or ``squares`` of them are needed.
     """
     sizes = [_exponent_of_values(space) for space in spaces]
     top, dense = (
@@ -707,7 +732,8 @@ def _divided(space: Space, half: int) -> Space:
         return space.with_data(_times(space.data, -half), space.weights)
     if isinstance(space, DenseSpace | GraphSpace | PointCloud):
         return space.with_data(_times(space.data, -2 * half), space.weights)
-    # Of other kinds it is not known how C depends on the stored values; the power alone may overflow.
+    # Of other kinds it is not known how C depends on the stored values; the power alone
+    # may overflow.
     first = half // 2
     return space.scaled(4.0**-first).scaled(4.0 ** (first - half))
 

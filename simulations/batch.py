@@ -1,11 +1,14 @@
 """Throughput of batches: many pairs of small spaces at once against a Python loop over single calls, and against ot.batch.
 
-The pairs are Euclidean distance matrices of 3-D Gaussian clouds of 10 to 64 points, uniform weights, both sizes at random.
-Every run makes its spaces anew, as they keep what was computed of them; making them is not timed. Loops run over the first
-pairs only (column "loop of"): throughput is in pairs a second. Batches of NumPy arrays may use threads, so they run once with
-all that they take and once with a single one. A bound is compared with two loops: over the bound itself, and over
+The pairs are Euclidean distance matrices of 3-D Gaussian clouds of 10 to 64 points,
+uniform weights, both sizes at random. Every run makes its spaces anew, as they keep
+what was computed of them; making them is not timed. Loops run over the first pairs only
+(column "loop of"): throughput is in pairs a second. Batches of NumPy arrays may use
+threads, so they run once with all that they take and once with a single one. A bound is
+compared with two loops: over the bound itself, and over
 :func:`gwtools.solve`, whose result holds that bound among other things. In the second table all pairs are of one size, and
-POT's proximal solver runs at fixed ε with its own tolerances; its plans are rounded to the marginals before they are judged.
+POT's proximal solver runs at fixed ε with its own tolerances; its plans are rounded to
+the marginals before they are judged.
 
     python -m simulations.batch --out DIR [--quick] [--seed S] [--repeats R] [--pairs B]
 

@@ -1,13 +1,13 @@
 """How tight each lower bound is, and what it costs: a suite of families of instances.
 
-Each bound as a share of the best objective found from 20 starts: conditional gradient from the product coupling, from
-annealed Sinkhorn's plan and from random vertices. No bound may be above that objective; the column ``above`` counts
-those that are.
+Each bound as a share of the best objective found from 20 starts: conditional gradient
+from the product coupling, from annealed Sinkhorn's plan and from random vertices. No
+bound may be above that objective; the column ``above`` counts those that are.
 
     python -m simulations.bounds --out DIR [--quick] [--seed S] [--sizes N ...] [--seeds K]
 
-writes trials.csv (one row an instance, as soon as it is finished: an interrupted run resumes), summary.csv, meta.json,
-bounds.md and bounds.png.
+writes trials.csv (one row an instance, as soon as it is finished: an interrupted run
+resumes), summary.csv, meta.json, bounds.md and bounds.png.
 """
 
 from __future__ import annotations
@@ -178,7 +178,8 @@ def run(folder: Path, sizes: Sequence[int], seeds: int, seed: int) -> None:
         "bounds": [*BOUNDS, *EFFORTS],
         "units": UNITS,
     }
-    # Finished results may be summarised under other versions, but never be mixed with new ones.
+    # Finished results may be summarised under other versions, but never be mixed with
+    # new ones.
     report.claim(folder, facts | {"versions": report.versions()} if pending else facts)
     if done:
         print(

@@ -29,8 +29,9 @@ WEIGHTS = {
 class Family:
     """A law of pairs of spaces.
 
-    ``size`` is that of a graph which has only one, ``bandwidth`` that of a kernel; ``convex`` tells that the objective is
-    convex over couplings, so that one start finds its minimum.
+    ``size`` is that of a graph which has only one, ``bandwidth`` that of a kernel;
+    ``convex`` tells that the objective is convex over couplings, so that one start
+    finds its minimum.
     """
 
     name: str

@@ -1,13 +1,15 @@
 """What fusing Gemma-3-270m into SmolLM2-135M costs and gives on reasoning-gym tasks: time, store, memory, losses, answers.
 
-The teacher is captured on 300 examples. Two students are trained on 260 of them for 60 steps of four: one on the labels alone,
-one fused. Both, and the student before, answer problems of another seed. Each step is a command of ``python -m fusion`` in a
-process of its own, as a user would run it; times and memory are what it prints.
+The teacher is captured on 300 examples. Two students are trained on 260 of them for 60
+steps of four: one on the labels alone, one fused. Both, and the student before, answer
+problems of another seed. Each step is a command of ``python -m fusion`` in a process of
+its own, as a user would run it; times and memory are what it prints.
 
     python -m simulations.fusion_study --out DIR --models DIR [--quick] [--seed S]
 
-``--models`` holds gemma3 and smollm2 (``python -m fusion models fetch gemma3 DIR/gemma3``; Gemma's terms bind its students).
-Writes commands.csv, training.csv, scores.csv, meta.json, fusion_study.md and fusion_study.png. Finished commands are not
+``--models`` holds gemma3 and smollm2 (``python -m fusion models fetch gemma3
+DIR/gemma3``; Gemma's terms bind its students). Writes commands.csv, training.csv,
+scores.csv, meta.json, fusion_study.md and fusion_study.png. Finished commands are not
 repeated; what they leave lies in ``--work``.
 """
 

@@ -1,8 +1,9 @@
 """Timing tables on a CUDA device: throughput of batches, and Sinkhorn on large clouds against POT and OTT-JAX.
 
-All arrays are PyTorch's, float64, on the device; times are wall clock with the device's queue empty at both ends. Sinkhorn runs
-at a fixed number of points on squared Euclidean clouds of 3-D Gaussians, POT's entropic solver on its torch backend
-and OTT-JAX where installed; each at its own defaults, with the objective that its plan has.
+All arrays are PyTorch's, float64, on the device; times are wall clock with the device's
+queue empty at both ends. Sinkhorn runs at a fixed number of points on squared Euclidean
+clouds of 3-D Gaussians, POT's entropic solver on its torch backend and OTT-JAX where
+installed; each at its own defaults, with the objective that its plan has.
 
     python -m simulations.gpu --out DIR [--quick] [--seed S] [--repeats R] [--pairs B]
 

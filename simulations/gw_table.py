@@ -1,13 +1,13 @@
 """The Gromov-Wasserstein simulation of InfiGFusion, beside the published table and with what that table lacks.
 
-n points from N(0, I) against n from N(1, I) in three dimensions, Euclidean distances, squared loss. Exact is
-conditional gradient; Sinkhorn is the proximal solver, which never sees Exact's plan; Approx is the sorting-based
-estimate with p = 1.
+n points from N(0, I) against n from N(1, I) in three dimensions, Euclidean distances,
+squared loss. Exact is conditional gradient; Sinkhorn is the proximal solver, which
+never sees Exact's plan; Approx is the sorting-based estimate with p = 1.
 
     python -m simulations.gw_table --out DIR [--quick] [--seed S] [--sizes N ...] [--trials T]
 
-writes trials.csv (one row a trial, as soon as it is finished: an interrupted run resumes), summary.csv, meta.json,
-gw_table.md and gw_table.png.
+writes trials.csv (one row a trial, as soon as it is finished: an interrupted run
+resumes), summary.csv, meta.json, gw_table.md and gw_table.png.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def run(folder: Path, sizes: Sequence[int], trials: int, seed: int) -> None:
         "solvers": {k: repr(v) for k, v in SOLVERS.items()},
         "units": UNITS,
     }
-    # Finished results may be summarised under other versions, but never be mixed with new ones.
+    # Finished results may be summarised under other versions, but never be mixed with
+    # new ones.
     report.claim(folder, facts | {"versions": report.versions()} if pending else facts)
     if done:
         print(

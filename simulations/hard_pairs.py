@@ -1,8 +1,10 @@
 """Pairs of spaces on which solvers get stuck: 17 families of noisy or exact copies, each pair made from a seed alone.
 
-In every pair the second space is a copy of the first, moved, disturbed by noise and shuffled. The coupling that undoes the
-shuffle is known, and with it a low objective (0 where the copy is exact); symmetric and repetitive shapes have many
-stationary couplings above it. Weights are uniform. The least objectives known are in ``reference/hard_pairs.csv``.
+In every pair the second space is a copy of the first, moved, disturbed by noise and
+shuffled. The coupling that undoes the shuffle is known, and with it a low objective (0
+where the copy is exact); symmetric and repetitive shapes have many stationary couplings
+above it. Weights are uniform. The least objectives known are in
+``reference/hard_pairs.csv``.
 """
 
 from __future__ import annotations

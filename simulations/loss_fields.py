@@ -1,6 +1,7 @@
 """What each loss moves: gradients with respect to the logits where one thing differs between student and teacher.
 
-Both have T positions and V = k logits each, always in the same order, so that ranks are tokens. The cases differ in
+Both have T positions and V = k logits each, always in the same order, so that ranks are
+tokens. The cases differ in
   co-activation   each channel's logits are the teacher's in another order of positions: every channel has the teacher's values,
                   but channels no longer move together;
   positions       whole rows are the teacher's in another order: the graph is the teacher's;
@@ -9,8 +10,8 @@ Both have T positions and V = k logits each, always in the same order, so that r
 
     python -m simulations.loss_fields --out DIR [--quick] [--seed S]
 
-writes fields.csv (value, norm of the gradient, and its energy by what it moves: whole rows, whole channels, single logits),
-meta.json, loss_fields.md and loss_fields.png.
+writes fields.csv (value, norm of the gradient, and its energy by what it moves: whole
+rows, whole channels, single logits), meta.json, loss_fields.md and loss_fields.png.
 """
 
 from __future__ import annotations

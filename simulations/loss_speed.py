@@ -1,14 +1,17 @@
 """Time and memory of the fusion losses: by themselves, on a chunked head, and as a share of a training step.
 
-Each loss runs forward and backward from the student's logits, against stored top-k logits of a teacher; beside them the
-cross-entropy of the same logits, the k × k graph by outer products, and TRL's ULD loss where that is installed (it sorts whole
-rows of both models, and has no k). "sft + uld + graph" reads all it needs in one pass, the cross-entropy included.
+Each loss runs forward and backward from the student's logits, against stored top-k
+logits of a teacher; beside them the cross-entropy of the same logits, the k × k graph
+by outer products, and TRL's ULD loss where that is installed (it sorts whole rows of
+both models, and has no k). "sft + uld + graph" reads all it needs in one pass, the
+cross-entropy included.
 
     python -m simulations.loss_speed --out DIR [--quick] [--seed S] [--repeats R] [--parts step head losses]
 
-writes step.csv, head.csv, losses.csv, meta.json and loss_speed.md. With a CUDA device everything runs there, at B = 4 and
-T = 2048. Times on a CPU are those of the processor, in all threads. Peak memory is that above the inputs: of the process on
-Linux, else empty; of the device on CUDA.
+writes step.csv, head.csv, losses.csv, meta.json and loss_speed.md. With a CUDA device
+everything runs there, at B = 4 and T = 2048. Times on a CPU are those of the processor,
+in all threads. Peak memory is that above the inputs: of the process on Linux, else
+empty; of the device on CUDA.
 """
 
 from __future__ import annotations
@@ -443,7 +446,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         (folder / "meta.json").unlink(missing_ok=True)
     report.claim(folder, facts)
     for name in arguments.parts:
-        # Times are compared within one process only, so earlier ones of the same part are of no use.
+        # Times are compared within one process only, so earlier ones of the same part
+        # are of no use.
         path = folder / f"{name}.csv"
         path.unlink(missing_ok=True)
         PARTS[name](sizes, arguments.repeats, arguments.seed, path)

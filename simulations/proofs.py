@@ -1,18 +1,19 @@
 """Whether certificates are true: small pairs of every kind, held against rational arithmetic without any tolerance.
 
-Values, weights, kinds of spaces, dtypes and plans are drawn to upset rounding: ties, copies up to an ulp, large
-offsets, squares that underflow, scales far apart, weights whose sum is off 1 by rounding or of 1e-310, plans off
-their marginals. Counted are the statements of a certificate that are false in exact arithmetic (`tests/oracle.py`): a
-lower bound above a coupling's objective, an upper one below its own coupling's, an a priori radius that does not
-reach, an interval called closed that is open, numbers that are not finite, and exceptions other than a refusal of the
-range in a sentence.
+Values, weights, kinds of spaces, dtypes and plans are drawn to upset rounding: ties,
+copies up to an ulp, large offsets, squares that underflow, scales far apart, weights
+whose sum is off 1 by rounding or of 1e-310, plans off their marginals. Counted are the
+statements of a certificate that are false in exact arithmetic (`tests/oracle.py`): a
+lower bound above a coupling's objective, an upper one below its own coupling's, an a
+priori radius that does not reach, an interval called closed that is open, numbers that
+are not finite, and exceptions other than a refusal of the range in a sentence.
 
     python -m simulations.proofs --out DIR [--quick] [--seed S] [--instances N] [--jobs J]
     python -m simulations.proofs --only SEED --name "offset float32" --call certify [--effort EFFORT]
 
-The first writes chunks.csv (one row for each fifty instances, as soon as they are finished: an interrupted run
-resumes), violations.csv (one row a false statement), summary.csv, meta.json and proofs.md, and exits with 1 if there
-is any.
+The first writes chunks.csv (one row for each fifty instances, as soon as they are
+finished: an interrupted run resumes), violations.csv (one row a false statement),
+summary.csv, meta.json and proofs.md, and exits with 1 if there is any.
 """
 
 from __future__ import annotations
@@ -281,7 +282,8 @@ def run(folder: Path, seed: int, instances: int, jobs: int) -> None:
         if (chunk.index, chunk.effort) not in done
     ]
     facts: dict[str, Any] = {"seed": seed, "instances": instances}
-    # Finished results may be summarised under other versions, but never be mixed with new ones.
+    # Finished results may be summarised under other versions, but never be mixed with
+    # new ones.
     report.claim(folder, facts | {"versions": report.versions()} if pending else facts)
     if done:
         print(

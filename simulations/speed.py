@@ -1,10 +1,11 @@
 """Running times of gwtools against POT, on the points of the Gromov-Wasserstein simulation.
 
-Both sides go from arrays to a plan and its objective, as a user would call them, ours with the certificate. They run in
-one process and take turns; the times are medians, of small problems for as many calls in a row as take some milliseconds.
-Conditional gradient starts from the product coupling on both sides; ``exchange=False`` leaves out the search that POT has not,
-so that objectives are equal.
-POT's proximal solver (PPA) runs at epsilon 0.05 for at most 100 iterations: minutes a repeat at n = 1000.
+Both sides go from arrays to a plan and its objective, as a user would call them, ours
+with the certificate. They run in one process and take turns; the times are medians, of
+small problems for as many calls in a row as take some milliseconds. Conditional
+gradient starts from the product coupling on both sides; ``exchange=False`` leaves out
+the search that POT has not, so that objectives are equal. POT's proximal solver (PPA)
+runs at epsilon 0.05 for at most 100 iterations: minutes a repeat at n = 1000.
 
     python -m simulations.speed --out DIR [--quick] [--seed S] [--repeats R]
 

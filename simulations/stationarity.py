@@ -1,14 +1,16 @@
 """What a solver's success means: whether plans said to be stationary are, on pairs on which solvers get stuck.
 
-Every plan is judged by quantities that share no code with the solvers: the Frank-Wolfe gap of the objective from the dense
-gradient and one exact linear program; where the plan is a permutation, the best gain of exchanging the images of two atoms;
-where it is the product coupling, the gain of the step along eigenvectors that theorem 8 (d) describes. All are multiples of
-the tolerance times 4 |α||β| + 2 |R||S|, the most that any plan can gain on the product coupling (theorem 3, iv).
+Every plan is judged by quantities that share no code with the solvers: the Frank-Wolfe
+gap of the objective from the dense gradient and one exact linear program; where the
+plan is a permutation, the best gain of exchanging the images of two atoms; where it is
+the product coupling, the gain of the step along eigenvectors that theorem 8 (d)
+describes. All are multiples of the tolerance times 4 |α||β| + 2 |R||S|, the most that
+any plan can gain on the product coupling (theorem 3, iv).
 
     python -m simulations.stationarity --out DIR [--quick] [--seed S] [--seeds K]
 
-writes trials.csv (one row a pair and solver, as soon as it is finished: an interrupted run resumes), summary.csv, meta.json
-and stationarity.md.
+writes trials.csv (one row a pair and solver, as soon as it is finished: an interrupted
+run resumes), summary.csv, meta.json and stationarity.md.
 """
 
 from __future__ import annotations
@@ -104,14 +106,16 @@ def images(plan: Numbers) -> Numbers | None:
 def swap_gain(C: Numbers, D: Numbers, image: Numbers) -> float:
     """Return the largest decrease by exchanging the images of two atoms (below 0 where every exchange climbs).
 
-    With B = D over the images, F = const − 2/n² Σ C_ik B_ik, and an exchange of i and j changes the rows and columns i and j
-    of B alone. O(n³) for all pairs, in one product C B.
+    With B = D over the images, F = const − 2/n² Σ C_ik B_ik, and an exchange of i and j
+    changes the rows and columns i and j of B alone. O(n³) for all pairs, in one product
+    C B.
     """
     n = len(C)
     B = D[np.ix_(image, image)]
     product = C @ B
     own, c, b = np.diag(product), np.diag(C), np.diag(B)
-    # Σ_k (C_ik − C_jk)(B_jk − B_ik) over all k, less the terms k = i and k = j, which the diagonals replace.
+    # Σ_k (C_ik − C_jk)(B_jk − B_ik) over all k, less the terms k = i and k = j, which
+    # the diagonals replace.
     gain = product + product.T - own[:, None] - own[None, :]
     gain -= (c[:, None] - C) * (B - b[:, None]) + (C - c[None, :]) * (b[None, :] - B)
     gain += 0.5 * (c[:, None] - c[None, :]) * (b[None, :] - b[:, None])
@@ -207,7 +211,8 @@ def run(folder: Path, first: int, count: int) -> None:
         "solvers": {k: repr(v) for k, v in SOLVERS.items()},
         "units": UNITS,
     }
-    # Finished results may be summarised under other versions, but never be mixed with new ones.
+    # Finished results may be summarised under other versions, but never be mixed with
+    # new ones.
     report.claim(folder, facts | {"versions": report.versions()} if pending else facts)
     if done:
         print(

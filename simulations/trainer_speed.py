@@ -1,9 +1,11 @@
 """Tokens a second and memory of `fusion.FusionTrainer` against TRL's GOLD trainer, on the same small models and examples.
 
-Both distil a GPT-2 into a Llama of another tokenizer with half the loss on the labels and half on ULD; ours with the graph
-loss, too. GOLD (`trl.experimental.gold`, off-policy) runs the teacher in every step and keeps it in memory; ours reads a store,
-whose capture is the third row. Each run is a process of its own, and the kinds take turns. Tokens are
-the student's; seconds of CPU are the ones to compare where the machine is shared.
+Both distil a GPT-2 into a Llama of another tokenizer with half the loss on the labels
+and half on ULD; ours with the graph loss, too. GOLD (`trl.experimental.gold`,
+off-policy) runs the teacher in every step and keeps it in memory; ours reads a store,
+whose capture is the third row. Each run is a process of its own, and the kinds take
+turns. Tokens are the student's; seconds of CPU are the ones to compare where the
+machine is shared.
 
     python -m simulations.trainer_speed --out DIR [--quick] [--seed S] [--repeats R]
 

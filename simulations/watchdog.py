@@ -1,16 +1,19 @@
 """Whether the solvers answer: random pairs of every kind, each solved in a process that is killed where it takes too long.
 
-Kinds of spaces, weights, units, dtypes, sizes and solvers are drawn independently of each other, among them all that makes
-ties, saddles and overflow: 0/1 matrices, shortest paths over unit edges, relabelled and repeated atoms, weights of 0 and of
-1e-6, values of 1e±150, and sides in units of 1e±8 of each other. What must not happen: hang (killed), crash (an exception
-that is no sentence, or a process that ended), nan (a number that is not finite), infeasible (a plan that misses its
-marginals), crossed (a lower bound above the upper one). A pair that is refused in a sentence is counted apart.
+Kinds of spaces, weights, units, dtypes, sizes and solvers are drawn independently of
+each other, among them all that makes ties, saddles and overflow: 0/1 matrices, shortest
+paths over unit edges, relabelled and repeated atoms, weights of 0 and of 1e-6, values
+of 1e±150, and sides in units of 1e±8 of each other. What must not happen: hang
+(killed), crash (an exception that is no sentence, or a process that ended), nan (a
+number that is not finite), infeasible (a plan that misses its marginals), crossed (a
+lower bound above the upper one). A pair that is refused in a sentence is counted apart.
 
     python -m simulations.watchdog --out DIR [--quick] [--seed S] [--pairs N] [--jobs J] [--limit SECONDS]
     python -m simulations.watchdog --only INDEX [--seed S]
 
-The first writes trials.csv (one row a pair, as soon as it is finished: an interrupted run resumes), summary.csv, meta.json
-and watchdog.md. The second solves one pair in its own process, with its traceback.
+The first writes trials.csv (one row a pair, as soon as it is finished: an interrupted
+run resumes), summary.csv, meta.json and watchdog.md. The second solves one pair in its
+own process, with its traceback.
 """
 
 from __future__ import annotations
@@ -68,7 +71,8 @@ WEIGHTS = {
     "zeros": 0.1,
     "duplicates": 0.1,
 }
-# Factors of C and D. Values of float32 reach less far: the squares of its extreme units are finite as well.
+# Factors of C and D. Values of float32 reach less far: the squares of its extreme units
+# are finite as well.
 UNITS = {
     "1": (1.0, 1.0),
     "large": (1e150, 1e150),
@@ -555,7 +559,8 @@ def run(folder: Path, seed: int, pairs: int, jobs: int, seconds: float) -> None:
     done = {row["index"] for row in report.resume_rows(path)}
     pending = [index for index in range(pairs) if index not in done]
     facts: dict[str, Any] = {"seed": seed, "limit_s": seconds}
-    # Finished results may be summarised under other versions, but never be mixed with new ones.
+    # Finished results may be summarised under other versions, but never be mixed with
+    # new ones.
     report.claim(folder, facts | {"versions": report.versions()} if pending else facts)
     if done:
         print(

@@ -211,7 +211,8 @@ def check_result(
         float(result.distance) ** 2 - float(result.objective)
     ) <= 10 * tolerance * float(result.objective)
     check_certificate(result.certificate, C, a, D, b)
-    # A plan of float32 masses misses the marginals, so that its own objective may undercut every coupling's.
+    # A plan of float32 masses misses the marginals, so that its own objective may
+    # undercut every coupling's.
     assert result.certificate.lower <= found + (
         0 if tolerance <= 1e-12 else tolerance * largest
     )

@@ -1,7 +1,8 @@
 """Small pairs of spaces with all that upsets rounding, each drawn from a family's name and a seed alone.
 
-Sizes are 1 to 5. A name is a family and a dtype, such as "offset float32"; families say what the values are ("any":
-those of one of the others), and weights, kinds of spaces, atoms of weight zero and plans are drawn beside them.
+Sizes are 1 to 5. A name is a family and a dtype, such as "offset float32"; families say
+what the values are ("any": those of one of the others), and weights, kinds of spaces,
+atoms of weight zero and plans are drawn beside them.
 """
 
 from __future__ import annotations

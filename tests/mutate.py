@@ -1,7 +1,8 @@
 """Mutants: change the modules that round outward, one place at a time, and list the changes that no test notices.
 
-``make mutants`` makes every change that the seven rules allow, runs the tests that matter on each, and prints those that
-survive. Survivors that are proved harmless are listed in ``tests/survivors.toml``; any other is a gap in the tests.
+``make mutants`` makes every change that the seven rules allow, runs the tests that
+matter on each, and prints those that survive. Survivors that are proved harmless are
+listed in ``tests/survivors.toml``; any other is a gap in the tests.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 SURVIVORS = Path("tests/survivors.toml")
 
-# What is mutated, and the tests that matter of it: a file, or a file and the first letters of the names of tests.
+# What is mutated, and the tests that matter of it: a file, or a file and the first
+# letters of the names of tests.
 _CERTIFICATES = (
     "tests/bounds/test_float_error.py",
     "tests/bounds/test_certified.py",
@@ -66,7 +68,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-# Imported once, before the first mutant: whatever the tests import but the package and the tests themselves.
+# Imported once, before the first mutant: whatever the tests import but the package and
+# the tests themselves.
 PRELOADED = (
     "numpy",
     "scipy.linalg",
@@ -81,7 +84,8 @@ PRELOADED = (
     "hypothesis.extra.numpy",
 )
 
-# The names that the rules know. Patterns match whole names, without leading underscores.
+# The names that the rules know. Patterns match whole names, without leading
+# underscores.
 GAMMA = re.compile(r"gamma")
 # Rule 2: variables, keyword arguments and fields that are radii or errors,
 RADIUS = re.compile(
@@ -123,7 +127,8 @@ SHAPES = re.compile(r"reshape|zeros|ones|empty|full|eye|arange|broadcast_to")
 # Rule 5: indices of γ.
 INDEX = re.compile(r"\w*terms|omega|\w*operations|lists|size|weights|count|height")
 INDEX_FUNCTIONS = re.compile(r"\w*terms")
-# Rule 7: functions that are told a direction, by position; constants that stand for 1 + θ and for 1 − θ; opposite helpers.
+# Rule 7: functions that are told a direction, by position; constants that stand for 1 +
+# θ and for 1 − θ; opposite helpers.
 DIRECTED = {"nextafter": 1}
 ENLARGED = {1.01: 0.99, 0.51: 0.49, 0.99: 1.01}
 HELPERS = {"floor": "ceiling"}
@@ -650,7 +655,8 @@ def mutants(source: str, module: str = "", start: int = 1) -> list[Mutant]:
     Returns
     -------
     list of Mutant
-        In the order of their places, then of the rules. Changes that give the same module are made once.
+        In the order of their places, then of the rules. Changes that give the same
+        module are made once.
     """
     tree = ast.parse(source)
     plain = ast.unparse(tree)
@@ -1093,7 +1099,8 @@ def report(
 ) -> bool:
     """Print what came of a run: counts, new survivors and stale entries. Tell whether nothing is new.
 
-    Entries of other modules than those of ``made`` are left alone; so are entries of mutants that were not run.
+    Entries of other modules than those of ``made`` are left alone; so are entries of
+    mutants that were not run.
     """
     numbered = {mutant.number: mutant for mutant in made}
     identities = {mutant.identity: mutant for mutant in made}
@@ -1223,7 +1230,8 @@ def main(
     Returns
     -------
     int
-        1 if there is a survivor that is not listed, or a mutant without verdict, else 0.
+        1 if there is a survivor that is not listed, or a mutant without verdict, else
+        0.
     """
     options = _options(arguments, root, tests)
 
@@ -1264,7 +1272,8 @@ def main(
         )  # which ends the children too
         tqdm.monitor_interval = 0  # a thread, which no fork would survive
         server = Server(root, options.jobs, preload)
-        # As they are, the modules pass; how long the tests take says in which order to run them.
+        # As they are, the modules pass; how long the tests take says in which order to
+        # run them.
         limit = options.timeout or 30.0
         for names in dict.fromkeys(matter[mutant.module] for mutant in queue):
             ((_, plain),) = server.run([(None, names)], math.inf)

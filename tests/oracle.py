@@ -1,9 +1,10 @@
 """Certificates held against rational arithmetic, without any tolerance.
 
-Nothing here knows gwtools: spaces, plans and certificates are read by their attributes alone. Stored floats are
-integers times a power of two, so that all sums are of integers; numbers become fractions only where they are
-compared. Entries that are roots (Euclidean distances) are enclosed, and so are the objectives made of them; a
-statement counts as violated only where every number within the enclosures violates it.
+Nothing here knows gwtools: spaces, plans and certificates are read by their attributes
+alone. Stored floats are integers times a power of two, so that all sums are of
+integers; numbers become fractions only where they are compared. Entries that are roots
+(Euclidean distances) are enclosed, and so are the objectives made of them; a statement
+counts as violated only where every number within the enclosures violates it.
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ def exact(space: Any) -> Exact:
     Parameters
     ----------
     space : gwtools.Space
-        With ``weights`` and ``data``; a matrix, of which the symmetric part counts, points or a factor.
+        With ``weights`` and ``data``; a matrix, of which the symmetric part counts,
+        points or a factor.
     """
     masses = [float(weight) for weight in np.asarray(space.weights)]
     atoms = [i for i, mass in enumerate(masses) if mass > 0]
@@ -416,7 +418,8 @@ class Pair:
         Parameters
         ----------
         plans : iterable of plans
-            Their nearest couplings and, where they pair off the atoms, the couplings along them are tried as well.
+            Their nearest couplings and, where they pair off the atoms, the couplings
+            along them are tried as well.
         """
         x, y = self.x, self.y
         means_x, means_y = x.row_means(), y.row_means()
@@ -458,7 +461,8 @@ class Pair:
         plans : iterable of plans
             Further couplings to try, as in :meth:`candidates`.
         rounds : int
-            Exact steps of descent from the product coupling, from that which sorts row means and from the plans.
+            Exact steps of descent from the product coupling, from that which sorts row
+            means and from the plans.
         """
         found = self.candidates(plans)
         if rounds:
@@ -482,7 +486,8 @@ class Pair:
     def _exchanged(self, coupling: Coupling) -> Coupling | None:
         """Return the coupling after the best exchange of mass between two rows and columns, or None.
 
-        Along π + t δ the objective is F(π) + 2 t ⟨π, δ⟩ + t² ⟨δ, δ⟩ in the bilinear form of the squares.
+        Along π + t δ the objective is F(π) + 2 t ⟨π, δ⟩ + t² ⟨δ, δ⟩ in the bilinear
+        form of the squares.
         """
         n, m, table = self.x.size, self.y.size, self.squares[1]
         slopes = [sum(map(mul, row, coupling.masses)) for row in table]
@@ -557,7 +562,8 @@ def violations(
     Parameters
     ----------
     certificate : gwtools.Certificate
-        With ``lower``, ``upper``, ``kind``, ``bounds``, ``a_priori``, ``tolerance`` and ``rounding``.
+        With ``lower``, ``upper``, ``kind``, ``bounds``, ``a_priori``, ``tolerance`` and
+        ``rounding``.
     x, y : gwtools.Space
         The spaces it speaks of.
     plan : Plan or array, optional

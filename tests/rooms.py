@@ -1,6 +1,7 @@
 """The picture of the rooms: every file, what its first line says, and the rooms that it uses.
 
-``python -m tests.rooms`` writes it from the imports into CONTRIBUTING.md, between two marks.
+``python -m tests.rooms`` writes it from the imports into CONTRIBUTING.md, between two
+marks.
 """
 
 from __future__ import annotations

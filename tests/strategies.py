@@ -219,7 +219,8 @@ def two_points(draw: st.DrawFn) -> Known:
 def simplices(draw: st.DrawFn, uniform: bool = False) -> Known:
     """Simplices of weights a and b where b splits the atoms of a: Σ a_i² − Σ b_j², so 1/n − 1/m for uniform weights.
 
-    The objective is Σ a_i² + Σ b_j² − 2 P(i = k, j = l), and P(i = k, j = l) ≤ Σ b_j² with equality where j tells i.
+    The objective is Σ a_i² + Σ b_j² − 2 P(i = k, j = l), and P(i = k, j = l) ≤ Σ b_j²
+    with equality where j tells i.
     """
     n = draw(st.integers(1, 4))
     counts = (

@@ -403,7 +403,8 @@ def test_copies_are_told_by_stored_values(kind, rng):
         assert _objective(*radii.enclosed(x, copy, *some_parts(4, 4)), plan) == Bound(
             0.0, 0.0, 0.0
         )
-    # Sums of points may round even where the points are the same ones; entries as they are stored may not.
+    # Sums of points may round even where the points are the same ones; entries as they
+    # are stored may not.
     assert _is_isometry(x, copy, plan, 1e-40) == (
         kind in ("gram", "euclidean", "sqeuclidean")
     )

@@ -59,7 +59,8 @@ def test_certified_bounds_are_the_values_rounded_down(pair):
     assert set(cheap) - {"spectral"} == QUADRATIC | one_row
     for name, found in [*cheap.items(), *certificate.bounds.items()]:
         value = float(VALUES[name](x.space(), y.space()))
-        # Eccentricities of low-rank forms lose half of their digits to cancellation; certificates sum them over rows.
+        # Eccentricities of low-rank forms lose half of their digits to cancellation;
+        # certificates sum them over rows.
         loose = 1e6 if name == "first" else 1e3
         assert value - loose * slack(x, y) <= found <= value + loose * slack(x, y), name
     assert (

@@ -485,7 +485,8 @@ def test_names_that_the_terminal_cannot_show(graphs):
 
 def test_ctrl_c_is_no_traceback(tmp_path, rng):
     path = save(tmp_path / "x.npy", rng.standard_normal((3, 2)))
-    # A process in the background may ignore the signal: the handler is that of a terminal.
+    # A process in the background may ignore the signal: the handler is that of a
+    # terminal.
     program = f"""
 import signal, sys, time, gwtools.__main__ as m
 signal.signal(signal.SIGINT, signal.default_int_handler)

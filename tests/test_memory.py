@@ -242,7 +242,8 @@ def test_the_limit_of_the_process_counts(monkeypatch):
     assert 10**6 < used < 10**14
 
 
-# Kinds whose rows are read at the atoms of a plan, and forms of higher rank than they have atoms.
+# Kinds whose rows are read at the atoms of a plan, and forms of higher rank than they
+# have atoms.
 READ = {
     "dense": lambda n, rng: gw.DenseSpace(_distances(n, rng)),
     "single": lambda n, rng: gw.DenseSpace(_distances(n, rng).astype(np.float32)),

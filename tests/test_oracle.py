@@ -175,7 +175,8 @@ def test_nearest_is_a_coupling_and_keeps_couplings():
 
 def test_nearest_by_hand():
     pair = read(gw.DenseSpace(TWO), gw.DenseSpace(TWO))
-    # The first row is cut to 1/2, then nothing; what is missing goes to the second row and column.
+    # The first row is cut to 1/2, then nothing; what is missing goes to the second row
+    # and column.
     found = fractions(pair.nearest(np.array([[1.0, 0.0], [0.0, 0.25]])), (2, 2))
     assert found.tolist() == [[Fraction(1, 2), 0], [0, Fraction(1, 2)]]
     found = fractions(pair.nearest(np.zeros((2, 2))), (2, 2))

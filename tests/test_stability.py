@@ -150,7 +150,8 @@ def test_rounding_to_bfloat16(x):
     assert holds(found * (1 + 2.0**-15), norm(x.matrix - x2.matrix, x.weights), x, x2)
 
 
-# Moves that reach their bound, or most of it: (kind, stored values, the same moved, share of the bound they reach).
+# Moves that reach their bound, or most of it: (kind, stored values, the same moved,
+# share of the bound they reach).
 FAR = np.array([[0.0], [100.0]])
 STEP, HALF = 0.25, 0.125
 APART = np.array([[-HALF], [HALF]])

@@ -69,7 +69,8 @@ def test_a_kernel_ends_alone_as_padded_inside_a_stack(problems, tolerance, most)
     )
     for i, (expected, (kernel, *_)) in enumerate(zip(alone, problems, strict=True)):
         n, m = kernel.shape
-        # Newton steps halve the error's digits: a stop at another step would show in them.
+        # Newton steps halve the error's digits: a stop at another step would show in
+        # them.
         close = 1e-9 + 1e-12 * np.abs(kernel).max()
         assert together.error[i] == pytest.approx(expected.error, rel=1e-3, abs=close)
         assert np.abs(together.plan[i, :n, :m] - expected.plan).max() <= close

@@ -1,6 +1,7 @@
 """A fusion without a Trainer: student and teacher side by side in a loop of plain PyTorch, on a CPU or a GPU.
 
-    python fusion/examples/plain_loop.py STUDENT TEACHER DATA.jsonl OUT [--steps 100] [--learning-rate 1e-4]
+    python fusion/examples/plain_loop.py STUDENT TEACHER DATA.jsonl OUT [--steps 100]
+    [--learning-rate 1e-4]
 
 The two may have any tokenizers; nothing is stored. One example a step keeps it short.
 """

@@ -1,7 +1,7 @@
 """What training reads of a language model's head: negative log-likelihoods and top-k logits, in one pass and one gradient.
 
-Either from stored logits, or from hidden states and the head's weight, in chunks: then never more than chunk × V logits are
-alive, and the gradient makes them again.
+Either from stored logits, or from hidden states and the head's weight, in chunks: then
+never more than chunk × V logits are alive, and the gradient makes them again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class HeadOutput:
     topk : TopKLogits
         The k largest logits.
     logprobs_at : tensor of shape (B, T, K), or None
-        Log-probabilities, at the temperature, of the tokens asked for; zero at masked positions.
+        Log-probabilities, at the temperature, of the tokens asked for; zero at masked
+        positions.
 
     Examples
     --------
@@ -76,12 +77,13 @@ def read(
     logits : tensor of shape (B, T, V)
         Full rows of logits.
     labels : int64 tensor of shape (B, T)
-        The token that each position predicts (the next one: shift before), or −100 where there is none. Such positions are
-        masked, and their rows are never read.
+        The token that each position predicts (the next one: shift before), or −100
+        where there is none. Such positions are masked, and their rows are never read.
     k, standardize, temperature, statistics
         As in :func:`top_k`; negative log-likelihoods are at temperature 1.
     ids : int64 tensor of shape (B, T, K), optional
-        Tokens whose log-probabilities are wanted as well, as :func:`kl_loss` needs them.
+        Tokens whose log-probabilities are wanted as well, as :func:`kl_loss` needs
+        them.
 
     Returns
     -------
@@ -90,11 +92,13 @@ def read(
     Raises
     ------
     TypeError, ValueError
-        As :func:`top_k`; or if labels or ids are not int64, do not fit the logits' shape or are no tokens.
+        As :func:`top_k`; or if labels or ids are not int64, do not fit the logits'
+        shape or are no tokens.
 
     Examples
     --------
-    The negative log-likelihoods are those of the cross entropy; what is kept besides costs no second pass over the logits.
+    The negative log-likelihoods are those of the cross entropy; what is kept besides
+    costs no second pass over the logits.
 
     >>> import torch, fusion
     >>> logits, labels = (
@@ -136,12 +140,13 @@ def chunked_head(
     hidden : tensor of shape (B, T, d)
         Hidden states that the head is applied to; converted to the head's dtype.
     weight : tensor of shape (V, d)
-        The head. Models that scale, cap or add to their logits otherwise than by ``bias`` need :func:`read`.
+        The head. Models that scale, cap or add to their logits otherwise than by
+        ``bias`` need :func:`read`.
     bias : tensor of shape (V,), optional
         Added to every row.
     chunk : int
-        Positions whose logits are alive at once. Their gradient is made from logits computed again; that of the head adds up
-        over chunks in at least float32.
+        Positions whose logits are alive at once. Their gradient is made from logits
+        computed again; that of the head adds up over chunks in at least float32.
     labels, k, ids, standardize, temperature, statistics
         As in :func:`read`.
 
@@ -157,7 +162,8 @@ def chunked_head(
 
     Examples
     --------
-    The same numbers as of all logits, with those of no more than two positions in memory.
+    The same numbers as of all logits, with those of no more than two positions in
+    memory.
 
     >>> import torch, fusion
     >>> hidden, labels = (

@@ -1,8 +1,9 @@
 """What is read of rows of logits, and the gradient back, without a second array of their size.
 
-A row of V logits becomes its k largest entries with their ids, its entries at given ids, its log-sum-exp and its moments:
-all losses of this package are made of these few numbers. Rows are read and differentiated in blocks that stay in the
-processor's cache; rows of a head are made chunk by chunk, and made again for the gradient.
+A row of V logits becomes its k largest entries with their ids, its entries at given
+ids, its log-sum-exp and its moments: all losses of this package are made of these few
+numbers. Rows are read and differentiated in blocks that stay in the processor's cache;
+rows of a head are made chunk by chunk, and made again for the gradient.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Reading:
 class Rows(NamedTuple):
     """What was read of n rows: values and ids (n, k), log-sum-exps (n, temperatures), moments (n, 2 or 0), at (n, K).
 
-    Moments are the mean and the standard deviation of the finite entries; ``at`` holds the entries at given ids.
+    Moments are the mean and the standard deviation of the finite entries; ``at`` holds
+    the entries at given ids.
     """
 
     values: Tensor
@@ -65,7 +67,8 @@ def read_head(
 def top_ids(rows: Tensor, k: int) -> Tensor:
     """Return the ids of the k largest entries of each row (n, V) in descending order; NaN counts as largest.
 
-    The k largest entries lie in the k strided groups with the largest maxima, so that one pass and a short list do.
+    The k largest entries lie in the k strided groups with the largest maxima, so that
+    one pass and a short list do.
     """
     (n, V), size = rows.shape, 1
     while 4 * size * size * k <= V and size < _CANDIDATES:  # size grows

@@ -23,14 +23,15 @@ class TopKLogits:
     Parameters
     ----------
     values : tensor of shape (B, T, k)
-        Standardised logits in descending order, at least float32; zero at masked positions.
+        Standardised logits in descending order, at least float32; zero at masked
+        positions.
     ids : int64 tensor of shape (B, T, k)
         Their tokens.
     mask : bool tensor of shape (B, T)
         True at valid positions.
     logsumexp, mean, std : tensors of shape (B, T), or None
-        Of the full row of raw logits at temperature 1, in logits; entries of −inf have no part in the last two. None where
-        they were not read.
+        Of the full row of raw logits at temperature 1, in logits; entries of −inf have
+        no part in the last two. None where they were not read.
     vocabulary : int
         Number V of logits in a full row.
     standardize : {"none", "center", "logprob", "softmax", "zscore"}
@@ -40,7 +41,8 @@ class TopKLogits:
 
     Examples
     --------
-    Raw logits become another quantity by the statistics of their full rows: here log-probabilities among three tokens.
+    Raw logits become another quantity by the statistics of their full rows: here
+    log-probabilities among three tokens.
 
     >>> import torch, fusion
     >>> topk = fusion.top_k(torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]]]), k=2)
@@ -138,8 +140,9 @@ class TopKLogits:
         Raises
         ------
         ValueError
-            If these are neither that nor raw logits at temperature 1, or the kind needs a statistic that was not kept: for
-            "logprob" and "softmax" at another temperature that is the log-sum-exp at it, which only full rows give.
+            If these are neither that nor raw logits at temperature 1, or the kind needs
+            a statistic that was not kept: for "logprob" and "softmax" at another
+            temperature that is the log-sum-exp at it, which only full rows give.
         """
         _check.choice(kind, "kind", KINDS)
         _check.number(temperature, "temperature", above=0)
@@ -211,21 +214,24 @@ def top_k(
     Parameters
     ----------
     logits : tensor of shape (B, T, V)
-        Full rows of logits; −inf is allowed outside the k largest and stands for a token that cannot occur. Computed in at
-        least float32.
+        Full rows of logits; −inf is allowed outside the k largest and stands for a
+        token that cannot occur. Computed in at least float32.
     k : int
         Logits kept a position, at most V.
     mask : bool tensor of shape (B, T), optional
-        True at valid positions; all by default. Rows of other positions are not read, whatever they hold.
+        True at valid positions; all by default. Rows of other positions are not read,
+        whatever they hold.
     standardize : {"none", "center", "logprob", "softmax", "zscore"}
-        With x the row divided by the temperature: x itself, x less its mean, x less its log-sum-exp, the exponential of that,
-        or x less its mean over its standard deviation (1/V; zero for constant rows). Raw logits carry an arbitrary constant
-        a position, which no probability depends on but ULD and every graph do: "none" reproduces the paper, any other kind
-        removes the constant.
+        With x the row divided by the temperature: x itself, x less its mean, x less its
+        log-sum-exp, the exponential of that, or x less its mean over its standard
+        deviation (1/V; zero for constant rows). Raw logits carry an arbitrary constant
+        a position, which no probability depends on but ULD and every graph do: "none"
+        reproduces the paper, any other kind removes the constant.
     temperature : float
         Positive. z-scores do not depend on it.
     statistics : bool
-        Keep log-sum-exp, mean and standard deviation; False reads only those that ``standardize`` needs, which is faster.
+        Keep log-sum-exp, mean and standard deviation; False reads only those that
+        ``standardize`` needs, which is faster.
 
     Returns
     -------
@@ -235,8 +241,9 @@ def top_k(
     Raises
     ------
     TypeError, ValueError
-        If the logits are not floating-point numbers of shape (B, T, V), k is not in 1 … V, no position is valid, or a valid
-        row holds NaN, +inf or fewer than k finite logits.
+        If the logits are not floating-point numbers of shape (B, T, V), k is not in 1 …
+        V, no position is valid, or a valid row holds NaN, +inf or fewer than k finite
+        logits.
 
     Examples
     --------

@@ -1,15 +1,20 @@
 """Losses between graphs on logits: nodes are channels of the logits, edges their products averaged over positions.
 
-With H the (T, k) logits of the T valid positions of a sequence, its graph is C = HᵀH / T. It is handed to gwtools as the Gram
-space of H / √T, so no graph is formed where only its row means count, and every kind of loss is a bound or a value of the
-Gromov-Wasserstein distance between the student's graph C and the teacher's D (gwtools/THEORY.md, theorems 1, 3 and 4).
+With H the (T, k) logits of the T valid positions of a sequence, its graph is C = HᵀH /
+T. It is handed to gwtools as the Gram space of H / √T, so no graph is formed where only
+its row means count, and every kind of loss is a bound or a value of the
+Gromov-Wasserstein distance between the student's graph C and the teacher's D
+(gwtools/THEORY.md, theorems 1, 3 and 4).
 
-Channels. "rank": column r holds the r-th largest logit; k nodes of weight 1/k, no common vocabulary needed. "vocabulary":
-column v is token v; V nodes of weight 1/V, of which those that never occur among the k largest are one atom at zero.
+Channels. "rank": column r holds the r-th largest logit; k nodes of weight 1/k, no
+common vocabulary needed. "vocabulary": column v is token v; V nodes of weight 1/V, of
+which those that never occur among the k largest are one atom at zero.
 
-Degeneracy. Row means C 1 / k = Hᵀ(H 1) / (k T) see a sequence through its row masses H 1 alone. Where those do not vary, the
-row-means kind compares mean rows only: softmax over the whole row nearly so, z-scores of the k logits among themselves fully.
-Raw, centred or full-row z-scored logits, and the kinds that also see the residual of the graph, do not have this defect.
+Degeneracy. Row means C 1 / k = Hᵀ(H 1) / (k T) see a sequence through its row masses H
+1 alone. Where those do not vary, the row-means kind compares mean rows only: softmax
+over the whole row nearly so, z-scores of the k logits among themselves fully. Raw,
+centred or full-row z-scored logits, and the kinds that also see the residual of the
+graph, do not have this defect.
 """
 
 from __future__ import annotations
@@ -46,41 +51,51 @@ def graph_loss(
     Parameters
     ----------
     student, teacher : TopKLogits
-        Of the same B examples and with the same k; positions need not be aligned, nor as many, and vocabularies may differ.
+        Of the same B examples and with the same k; positions need not be aligned, nor
+        as many, and vocabularies may differ.
     kind : {"row_means", "norm", "spectral", "gw"}
-        "row_means" is the graph-on-logits loss of InfiGFusion: Σ_r |f_C(r) − f_D(r)| over sorted row means f, which is k times
-        the lower bound of GW_1 by row means. The others are in squared units of C: lower bounds of GW_2² that also compare the
-        norms ("norm") or spectra ("spectral") of the residual graphs, and the objective of the coupling that conditional
-        gradient finds ("gw", for rank channels; an upper bound of GW_2²), with the gradient at that coupling.
+        "row_means" is the graph-on-logits loss of InfiGFusion: Σ_r |f_C(r) − f_D(r)|
+        over sorted row means f, which is k times the lower bound of GW_1 by row means.
+        The others are in squared units of C: lower bounds of GW_2² that also compare
+        the norms ("norm") or spectra ("spectral") of the residual graphs, and the
+        objective of the coupling that conditional gradient finds ("gw", for rank
+        channels; an upper bound of GW_2²), with the gradient at that coupling.
     channels : {"rank", "vocabulary"}
-        What the nodes are. For vocabulary channels "row_means" is W_1 between all V row means, without the factor k.
+        What the nodes are. For vocabulary channels "row_means" is W_1 between all V row
+        means, without the factor k.
     reduction : {"mean", "sum", "none"}
-        Over the sequences that have a valid position on both sides; "none" returns (B,), zero for the others.
+        Over the sequences that have a valid position on both sides; "none" returns
+        (B,), zero for the others.
     group : torch.distributed.ProcessGroup, optional
-        Ranks that each hold other positions of the same B examples (with equal T on all ranks). The rows are shared with their
-        gradient, so that every rank returns the loss of the whole sequences, and the average over ranks of the parameters'
+        Ranks that each hold other positions of the same B examples (with equal T on all
+        ranks). The rows are shared with their gradient, so that every rank returns the
+        loss of the whole sequences, and the average over ranks of the parameters'
         gradients is the gradient of that loss.
 
     Returns
     -------
     tensor
-        In squared logits for "row_means" (logits enter as products), in their fourth power for the other kinds. float64 stays
-        float64, all else is computed in float32, with autocast off.
+        In squared logits for "row_means" (logits enter as products), in their fourth
+        power for the other kinds. float64 stays float64, all else is computed in
+        float32, with autocast off.
 
     Raises
     ------
     ValueError
-        If the two sides differ in k, standardisation, temperature, batch or device, an option is unknown or, for the mean, no
-        sequence has a valid position on both sides.
+        If the two sides differ in k, standardisation, temperature, batch or device, an
+        option is unknown or, for the mean, no sequence has a valid position on both
+        sides.
 
     Warns
     -----
     UserWarning
-        Once for each standardisation, where "row_means" is degenerate: a sequence's row masses are constant to 1e-3.
+        Once for each standardisation, where "row_means" is degenerate: a sequence's row
+        masses are constant to 1e-3.
 
     Examples
     --------
-    Two positions of the student and three of the teacher, of other vocabularies: neither need be aligned.
+    Two positions of the student and three of the teacher, of other vocabularies:
+    neither need be aligned.
 
     >>> import torch, fusion
     >>> student = fusion.top_k(torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]), k=2)

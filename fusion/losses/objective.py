@@ -15,24 +15,31 @@ A step, in any loop::
     )
     result.total.backward()
 
-With B examples in a batch, w, a, g and λ of :class:`FusionLoss` and the weights c of each :class:`TeacherTerm`:
+With B examples in a batch, w, a, g and λ of :class:`FusionLoss` and the weights c of
+each :class:`TeacherTerm`:
 
     total = (1 − w) · SFT + w · Σ_s λ_s · (a · A_s + g · G_s)
 
     SFT = Σ_b u_b / Σ_b n_b                  u (B,) sums −log p over the n (B,) labels of an example
-    A_s = Σ_b c_sb · u_sb / Σ_b c_sb · n_sb  u_s (B,) sums ULD, KL or JSD over the n_s (B,) aligned pairs of an example
-    G_s = Σ_b c_sb · u_sb / Σ_b c_sb · n_sb  u_s (B,) is the graph loss of an example, n_s (B,) 1 where it has one, else 0
+    A_s = Σ_b c_sb · u_sb / Σ_b c_sb · n_sb  u_s (B,) sums ULD, KL or JSD over the n_s
+    (B,) aligned pairs of an example G_s = Σ_b c_sb · u_sb / Σ_b c_sb · n_sb  u_s (B,)
+    is the graph loss of an example, n_s (B,) 1 where it has one, else 0
 
-Weights. c_s, of shape (B,), is what teacher s counts for each example: 1 by default, 0 takes the teacher away from it. λ_s is
-what teacher s counts beside the others: 1 over their number by default. A factor on all of c_s cancels; one on λ_s does not.
-``result.terms`` holds each mean as a 0-d tensor: "sft", "uld/qwen", "graph/qwen", …; ``sums`` and ``counts`` hold u and n.
+Weights. c_s, of shape (B,), is what teacher s counts for each example: 1 by default, 0
+takes the teacher away from it. λ_s is what teacher s counts beside the others: 1 over
+their number by default. A factor on all of c_s cancels; one on λ_s does not.
+``result.terms`` holds each mean as a 0-d tensor: "sft", "uld/qwen", "graph/qwen", …;
+``sums`` and ``counts`` hold u and n.
 
-Micro-batches and ranks. Where a step of the optimiser has several micro-batches, pass ``totals``, the denominators of the whole
-step: the losses of its micro-batches then add up to that of the step. Data-parallel ranks average gradients as usual, with
-``totals`` those of the step over all ranks, divided by their number. Ranks that share sequences pass ``group``.
+Micro-batches and ranks. Where a step of the optimiser has several micro-batches, pass
+``totals``, the denominators of the whole step: the losses of its micro-batches then add
+up to that of the step. Data-parallel ranks average gradients as usual, with ``totals``
+those of the step over all ranks, divided by their number. Ranks that share sequences
+pass ``group``.
 
-One mean over all teachers. Totals that are one number, Σ_s Σ_b c_sb · n_sb, are those of every teacher. With λ_s = 1, Σ_s A_s
-is then the weighted mean over the pairs of all teachers, in which c also says what teachers count beside each other. So does
+One mean over all teachers. Totals that are one number, Σ_s Σ_b c_sb · n_sb, are those
+of every teacher. With λ_s = 1, Σ_s A_s is then the weighted mean over the pairs of all
+teachers, in which c also says what teachers count beside each other. So does
 :class:`FusionTrainer`, whose weights of an example sum to 1 over the teachers that have seen it.
 """
 
@@ -64,26 +71,32 @@ class TeacherTerm:
     Parameters
     ----------
     topk : TopKLogits
-        The teacher's logits at its completion positions, shape (B, T', k). An example that the teacher has not seen is masked.
+        The teacher's logits at its completion positions, shape (B, T', k). An example
+        that the teacher has not seen is masked.
     student_index, teacher_index : int64 tensors of shape (B, P), optional
-        Aligned pairs of positions, into the student's T and the teacher's T'; needed by the token-level losses only.
+        Aligned pairs of positions, into the student's T and the teacher's T'; needed by
+        the token-level losses only.
     pairs : bool tensor of shape (B, P), optional
         True where a pair is one, not padding; all by default.
     logprobs_at : tensor of shape (B, P, k), optional
-        The student's log-probabilities of the teacher's tokens at the pairs; needed by KL and JSD only.
+        The student's log-probabilities of the teacher's tokens at the pairs; needed by
+        KL and JSD only.
     weights : tensor of shape (B,), optional
         What the teacher counts for each example, at least 0; 1 by default.
     temperature : float, optional
-        Divides the logits of this teacher and of the student beside it; by default that of the loss.
+        Divides the logits of this teacher and of the student beside it; by default that
+        of the loss.
 
     Raises
     ------
     ValueError
-        If weights are not B finite numbers at least 0, or the temperature is not positive.
+        If weights are not B finite numbers at least 0, or the temperature is not
+        positive.
 
     Examples
     --------
-    A teacher that counts half for the second of two examples, whose only positions are aligned with the student's first ones.
+    A teacher that counts half for the second of two examples, whose only positions are
+    aligned with the student's first ones.
 
     >>> import torch, fusion
     >>> topk = fusion.top_k(torch.tensor([[[4.0, 1.0, 0.0]], [[0.0, 3.0, 2.0]]]), k=2)
@@ -127,13 +140,15 @@ class Totals:
     tokens : float
         Positions with a label.
     pairs, sequences : float, or mapping from teacher to float
-        Valid pairs of positions, and sequences with a valid position on both sides, each with the weight of its example; a
-        sequence counts on every rank that holds a part of it. One number is that of every teacher: their terms are then parts
-        of one mean.
+        Valid pairs of positions, and sequences with a valid position on both sides,
+        each with the weight of its example; a sequence counts on every rank that holds
+        a part of it. One number is that of every teacher: their terms are then parts of
+        one mean.
 
     Examples
     --------
-    Two micro-batches of a step: with its totals, their losses add up to the loss of the step.
+    Two micro-batches of a step: with its totals, their losses add up to the loss of the
+    step.
 
     >>> import torch, fusion
     >>> logits = torch.tensor([[[2.0, 0.0], [0.0, 3.0]], [[1.0, 0.0], [0.0, 0.0]]])
@@ -164,10 +179,11 @@ class FusionLossOutput:
     total : 0-d tensor
         What to differentiate.
     terms : dict of 0-d tensors
-        The means SFT, A and G: "sft", and for each teacher its token-level loss ("uld/NAME") and its graph loss ("graph/NAME").
+        The means SFT, A and G: "sft", and for each teacher its token-level loss
+        ("uld/NAME") and its graph loss ("graph/NAME").
     sums, counts : dict of tensors of shape (B,)
-        Of the terms, before any weight: what each example adds up to, and over how many positions, pairs or graphs. Without
-        "sft" where its mean was passed.
+        Of the terms, before any weight: what each example adds up to, and over how many
+        positions, pairs or graphs. Without "sft" where its mean was passed.
 
     Examples
     --------
@@ -198,7 +214,8 @@ class FusionLossOutput:
     def gradient_norms(self, at: Tensor) -> dict[str, float]:
         """Return the norm of each term's gradient with respect to ``at`` (logits, hidden states, a parameter).
 
-        Costs a backward pass a term, down to ``at``; the graph is kept for the step itself.
+        Costs a backward pass a term, down to ``at``; the graph is kept for the step
+        itself.
         """
         norms = {}
         for name, term in self.terms.items():
@@ -216,15 +233,17 @@ class FusionLossOutput:
 class FusionLoss:
     """The supervised loss plus what several teachers add: (1 − w) · SFT + w · Σ_s λ_s · (a · A_s + g · G_s).
 
-    Terms differ in scale by orders of magnitude: ULD is in logits, row-means graphs are in squared logits, the other kinds in
-    their fourth power. Read ``terms`` and ``gradient_norms`` of the output before choosing weights.
+    Terms differ in scale by orders of magnitude: ULD is in logits, row-means graphs are
+    in squared logits, the other kinds in their fourth power. Read ``terms`` and
+    ``gradient_norms`` of the output before choosing weights.
 
     Parameters
     ----------
     weight : float
         w between 0 and 1.
     alignment : {"uld", "kl", "jsd"} or None
-        The token-level loss A on aligned pairs; KL and JSD need the student's vocabulary.
+        The token-level loss A on aligned pairs; KL and JSD need the student's
+        vocabulary.
     graph : {"row_means", "norm", "spectral", "gw"} or None
         The graph loss G; see :func:`graph_loss`.
     channels : {"rank", "vocabulary"}
@@ -232,11 +251,13 @@ class FusionLoss:
     alignment_weight, graph_weight : float
         a and g, at least 0.
     teacher_weights : mapping from teacher to float, optional
-        λ, used as given; 1 over the number of teachers in the call by default. Weights of single examples are those of
+        λ, used as given; 1 over the number of teachers in the call by default. Weights
+        of single examples are those of
         :class:`TeacherTerm`.
     standardize, temperature
-        What ULD and the graphs compare, as in :func:`top_k`; raw logits that are passed are standardised. KL and JSD compare
-        log-probabilities at the temperature, whatever ``standardize`` is.
+        What ULD and the graphs compare, as in :func:`top_k`; raw logits that are passed
+        are standardised. KL and JSD compare log-probabilities at the temperature,
+        whatever ``standardize`` is.
     beta : float
         Of :func:`jsd_loss`.
 
@@ -247,7 +268,8 @@ class FusionLoss:
 
     Examples
     --------
-    Two positions with their labels, and a teacher whose two positions are aligned with them: (1 − w) · SFT + w · (ULD + graph).
+    Two positions with their labels, and a teacher whose two positions are aligned with
+    them: (1 − w) · SFT + w · (ULD + graph).
 
     >>> import torch, fusion
     >>> output = fusion.read(
@@ -308,22 +330,24 @@ class FusionLoss:
         Parameters
         ----------
         student : TopKLogits
-            The student's logits at all its completion positions, shape (B, T, k), with k at least that of every teacher: it is
-            cut to the teacher's.
+            The student's logits at all its completion positions, shape (B, T, k), with
+            k at least that of every teacher: it is cut to the teacher's.
         nll : tensor of shape (B, T), or 0-d
-            Negative log-likelihoods, zero at masked positions; or their mean, taken as it is.
+            Negative log-likelihoods, zero at masked positions; or their mean, taken as
+            it is.
         teachers : mapping from name to TeacherTerm
             Those that say something of this batch.
         totals : Totals, optional
             Denominators of the means instead of this batch's own.
         group : torch.distributed.ProcessGroup, optional
-            Ranks that each hold other positions of the same examples. The average over ranks of every term, and of its
-            gradient, is that of the whole sequences.
+            Ranks that each hold other positions of the same examples. The average over
+            ranks of every term, and of its gradient, is that of the whole sequences.
 
         Raises
         ------
         ValueError
-            If a teacher has no weight, a term lacks what its loss needs, or sides do not fit each other.
+            If a teacher has no weight, a term lacks what its loss needs, or sides do
+            not fit each other.
         """
         shares = {name: self._share(name, len(teachers)) for name in teachers}
         sums, counts, terms = {}, {}, {"sft": nll}
@@ -342,7 +366,8 @@ class FusionLoss:
             if self.graph is not None:
                 key, total = f"graph/{name}", _total(totals, "sequences", name)
                 sums[key], counts[key] = self._graph(student, term, group)
-                # Every rank of a group has the loss of the whole sequences: there is nothing to share.
+                # Every rank of a group has the loss of the whole sequences: there is
+                # nothing to share.
                 terms[key] = _mean(sums[key], counts[key], term.weights, total, None)
                 graph = graph + shares[name] * terms[key]
         return FusionLossOutput(

@@ -1,6 +1,7 @@
 """Token-level losses between a student's and a teacher's logits at aligned positions: ULD, and KL and JSD as baselines.
 
-Their sum with the supervised loss and the graph losses is :class:`fusion.FusionLoss` (fusion/losses/objective.py).
+Their sum with the supervised loss and the graph losses is :class:`fusion.FusionLoss`
+(fusion/losses/objective.py).
 """
 
 from __future__ import annotations
@@ -22,29 +23,33 @@ def uld_loss(
 ) -> Tensor:
     """Return the universal logit distillation loss Σ_r |t_r − s_r| over ranks, at aligned positions.
 
-    k times W_1 between the k largest logits of student and teacher, each of mass 1/k: it needs no common vocabulary.
+    k times W_1 between the k largest logits of student and teacher, each of mass 1/k:
+    it needs no common vocabulary.
 
     Parameters
     ----------
     student, teacher : TopKLogits
-        Row p of both predicts the same text (:meth:`TopKLogits.select` aligns them); equal k, standardisation and temperature.
-        Pairs count where both are valid.
+        Row p of both predicts the same text (:meth:`TopKLogits.select` aligns them);
+        equal k, standardisation and temperature. Pairs count where both are valid.
     reduction : {"mean", "sum", "none"}
         Over pairs; "none" returns (B, P), zero where a side is masked.
 
     Returns
     -------
     tensor
-        In units of the standardised logits. At ties of the two sides the subgradient is zero.
+        In units of the standardised logits. At ties of the two sides the subgradient is
+        zero.
 
     Raises
     ------
     ValueError
-        If the two sides differ in shape, k, standardisation, temperature or device, or, for the mean, no pair is valid.
+        If the two sides differ in shape, k, standardisation, temperature or device, or,
+        for the mean, no pair is valid.
 
     Examples
     --------
-    Sorted logits are compared rank by rank: of three tokens and of four, of whatever vocabularies.
+    Sorted logits are compared rank by rank: of three tokens and of four, of whatever
+    vocabularies.
 
     >>> import torch, fusion
     >>> student = fusion.top_k(torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]), k=2)
@@ -76,10 +81,11 @@ def kl_loss(
     Parameters
     ----------
     student_logprobs : tensor of shape (B, P, k)
-        The student's log-probabilities of ``teacher.ids``, from ``logprobs_at`` of :func:`read` or :func:`chunked_head`: one
-        vocabulary for both.
+        The student's log-probabilities of ``teacher.ids``, from ``logprobs_at`` of
+        :func:`read` or :func:`chunked_head`: one vocabulary for both.
     teacher : TopKLogits
-        Log-probabilities, or raw logits with their log-sum-exp; the student's temperature.
+        Log-probabilities, or raw logits with their log-sum-exp; the student's
+        temperature.
     mask : bool tensor of shape (B, P), optional
         Positions that count, among the teacher's valid ones.
     reduction : {"mean", "sum", "none"}
@@ -93,11 +99,13 @@ def kl_loss(
     Raises
     ------
     ValueError
-        If the shapes differ, the teacher's rows cannot become log-probabilities or, for the mean, no position is valid.
+        If the shapes differ, the teacher's rows cannot become log-probabilities or, for
+        the mean, no position is valid.
 
     Examples
     --------
-    Probabilities (1/2, 3/8, 1/8) of the teacher, of which the two largest are kept, and (1/4, 1/4, 1/2) of the student.
+    Probabilities (1/2, 3/8, 1/8) of the teacher, of which the two largest are kept, and
+    (1/4, 1/4, 1/2) of the student.
 
     >>> import torch, fusion
     >>> teacher = fusion.top_k(torch.tensor([[[0.5, 0.375, 0.125]]]).log(), k=2)
@@ -124,7 +132,8 @@ def jsd_loss(
     student_logprobs, teacher, mask, reduction
         As in :func:`kl_loss`.
     beta : float
-        Weight of the teacher, between 0 and 1; one half is the Jensen-Shannon divergence, at most log 2.
+        Weight of the teacher, between 0 and 1; one half is the Jensen-Shannon
+        divergence, at most log 2.
 
     Returns
     -------

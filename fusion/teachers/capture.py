@@ -54,7 +54,8 @@ def capture(
     k : int
         Logits a token.
     batch_size : int
-        Examples a forward pass. Batches never cross shards, so that a resumed run computes the same ones.
+        Examples a forward pass. Batches never cross shards, so that a resumed run
+        computes the same ones.
     shard_size : int
         Examples a file, and what an interruption can cost.
     max_length : int, optional
@@ -67,8 +68,8 @@ def capture(
     Raises
     ------
     ValueError
-        If the folder holds the beginning of another capture, a prompt leaves no room for its completion, or a logit is
-        not finite.
+        If the folder holds the beginning of another capture, a prompt leaves no room
+        for its completion, or a logit is not finite.
     """
     asked = {example.key: example for example in examples}
     unique = list(asked.values())
@@ -170,7 +171,8 @@ def _logits(model: PreTrainedModel, batch: Sequence[Encoded]) -> Tensor:
     def select(_: Any, hidden: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (hidden[0][wanted][None], *hidden[1:])
 
-    # The head sees these positions alone: with short answers and large vocabularies it would be most of the work.
+    # The head sees these positions alone: with short answers and large vocabularies it
+    # would be most of the work.
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     hook = None if head is None else head.register_forward_pre_hook(select)
     try:

@@ -1,12 +1,13 @@
 """What teachers know in each domain, and where they agree or contradict each other: to choose and weigh sources by.
 
-Everything is read from the stores; no model or tokenizer is needed. Likelihoods are in nats a *byte*, as tokens of different
-vocabularies are not of one length. Two teachers are compared at the positions where both predict the same next byte:
+Everything is read from the stores; no model or tokenizer is needed. Likelihoods are in
+nats a *byte*, as tokens of different vocabularies are not of one length. Two teachers
+are compared at the positions where both predict the same next byte:
 
 - hit: the teacher's likeliest token is the one that follows;
 - agreement: the share of compared positions at which both hit or both miss;
-- conflict: the share at which one hits and the other, with a probability above 1/2, holds to another token. Weighing or
-  leaving out a source pays where this is large.
+- conflict: the share at which one hits and the other, with a probability above 1/2,
+  holds to another token. Weighing or leaving out a source pays where this is large.
 """
 
 from __future__ import annotations

@@ -33,9 +33,11 @@ def import_logprobs(
     Parameters
     ----------
     source : path of a JSONL file, or iterable of mappings
-        Rows as :func:`fusion.text.conversations.read_examples` takes them, each with ``logprobs`` as chat completion
-        servers return them: ``{"content": [{"token", "bytes", "logprob", "top_logprobs": [{"token", "logprob"}, …]}, …]}``,
-        one entry for each token of the completion and perhaps one for its end. An ``id`` beside a top log-probability is kept.
+        Rows as :func:`fusion.text.conversations.read_examples` takes them, each with
+        ``logprobs`` as chat completion servers return them: ``{"content": [{"token",
+        "bytes", "logprob", "top_logprobs": [{"token", "logprob"}, …]}, …]}``, one entry
+        for each token of the completion and perhaps one for its end. An ``id`` beside a
+        top log-probability is kept.
     path : path
         Folder of the store.
     k : int
@@ -50,7 +52,8 @@ def import_logprobs(
     Raises
     ------
     ValueError
-        If a row lacks log-probabilities, has fewer than k, or its tokens do not spell its completion; the message names it.
+        If a row lacks log-probabilities, has fewer than k, or its tokens do not spell
+        its completion; the message names it.
     """
     rows = list(read_rows(source))
     examples = read_examples(rows)

@@ -1,7 +1,8 @@
 """The files of a teacher store: what is in a shard, what its manifest says, and how both are written and read.
 
-A shard is a safetensors file of consecutive examples; a manifest is JSON. Both hold checksums, appear under their names only
-when they are whole, and are the same bytes whenever they say the same.
+A shard is a safetensors file of consecutive examples; a manifest is JSON. Both hold
+checksums, appear under their names only when they are whole, and are the same bytes
+whenever they say the same.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class TeacherRows:
     Attributes
     ----------
     values : (n, k) float16 array
-        The k largest logits that predict each token, descending; log-probabilities where only those are known.
+        The k largest logits that predict each token, descending; log-probabilities
+        where only those are known.
     ids : (n, k) int32 array
         Their tokens in the teacher's vocabulary; -1 where unknown.
     logsumexp : (n,) float32 array
@@ -90,7 +92,8 @@ class Origin:
     dtype : str
         What the teacher computed in.
     logits : bool
-        False if only log-probabilities are known: standardisations that need more are refused.
+        False if only log-probabilities are known: standardisations that need more are
+        refused.
     data : str
         The sha256 of the examples' keys in their order.
     examples : int

@@ -1,7 +1,8 @@
 """Teachers' rows on disk: a folder of checked shards that is filled once, resumably, and read by content.
 
-Rows belong to the text of an example (:attr:`fusion.text.conversations.Example.key`), never to a place in a data set.
-Nothing of a store that is damaged, incomplete or not what its manifest says is ever read: it is named and refused.
+Rows belong to the text of an example (:attr:`fusion.text.conversations.Example.key`),
+never to a place in a data set. Nothing of a store that is damaged, incomplete or not
+what its manifest says is ever read: it is named and refused.
 """
 
 from __future__ import annotations
@@ -42,12 +43,14 @@ class TeacherStore:
     Parameters
     ----------
     path : path
-        Folder that :func:`fusion.teachers.capture.capture` filled. Every shard is verified against its checksum once, here.
+        Folder that :func:`fusion.teachers.capture.capture` filled. Every shard is
+        verified against its checksum once, here.
 
     Attributes
     ----------
     manifest : Origin
-        Fingerprints of the teacher, k, dtype, and whether logits are known or log-probabilities only.
+        Fingerprints of the teacher, k, dtype, and whether logits are known or
+        log-probabilities only.
     tokens : int
         Rows in all.
 
@@ -58,7 +61,8 @@ class TeacherStore:
 
     Examples
     --------
-    A teacher as small as can be, with random weights and five words, is asked once; the store then says what it said.
+    A teacher as small as can be, with random weights and five words, is asked once; the
+    store then says what it said.
 
     >>> import fusion, torch
     >>> from fusion.teachers.capture import capture
@@ -136,11 +140,13 @@ class TeacherStore:
         Parameters
         ----------
         tokenizer : PreTrainedTokenizerBase, optional
-            The teacher's: its vocabulary and chat template must be those of the capture.
+            The teacher's: its vocabulary and chat template must be those of the
+            capture.
         k : int, optional
             The rows must hold at least so many entries.
         examples : iterable of Example, optional
-            The teacher must have read the text that ``tokenizer`` makes of each one that is stored.
+            The teacher must have read the text that ``tokenizer`` makes of each one
+            that is stored.
         logits : bool
             Whether more than log-probabilities is needed.
 
@@ -207,7 +213,8 @@ class StoreWriter:
     path : path
         Folder, made if it is missing.
     origin : Origin
-        What all rows have in common; that of a store that is already begun must be the same.
+        What all rows have in common; that of a store that is already begun must be the
+        same.
     rank : int
         Which of several writers this is. Each keeps a manifest of its own.
 
@@ -219,7 +226,8 @@ class StoreWriter:
     Raises
     ------
     ValueError
-        If the folder holds the beginning of another store, or a finished shard is damaged.
+        If the folder holds the beginning of another store, or a finished shard is
+        damaged.
     """
 
     def __init__(self, path: str | Path, origin: Origin, rank: int = 0) -> None:

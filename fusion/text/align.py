@@ -19,11 +19,12 @@ def align(
     Parameters
     ----------
     student_ends, teacher_ends : (n,) and (m,) integer arrays, non-decreasing
-        The byte at which each token of the completion ends (``Encoded.ends``, ``TeacherRows.ends``). Token i starts where
-        token i - 1 ends, the first at 0.
+        The byte at which each token of the completion ends (``Encoded.ends``,
+        ``TeacherRows.ends``). Token i starts where token i - 1 ends, the first at 0.
     how : {"bytes", "positional"}
-        Pair tokens that start at the same byte, so that both models predict the continuation of one and the same text;
-        of several that start there, as after an empty token, the last. Or pair the i-th with the i-th, whatever they say.
+        Pair tokens that start at the same byte, so that both models predict the
+        continuation of one and the same text; of several that start there, as after an
+        empty token, the last. Or pair the i-th with the i-th, whatever they say.
 
     Returns
     -------
@@ -37,7 +38,8 @@ def align(
 
     Examples
     --------
-    "The sum is 7" in four tokens and in three: where the second of the student starts, none of the teacher does.
+    "The sum is 7" in four tokens and in three: where the second of the student starts,
+    none of the teacher does.
 
     >>> import fusion
     >>> student, teacher = fusion.align([3, 7, 10, 12], [7, 10, 12])

@@ -29,9 +29,11 @@ def byte_ends(
     offsets : sequence of n pairs
         Their spans in characters, as fast tokenizers give them.
     tokenizer : PreTrainedTokenizerBase
-        Tells each token's own bytes. Where these spell the text (byte-level and byte-fallback vocabularies; a space that the
-        tokenizer itself put first is allowed) the ends are exact. Otherwise, as behind a normalizer, they come from the
-        spans, and the cuts inside one character are counted in bytes from its start.
+        Tells each token's own bytes. Where these spell the text (byte-level and
+        byte-fallback vocabularies; a space that the tokenizer itself put first is
+        allowed) the ends are exact. Otherwise, as behind a normalizer, they come from
+        the spans, and the cuts inside one character are counted in bytes from its
+        start.
 
     Returns
     -------

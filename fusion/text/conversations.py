@@ -1,7 +1,8 @@
 """Examples, and how a tokenizer sees them: input ids, which tokens are completion, and where each ends in its text.
 
-What is stored or compared across tokenizers hangs on the text alone: the key of an example is a hash of its content, and
-positions are byte offsets in the UTF-8 completion.
+What is stored or compared across tokenizers hangs on the text alone: the key of an
+example is a hash of its content, and positions are byte offsets in the UTF-8
+completion.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Example:
     Attributes
     ----------
     prompt : str or tuple of Message
-        Plain text, used as it is, or the turns before the answer, which a chat template renders.
+        Plain text, used as it is, or the turns before the answer, which a chat template
+        renders.
     completion : str
         The answer: what is learnt, and where teachers' rows are kept.
     domain : str
@@ -94,10 +96,12 @@ class Encoded:
     input_ids : (T,) int64 array
         Prompt, completion and one end token where the tokenizer has one.
     completion_mask : (T,) bool array
-        True for the n tokens of the completion and its end. Row t of the logits predicts token t + 1, so the rows that
-        matter are those before these tokens: ``positions``.
+        True for the n tokens of the completion and its end. Row t of the logits
+        predicts token t + 1, so the rows that matter are those before these tokens:
+        ``positions``.
     ends : (n,) int32 array
-        For each of them, the byte of the UTF-8 completion at which it ends; the end token adds none.
+        For each of them, the byte of the UTF-8 completion at which it ends; the end
+        token adds none.
     digest : str
         The sha256 of the text that was tokenized.
     """
@@ -119,8 +123,9 @@ def read_examples(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Exam
     Parameters
     ----------
     source : path or iterable of mappings
-        Each row has ``prompt`` and ``completion`` (both text, or both lists of ``{"role", "content"}``), or ``messages``
-        whose last is the assistant's; and perhaps ``domain``. Other columns are ignored.
+        Each row has ``prompt`` and ``completion`` (both text, or both lists of
+        ``{"role", "content"}``), or ``messages`` whose last is the assistant's; and
+        perhaps ``domain``. Other columns are ignored.
 
     Returns
     -------
@@ -168,7 +173,8 @@ def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[str, s
     example : Example
         The completion itself is never changed, even where a template would trim it.
     tokenizer : PreTrainedTokenizerBase
-        Its chat template renders prompts that are conversations; plain prompts are followed by its end-of-sequence token.
+        Its chat template renders prompts that are conversations; plain prompts are
+        followed by its end-of-sequence token.
 
     Returns
     -------
@@ -211,7 +217,8 @@ def encode(
     Returns
     -------
     Encoded
-        The completion is followed by one end token: the first that the template puts there, or end-of-sequence.
+        The completion is followed by one end token: the first that the template puts
+        there, or end-of-sequence.
 
     Raises
     ------
@@ -220,7 +227,8 @@ def encode(
 
     Examples
     --------
-    A tokenizer of five words; the end token is part of the completion, and adds no byte to it.
+    A tokenizer of five words; the end token is part of the completion, and adds no byte
+    to it.
 
     >>> import fusion
     >>> from tokenizers import Tokenizer, models, pre_tokenizers

@@ -23,9 +23,10 @@ from fusion.text.conversations import Encoded, Example, encode
 class TeacherBatch(TypedDict, total=False):
     """One teacher's rows of a batch of B examples; padding and examples that the teacher has not seen are masked.
 
-    ``values`` and ``ids`` (B, T, k), ``mask`` and, where known, ``logsumexp``, ``mean``, ``std`` (B, T) are raw logits;
-    ``student_index``, ``teacher_index`` and ``pairs`` (B, P) the aligned positions; ``weights`` (B,) what the teacher counts
-    for each example, 0 where it is masked.
+    ``values`` and ``ids`` (B, T, k), ``mask`` and, where known, ``logsumexp``,
+    ``mean``, ``std`` (B, T) are raw logits; ``student_index``, ``teacher_index`` and
+    ``pairs`` (B, P) the aligned positions; ``weights`` (B,) what the teacher counts for
+    each example, 0 where it is masked.
     """
 
     values: Tensor
@@ -43,8 +44,9 @@ class TeacherBatch(TypedDict, total=False):
 class Batch(TypedDict):
     """A batch of B examples in the student's tokens, padded on the right, and what the teachers say of them.
 
-    ``input_ids``, ``attention_mask`` and ``labels`` (−100 outside the completion) are int64 (B, T). Rows of logits before
-    position ``first`` predict nothing; indices of pairs count from there.
+    ``input_ids``, ``attention_mask`` and ``labels`` (−100 outside the completion) are
+    int64 (B, T). Rows of logits before position ``first`` predict nothing; indices of
+    pairs count from there.
     """
 
     input_ids: Tensor

@@ -27,33 +27,40 @@ CHOICES = {
 class FusionConfig(TrainingArguments):
     """Arguments of `transformers.TrainingArguments`, plus those of fusion.
 
-    The loss is ``(1 − w) · SFT + w · (uld_weight · ULD + graph_weight · GLD)``, where w is `fusion_weight`, scheduled; its
-    means are over all teachers, with the weights of `weighting` (`fusion.FusionLoss`, fusion/losses/objective.py).
+    The loss is ``(1 − w) · SFT + w · (uld_weight · ULD + graph_weight · GLD)``, where w
+    is `fusion_weight`, scheduled; its means are over all teachers, with the weights of
+    `weighting` (`fusion.FusionLoss`, fusion/losses/objective.py).
 
     Attributes
     ----------
     student : str
         Folder or name of the student, a Hugging Face causal language model.
     data, eval_data : str
-        Training and held-out examples, read by the command line; see `fusion.tasks.read_data`.
+        Training and held-out examples, read by the command line; see
+        `fusion.tasks.read_data`.
     stores : dict of str to str
         Folder of each teacher's store, by a name of your choice.
     weighting : {"uniform", "static", "ce"}
-        Weights of the teachers that know an example; they sum to 1. "ce": the softmax of minus the mean NLL per byte
-        over `ce_temperature`; "static": in proportion to `static_weights`.
+        Weights of the teachers that know an example; they sum to 1. "ce": the softmax
+        of minus the mean NLL per byte over `ce_temperature`; "static": in proportion to
+        `static_weights`.
     k : int
         Logits kept per position; at most that of the stores.
     standardize : {"logprob", "none", "center", "softmax", "zscore"}
         What the losses compare; "none" are the raw logits of the published method.
     temperature : float
-        Divides the logits of student and teacher; `teacher_temperatures` where a teacher is to have its own. Other than 1
-        only where `standardize` is neither "logprob" nor "softmax".
+        Divides the logits of student and teacher; `teacher_temperatures` where a
+        teacher is to have its own. Other than 1 only where `standardize` is neither
+        "logprob" nor "softmax".
     align : {"bytes", "positional"}
-        Which positions ULD compares: those whose next byte is the same, or the n-th of each.
+        Which positions ULD compares: those whose next byte is the same, or the n-th of
+        each.
     graph : {"row_means", "norm", "spectral", "gw"} or None
-        Kind of `fusion.graph_loss`, on `channels` "rank" or "vocabulary"; None trains without one.
+        Kind of `fusion.graph_loss`, on `channels` "rank" or "vocabulary"; None trains
+        without one.
     fusion_weight, final_fusion_weight : float
-        w at the first and, unless `fusion_schedule` is "constant", at the last step, in [0, 1].
+        w at the first and, unless `fusion_schedule` is "constant", at the last step, in
+        [0, 1].
     max_length : int
         Tokens beyond it are cut from the completion's end.
     lora : dict
@@ -61,8 +68,8 @@ class FusionConfig(TrainingArguments):
     trained_layers : int
         Train the last so many decoder layers and the final norm alone; None trains all.
     log_term_gradients : bool
-        Log the norm of every unweighted term's gradient with respect to the student's logits, to choose weights by; costs
-        a pass through the losses a term.
+        Log the norm of every unweighted term's gradient with respect to the student's
+        logits, to choose weights by; costs a pass through the losses a term.
 
     Raises
     ------
@@ -200,8 +207,8 @@ def read_config(arguments: Iterable[str], **defaults: Any) -> FusionConfig:
 def read_settings(arguments: Iterable[str]) -> dict[str, Any]:
     """Merge YAML files and ``key=value`` arguments from left to right; the last word on a key wins.
 
-    Values are YAML, with numbers like ``1e-4`` as in YAML 1.2. A dotted key reaches into a mapping:
-    ``stores.gemma=DIR``.
+    Values are YAML, with numbers like ``1e-4`` as in YAML 1.2. A dotted key reaches
+    into a mapping: ``stores.gemma=DIR``.
 
     Raises
     ------

@@ -1,7 +1,8 @@
 """`FusionTrainer`: the Trainer of transformers with teachers' stores.
 
-The loss is that of `fusion.FusionLoss` (fusion/losses/objective.py) with ULD, which is where its formula stands. The means are
-over the whole step, its micro-batches on all ranks, and over all teachers. A teacher's weight for an example is a matter of the
+The loss is that of `fusion.FusionLoss` (fusion/losses/objective.py) with ULD, which is
+where its formula stands. The means are over the whole step, its micro-batches on all
+ranks, and over all teachers. A teacher's weight for an example is a matter of the
 example (`fusion.training.batches`), so a teacher that has not seen it takes no part.
 """
 
@@ -80,11 +81,13 @@ class FusionTrainer(Trainer):
     Raises
     ------
     ValueError
-        If there is no student, a store does not hold what the settings need, or none holds any of the examples.
+        If there is no student, a store does not hold what the settings need, or none
+        holds any of the examples.
 
     Examples
     --------
-    Two steps of a student as small as can be, by the store of a teacher of the same making; both have random weights.
+    Two steps of a student as small as can be, by the store of a teacher of the same
+    making; both have random weights.
 
     >>> import fusion, torch
     >>> from fusion.teachers.capture import capture
@@ -190,7 +193,8 @@ class FusionTrainer(Trainer):
             ),
             **kwargs,
         )
-        # The loss comes divided by the totals of the whole step: it needs no division by the number of micro-batches.
+        # The loss comes divided by the totals of the whole step: it needs no division
+        # by the number of micro-batches.
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
         base: Any = getattr(student, "get_base_model", lambda: student)()
         self._skips_prompts = (
@@ -379,7 +383,8 @@ def prepared(model: PreTrainedModel, args: FusionConfig) -> nn.Module:
                 f"student must keep its layers in a ModuleList for trained_layers, but {type(model).__name__} does not: "
                 "use lora."
             )
-        # Behind the layers comes the final norm; the head, often tied to the embeddings, stays as it is.
+        # Behind the layers comes the final norm; the head, often tied to the
+        # embeddings, stays as it is.
         last, stack = layers[-1]
         for part in (
             *list(stack)[-args.trained_layers :],
@@ -392,8 +397,8 @@ def prepared(model: PreTrainedModel, args: FusionConfig) -> nn.Module:
 def newest_checkpoint(folder: str | Path) -> str | None:
     """Return the newest checkpoint that was written to its end, or None.
 
-    The trainer's state is the last file of a checkpoint, and older ones are deleted only after it: if it can be read, all is
-    there.
+    The trainer's state is the last file of a checkpoint, and older ones are deleted
+    only after it: if it can be read, all is there.
     """
     found = sorted(
         Path(folder).glob("checkpoint-*"),

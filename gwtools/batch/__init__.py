@@ -1,8 +1,10 @@
 """Ragged batches: many pairs of small spaces, padded and computed together.
 
-The bounds take two lists of spaces and return one differentiable value for each pair. Inner products and squared distances are
-used by their factors and points, whose heights may differ from space to space; a matrix over the atoms is formed only where
-it is the smaller one. Roots have a zero subgradient at zero, and ties in sorts that of the order the library's sort gives.
+The bounds take two lists of spaces and return one differentiable value for each pair.
+Inner products and squared distances are used by their factors and points, whose heights
+may differ from space to space; a matrix over the atoms is formed only where it is the
+smaller one. Roots have a zero subgradient at zero, and ties in sorts that of the order
+the library's sort gives.
 
 Examples
 --------

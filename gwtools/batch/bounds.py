@@ -1,8 +1,10 @@
 """The lower bounds of :mod:`gwtools.bounds` for many pairs of spaces at once, one function a theorem.
 
-Each takes two lists of B spaces of any sizes, of one array library, dtype and device, and returns the B values as an array of
-shape (B,), in units of C to the power p: plain and differentiable. Spaces are grouped by size and padded with atoms that carry
-no weight. Values must be within the range in which squares keep their digits; only :func:`gwtools.solve` changes units.
+Each takes two lists of B spaces of any sizes, of one array library, dtype and device,
+and returns the B values as an array of shape (B,), in units of C to the power p: plain
+and differentiable. Spaces are grouped by size and padded with atoms that carry no
+weight. Values must be within the range in which squares keep their digits; only
+:func:`gwtools.solve` changes units.
 """
 
 from __future__ import annotations
@@ -142,8 +144,9 @@ def spectral(xs: Sequence[Any], ys: Sequence[Any]) -> Array:
     Returns
     -------
     array of shape (B,)
-        In squared units of C. The eigenvalues of n × n matrices take most of the time, together or one by one; many of
-        them are computed on threads in NumPy, as in :func:`gwtools.solve_batch`.
+        In squared units of C. The eigenvalues of n × n matrices take most of the time,
+        together or one by one; many of them are computed on threads in NumPy, as in
+        :func:`gwtools.solve_batch`.
 
     Examples
     --------

@@ -137,7 +137,8 @@ def of_atoms(pair: EnclosedPair, plan: SortingCoupling, value: NumpyArray) -> Bo
         _sums(plan.rows, plan.mass, a.shape),
         _sums(plan.cols, plan.mass, b.shape),
     )
-    # Where all weights are equal, atoms pair off: a coupling without any float error, but for that of the plan's masses.
+    # Where all weights are equal, atoms pair off: a coupling without any float error,
+    # but for that of the plan's masses.
     matched = on_cpu(equal_weights(a, b))
     missed = np.where(matched, 0.0, pair.missed_mass(rows, cols, count))
     ratio = np.where(

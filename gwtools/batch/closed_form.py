@@ -102,7 +102,8 @@ def _proofs(coupled: Coupled) -> list[CertifiedObjective]:
     coupling = coupling._replace(mass=mass)
     sorts_deviations: SortingCoupling | None = coupling
     if mass.dtype != stored.dtype:
-        # The coupling sorts row means as stored, and their deviations with them; wider ones need not be sorted by it.
+        # The coupling sorts row means as stored, and their deviations with them; wider
+        # ones need not be sorted by it.
         sorts_deviations = None
         pairs = pairs.detached()
         x, y = certificates.widened_summaries(pairs)
@@ -117,7 +118,8 @@ def _proofs(coupled: Coupled) -> list[CertifiedObjective]:
 def _estimates(coupled: Coupled, fields: gather.Fields, solver: Sorted) -> Array:
     """Return the closed forms of sorted values, shape (b,)."""
     x, y = coupled.x.moments, coupled.y.moments
-    # Gradients in weights are those of the bounds, which are in the middle where quantile cells end together.
+    # Gradients in weights are those of the bounds, which are in the middle where
+    # quantile cells end together.
     coupling = None if _array.tracked(coupled.coupling.mass) else coupled.coupling
     if solver.kind == "row_means":
         if coupling is None:
@@ -153,7 +155,8 @@ def _group(
             size=(x.size, y.size),
         )
         outcomes.append(Outcome(plan, Status.CLOSED_FORM, estimate=estimates[k]))
-        # Two forms of low rank have a bound of their own at linear effort, and atoms that pair off a better upper end.
+        # Two forms of low rank have a bound of their own at linear effort, and atoms
+        # that pair off a better upper end.
         both_low_rank = gather.rank(x) <= x.size and gather.rank(y) <= y.size
         pairs_off = counts[k] == x.size == y.size and not equal[k]
         kept.append(None if proofs is None or both_low_rank or pairs_off else proofs[k])

@@ -68,8 +68,9 @@ def _read(values: Sequence[Any], name: str) -> list[Space]:
 def groups(pairs: Pairs, lists: bool = False) -> Iterator[NumpyArray]:
     """Yield positions of pairs whose sizes round up to the same multiple; on the CPU, as many as fit its cache.
 
-    The multiple is the least that leaves enough pairs together, as a group costs the same calls whatever its number:
-    fewer where it holds matrices than where it holds ``lists``, whose calls are short.
+    The multiple is the least that leaves enough pairs together, as a group costs the
+    same calls whatever its number: fewer where it holds matrices than where it holds
+    ``lists``, whose calls are short.
     """
     left, right = pairs
     if not left:
@@ -100,8 +101,8 @@ def stacks(
 ) -> Iterator[tuple[list[int], Space]]:
     """Yield positions of spaces of one size, and these as one space with a leading axis that fits the cache.
 
-    ``convert`` widens the spaces' arrays first. Squared distances and inner products are stacked by points and factors, unless
-    ``dense`` asks for matrices.
+    ``convert`` widens the spaces' arrays first. Squared distances and inner products
+    are stacked by points and factors, unless ``dense`` asks for matrices.
     """
     positions_of_form: dict[tuple[str, int, float], list[int]] = {}
     for i, space in enumerate(spaces):
@@ -144,7 +145,8 @@ def _stack(spaces: Sequence[Space], kind: str) -> Space:
         return dense_space(_joined([s.dense() for s in spaces]), weights)
     data = [s.data for s in spaces]
     if kind == "factor":
-        # Rows of zeros, which change no inner product, make factors of unequal height alike.
+        # Rows of zeros, which change no inner product, make factors of unequal height
+        # alike.
         height = max(int(factor.shape[0]) for factor in data)
         data = [
             _array.transposed(_array.padded(_array.transposed(factor), height))
@@ -172,9 +174,11 @@ class Fields:
     Parameters
     ----------
     blocks : sequence of lists of int
-        Positions of g spaces of one size: those of left spaces are 0 to B − 1, those of right ones B to 2 B − 1.
+        Positions of g spaces of one size: those of left spaces are 0 to B − 1, those of
+        right ones B to 2 B − 1.
     values : sequence of tuples of arrays
-        What was read of each block: arrays of shape (g, k), whose k may depend on the size, or (g,).
+        What was read of each block: arrays of shape (g, k), whose k may depend on the
+        size, or (g,).
     """
 
     def __init__(

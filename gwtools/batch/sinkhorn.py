@@ -76,7 +76,8 @@ def solve(
 ) -> Iterator[tuple[int, GWResult]]:
     """Yield positions and results of the pairs that can be scaled together: those that have a slope at the product coupling.
 
-    None in JAX, which compiles for every new shape, and none where gradients in the weights are asked for.
+    None in JAX, which compiles for every new shape, and none where gradients in the
+    weights are asked for.
     """
     like = pairs.left[0].weights
     if solver.epsilon is not None:

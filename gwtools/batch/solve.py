@@ -28,12 +28,15 @@ def solve_batch(
 ) -> list[GWResult]:
     """Solve many problems at once; each result is that of :func:`gwtools.solve`.
 
-    Equal up to rounding, which a tie of the stopping criterion, and the path of an entropic solver from a cold start at
-    small ε, can magnify. Problems are grouped by size, padded with atoms without weight and computed together; each stops
-    by itself. Fast where spaces are small and many: a padded group holds the matrices of its spaces, whatever form they are
-    stored in; spaces whose matrices are larger than all that the solver needs of them are solved by themselves. In NumPy what
-    takes long, eigenvalues and the iterations of Sinkhorn, runs on as many threads as the process may use processors, or as
-    the environment variable GWTOOLS_NUM_THREADS says; their number changes no digit.
+    Equal up to rounding, which a tie of the stopping criterion, and the path of an
+    entropic solver from a cold start at small ε, can magnify. Problems are grouped by
+    size, padded with atoms without weight and computed together; each stops by itself.
+    Fast where spaces are small and many: a padded group holds the matrices of its
+    spaces, whatever form they are stored in; spaces whose matrices are larger than all
+    that the solver needs of them are solved by themselves. In NumPy what takes long,
+    eigenvalues and the iterations of Sinkhorn, runs on as many threads as the process
+    may use processors, or as the environment variable GWTOOLS_NUM_THREADS says; their
+    number changes no digit.
 
     Parameters
     ----------
@@ -42,19 +45,23 @@ def solve_batch(
     solver : Solver, optional
         :class:`gwtools.Sorted` and :class:`gwtools.Sinkhorn` run together; any other one, as by default
         :class:`gwtools.ConditionalGradient`, problem by problem. So does Sinkhorn in JAX, which compiles for every new shape,
-        where row means are constant, and where gradients with respect to weights are asked for.
+        where row means are constant, and where gradients with respect to weights are
+        asked for.
     effort : {"linear", "quadratic", "cubic"}
-        What each certificate may spend. Those of linear effort are computed together, except between two spaces that both
-        have a form of lower rank than their size.
+        What each certificate may spend. Those of linear effort are computed together,
+        except between two spaces that both have a form of lower rank than their size.
     throw : bool
-        Raise :class:`gwtools.ConvergenceError` for the first problem whose criterion is not met, instead of warning once.
+        Raise :class:`gwtools.ConvergenceError` for the first problem whose criterion is
+        not met, instead of warning once.
     memory_limit : float, optional
-        Bytes that one problem may use; by default what is free, as in :func:`gwtools.solve`.
+        Bytes that one problem may use; by default what is free, as in
+        :func:`gwtools.solve`.
 
     Returns
     -------
     list of B GWResult
-        In the order of the problems. Objectives, distances and estimates keep library, dtype, device and gradient graph.
+        In the order of the problems. Objectives, distances and estimates keep library,
+        dtype, device and gradient graph.
 
     Raises
     ------

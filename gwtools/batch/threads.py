@@ -1,7 +1,8 @@
 """Parts of a batch side by side.
 
-NumPy's functions run outside Python's lock, but on one processor: batches of NumPy arrays are computed part by part on threads,
-of which the caller's is one. The other libraries spread their work themselves.
+NumPy's functions run outside Python's lock, but on one processor: batches of NumPy
+arrays are computed part by part on threads, of which the caller's is one. The other
+libraries spread their work themselves.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Background(Generic[R]):
     def __init__(self, like: Array) -> None:
         others = processors() - 1 if _array.library(like) == "numpy" else 0
         self._pool = ThreadPoolExecutor(others) if others else None
-        # Threads see what the caller set for itself, such as NumPy's handling of floating-point errors.
+        # Threads see what the caller set for itself, such as NumPy's handling of
+        # floating-point errors.
         self._context = copy_context()
         self._not_begun: dict[
             int, tuple[Callable[[], R], float]
@@ -54,8 +56,9 @@ class Background(Generic[R]):
     def add(self, call: Callable[[], R], entries: float) -> None:
         """Have a call made; it must not warn, as all threads share the filters.
 
-        ``entries`` is how many entries its matrices have: short calls would wait for Python's lock, and what a call is made
-        with stays in memory as long as it waits. So this thread makes short ones, and others where enough wait.
+        ``entries`` is how many entries its matrices have: short calls would wait for
+        Python's lock, and what a call is made with stays in memory as long as it waits.
+        So this thread makes short ones, and others where enough wait.
         """
         waiting = sum(others for _, others in list(self._not_begun.values()))
         position = len(self._results)

@@ -1,7 +1,7 @@
 """Lower bounds of Gromov-Wasserstein distances, one function a theorem of THEORY.md.
 
-Each returns the plain, differentiable value in the arrays' own dtype, in units of C to the power p; :func:`gwtools.certify`
-takes the best of them and rounds it down.
+Each returns the plain, differentiable value in the arrays' own dtype, in units of C to
+the power p; :func:`gwtools.certify` takes the best of them and rounds it down.
 
 Examples
 --------

@@ -1,6 +1,7 @@
 """Certified lower bounds of GW_2²: each returns the value as computed and a number that is proved to be at most GW_2².
 
-Sources are the theorems of THEORY.md that the names of :mod:`gwtools.bounds` cite; the float errors of each are theorem 13.
+Sources are the theorems of THEORY.md that the names of :mod:`gwtools.bounds` cite; the
+float errors of each are theorem 13.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class EnclosedParts(NamedTuple):
 class Modes(NamedTuple):
     """Eigenpairs of diag(√a) R diag(√a) on the complement of its null vector √a, with their float errors.
 
-    ``error`` is the distance of U diag(λ) Uᵀ from that matrix, ``off`` that of U from exactly orthonormal columns.
+    ``error`` is the distance of U diag(λ) Uᵀ from that matrix, ``off`` that of U from
+    exactly orthonormal columns.
     """
 
     values: NumpyArray
@@ -128,7 +130,8 @@ def rank_one(x: Space, y: Space, radii_x: Radii, radii_y: Radii) -> Bound:
         for r, moment in ((radii_x, p), (radii_y, q))
     )
     off += (x.size + y.size) * UNDERFLOW
-    # 3. Both terms grow with the gap, with the sum of the moments and, up to that sum, with W.
+    # 3. Both terms grow with the gap, with the sum of the moments and, up to that sum,
+    #    with W.
     gap, total = lower_end(abs(p - q), off), lower_end(p + q, off)
     proved = gap**2 / 2 + lower * lower_end(total, lower / 2)
     return Bound(
@@ -199,7 +202,8 @@ def _lower_by_root(value: float, radius: float) -> float:
 def _transport_error(x: EnclosedParts, y: EnclosedParts) -> float:
     """How far a computed W_2² between two rows of C and D, or of R and S, may be above the exact one.
 
-    Squares and products of values up to ``top`` under positions that are off by a few (n + m) u.
+    Squares and products of values up to ``top`` under positions that are off by a few
+    (n + m) u.
     """
     top = sum(
         max(float(np.abs(s.parts.matrix).max()), float(np.abs(s.parts.residual).max()))
@@ -312,7 +316,8 @@ def _proved_point(
     )
     program = exact(slope, p.a, p.b)
     proved = _dual_value(slope, program.potentials[1], x, y, below)
-    # 3. Eigenvectors that are orthonormal up to float error only, and the sums of the constant.
+    # 3. Eigenvectors that are orthonormal up to float error only, and the sums of the
+    #    constant.
     tilted = (
         2
         * theta[0]
@@ -333,8 +338,8 @@ def convexity(
 ) -> Bound:
     """Theorem 11: the tangent at a plan, below a convex objective, and below any other less 2 τ (1 + κ)² min(n, m).
 
-    ``largest_eigenvalue_product`` is τ ≥ max λ_i μ_j of the stored residuals' spectra; κ = 1 where the plan has the marginals
-    (13 f).
+    ``largest_eigenvalue_product`` is τ ≥ max λ_i μ_j of the stored residuals' spectra;
+    κ = 1 where the plan has the marginals (13 f).
     """
     a, b, R, S = x.parts.weights, y.parts.weights, x.parts.residual, y.parts.residual
     cross = R @ plan @ S
@@ -343,7 +348,8 @@ def convexity(
     constant = (x.parts.mean - y.parts.mean) ** 2 + sum(norms)
     between = float((plan * cross).sum(axis=1).sum())
     program = exact(costs, a, b)
-    # A plan that misses its marginals is no contraction: its excess widens the distance to the couplings.
+    # A plan that misses its marginals is no contraction: its excess widens the distance
+    # to the couplings.
     with np.errstate(over="ignore"):  # of tiny weights: the bound is none then
         widest = (
             float((plan.sum(axis=1) / a).max() * (plan.sum(axis=0) / b).max()) ** 0.5

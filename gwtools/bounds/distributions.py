@@ -35,7 +35,8 @@ def second(x: Any, y: Any, p: float = 2.0) -> Array:
     Returns
     -------
     0-d array
-        In units of C to the power p; at most :func:`third`. O(n² log n) time and O(n²) memory.
+        In units of C to the power p; at most :func:`third`. O(n² log n) time and O(n²)
+        memory.
 
     Examples
     --------
@@ -76,14 +77,16 @@ def third(x: Any, y: Any, p: float = 2.0, residual: bool = False) -> Array:
     p : float
         Power of the distance, at least 1.
     residual : bool
-        Split off means and row means and transport rows of R and S: (m_C − m_D)² + min E[2 (α_i − β_j)² + W_2²(R_i, S_j)],
-        never below :func:`norm`; for p = 2 only. Neither version dominates the other.
+        Split off means and row means and transport rows of R and S: (m_C − m_D)² + min
+        E[2 (α_i − β_j)² + W_2²(R_i, S_j)], never below :func:`norm`; for p = 2 only.
+        Neither version dominates the other.
 
     Returns
     -------
     0-d array
-        In units of C to the power p. Computed in NumPy and float64 on the CPU; gradients do not pass. O(n m min(n, m)) for
-        the costs, whose transports are exact and weighted, and one linear program solved to a proved value.
+        In units of C to the power p. Computed in NumPy and float64 on the CPU;
+        gradients do not pass. O(n m min(n, m)) for the costs, whose transports are
+        exact and weighted, and one linear program solved to a proved value.
 
     Raises
     ------

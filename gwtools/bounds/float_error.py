@@ -1,7 +1,8 @@
 """Error analysis in float64: radii of computed quantities, and bounds rounded up or down by them (THEORY.md, theorem 13).
 
-All radii are in units of prepared spaces. Functions of radii are arithmetic alone, on numbers as on arrays of shape (B,): the
-same formulas serve one certificate and a batch of them.
+All radii are in units of prepared spaces. Functions of radii are arithmetic alone, on
+numbers as on arrays of shape (B,): the same formulas serve one certificate and a batch
+of them.
 """
 
 from __future__ import annotations
@@ -153,7 +154,8 @@ def dense_radii(
 ) -> Radii:
     """Return the radii of parts that are summed over n × n entries up to Λ, each computed by so many float operations.
 
-    ``skew`` is the largest |C_ik − C_ki|: a stored matrix is off its symmetric part by half of it (theorem 14).
+    ``skew`` is the largest |C_ik − C_ki|: a stored matrix is off its symmetric part by
+    half of it (theorem 14).
     """
     largest, half, operations = (
         _with_underflow(largest),
@@ -189,8 +191,9 @@ def _with_underflow(largest: Any) -> Any:
 def weight_terms(weights: Array) -> Any:
     """ω: how far stored weights (…, n) are from the exactly normalised ones, in units of u = 2⁻⁵³.
 
-    Weights a are s = Σ a times the normalised ones, so it is |s − 1|. The 4 are one operation for s, two where weights of a
-    narrower dtype were converted and divided by their sum, and a spare one. Sums of stacks are n operations more.
+    Weights a are s = Σ a times the normalised ones, so it is |s − 1|. The 4 are one
+    operation for s, two where weights of a narrower dtype were converted and divided by
+    their sum, and a spare one. Sums of stacks are n operations more.
     """
     if weights.ndim == 1:
         return abs(_array.exact_sum(weights) - 1) / UNIT + 4
@@ -253,8 +256,9 @@ def transport_on_line(
     terms : number or array of shape (…)
         Float operations behind each weight.
     products_of : bool, optional
-        Where the weights of one pair are computed products of others: whether these are the same for x and for y. Products that
-        agree may be of unequal numbers: only those of the same atoms are surely equal then.
+        Where the weights of one pair are computed products of others: whether these are
+        the same for x and for y. Products that agree may be of unequal numbers: only
+        those of the same atoms are surely equal then.
     coupling : SortingCoupling, optional
         The comonotone coupling, if it is known.
     """
@@ -291,8 +295,9 @@ def transport_bound(
 ) -> Bound:
     """Round a computed W_p^p outward.
 
-    ``x`` and ``y`` are the least value, the largest one and the number of each list. Where atoms are ``matched``, each with one
-    of the same weight, the ends of quantile cells are exact.
+    ``x`` and ``y`` are the least value, the largest one and the number of each list.
+    Where atoms are ``matched``, each with one of the same weight, the ends of quantile
+    cells are exact.
     """
     (low_x, high_x, n), (low_y, high_y, m) = x, y
     up, down = high_x - low_y, high_y - low_x
@@ -429,7 +434,8 @@ def parts_upper(
         + gamma(terms) * square * (1 + missed) ** 2
         + (x.size + y.size) * UNDERFLOW * (1 + square)
     )
-    # What depends on the plan moves by the first two on the way to the coupling, and back to the plan by the last.
+    # What depends on the plan moves by the first two on the way to the coupling, and
+    # back to the plan by the last.
     moved = (lines + product + largest**2) * missed * (2 + missed)
     return ceiling(
         ((evaluated + moved) ** 0.5 + x.root_radius() + y.root_radius()) ** 2
@@ -439,7 +445,8 @@ def parts_upper(
 def missed_mass(rows: Any, cols: Any, sums: Any, x: Radii, y: Radii) -> Any:
     """Bound the mass that separates a plan from the nearest coupling of the exactly normalised weights (theorem 13 g).
 
-    ``rows`` is Σ |π1 − a| and ``cols`` Σ |πᵀ1 − b| as computed, ``sums`` the largest number of masses in a sum.
+    ``rows`` is Σ |π1 − a| and ``cols`` Σ |πᵀ1 − b| as computed, ``sums`` the largest
+    number of masses in a sum.
     """
     terms = x.size + y.size + sums + x.weights + y.weights
     return 1.01 * (rows + 2 * cols) + 3 * gamma(terms)
@@ -450,9 +457,10 @@ def interval_width(
 ) -> Any:
     """Return the width that float errors of the values account for above a lower bound (theorem 13 h).
 
-    Values that are off by δ = 256 (n + m + r + 64) u (Ω + Λ) move the root of an objective by as much: ``largest`` Ω is at
-    least max |C_ik − D_jl|, Λ adds the largest values of spaces whose entries are computed, and ``float_operations`` r is the
-    larger number of them behind an entry.
+    Values that are off by δ = 256 (n + m + r + 64) u (Ω + Λ) move the root of an
+    objective by as much: ``largest`` Ω is at least max |C_ik − D_jl|, Λ adds the
+    largest values of spaces whose entries are computed, and ``float_operations`` r is
+    the larger number of them behind an entry.
     """
     off = (
         256
@@ -468,7 +476,8 @@ def eigenvalue_error(
 ) -> tuple[float, float]:
     """Return how far ``matrix`` is from U diag(values) Uᵀ with exactly orthonormal U near ``vectors``, and |U − vectors|.
 
-    Both in the Frobenius norm, whatever the eigensolver did (theorem 13 e); ``vectors`` may be some of the columns.
+    Both in the Frobenius norm, whatever the eigensolver did (theorem 13 e); ``vectors``
+    may be some of the columns.
     """
     n, k = vectors.shape
     if k == 0:

@@ -8,7 +8,8 @@ from gwtools import _array, _memory
 from gwtools.plans import Plan, SparsePlan
 from gwtools.spaces import Space, numbers_at_atoms, numbers_in_blocks
 
-# Numbers held at once by bounds that sort or couple all pairs, for each of the n² + m² pairs.
+# Numbers held at once by bounds that sort or couple all pairs, for each of the n² + m²
+# pairs.
 HELD_BY_PAIRS = 15.0
 
 

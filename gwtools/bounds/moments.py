@@ -16,7 +16,8 @@ from gwtools.transport.one_dimensional import SortingCoupling, cost, wasserstein
 class Moments(NamedTuple):
     """What theorems 1 and 3 need of a space, or of a stack of B spaces that is padded with atoms of weight 0.
 
-    Weights a, row means f_C and deviations α, shape (…, n); the mean m_C and the squared norm ‖R‖², shape (…).
+    Weights a, row means f_C and deviations α, shape (…, n); the mean m_C and the
+    squared norm ‖R‖², shape (…).
     """
 
     weights: Array
@@ -44,7 +45,8 @@ def row_means(x: Any, y: Any, p: float = 2.0) -> Array:
     x, y : Space or square array
         Spaces of n and m atoms.
     p : float
-        Power of the distance, at least 1. With p = 1 and uniform weights this is the "approximate GW" of InfiGFusion.
+        Power of the distance, at least 1. With p = 1 and uniform weights this is the
+        "approximate GW" of InfiGFusion.
 
     Returns
     -------
@@ -53,7 +55,8 @@ def row_means(x: Any, y: Any, p: float = 2.0) -> Array:
 
     Examples
     --------
-    Distances and twice the same ones: the bound is GW_1 itself, as the identity attains it.
+    Distances and twice the same ones: the bound is GW_1 itself, as the identity attains
+    it.
 
     >>> import numpy as np, gwtools as gw
     >>> C, a = (
@@ -160,7 +163,8 @@ def spectral(x: Any, y: Any) -> Array:
     Returns
     -------
     0-d array
-        In squared units of C. O(n d²) for point clouds with squared distances and Gram spaces, else O(n³).
+        In squared units of C. O(n d²) for point clouds with squared distances and Gram
+        spaces, else O(n³).
 
     Examples
     --------
@@ -202,7 +206,8 @@ def squared_distance_of_spectra(spectrum_x: Array, spectrum_y: Array) -> Array:
     """Return Σ (λ⁺ − μ⁺)² + Σ (λ⁻ − μ⁻)² of two spectra, positive and negative parts matched by rank, shape (…)."""
     xp = _array.namespace(spectrum_x, spectrum_y)
     length = max(spectrum_x.shape[-1], spectrum_y.shape[-1])
-    # Padding by zeros completes the spectra: after sorting, equal ranks from either end are matched.
+    # Padding by zeros completes the spectra: after sorting, equal ranks from either end
+    # are matched.
     lam, mu = (
         xp.sort(_array.padded(values, length), axis=-1)
         for values in (spectrum_x, spectrum_y)
@@ -218,13 +223,14 @@ def rank_one(x: Any, y: Any) -> Array:
     Parameters
     ----------
     x, y : GramSpace
-        Spaces of n and m atoms, each with a factor of one row: h of shape (1, n) and k of shape (1, m).
+        Spaces of n and m atoms, each with a factor of one row: h of shape (1, n) and k
+        of shape (1, m).
 
     Returns
     -------
     0-d array
-        ‖C‖² + ‖D‖² − 2 max(Z₊², Z₋²) in squared units of C, Z₊ and Z₋ the largest and the least Σ π_ij h_i k_j over couplings.
-        O(n log n).
+        ‖C‖² + ‖D‖² − 2 max(Z₊², Z₋²) in squared units of C, Z₊ and Z₋ the largest and
+        the least Σ π_ij h_i k_j over couplings. O(n log n).
 
     Raises
     ------
@@ -233,12 +239,14 @@ def rank_one(x: Any, y: Any) -> Array:
 
     Notes
     -----
-    Attained by the coupling that sorts h and k alike, or h up and k down. Computed as (p − q)²/2 + W (p + q − W/2) with
-    p = Σ a_i h_i², q = Σ b_j k_j² and W the lesser of W_2²(h, k) and W_2²(h, −k): no digits cancel where spaces nearly agree.
+    Attained by the coupling that sorts h and k alike, or h up and k down. Computed as
+    (p − q)²/2 + W (p + q − W/2) with p = Σ a_i h_i², q = Σ b_j k_j² and W the lesser of
+    W_2²(h, k) and W_2²(h, −k): no digits cancel where spaces nearly agree.
 
     Examples
     --------
-    Numbers, and twice the same ones with the other sign and in another order: C and 4 C, of distance 3 ‖C‖ with ‖C‖ = 14/3.
+    Numbers, and twice the same ones with the other sign and in another order: C and 4
+    C, of distance 3 ‖C‖ with ‖C‖ = 14/3.
 
     >>> import numpy as np, gwtools as gw
     >>> x, y = (

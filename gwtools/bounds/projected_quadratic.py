@@ -30,7 +30,8 @@ Eigenpairs: TypeAlias = tuple[NumpyArray, NumpyArray]
 class Minorants:
     """Three functions of a coupling, each at most F(π) − (m_C − m_D)²; a bound is the least value of any mixture of them.
 
-    The first is the convex quadratic ``costs[0]`` + Σ d q² + constant, the other two are linear: residual TLB and TLB.
+    The first is the convex quadratic ``costs[0]`` + Σ d q² + constant, the other two
+    are linear: residual TLB and TLB.
     """
 
     costs: NumpyArray  # (3, n, m): 2 (α − β)²; that + W_2²(R_i, S_j); W_2²(C_i, D_j) − (m_C − m_D)²
@@ -133,8 +134,9 @@ def eigenvalue_duals(
 ) -> tuple[NumpyArray, NumpyArray]:
     """Maximise s · mass_lam + t · mass_mu over s, t ≤ 0 with s_i + t_j ≤ −2 λ_i μ_j.
 
-    For each sign a one-dimensional transport with the product cost, solved by one sort. Where the potentials are not
-    unique (equal masses: everywhere) the middle ones are taken: theorem 10 (iii) with θ = ½.
+    For each sign a one-dimensional transport with the product cost, solved by one sort.
+    Where the potentials are not unique (equal masses: everywhere) the middle ones are
+    taken: theorem 10 (iii) with θ = ½.
     """
     s, t = np.zeros_like(lam), np.zeros_like(mu)
     for sign in (1.0, -1.0):
@@ -174,15 +176,17 @@ def convex(x: Any, y: Any, steps: int = 500, tolerance: float = 1e-3) -> Array:
     x, y : Space or square array
         Spaces of n and m atoms.
     steps : int
-        Steps of the ascent at most; each costs a few n × m matrix products, and every tenth a linear program.
+        Steps of the ascent at most; each costs a few n × m matrix products, and every
+        tenth a linear program.
     tolerance : float
         Stop when fifty steps gained less than this share of the bound.
 
     Returns
     -------
     0-d array
-        In squared units of C; a bound whenever the ascent stops, and never below :func:`third` of either kind. Computed in
-        NumPy and float64 on the CPU; gradients do not pass.
+        In squared units of C; a bound whenever the ascent stops, and never below
+        :func:`third` of either kind. Computed in NumPy and float64 on the CPU;
+        gradients do not pass.
 
     Raises
     ------
@@ -191,7 +195,8 @@ def convex(x: Any, y: Any, steps: int = 500, tolerance: float = 1e-3) -> Array:
 
     Examples
     --------
-    Between distances and a kernel the problem is convex, and the bound nearly meets the objective.
+    Between distances and a kernel the problem is convex, and the bound nearly meets the
+    objective.
 
     >>> import numpy as np, gwtools as gw
     >>> x = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
@@ -274,7 +279,8 @@ def _points(p: Minorants, steps: int, every: int) -> Iterator[Point]:
     )  # the penalty; its optimum scales like d
     Z, Y = p.root.copy(), np.zeros_like(p.root)
     for step in range(1, steps + 1):
-        # 1. The quadratic is diagonal in the eigenbases, and the marginals say: no part along √a, √b but the root.
+        # 1. The quadratic is diagonal in the eigenbases, and the marginals say: no part
+        #    along √a, √b but the root.
         q = (p.U.T @ (Z - Y) @ p.V) * (rho / (rho + 2 * theta[0] * d))
         X = p.U @ q @ p.V.T + p.root
         # 2. Plan ≥ 0 and the linear costs, entry by entry. 3. The multipliers.
@@ -284,7 +290,8 @@ def _points(p: Minorants, steps: int, every: int) -> Iterator[Point]:
         if step % every:
             continue
         yield Point(theta, d, float(s.sum() + t.sum()), q)
-        # 4. Better duals at this plan; more weight on the function that is largest there; a penalty that balances both sets.
+        # 4. Better duals at this plan; more weight on the function that is largest
+        #    there; a penalty that balances both sets.
         d, s, t = _improved_duals(p, s, t, q, every / (step + 2 * every))
         theta, spread, previous = (
             *_reweighted(p, theta, spread, Z, d, float(s.sum() + t.sum()), q),

@@ -1,7 +1,8 @@
 """Spaces from files and plans into files: which format a file has by its name, and what its numbers mean.
 
-Numbers become float64, exactly: integers and booleans of ``.npy`` too, since a file has no other way to say that they are
-meant as numbers. A table or array that looks like a matrix of all pairs is not taken for points unless that is said.
+Numbers become float64, exactly: integers and booleans of ``.npy`` too, since a file has
+no other way to say that they are meant as numbers. A table or array that looks like a
+matrix of all pairs is not taken for points unless that is said.
 """
 
 from __future__ import annotations
@@ -62,21 +63,26 @@ def read_space(
     Parameters
     ----------
     path : Path
-        A table (``.csv``, ``.tsv``, ``.txt``, ``.dat``), an array (``.npy``, or ``.npz`` of one array), a list of edges
-        (``.edges``, ``.edgelist``) or ``.graphml``; any of them compressed, with ``.gz`` behind.
+        A table (``.csv``, ``.tsv``, ``.txt``, ``.dat``), an array (``.npy``, or
+        ``.npz`` of one array), a list of edges (``.edges``, ``.edgelist``) or
+        ``.graphml``; any of them compressed, with ``.gz`` behind.
     holds : {"points", "distances", "edges"}, optional
-        What a table or an array means: points, one a row, unless it is said or the numbers look like a matrix of all pairs.
+        What a table or an array means: points, one a row, unless it is said or the
+        numbers look like a matrix of all pairs.
     metric : {"euclidean", "sqeuclidean"}
         Between points.
     header, index : bool, optional
-        Whether the first line and the first column of a table are names; found out by default, see :mod:`gwtools.files.tables`.
+        Whether the first line and the first column of a table are names; found out by
+        default, see :mod:`gwtools.files.tables`.
     length : str, optional
-        Attribute of GraphML's edges that is their length, or "none"; see :func:`gwtools.files.graphs.read_graphml`.
+        Attribute of GraphML's edges that is their length, or "none"; see
+        :func:`gwtools.files.graphs.read_graphml`.
 
     Raises
     ------
     ValueError
-        If the file cannot be read, or only by guessing; in one sentence that names the file and, where there is one, the line.
+        If the file cannot be read, or only by guessing; in one sentence that names the
+        file and, where there is one, the line.
 
     Examples
     --------
@@ -166,7 +172,8 @@ def read_weights(path: Path, named: Named) -> Space:
     Raises
     ------
     ValueError
-        If the file cannot be read, has other names or another number of rows than the space, or its numbers are no weights.
+        If the file cannot be read, has other names or another number of rows than the
+        space, or its numbers are no weights.
     """
     size = named.space.size
     if _suffix(path) not in TABLES + ARRAYS:

@@ -41,15 +41,17 @@ _SOUND_LIKE_LENGTHS = {"weight", "length", "distance", "dist", "len", "cost"}
 def read_edges(text: str, name: str, header: bool | None = None) -> GraphSpace:
     r"""Read a list of edges: two names of nodes a line, and a length where lines have a third cell; without it the length is 1.
 
-    Nodes are in the order of their first mention. A first line is a header where its third cell is a word, or its two cells
-    are such as ``source,target``, and no other line has one of these nodes; ``header`` says it otherwise. A first column under
-    an empty name, as pandas writes, is left out. An edge may be listed both ways with the same length.
+    Nodes are in the order of their first mention. A first line is a header where its
+    third cell is a word, or its two cells are such as ``source,target``, and no other
+    line has one of these nodes; ``header`` says it otherwise. A first column under an
+    empty name, as pandas writes, is left out. An edge may be listed both ways with the
+    same length.
 
     Raises
     ------
     ValueError
-        If lines have other cells than these, a length is negative, missing or no number, an edge has two lengths, or the graph
-        is not connected.
+        If lines have other cells than these, a length is negative, missing or no
+        number, an edge has two lengths, or the graph is not connected.
 
     Examples
     --------
@@ -166,14 +168,16 @@ def read_graphml(data: bytes, name: str, length: str | None = None) -> GraphSpac
     name : str
         What errors call it.
     length : str, optional
-        Attribute of the edges that is their length, or "none" for edges of length 1. By default "weight" where it is the same
-        on all edges, and length 1 where no edge has it or another attribute that sounds like a length.
+        Attribute of the edges that is their length, or "none" for edges of length 1. By
+        default "weight" where it is the same on all edges, and length 1 where no edge
+        has it or another attribute that sounds like a length.
 
     Raises
     ------
     ValueError
-        If networkx is missing, the file is no GraphML, it is not said which attribute is the length, or the graph is directed,
-        empty or not connected, lacks lengths on some edges only, or has lengths that are negative or no numbers.
+        If networkx is missing, the file is no GraphML, it is not said which attribute
+        is the length, or the graph is directed, empty or not connected, lacks lengths
+        on some edges only, or has lengths that are negative or no numbers.
     """
     if find_spec("networkx") is None:
         remedy = 'install it with pip install "gwfusion[graphs]", or write the graph as a list of edges'

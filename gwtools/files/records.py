@@ -1,7 +1,8 @@
 """Text cut into cells: its delimiter, quotes, comments and blank lines, and what a cell holds.
 
-Lines are split by the delimiter that most of them hold, of ``;``, tab, ``,`` and white space the first of equals. Blank lines,
-lines that start with ``#`` and delimiters at the ends of all lines are passed over.
+Lines are split by the delimiter that most of them hold, of ``;``, tab, ``,`` and white
+space the first of equals. Blank lines, lines that start with ``#`` and delimiters at
+the ends of all lines are passed over.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from gwtools._check import unreadable
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?")
-# Numbers as people write them: with a currency, a percent sign, separated thousands, an exponent of Fortran, another minus.
+# Numbers as people write them: with a currency, a percent sign, separated thousands, an
+# exponent of Fortran, another minus.
 _NOTATION = re.compile(
     r"(?=.*[0-9])[-+−–($€£¥ ]*[0-9.,][0-9.,'_ ]*([eEdD][-+−]?[0-9]+)?[ %)$€£¥]*"
 )
@@ -54,8 +56,8 @@ def list_records(
 ) -> list[tuple[int, list[str]]]:
     """Split text into cells: (number of the line, its cells) of every line that is neither blank nor a comment.
 
-    Of ``numbers``, a blank line between those of a single column is an empty cell, and what may be a single column of decimal
-    commas is refused.
+    Of ``numbers``, a blank line between those of a single column is an empty cell, and
+    what may be a single column of decimal commas is refused.
     """
     for ending in ("\r\r\n", "\r\n", "\r"):
         text = text.replace(ending, "\n")

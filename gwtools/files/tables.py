@@ -1,19 +1,25 @@
 """Tables of numbers in text files as people have them: read exactly, or refused in a sentence that names the line.
 
-Decimal commas are read where no cell has a decimal point and some cell cannot be a number with separated thousands.
+Decimal commas are read where no cell has a decimal point and some cell cannot be a
+number with separated thousands.
 
-A word is what is no number in any notation, no truth value and not missing. The first line names the columns where all its
-cells are words. It also does where its first cell is empty or ``Unnamed: 0``, or is left out, as pandas and R write it, the
-first column then holds labels (words, or integers that differ), and its other cells are words, are 0, 1, …, d − 1, are the
-labels themselves (a labelled matrix), or are integers over a first column of words. A first line may be data or names where it
-is 0, 1, …, d − 1; where it is integers that increase above numbers none of which is whole, or by one step above columns that do
-not reach them (years); and where it is a word and successive integers above words and numbers. Sizes that are known (of
-weights, of a square matrix) decide, otherwise it is refused unless ``header`` says which. Every other first line is data.
+A word is what is no number in any notation, no truth value and not missing. The first
+line names the columns where all its cells are words. It also does where its first cell
+is empty or ``Unnamed: 0``, or is left out, as pandas and R write it, the first column
+then holds labels (words, or integers that differ), and its other cells are words, are
+0, 1, …, d − 1, are the labels themselves (a labelled matrix), or are integers over a
+first column of words. A first line may be data or names where it is 0, 1, …, d − 1;
+where it is integers that increase above numbers none of which is whole, or by one step
+above columns that do not reach them (years); and where it is a word and successive
+integers above words and numbers. Sizes that are known (of weights, of a square matrix)
+decide, otherwise it is refused unless ``header`` says which. Every other first line is
+data.
 
-The first column names the rows where the first line says so in one of these ways, where all its cells are words, and where
-known sizes leave a column over. A column that counts the rows from 0 or 1, or that is called ``id`` or the like and holds
-integers that differ, may be names or a coordinate: it is refused unless ``index`` says which. So is a column called so behind
-the first, as a second index of pandas.
+The first column names the rows where the first line says so in one of these ways, where
+all its cells are words, and where known sizes leave a column over. A column that counts
+the rows from 0 or 1, or that is called ``id`` or the like and holds integers that
+differ, may be names or a coordinate: it is refused unless ``index`` says which. So is a
+column called so behind the first, as a second index of pandas.
 """
 
 from __future__ import annotations
@@ -41,8 +47,9 @@ _LABEL_NAMES = {
 class Hints:
     """What is known of a table before it is read.
 
-    ``header`` and ``index`` say whether the first line and the first column are names; None leaves it to the file. ``size``
-    is the number of rows and ``columns`` that of columns, where they are known; ``square`` that they are equal.
+    ``header`` and ``index`` say whether the first line and the first column are names;
+    None leaves it to the file. ``size`` is the number of rows and ``columns`` that of
+    columns, where they are known; ``square`` that they are equal.
     """
 
     header: bool | None = None
@@ -82,8 +89,9 @@ def read_table(text: str, name: str, hints: Hints) -> Table:
     Raises
     ------
     ValueError
-        If there is no number, a cell is missing, infinite or no number, lines differ in their numbers of cells, or it cannot be
-        told whether the first line or column holds names.
+        If there is no number, a cell is missing, infinite or no number, lines differ in
+        their numbers of cells, or it cannot be told whether the first line or column
+        holds names.
 
     Examples
     --------

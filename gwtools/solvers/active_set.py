@@ -20,8 +20,8 @@ _FLAT = 1e-12  # curvatures below this share of the largest are float error
 class ActiveSet:
     """A coupling π = Σ w_k V_k, whose objective is F(a ⊗ b) + q·w + wᵀ K w over all weights w (theorem 2).
 
-    ``plans`` are the V_k; ``linear`` is q (K,) with q_k = −4 E_{V_k} αβ, ``quadratic`` is K (K, K) with
-    K_kl = −2 ⟨V_k, R V_l S⟩, both in squared units of C.
+    ``plans`` are the V_k; ``linear`` is q (K,) with q_k = −4 E_{V_k} αβ, ``quadratic``
+    is K (K, K) with K_kl = −2 ⟨V_k, R V_l S⟩, both in squared units of C.
     """
 
     plans: tuple[Plan, ...]
@@ -73,8 +73,9 @@ class ActiveSet:
     def minimised(self, tolerance: float, float_error: float) -> Self:
         """Return a mixture that lies no higher than any point between π and the last coupling.
 
-        Unless it is the last coupling itself, neither the face of the simplex on which it lies nor a further coupling of the
-        set promises a descent by more than the tolerance.
+        Unless it is the last coupling itself, neither the face of the simplex on which
+        it lies nor a further coupling of the set promises a descent by more than the
+        tolerance.
 
         Parameters
         ----------
@@ -147,8 +148,9 @@ def _local_minimum(
 ) -> NumpyArray:
     """Descend from weights w to a stationary point of q·w + wᵀKw over the simplex, by an active-set method.
 
-    The face of the weights above 0 shrinks until it holds its own minimum; then the corner outside it that promises most joins.
-    Each pass drops a corner or comes to the minimum of a face; the minima fall strictly, so that no face has its turn twice.
+    The face of the weights above 0 shrinks until it holds its own minimum; then the
+    corner outside it that promises most joins. Each pass drops a corner or comes to the
+    minimum of a face; the minima fall strictly, so that no face has its turn twice.
     """
     w = w.copy()
     for _ in range(
@@ -193,12 +195,14 @@ def _descent(
 ) -> tuple[NumpyArray, bool]:
     """Return a direction of descent within the face of the weights w > 0, and whether its end at length 1 is the minimum.
 
-    Newton's direction where K is positive on the directions that keep the mass; else one along which the objective falls
-    without end. Curvatures, and slopes, below the share ``flat`` of the largest count as 0.
+    Newton's direction where K is positive on the directions that keep the mass; else
+    one along which the objective falls without end. Curvatures, and slopes, below the
+    share ``flat`` of the largest count as 0.
     """
     if len(w) == 1:
         return np.zeros(1), True
-    # Directions are given by the entries of all but the heaviest corner, which keeps the mass.
+    # Directions are given by the entries of all but the heaviest corner, which keeps
+    # the mass.
     heaviest = int(w.argmax())
     others = np.delete(np.arange(len(w)), heaviest)
     form = (

@@ -53,8 +53,8 @@ Callback = Callable[[Progress], Any]
 class Outcome:
     """A solver's answer: a coupling, why it stopped, and its own value if that is not the objective.
 
-    ``estimate`` is in units of C to the power ``power``. ``potentials`` are those of the linearisation at a stationary plan,
-    which is then outside any gradient graph.
+    ``estimate`` is in units of C to the power ``power``. ``potentials`` are those of
+    the linearisation at a stationary plan, which is then outside any gradient graph.
     """
 
     plan: Plan
@@ -148,8 +148,9 @@ class IterativeSolver(Solver, Generic[S]):
     Parameters
     ----------
     tolerance : float
-        Relative to 4‖α‖‖β‖ + 2‖R‖‖S‖, a bound on how far any coupling's objective is from the product coupling's (theorem 2);
-        changes below the float error of the dtype are always tolerated.
+        Relative to 4‖α‖‖β‖ + 2‖R‖‖S‖, a bound on how far any coupling's objective is
+        from the product coupling's (theorem 2); changes below the float error of the
+        dtype are always tolerated.
     max_iterations : int
         Steps at most.
     """
@@ -186,7 +187,8 @@ class IterativeSolver(Solver, Generic[S]):
         _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
         problem = problem.detached()
         if problem.variation <= problem.float_error:
-            # No coupling's objective is farther from the product coupling's than the float error.
+            # No coupling's objective is farther from the product coupling's than the
+            # float error.
             zeros = (
                 _array.namespace(w).zeros_like(w)
                 for w in (problem.x.weights, problem.y.weights)

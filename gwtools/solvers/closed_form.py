@@ -21,18 +21,20 @@ class Sorted(Solver):
     Parameters
     ----------
     kind : {"row_means", "norm", "spectral"}
-        Which closed form is the estimate: theorem 1 (W_p^p between row means, the "approximate GW" of InfiGFusion), 3 or 4.
+        Which closed form is the estimate: theorem 1 (W_p^p between row means, the
+        "approximate GW" of InfiGFusion), 3 or 4.
     p : float
         Power of the row-means estimate, at least 1; the other kinds are of power 2.
 
     Notes
     -----
-    O(n log n) after the row means. The estimate is never above GW_p^p; the plan's objective is never below GW_2², and a
-    poor answer in general: theorem 8.
+    O(n log n) after the row means. The estimate is never above GW_p^p; the plan's
+    objective is never below GW_2², and a poor answer in general: theorem 8.
 
     Examples
     --------
-    GW_2² lies between the estimate and the objective of the sorting coupling, and nothing was iterated.
+    GW_2² lies between the estimate and the objective of the sorting coupling, and
+    nothing was iterated.
 
     >>> import numpy as np, gwtools as gw
     >>> x = gw.PointCloud(

@@ -38,8 +38,9 @@ _STALLED = 20  # steps in a row that do not lower the objective by more than flo
 class _State:
     """A mixture of vertices with its ``cross`` matrix; a vertex and potentials that the next program starts from.
 
-    ``stalled`` counts steps in a row that do not lower the objective beyond float error; ``tried`` tells that since the
-    objective last fell a vertex has already replaced a mixture that was as good.
+    ``stalled`` counts steps in a row that do not lower the objective beyond float
+    error; ``tried`` tells that since the objective last fell a vertex has already
+    replaced a mixture that was as good.
     """
 
     plan: Plan
@@ -62,34 +63,42 @@ class ConditionalGradient(IterativeSolver[_State]):
     Parameters
     ----------
     tolerance : float
-        Stop when the Frank-Wolfe gap is at most this share of 4‖α‖‖β‖ + 2‖R‖‖S‖, a bound on how far any coupling's objective is
-        from the product coupling's (theorem 2), or below float error. It does not depend on the units of either space, nor, as
-        long as float error is smaller, on constants added to C or D.
+        Stop when the Frank-Wolfe gap is at most this share of 4‖α‖‖β‖ + 2‖R‖‖S‖, a
+        bound on how far any coupling's objective is from the product coupling's
+        (theorem 2), or below float error. It does not depend on the units of either
+        space, nor, as long as float error is smaller, on constants added to C or D.
     max_iterations : int
         Linear programs at most.
     init : "product", Plan or array of shape (n, m)
-        Coupling to start from. One that misses the weights of either space by at most a thousandth of the mass in total, as
-        plans of iterations that were stopped early do, is rounded onto the marginals (:func:`gwtools.round_plan`). From the
-        product coupling the first program is solved by the sorting coupling (theorem 8); that step is taken before any gap is
-        tested. Where row means are constant, the product coupling is a saddle with gap 0, or a minimum: the first step is then
-        along the eigenvectors of the residuals that descend most, where any do. Gram spaces of one row start from the better of
-        two sorting couplings, which is optimal (theorem 12 f).
+        Coupling to start from. One that misses the weights of either space by at most a
+        thousandth of the mass in total, as plans of iterations that were stopped early
+        do, is rounded onto the marginals (:func:`gwtools.round_plan`). From the product
+        coupling the first program is solved by the sorting coupling (theorem 8); that
+        step is taken before any gap is tested. Where row means are constant, the
+        product coupling is a saddle with gap 0, or a minimum: the first step is then
+        along the eigenvectors of the residuals that descend most, where any do. Gram
+        spaces of one row start from the better of two sorting couplings, which is
+        optimal (theorem 12 f).
     exchange : bool
-        At a stationary sparse coupling of at most 3000 atoms, try all exchanges of two of them (between permutations: swaps
-        of two images), and go on from there where one lowers the objective. On the way to it the objective may rise first,
-        so that no gradient shows it.
+        At a stationary sparse coupling of at most 3000 atoms, try all exchanges of two
+        of them (between permutations: swaps of two images), and go on from there where
+        one lowers the objective. On the way to it the objective may rise first, so that
+        no gradient shows it.
 
     Notes
     -----
-    Products with C and D stay in the array library and on the device of the spaces; each step sends one cost matrix to
-    the CPU and brings one vertex back. Where both spaces are of negative type, or both Gram spaces, the objective is
-    concave over couplings: every program's step is a full one and the answer mostly a vertex (theorem 11). Elsewhere a step
-    is fully corrective: the objective is lowered over the mixtures of the vertices found so far that still have weight, as
-    steps towards single vertices zigzag (Lacoste-Julien and Jaggi 2015, arXiv:1511.05932).
+    Products with C and D stay in the array library and on the device of the spaces;
+    each step sends one cost matrix to the CPU and brings one vertex back. Where both
+    spaces are of negative type, or both Gram spaces, the objective is concave over
+    couplings: every program's step is a full one and the answer mostly a vertex
+    (theorem 11). Elsewhere a step is fully corrective: the objective is lowered over
+    the mixtures of the vertices found so far that still have weight, as steps towards
+    single vertices zigzag (Lacoste-Julien and Jaggi 2015, arXiv:1511.05932).
 
     Examples
     --------
-    The Frank-Wolfe gap says that the plan is stationary; another start is another chance.
+    The Frank-Wolfe gap says that the plan is stationary; another start is another
+    chance.
 
     >>> import numpy as np, gwtools as gw
     >>> x = gw.PointCloud(
@@ -169,8 +178,9 @@ class ConditionalGradient(IterativeSolver[_State]):
     def start(self, problem: GWProblem) -> _State:
         """Return the given coupling, or the best one on the segment from the product to the sorting coupling.
 
-        Where row means promise nothing, a coupling off the saddle, or the product coupling where that is a minimum. Between
-        Gram spaces of one row, a coupling that is optimal.
+        Where row means promise nothing, a coupling off the saddle, or the product
+        coupling where that is a minimum. Between Gram spaces of one row, a coupling
+        that is optimal.
         """
         if (
             isinstance(self.init, str)
@@ -196,7 +206,8 @@ class ConditionalGradient(IterativeSolver[_State]):
                     frank_wolfe_gap=problem.slope_range,
                 )
             return replace(_alone(problem, plan), vertex=vertex)
-        # At the product coupling q and K are 0, as α, β and the rows of R and S have mean 0.
+        # At the product coupling q and K are 0, as α, β and the rows of R and S have
+        # mean 0.
         active = ActiveSet((product,), np.ones(1), np.zeros(1), np.zeros((1, 1)))
         return self._corrected(problem, active, vertex, problem.cross(vertex))
 
@@ -235,8 +246,9 @@ class ConditionalGradient(IterativeSolver[_State]):
         if decrease > negligible:
             return following
         if gap <= negligible:
-            # A mixture may have gap 0 and be a saddle: towards a vertex the objective then falls to second order only, which
-            # the step above has tried. A vertex that is as good is preferred, as exchanges trade whole atoms there.
+            # A mixture may have gap 0 and be a saddle: towards a vertex the objective
+            # then falls to second order only, which the step above has tried. A vertex
+            # that is as good is preferred, as exchanges trade whole atoms there.
             at_vertex = replace(
                 _alone(problem, vertex, cross),
                 vertex=vertex,
@@ -279,7 +291,8 @@ class ConditionalGradient(IterativeSolver[_State]):
         if self.exchange and isinstance(state.plan, SparsePlan):
             plan = exchanged(problem, state.plan, state.cross, negligible)
             if plan is not state.plan:
-                # Exchanges of parts of atoms leave the vertices: the next program says whether one is as good.
+                # Exchanges of parts of atoms leave the vertices: the next program says
+                # whether one is as good.
                 return replace(
                     _alone(problem, plan),
                     vertex=changed(plan),

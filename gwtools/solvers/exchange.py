@@ -29,8 +29,9 @@ class Exchange(NamedTuple):
 class Atoms:
     """The K atoms (i_s, k_s) of a sparse coupling, on the CPU in float64, and what their exchanges change.
 
-    ``rows`` and ``cols`` are i and k, ``mass`` the masses, shape (K,); ``slopes`` (K, K) has the gradient of F at row i_s and
-    column k_t, ``left`` R at i_s and i_t, ``right`` S at k_s and k_t.
+    ``rows`` and ``cols`` are i and k, ``mass`` the masses, shape (K,); ``slopes`` (K,
+    K) has the gradient of F at row i_s and column k_t, ``left`` R at i_s and i_t,
+    ``right`` S at k_s and k_t.
     """
 
     rows: NumpyArray
@@ -60,9 +61,10 @@ class Atoms:
     def best(self) -> Exchange:
         """Return the exchange that lowers the objective most, or raises it least.
 
-        Atoms (i, k) and (j, l) of masses s and t send τ = min(s, t) to (i, l) and (j, k) instead. Along
-        Δ = τ (e_i − e_j)(e_l − e_k)ᵀ the objective changes by ⟨∇F, Δ⟩ − 2 ⟨Δ, R Δ S⟩ (theorem 8 b, g), which is
-        τ (g_il + g_jk − g_ik − g_jl) − 2 τ² (R_ii − 2 R_ij + R_jj)(S_kk − 2 S_kl + S_ll).
+        Atoms (i, k) and (j, l) of masses s and t send τ = min(s, t) to (i, l) and (j,
+        k) instead. Along Δ = τ (e_i − e_j)(e_l − e_k)ᵀ the objective changes by ⟨∇F, Δ⟩
+        − 2 ⟨Δ, R Δ S⟩ (theorem 8 b, g), which is τ (g_il + g_jk − g_ik − g_jl) − 2 τ²
+        (R_ii − 2 R_ij + R_jj)(S_kk − 2 S_kl + S_ll).
         """
         own_slope, own_left, own_right = (
             self.slopes.diagonal(),
@@ -90,7 +92,8 @@ class Atoms:
             self.right[t, :] - self.right[s, :],
         )
         slopes = self.slopes - 4 * moved * along_rows[:, None] * along_cols[None, :]
-        # Atom s keeps its position (i, k) with the mass that is left, t moves to (j, k), and a new atom is at (i, l).
+        # Atom s keeps its position (i, k) with the mass that is left, t moves to (j,
+        # k), and a new atom is at (i, l).
         sources_x, sources_y = (
             np.append(np.arange(len(self.mass)), s),
             np.append(np.arange(len(self.mass)), t),
@@ -144,7 +147,8 @@ def exchanged(
     Returns
     -------
     SparsePlan
-        The coupling, the same object where no exchange lowers the objective by more than that.
+        The coupling, the same object where no exchange lowers the objective by more
+        than that.
     """
     if plan.mass.shape[0] > MOST_ATOMS:
         return plan

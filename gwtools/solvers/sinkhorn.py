@@ -42,9 +42,11 @@ ENOUGH_STEPS = (
 )
 
 
-# Exponents of padding: their exponentials are zero in float32 as well, and sums with other exponents stay finite.
+# Exponents of padding: their exponentials are zero in float32 as well, and sums with
+# other exponents stay finite.
 _NOWHERE = -1e30
-# Why problems stop, by their positions: those of a stack are numbers of its arrays. At 0 they go on.
+# Why problems stop, by their positions: those of a stack are numbers of its arrays. At
+# 0 they go on.
 STATUSES = (
     None,
     Status.NON_FINITE,
@@ -59,11 +61,12 @@ _FIXED_POINT, _STATIONARY, _NOT_STATIONARY, _UNFINISHED = 2.0, 3.0, 4.0, 5.0
 class State(NamedTuple):
     """Couplings (…, n, m) of one problem or a stack, and what the next kernels start from: exponents, ε and scalings.
 
-    ``cross`` is R π S, ``entropy`` KL(π | a ⊗ b) where it is part of the problem and 0 elsewhere, ``gap`` NaN where it was
-    not computed. ``kernels_at_final`` counts the kernels scaled since ε has fallen, from when on the exponent is that of
-    the last plan; at a fixed ε, where it is at least 1, the exponent stays 0. ``error`` is the marginal error of the
-    last scaled kernel, which the next step takes up where it is unfinished. ``code`` is the position of the status among
-    ``STATUSES``.
+    ``cross`` is R π S, ``entropy`` KL(π | a ⊗ b) where it is part of the problem and 0
+    elsewhere, ``gap`` NaN where it was not computed. ``kernels_at_final`` counts the
+    kernels scaled since ε has fallen, from when on the exponent is that of the last
+    plan; at a fixed ε, where it is at least 1, the exponent stays 0. ``error`` is the
+    marginal error of the last scaled kernel, which the next step takes up where it is
+    unfinished. ``code`` is the position of the status among ``STATUSES``.
     """
 
     matrix: Array
@@ -108,40 +111,47 @@ class Sinkhorn(IterativeSolver[State]):
     Parameters
     ----------
     tolerance : float
-        Stop when the Frank-Wolfe gap is at most this share of 4‖α‖‖β‖ + 2‖R‖‖S‖, a bound on how far any coupling's objective is
-        from the product coupling's (theorem 2): the gap of the objective, or at a fixed ε that of the objective plus ε KL
-        (theorem 8 h). Below 1e-5, kernels are scaled to it as well: so that the potentials, which are the gradients in the
-        weights, are as exact.
+        Stop when the Frank-Wolfe gap is at most this share of 4‖α‖‖β‖ + 2‖R‖‖S‖, a
+        bound on how far any coupling's objective is from the product coupling's
+        (theorem 2): the gap of the objective, or at a fixed ε that of the objective
+        plus ε KL (theorem 8 h). Below 1e-5, kernels are scaled to it as well: so that
+        the potentials, which are the gradients in the weights, are as exact.
     max_iterations : int
         Kernels scaled, and linear programs solved, at most.
     epsilon : float, optional
-        Weight ε of the entropy, in squared units of C; by default 1/1000 of 4‖α‖‖β‖ + 2‖R‖‖S‖, in whatever units C and D are.
+        Weight ε of the entropy, in squared units of C; by default 1/1000 of 4‖α‖‖β‖ +
+        2‖R‖‖S‖, in whatever units C and D are.
     proximal : bool
-        True: the entropy is only a means. It is annealed down to ε from an eighth of 4‖α‖‖β‖ + 2‖R‖‖S‖, then steps are
-        proximal, argmin ⟨∇F(π_k), π⟩ + ε KL(π | π_k), until they no longer lower the objective. On the CPU
+        True: the entropy is only a means. It is annealed down to ε from an eighth of
+        4‖α‖‖β‖ + 2‖R‖‖S‖, then steps are proximal, argmin ⟨∇F(π_k), π⟩ + ε KL(π | π_k),
+        until they no longer lower the objective. On the CPU
         :class:`gwtools.ConditionalGradient` goes on from there, after ten of them at the latest, which also leaves saddles of
-        exchangeable atoms; on other devices, and above 10⁷ entries, potentials prove the gap by a c-transform, or, up to
-        10⁷ entries, one linear program.
-        False: entropic Gromov-Wasserstein at the fixed ε.
+        exchangeable atoms; on other devices, and above 10⁷ entries, potentials prove
+        the gap by a c-transform, or, up to 10⁷ entries, one linear program. False:
+        entropic Gromov-Wasserstein at the fixed ε.
     cooling : float
-        Factor between the ε of two annealing steps, between 0 and 1. Slower cooling, towards 1, takes longer and mostly ends in
-        a lower objective.
+        Factor between the ε of two annealing steps, between 0 and 1. Slower cooling,
+        towards 1, takes longer and mostly ends in a lower objective.
 
     Notes
     -----
-    Every plan is rounded onto the exact marginals, so that its objective is a true upper bound. Steps decrease the objective
-    where it is concave over couplings, or where ε is above its smoothness relative to the entropy; elsewhere a step is
-    shortened until it does not climb, but for the steps while ε falls. Where row means are constant, the product coupling is a
-    saddle that no iteration leaves by itself: it then starts from a coupling off it (theorem 8), at a fixed ε only
-    where that descends.
+    Every plan is rounded onto the exact marginals, so that its objective is a true
+    upper bound. Steps decrease the objective where it is concave over couplings, or
+    where ε is above its smoothness relative to the entropy; elsewhere a step is
+    shortened until it does not climb, but for the steps while ε falls. Where row means
+    are constant, the product coupling is a saddle that no iteration leaves by itself:
+    it then starts from a coupling off it (theorem 8), at a fixed ε only where that
+    descends.
 
-    Exponents of kernels have float errors where they are long, as they are for a small ε: twice the spacing of 1.0 times the
-    longest is a marginal error that no scaling goes below, and a gap of as much of 4‖α‖‖β‖ + 2‖R‖‖S‖ is then tolerated at a
-    fixed ε (about 2e-4 in float32 at the default ε).
+    Exponents of kernels have float errors where they are long, as they are for a small
+    ε: twice the spacing of 1.0 times the longest is a marginal error that no scaling
+    goes below, and a gap of as much of 4‖α‖‖β‖ + 2‖R‖‖S‖ is then tolerated at a fixed ε
+    (about 2e-4 in float32 at the default ε).
 
     Examples
     --------
-    By default a way to an unregularised plan; at a fixed ε the plan is blurred, and the entropy is reported apart.
+    By default a way to an unregularised plan; at a fixed ε the plan is blurred, and the
+    entropy is reported apart.
 
     >>> import numpy as np, gwtools as gw
     >>> x = gw.PointCloud(
@@ -404,8 +414,8 @@ class Sinkhorn(IterativeSolver[State]):
         kernels_at_final = chosen(
             epsilon == final, state.kernels_at_final + 1.0, state.kernels_at_final
         )
-        # Kernels restart from the product coupling while ε falls and are relative to the last plan from then on; the scalings
-        # carry over in units of the cost.
+        # Kernels restart from the product coupling while ε falls and are relative to
+        # the last plan from then on; the scalings carry over in units of the cost.
         relative = state.exponent
         if self.proximal:
             at_plan = exponent + scaling.u[..., :, None] + scaling.v[..., None, :]
@@ -430,7 +440,8 @@ class Sinkhorn(IterativeSolver[State]):
         new = replaced(climbing, new, self._shortened, problem, old)
         gain = old.merit - new.merit
         stuck = settling & (gain < 0.0)
-        # Where a plan stays, so do the scalings of its own kernel, which are potentials of its linearisation.
+        # Where a plan stays, so do the scalings of its own kernel, which are potentials
+        # of its linearisation.
         staying = old._replace(u=new.u, v=new.v)
         if self.proximal:
             return self._resting(
@@ -458,7 +469,8 @@ class Sinkhorn(IterativeSolver[State]):
             return state
         gap = _proved_gap(problem, state)
         met = gap <= negligible
-        # A step that gains more than floating point does to the objective may lead to a gap that is small enough.
+        # A step that gains more than floating point does to the objective may lead to a
+        # gap that is small enough.
         ended = still & (met | (gain <= problem.float_error))
         code = chosen(met, filled(gap, _STATIONARY), failure)
         return state._replace(
@@ -469,9 +481,11 @@ class Sinkhorn(IterativeSolver[State]):
         """Shorten climbing steps from old states towards others by parabolas, until they no longer climb."""
         new, slope = target, self._slope(problem, old, target)
         step = filled(slope, 1.0)
-        # Each turn makes the step less than half as long: the parabola's slope is negative and it climbs in the end.
+        # Each turn makes the step less than half as long: the parabola's slope is
+        # negative and it climbs in the end.
         while some(climbing := (new.merit > old.merit) & (slope < 0.0) & (step > 1e-6)):
-            # Least value of the parabola through both ends with the slope of the first: exact for the objective itself.
+            # Least value of the parabola through both ends with the slope of the first:
+            # exact for the objective itself.
             difference = slope - (new.merit - old.merit) / step
             share = slope / chosen(climbing, 2 * difference, filled(slope, 1.0))
             step = chosen(climbing, step * share, step)
@@ -519,8 +533,8 @@ def _entropic_gap(
 ) -> Numbers:
     """Return how much ⟨∇F(π), ·⟩ + ε KL(· | a ⊗ b) can at most fall from π to another coupling (theorem 8 h).
 
-    Its minimum is at least the dual value ε (⟨a, u − log a⟩ + ⟨b, v − log b⟩ + 1 − Σ_ij exp(u_i + v_j − ∇F_ij / ε)) of any
-    scalings u and v.
+    Its minimum is at least the dual value ε (⟨a, u − log a⟩ + ⟨b, v − log b⟩ + 1 − Σ_ij
+    exp(u_i + v_j − ∇F_ij / ε)) of any scalings u and v.
     """
     xp, (log_a, log_b) = _array.namespace(gradient), problem.log_weights
     value = numbers(state.plan.inner(gradient)) + state.epsilon * state.entropy

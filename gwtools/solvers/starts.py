@@ -29,7 +29,8 @@ def off_saddle(
 ) -> DensePlan | None:
     """Go from the product coupling as far as masses stay positive along modes that descend most.
 
-    Along modes of eigenvalues λ and μ, F + ε KL(π | a ⊗ b) has the second derivative ε − 4 λ μ at the product coupling.
+    Along modes of eigenvalues λ and μ, F + ε KL(π | a ⊗ b) has the second derivative ε
+    − 4 λ μ at the product coupling.
 
     Parameters
     ----------
@@ -43,8 +44,9 @@ def off_saddle(
     Returns
     -------
     DensePlan or None
-        None where λ μ is at most ``negligible`` and ε/4 for all pairs. Without entropy, and with all λ μ <= 0, the objective
-        is then convex over couplings and the product coupling its minimum.
+        None where λ μ is at most ``negligible`` and ε/4 for all pairs. Without entropy,
+        and with all λ μ <= 0, the objective is then convex over couplings and the
+        product coupling its minimum.
     """
     (values_x, modes_x), (values_y, modes_y) = (
         problem.left.modes(),
@@ -76,7 +78,8 @@ def off_saddle(
 def _generic(values: Array, modes: Array, end: int) -> Array:
     """Return a mode (n,) of the first or last eigenvalue, in no special position where that has several.
 
-    Symmetric spaces have such eigenvalues, and modes that respect some of their symmetries may end at another saddle.
+    Symmetric spaces have such eigenvalues, and modes that respect some of their
+    symmetries may end at another saddle.
     """
     eigenvalues = _array.to_numpy(values)
     tied = np.nonzero(

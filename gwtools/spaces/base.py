@@ -24,9 +24,10 @@ S = TypeVar("S", bound="Space")
 class Space(ABC):
     """A symmetric matrix C (n, n) over n atoms with probability weights a (n,).
 
-    Subclasses say how rows of C are made; means, moments and the residual follow from that, in blocks of rows, or from
-    the low-rank form where there is one. All of it is written for a leading axis, too: a stack of B spaces of one kind and
-    size is a space over stacked values and weights (B, n), whose numbers are arrays (B,).
+    Subclasses say how rows of C are made; means, moments and the residual follow from
+    that, in blocks of rows, or from the low-rank form where there is one. All of it is
+    written for a leading axis, too: a stack of B spaces of one kind and size is a space
+    over stacked values and weights (B, n), whose numbers are arrays (B,).
 
     Examples
     --------

@@ -25,17 +25,17 @@ class PointCloud(Space):
     weights : array of shape (n,), optional
         Probability weights; uniform by default.
     metric : {"euclidean", "sqeuclidean"}
-        C_ik = |x_i − x_k| in units of the coordinates, or its square. The squared distance has rank d + 2: no solver or
-        bound forms its matrix.
+        C_ik = |x_i − x_k| in units of the coordinates, or its square. The squared
+        distance has rank d + 2: no solver or bound forms its matrix.
 
     Raises
     ------
     TypeError
-        If an argument is no array of an array-API library, does not hold floating-point numbers, or weights and points
-        differ in library, dtype or device.
+        If an argument is no array of an array-API library, does not hold floating-point
+        numbers, or weights and points differ in library, dtype or device.
     ValueError
-        If the points are empty, not of shape (n, d) or not finite, the weights are negative, do not sum to 1 or do not
-        match, or the metric is unknown.
+        If the points are empty, not of shape (n, d) or not finite, the weights are
+        negative, do not sum to 1 or do not match, or the metric is unknown.
 
     Examples
     --------

@@ -26,15 +26,16 @@ class DenseSpace(Space):
     Raises
     ------
     TypeError
-        If an argument is no array of an array-API library, does not hold floating-point numbers, or weights and
-        distances differ in library, dtype or device.
+        If an argument is no array of an array-API library, does not hold floating-point
+        numbers, or weights and distances differ in library, dtype or device.
     ValueError
-        If the matrix is empty, not square, not symmetric or not finite, or the weights are negative, do not sum to 1 or
-        do not match.
+        If the matrix is empty, not square, not symmetric or not finite, or the weights
+        are negative, do not sum to 1 or do not match.
 
     Examples
     --------
-    Hours between three towns, weighted by their inhabitants, and how far each town is from an inhabitant on average.
+    Hours between three towns, weighted by their inhabitants, and how far each town is
+    from an inhabitant on average.
 
     >>> import numpy as np, gwtools as gw
     >>> hours = np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 2.0], [3.0, 2.0, 0.0]])
@@ -111,7 +112,8 @@ class DenseSpace(Space):
         """Largest |C_ik − C_ki|, in units of C: stored matrices are symmetric up to float error only (theorem 14)."""
         xp, matrix = _array.namespace(self.distances), _array.detached(self.distances)
         n = int(matrix.shape[0])
-        # By blocks of rows, so that no second matrix is made; each difference comes with both signs.
+        # By blocks of rows, so that no second matrix is made; each difference comes
+        # with both signs.
         return max(
             float(xp.max(matrix[i:j, :] - matrix[:, i:j].T)) for i, j in row_blocks(n)
         )
@@ -170,7 +172,8 @@ def as_space(value: Any, name: str = "space") -> Space:
     Raises
     ------
     TypeError
-        If the value is neither: a list, a table, a sparse matrix, a graph. The sentence says how one of that type is converted.
+        If the value is neither: a list, a table, a sparse matrix, a graph. The sentence
+        says how one of that type is converted.
     TypeError, ValueError
         As :class:`DenseSpace`, of which the matrix is called ``name``.
 

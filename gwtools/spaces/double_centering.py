@@ -18,7 +18,8 @@ _BLOCK_ENTRIES = 2**17
 class LowRankForm:
     """The form C = m + α1ᵀ + 1αᵀ + sign · G Gᵀ with G (n, t) and Gᵀ a = 0, of squared distances and of inner products.
 
-    ``columns(i, j)`` makes columns i to j of Gᵀ; G itself is stored only if it is asked for.
+    ``columns(i, j)`` makes columns i to j of Gᵀ; G itself is stored only if it is asked
+    for.
     """
 
     weights: Array

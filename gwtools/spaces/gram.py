@@ -21,29 +21,33 @@ class GramSpace(Space):
     Parameters
     ----------
     factor : array of shape (t, n)
-        F, one column for each atom; finite floating-point numbers, in the root of the units of C.
+        F, one column for each atom; finite floating-point numbers, in the root of the
+        units of C.
     weights : array of shape (n,), optional
-        Probability weights; uniform by default. They also say which axis the atoms are on, see Warns.
+        Probability weights; uniform by default. They also say which axis the atoms are
+        on, see Warns.
 
     Raises
     ------
     TypeError
-        If an argument is no array of an array-API library, does not hold floating-point numbers, or weights and factor
-        differ in library, dtype or device.
+        If an argument is no array of an array-API library, does not hold floating-point
+        numbers, or weights and factor differ in library, dtype or device.
     ValueError
-        If the factor is empty, not of shape (t, n) or not finite, or the weights are negative, do not sum to 1 or do
-        not match.
+        If the factor is empty, not of shape (t, n) or not finite, or the weights are
+        negative, do not sum to 1 or do not match.
 
     Warns
     -----
     UserWarning
-        If the factor has more rows than columns and no weights are given: features are often stored as (n, t), one row for
-        each atom, which is the transpose. Weights, one for each column, leave no doubt; those that are uniform give the same
-        space as none.
+        If the factor has more rows than columns and no weights are given: features are
+        often stored as (n, t), one row for each atom, which is the transpose. Weights,
+        one for each column, leave no doubt; those that are uniform give the same space
+        as none.
 
     Examples
     --------
-    Four atoms with two features each, stored as rows; and two ranks of logits at three positions.
+    Four atoms with two features each, stored as rows; and two ranks of logits at three
+    positions.
 
     >>> import numpy as np, gwtools as gw
     >>> features = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [2.0, 1.0]])
@@ -88,7 +92,8 @@ class GramSpace(Space):
         mean = _array.times(self.factor, self.weights)
         centred = self.factor - mean[..., None]
         shift = _array.times(_array.transposed(centred), mean)
-        # The mean column has a float error: its products with the centred columns are centred again.
+        # The mean column has a float error: its products with the centred columns are
+        # centred again.
         offset = _array.dot(self.weights, shift)
         return LowRankForm(
             self.weights,

@@ -55,12 +55,14 @@ class GraphSpace(Space):
     Parameters
     ----------
     adjacency : scipy.sparse matrix or array of shape (n, n), or networkx.Graph
-        Edge lengths, non-negative and symmetric, of any real dtype; stored zeros are edges of length zero. Of parallel edges
-        of a networkx graph the shortest counts.
+        Edge lengths, non-negative and symmetric, of any real dtype; stored zeros are
+        edges of length zero. Of parallel edges of a networkx graph the shortest counts.
     weights : numpy array of shape (n,), optional
-        Probability weights of dtype float64, in the order of the nodes; uniform by default.
+        Probability weights of dtype float64, in the order of the nodes; uniform by
+        default.
     weight : str or None, keyword only
-        Attribute of a networkx graph's edges that is their length; None where every edge, of a sparse matrix too, has length
+        Attribute of a networkx graph's edges that is their length; None where every
+        edge, of a sparse matrix too, has length
         1. By default "weight" where edges have it, else length 1.
 
     Attributes
@@ -71,27 +73,30 @@ class GraphSpace(Space):
     Raises
     ------
     TypeError
-        If adjacency is neither sparse nor a networkx graph, an edge length is no real number, weights are no float64 NumPy
-        array, or ``weight`` is no name.
+        If adjacency is neither sparse nor a networkx graph, an edge length is no real
+        number, weights are no float64 NumPy array, or ``weight`` is no name.
     ValueError
-        If the graph is empty, directed or not connected, an edge length is negative or not finite, some edges lack the
-        attribute that others have or that was asked for, or the weights are negative, do not sum to 1 or do not match.
+        If the graph is empty, directed or not connected, an edge length is negative or
+        not finite, some edges lack the attribute that others have or that was asked
+        for, or the weights are negative, do not sum to 1 or do not match.
 
     Warns
     -----
     UserWarning
-        If the edges of a networkx graph have unlike attributes "weight" and ``weight`` is not given: many graphs store how
-        strong an edge is there, which is the contrary of a length.
+        If the edges of a networkx graph have unlike attributes "weight" and ``weight``
+        is not given: many graphs store how strong an edge is there, which is the
+        contrary of a length.
 
     Notes
     -----
-    Lengths are float64 and computed by Dijkstra's algorithm from blocks of nodes whenever rows are asked for; they are kept
-    where ``dense`` is called or the matrix holds no more than one block. A restricted space keeps the paths of the whole
-    graph.
+    Lengths are float64 and computed by Dijkstra's algorithm from blocks of nodes
+    whenever rows are asked for; they are kept where ``dense`` is called or the matrix
+    holds no more than one block. A restricted space keeps the paths of the whole graph.
 
     Examples
     --------
-    Friends who meet twice as often are half as far apart: strengths become lengths by their inverse.
+    Friends who meet twice as often are half as far apart: strengths become lengths by
+    their inverse.
 
     >>> import networkx as nx, gwtools as gw
     >>> graph = nx.Graph()

@@ -62,8 +62,9 @@ def transports(
     Returns
     -------
     numpy array of shape (k, l)
-        In units of C to the power p. A sort and a matrix product where the weights are uniform and p = 2;
-        O(k l min(n, m)) for other weights and p = 2; one merge for each pair of rows for other p.
+        In units of C to the power p. A sort and a matrix product where the weights are
+        uniform and p = 2; O(k l min(n, m)) for other weights and p = 2; one merge for
+        each pair of rows for other p.
     """
     if uniform(a) and uniform(b):
         return _over_cells(*_common_cells(np.sort(C, axis=1), np.sort(D, axis=1)), p)

@@ -1,7 +1,7 @@
 """One-dimensional optimal transport by sorting, between weighted lists of numbers: one pair, or a stack of pairs.
 
-Lists have shapes (…, N) and (…, M). Without leading axes they are one pair; in a stack, lists are padded to one length with
-atoms of weight zero, whatever their values.
+Lists have shapes (…, N) and (…, M). Without leading axes they are one pair; in a stack,
+lists are padded to one length with atoms of weight zero, whatever their values.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ SLIVER = 2.0**-45  # share of the largest mass below which an atom is float erro
 class SortingCoupling(NamedTuple):
     """Atoms of a coupling of two lists in ascending order: positions in either list, and masses, each of shape (…, K).
 
-    In a stack, atoms without mass come last; outside of gradient graphs, they name atoms that have mass, or atom 0.
+    In a stack, atoms without mass come last; outside of gradient graphs, they name
+    atoms that have mass, or atom 0.
     """
 
     rows: Array
@@ -42,8 +43,9 @@ def wasserstein(x: Array, a: Array, y: Array, b: Array, p: float) -> Array:
 
     Notes
     -----
-    Differentiable in the values; at ties any order gives the same value and a valid subgradient. In the weights, where quantile
-    cells of both lists end together, the gradient is the mean of two subgradients: 0 between a list and its copy.
+    Differentiable in the values; at ties any order gives the same value and a valid
+    subgradient. In the weights, where quantile cells of both lists end together, the
+    gradient is the mean of two subgradients: 0 between a list and its copy.
     """
     xp = _array.namespace(x, y)
     if _weights_are_tracked(a, b):
@@ -81,7 +83,8 @@ def comonotone(x: Array, a: Array, y: Array, b: Array) -> SortingCoupling:
     Returns
     -------
     SortingCoupling
-        At most N + M atoms. Lists of equal numbers and equal sorted weights pair off: their masses are the stored weights.
+        At most N + M atoms. Lists of equal numbers and equal sorted weights pair off:
+        their masses are the stored weights.
     """
     xp = _array.namespace(x, a, y, b)
     order_x, order_y = _ascending(x, a), _ascending(y, b)
@@ -212,12 +215,14 @@ def wasserstein_of_entries(x: Entries, y: Entries, p: float) -> Array:
 def equal_cells(n: Array, m: Array, like: Array) -> SortingCoupling:
     """Couple n with m atoms of equal weights in order, shape (…, K), for whole numbers of shape (…), in the dtype of ``like``.
 
-    Atoms of the coupling are the intervals of [0, 1] on which both quantile functions are constant.
+    Atoms of the coupling are the intervals of [0, 1] on which both quantile functions
+    are constant.
     """
-    # Of all n + m ends in order, y's first where two meet, the i-th of x has ⌊i m / n⌋ of y before it: ⌈t n / (n + m)⌉ − 1 of
-    # the first t − 1 are x's. Both lists end together gcd(n, m) times, at equal distances, and the cell between two ends that
-    # meet has no length: it is left out. All are whole numbers, and quotients of whole numbers that a dtype holds are never
-    # rounded up to the next one.
+    # Of all n + m ends in order, y's first where two meet, the i-th of x has ⌊i m / n⌋
+    # of y before it: ⌈t n / (n + m)⌉ − 1 of the first t − 1 are x's. Both lists end
+    # together gcd(n, m) times, at equal distances, and the cell between two ends that
+    # meet has no length: it is left out. All are whole numbers, and quotients of whole
+    # numbers that a dtype holds are never rounded up to the next one.
     xp = _array.namespace(like)
     whole_n, whole_m = (np.asarray(_array.to_numpy(v))[..., None] for v in (n, m))
     meetings = np.gcd(whole_n, whole_m)
@@ -264,11 +269,13 @@ def merged_cells(ends_x: Array, ends_y: Array) -> SortingCoupling:
 def _merged_weights(a: Array, b: Array) -> SortingCoupling:
     """Couple atoms of any weights (…, N) and (…, M) in order."""
     xp = _array.namespace(a)
-    # Differences of long sums are the masses: in single precision they would miss the weights of 100,000 atoms.
+    # Differences of long sums are the masses: in single precision they would miss the
+    # weights of 100,000 atoms.
     ends_x, ends_y = (
         xp.cumulative_sum(_array.for_long_sums(w), axis=-1) for w in (a, b)
     )
-    # Both lists end at the same total, so that no sliver of mass is left over by float error.
+    # Both lists end at the same total, so that no sliver of mass is left over by float
+    # error.
     cells = merged_cells(ends_x / ends_x[..., -1:], ends_y / ends_y[..., -1:])
     return cells._replace(mass=xp.astype(cells.mass, a.dtype, copy=False))
 
@@ -290,7 +297,8 @@ def _padded_by_largest(x: Array, here: Array) -> Array:
 def _numbers_of_equal_atoms(a: Array, b: Array) -> tuple[Array, Array] | None:
     """Count the atoms of lists, shape (…), if each has one weight for all of its own and :func:`equal_cells` may be used.
 
-    Not where gradients with respect to weights are asked for, or where the dtype does not hold the ends of that many.
+    Not where gradients with respect to weights are asked for, or where the dtype does
+    not hold the ends of that many.
     """
     if not (_has_one_weight(a) and _has_one_weight(b) and _holds_ends(a, b)):
         return None

@@ -39,8 +39,9 @@ def exact(
 ) -> Program:
     """Minimise Σ cost_ij π_ij over couplings of a and b exactly, with POT's network simplex on the CPU.
 
-    Large programs are solved on few arcs at a time: those that the potentials price lowest and those of a feasible plan. Arcs
-    that violate dual feasibility join until none is left up to float error, so the answer is optimal for the whole matrix.
+    Large programs are solved on few arcs at a time: those that the potentials price
+    lowest and those of a feasible plan. Arcs that violate dual feasibility join until
+    none is left up to float error, so the answer is optimal for the whole matrix.
 
     Parameters
     ----------
@@ -56,8 +57,9 @@ def exact(
     Returns
     -------
     Program
-        A vertex with at most n + m − 1 atoms; where POT misses the marginals by more than 1e-12, its plan rounded onto them.
-        ``lower`` follows from the potentials alone, whatever the simplex did, up to float error.
+        A vertex with at most n + m − 1 atoms; where POT misses the marginals by more
+        than 1e-12, its plan rounded onto them. ``lower`` follows from the potentials
+        alone, whatever the simplex did, up to float error.
 
     Raises
     ------
@@ -76,7 +78,8 @@ def exact(
         )
         u, v = (cost[:, 0], np.zeros(1)) if m == 1 else (np.zeros(1), cost[0])
         return Program(plan, (u, v), float(plan.inner(cost)))
-    # POT takes negative costs for infeasible ones and has absolute tolerances: shift to >= 0 and scale to 1.
+    # POT takes negative costs for infeasible ones and has absolute tolerances: shift to
+    # >= 0 and scale to 1.
     shift = float(cost.min())
     unit = max(float(cost.max()) - shift, np.finfo(float).tiny)
     scaled = (cost - shift) / unit
@@ -179,7 +182,8 @@ def _priced_simplex(
     arcs = reduced <= _quantile(reduced, chosen)
     arcs[start.rows, start.cols] = True
     rows, cols = np.arange(n), np.arange(m)
-    # A start made in a narrower dtype may be no coupling of these weights: some coupling's arcs make the program feasible.
+    # A start made in a narrower dtype may be no coupling of these weights: some
+    # coupling's arcs make the program feasible.
     chain = comonotone(rows, a, cols, b)
     arcs[chain.rows, chain.cols] = True
     # Every pass but the last adds an arc, so that there are at most n m of them.
@@ -190,8 +194,9 @@ def _priced_simplex(
         )
         np.subtract(cost, v, out=reduced)
         reduced -= u[:, None]
-        # Reduced costs of arcs that the simplex was given may be slightly negative by float error. Others that are no worse
-        # cannot improve the plan, and end the passes. The proved value counts the least of all.
+        # Reduced costs of arcs that the simplex was given may be slightly negative by
+        # float error. Others that are no worse cannot improve the plan, and end the
+        # passes. The proved value counts the least of all.
         float_error = max(
             -float(reduced[inside].min()),
             _FLOAT_ERROR * float(max(np.abs(u).max(), np.abs(v).max())),

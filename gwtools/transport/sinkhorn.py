@@ -1,7 +1,8 @@
 """Sinkhorn's algorithm in the log domain, with Newton steps: scaling of one kernel, or of a stack, to its marginals.
 
-Every kernel of a stack keeps its own tolerance, Newton steps and line search, and leaves the stack when it is done. Atoms that
-pad a stack have weight 0; exponents there are so low that their exponentials are 0.
+Every kernel of a stack keeps its own tolerance, Newton steps and line search, and
+leaves the stack when it is done. Atoms that pad a stack have weight 0; exponents there
+are so low that their exponentials are 0.
 """
 
 from __future__ import annotations
@@ -75,8 +76,9 @@ def sinkhorn(
 ) -> Scaling:
     """Scale exp(log_kernel) to the marginals a and b, in the log domain.
 
-    A few of Sinkhorn's sweeps, then Newton steps on the concave dual: sweeps alone need a number of steps that grows as the
-    kernel sharpens, Newton steps hardly any more. The systems of one large problem are solved by conjugate gradients.
+    A few of Sinkhorn's sweeps, then Newton steps on the concave dual: sweeps alone need
+    a number of steps that grows as the kernel sharpens, Newton steps hardly any more.
+    The systems of one large problem are solved by conjugate gradients.
 
     Parameters
     ----------
@@ -87,15 +89,16 @@ def sinkhorn(
     u, v : arrays of shape (…, n) and (…, m)
         Scalings to start from; in a stack, 0 at padding.
     tolerance : float or array of shape (…)
-        Total marginal error at which to stop; below :func:`attainable` steps are in vain.
+        Total marginal error at which to stop; below :func:`attainable` steps are in
+        vain.
     max_newton : int
         Newton steps at most.
 
     Returns
     -------
     Scaling
-        Finite for every finite kernel; its plan has the marginals up to ``error`` only: see :func:`gwtools.plans.round_plan`.
-        Scalings and masses are 0 at padding.
+        Finite for every finite kernel; its plan has the marginals up to ``error`` only:
+        see :func:`gwtools.plans.round_plan`. Scalings and masses are 0 at padding.
     """
     xp = _array.namespace(log_kernel)
     log_a, log_b = xp.log(at_atoms(a, a, 1.0)), xp.log(at_atoms(b, b, 1.0))
@@ -110,7 +113,8 @@ def sinkhorn(
     steps, whole = 0, is_stack(tolerance)
     # Every turn counts at least one step; a turn with the whole kernel is the last one.
     while steps < max_newton and some(state.error > tolerance):
-        # Entries that hold no mass to speak of are left out until the scalings have moved.
+        # Entries that hold no mass to speak of are left out until the scalings have
+        # moved.
         part = kernel if whole else _without_empty_entries(kernel, state.plan)
         whole = whole or part is kernel
         start = state if whole else _scaled(part, state.u, state.v)
@@ -230,7 +234,8 @@ class _NewtonStep(NamedTuple):
 def _newton(kernel: _Kernel, state: Scaling) -> _LineSearch:
     """Take one Newton step on the dual a·u + b·v − Σ plan, shortened until the dual grows, and tell where that succeeded."""
     xp, a, b, plan = _array.namespace(state.u), kernel.a, kernel.b, state.plan
-    # Rows that lost all mass are given a little curvature: their scalings grow step by step instead of overflowing.
+    # Rows that lost all mass are given a little curvature: their scalings grow step by
+    # step instead of overflowing.
     tiny = expanded(1e-12 * numbers(xp.max(b, axis=-1)), 1)
     rows, cols = larger(state.row_sums, tiny), larger(state.col_sums, tiny)
     more_rows, more_cols = a - rows, b - cols
@@ -256,8 +261,9 @@ def _first_length(
 ) -> Numbers:
     """Return how much of a direction, 1 at most, scalings may go until an entry outgrows its marginals.
 
-    Where parts of a sharp plan hardly touch, mass moves between them once the entries that join them have grown by hundreds of
-    orders of magnitude: the dual is linear until then.
+    Where parts of a sharp plan hardly touch, mass moves between them once the entries
+    that join them have grown by hundreds of orders of magnitude: the dual is linear
+    until then.
     """
     if _array.is_compressed(kernel.exponent):
         return min(1.0, 20.0 / max(reach, 1e-300))
@@ -312,8 +318,9 @@ def _mass(scaling: Scaling) -> Numbers:
 def schur_solve(plan: Array, rows: Array, cols: Array, right: Array) -> Array:
     """Solve with the Schur complement of the Hessian [diag(rows) plan; planᵀ diag(cols)] in the second scaling.
 
-    Takes one system or a stack of them. Scaled by √cols it is 1 − KᵀK with a contraction K. Scalings that are constant, or
-    constant on blocks that hardly exchange mass, are its null vectors: a small multiple of 1 bounds the solution.
+    Takes one system or a stack of them. Scaled by √cols it is 1 − KᵀK with a
+    contraction K. Scalings that are constant, or constant on blocks that hardly
+    exchange mass, are its null vectors: a small multiple of 1 bounds the solution.
     """
     xp, root = _array.namespace(plan), _array.namespace(plan).sqrt(cols)
     contraction = plan * (1 / xp.sqrt(rows))[..., :, None] * (1 / root)[..., None, :]
@@ -352,7 +359,8 @@ def _conjugate_gradient(
             float(direction @ (diagonal * direction)) * _array.epsilon(right),
         )
         if not curvature > flat:
-            # Parts of the plan hardly touch: moving mass between them costs nothing yet, so the step goes there alone, and far.
+            # Parts of the plan hardly touch: moving mass between them costs nothing
+            # yet, so the step goes there alone, and far.
             return (
                 direction / math.sqrt(_array.epsilon(right)) if flat > 0.0 else solution
             )

@@ -619,7 +619,8 @@ def test_rank_one(swapped, sign):
     found = certified.rank_one(
         gw.GramSpace(h[None, :], a), gw.GramSpace(sign * k[None, :], b), of_x, of_y
     )
-    # The values of both are mostly positive, so that sorting them alike is the better way.
+    # The values of both are mostly positive, so that sorting them alike is the better
+    # way.
     alike = float_error.transport_on_line(
         h, a, k, b, terms=max(of_x.weights, of_y.weights)
     )

@@ -118,7 +118,8 @@ def test_radii_of_matrices(coarse, size):
         entries = half + (gamma(1) * top if skew else 0.0)
         if roundings:
             entries += gamma(roundings) * top + 2.0**-14
-        # The halves of both deviations and of the mean, which are in them, and of the entry itself.
+        # The halves of both deviations and of the mean, which are in them, and of the
+        # entry itself.
         residual = 2 * deviations + mean + 7 * gamma(3 + more) * top + half
         norm_terms = 2 * (2 * n + 2 * omega + 2)
         computed = top if roundings else 0.0

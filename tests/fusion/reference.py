@@ -147,8 +147,9 @@ def jsd(p, q, beta):
 def objective(logits, labels, teachers, w, a, g, totals=None):
     """The total of FusionLoss with ULD and row means, as its module states it: one example, one pair after the other.
 
-    A teacher is a mapping: share λ, weights c of the examples, its logits, mask and k, and pairs of positions (b, i, j).
-    ``totals`` are the denominators: of SFT, and of each teacher's pairs and graphs.
+    A teacher is a mapping: share λ, weights c of the examples, its logits, mask and k,
+    and pairs of positions (b, i, j). ``totals`` are the denominators: of SFT, and of
+    each teacher's pairs and graphs.
     """
     nll = []
     for b, t in zip(*np.nonzero(np.asarray(labels) != -100), strict=True):

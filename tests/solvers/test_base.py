@@ -45,7 +45,8 @@ def relabelled(C, seed=0):
     return C[np.ix_(order, order)], order
 
 
-# ------------------------------------------------------------------------------------------------ success is stationarity
+# ------------------------------------------------------------------------------------------------
+# success is stationarity
 
 
 @QUIET
@@ -109,7 +110,8 @@ def test_success_at_a_fixed_epsilon_means_a_gap_with_the_entropy(epsilon, pair):
         (plan * slope).sum() + epsilon * (plan * np.log(inside / product)).sum()
     )
     assert result.status is gw.Status.FIXED_POINT
-    # Its least value over couplings is the largest value of the dual, which is concave in the potential of the second space.
+    # Its least value over couplings is the largest value of the dual, which is concave
+    # in the potential of the second space.
     first = np.log(a)[:, None] - slope / epsilon
 
     def dual(potential):
@@ -152,7 +154,8 @@ def test_what_no_plan_changes_is_global():
                 assert np.array_equal(result.plan.dense(), expected)
 
 
-# -------------------------------------------------------------------------------------------------- saddles and exchanges
+# --------------------------------------------------------------------------------------------------
+# saddles and exchanges
 
 EXCHANGEABLE = {
     "star": nx.star_graph(20),
@@ -254,7 +257,8 @@ def test_theorem_8_gaps_from_potentials(instance, seed):
     assert gap >= value(plan) - value(product) - 1e-11 * size
 
 
-# ------------------------------------------------------------------------------------------------------------------ units
+# ------------------------------------------------------------------------------------------------------------------
+# units
 
 
 def cloud_pair(n=25, seed=0):
@@ -319,7 +323,8 @@ def test_the_path_does_not_depend_on_powers_of_four(solver, pair, scale):
         gw.DenseSpace(scale * y.matrix, y.weights),
         solver,
     )
-    # Float errors of a much larger matrix may be all that is between the ends of an interval.
+    # Float errors of a much larger matrix may be all that is between the ends of an
+    # interval.
     closed = (
         gw.Status.GLOBAL in (first.status, second.status)
         and first.status.success
@@ -330,7 +335,8 @@ def test_the_path_does_not_depend_on_powers_of_four(solver, pair, scale):
     assert np.array_equal(first.plan.dense(), second.plan.dense())
 
 
-# --------------------------------------------------------------------------------------------------------- other devices
+# ---------------------------------------------------------------------------------------------------------
+# other devices
 
 
 @QUIET
@@ -364,7 +370,8 @@ def test_on_other_devices_potentials_prove_the_gap(limit, monkeypatch):
     assert gw.Status.STATIONARY in seen
 
 
-# -------------------------------------------------------------------------------------------------------- batch is solve
+# --------------------------------------------------------------------------------------------------------
+# batch is solve
 
 
 @QUIET
@@ -400,7 +407,8 @@ def test_batches_of_symmetric_shapes_are_single_solves(solver):
         assert (found.frank_wolfe_gap is None) == (expected.frank_wolfe_gap is None)
 
 
-# ---------------------------------------------------------------------------------------------------- steps and callbacks
+# ----------------------------------------------------------------------------------------------------
+# steps and callbacks
 
 
 @QUIET
@@ -441,7 +449,8 @@ def test_iterations_are_never_more_than_asked_for(solver, most):
         assert result.frank_wolfe_gap is None or result.frank_wolfe_gap > 0.0
 
 
-# ---------------------------------------------------------------------------------------------------------- hard corners
+# ----------------------------------------------------------------------------------------------------------
+# hard corners
 
 
 @pytest.mark.parametrize("tolerance", [0.3, 0.1, 1e-3, 1e-9])

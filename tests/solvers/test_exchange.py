@@ -32,7 +32,8 @@ def test_theorem_8_exchange(instance):
         )
     scale = max(np.abs(s.matrix).max() ** 2 for s in (x, y))
     assert abs(best.change - min(changes)) <= 1e-11 * scale
-    # The slopes after an exchange are those at its plan, duplicates and parts of atoms included.
+    # The slopes after an exchange are those at its plan, duplicates and parts of atoms
+    # included.
     after = atoms.after(best)
     fresh = problem.linearize(after.plan(sparse))[after.rows][:, after.cols]
     assert np.abs(after.slopes - fresh).max() <= 1e-12 * scale

@@ -172,7 +172,8 @@ def scaled_to(kernel, a, b):
 def test_entropic_plan_is_a_fixed_point(share, seed):
     """Scaling a ⊗ b exp(−∇F(π) / ε) gives π back, as far as a decrease by the tolerance can move a plan.
 
-    A step of a concave problem decreases F + ε KL by ε KL(π | π⁺) at least (theorem 8 e), and ‖π − π⁺‖² ≤ 2 KL.
+    A step of a concave problem decreases F + ε KL by ε KL(π | π⁺) at least (theorem 8
+    e), and ‖π − π⁺‖² ≤ 2 KL.
     """
     x, y = random_problem("euclidean", 8, 6, seed)
     epsilon, solver = share * product_objective(x, y), gw.Sinkhorn()

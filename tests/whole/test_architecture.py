@@ -26,8 +26,8 @@ MODULES = {
     for path in (ROOT / package).rglob("*.py")
 }
 
-# The rooms of each package, a file or a folder at its top, in the order in which data passes them: a room imports from those
-# before it, and from itself.
+# The rooms of each package, a file or a folder at its top, in the order in which data
+# passes them: a room imports from those before it, and from itself.
 ROOMS = {
     "gwtools": (
         *(
@@ -75,7 +75,8 @@ ROOMS = {
     ),
 }
 
-# Array libraries are reached through _array; plans and rows keep sparse sums and blocks for NumPy.
+# Array libraries are reached through _array; plans and rows keep sparse sums and blocks
+# for NumPy.
 KNOWS_COMPAT = {"gwtools._array", "gwtools.plans"}
 KNOWS_NETWORKX = {"gwtools.files.graphs"}  # where a file of GraphML is read
 FORBIDDEN = {

@@ -46,7 +46,8 @@ def agree(found, expected, library, scale=1.0):
 def stopping(solver, dtype="float64"):
     """What an iteration that may stop a step earlier or later leaves open, as a share of the product's objective.
 
-    At a fixed ε also the mass that no kernel puts in place: twice the rounding of exponents, which are about 1000 long.
+    At a fixed ε also the mass that no kernel puts in place: twice the rounding of
+    exponents, which are about 1000 long.
     """
     if not isinstance(solver, gw.Sinkhorn):
         return 0.0
@@ -193,7 +194,8 @@ def test_saddles(library, solver):
         library.array(1 - np.eye(2)), library.array(1 - np.eye(4)), solver
     )
     assert library.owns(result.plan.dense())
-    # Entropic iterations may rest elsewhere, but not at the product coupling, whose objective is 1/2.
+    # Entropic iterations may rest elsewhere, but not at the product coupling, whose
+    # objective is 1/2.
     assert float(result.objective) == pytest.approx(
         0.25, abs=1e-3 if getattr(solver, "proximal", True) else 0.2
     )

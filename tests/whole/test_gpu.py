@@ -25,7 +25,8 @@ def test_results_stay_on_the_device_and_agree(solver):
         solver,
     )
     assert there.plan.dense().device.type == "cuda"
-    # On the device no program finishes what Sinkhorn leaves: both plans are stationary to its tolerance.
+    # On the device no program finishes what Sinkhorn leaves: both plans are stationary
+    # to its tolerance.
     left = (
         solver.accepted_gap(gw.GWProblem(gw.PointCloud(x), gw.PointCloud(y)))
         if isinstance(solver, gw.Sinkhorn)

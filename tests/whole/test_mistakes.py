@@ -1,6 +1,7 @@
 """What people pass by mistake: at every public entry point one sentence, and it starts with the name of the argument.
 
-``python -m tests.whole.test_mistakes`` prints the mistakes, where they are made, and the sentences.
+``python -m tests.whole.test_mistakes`` prints the mistakes, where they are made, and
+the sentences.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """The default solver answers on graphs: matrices of few distinct values make linear programs that are all ties.
 
-Solves run in a child process that may be killed: a loop in compiled code can be ended in no other way.
+Solves run in a child process that may be killed: a loop in compiled code can be ended
+in no other way.
 """
 
 import contextlib
@@ -26,7 +27,8 @@ SIZES = (
     500,
 )  # programs of up to 300 x 300 are solved on all arcs at once
 LARGE = 1000
-# Seconds of the child's own time, which a busy machine does not spend: 50 times and more what the slowest solve takes.
+# Seconds of the child's own time, which a busy machine does not spend: 50 times and
+# more what the slowest solve takes.
 LIMITS = dict.fromkeys(SIZES, 120) | {LARGE: 400}
 
 

@@ -111,8 +111,9 @@ def test_bfloat16_heads_give_the_loss_of_single_precision(
 ):
     """To 1 % in the loss; in the gradient's norm to 3 %, and to 10 % where ranks or signs matter.
 
-    The logits themselves are rounded to 8 bits: ranks that then change places hand their gradient to another token, and
-    differences that then change sign turn it round.
+    The logits themselves are rounded to 8 bits: ranks that then change places hand
+    their gradient to another token, and differences that then change sign turn it
+    round.
     """
     (hidden, weight, _), labels, _ = heads(rng, 2, 24, 32, 300, torch.bfloat16)
     teacher = fusion.top_k(torch.tensor(rng.standard_normal((2, 24, 300)) * 5).float())

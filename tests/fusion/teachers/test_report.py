@@ -58,7 +58,8 @@ def test_counts():
     assert two.nll == pytest.approx(-(2 * math.log(0.8) + math.log(0.1)) / 4, rel=1e-3)
     assert (digits.domain, digits.teacher, digits.hits) == ("digits", "one", 1.0)
     letters, none = found.relations
-    # Both start a token at bytes 0, 1 and 3: hit with hit, hit with a sure miss, an unsure miss with a hit.
+    # Both start a token at bytes 0, 1 and 3: hit with hit, hit with a sure miss, an
+    # unsure miss with a hit.
     assert letters == Relation(
         "letters", "one", "two", 3, pytest.approx(1 / 3), pytest.approx(1 / 3)
     )

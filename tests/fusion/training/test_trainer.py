@@ -248,7 +248,8 @@ def test_every_term_is_logged(trainer):
         } | terms <= set(row)
         assert all(math.isfinite(value) for value in row.values())
     assert {f"eval_{term}" for term in terms | {"sft", "loss"}} <= set(evaluated)
-    # Of its own tokenizer every position of a teacher is aligned; of the other tokenizer some are.
+    # Of its own tokenizer every position of a teacher is aligned; of the other
+    # tokenizer some are.
     assert evaluated["eval_coverage/other"] == 1.0
     assert 0.2 < evaluated["eval_coverage/gpt2"] < 1.0
     assert [row["fusion_weight"] for row in steps] == pytest.approx([0.4, 0.3, 0.2])
