@@ -1,4 +1,4 @@
-"""The arguments of bounds read as spaces, and their values returned in the units and the dtype of these."""
+"""Arguments of bounds read as spaces, and their values returned in the given units."""
 
 from __future__ import annotations
 
@@ -13,23 +13,44 @@ from gwtools.transport.local_distributions import Centred, centred
 
 def read_pair(x: Any, y: Any) -> tuple[Space, Space]:
     """Read two arguments as spaces of one library, dtype and device."""
-    x, y = as_space(x, "x"), as_space(y, "y")
-    _check.same_kind(x.weights, y.weights, "x", "y")
-    return x, y
+    space_x = as_space(x, "x")
+    space_y = as_space(y, "y")
+    _check.same_kind(
+        space_x.weights,
+        space_y.weights,
+        "x",
+        "y",
+    )
+    return space_x, space_y
 
 
 def refuse_gradients(x: Space, y: Space, name: str) -> None:
-    """Refuse spaces within ``jax.grad``, which would take a value computed in NumPy for a constant."""
-    for space, side in ((x, "x"), (y, "y")):
-        _check.untransformed((space.data, space.weights), side, name)
+    """Refuse spaces within ``jax.grad``.
+
+    It would take a value that is computed in NumPy for a constant.
+    """
+    # Both the values and the weights may be what is differentiated.
+    _check.untransformed((x.data, x.weights), "x", name)
+    _check.untransformed((y.data, y.weights), "y", name)
 
 
 def centred_pair(ready: Prepared) -> tuple[Centred, Centred]:
     """Split two prepared spaces into their parts, in NumPy and float64."""
-    return centred(ready.x), centred(ready.y)
+    parts_x = centred(ready.x)
+    parts_y = centred(ready.y)
+    return parts_x, parts_y
 
 
-def in_given_units(value: Array, unit: float, p: float, like: Array) -> Array:
-    """Undo the unit of prepared spaces, in two factors since unit^p alone may overflow, and return to their dtype."""
+def in_given_units(
+    value: Array,
+    unit: float,
+    p: float,
+    like: Array,
+) -> Array:
+    """Undo the unit of prepared spaces, and return to the dtype of an array."""
+    # In two factors: unit^p alone may overflow where the value is tiny.
     half = unit ** (p / 2)
-    return _array.namespace(like).astype(value * half * half, like.dtype, copy=False)
+    xp = _array.namespace(like)
+    given = value * half * half  # in units of C to the power p
+    # Values are computed in float64 where the arguments may have been narrower.
+    return xp.astype(given, like.dtype, copy=False)
