@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from gwtools import _array, _check, _check_plans, _check_spaces
 from gwtools._array import Array
-from gwtools.bounds import certified, float_error
+from gwtools.bounds import certified, certified_quadratic, float_error, outward
 from gwtools.bounds.enclosures import EnclosedPair, enclosure
 from gwtools.bounds.float_error import Bound
 from gwtools.bounds.memory import require_memory_of_certificate
@@ -276,17 +276,21 @@ def _bounds_from_matrices(
 ) -> dict[str, Bound]:
     """Return the lower bounds that need the matrices C and D."""
     bounds = {"first": certified.first(x, y), "second": certified.second(x, y)}
-    curvature = certified.eigenvalue_product_of_kinds(x, y, ready.x.sign, ready.y.sign)
+    curvature = certified_quadratic.eigenvalue_product_of_kinds(
+        x, y, ready.x.sign, ready.y.sign
+    )
     if effort == "cubic":
         modes = certified.modes(x), certified.modes(y)
         bounds["third"], bounds["residual_third"] = (
             certified.third(x, y, residual) for residual in (False, True)
         )
         bounds["spectral"] = certified.spectral(x, y, *modes)
-        bounds["convex"] = certified.convex(x, y, *modes)
-        curvature = min(curvature, certified.largest_eigenvalue_product(*modes))
+        bounds["convex"] = certified_quadratic.convex(x, y, *modes)
+        curvature = min(
+            curvature, certified_quadratic.largest_eigenvalue_product(*modes)
+        )
     if plan is not None and math.isfinite(curvature):
-        bounds["convexity"] = certified.convexity(x, y, plan, curvature)
+        bounds["convexity"] = certified_quadratic.convexity(x, y, plan, curvature)
     return bounds
 
 
@@ -309,7 +313,7 @@ def _product(problem: GWProblem, pair: EnclosedPair) -> Bound:
     spread = sum(s.weights @ s.deviations**2 for s in (x, y))
     value = float(pair.mean_gap**2 + 2 * spread + norms)
     return Bound(
-        value, 0.0, float(float_error.product_upper(value, pair.x.radii, pair.y.radii))
+        value, 0.0, float(outward.product_upper(value, pair.x.radii, pair.y.radii))
     )
 
 

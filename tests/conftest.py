@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from gwtools.bounds import certified, float_error
+from gwtools.bounds import float_error
 from tests.libraries import LIBRARIES, Library
 
 _COMMON = {
@@ -33,9 +33,8 @@ def rng():
 def coarse(monkeypatch):
     """Round as a machine of six digits would: at the true unit a term of a radius drowns in the value that it is taken off."""
     monkeypatch.setattr(float_error, "UNIT", 2.0**-20)
-    for module in (float_error, certified):
-        monkeypatch.setattr(module, "UNDERFLOW", 2.0**-22)
-        monkeypatch.setattr(module, "UNDERFLOW_OF_ROOTS", 2.0**-14)
+    monkeypatch.setattr(float_error, "UNDERFLOW", 2.0**-22)
+    monkeypatch.setattr(float_error, "UNDERFLOW_OF_ROOTS", 2.0**-14)
 
 
 @pytest.fixture(params=LIBRARIES, ids=str)

@@ -46,7 +46,10 @@ SURVIVORS = Path("tests/survivors.toml")
 # letters of the names of tests.
 _CERTIFICATES = (
     "tests/bounds/test_float_error.py",
+    "tests/bounds/test_transport_error.py",
+    "tests/bounds/test_outward.py",
     "tests/bounds/test_certified.py",
+    "tests/bounds/test_certified_quadratic.py",
     "tests/test_certify.py",
     "tests/test_certify_efforts.py::test_theorem_13",
     "tests/test_certify_efforts.py::test_closed_gaps",
@@ -54,7 +57,10 @@ _CERTIFICATES = (
 )
 TESTS: Mapping[str, tuple[str, ...]] = {
     "gwtools/bounds/float_error.py": _CERTIFICATES,
+    "gwtools/bounds/transport_error.py": _CERTIFICATES,
+    "gwtools/bounds/outward.py": _CERTIFICATES,
     "gwtools/bounds/certified.py": _CERTIFICATES,
+    "gwtools/bounds/certified_quadratic.py": _CERTIFICATES,
     "gwtools/certify.py": _CERTIFICATES,
     "gwtools/bounds/enclosures.py": (
         *_CERTIFICATES,
@@ -103,10 +109,10 @@ RADIUS_FUNCTIONS = re.compile(
 RADIUS_ARGUMENTS = {
     "lower_end": (1,),
     "enlarged": (1,),
-    "_lower_by_root": (1,),
-    "_plus_square": (2,),
+    "lower_by_root": (1,),
     "_spectral_bound": (3,),
-    "_dual_value": (4,),
+    "_lowered": (1,),
+    "linear_program": (3,),
     "dual_value": (5,),
     "root_radius": (0,),
     "around": (0,),

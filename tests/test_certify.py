@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools import _array
-from gwtools.bounds import certified, float_error
+from gwtools.bounds import certified, certified_quadratic, float_error, outward
 from gwtools.bounds.float_error import Bound
 from gwtools.certify import (
     PlanObjective,
@@ -498,16 +498,14 @@ def test_objectives_are_rounded_by_the_form_of_the_plan(coarse, rng, name):
             np.abs(found - s.weights).sum()
             for found, s in zip(plan.marginals(), (problem.x, problem.y), strict=True)
         ]
-        missed = float_error.missed_mass(*off, count, of_x, of_y)
+        missed = outward.missed_mass(*off, count, of_x, of_y)
         assert _missed(plan, pair) == pytest.approx(missed, rel=1e-13)
         value = float(problem.objective(plan))
         if plan is atoms and name != "gram":
-            upper = float_error.squares_upper(
-                value, 15, missed, pair.largest, of_x, of_y
-            )
+            upper = outward.squares_upper(value, 15, missed, pair.largest, of_x, of_y)
         else:
             parts = of_x, of_y, pair.x.extent, pair.y.extent
-            upper = float_error.parts_upper(
+            upper = outward.parts_upper(
                 value, 2 * count, missed, pair.mean_gap, pair.largest, *parts
             )
         found = _objective(problem, pair, plan)
@@ -535,8 +533,8 @@ def test_matchings_stand_for_the_coupling_they_mean(coarse, rng, form, more):
 
     def upper(plan, value):
         if form == "dense":
-            return float_error.squares_upper(value, 3, 0.0, pair.largest, *parts[:2])
-        return float_error.parts_upper(
+            return outward.squares_upper(value, 3, 0.0, pair.largest, *parts[:2])
+        return outward.parts_upper(
             value, 6, _missed(plan, pair), pair.mean_gap, pair.largest, *parts
         )
 
@@ -573,7 +571,7 @@ def test_the_product_is_rounded_by_its_parts(coarse, rng, name):
         checkers.objective(x.dense(), y.dense(), np.outer(a, b)), rel=1e-12
     )
     assert found.upper == pytest.approx(
-        float_error.product_upper(found.value, pair.x.radii, pair.y.radii), rel=1e-13
+        outward.product_upper(found.value, pair.x.radii, pair.y.radii), rel=1e-13
     )
 
 
@@ -612,9 +610,7 @@ def test_certificates_hold_what_each_formula_says(rng):
             a_priori * square, math.inf
         ) + 2 * math.ulp(found.bounds["norm"])
         wanted = (
-            float_error.interval_width(
-                bounds["norm"].lower, pair.largest, 0, of_x, of_y
-            )
+            outward.interval_width(bounds["norm"].lower, pair.largest, 0, of_x, of_y)
             * square
         )
         assert found.rounding == found.tolerance == math.nextafter(wanted, math.inf)
@@ -634,7 +630,7 @@ def test_tolerance_counts_the_roundings_of_entries(rng):
     for pair in ((x, y), (y, x)):
         found = gw.certify(*pair)
         whole = enclosed(gw.GWProblem(*pair))
-        wanted = float_error.interval_width(
+        wanted = outward.interval_width(
             found.lower, whole.largest, 9, whole.x.radii, whole.y.radii
         )
         assert found.rounding == pytest.approx(wanted, rel=1e-15)
@@ -736,16 +732,21 @@ def test_convexity_takes_what_is_known_of_the_signs(coarse, rng, effort):
     )
     plan = np.outer(x.weights, y.weights)
     sides = certified.enclosed_parts(x), certified.enclosed_parts(y)
-    curvatures = [certified.eigenvalue_product_of_kinds(*sides, x.sign, y.sign)]
+    curvatures = [
+        certified_quadratic.eigenvalue_product_of_kinds(*sides, x.sign, y.sign)
+    ]
     if effort == "cubic":
         curvatures.append(
-            certified.largest_eigenvalue_product(*map(certified.modes, sides))
+            certified_quadratic.largest_eigenvalue_product(*map(certified.modes, sides))
         )
         assert curvatures[0] != curvatures[1]
     found = gw.certify(x, y, plan, effort).bounds["convexity"]
-    lower = certified.convexity(*sides, plan, min(curvatures)).lower
+    lower = certified_quadratic.convexity(*sides, plan, min(curvatures)).lower
     assert 0 < found == math.nextafter(lower, 0)
-    assert lower != certified.convexity(*sides, plan, max(curvatures) * 0.1).lower
+    assert (
+        lower
+        != certified_quadratic.convexity(*sides, plan, max(curvatures) * 0.1).lower
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])

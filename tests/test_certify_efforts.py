@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gwtools as gw
-from gwtools.bounds import certified, float_error
+from gwtools.bounds import certified, float_error, transport_error
 from gwtools.certify import enclosed
 from gwtools.problems import GWProblem, prepare
 from tests import checkers
@@ -331,7 +331,7 @@ def test_theorem_13_line_is_rounded_down(pair, p):
         Fraction(0),
     )
     terms = max(float_error.weight_terms(s.weights) for s in pair)
-    value, lower, upper = float_error.transport_on_line(
+    value, lower, upper = transport_error.transport_on_line(
         values[0], x.weights, values[1], y.weights, p, terms
     )
     assert Fraction(lower) <= exact <= Fraction(upper)
@@ -366,15 +366,18 @@ def test_theorem_13_any_potential_bounds_a_linear_program(n, m, seed):
     )
     best = checkers.linear_program(costs, a, b)
     assert (
-        float_error.dual_value(costs, rng.standard_normal(m), a, b, 2) <= best + 1e-12
+        transport_error.dual_value(costs, rng.standard_normal(m), a, b, 2)
+        <= best + 1e-12
     )
     tight = gw.transport.programs.exact(costs, a, b).potentials[1]
     assert (
         best - 1e-12 - 0.5
-        <= float_error.dual_value(costs, tight, a, b, 2, 0.5)
+        <= transport_error.dual_value(costs, tight, a, b, 2, 0.5)
         <= best - 0.5 + 1e-12
     )
-    assert best - 1e-12 <= float_error.dual_value(costs, tight, a, b, 2) < best + 1e-12
+    assert (
+        best - 1e-12 <= transport_error.dual_value(costs, tight, a, b, 2) < best + 1e-12
+    )
 
 
 @given(pairs(generic=True, least=2), st.sampled_from([1e-150, 1e150]))

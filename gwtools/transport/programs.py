@@ -22,7 +22,7 @@ _MISSED = 1e-12  # plans whose marginals are off by more are rounded onto them
 class Program:
     """A solved linear program: the vertex, its potentials and, up to float error, a value that no coupling can go below.
 
-    :func:`gwtools.bounds.float_error.dual_value` is the proved one.
+    :func:`gwtools.bounds.transport_error.dual_value` is the proved one.
     """
 
     plan: SparsePlan

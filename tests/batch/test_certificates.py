@@ -9,7 +9,7 @@ import scipy.sparse
 import gwtools as gw
 from gwtools.batch import certificates
 from gwtools.batch.certificates import Summary
-from gwtools.bounds import float_error
+from gwtools.bounds import float_error, outward, transport_error
 from gwtools.bounds.enclosures import EnclosedPair, Enclosure
 from gwtools.bounds.float_error import Bound, Extent, Radii, gamma
 from gwtools.bounds.moments import Moments
@@ -133,7 +133,7 @@ def test_means_apart_and_largest_values(both):
 
 def line(x, y, place):
     (alpha, a, of_x, _), (beta, b, of_y, _) = alone(x, place), alone(y, place)
-    return float_error.transport_on_line(
+    return transport_error.transport_on_line(
         alpha, a, beta, b, 2.0, max(of_x.weights, of_y.weights)
     )
 
@@ -189,11 +189,11 @@ def test_certificates(coarse, both, given):
             EnclosedPair(x, y).largest[place],
         )
         norms = [math.sqrt(s.moments.residual_norm_squared[place]) for s in (x, y)]
-        row_means, norm, a_priori = float_error.additive_bounds(
+        row_means, norm, a_priori = outward.additive_bounds(
             apart, line(x, y, place), norms, of_x, of_y
         )
         roundings = max(float(x.operations[place]), float(y.operations[place]))
-        wanted = float_error.interval_width(
+        wanted = outward.interval_width(
             max(row_means.lower, norm.lower), largest, roundings, of_x, of_y
         )
         certificate = found[place].certificate
@@ -283,7 +283,7 @@ def missed(plan_rows, plan_cols, x, y, place, sums):
     (_, a, of_x, _), (_, b, of_y, _) = alone(x, place), alone(y, place)
     rows = sum(abs(r - w) for r, w in zip(plan_rows[: len(a)], a, strict=True))
     cols = sum(abs(c - w) for c, w in zip(plan_cols[: len(b)], b, strict=True))
-    return float_error.missed_mass(rows, cols, sums, of_x, of_y)
+    return outward.missed_mass(rows, cols, sums, of_x, of_y)
 
 
 def test_sorting_couplings(coarse, both):
@@ -306,7 +306,7 @@ def test_sorting_couplings(coarse, both):
         count = int((plan.mass[place] > 0).sum())
         (_, _, of_x, _), (_, _, of_y, _) = alone(x, place), alone(y, place)
         moved = missed(rows, cols, x, y, place, count)
-        wanted = float_error.squares_upper(
+        wanted = outward.squares_upper(
             value[place], count, moved, EnclosedPair(x, y).largest[place], of_x, of_y
         )
         assert found.upper[place] == pytest.approx(wanted, rel=1e-12)
@@ -332,7 +332,7 @@ def test_couplings_of_equal_weights_miss_nothing(coarse, factor):
         meant = value[place] / factor**2 if matched else value[place]
         largest = EnclosedPair(x, y).largest[place]
         wanted = [
-            float_error.squares_upper(v, count, missing, largest, of_x, of_y)
+            outward.squares_upper(v, count, missing, largest, of_x, of_y)
             for v in (meant, value[place])
         ]
         assert found.upper[place] == pytest.approx(max(wanted), rel=1e-12)
@@ -353,7 +353,7 @@ def test_matrices(coarse, both):
         moved = missed(plan[place].sum(1), plan[place].sum(0), x, y, place, sums)
         apart = EnclosedPair(x, y).mean_gap[place]
         largest = EnclosedPair(x, y).largest[place]
-        wanted = float_error.parts_upper(
+        wanted = outward.parts_upper(
             value[place],
             sums,
             moved,
