@@ -105,9 +105,9 @@ class EnclosedPair:
         )
 
     def float_error_above(self, lower: Numbers) -> Numbers:
-        """Return the width that float errors account for above a lower bound.
+        """Return the width that float errors of the values of C and D account for.
 
-        By theorem 13 (h): those of the values of C and D.
+        It is a width above a lower bound (theorem 13 h).
         """
         operations = larger(self.x.operations, self.y.operations)
         return outward.interval_width(

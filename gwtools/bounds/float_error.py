@@ -37,7 +37,7 @@ def gamma(terms: Numbers) -> Numbers:
 def lower_end(value: Numbers, radius: Numbers) -> Numbers:
     """Return max(value − radius, 0), the lower end of a quantity ≥ 0."""
     difference = value - radius
-    # Arithmetic instead of max, which arrays do not know.
+    # Arithmetic instead of max: the same for numbers and for arrays.
     return (difference + abs(difference)) / 2
 
 
@@ -136,7 +136,7 @@ class Extent:
 def radii(space: Space) -> Radii:
     """Return the radii of the parts that a space computes by itself.
 
-    These are computed from its low-rank form, of rank t, where it has one.
+    Where it has a low-rank form, of rank t, they are computed from that.
     """
     form = space.low_rank
     if form is None:

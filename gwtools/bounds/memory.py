@@ -40,7 +40,7 @@ def require_memory_of_certificate(
 ) -> None:
     """Refuse a certificate that holds more than fits.
 
-    Before anything is computed of the spaces and the plan.
+    It is refused before anything is computed of the spaces and the plan.
     """
     # The estimates below cost more time than a certificate of few atoms.
     if limit is None and _memory.atoms_surely_fit(x.size, y.size):
@@ -60,7 +60,7 @@ def require_memory_of_certificate(
 def numbers_held(x: Space, y: Space, effort: str) -> float:
     """Estimate from above how many numbers a certificate holds at once.
 
-    Beside the spaces and a plan.
+    Those of the spaces and of a plan are not counted.
     """
     if effort == "linear":
         return 0.0
@@ -73,10 +73,7 @@ def _numbers_for_pairs(x: Space, y: Space) -> float:
 
 
 def numbers_held_by(plan: Any, x: Space, y: Space) -> float:
-    """Return about how many numbers a linear certificate of a plan holds.
-
-    Those of R, S and of n × m arrays if the plan is dense.
-    """
+    """Return about how many numbers the objective of a plan holds in a certificate."""
     if plan is None:
         # One pass over the rows of both spaces.
         return numbers_in_blocks(x, y)
