@@ -31,7 +31,8 @@ from gwtools.solvers.conditional_gradient import ConditionalGradient, linear_pro
 from gwtools.solvers.starts import is_stationary_at_product, off_saddle, product_plan
 from gwtools.spaces import Space
 from gwtools.transport.one_dimensional import sorting_plan
-from gwtools.transport.sinkhorn import Scaling, attainable, sinkhorn
+from gwtools.transport.scaling import Scaling
+from gwtools.transport.sinkhorn import attainable, sinkhorn
 
 MOST_PROGRAM_ENTRIES = (
     10**7

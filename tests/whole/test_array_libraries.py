@@ -6,7 +6,7 @@ import pytest
 import gwtools as gw
 from gwtools import _array, _check_spaces, _stacks
 from gwtools.plans import rounded_matrix
-from gwtools.transport.sinkhorn import schur_solve
+from gwtools.transport.newton import schur_solve
 from tests import checkers
 from tests.libraries import EAGER, Library, to_numpy, tried
 from tests.strategies import KINDS, Drawn
