@@ -22,7 +22,7 @@ from gwtools.results import GWResult, Status
 from gwtools.solve import result_of
 from gwtools.solvers import Outcome, Sinkhorn
 from gwtools.solvers.base import QUIET
-from gwtools.solvers.sinkhorn import STATUSES, State
+from gwtools.solvers.entropic_state import STATUSES, State
 from gwtools.solvers.starts import is_stationary_at_product
 from gwtools.spaces import Space
 

@@ -1,0 +1,163 @@
+"""States of the Sinkhorn solver: couplings, their entropy and the next kernels."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from gwtools import _array
+from gwtools._array import Array
+from gwtools._stacks import Mask, Numbers, at_pairs, chosen, filled, numbers
+from gwtools.plans import DensePlan, make_unchecked
+from gwtools.problems import Quadratic
+from gwtools.results import Status
+
+# Why problems stop. A state stores positions in this list, as those of a stack are
+# numbers of its arrays; at 0 a problem goes on.
+STATUSES = (
+    None,
+    Status.NON_FINITE,
+    Status.FIXED_POINT,
+    Status.STATIONARY,
+    Status.NOT_STATIONARY,
+    Status.SCALING_UNFINISHED,
+)
+FIXED_POINT = float(STATUSES.index(Status.FIXED_POINT))
+STATIONARY = float(STATUSES.index(Status.STATIONARY))
+NOT_STATIONARY = float(STATUSES.index(Status.NOT_STATIONARY))
+UNFINISHED = float(STATUSES.index(Status.SCALING_UNFINISHED))
+
+# Largest marginal error by float error with which a plan at a fixed ε is stationary.
+MOST_MISSED = 1e-3
+
+
+class State(NamedTuple):
+    """Couplings of one problem, or of a stack, and what their next kernels start from.
+
+    ``entropy`` is KL(π | a ⊗ b) where it is part of the problem and 0 elsewhere.
+    ``exponent`` is what the next kernel adds to −∇F(π) / ε: 0 for kernels relative to
+    the product coupling, log π up to scalings for proximal steps. ``kernels_at_final``
+    counts the kernels scaled since ε has fallen; proximal steps are relative to the
+    last plan from then on. At a fixed ε it is at least 1.
+    """
+
+    matrix: Array  # (…, n, m), the coupling π
+    cross: Array  # (…, n, m), R π S
+    relative_objective: Numbers  # (…), F(π) − F(a ⊗ b), in squared units of C
+    entropy: Numbers  # (…)
+    gap: Numbers  # (…), in squared units of C, NaN where it was not computed
+    exponent: Array  # (…, n, m)
+    epsilon: Numbers  # (…), in squared units of C
+    u: Array  # (…, n), scalings that the next kernel starts from
+    v: Array  # (…, m)
+    kernels_at_final: Numbers  # (…)
+    error: Numbers  # (…), marginal error of a kernel that the next step scales further
+    code: Numbers  # (…), the position of the status among STATUSES
+
+    @property
+    def plan(self) -> DensePlan:
+        """The couplings."""
+        return plan_of(self.matrix)
+
+    @property
+    def merit(self) -> Numbers:
+        """F(π) − F(a ⊗ b), plus ε KL(π | a ⊗ b) where the problem has an entropy."""
+        return self.relative_objective + self.epsilon * self.entropy
+
+    @property
+    def status(self) -> Status | None:
+        """Why one problem stops; None where it goes on."""
+        return STATUSES[int(self.code)]
+
+    @property
+    def frank_wolfe_gap(self) -> float | None:
+        """The gap of one problem, where it was computed."""
+        if math.isnan(self.gap):
+            return None
+        return float(self.gap)
+
+
+class Rest(NamedTuple):
+    """Which problems of a stack may come to rest, and how well their kernels scaled."""
+
+    settling: Mask  # (…), at the final ε with a kernel that is not scaled further
+    missed: Mask  # (…), where the kernel missed its marginals
+    least_error: Numbers  # (…), marginal error that no scaling goes below
+
+    @property
+    def failure(self) -> Numbers:
+        """The code of problems at rest whose gap is above the tolerance."""
+        unfinished = filled(self.least_error, UNFINISHED)
+        not_stationary = filled(self.least_error, NOT_STATIONARY)
+        return chosen(self.missed, unfinished, not_stationary)
+
+    @property
+    def missing(self) -> Numbers:
+        """The share of the mass that float errors may misplace at a fixed point.
+
+        The marginal error that they leave is spread over all atoms.
+        """
+        most = filled(self.least_error, MOST_MISSED)
+        return chosen(self.least_error < MOST_MISSED, self.least_error, most)
+
+
+def unscaled(
+    problem: Quadratic,
+    plan: DensePlan,
+    epsilon: Numbers,
+    kernels_at_final: Numbers,
+    proximal: bool,
+) -> State:
+    """Return the state at a plan; its kernel is relative to a ⊗ b, not scaled yet."""
+    xp = _array.namespace(plan.matrix)
+    cross = problem.cross(plan)
+    return State(
+        matrix=plan.matrix,
+        cross=cross,
+        relative_objective=problem.relative_objective(plan, cross),
+        entropy=entropy(problem, plan, epsilon, proximal),
+        gap=filled(epsilon, math.nan),
+        exponent=xp.zeros_like(plan.matrix),
+        epsilon=epsilon,
+        u=xp.zeros_like(problem.x.weights),
+        v=xp.zeros_like(problem.y.weights),
+        kernels_at_final=kernels_at_final,
+        error=filled(epsilon, math.inf),
+        code=filled(epsilon, 0.0),
+    )
+
+
+def plan_of(matrix: Array) -> DensePlan:
+    """Return a matrix (…, n, m) that is a coupling as a plan."""
+    return make_unchecked(DensePlan, matrix=matrix)
+
+
+def entropy(
+    problem: Quadratic,
+    plan: DensePlan,
+    like: Numbers,
+    proximal: bool,
+) -> Numbers:
+    """Return KL(π | a ⊗ b), or 0 where proximal steps solve the plain problem."""
+    if proximal:
+        return filled(like, 0.0)
+    ratio = log_ratio(problem, plan.matrix)
+    return numbers(plan.inner(ratio))
+
+
+def log_ratio(problem: Quadratic, matrix: Array) -> Array:
+    """Return log(π / a ⊗ b), 0 at padding."""
+    log_a, log_b = problem.log_weights
+    # Logarithms are subtracted one by one: the product of two small weights may have no
+    # number.
+    ratio = log_masses(matrix) - log_a[..., :, None] - log_b[..., None, :]
+    a = problem.x.weights
+    b = problem.y.weights
+    return at_pairs(a, b, ratio, 0.0)
+
+
+def log_masses(matrix: Array) -> Array:
+    """Return log π, with the smallest normal number in place of masses below it."""
+    xp = _array.namespace(matrix)
+    least = xp.finfo(matrix.dtype).smallest_normal
+    return xp.log(xp.clip(matrix, min=least))
