@@ -23,7 +23,16 @@ from gwtools.spaces import Space
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback receives after every step: its number, the plan's objective and, where computed, the Frank-Wolfe gap.
+    """What a callback receives after every step.
+
+    Attributes
+    ----------
+    iteration : int
+        The number of the step, from 1.
+    objective : float
+        The objective of the plan, in squared units of C.
+    frank_wolfe_gap : float or None
+        The Frank-Wolfe gap where it was computed, in squared units of C.
 
     Examples
     --------
@@ -51,24 +60,26 @@ Callback = Callable[[Progress], Any]
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A solver's answer: a coupling, why it stopped, and its own value if that is not the objective.
+    """A solver's answer: a coupling, why it stopped, and its own value if it has one.
 
-    ``estimate`` is in units of C to the power ``power``. ``potentials`` are those of
-    the linearisation at a stationary plan, which is then outside any gradient graph.
+    ``estimate`` is that value, where it is not the objective. ``potentials`` are those
+    of the linearisation at a stationary plan, which is then outside any gradient graph.
     """
 
     plan: Plan
     status: Status
     iterations: int = 0
-    frank_wolfe_gap: float | None = None
-    estimate: Array | None = None
+    frank_wolfe_gap: float | None = None  # in squared units of C
+    estimate: Array | None = None  # in units of C to the power ``power``
     power: float = 2.0
-    potentials: tuple[Array, Array] | None = None
+    potentials: tuple[Array, Array] | None = None  # (n,) and (m,), squared units of C
 
 
 @dataclass(frozen=True, eq=False)
 class Solver(ABC):
-    """A way to answer a :class:`GWProblem`; immutable, so that one solver serves many problems.
+    """A way to answer a :class:`GWProblem`.
+
+    Immutable, so that one solver serves many problems.
 
     Examples
     --------
@@ -88,46 +99,77 @@ class Solver(ABC):
 
     @abstractmethod
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
-        """Answer the problem; ``callback`` is called after every step and stops the solver by returning True."""
+        """Answer the problem.
+
+        Parameters
+        ----------
+        problem : GWProblem
+            The problem.
+        callback : callable, optional
+            Called after every step; it stops the solver by returning True.
+
+        Returns
+        -------
+        Outcome
+            The coupling, and why the solver stopped.
+        """
 
     def in_units(self, unit: float) -> Self:
-        """Return the solver for spaces whose C is divided by ``unit``; settings with units change with it."""
+        """Return the solver for spaces whose C is divided by ``unit``.
+
+        Settings with units change with it.
+        """
         return self
 
     def on_atoms(self, prepared: Prepared, shape: tuple[int, int]) -> Self:
-        """Return the solver for the atoms that carry weight among those of spaces of sizes ``shape``."""
+        """Return the solver for the atoms that carry weight.
+
+        These are some of the atoms of spaces of the sizes ``shape``.
+        """
         return self
 
     def accepted_gap(self, problem: GWProblem) -> float:
-        """Return how far above the minimum the solver may stop, in squared units of C; by default nowhere."""
+        """Return how far above the minimum the solver may stop, in squared units of C.
+
+        By default 0.
+        """
         return 0.0
 
     def numbers_held(self, x: Space, y: Space) -> float:
-        """Estimate from above how many numbers are held at once between two spaces; by default few."""
+        """Estimate from above how many numbers are held at once between two spaces.
+
+        By default 0, for few.
+        """
         return 0.0
 
     def entropy_weight(self, problem: GWProblem) -> float | None:
-        """Return ε where the solver minimises the objective plus ε KL(π | a ⊗ b), in squared units of C; by default None."""
+        """Return the ε of the entropy ε KL(π | a ⊗ b) that is part of the problem.
+
+        In squared units of C; by default None, for the plain problem.
+        """
         return None
 
     def __str__(self) -> str:
         """Name the solver and the settings that differ from their defaults."""
-        changed = [
-            f"{f.name}={value!r}"
-            if isinstance(value := getattr(self, f.name), str | int | float)
-            else f"{f.name}=…"
-            for f in fields(self)
-            if type(getattr(self, f.name)) is not type(f.default)
-            or getattr(self, f.name) != f.default
-        ]
+        changed = []
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            # Values of another type, such as plans, may not compare to the default.
+            same_type = type(value) is type(setting.default)
+            if same_type and value == setting.default:
+                continue
+            short = isinstance(value, str | int | float)
+            shown = repr(value) if short else "…"
+            changed.append(f"{setting.name}={shown}")
         return f"{type(self).__name__}({', '.join(changed)})"
 
 
 class _State(Protocol):
-    """The iterate of a solver: a coupling, F(π) − F(a ⊗ b), and a status once its criterion is met."""
+    """The iterate of a solver; it has a status once its criterion is met."""
 
     @property
     def plan(self) -> Plan: ...
+    # F(π) − F(a ⊗ b), in squared units of C
     @property
     def relative_objective(self) -> float: ...
     @property
@@ -137,7 +179,8 @@ class _State(Protocol):
 
 
 S = TypeVar("S", bound=_State)
-# Values that leave the range end the iterations with a status of their own.
+# Values that leave the range end the iterations with a status of their own: NumPy need
+# not warn of them.
 QUIET = partial(np.errstate, over="ignore", invalid="ignore")
 
 
@@ -159,88 +202,202 @@ class IterativeSolver(Solver, Generic[S]):
     max_iterations: int = 1000
 
     def negligible(self, problem: Quadratic) -> Numbers:
-        """Return the change of the objective that counts as none, in squared units of C."""
-        return larger(self.tolerance * problem.variation, problem.float_error)
+        """Return the change of the objective that counts as none.
+
+        In squared units of C; one number for each problem of a stack.
+        """
+        accepted = self.tolerance * problem.variation  # (…)
+        return larger(accepted, problem.float_error)
 
     def accepted_gap(self, problem: GWProblem) -> float:
         """Return the decrease that the tolerance neglects, in squared units of C."""
-        return float(self.tolerance * problem.detached().variation)
+        variation = problem.detached().variation
+        return float(self.tolerance * variation)
 
     def first_plan(self, problem: GWProblem) -> Plan:
-        """Return the coupling that is the answer where every coupling is: the product coupling, or the one given."""
+        """Return the answer where all couplings are equally good.
+
+        The product coupling, or the one that was given to start from.
+        """
         return product_plan(problem)
 
     @abstractmethod
     def start(self, problem: GWProblem) -> S:
-        """Return the first state."""
+        """Return the first state.
+
+        Parameters
+        ----------
+        problem : GWProblem
+            The problem, outside any gradient graph.
+
+        Returns
+        -------
+        S
+            Its status is set where no step is needed.
+        """
 
     @abstractmethod
     def potentials(self, problem: GWProblem, state: S) -> tuple[Array, Array]:
-        """Return potentials (n,) and (m,) of the linear program with the linearisation at the last plan as its costs."""
+        """Return potentials of the linear program at the last plan.
+
+        Its costs are the linearisation of the objective there.
+
+        Parameters
+        ----------
+        problem : GWProblem
+            The problem, outside any gradient graph.
+        state : S
+            The last state.
+
+        Returns
+        -------
+        pair of arrays of shape (n,) and (m,)
+            In squared units of C.
+        """
 
     @abstractmethod
     def step(self, problem: GWProblem, state: S) -> S:
-        """Return the next state, with its status set where the criterion is met."""
+        """Return the next state.
+
+        Parameters
+        ----------
+        problem : GWProblem
+            The problem, outside any gradient graph.
+        state : S
+            The current state.
+
+        Returns
+        -------
+        S
+            Its status is set where the criterion is met.
+        """
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
-        """Repeat steps until the criterion is met, the callback returns True, a value is not finite or steps run out."""
+        """Repeat steps until the criterion is met.
+
+        Before that the callback may end the solver by returning True, a value may not
+        be finite, or the steps may run out.
+
+        Parameters
+        ----------
+        problem : GWProblem
+            The problem.
+        callback : callable, optional
+            Called with a :class:`gwtools.Progress` after every step.
+
+        Returns
+        -------
+        Outcome
+            The last finite plan, and why the solver stopped.
+
+        Raises
+        ------
+        TypeError
+            If the problem is no :class:`GWProblem`.
+        """
         _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
         problem = problem.detached()
         if problem.variation <= problem.float_error:
-            # No coupling's objective is farther from the product coupling's than the
-            # float error.
-            zeros = (
-                _array.namespace(w).zeros_like(w)
-                for w in (problem.x.weights, problem.y.weights)
-            )
-            gap = (
-                2 * problem.variation
-            )  # no less than what the linearisation promises anywhere
-            return Outcome(
-                self.first_plan(problem), Status.GLOBAL, 0, gap, potentials=tuple(zeros)
-            )
+            return self._without_steps(problem)
+        # A start may already be stationary.
         with QUIET():
             state = self.start(problem)
-        status, iteration = state.status, 0
+        status = state.status
+        iteration = 0
         while status is None:  # for max_iterations steps at most
             iteration += 1
             with QUIET():
                 following = self.step(problem, state)
             if not math.isfinite(following.relative_objective):
+                # The last finite state is the answer.
                 status = Status.NON_FINITE
                 break
             state = following
-            stop = callback is not None and _is_true(
-                callback(_progress(problem, iteration, state))
-            )
-            status = state.status
-            if stop and not (status is not None and status.success):
-                status = Status.STOPPED
-            elif status is None and iteration >= self.max_iterations:
-                status = Status.MAX_ITERATIONS
-        potentials = self.potentials(problem, state)
+            stopped = False
+            if callback is not None:
+                progress = _progress(problem, iteration, state)
+                stopped = _is_true(callback(progress))
+            status = self._status_after(state, iteration, stopped)
         return Outcome(
-            state.plan, status, iteration, state.frank_wolfe_gap, potentials=potentials
+            state.plan,
+            status,
+            iteration,
+            state.frank_wolfe_gap,
+            potentials=self.potentials(problem, state),
         )
+
+    def _without_steps(self, problem: GWProblem) -> Outcome:
+        """Return the answer where the objective varies by no more than its float error.
+
+        No coupling's objective is farther from the product coupling's (theorem 2).
+        """
+        a = problem.x.weights
+        b = problem.y.weights
+        xp = _array.namespace(a)
+        zeros = (xp.zeros_like(a), xp.zeros_like(b))
+        # At least what the linearisation at the product coupling promises.
+        gap = 2 * problem.variation
+        plan = self.first_plan(problem)
+        return Outcome(plan, Status.GLOBAL, 0, gap, potentials=zeros)
+
+    def _status_after(
+        self,
+        state: S,
+        iteration: int,
+        stopped: bool,
+    ) -> Status | None:
+        """Return why the solver stops after a step; None where it goes on."""
+        status = state.status
+        # A criterion that is met at the step where the callback stops still counts.
+        met = status is not None and status.success
+        if stopped and not met:
+            return Status.STOPPED
+        if status is None and iteration >= self.max_iterations:
+            return Status.MAX_ITERATIONS
+        return status
 
 
 def gap_above(lower: Numbers, value: Numbers) -> Numbers:
-    """Return how far a value may lie above the least one, at least 0; infinite where either is not a number."""
+    """Return how far a value may lie above the least one, at least 0.
+
+    Parameters
+    ----------
+    lower : float or array of shape (…)
+        A lower bound of the least value.
+    value : float or array of shape (…)
+        The value.
+
+    Returns
+    -------
+    float or array of shape (…)
+        Infinite where either is not a number.
+    """
     gap = value - lower
     if is_stack(gap):
         xp = _array.namespace(gap)
-        return xp.where(xp.isnan(gap), math.inf, xp.clip(gap, min=0.0))
-    return math.inf if math.isnan(gap) else max(0.0, gap)
+        positive = xp.clip(gap, min=0.0)
+        missing = xp.isnan(gap)
+        return xp.where(missing, math.inf, positive)
+    if math.isnan(gap):
+        return math.inf
+    return max(0.0, gap)
 
 
 def _is_true(answer: Any) -> bool:
-    """Tell whether a callback returned True, as a Python or a NumPy truth value: nothing else stops a solver."""
+    """Tell whether a callback returned True, as a Python or a NumPy truth value.
+
+    Nothing else stops a solver: callbacks may return what their last call returned.
+    """
     return isinstance(answer, bool | np.bool_) and bool(answer)
 
 
-def _progress(problem: GWProblem, iteration: int, state: _State) -> Progress:
-    return Progress(
-        iteration,
-        max(0.0, problem.product_objective + state.relative_objective),
-        state.frank_wolfe_gap,
-    )
+def _progress(
+    problem: GWProblem,
+    iteration: int,
+    state: _State,
+) -> Progress:
+    """Return what a callback is told after a step."""
+    # The sum may fall below 0 by float error.
+    objective = problem.product_objective + state.relative_objective
+    objective = max(0.0, objective)
+    return Progress(iteration, objective, state.frank_wolfe_gap)
