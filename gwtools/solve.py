@@ -1,4 +1,4 @@
-"""The entry point ``solve``: two spaces and a solver in, a result with its certificate out."""
+"""The entry point ``solve``: two spaces and a solver in, a certified result out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gwtools.certify import (
     certified_objective,
     with_upper,
 )
-from gwtools.plans import embed, relative_entropy
+from gwtools.plans import Plan, embed, relative_entropy
 from gwtools.problems import GWProblem, Prepared, enveloped, prepare
 from gwtools.results import (
     Certificate,
@@ -28,6 +28,15 @@ from gwtools.results import (
 from gwtools.solvers import ConditionalGradient, Outcome, Progress, Solver
 from gwtools.solvers.base import Callback
 from gwtools.spaces import Space, as_space
+
+# A solver that stopped by itself with one of these may still have found an optimal
+# plan, which a closed interval proves.
+_OPEN_ENDED = (
+    Status.STATIONARY,
+    Status.NOT_STATIONARY,
+    Status.SCALING_UNFINISHED,
+    Status.MAX_ITERATIONS,
+)
 
 
 def solve(
@@ -48,7 +57,8 @@ def solve(
         Spaces of n and m atoms, of one array library, dtype and device. A raw array is
         a :class:`gwtools.DenseSpace` with uniform weights.
     solver : Solver, optional
-        :class:`gwtools.ConditionalGradient` by default; or :class:`gwtools.Sinkhorn`, :class:`gwtools.Sorted`.
+        :class:`gwtools.ConditionalGradient` by default; or :class:`gwtools.Sinkhorn`,
+        :class:`gwtools.Sorted`.
     effort : {"linear", "quadratic", "cubic"}
         What the certificate may spend; see :func:`gwtools.certify`.
     throw : bool
@@ -115,39 +125,43 @@ def solve(
     ... )
     >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
     >>> result = gw.solve(x, y)
-    >>> print(result)
+    >>> print(result)  # doctest: +NORMALIZE_WHITESPACE
     Gromov-Wasserstein between 3 and 3 atoms by ConditionalGradient()
       distance     0.858896
       objective    0.737702  (GW_2^2 of the plan)
       certificate  [0.215718, 0.737702] (bracket, lower bound by norm)
-      status       The plan is stationary: the Frank-Wolfe gap fell below the tolerance. (2 iterations)
+      status       The plan is stationary: the Frank-Wolfe gap fell below the
+                   tolerance. (2 iterations)
     >>> result.plan.dense().round(4)
     array([[0.1667, 0.3333, 0.    ],
            [0.1667, 0.    , 0.0833],
            [0.    , 0.    , 0.25  ]])
     """
-    x, y = as_space(x, "x"), as_space(y, "y")
+    # 1. The arguments.
+    x = as_space(x, "x")
+    y = as_space(y, "y")
     solver = ConditionalGradient() if solver is None else solver
-    _check.instance(
-        solver,
-        "solver",
-        Solver,
-        "pass an instance such as gwtools.ConditionalGradient()",
-    )
+    advice = "pass an instance such as gwtools.ConditionalGradient()"
+    _check.instance(solver, "solver", Solver, advice)
     _check.choice(effort, "effort", EFFORTS)
     _check.flag(throw, "throw")
     _check.callback(callback)
     _check.memory_limit(memory_limit)
     require_memory(x, y, solver, effort, memory_limit)
+    # 2. The problem of the atoms that carry weight, in units near 1: fourth powers of
+    # values in other units may have no numbers.
     ready = prepare(x, y)
-    solver_here = solver.in_units(ready.unit).on_atoms(ready, (x.size, y.size))
-    outcome = solver_here.run(
-        GWProblem(ready.x, ready.y), _in_units(callback, ready.unit)
-    )
+    problem = GWProblem(ready.x, ready.y)
+    solver_here = solver.in_units(ready.unit)
+    solver_here = solver_here.on_atoms(ready, (x.size, y.size))
+    callback_here = _in_units(callback, ready.unit)
+    outcome = solver_here.run(problem, callback_here)
+    # 3. The result, in the units and on the atoms of the spaces.
     result = result_of(x, y, ready, outcome, solver, effort)
     if result.status.failure:
         if throw:
             raise ConvergenceError(result)
+        # The warning is shown at the line that called ``solve``.
         warnings.warn(result.status.value, ConvergenceWarning, stacklevel=2)
     return result
 
@@ -160,107 +174,213 @@ def require_memory(
     limit: float | None,
     name: str = "x and y",
 ) -> None:
-    """Refuse two spaces for which a solver, or a certificate's effort, holds more than fits."""
+    """Refuse two spaces for which a solver or a certificate holds more than fits.
+
+    Parameters
+    ----------
+    x, y : Space
+        The spaces.
+    solver : Solver
+        The solver.
+    effort : str
+        The effort of the certificate.
+    limit : float or None
+        Bytes that may be used; None for what is free.
+    name : str
+        What to call the spaces in an error.
+
+    Raises
+    ------
+    MemoryError
+        If what the solver or the certificate needs does not fit.
+    """
     if limit is None and _memory.atoms_surely_fit(x.size, y.size):
         return
-    for numbers, what in (
-        (solver.numbers_held(x, y), str(solver)),
-        (numbers_held(x, y, effort), f"effort={effort!r}"),
-    ):
-        _memory.require(numbers, (x.size, y.size), what, x.weights, limit, name)
+    shape = (x.size, y.size)
+    # In numbers, each of 8 bytes.
+    of_solver = solver.numbers_held(x, y)
+    of_effort = numbers_held(x, y, effort)
+    _memory.require(of_solver, shape, str(solver), x.weights, limit, name)
+    _memory.require(of_effort, shape, f"effort={effort!r}", x.weights, limit, name)
 
 
 def result_of(
-    x: Space, y: Space, ready: Prepared, outcome: Outcome, solver: Solver, effort: str
+    x: Space,
+    y: Space,
+    ready: Prepared,
+    outcome: Outcome,
+    solver: Solver,
+    effort: str,
 ) -> GWResult:
-    """Return what a solver found for prepared spaces, in the units and on the atoms of the given ones."""
+    """Return what a solver found, in the units and on the atoms of the given spaces.
+
+    Parameters
+    ----------
+    x, y : Space
+        The given spaces.
+    ready : Prepared
+        The spaces that were solved.
+    outcome : Outcome
+        What the solver found for them.
+    solver : Solver
+        The solver, as it was given.
+    effort : str
+        The effort of the certificate.
+
+    Returns
+    -------
+    GWResult
+        The result, certified.
+    """
+    unit = ready.unit
     problem = GWProblem(ready.x, ready.y)
-    if outcome.potentials is None:
-        objective = problem.objective(outcome.plan)
-    else:
-        objective = enveloped(problem, outcome.plan, outcome.potentials)
-    evaluated = PlanObjective(ready.x, ready.y, outcome.plan, objective)
-    root = _array.root(objective) * ready.unit
-    objective = _rescaled(objective, ready.unit)
-    plan = outcome.plan
-    if any(atoms is not None for atoms in ready.atoms):
-        rows, cols = (
-            _array.namespace(s.weights).arange(s.size, device=_array.device(s.weights))
-            if atoms is None
-            else atoms
-            for s, atoms in zip((x, y), ready.atoms, strict=True)
-        )
-        plan = embed(plan, rows, cols, (x.size, y.size))
-    tolerance = _rescaled(solver.accepted_gap(problem), ready.unit)
+    # 1. The objective of the plan, within the spaces' gradient graph.
+    solved = _objective(problem, outcome)  # in squared units of the prepared spaces
+    evaluated = PlanObjective(ready.x, ready.y, outcome.plan, solved)
+    root = _array.root(solved) * unit  # in units of C
+    objective = _rescaled(solved, unit)  # in squared units of C
+    # 2. The certificate, which is that of the given spaces.
+    plan = _embedded(x, y, ready, outcome.plan)
+    tolerance = _rescaled(solver.accepted_gap(problem), unit)
     proof = certified_objective(x, y, plan, effort, tolerance, evaluated)
     objective, distance, certificate = within_certificate(
         objective, root, proof, tolerance
     )
-    epsilon, regularized = solver.in_units(ready.unit).entropy_weight(problem), None
-    if epsilon is not None:
-        entropy = relative_entropy(outcome.plan, ready.x.weights, ready.y.weights)
-        regularized = objective + _rescaled(epsilon * entropy, ready.unit)
+    # 3. The solver's own value, if it has one, and the objective plus entropy.
+    estimate = objective
+    if outcome.estimate is not None:
+        estimate = _rescaled(outcome.estimate, unit, outcome.power)
+    frank_wolfe_gap = outcome.frank_wolfe_gap
+    if frank_wolfe_gap is not None:
+        frank_wolfe_gap = _rescaled(frank_wolfe_gap, unit)
+    penalty = _penalty(problem, outcome, solver, unit)
+    # Its gradient at a fixed ε is exact, as this is what is at its minimum.
+    regularized = None if penalty is None else objective + penalty
     return GWResult(
         objective=objective,
         distance=distance,
-        estimate=objective
-        if outcome.estimate is None
-        else _rescaled(outcome.estimate, ready.unit, outcome.power),
+        estimate=estimate,
         plan=plan,
         status=final_status(outcome.status, certificate),
         certificate=certificate,
         iterations=outcome.iterations,
-        frank_wolfe_gap=None
-        if outcome.frank_wolfe_gap is None
-        else _rescaled(outcome.frank_wolfe_gap, ready.unit),
+        frank_wolfe_gap=frank_wolfe_gap,
         solver=str(solver),
         regularized=regularized,
         names=(x.names, y.names),
     )
 
 
+def _objective(problem: GWProblem, outcome: Outcome) -> Array:
+    """Return the objective of a plan, with the gradient of the minimum if it is one."""
+    # Closed forms are differentiated as they are.
+    if outcome.potentials is None:
+        return problem.objective(outcome.plan)
+    # The envelope theorem: changes of the plan have no effect of first order.
+    return enveloped(problem, outcome.plan, outcome.potentials)
+
+
+def _embedded(x: Space, y: Space, ready: Prepared, plan: Plan) -> Plan:
+    """Return a plan of prepared spaces as one of the given ones, 0 at other atoms."""
+    rows, cols = ready.atoms
+    if rows is None and cols is None:
+        return plan
+    rows = _all_atoms(x) if rows is None else rows
+    cols = _all_atoms(y) if cols is None else cols
+    return embed(plan, rows, cols, (x.size, y.size))
+
+
+def _all_atoms(space: Space) -> Array:
+    """Return the positions (n,) of all atoms of a space."""
+    xp = _array.namespace(space.weights)
+    device = _array.device(space.weights)
+    return xp.arange(space.size, device=device)
+
+
+def _penalty(
+    problem: GWProblem,
+    outcome: Outcome,
+    solver: Solver,
+    unit: float,
+) -> Array | None:
+    """Return ε KL(π | a ⊗ b) in squared units of C; None where it is no part of it."""
+    # ε in squared units of the prepared spaces.
+    epsilon = solver.in_units(unit).entropy_weight(problem)
+    if epsilon is None:
+        return None
+    a = problem.x.weights
+    b = problem.y.weights
+    entropy = relative_entropy(outcome.plan, a, b)
+    return _rescaled(epsilon * entropy, unit)
+
+
 def final_status(status: Status, certificate: Certificate) -> Status:
-    """Return why a solver stopped, or that its plan is proved optimal to the tolerance, however it stopped by itself."""
-    open_ended = (
-        Status.STATIONARY,
-        Status.NOT_STATIONARY,
-        Status.SCALING_UNFINISHED,
-        Status.MAX_ITERATIONS,
-    )
-    return (
-        Status.GLOBAL
-        if status in open_ended and certificate.kind is Kind.GLOBAL
-        else status
-    )
+    """Return why a solver stopped, or that its plan is proved optimal.
+
+    Parameters
+    ----------
+    status : Status
+        Why it stopped.
+    certificate : Certificate
+        The certificate of its plan.
+
+    Returns
+    -------
+    Status
+        GLOBAL where the interval is closed up to the tolerance, unless the solver was
+        stopped or has a status that says more.
+    """
+    proved = certificate.kind is Kind.GLOBAL
+    if proved and status in _OPEN_ENDED:
+        return Status.GLOBAL
+    return status
 
 
 def within_certificate(
-    objective: Array, distance: Array, proof: CertifiedObjective, tolerance: float
+    objective: Array,
+    distance: Array,
+    proof: CertifiedObjective,
+    tolerance: float,
 ) -> tuple[Array, Array, Certificate]:
-    """Return objective and distance with the certified values, gradients kept, and the certificate around the objective.
+    """Return objective and distance with the certified values, and the certificate.
 
     Values are converted to the arrays' dtype, rounded up. Where that is narrower than
     float64, the interval is widened to hold the objective, and counts as closed up to
     the error of that conversion.
+
+    Parameters
+    ----------
+    objective, distance : 0-d arrays
+        As computed; their gradients are kept.
+    proof : CertifiedObjective
+        The certified values.
+    tolerance : float
+        Width of an interval that counts as closed, in squared units of C.
+
+    Returns
+    -------
+    (0-d array, 0-d array, Certificate)
+        The objective is within the certificate's interval.
     """
     number = _array.least_not_below(proof.objective, objective)
     if number != proof.objective:
-        tolerance = max(
-            tolerance,
-            proof.certificate.rounding + 2 * _array.epsilon(objective) * number,
-        )
+        # Conversion to a narrower dtype moves the objective by a spacing at most.
+        conversion = 2 * _array.epsilon(objective) * number
+        widened = proof.certificate.rounding + conversion
+        tolerance = max(tolerance, widened)
     objective = _array.with_value(objective, number)
-    distance = _array.with_value(
-        distance, _array.least_not_below(proof.distance, distance)
-    )
-    return objective, distance, with_upper(proof.certificate, number, tolerance)
+    root = _array.least_not_below(proof.distance, distance)
+    distance = _array.with_value(distance, root)
+    certificate = with_upper(proof.certificate, number, tolerance)
+    return objective, distance, certificate
 
 
 def _rescaled(value: Any, unit: float, power: float = 2.0) -> Any:
     """Return ``value`` · unit^power, factor by factor: the power alone may overflow."""
-    for _ in range(int(power)):
+    whole = int(power)
+    for _ in range(whole):
         value = value * unit
-    return value * unit ** (power - int(power))
+    return value * unit ** (power - whole)
 
 
 def _in_units(callback: Callback | None, unit: float) -> Callback | None:
@@ -268,14 +388,11 @@ def _in_units(callback: Callback | None, unit: float) -> Callback | None:
     if callback is None or unit == 1.0:
         return callback
 
-    def wrapped(progress: Progress) -> Any:
+    def in_units_of_the_caller(progress: Progress) -> Any:
+        objective = _rescaled(progress.objective, unit)
         gap = progress.frank_wolfe_gap
-        return callback(
-            Progress(
-                progress.iteration,
-                _rescaled(progress.objective, unit),
-                None if gap is None else _rescaled(gap, unit),
-            )
-        )
+        if gap is not None:
+            gap = _rescaled(gap, unit)
+        return callback(Progress(progress.iteration, objective, gap))
 
-    return wrapped
+    return in_units_of_the_caller
