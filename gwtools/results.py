@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gwtools import _array, _check, _html
-from gwtools._array import Array
+from gwtools._array import Array, NumpyArray
 from gwtools.plans import Plan
 
 
@@ -27,25 +27,36 @@ class Status(Enum):
     'The plan is stationary: the Frank-Wolfe gap fell below the tolerance.'
     >>> status.success
     True
-    >>> print(gw.Status.MAX_ITERATIONS.value)
-    The iterations ran out before the tolerance was met: raise max_iterations or the tolerance.
+    >>> print(gw.Status.MAX_ITERATIONS.value)  # doctest: +NORMALIZE_WHITESPACE
+    The iterations ran out before the tolerance was met: raise max_iterations or the
+    tolerance.
     """
 
+    # 1. The solver met its own criterion.
     CLOSED_FORM = "The value is a closed form: nothing was iterated."
     STATIONARY = "The plan is stationary: the Frank-Wolfe gap fell below the tolerance."
     FIXED_POINT = (
-        "The plan is stationary at the fixed epsilon: the gap of the objective plus entropy fell below the tolerance, or below "
-        "what the dtype resolves."
+        "The plan is stationary at the fixed epsilon: the gap of the objective plus "
+        "entropy fell below the tolerance, or below what the dtype resolves."
     )
-    GLOBAL = "The plan is globally optimal: no coupling's objective is lower by more than rounding or the tolerance."
-    MAX_ITERATIONS = "The iterations ran out before the tolerance was met: raise max_iterations or the tolerance."
+    GLOBAL = (
+        "The plan is globally optimal: no coupling's objective is lower by more than "
+        "rounding or the tolerance."
+    )
+    # 2. It ended before that, by itself but for STOPPED.
+    MAX_ITERATIONS = (
+        "The iterations ran out before the tolerance was met: raise max_iterations or "
+        "the tolerance."
+    )
     NOT_STATIONARY = (
-        "Steps hardly lower the objective any more, but the Frank-Wolfe gap is above the tolerance: raise the tolerance, "
-        "compute in float64, or, after a proximal Sinkhorn, go on with ConditionalGradient(init=result.plan)."
+        "Steps hardly lower the objective any more, but the Frank-Wolfe gap is above "
+        "the tolerance: raise the tolerance, compute in float64, or, after a proximal "
+        "Sinkhorn, go on with ConditionalGradient(init=result.plan)."
     )
     SCALING_UNFINISHED = (
-        "The last kernel was not scaled to its marginals, and the gap is above the tolerance: raise epsilon or the tolerance, "
-        "or, after a proximal Sinkhorn, go on with ConditionalGradient(init=result.plan)."
+        "The last kernel was not scaled to its marginals, and the gap is above the "
+        "tolerance: raise epsilon or the tolerance, or, after a proximal Sinkhorn, go "
+        "on with ConditionalGradient(init=result.plan)."
     )
     STOPPED = "The callback asked to stop: the plan is that of the last step."
     NON_FINITE = "A step gave NaN or infinite values: the plan is the last finite one."
@@ -62,12 +73,13 @@ class Status(Enum):
 
     @property
     def failure(self) -> bool:
-        """Whether the solver ended by itself without meeting its criterion: ``solve`` then warns, or raises where asked to.
+        """Whether the solver ended by itself without meeting its criterion.
 
-        STOPPED is neither success nor failure: the criterion was not met, and the
-        caller asked to stop.
+        ``solve`` then warns, or raises where asked to. STOPPED is neither success nor
+        failure: the criterion was not met, and the caller asked to stop.
         """
-        return not (self.success or self is Status.STOPPED)
+        stopped = self is Status.STOPPED
+        return not (self.success or stopped)
 
 
 class Kind(Enum):
@@ -99,7 +111,9 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Certificate:
-    """A proved interval for GW_2² of the stored values and the exactly normalised weights.
+    """A proved interval for GW_2² of the stored values.
+
+    Their weights are normalised exactly.
 
     Attributes
     ----------
@@ -145,6 +159,7 @@ class Certificate:
     {'row_means': 0.0625, 'norm': 0.067}
     """
 
+    # Numbers are in squared units of C.
     lower: float
     upper: float
     kind: Kind
@@ -161,36 +176,39 @@ class Certificate:
 
     def __str__(self) -> str:
         """Say the interval, its kind and the theorem."""
-        to = (
-            f" to {_one_digit(self.tolerance)}"
-            if self.kind is Kind.GLOBAL and self.tolerance > self.rounding
-            else ""
-        )
-        return f"[{self.lower:.6g}, {self.upper:.6g}] ({self.kind.value}{to}, lower bound by {self.bound})"
+        interval = f"[{self.lower:.6g}, {self.upper:.6g}]"
+        kind = self.kind.value
+        # An interval that is closed up to more than float error says up to what.
+        if self.kind is Kind.GLOBAL and self.tolerance > self.rounding:
+            kind = f"{kind} to {_one_digit(self.tolerance)}"
+        return f"{interval} ({kind}, lower bound by {self.bound})"
 
     def __repr__(self) -> str:
         """Return both ends with all digits, the kind and the theorem."""
-        return f"Certificate(lower={self.lower!r}, upper={self.upper!r}, kind={self.kind.name}, bound={self.bound!r})"
+        ends = f"lower={self.lower!r}, upper={self.upper!r}"
+        return f"Certificate({ends}, kind={self.kind.name}, bound={self.bound!r})"
 
     def _repr_html_(self) -> str:
         """Return the same as ``str`` for notebooks, with the interval as a bar."""
-        return _html.table(
-            "GW_2^2 lies in",
-            [("certificate", str(self)), self._share()],
-            _html.bar(self.lower, self.upper),
-        )
+        rows = [("certificate", str(self)), self._share()]
+        drawing = _html.bar(self.lower, self.upper)
+        return _html.table("GW_2^2 lies in", rows, drawing)
 
     def _share(self) -> tuple[str, str]:
         """Return a row that says which part of the upper end is proved."""
-        return "lower / upper", f"{100 * _html.share(self.lower, self.upper):.1f} %"
+        share = _html.share(self.lower, self.upper)  # in [0, 1]
+        return "lower / upper", f"{100 * share:.1f} %"
 
 
 def _one_digit(value: float) -> str:
     """Write a positive number with one digit, rounded up."""
-    nearest = f"{value:.1g}"
-    if float(nearest) >= value:
-        return nearest
-    return f"{float(nearest) + 10.0 ** math.floor(math.log10(float(nearest))):.1g}"
+    text = f"{value:.1g}"
+    nearest = float(text)
+    if nearest >= value:
+        return text
+    # One more in the last digit, which is the only one.
+    exponent = math.floor(math.log10(nearest))
+    return f"{nearest + 10.0**exponent:.1g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,21 +268,23 @@ class GWResult:
     (0.8589, True)
     """
 
-    objective: Array
-    distance: Array
-    estimate: Array
-    plan: Plan
+    objective: Array  # in squared units of C
+    distance: Array  # in units of C
+    estimate: Array  # in units of C to the power of the solver
+    plan: Plan  # (n, m)
     status: Status
     certificate: Certificate
     iterations: int
-    frank_wolfe_gap: float | None
+    frank_wolfe_gap: float | None  # in squared units of C
     solver: str
-    regularized: Array | None = None
+    regularized: Array | None = None  # in squared units of C
     names: Any = None
 
     def __post_init__(self) -> None:
         if self.names is None:
-            object.__setattr__(self, "names", tuple(map(range, self.plan.shape)))
+            n, m = self.plan.shape
+            # The class is frozen: its own constructor alone may complete a field.
+            object.__setattr__(self, "names", (range(n), range(m)))
 
     def matching(self, kind: str = "argmax") -> list[tuple[Any, Any, float]]:
         """Read the plan as pairs of atoms.
@@ -297,56 +317,55 @@ class GWResult:
         [(0, 2), (1, 1), (2, 0)]
         """
         _check.choice(kind, "kind", ("argmax", "assignment"))
-        plan = self.plan.sparse()
-        masses = plan.data.astype(np.float64)
-        totals = np.bincount(plan.row, masses, self.plan.shape[0])
+        plan = self.plan.sparse()  # SciPy's list of atoms (row, col, data)
+        weights = plan.data.astype(np.float64)
+        n, _ = self.plan.shape
+        row_sums = np.bincount(plan.row, weights, n)  # (n,)
         if kind == "argmax":
-            order = np.lexsort((plan.col, -masses, plan.row))
-            _, first = np.unique(plan.row[order], return_index=True)
-            best = order[first]
-            rows, cols, masses = plan.row[best], plan.col[best], masses[best]
+            rows, cols, masses = _largest_of_rows(plan, weights)
         else:
-            from scipy.optimize import linear_sum_assignment  # takes long to import
-
-            matrix = plan.toarray()
-            rows, cols = linear_sum_assignment(matrix, maximize=True)
-            masses = matrix[rows, cols].astype(np.float64)
-        shares = np.divide(
-            masses, totals[rows], out=np.zeros(len(rows)), where=totals[rows] > 0
-        )
+            rows, cols, masses = _assignment(plan)
+        totals = row_sums[rows]
+        # Rows without mass have the share 0.
+        zeros = np.zeros(len(rows))
+        shares = np.divide(masses, totals, out=zeros, where=totals > 0)
         x, y = self.names
-        return [
-            (x[i], y[j], share)
-            for i, j, share in zip(
-                rows.tolist(), cols.tolist(), shares.tolist(), strict=True
-            )
-        ]
+        pairs = zip(rows.tolist(), cols.tolist(), shares.tolist(), strict=True)
+        return [(x[i], y[j], share) for i, j, share in pairs]
 
     def __str__(self) -> str:
         """Lay the number, its certificate and the status out for a reader."""
-        return "\n".join(
-            [self._title(), *(f"  {name:<13}{text}" for name, text in self._rows())]
-        )
+        lines = [self._title()]
+        for name, text in self._rows():
+            lines.append(f"  {name:<13}{text}")
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
         """Return the numbers on a few lines: of the plan its kind and shape alone."""
+        distance = _array.number(self.distance)
+        objective = _array.number(self.objective)
+        status = self.status.name
+        plan = type(self.plan).__name__
+        # Large plans are not written out.
         return (
-            f"GWResult(distance={_array.number(self.distance):.6g}, objective={_array.number(self.objective):.6g},\n"
+            f"GWResult(distance={distance:.6g}, objective={objective:.6g},\n"
             f"         certificate={self.certificate},\n"
-            f"         status={self.status.name}, iterations={self.iterations}, solver={self.solver},\n"
-            f"         plan={type(self.plan).__name__} of shape {self.plan.shape})"
+            f"         status={status}, iterations={self.iterations}, "
+            f"solver={self.solver},\n"
+            f"         plan={plan} of shape {self.plan.shape})"
         )
 
     def _repr_html_(self) -> str:
-        """Return the same as ``str`` for notebooks, with the interval as a bar that marks the objective."""
-        drawing = _html.bar(
-            self.certificate.lower,
-            self.certificate.upper,
-            _array.number(self.objective),
-        )
-        return _html.table(
-            self._title(), [*self._rows(), self.certificate._share()], drawing
-        )
+        """Return the same as ``str`` for notebooks.
+
+        A bar shows the interval and marks the objective.
+        """
+        lower = self.certificate.lower
+        upper = self.certificate.upper
+        objective = _array.number(self.objective)
+        drawing = _html.bar(lower, upper, objective)
+        rows = [*self._rows(), self.certificate._share()]
+        return _html.table(self._title(), rows, drawing)
 
     def _title(self) -> str:
         n, m = self.plan.shape
@@ -354,50 +373,74 @@ class GWResult:
 
     def _rows(self) -> list[tuple[str, str]]:
         """Return what a reader is told, as names and texts."""
+        distance = _array.number(self.distance)
+        objective = _array.number(self.objective)
+        estimate = _array.number(self.estimate)
         rows = [
-            ("distance", f"{_array.number(self.distance):.6g}"),
-            ("objective", f"{_array.number(self.objective):.6g}  (GW_2^2 of the plan)"),
+            ("distance", f"{distance:.6g}"),
+            ("objective", f"{objective:.6g}  (GW_2^2 of the plan)"),
         ]
-        if _array.number(self.estimate) != _array.number(self.objective):
-            rows.append(
-                (
-                    "estimate",
-                    f"{_array.number(self.estimate):.6g}  (the solver's closed form)",
-                )
-            )
+        # Iterative solvers have no value of their own.
+        if estimate != objective:
+            rows.append(("estimate", f"{estimate:.6g}  (the solver's closed form)"))
         if self.regularized is not None:
-            rows.append(
-                (
-                    "regularized",
-                    f"{_array.number(self.regularized):.6g}  (objective + ε KL)",
-                )
-            )
+            regularized = _array.number(self.regularized)
+            rows.append(("regularized", f"{regularized:.6g}  (objective + ε KL)"))
         rows.append(("certificate", str(self.certificate)))
         rows.append(("status", f"{self.status.value} ({self.iterations} iterations)"))
         return rows
 
     def as_dict(self) -> dict[str, Any]:
         """Return the numbers as plain Python values, for JSON."""
-        c = self.certificate
+        certificate = self.certificate
+        regularized = self.regularized
+        if regularized is not None:
+            regularized = _array.number(regularized)
         return {
+            # 1. The numbers.
             "distance": _array.number(self.distance),
             "objective": _array.number(self.objective),
             "estimate": _array.number(self.estimate),
-            "regularized": None
-            if self.regularized is None
-            else _array.number(self.regularized),
-            "lower": c.lower,
-            "upper": c.upper,
-            "gap": c.gap,
-            "kind": c.kind.value,
-            "tolerance": c.tolerance,
-            "bound": c.bound,
+            "regularized": regularized,
+            # 2. The certificate.
+            "lower": certificate.lower,
+            "upper": certificate.upper,
+            "gap": certificate.gap,
+            "kind": certificate.kind.value,
+            "tolerance": certificate.tolerance,
+            "bound": certificate.bound,
+            # 3. The solver.
             "status": self.status.name,
             "message": self.status.value,
             "iterations": self.iterations,
             "frank_wolfe_gap": self.frank_wolfe_gap,
             "solver": self.solver,
         }
+
+
+def _largest_of_rows(
+    plan: Any,
+    masses: NumpyArray,
+) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
+    """Return the largest mass of each row that has any, with its position.
+
+    Of equal masses the first.
+    """
+    # By row, in each by falling mass, then by column.
+    order = np.lexsort((plan.col, -masses, plan.row))
+    _, first = np.unique(plan.row[order], return_index=True)
+    best = order[first]
+    return plan.row[best], plan.col[best], masses[best]
+
+
+def _assignment(plan: Any) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
+    """Return min(n, m) positions, one a row and column at most, of the largest mass."""
+    from scipy.optimize import linear_sum_assignment  # takes long to import
+
+    matrix = plan.toarray()  # (n, m)
+    rows, cols = linear_sum_assignment(matrix, maximize=True)
+    masses = matrix[rows, cols].astype(np.float64)
+    return rows, cols, masses
 
 
 class ConvergenceWarning(UserWarning):
@@ -416,13 +459,19 @@ class ConvergenceWarning(UserWarning):
     ... )
     >>> with warnings.catch_warnings(action="ignore", category=gw.ConvergenceWarning):
     ...     result = gw.solve(x, y, once)
-    >>> print(result.status.value)
-    The iterations ran out before the tolerance was met: raise max_iterations or the tolerance.
+    >>> print(result.status.value)  # doctest: +NORMALIZE_WHITESPACE
+    The iterations ran out before the tolerance was met: raise max_iterations or the
+    tolerance.
     """
 
 
 class ConvergenceError(RuntimeError):
-    """Raised instead of the warning with ``throw=True``; the best plan found is kept in ``result``.
+    """Raised instead of the warning with ``throw=True``.
+
+    Attributes
+    ----------
+    result : GWResult
+        The result with the best plan found.
 
     Examples
     --------
