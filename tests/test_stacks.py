@@ -1,4 +1,7 @@
-"""One problem and stacks of problems: the same functions give each padded problem of a stack what it is given alone."""
+"""One problem and stacks of problems: the same functions compute on both.
+
+They give each padded problem of a stack what it is given alone.
+"""
 
 from typing import NamedTuple
 
