@@ -1,4 +1,7 @@
-"""Parts of a batch on threads: the same numbers, in the same order, with the caller's settings."""
+"""Parts of a batch on threads: the same numbers, in the same order.
+
+Each is computed with the caller's settings.
+"""
 
 import threading
 import weakref
@@ -77,7 +80,7 @@ def test_calls_are_made_while_the_caller_goes_on(monkeypatch):
 
 @pytest.fixture
 def busy(monkeypatch):
-    """Calls for one other thread, which is held by the first of them until it is let go."""
+    """Calls for one other thread, which the first of them holds until it is let go."""
     monkeypatch.setenv("GWTOOLS_NUM_THREADS", "2")
     begun, free = threading.Event(), threading.Event()
 
