@@ -1,4 +1,4 @@
-"""Certificates of many problems at once: the bounds and the float errors of :func:`gwtools.certify` at linear effort."""
+"""Certificates of many problems at once, at linear effort."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
-from gwtools.batch.gather import Fields, Pairs, read_fields
+from gwtools.batch.fields import Fields, read_fields
+from gwtools.batch.gather import Pairs
 from gwtools.bounds import float_error
 from gwtools.bounds.enclosures import EnclosedPair, Enclosure, on_cpu
 from gwtools.bounds.float_error import Bound, gamma
@@ -21,50 +22,40 @@ from gwtools.transport.one_dimensional import SortingCoupling, equal_weights
 
 
 class Summary(NamedTuple):
-    """What the certificates of B spaces need: moments; the least and largest C_ik and the largest |C_ik − C_ki|, (B,)."""
+    """What certificates of linear effort read of B spaces."""
 
     moments: Moments
-    low: Array
-    high: Array
-    skew: Array
+    low: Array  # (B,), the least C_ik
+    high: Array  # (B,), the largest C_ik
+    skew: Array  # (B,), the largest |C_ik − C_ki|
+
+
+def read(space: Space, residual: Residual | None = None) -> tuple[Array, ...]:
+    """Return the fields of a :class:`Summary`, those of its moments one by one.
+
+    Parameters
+    ----------
+    space : Space
+        A stack of spaces.
+    residual : Residual, optional
+        The residual of the stack, if it is known.
+    """
+    matrix = space.dense()  # (g, n, n)
+    xp = _array.namespace(matrix)
+    axes = (1, 2)
+    low = xp.min(matrix, axis=axes)
+    high = xp.max(matrix, axis=axes)
+    # Each difference comes with both signs: no absolute values are needed.
+    skew = xp.max(matrix - _array.transposed(matrix), axis=axes)
+    of_moments = moments(space, residual)
+    return (*of_moments, low, high, skew)
 
 
 def summary(fields: Sequence[Array]) -> Summary:
     """Name the fields that :func:`read` returns."""
-    size = len(Moments._fields)
-    return Summary(Moments(*fields[:size]), *fields[size:])
-
-
-def read(space: Space, residual: Residual | None = None) -> tuple[Array, ...]:
-    """Read what certificates need of a stack of matrices; a ``residual`` that is at hand is not made again."""
-    matrix = space.dense()
-    xp, axes = _array.namespace(matrix), (1, 2)
-    low = xp.min(matrix, axis=axes)
-    high = xp.max(matrix, axis=axes)
-    skew = xp.max(
-        matrix - _array.transposed(matrix), axis=axes
-    )  # each difference comes with both signs
-    return (*moments(space, residual), low, high, skew)
-
-
-def enclosures(spaces: Sequence[Space], of: Summary) -> Enclosure:
-    """Say how far the parts of spaces may be from the exact ones, and how large they are (theorem 13 a and c)."""
-    low, high, mean = on_cpu(of.low), on_cpu(of.high), on_cpu(of.moments.mean)
-    sizes = np.array([s.size for s in spaces])
-    operations = np.array([s.float_operations for s in spaces])
-    is_stored = np.array([isinstance(s, DenseSpace) for s in spaces])
-    skew = on_cpu(of.skew) * is_stored
-    largest = np.maximum(high, -low) * (1 + gamma(operations + 2))
-    radii = float_error.dense_radii(
-        sizes, float_error.weight_terms(of.moments.weights), operations, largest, skew
-    )
-    least, most, _ = float_error.ends(
-        on_cpu(of.moments.deviations), on_cpu(of.moments.weights)
-    )
-    extent = float_error.dense_extent(
-        np.maximum(most, -least), np.maximum(high - mean, mean - low), radii
-    )
-    return Enclosure(of.moments, radii, extent, operations)
+    count = len(Moments._fields)
+    of_moments = Moments(*fields[:count])
+    return Summary(of_moments, *fields[count:])
 
 
 def summaries(fields: Fields, positions: NumpyArray) -> tuple[Summary, Summary]:
@@ -74,14 +65,46 @@ def summaries(fields: Fields, positions: NumpyArray) -> tuple[Summary, Summary]:
 
 
 def widened_summaries(pairs: Pairs) -> tuple[Summary, Summary]:
-    """Read what certificates need of pairs in float64."""
+    """Read what certificates need of pairs, in float64."""
     fields = read_fields(pairs, read, _array.widen, dense=True)
-    return summaries(fields, np.arange(len(pairs.left)))
+    every_pair = np.arange(len(pairs.left))
+    return summaries(fields, every_pair)
 
 
-def enclosed(pairs: Pairs, x: Summary, y: Summary) -> EnclosedPair:
+def enclosed(
+    pairs: Pairs,
+    x: Summary,
+    y: Summary,
+) -> EnclosedPair:
     """Enclose both spaces of each pair."""
-    return EnclosedPair(enclosures(pairs.left, x), enclosures(pairs.right, y))
+    left = enclosures(pairs.left, x)
+    right = enclosures(pairs.right, y)
+    return EnclosedPair(left, right)
+
+
+def enclosures(spaces: Sequence[Space], known: Summary) -> Enclosure:
+    """Enclose the parts of B spaces (theorem 13 a and c)."""
+    sizes = np.array([space.size for space in spaces])
+    operations = np.array([space.float_operations for space in spaces])
+    is_stored = np.array([isinstance(space, DenseSpace) for space in spaces])
+    low = on_cpu(known.low)  # (B,)
+    high = on_cpu(known.high)
+    weights = known.moments.weights  # (B, N)
+    # 1. Radii. Λ bounds the exact entries: computed ones are off by their operations.
+    largest = np.maximum(high, -low)  # of |C_ik|
+    largest = largest * (1 + gamma(operations + 2))
+    # Computed matrices are symmetric but for float errors, which the radii count.
+    skew = on_cpu(known.skew) * is_stored
+    omega = float_error.weight_terms(weights)
+    radii = float_error.dense_radii(sizes, omega, operations, largest, skew)
+    # 2. Sizes of the parts, from the ends of α and of C − m_C.
+    alpha = on_cpu(known.moments.deviations)  # (B, N)
+    least, most, _ = float_error.ends(alpha, on_cpu(weights))
+    deviation = np.maximum(most, -least)
+    mean = on_cpu(known.moments.mean)
+    spread = np.maximum(high - mean, mean - low)
+    extent = float_error.dense_extent(deviation, spread, radii)
+    return Enclosure(known.moments, radii, extent, operations)
 
 
 def certify(
@@ -90,7 +113,9 @@ def certify(
     tolerance: NumpyArray,
     coupling: SortingCoupling | None = None,
 ) -> list[CertifiedObjective]:
-    """Prove an interval around GW_2² for each problem by theorems 1 and 3, and the objective of its coupling.
+    """Prove an interval around GW_2² for each of B problems by theorems 1 and 3.
+
+    The objective of each problem's coupling lies within it.
 
     Parameters
     ----------
@@ -103,65 +128,96 @@ def certify(
     coupling : SortingCoupling, optional
         Couplings that sort the deviations on both sides, if they are known.
     """
-    row_means, norm, a_priori = pair.row_means_and_norm(
-        pair.additive_transport(coupling)
-    )
-    rounding = pair.float_error_above(np.maximum(row_means.lower, norm.lower))
+    transport = pair.additive_transport(coupling)
+    row_means, norm, a_priori = pair.row_means_and_norm(transport)
+    best = np.maximum(row_means.lower, norm.lower)
+    error_width = pair.float_error_above(best)
     columns = (
         row_means.lower,
         norm.lower,
         upper.value,
         upper.upper,
         a_priori,
-        rounding,
+        error_width,
         tolerance,
     )
+    numbers_of_problems = np.stack(columns, axis=1).tolist()
     proofs = []
-    for of_row_means, of_norm, value, highest, *rest in np.stack(
-        columns, axis=1
-    ).tolist():
+    for of_row_means, of_norm, value, highest, *widths in numbers_of_problems:
         bounds = {"row_means": of_row_means, "norm": of_norm}
-        proofs.append(certified_interval(bounds, Bound(value, 0.0, highest), *rest))
+        objective = Bound(value, 0.0, highest)
+        proofs.append(certified_interval(bounds, objective, *widths))
     return proofs
 
 
-def of_atoms(pair: EnclosedPair, plan: SortingCoupling, value: NumpyArray) -> Bound:
-    """Round the objectives of sorting couplings up: sums of squares, whose error is relative (theorem 13 g)."""
-    xp, a, b = (
-        _array.namespace(plan.mass),
-        pair.x.moments.weights,
-        pair.y.moments.weights,
-    )
-    count = on_cpu(xp.count_nonzero(plan.mass, axis=1))
-    rows, cols = (
-        _sums(plan.rows, plan.mass, a.shape),
-        _sums(plan.cols, plan.mass, b.shape),
-    )
-    # Where all weights are equal, atoms pair off: a coupling without any float error,
-    # but for that of the plan's masses.
+def of_atoms(
+    pair: EnclosedPair,
+    plan: SortingCoupling,
+    value: NumpyArray,
+) -> Bound:
+    """Round up the objectives of sorting couplings, summed over their atoms.
+
+    As sums of squares, they have relative errors (theorem 13 g).
+
+    Parameters
+    ----------
+    pair : EnclosedPair
+        The spaces.
+    plan : SortingCoupling
+        Couplings of B problems, of at most K atoms.
+    value : array of shape (B,)
+        Their objectives as computed, in squared units of C.
+    """
+    xp = _array.namespace(plan.mass)
+    a = pair.x.moments.weights  # (B, N)
+    b = pair.y.moments.weights  # (B, M)
+    atoms = on_cpu(xp.count_nonzero(plan.mass, axis=1))  # (B,)
+    row_sums = _marginals(plan.rows, plan.mass, a.shape)
+    col_sums = _marginals(plan.cols, plan.mass, b.shape)
+    missed = pair.missed_mass(row_sums, col_sums, atoms)
+    # Where all weights are equal, atoms pair off: the coupling whose masses are the
+    # weights has no float error, and the plan's masses are these up to a ratio.
     matched = on_cpu(equal_weights(a, b))
-    missed = np.where(matched, 0.0, pair.missed_mass(rows, cols, count))
-    ratio = np.where(
-        matched, on_cpu(xp.max(a, axis=1)) / on_cpu(xp.max(plan.mass, axis=1)), 1.0
-    )
-    meant = pair.squares_upper(ratio**2 * value, count, missed)
-    return Bound(
-        value, 0.0, np.maximum(meant, pair.squares_upper(value, count, missed))
-    )
+    missed = np.where(matched, 0.0, missed)
+    weight = on_cpu(xp.max(a, axis=1))
+    mass = on_cpu(xp.max(plan.mass, axis=1))
+    ratio = np.where(matched, weight / mass, 1.0)
+    upper_of_coupling = pair.squares_upper(ratio**2 * value, atoms, missed)
+    upper_of_plan = pair.squares_upper(value, atoms, missed)
+    upper = np.maximum(upper_of_coupling, upper_of_plan)
+    return Bound(value, 0.0, upper)
 
 
-def of_matrices(pair: EnclosedPair, plan: Array, value: NumpyArray) -> Bound:
-    """Round the objectives of couplings (B, N, M) up (theorem 13 g)."""
-    xp, terms = _array.namespace(plan), plan.shape[1] + plan.shape[2]
-    missed = pair.missed_mass(xp.sum(plan, axis=2), xp.sum(plan, axis=1), terms)
-    return Bound(value, 0.0, pair.parts_upper(value, terms, missed))
+def of_matrices(
+    pair: EnclosedPair,
+    plan: Array,
+    value: NumpyArray,
+) -> Bound:
+    """Round up the objectives (B,) of plans (B, N, M), computed from m, α and R.
+
+    See theorem 13 g.
+    """
+    xp = _array.namespace(plan)
+    terms = plan.shape[1] + plan.shape[2]
+    row_sums = xp.sum(plan, axis=2)
+    col_sums = xp.sum(plan, axis=1)
+    missed = pair.missed_mass(row_sums, col_sums, terms)
+    upper = pair.parts_upper(value, terms, missed)
+    return Bound(value, 0.0, upper)
 
 
-def _sums(index: Array, mass: Array, shape: tuple[int, int]) -> Array:
-    """Sum masses by atom, shape (B, N)."""
-    xp, (count, size) = _array.namespace(mass), shape
-    flat = index + size * xp.arange(count, device=_array.device(index))[:, None]
-    sums = _array.scatter_sum(
-        xp.reshape(flat, (-1,)), xp.reshape(mass, (-1,)), count * size
-    )
+def _marginals(
+    atoms: Array,
+    mass: Array,
+    shape: tuple[int, int],
+) -> Array:
+    """Sum the masses (B, K) of couplings by the atoms (B, K) of one side, (B, N)."""
+    xp = _array.namespace(mass)
+    count, size = shape
+    # Atoms of all problems are numbered one after the other, to be summed in one call.
+    problem = xp.arange(count, device=_array.device(atoms))  # (B,)
+    first = size * problem[:, None]  # (B, 1)
+    flat_atoms = xp.reshape(atoms + first, (-1,))
+    flat_mass = xp.reshape(mass, (-1,))
+    sums = _array.scatter_sum(flat_atoms, flat_mass, count * size)
     return xp.reshape(sums, shape)

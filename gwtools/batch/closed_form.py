@@ -1,4 +1,4 @@
-"""Many problems by sorting at once: couplings, objectives and certificates together, spectra on threads beside them."""
+"""Many problems by sorting at once: couplings, closed forms and certificates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.batch import certificates, gather, threads
 from gwtools.batch.certificates import Summary
-from gwtools.batch.gather import Pairs
+from gwtools.batch.fields import Fields, read_fields
+from gwtools.batch.gather import Convert, Pairs
 from gwtools.batch.results import Group, results
 from gwtools.bounds.moments import norm_bound, spectral_bound
 from gwtools.certify import CertifiedObjective
@@ -29,74 +30,85 @@ from gwtools.transport.one_dimensional import (
 
 
 class Coupled(NamedTuple):
-    """Pairs whose sorted row means are coupled: their positions among all, what was read of them, and objectives (b,)."""
+    """Pairs whose row means are sorted together, with the couplings this gives."""
 
-    positions: NumpyArray
+    positions: NumpyArray  # (b,), of the pairs among all
     pairs: Pairs
     x: Summary
     y: Summary
-    coupling: SortingCoupling
-    objective: Array
+    coupling: SortingCoupling  # (b, K)
+    objective: Array  # (b,), in squared units of C
 
 
-def solve(pairs: Pairs, solver: Sorted, effort: str) -> Iterator[tuple[int, GWResult]]:
+def solve(
+    pairs: Pairs,
+    solver: Sorted,
+    effort: str,
+) -> Iterator[tuple[int, GWResult]]:
     """Yield positions and results of the pairs whose values are in range."""
     is_spectral = solver.kind == "spectral"
-    with threads.Background[Array](pairs.left[0].weights) as background:
+    with threads.Background[Array](pairs.like) as background:
 
-        def read(s: Space) -> tuple[Array, ...]:
+        def read(stack: Space) -> tuple[Array, ...]:
             if not is_spectral:
-                return certificates.read(s)
-            residual = s.residual()
-            background.add_eigenvalues(gather.finite(residual.compact()))
-            return certificates.read(s, residual)
+                return certificates.read(stack)
+            residual = stack.residual()
+            # (g, k, k), of the same non-zero eigenvalues as diag(√a) R diag(√a).
+            matrices = gather.finite(residual.compact())
+            background.add_eigenvalues(matrices)
+            return certificates.read(stack, residual)
 
-        fields = gather.read_fields(pairs, read, dense=True)
-        solved = []
+        # Couplings are certified while other threads compute the spectra.
+        fields = read_fields(pairs, read, dense=True)
+        solved: list[tuple[Coupled, list[CertifiedObjective] | None]] = []
         for positions in gather.groups(pairs, lists=True):
             coupled = _coupled(pairs, fields, positions)
-            if coupled is not None:
-                solved.append(
-                    (coupled, _proofs(coupled) if effort == "linear" else None)
-                )
+            if coupled is None:
+                continue
+            proofs = _proofs(coupled) if effort == "linear" else None
+            solved.append((coupled, proofs))
         if is_spectral:
-            fields.add(background.finish())
+            spectra = background.finish()
+            fields.add(spectra)
     for coupled, proofs in solved:
-        yield from results(
-            _group(coupled, proofs, _estimates(coupled, fields, solver)), solver, effort
-        )
+        estimates = _estimates(coupled, fields, solver)
+        group = _group(coupled, proofs, estimates)
+        yield from results(group, solver, effort)
 
 
 def _coupled(
-    pairs: Pairs, fields: gather.Fields, positions: NumpyArray
+    pairs: Pairs,
+    fields: Fields,
+    positions: NumpyArray,
 ) -> Coupled | None:
-    """Sort the row means of pairs whose values are in range, and evaluate the couplings."""
+    """Sort row means of the pairs whose values are in range; None if there are none."""
     x, y = certificates.summaries(fields, positions)
-    usable = gather.are_in_range((x.low, y.low), (x.high, y.high))
+    usable = gather.are_in_range((x.low, y.low), (x.high, y.high))  # (b,)
     if not usable.any():
         return None
     if not usable.all():
         positions = positions[usable]
         x, y = certificates.summaries(fields, positions)
     coupling = comonotone(
-        x.moments.row_means, x.moments.weights, y.moments.row_means, y.moments.weights
+        x.moments.row_means,
+        x.moments.weights,
+        y.moments.row_means,
+        y.moments.weights,
     )
     pairs = pairs.at(positions)
-    return Coupled(
-        positions,
-        pairs,
-        x,
-        y,
-        coupling,
-        _objectives(pairs, coupling, _array.at_least_single),
-    )
+    objective = _objectives(pairs, coupling, _array.at_least_single)
+    return Coupled(positions, pairs, x, y, coupling, objective)
 
 
 def _proofs(coupled: Coupled) -> list[CertifiedObjective]:
     """Certify sorting couplings in float64."""
-    _, pairs, x, y, coupling, objective = coupled
-    stored = _array.detached(coupling.mass)
+    pairs = coupled.pairs
+    x = coupled.x
+    y = coupled.y
+    objective = coupled.objective
+    stored = _array.detached(coupled.coupling.mass)
     mass = _array.widen(stored)
+    coupling = coupled.coupling
     if _array.library(mass) != _array.library(stored):
         coupling = SortingCoupling(*map(_array.to_numpy, coupling))
     coupling = coupling._replace(mass=mass)
@@ -110,122 +122,175 @@ def _proofs(coupled: Coupled) -> list[CertifiedObjective]:
         objective = _objectives(pairs, coupling, _array.widen)
     pair = certificates.enclosed(pairs, x, y)
     upper = certificates.of_atoms(pair, coupling, _array.to_numpy(objective))
-    return certificates.certify(
-        pair, upper, np.zeros(len(coupled.positions)), sorts_deviations
-    )
+    tolerance = np.zeros(len(coupled.positions))
+    return certificates.certify(pair, upper, tolerance, sorts_deviations)
 
 
-def _estimates(coupled: Coupled, fields: gather.Fields, solver: Sorted) -> Array:
-    """Return the closed forms of sorted values, shape (b,)."""
-    x, y = coupled.x.moments, coupled.y.moments
-    # Gradients in weights are those of the bounds, which are in the middle where
-    # quantile cells end together.
-    coupling = None if _array.tracked(coupled.coupling.mass) else coupled.coupling
-    if solver.kind == "row_means":
-        if coupling is None:
-            return wasserstein(x.row_means, x.weights, y.row_means, y.weights, solver.p)
-        return cost(coupling, x.row_means, y.row_means, solver.p)
+def _estimates(
+    coupled: Coupled,
+    fields: Fields,
+    solver: Sorted,
+) -> Array:
+    """Return the closed forms of the solver's kind, (b,)."""
+    x = coupled.x.moments
+    y = coupled.y.moments
+    coupling: SortingCoupling | None = coupled.coupling
+    if _array.tracked(coupled.coupling.mass):
+        # Gradients in the weights are those of the bounds: in the middle where quantile
+        # cells of both sides end together. One coupling gives those of one side.
+        coupling = None
     if solver.kind == "norm":
         return norm_bound(x, y, coupling)
-    spectra_x, spectra_y = fields.at(coupled.positions)
-    return spectral_bound(x, y, spectra_x[-1], spectra_y[-1], coupling)
+    if solver.kind == "spectral":
+        fields_x, fields_y = fields.at(coupled.positions)
+        spectra_x = fields_x[-1]  # (b, k)
+        spectra_y = fields_y[-1]
+        return spectral_bound(x, y, spectra_x, spectra_y, coupling)
+    if coupling is None:
+        return wasserstein(x.row_means, x.weights, y.row_means, y.weights, solver.p)
+    return cost(coupling, x.row_means, y.row_means, solver.p)
 
 
 def _group(
     coupled: Coupled,
-    proofs: Sequence[CertifiedObjective | None] | None,
+    proofs: list[CertifiedObjective] | None,
     estimates: Array,
 ) -> Group:
-    """Cut couplings into plans, and leave out certificates of pairs for which there are sharper bounds."""
-    rows, cols, mass = coupled.coupling
-    counts = _array.to_numpy(
-        _array.namespace(mass).count_nonzero(mass, axis=1)
-    ).tolist()
-    equal = _array.to_numpy(
-        equal_weights(coupled.x.moments.weights, coupled.y.moments.weights)
-    ).tolist()
-    outcomes, kept = [], []
+    """Cut couplings into plans; drop certificates where the single one is sharper."""
+    mass = coupled.coupling.mass  # (b, K)
+    xp = _array.namespace(mass)
+    counts = xp.count_nonzero(mass, axis=1)  # (b,)
+    atoms = _array.to_numpy(counts).tolist()
+    is_equal = equal_weights(coupled.x.moments.weights, coupled.y.moments.weights)
+    has_equal_weights = _array.to_numpy(is_equal).tolist()
+    outcomes: list[Outcome] = []
+    kept: list[CertifiedObjective | None] = []
     for k, (x, y) in enumerate(zip(*coupled.pairs, strict=True)):
-        atoms = (k, slice(counts[k]))
-        plan = make_unchecked(
-            SparsePlan,
-            rows=rows[atoms],
-            cols=cols[atoms],
-            mass=mass[atoms],
-            size=(x.size, y.size),
-        )
-        outcomes.append(Outcome(plan, Status.CLOSED_FORM, estimate=estimates[k]))
-        # Two forms of low rank have a bound of their own at linear effort, and atoms
-        # that pair off a better upper end.
+        plan = _plan(coupled.coupling, k, atoms[k], (x.size, y.size))
+        outcome = Outcome(plan, Status.CLOSED_FORM, estimate=estimates[k])
+        outcomes.append(outcome)
+        # The single certificate has another bound for two forms of low rank, and knows
+        # that a matching of unequal weights is an exact coupling (theorem 13 g).
         both_low_rank = gather.rank(x) <= x.size and gather.rank(y) <= y.size
-        pairs_off = counts[k] == x.size == y.size and not equal[k]
-        kept.append(None if proofs is None or both_low_rank or pairs_off else proofs[k])
-    nowhere = np.zeros(len(outcomes))
+        pairs_off = atoms[k] == x.size == y.size and not has_equal_weights[k]
+        is_sharper_alone = both_low_rank or pairs_off
+        proof = None if proofs is None or is_sharper_alone else proofs[k]
+        kept.append(proof)
     return Group(
-        coupled.positions.tolist(),
-        coupled.pairs,
-        outcomes,
-        coupled.objective,
-        kept,
-        nowhere,
+        positions=coupled.positions.tolist(),
+        pairs=coupled.pairs,
+        outcomes=outcomes,
+        objective=coupled.objective,
+        proofs=kept,
+        accepted_gaps=np.zeros(len(outcomes)),
+    )
+
+
+def _plan(
+    coupling: SortingCoupling,
+    k: int,
+    atoms: int,
+    size: tuple[int, int],
+) -> SparsePlan:
+    """Return the k-th coupling, whose atoms without mass come last, as a plan."""
+    kept = (k, slice(atoms))
+    return make_unchecked(
+        SparsePlan,
+        rows=coupling.rows[kept],
+        cols=coupling.cols[kept],
+        mass=coupling.mass[kept],
+        size=size,
     )
 
 
 def _objectives(
-    pairs: Pairs, coupling: SortingCoupling, convert: gather.Convert
+    pairs: Pairs,
+    coupling: SortingCoupling,
+    convert: Convert,
 ) -> Array:
-    """Return Σ (C_ik − D_jl)² π_ij π_kl of sorting couplings, shape (b,); matrices are made for few pairs at a time."""
-    rows, cols, mass = coupling.rows, coupling.cols, convert(coupling.mass)
-    sums = (
-        _sums_of_squares
-        if _array.library(mass) == "numpy"
-        else _sums_of_squares_together
-    )
+    """Return Σ (C_ik − D_jl)² π_ij π_kl of sorting couplings, (b,).
+
+    Matrices are made for few pairs at a time.
+    """
+    mass = convert(coupling.mass)  # (b, K)
+    is_numpy = _array.library(mass) == "numpy"
+    sums = _sums_of_squares if is_numpy else _sums_of_squares_together
+    is_wide = pairs.like.dtype == mass.dtype
     step = max(1, gather.block_entries(mass) // mass.shape[1] ** 2)
-    is_wide = pairs.left[0].weights.dtype == mass.dtype
+    count = len(pairs.left)
     parts = []
-    for start in range(0, len(pairs.left), step):
-        few = slice(start, min(start + step, len(pairs.left)))
-        left, right = pairs.left[few], pairs.right[few]
+    for start in range(0, count, step):
+        few = slice(start, min(start + step, count))
+        xs = pairs.left[few]
+        ys = pairs.right[few]
         if not is_wide:
-            left, right = (
-                [converted(s, convert) for s in left],
-                [converted(s, convert) for s in right],
-            )
-        x, y = [s.dense() for s in left], [s.dense() for s in right]
-        parts.append(sums(x, y, rows[few, :], cols[few, :], mass[few, :]))
+            xs = [converted(x, convert) for x in xs]
+            ys = [converted(y, convert) for y in ys]
+        matrices_x = [x.dense() for x in xs]
+        matrices_y = [y.dense() for y in ys]
+        rows = coupling.rows[few, :]
+        cols = coupling.cols[few, :]
+        parts.append(sums(matrices_x, matrices_y, rows, cols, mass[few, :]))
     return _array.namespace(mass).concat(parts)
 
 
 def _sums_of_squares(
-    xs: Sequence[Array], ys: Sequence[Array], rows: Array, cols: Array, mass: Array
+    xs: Sequence[Array],
+    ys: Sequence[Array],
+    rows: Array,
+    cols: Array,
+    mass: Array,
 ) -> Array:
-    """Sum over the atoms of each coupling (b, K) by itself: NumPy's calls cost less than passes over more arrays."""
+    """Sum over the atoms of each coupling (b, K) by itself.
+
+    NumPy's calls cost less than passes over arrays that are padded.
+    """
     values = []
-    for k, count in enumerate(np.count_nonzero(mass, axis=1).tolist()):
-        of_x, of_y, weights = rows[k, :count], cols[k, :count], mass[k, :count]
-        apart = xs[k].take(of_x, axis=1).take(of_x, axis=0)
-        apart -= ys[k].take(of_y, axis=1).take(of_y, axis=0)
-        apart *= apart
-        values.append(weights @ (apart @ weights))
+    atoms = np.count_nonzero(mass, axis=1).tolist()
+    for k, count in enumerate(atoms):
+        i = rows[k, :count]
+        j = cols[k, :count]
+        weights = mass[k, :count]
+        difference = xs[k].take(i, axis=1).take(i, axis=0)  # (count, count)
+        difference -= ys[k].take(j, axis=1).take(j, axis=0)
+        difference *= difference
+        values.append(weights @ (difference @ weights))
     return np.stack(values)
 
 
 def _sums_of_squares_together(
-    xs: Sequence[Array], ys: Sequence[Array], rows: Array, cols: Array, mass: Array
+    xs: Sequence[Array],
+    ys: Sequence[Array],
+    rows: Array,
+    cols: Array,
+    mass: Array,
 ) -> Array:
-    """Sum over the atoms of couplings (b, K), of which those without mass come last and name atom 0."""
-    apart = _submatrices(xs, rows) - _submatrices(ys, cols)
-    return _array.dot(mass, _array.times(apart * apart, mass))
+    """Sum over the atoms of all couplings (b, K) in one call.
+
+    Atoms without mass, which come last and name atom 0, add nothing.
+    """
+    difference = _submatrices(xs, rows) - _submatrices(ys, cols)  # (b, K, K)
+    sums = _array.times(difference * difference, mass)  # (b, K)
+    return _array.dot(mass, sums)
 
 
-def _submatrices(matrices: Sequence[Array], index: Array) -> Array:
-    """Return C[index, index] for each matrix, shape (b, K, K), by whole rows: matrices are symmetric."""
-    xp, (count, width) = _array.namespace(index), index.shape
-    size = max(m.shape[0] for m in matrices)
-    first = size * xp.arange(count, device=_array.device(index))[:, None]
-    flat = xp.reshape(index + first, (-1,))
+def _submatrices(matrices: Sequence[Array], atoms: Array) -> Array:
+    """Return C[i, i] for b symmetric matrices C and lists i of K atoms, (b, K, K).
+
+    Whole rows are taken twice, of C and of the transpose of what that gives.
+    """
+    xp = _array.namespace(atoms)
+    count, width = atoms.shape
+    sizes = [matrix.shape[0] for matrix in matrices]
+    size = max(sizes)
+    # Rows of all matrices are numbered one after the other.
+    problem = xp.arange(count, device=_array.device(atoms))  # (b,)
+    first = size * problem[:, None]  # (b, 1)
+    flat_atoms = xp.reshape(atoms + first, (-1,))
     rows = xp.reshape(_array.stacked(matrices, size), (count * size, size))
-    rows = xp.reshape(xp.take(rows, flat, axis=0), (count, width, size))
-    cols = xp.reshape(xp.permute_dims(rows, (0, 2, 1)), (count * size, width))
-    return xp.reshape(xp.take(cols, flat, axis=0), (count, width, width))
+    rows = xp.take(rows, flat_atoms, axis=0)
+    rows = xp.reshape(rows, (count, width, size))
+    cols = xp.permute_dims(rows, (0, 2, 1))
+    cols = xp.reshape(cols, (count * size, width))
+    submatrices = xp.take(cols, flat_atoms, axis=0)
+    return xp.reshape(submatrices, (count, width, width))

@@ -1,4 +1,4 @@
-"""Many problems by Sinkhorn's scaling at once: padded, and iterated by :class:`gwtools.Sinkhorn` until each stops by itself."""
+"""Many problems by Sinkhorn's algorithm at once: padded, each stops by itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
 from gwtools._stacks import Mask, chosen, filled, is_finite, repeated, split, together
 from gwtools.batch import certificates, gather, threads
-from gwtools.batch.gather import Pairs
+from gwtools.batch.fields import read_fields
+from gwtools.batch.gather import Convert, Pairs
 from gwtools.batch.results import Group, results
 from gwtools.certify import CertifiedObjective
 from gwtools.plans import DensePlan, make_unchecked
@@ -30,30 +31,36 @@ from gwtools.spaces import Space
 def problems(
     left: Sequence[Space],
     right: Sequence[Space],
-    convert: gather.Convert = _array.at_least_single,
+    convert: Convert = _array.at_least_single,
 ) -> Quadratic:
-    """Bring B pairs of spaces together; gradients pass."""
+    """Return the problems between B pairs of spaces as one padded stack.
+
+    Gradients pass.
+    """
     return Quadratic(_padded(left, convert), _padded(right, convert))
 
 
-def _padded(spaces: Sequence[Space], convert: gather.Convert) -> PaddedSpaces:
-    size = max(space.size for space in spaces)
-    parts, positions = [], []
+def _padded(spaces: Sequence[Space], convert: Convert) -> PaddedSpaces:
+    """Return the weights and the parts m, α and R of spaces, padded with zeros."""
+    sizes = [space.size for space in spaces]
+    size = max(sizes)
+    parts: list[PaddedSpaces] = []
+    positions: list[int] = []
     for block, stack in gather.stacks(spaces, convert):
-        weights = _array.padded(stack.weights, size)
-        deviations = _array.padded(stack.deviations, size)
-        residual = _array.padded(stack.residual().dense(), size, axes=2)
-        parts.append(
-            PaddedSpaces(
-                weights, deviations, stack.mean, residual, stack.residual_norm_squared()
-            )
+        part = PaddedSpaces(
+            weights=_array.padded(stack.weights, size),
+            deviations=_array.padded(stack.deviations, size),
+            mean=stack.mean,
+            matrix=_array.padded(stack.residual().dense(), size, axes=2),
+            norm_squared=stack.residual_norm_squared(),
         )
-        positions += block
+        parts.append(part)
+        positions.extend(block)
     return together(parts, positions)
 
 
 class Scaled(NamedTuple):
-    """Pairs whose kernels were scaled together, and what was found of them."""
+    """Pairs whose kernels were scaled together, and what the last step of each left."""
 
     positions: list[int]  # of the pairs among all
     problem: Quadratic  # outside any gradient graph
@@ -62,112 +69,149 @@ class Scaled(NamedTuple):
     statuses: list[Status]
     iterations: list[int]
 
-    def outcome(self, k: int, x: Space, y: Space) -> Outcome:
-        """Return what the k-th pair came to."""
-        plan = make_unchecked(DensePlan, matrix=self.plan[k, : x.size, : y.size])
+    def outcome(
+        self,
+        k: int,
+        x: Space,
+        y: Space,
+    ) -> Outcome:
+        """Return the outcome of the k-th pair, its plan without padding."""
+        matrix = self.plan[k, : x.size, : y.size]
         gap = float(self.gap[k])
         return Outcome(
-            plan, self.statuses[k], self.iterations[k], None if math.isnan(gap) else gap
+            plan=make_unchecked(DensePlan, matrix=matrix),
+            status=self.statuses[k],
+            iterations=self.iterations[k],
+            frank_wolfe_gap=None if math.isnan(gap) else gap,
         )
 
 
 def solve(
-    pairs: Pairs, solver: Sinkhorn, effort: str
+    pairs: Pairs,
+    solver: Sinkhorn,
+    effort: str,
 ) -> Iterator[tuple[int, GWResult]]:
-    """Yield positions and results of the pairs that can be scaled together: those that have a slope at the product coupling.
+    """Yield positions and results of the pairs that can be scaled together.
 
-    None in JAX, which compiles for every new shape, and none where gradients in the
-    weights are asked for.
+    These are the pairs whose values are in range, that are not stationary at the
+    product coupling, and of whose weights no gradients are asked for. In JAX, which
+    compiles for every new shape, there are none.
     """
-    like = pairs.left[0].weights
+    like = pairs.like
     if solver.epsilon is not None:
         _check.representable(solver.epsilon, "epsilon", like)
     if _array.library(like) == "jax":
         return
-    usable = _finite_or_zero(pairs)
+    # 1. Kernels are scaled outside any gradient graph, groups of them on threads.
+    usable = _usable(pairs)
     usable_pairs = pairs.at(usable).detached()
-    groups = list(gather.groups(usable_pairs))
 
     def scale(group: NumpyArray) -> Scaled | None:
         return _scaled(usable_pairs, group, solver)
 
-    entries = sum(x.size * y.size for x, y in zip(*usable_pairs, strict=True)) / max(
-        len(groups), 1
-    )
-    for scaled in threads.each(scale, groups, like, entries):
+    groups = list(gather.groups(usable_pairs))
+    entries = 0
+    for x, y in zip(*usable_pairs, strict=True):
+        entries += x.size * y.size
+    entries_of_group = entries / max(len(groups), 1)
+    for scaled in threads.each(scale, groups, like, entries_of_group):
         if scaled is None:
             continue
-        scaled = scaled._replace(positions=usable[scaled.positions].tolist())
+        # 2. Plans are evaluated within the graph of the pairs as they were given.
+        positions = usable[scaled.positions].tolist()  # among all pairs
+        scaled = scaled._replace(positions=positions)
+        # On the CPU a proximal solver goes on by conditional gradient, plan by plan.
         if solver.proximal and _array.on_cpu(like):
             yield from _finished(pairs, scaled, solver, effort)
         else:
-            yield from results(
-                _evaluated(pairs.at(scaled.positions), scaled, solver, effort),
-                solver,
-                effort,
-            )
+            group = _evaluated(pairs.at(positions), scaled, solver, effort)
+            yield from results(group, solver, effort)
 
 
-def _finite_or_zero(pairs: Pairs) -> NumpyArray:
-    """Return the positions of pairs whose values are in range, and of whose weights no gradients are asked for."""
-    x, y = gather.read_fields(pairs, _extremes, dense=True).at(
-        np.arange(len(pairs.left))
-    )
-    usable = gather.are_in_range((x[0], y[0]), (x[1], y[1]))
-    tracked = [
-        _array.tracked(x.weights) or _array.tracked(y.weights)
-        for x, y in zip(*pairs, strict=True)
-    ]
-    return np.flatnonzero(usable & ~np.array(tracked))
+def _usable(pairs: Pairs) -> NumpyArray:
+    """Return the positions of pairs in range without gradients in their weights."""
+    fields = read_fields(pairs, _extremes, dense=True)
+    every_pair = np.arange(len(pairs.left))
+    (low_x, high_x), (low_y, high_y) = fields.at(every_pair)  # (B,) each
+    in_range = gather.are_in_range((low_x, low_y), (high_x, high_y))
+    # Gradients in the weights need the potentials, which padded problems do not keep.
+    tracked = []
+    for x, y in zip(*pairs, strict=True):
+        tracked.append(_array.tracked(x.weights) or _array.tracked(y.weights))
+    return np.flatnonzero(in_range & ~np.array(tracked))
 
 
-def _extremes(s: Space) -> tuple[Array, Array]:
-    """Read the least and the largest value of each matrix of a stack."""
-    xp, matrix = _array.namespace(s.weights), s.dense()
-    return xp.min(matrix, axis=(1, 2)), xp.max(matrix, axis=(1, 2))
+def _extremes(stack: Space) -> tuple[Array, Array]:
+    """Return the least and the largest value of each matrix of a stack, (g,)."""
+    xp = _array.namespace(stack.weights)
+    matrices = stack.dense()  # (g, n, n)
+    axes = (1, 2)
+    return xp.min(matrices, axis=axes), xp.max(matrices, axis=axes)
 
 
-def _scaled(pairs: Pairs, positions: NumpyArray, solver: Sinkhorn) -> Scaled | None:
-    """Scale the kernels of pairs, but for those where no step from the product coupling starts by its slope."""
+def _scaled(
+    pairs: Pairs,
+    positions: NumpyArray,
+    solver: Sinkhorn,
+) -> Scaled | None:
+    """Scale the kernels of the pairs that have a slope at the product coupling.
+
+    None if there are none: no step starts from a stationary product coupling (theorem
+    8 d), and where float errors exceed the variation there is nothing to minimise.
+    """
     problem = problems(*pairs.at(positions))
     stationary = is_stationary_at_product(problem, solver.negligible(problem))
-    without_slope, sloping = split(
-        stationary | (problem.variation <= problem.float_error)
-    )
+    constant = problem.variation <= problem.float_error
+    without_slope, sloping = split(stationary | constant)
     if not sloping:
         return None
+    # The others are made again without them: a stack is padded to its largest space.
     if without_slope:
         positions = positions[sloping]
         problem = problems(*pairs.at(positions))
     last, iterations = _repeated(problem, solver)
-    codes = _array.to_numpy(last.code).astype(int).tolist()
-    statuses = [STATUSES[code] or Status.MAX_ITERATIONS for code in codes]
+    codes = _array.to_numpy(last.code).astype(int)
+    statuses = []
+    for code in codes.tolist():
+        # Of a problem that would go on, steps have run out.
+        statuses.append(STATUSES[code] or Status.MAX_ITERATIONS)
     return Scaled(
-        positions.tolist(), problem, last.plan, last.gap, statuses, iterations
+        positions=positions.tolist(),
+        problem=problem,
+        plan=last.plan,
+        gap=last.gap,
+        statuses=statuses,
+        iterations=iterations,
     )
 
 
 class _Run(NamedTuple):
+    """What is iterated: problems leave the stack together with their states."""
+
     problem: Quadratic
     state: State
 
 
 class _Last(NamedTuple):
-    plan: Array
-    gap: Array
-    code: Array
+    """What is kept of the state in which a problem stops."""
+
+    plan: Array  # (b, n, m)
+    gap: Array  # (b,)
+    code: Array  # (b,), positions in STATUSES
 
 
 def _repeated(problem: Quadratic, solver: Sinkhorn) -> tuple[_Last, list[int]]:
-    """Repeat the solver's step until each problem stops; what is not finite stops a problem at its last state."""
+    """Repeat the solver's step until each problem stops.
+
+    A problem whose objective is no longer finite stops at its last finite state.
+    """
 
     def step(run: _Run) -> _Run:
         following = solver.step(run.problem, run.state)
-        code = filled(following.code, STATUSES.index(Status.NON_FINITE))
+        non_finite = filled(following.code, STATUSES.index(Status.NON_FINITE))
+        stopped = run.state._replace(code=non_finite)
         finite = is_finite(following.relative_objective)
-        return run._replace(
-            state=chosen(finite, following, run.state._replace(code=code))
-        )
+        return run._replace(state=chosen(finite, following, stopped))
 
     def is_done(run: _Run) -> Mask:
         return run.state.code > 0
@@ -181,73 +225,130 @@ def _repeated(problem: Quadratic, solver: Sinkhorn) -> tuple[_Last, list[int]]:
 
 
 def _finished(
-    pairs: Pairs, scaled: Scaled, solver: Sinkhorn, effort: str
+    pairs: Pairs,
+    scaled: Scaled,
+    solver: Sinkhorn,
+    effort: str,
 ) -> Iterator[tuple[int, GWResult]]:
-    """Finish and certify each plan as that of a single problem."""
+    """Finish and certify the plan of each problem by itself."""
     for k, position in enumerate(scaled.positions):
-        x, y = pairs.left[position], pairs.right[position]
+        x = pairs.left[position]
+        y = pairs.right[position]
         ready = prepare(x, y)
         outcome = _finished_outcome(ready, scaled.outcome(k, x, y), solver)
         yield position, result_of(x, y, ready, outcome, solver, effort)
 
 
-def _finished_outcome(ready: Prepared, outcome: Outcome, solver: Sinkhorn) -> Outcome:
-    """Have the solver go on with a plan, or judge it, on the atoms that carry weight."""
+def _finished_outcome(
+    ready: Prepared,
+    outcome: Outcome,
+    solver: Sinkhorn,
+) -> Outcome:
+    """Have the solver go on with a plan, or judge it, on the atoms with weight."""
     matrix = outcome.plan.dense()
+    xp = _array.namespace(matrix)
     for axis, atoms in enumerate(ready.atoms):
         if atoms is not None:
-            matrix = _array.namespace(matrix).take(matrix, atoms, axis=axis)
+            matrix = xp.take(matrix, atoms, axis=axis)
     plan = make_unchecked(DensePlan, matrix=matrix)
-    return solver.finished(GWProblem(ready.x, ready.y), replace(outcome, plan=plan))
+    problem = GWProblem(ready.x, ready.y)
+    return solver.finished(problem, replace(outcome, plan=plan))
 
 
-def _evaluated(pairs: Pairs, scaled: Scaled, solver: Sinkhorn, effort: str) -> Group:
-    """Evaluate plans within the spaces' gradient graph and, at linear effort, certify them."""
-    is_tracked = any(_array.tracked(s.data) for s in (*pairs.left, *pairs.right))
-    objective = _objectives(
-        problems(*pairs) if is_tracked else scaled.problem, scaled.plan
-    )
+def _evaluated(
+    pairs: Pairs,
+    scaled: Scaled,
+    solver: Sinkhorn,
+    effort: str,
+) -> Group:
+    """Evaluate plans within the spaces' gradient graph, and certify them."""
+    # 1. Objectives, by problems with gradients in the data where these are asked for.
+    problem = scaled.problem
+    if _is_data_tracked(pairs):
+        problem = problems(*pairs)
+    objective = _objectives(problem, scaled.plan)  # (b,)
     accepted_gaps = solver.tolerance * _array.to_numpy(scaled.problem.variation)
-    certified = (
-        _proofs(pairs, scaled.plan, objective, accepted_gaps)
-        if effort == "linear"
-        else None
+    # 2. At a fixed ε the entropy is part of what is minimised.
+    epsilons = None
+    if not solver.proximal:
+        epsilons = _array.to_numpy(solver.final_epsilon(scaled.problem))
+    # 3. At higher effort each plan is certified by itself.
+    proofs: list[CertifiedObjective | None] = [None] * len(scaled.positions)
+    if effort == "linear":
+        certified = _proofs(pairs, scaled.plan, objective, accepted_gaps)
+        proofs = _kept_proofs(pairs, certified)
+    return Group(
+        positions=scaled.positions,
+        pairs=pairs,
+        outcomes=_outcomes(pairs, scaled, solver),
+        objective=objective,
+        proofs=proofs,
+        accepted_gaps=accepted_gaps,
+        epsilons=epsilons,
     )
-    outcomes, proofs = [], []
+
+
+def _is_data_tracked(pairs: Pairs) -> bool:
+    """Tell whether gradients in the data of any space are asked for."""
+    spaces = (*pairs.left, *pairs.right)
+    are_tracked = [_array.tracked(space.data) for space in spaces]
+    return any(are_tracked)
+
+
+def _outcomes(
+    pairs: Pairs,
+    scaled: Scaled,
+    solver: Sinkhorn,
+) -> list[Outcome]:
+    """Return the outcomes of pairs, those of proximal steps with a judged gap."""
+    outcomes = []
     for k, (x, y) in enumerate(zip(*pairs, strict=True)):
         outcome = scaled.outcome(k, x, y)
         if solver.proximal:
+            # The plan over all atoms is kept: the judged one has none without weight.
             judged = _finished_outcome(prepare(x, y), outcome, solver)
             outcome = replace(
-                outcome, status=judged.status, frank_wolfe_gap=judged.frank_wolfe_gap
+                outcome,
+                status=judged.status,
+                frank_wolfe_gap=judged.frank_wolfe_gap,
             )
         outcomes.append(outcome)
-        # Forms of low rank evaluate a plan in another way, with other float errors.
-        is_low_rank = math.isfinite(min(gather.rank(x), gather.rank(y)))
-        proofs.append(None if certified is None or is_low_rank else certified[k])
-    epsilons = (
-        None
-        if solver.proximal
-        else _array.to_numpy(solver.final_epsilon(scaled.problem))
-    )
-    return Group(
-        scaled.positions, pairs, outcomes, objective, proofs, accepted_gaps, epsilons
-    )
+    return outcomes
 
 
 def _objectives(problem: Quadratic, matrix: Array) -> Array:
+    """Return the objectives (b,) of plans (b, n, m)."""
     plan = make_unchecked(DensePlan, matrix=matrix)
     return problem.value(plan, problem.cross(plan))
 
 
 def _proofs(
-    pairs: Pairs, plan: Array, objective: Array, accepted_gaps: NumpyArray
+    pairs: Pairs,
+    plan: Array,
+    objective: Array,
+    accepted_gaps: NumpyArray,
 ) -> list[CertifiedObjective]:
     """Certify plans (b, n, m) in float64."""
     pairs = pairs.detached()
     wide = _array.widen(plan)
+    # The objective must be that of the stored values, which float64 holds exactly.
     if wide.dtype != plan.dtype:
         objective = _objectives(problems(*pairs, _array.widen), wide)
-    pair = certificates.enclosed(pairs, *certificates.widened_summaries(pairs))
+    x, y = certificates.widened_summaries(pairs)
+    pair = certificates.enclosed(pairs, x, y)
     upper = certificates.of_matrices(pair, wide, _array.to_numpy(objective))
     return certificates.certify(pair, upper, accepted_gaps)
+
+
+def _kept_proofs(
+    pairs: Pairs, proofs: Sequence[CertifiedObjective]
+) -> list[CertifiedObjective | None]:
+    """Drop the proofs of pairs with a space of low rank.
+
+    Such forms evaluate a plan in another way, with other float errors.
+    """
+    kept: list[CertifiedObjective | None] = []
+    for x, y, proof in zip(*pairs, proofs, strict=True):
+        is_low_rank = math.isfinite(min(gather.rank(x), gather.rank(y)))
+        kept.append(None if is_low_rank else proof)
+    return kept

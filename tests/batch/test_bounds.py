@@ -39,7 +39,10 @@ def check_bound(kind, name, settings):
 @pytest.mark.parametrize("null", [False, True])
 @pytest.mark.parametrize("name", POWERS)
 def test_equal_weights_need_no_atom_of_the_padding(name, null, shift):
-    """Values on one side of zero, so that padding would stand at an end; and equal weights of all atoms but one."""
+    """Values on one side of zero, so that padding would stand at an end.
+
+    And equal weights of all atoms but one.
+    """
     rng = np.random.default_rng(8)
     sides = [[], []]
     for sizes in ((3, 7), (8, 5), (2, 4), (12, 12), (6, 8)):

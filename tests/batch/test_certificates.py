@@ -1,4 +1,7 @@
-"""Certificates of many problems round each as the formulas for one do: at a large unit, where every term shows."""
+"""Certificates of many problems: each is rounded as the formulas for one do.
+
+At a large unit of float error, where every term shows.
+"""
 
 import math
 
@@ -48,7 +51,7 @@ def some_sides(seed, sizes, uniform=False):
 
 
 def alone(side, place):
-    """The atoms of one problem with their deviations and weights, its radii and the sizes of its parts."""
+    """Deviations and weights of one problem's atoms, its radii and sizes of parts."""
     here = side.moments.weights[place] > 0
     radii = Radii(*numbers(side.radii, place))
     extent = Extent(*numbers(side.extent, place))
@@ -314,7 +317,10 @@ def test_sorting_couplings(coarse, both):
 
 @pytest.mark.parametrize("factor", [1.0, 0.9, 1.1])
 def test_couplings_of_equal_weights_miss_nothing(coarse, factor):
-    """Of the first and the third problem: their masses, rounded by a factor, stand for the weights; and the second's do not."""
+    """Their masses, rounded by a factor, stand for the weights.
+
+    So in the first and the third problem, and not in the second.
+    """
     x, y = some_sides(20, SIZES, True), some_sides(40, (3, 2, 4), True)
     plan = comonotone(
         x.moments.deviations, x.moments.weights, y.moments.deviations, y.moments.weights

@@ -1,4 +1,7 @@
-"""Many problems by sorting: every result is that of the single call, in float32 and in extreme units too."""
+"""Many problems by sorting: every result is that of the single call.
+
+In float32 and in extreme units too.
+"""
 
 import pytest
 

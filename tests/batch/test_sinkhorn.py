@@ -29,7 +29,10 @@ def test_scaled_problems_stop_by_themselves_where_the_single_solve_stops(kind, s
 
 
 def test_problems_that_descend_late_keep_their_own_pace():
-    """Sizes of one bucket, whose steps differ in number, with kernels that need shortened Newton steps."""
+    """Sizes of one group, whose steps differ in number.
+
+    Their kernels need shortened Newton steps.
+    """
     rng = np.random.default_rng(8)
     sizes = rng.integers(9, 17, (12, 2))
     sides = [
@@ -43,7 +46,10 @@ def test_problems_that_descend_late_keep_their_own_pace():
 
 
 def test_sharp_kernels_of_padded_problems_are_scaled_to_the_end():
-    """Atoms of little weight, whose mass moves between parts that hardly touch, beside a larger problem."""
+    """Atoms of little weight, beside a larger problem.
+
+    Their mass moves between parts that hardly touch.
+    """
     points = np.array([[0.126, -0.132], [0.640, 0.105], [-0.536, 0.362]])
     few = gw.PointCloud(points[:2], weights=np.array([5e4, 1.0]) / 50001)
     many = gw.PointCloud(points, weights=np.array([1.0, 5e4, 1.0]) / 50002)

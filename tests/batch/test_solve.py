@@ -10,7 +10,7 @@ from tests.strategies import Drawn
 
 
 def problems(kind="euclidean", dtype="float64", seed=3):
-    """Pairs of unequal and equal sizes, uniform, unequal and null weights, ties and copies."""
+    """Pairs of all sizes, of uniform, unequal and null weights, ties and copies."""
     rng = np.random.default_rng(seed)
     drawn = []
     for n, style in (
