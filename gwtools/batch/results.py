@@ -1,4 +1,4 @@
-"""Results of problems that were computed together, cut from arrays over all of them."""
+"""Results of problems that were solved together, cut from arrays over all of them."""
 
 from __future__ import annotations
 
@@ -16,47 +16,56 @@ from gwtools.solvers import Outcome, Solver
 
 
 class Group(NamedTuple):
-    """Pairs that were solved together, and what is known of them."""
+    """Pairs that were solved together, and what is known of each.
 
-    positions: Sequence[int]  # of the pairs among all
+    ``positions`` are those of the pairs among all. ``outcomes`` have plans over all
+    atoms, those of weight zero included. ``proofs`` are None for plans that are still
+    to be certified by themselves.
+    """
+
+    positions: Sequence[int]
     pairs: Pairs
-    outcomes: Sequence[Outcome]  # with plans over all atoms
-    objective: Array  # (b,), within the spaces' gradient graph
-    proofs: Sequence[
-        CertifiedObjective | None
-    ]  # None for plans that are certified by themselves
-    accepted_gaps: NumpyArray  # (b,): how far above the minimum a solver may stop, in squared units of C
-    epsilons: NumpyArray | None = (
-        None  # (b,): weights of the entropy, where it is part of what is minimised
-    )
+    outcomes: Sequence[Outcome]
+    objective: Array  # (b,), within the spaces' gradient graph, in squared units of C
+    proofs: Sequence[CertifiedObjective | None]
+    accepted_gaps: NumpyArray  # (b,), above the minimum, in squared units of C
+    epsilons: NumpyArray | None = None  # (b,), where the entropy is minimised as well
 
 
 def results(
-    group: Group, solver: Solver, effort: str
+    group: Group,
+    solver: Solver,
+    effort: str,
 ) -> Iterator[tuple[int, GWResult]]:
     """Yield the position and the result of each pair of a group."""
-    roots, name = _array.root(group.objective), str(solver)
+    distances = _array.root(group.objective)  # (b,), in units of C
+    name = str(solver)
     for k, position in enumerate(group.positions):
-        x, y = group.pairs.left[k], group.pairs.right[k]
-        outcome, proof, accepted_gap = (
-            group.outcomes[k],
-            group.proofs[k],
-            float(group.accepted_gaps[k]),
-        )
-        # An objective of 0 may be that of copies, which is without rounding.
+        x = group.pairs.left[k]
+        y = group.pairs.right[k]
+        outcome = group.outcomes[k]
+        accepted_gap = float(group.accepted_gaps[k])
+        # 1. Certify. An objective of 0 may be that of copies, which have no float
+        # error: only the single certificate tells.
+        proof = group.proofs[k]
         if proof is None or proof.objective == 0.0:
             proof = certified_objective(x, y, outcome.plan, effort, accepted_gap)
         objective, distance, certificate = within_certificate(
-            group.objective[k], roots[k], proof, accepted_gap
+            group.objective[k],
+            distances[k],
+            proof,
+            accepted_gap,
         )
+        # 2. Complete the numbers of the solver.
         regularized = None
         if group.epsilons is not None:
             entropy = relative_entropy(outcome.plan, x.weights, y.weights)
             regularized = objective + float(group.epsilons[k]) * entropy
+        estimate = objective if outcome.estimate is None else outcome.estimate
         result = GWResult(
             objective=objective,
             distance=distance,
-            estimate=objective if outcome.estimate is None else outcome.estimate,
+            estimate=estimate,
             plan=outcome.plan,
             status=final_status(outcome.status, certificate),
             certificate=certificate,

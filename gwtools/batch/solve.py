@@ -1,9 +1,9 @@
-"""Many problems at once: lists of spaces in, a list of results out, each what the single call returns."""
+"""The entry point ``solve_batch``: lists of spaces in, a list of results out."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,10 +43,10 @@ def solve_batch(
     xs, ys : sequences of B spaces or square arrays
         Spaces of any sizes, all of one array library, dtype and device.
     solver : Solver, optional
-        :class:`gwtools.Sorted` and :class:`gwtools.Sinkhorn` run together; any other one, as by default
-        :class:`gwtools.ConditionalGradient`, problem by problem. So does Sinkhorn in JAX, which compiles for every new shape,
-        where row means are constant, and where gradients with respect to weights are
-        asked for.
+        :class:`gwtools.Sorted` and :class:`gwtools.Sinkhorn` run together; any other
+        one, as by default :class:`gwtools.ConditionalGradient`, problem by problem. So
+        does Sinkhorn in JAX, which compiles for every new shape, where row means are
+        constant, and where gradients with respect to weights are asked for.
     effort : {"linear", "quadratic", "cubic"}
         What each certificate may spend. Those of linear effort are computed together,
         except between two spaces that both have a form of lower rank than their size.
@@ -98,93 +98,145 @@ def solve_batch(
     ... ]
     [0.3536, 0.5831]
     """
+    # 1. Whatever is refused is refused before any work.
     pairs = gather.pairs(xs, ys)
     solver = ConditionalGradient() if solver is None else solver
     _check.instance(
-        solver, "solver", Solver, "pass an instance such as gwtools.Sinkhorn()"
+        solver,
+        "solver",
+        Solver,
+        "pass an instance such as gwtools.Sinkhorn()",
     )
     _check.choice(effort, "effort", EFFORTS)
     _check.flag(throw, "throw")
     _check.memory_limit(memory_limit)
-    threads.processors()  # a wrong number of threads is refused here
-    is_torch = bool(pairs.left) and _array.library(pairs.left[0].weights) == "torch"
-    for i, (x, y) in enumerate(zip(*pairs, strict=True)):
-        require_memory(x, y, solver, effort, memory_limit, f"xs[{i}] and ys[{i}]")
-        if is_torch:
-            _check_spaces.readable(
-                (x.data, x.weights, y.data, y.weights), f"xs[{i}] and ys[{i}]"
-            )
-    found = dict(_together(pairs, solver, effort, memory_limit))
+    threads.processors()
+    _require_all(pairs, solver, effort, memory_limit)
+    # 2. Small problems are solved together, the others one by one.
+    solved_together = dict(_together(pairs, solver, effort, memory_limit))
     results = []
     for i, (x, y) in enumerate(zip(*pairs, strict=True)):
-        result = found[i] if i in found else _alone(i, x, y, solver, effort)
-        names = x.names, y.names
-        if result.names != names:  # spaces without null values name copies
+        result = solved_together.get(i)
+        if result is None:
+            result = _alone(i, x, y, solver, effort)
+        # A space whose atoms of weight zero were copied over has other names.
+        names = (x.names, y.names)
+        if result.names != names:
             result = replace(result, names=names)
         results.append(result)
     _report(results, throw)
     return results
 
 
+def _require_all(
+    pairs: Pairs,
+    solver: Solver,
+    effort: str,
+    limit: float | None,
+) -> None:
+    """Refuse pairs that do not fit in memory, and arrays whose values are not there."""
+    if not pairs.left:
+        return
+    # Only PyTorch has arrays of other kinds, and to ask each one takes time.
+    is_torch = _array.library(pairs.like) == "torch"
+    for i, (x, y) in enumerate(zip(*pairs, strict=True)):
+        names = f"xs[{i}] and ys[{i}]"
+        require_memory(x, y, solver, effort, limit, names)
+        if is_torch:
+            arrays = (x.data, x.weights, y.data, y.weights)
+            _check_spaces.readable(arrays, names)
+
+
 def _together(
-    pairs: Pairs, solver: Solver, effort: str, limit: float | None
+    pairs: Pairs,
+    solver: Solver,
+    effort: str,
+    limit: float | None,
 ) -> Iterator[tuple[int, GWResult]]:
     """Yield positions and results of the problems that are solved together."""
+    if not isinstance(solver, Sorted | Sinkhorn):
+        return
     padded = []
     for i, (x, y) in enumerate(zip(*pairs, strict=True)):
         if _may_be_padded(x, y, solver, limit):
             padded.append(i)
     if not padded:
         return
-    here = pairs.at(padded)
-    here = Pairs(
-        [_without_null_values(x) for x in here.left],
-        [_without_null_values(y) for y in here.right],
-    )
-    found: Iterable[tuple[int, GWResult]] = ()
+    chosen = pairs.at(padded)
+    left = [_without_null_values(x) for x in chosen.left]
+    right = [_without_null_values(y) for y in chosen.right]
     if isinstance(solver, Sorted):
-        found = closed_form.solve(here, solver, effort)
-    elif isinstance(solver, Sinkhorn):
-        found = sinkhorn.solve(here, solver, effort)
+        found = closed_form.solve(Pairs(left, right), solver, effort)
+    else:
+        found = sinkhorn.solve(Pairs(left, right), solver, effort)
     for k, result in found:
         yield padded[k], result
 
 
-def _may_be_padded(x: Space, y: Space, solver: Solver, limit: float | None) -> bool:
-    """Tell whether matrices of both spaces, as padded groups hold them, are few or no more than what the solver needs alone."""
+def _may_be_padded(
+    x: Space,
+    y: Space,
+    solver: Solver,
+    limit: float | None,
+) -> bool:
+    """Tell whether a padded group may hold the matrices of both spaces.
+
+    They are small, or no larger than what the solver needs of this problem alone.
+    """
     if limit is None and _memory.atoms_surely_fit(x.size, y.size):
         return True
-    squares, entries = float(x.size**2 + y.size**2), float(x.size * y.size)
-    held = 6 * squares if isinstance(solver, Sorted) else 4 * squares + 8 * entries
-    return _memory.numbers_surely_fit(held, limit) or held <= solver.numbers_held(x, y)
+    # Numbers that are held: C, D, R and S with their copies, and for Sinkhorn kernels,
+    # plans and gradients (n, m) besides.
+    squares = float(x.size**2 + y.size**2)
+    held = 6 * squares
+    if isinstance(solver, Sinkhorn):
+        entries = float(x.size * y.size)
+        held = 4 * squares + 8 * entries
+    if _memory.numbers_surely_fit(held, limit):
+        return True
+    return held <= solver.numbers_held(x, y)
 
 
 def _without_null_values(space: Space) -> Space:
-    """Give atoms of weight zero the values of the heaviest atom: whatever theirs are, none is read for more than its size."""
-    xp, weights = _array.namespace(space.weights), _array.detached(space.weights)
+    """Give atoms of weight zero the values of the heaviest atom.
+
+    Whatever their own values are, however large, none has a say then.
+    """
+    weights = _array.detached(space.weights)
+    xp = _array.namespace(space.weights)
     if bool(xp.all(weights > 0)):
         return space
     atoms = xp.arange(weights.shape[0], device=_array.device(weights))
-    copied = space.restrict(
-        xp.where(weights > 0, atoms, xp.full_like(atoms, int(xp.argmax(weights))))
-    )
+    heaviest = xp.full_like(atoms, int(xp.argmax(weights)))
+    copied = space.restrict(xp.where(weights > 0, atoms, heaviest))
     return copied.with_data(copied.data, space.weights)
 
 
-def _alone(position: int, x: Space, y: Space, solver: Solver, effort: str) -> GWResult:
+def _alone(
+    position: int,
+    x: Space,
+    y: Space,
+    solver: Solver,
+    effort: str,
+) -> GWResult:
     """Solve one problem by itself, without its warning."""
+    # The batch warns once, of all of its problems.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
             return solve(x, y, solver, effort=effort)
-        except ValueError as error:  # of values out of range
+        except ValueError as error:
+            # Values out of range: the message says which pair's.
             raise ValueError(f"xs[{position}] and ys[{position}]: {error}") from None
 
 
 def _report(results: Sequence[GWResult], throw: bool) -> None:
-    missed = [r for r in results if r.status.failure]
-    if missed and throw:
+    """Raise, or warn once, where criteria are not met."""
+    missed = [result for result in results if result.status.failure]
+    if not missed:
+        return
+    if throw:
         raise ConvergenceError(missed[0])
-    if missed:
-        text = f"{len(missed)} of {len(results)} problems: {missed[0].status.value}"
-        warnings.warn(text, ConvergenceWarning, stacklevel=3)
+    text = f"{len(missed)} of {len(results)} problems: {missed[0].status.value}"
+    # Level 3 is the line that calls solve_batch.
+    warnings.warn(text, ConvergenceWarning, stacklevel=3)
