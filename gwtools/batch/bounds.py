@@ -270,10 +270,12 @@ def second(
     positions: list[int] = []
     for group in gather.groups(pairs):
         count = len(group)
-        fields = read_fields(pairs.at(group), _entries, dense=True)
+        members = pairs.at(group)
+        fields = read_fields(members, _entries, dense=True)
         step = _FEW_PAIRS if is_on_cpu else count
         for start in range(0, count, step):
-            few = np.arange(start, min(start + step, count))
+            stop = min(start + step, count)
+            few = np.arange(start, stop)
             x, y = fields.at(few)
             transport = wasserstein_of_entries(Entries(*x), Entries(*y), p)
             values.append(transport)

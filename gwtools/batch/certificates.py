@@ -215,7 +215,8 @@ def _marginals(
     xp = _array.namespace(mass)
     count, size = shape
     # Atoms of all problems are numbered one after the other, to be summed in one call.
-    problem = xp.arange(count, device=_array.device(atoms))  # (B,)
+    device = _array.device(atoms)
+    problem = xp.arange(count, device=device)  # (B,)
     first = size * problem[:, None]  # (B, 1)
     flat_atoms = xp.reshape(atoms + first, (-1,))
     flat_mass = xp.reshape(mass, (-1,))

@@ -83,7 +83,9 @@ def _coupled(
 ) -> Coupled | None:
     """Sort row means of the pairs whose values are in range; None if there are none."""
     x, y = certificates.summaries(fields, positions)
-    usable = gather.are_in_range((x.low, y.low), (x.high, y.high))  # (b,)
+    lows = (x.low, y.low)
+    highs = (x.high, y.high)
+    usable = gather.are_in_range(lows, highs)  # (b,)
     if not usable.any():
         return None
     if not usable.all():
@@ -121,7 +123,8 @@ def _proofs(coupled: Coupled) -> list[CertifiedObjective]:
         x, y = certificates.widened_summaries(pairs)
         objective = _objectives(pairs, coupling, _array.widen)
     pair = certificates.enclosed(pairs, x, y)
-    upper = certificates.of_atoms(pair, coupling, _array.to_numpy(objective))
+    value = _array.to_numpy(objective)
+    upper = certificates.of_atoms(pair, coupling, value)
     tolerance = np.zeros(len(coupled.positions))
     return certificates.certify(pair, upper, tolerance, sorts_deviations)
 
@@ -161,17 +164,19 @@ def _group(
     xp = _array.namespace(mass)
     counts = xp.count_nonzero(mass, axis=1)  # (b,)
     atoms = _array.to_numpy(counts).tolist()
-    is_equal = equal_weights(coupled.x.moments.weights, coupled.y.moments.weights)
-    has_equal_weights = _array.to_numpy(is_equal).tolist()
+    a = coupled.x.moments.weights  # (b, N)
+    b = coupled.y.moments.weights  # (b, M)
+    has_equal_weights = _array.to_numpy(equal_weights(a, b)).tolist()
     outcomes: list[Outcome] = []
     kept: list[CertifiedObjective | None] = []
-    for k, (x, y) in enumerate(zip(*coupled.pairs, strict=True)):
-        plan = _plan(coupled.coupling, k, atoms[k], (x.size, y.size))
+    for k, (x, y) in enumerate(coupled.pairs.each()):
+        size = (x.size, y.size)
+        plan = _plan(coupled.coupling, k, atoms[k], size)
         outcome = Outcome(plan, Status.CLOSED_FORM, estimate=estimates[k])
         outcomes.append(outcome)
         # The single certificate has another bound for two forms of low rank, and knows
         # that a matching of unequal weights is an exact coupling (theorem 13 g).
-        both_low_rank = gather.rank(x) <= x.size and gather.rank(y) <= y.size
+        both_low_rank = gather.is_low_rank(x) and gather.is_low_rank(y)
         pairs_off = atoms[k] == x.size == y.size and not has_equal_weights[k]
         is_sharper_alone = both_low_rank or pairs_off
         proof = None if proofs is None or is_sharper_alone else proofs[k]
@@ -216,7 +221,8 @@ def _objectives(
     is_numpy = _array.library(mass) == "numpy"
     sums = _sums_of_squares if is_numpy else _sums_of_squares_together
     is_wide = pairs.like.dtype == mass.dtype
-    step = max(1, gather.block_entries(mass) // mass.shape[1] ** 2)
+    entries = mass.shape[1] ** 2  # of C or D on the atoms of a coupling
+    step = max(1, gather.block_entries(mass) // entries)
     count = len(pairs.left)
     parts = []
     for start in range(0, count, step):
@@ -230,7 +236,8 @@ def _objectives(
         matrices_y = [y.dense() for y in ys]
         rows = coupling.rows[few, :]
         cols = coupling.cols[few, :]
-        parts.append(sums(matrices_x, matrices_y, rows, cols, mass[few, :]))
+        part = sums(matrices_x, matrices_y, rows, cols, mass[few, :])
+        parts.append(part)
     return _array.namespace(mass).concat(parts)
 
 
@@ -248,13 +255,17 @@ def _sums_of_squares(
     values = []
     atoms = np.count_nonzero(mass, axis=1).tolist()
     for k, count in enumerate(atoms):
+        C = xs[k]
+        D = ys[k]
         i = rows[k, :count]
         j = cols[k, :count]
         weights = mass[k, :count]
-        difference = xs[k].take(i, axis=1).take(i, axis=0)  # (count, count)
-        difference -= ys[k].take(j, axis=1).take(j, axis=0)
+        # In place, as C and D are copied by taking rows and columns of them.
+        difference = C.take(i, axis=1).take(i, axis=0)  # (count, count)
+        difference -= D.take(j, axis=1).take(j, axis=0)
         difference *= difference
-        values.append(weights @ (difference @ weights))
+        value = weights @ (difference @ weights)
+        values.append(value)
     return np.stack(values)
 
 
@@ -284,7 +295,8 @@ def _submatrices(matrices: Sequence[Array], atoms: Array) -> Array:
     sizes = [matrix.shape[0] for matrix in matrices]
     size = max(sizes)
     # Rows of all matrices are numbered one after the other.
-    problem = xp.arange(count, device=_array.device(atoms))  # (b,)
+    device = _array.device(atoms)
+    problem = xp.arange(count, device=device)  # (b,)
     first = size * problem[:, None]  # (b, 1)
     flat_atoms = xp.reshape(atoms + first, (-1,))
     rows = xp.reshape(_array.stacked(matrices, size), (count * size, size))

@@ -59,7 +59,9 @@ class Fields:
     """
 
     def __init__(
-        self, blocks: Sequence[list[int]], values: Sequence[tuple[Array, ...]]
+        self,
+        blocks: Sequence[list[int]],
+        values: Sequence[tuple[Array, ...]],
     ) -> None:
         self._blocks = blocks
         self._pairs = sum(map(len, blocks)) // 2
@@ -69,7 +71,8 @@ class Fields:
         fields_of_widths: dict[Any, list[int]] = {}
         for i, parts in enumerate(fields):
             widths = [part.shape[1:] for part in parts]
-            fields_of_widths.setdefault(tuple(widths), []).append(i)
+            alike = fields_of_widths.setdefault(tuple(widths), [])
+            alike.append(i)
         self._tables: list[_Table] = []
         for indices in fields_of_widths.values():
             of_one_width = [fields[i] for i in indices]
@@ -135,7 +138,8 @@ class _Table:
         self._length = length[order]
         # 3. The values, and behind those of each quantity a zero, to pad with.
         xp = _array.namespace(like)
-        zero = xp.zeros(1, dtype=like.dtype, device=_array.device(like))
+        device = _array.device(like)
+        zero = xp.zeros(1, dtype=like.dtype, device=device)
         rows = []
         for parts in fields:
             flat = [xp.reshape(part, (-1,)) for part in parts]
@@ -147,8 +151,9 @@ class _Table:
         """Return the quantities of some spaces, each (b,) or (b, K)."""
         xp = _array.namespace(self._values)
         columns = self._columns(positions)
-        flat = _array.from_numpy(np.reshape(columns, -1), self._values)
-        taken = xp.take(self._values, flat, axis=1)  # (q, b) or (q, b · K)
+        flat = np.reshape(columns, -1)  # (b,) or (b · K,)
+        index = _array.from_numpy(flat, self._values)
+        taken = xp.take(self._values, index, axis=1)  # (q, b) or (q, b · K)
         quantities = []
         for row in range(len(self.indices)):
             quantity = xp.reshape(taken[row, :], columns.shape)

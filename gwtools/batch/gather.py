@@ -38,6 +38,10 @@ class Pairs(NamedTuple):
     left: Sequence[Space]
     right: Sequence[Space]
 
+    def each(self) -> Iterator[tuple[Space, Space]]:
+        """Iterate over the pairs."""
+        return zip(self.left, self.right, strict=True)
+
     def at(self, positions: Iterable[int]) -> Pairs:
         """Return the pairs at some positions."""
         left: list[Space] = []
@@ -211,6 +215,11 @@ def rank(space: Space) -> float:
     if kind is PointCloud and space.kind == "sqeuclidean":
         return int(space.data.shape[1])
     return math.inf
+
+
+def is_low_rank(space: Space) -> bool:
+    """Tell whether a space is stored in a form of no higher rank than its size."""
+    return rank(space) <= space.size
 
 
 def _stack(spaces: Sequence[Space], kind: str) -> Space:

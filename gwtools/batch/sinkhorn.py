@@ -47,11 +47,12 @@ def _padded(spaces: Sequence[Space], convert: Convert) -> PaddedSpaces:
     parts: list[PaddedSpaces] = []
     positions: list[int] = []
     for block, stack in gather.stacks(spaces, convert):
+        residual = stack.residual().dense()  # (g, n, n)
         part = PaddedSpaces(
             weights=_array.padded(stack.weights, size),
             deviations=_array.padded(stack.deviations, size),
             mean=stack.mean,
-            matrix=_array.padded(stack.residual().dense(), size, axes=2),
+            matrix=_array.padded(residual, size, axes=2),
             norm_squared=stack.residual_norm_squared(),
         )
         parts.append(part)
@@ -111,7 +112,7 @@ def solve(
 
     groups = list(gather.groups(usable_pairs))
     entries = 0
-    for x, y in zip(*usable_pairs, strict=True):
+    for x, y in usable_pairs.each():
         entries += x.size * y.size
     entries_of_group = entries / max(len(groups), 1)
     for scaled in threads.each(scale, groups, like, entries_of_group):
@@ -136,8 +137,9 @@ def _usable(pairs: Pairs) -> NumpyArray:
     in_range = gather.are_in_range((low_x, low_y), (high_x, high_y))
     # Gradients in the weights need the potentials, which padded problems do not keep.
     tracked = []
-    for x, y in zip(*pairs, strict=True):
-        tracked.append(_array.tracked(x.weights) or _array.tracked(y.weights))
+    for x, y in pairs.each():
+        is_tracked = _array.tracked(x.weights) or _array.tracked(y.weights)
+        tracked.append(is_tracked)
     return np.flatnonzero(in_range & ~np.array(tracked))
 
 
@@ -146,7 +148,9 @@ def _extremes(stack: Space) -> tuple[Array, Array]:
     xp = _array.namespace(stack.weights)
     matrices = stack.dense()  # (g, n, n)
     axes = (1, 2)
-    return xp.min(matrices, axis=axes), xp.max(matrices, axis=axes)
+    low = xp.min(matrices, axis=axes)
+    high = xp.max(matrices, axis=axes)
+    return low, high
 
 
 def _scaled(
@@ -235,7 +239,8 @@ def _finished(
         x = pairs.left[position]
         y = pairs.right[position]
         ready = prepare(x, y)
-        outcome = _finished_outcome(ready, scaled.outcome(k, x, y), solver)
+        outcome = scaled.outcome(k, x, y)
+        outcome = _finished_outcome(ready, outcome, solver)
         yield position, result_of(x, y, ready, outcome, solver, effort)
 
 
@@ -252,7 +257,8 @@ def _finished_outcome(
             matrix = xp.take(matrix, atoms, axis=axis)
     plan = make_unchecked(DensePlan, matrix=matrix)
     problem = GWProblem(ready.x, ready.y)
-    return solver.finished(problem, replace(outcome, plan=plan))
+    outcome = replace(outcome, plan=plan)
+    return solver.finished(problem, outcome)
 
 
 def _evaluated(
@@ -302,7 +308,7 @@ def _outcomes(
 ) -> list[Outcome]:
     """Return the outcomes of pairs, those of proximal steps with a judged gap."""
     outcomes = []
-    for k, (x, y) in enumerate(zip(*pairs, strict=True)):
+    for k, (x, y) in enumerate(pairs.each()):
         outcome = scaled.outcome(k, x, y)
         if solver.proximal:
             # The plan over all atoms is kept: the judged one has none without weight.
@@ -336,7 +342,8 @@ def _proofs(
         objective = _objectives(problems(*pairs, _array.widen), wide)
     x, y = certificates.widened_summaries(pairs)
     pair = certificates.enclosed(pairs, x, y)
-    upper = certificates.of_matrices(pair, wide, _array.to_numpy(objective))
+    value = _array.to_numpy(objective)
+    upper = certificates.of_matrices(pair, wide, value)
     return certificates.certify(pair, upper, accepted_gaps)
 
 
@@ -348,7 +355,7 @@ def _kept_proofs(
     Such forms evaluate a plan in another way, with other float errors.
     """
     kept: list[CertifiedObjective | None] = []
-    for x, y, proof in zip(*pairs, proofs, strict=True):
-        is_low_rank = math.isfinite(min(gather.rank(x), gather.rank(y)))
-        kept.append(None if is_low_rank else proof)
+    for (x, y), proof in zip(pairs.each(), proofs, strict=True):
+        rank = min(gather.rank(x), gather.rank(y))
+        kept.append(None if math.isfinite(rank) else proof)
     return kept

@@ -115,7 +115,7 @@ def solve_batch(
     # 2. Small problems are solved together, the others one by one.
     solved_together = dict(_together(pairs, solver, effort, memory_limit))
     results = []
-    for i, (x, y) in enumerate(zip(*pairs, strict=True)):
+    for i, (x, y) in enumerate(pairs.each()):
         result = solved_together.get(i)
         if result is None:
             result = _alone(i, x, y, solver, effort)
@@ -134,12 +134,12 @@ def _require_all(
     effort: str,
     limit: float | None,
 ) -> None:
-    """Refuse pairs that do not fit in memory, and arrays whose values are not there."""
+    """Refuse pairs that do not fit in memory, and arrays within torch.func.grad."""
     if not pairs.left:
         return
-    # Only PyTorch has arrays of other kinds, and to ask each one takes time.
+    # Only PyTorch has the latter, and to ask each array takes time.
     is_torch = _array.library(pairs.like) == "torch"
-    for i, (x, y) in enumerate(zip(*pairs, strict=True)):
+    for i, (x, y) in enumerate(pairs.each()):
         names = f"xs[{i}] and ys[{i}]"
         require_memory(x, y, solver, effort, limit, names)
         if is_torch:
@@ -156,8 +156,8 @@ def _together(
     """Yield positions and results of the problems that are solved together."""
     if not isinstance(solver, Sorted | Sinkhorn):
         return
-    padded = []
-    for i, (x, y) in enumerate(zip(*pairs, strict=True)):
+    padded: list[int] = []
+    for i, (x, y) in enumerate(pairs.each()):
         if _may_be_padded(x, y, solver, limit):
             padded.append(i)
     if not padded:
@@ -208,6 +208,7 @@ def _without_null_values(space: Space) -> Space:
         return space
     atoms = xp.arange(weights.shape[0], device=_array.device(weights))
     heaviest = xp.full_like(atoms, int(xp.argmax(weights)))
+    # An atom may occur several times: its copies have no weight.
     copied = space.restrict(xp.where(weights > 0, atoms, heaviest))
     return copied.with_data(copied.data, space.weights)
 
