@@ -14,10 +14,11 @@ from gwtools.problems import common_offset, detached, safe_size
 from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted
 from gwtools.spaces.dense import dense_space
 
-# Entries of the arrays that are computed with at a time: as the cache of a CPU holds.
-_CPU_ENTRIES = 2**16
-_CPU_GROUP_ENTRIES = 2**18
-_DEVICE_ENTRIES = 2**24
+# Entries that are computed with at a time. On a CPU they fit its cache; on other
+# devices, calls on fewer would take as long.
+_CPU_ENTRIES = 2**16  # of a stack of spaces
+_CPU_GROUP_ENTRIES = 2**18  # of a group of pairs
+_DEVICE_ENTRIES = 2**24  # of either
 
 # Sizes are rounded up to multiples of the first of these that leaves enough pairs in a
 # group, as a group makes the same number of calls whatever its number of pairs. Calls
@@ -308,5 +309,5 @@ def are_in_range(lows: tuple[Array, Array], highs: tuple[Array, Array]) -> Numpy
 
 
 def block_entries(like: Array, on_cpu: int = _CPU_ENTRIES) -> int:
-    """Return how many entries arrays should have that are passed over several times."""
+    """Return how many entries to compute with at a time."""
     return on_cpu if _array.on_cpu(like) else _DEVICE_ENTRIES
