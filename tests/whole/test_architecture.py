@@ -77,7 +77,13 @@ ROOMS = {
 
 # Array libraries are reached through _array; plans and rows keep sparse sums and blocks
 # for NumPy.
-KNOWS_COMPAT = {"gwtools._array", "gwtools.plans"}
+KNOWS_COMPAT = {
+    "gwtools._array.compressed",
+    "gwtools._array.libraries",
+    "gwtools._array.matrices",
+    "gwtools._array.precision",
+    "gwtools.plans",
+}
 KNOWS_NETWORKX = {"gwtools.files.graphs"}  # where a file of GraphML is read
 FORBIDDEN = {
     "torch",
@@ -389,7 +395,23 @@ TESTED_ELSEWHERE = {
         "tests/fusion/test_commands.py",
         "it runs on the models and files of the commands",
     ),
-    "gwtools._array": (
+    "gwtools._array.compressed": (
+        "tests/whole/test_array_libraries.py",
+        "what it hides shows in every library at once",
+    ),
+    "gwtools._array.gradients": (
+        "tests/whole/test_array_libraries.py",
+        "what it hides shows in every library at once",
+    ),
+    "gwtools._array.libraries": (
+        "tests/whole/test_array_libraries.py",
+        "what it hides shows in every library at once",
+    ),
+    "gwtools._array.matrices": (
+        "tests/whole/test_array_libraries.py",
+        "what it hides shows in every library at once",
+    ),
+    "gwtools._array.precision": (
         "tests/whole/test_array_libraries.py",
         "what it hides shows in every library at once",
     ),
