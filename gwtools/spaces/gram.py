@@ -16,7 +16,9 @@ from gwtools.spaces.double_centering import LowRankForm
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class GramSpace(Space):
-    """A space of inner products C = FᵀF, given by its factor: a kernel with explicit features, a graph on logits.
+    """A space of inner products C = FᵀF, given by its factor F.
+
+    A kernel with explicit features is such a space, and so is a graph on logits.
 
     Parameters
     ----------
@@ -63,13 +65,13 @@ class GramSpace(Space):
     weights: Array = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "factor", _check.array(self.factor, "factor", 2))
-        _check_spaces.columns_are_atoms(self.factor, self.weights)
-        object.__setattr__(
-            self,
-            "weights",
-            _check_spaces.weights(self.weights, self.factor, self.factor.shape[1]),
-        )
+        factor = _check.array(self.factor, "factor", 2)
+        _check_spaces.columns_are_atoms(factor, self.weights)
+        n = factor.shape[1]
+        weights = _check_spaces.weights(self.weights, factor, n)
+        # The dataclass is frozen: its fields are set past it, here alone.
+        object.__setattr__(self, "factor", factor)
+        object.__setattr__(self, "weights", weights)
 
     @property
     def data(self) -> Array:
@@ -84,60 +86,81 @@ class GramSpace(Space):
     @property
     def float_operations(self) -> int:
         """A sum of t products."""
-        return int(self.factor.shape[-2])
+        t = self.factor.shape[-2]
+        return int(t)
 
     @cached_property
     def low_rank(self) -> LowRankForm | None:
-        """The form with G the centred columns and α their products with the mean column."""
-        mean = _array.times(self.factor, self.weights)
-        centred = self.factor - mean[..., None]
-        shift = _array.times(_array.transposed(centred), mean)
-        # The mean column has a float error: its products with the centred columns are
-        # centred again.
-        offset = _array.dot(self.weights, shift)
+        """The form with Gᵀ the centred columns of F."""
+        a = self.weights
+        # 1. Centre the columns: F = F̄ + μ1ᵀ.
+        mean_column = _array.times(self.factor, a)  # μ, (t,)
+        centred = self.factor - mean_column[..., None]  # F̄ = Gᵀ, (t, n)
+        # 2. C = F̄ᵀF̄ + 1(F̄ᵀμ)ᵀ + (F̄ᵀμ)1ᵀ + |μ|²: the products with μ are α.
+        products = _array.times(_array.transposed(centred), mean_column)  # (n,)
+        # 3. The float error of μ leaves the products a mean, which is moved into m.
+        offset = _array.dot(a, products)
+        square = _array.dot(mean_column, mean_column)
+
+        def columns(start: int, stop: int) -> Array:
+            return centred[..., start:stop]
+
         return LowRankForm(
-            self.weights,
-            mean=_array.dot(mean, mean) + 2 * offset,
-            deviations=shift - offset[..., None],
+            a,
+            mean=square + 2 * offset,
+            deviations=products - offset[..., None],
             sign=1,
             rank=self.factor.shape[-2],
-            columns=lambda i, j: centred[..., i:j],
+            columns=columns,
         )
 
     def rows(self, start: int, stop: int) -> Array:
-        """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of C."""
-        return _array.transposed(self.factor[..., start:stop]) @ self.factor
+        """Return rows ``start`` to ``stop`` of C, (stop − start, n), in units of C."""
+        atoms = self.factor[..., start:stop]
+        return _array.transposed(atoms) @ self.factor
 
     def largest(self) -> float:
-        """Return an upper bound of max |C_ik|: the largest squared norm of a column; not 0 where squares underflow."""
+        """Return an upper bound of max |C_ik|: the largest squared norm of a column.
+
+        It is not 0 where the squares underflow.
+        """
         return self._largest
 
     @cached_property
     def _largest(self) -> float:
-        xp, factor = _array.namespace(self.factor), _array.detached(self.factor)
-        top = float(xp.max(xp.abs(factor)))
-        unit = _array.power_of_four(
-            top
-        )  # of the factor, not of its squares, which may leave the range
-        squares = float(xp.max(xp.sum(_array.scaled(factor, 1 / unit) ** 2, axis=0)))
-        squares *= 1 + 2 * factor.shape[0] * _array.epsilon(factor)
-        return math.nextafter(unit * squares * unit, math.inf) if squares else 0.0
+        xp = _array.namespace(self.factor)
+        factor = _array.detached(self.factor)
+        t = factor.shape[0]
+        # The unit is that of the entries: their squares may leave the range of floats.
+        largest_entry = float(xp.max(xp.abs(factor)))
+        unit = _array.power_of_four(largest_entry)
+        scaled = _array.scaled(factor, 1 / unit)
+        squared_norms = xp.sum(scaled**2, axis=0)  # (n,), in squared units
+        bound = float(xp.max(squared_norms))
+        # A sum of t squares has a relative float error of at most t + 1 roundings.
+        bound *= 1 + 2 * t * _array.epsilon(factor)
+        if not bound:
+            return 0.0
+        return math.nextafter(unit * bound * unit, math.inf)
 
     def extremes(self) -> tuple[float, float]:
-        """Return bounds of the least and of the largest inner product, in units of C."""
-        return -self.largest(), self.largest()
+        """Return bounds of the least and the largest inner product, in units of C."""
+        # Cauchy-Schwarz: |⟨x, y⟩| is at most the larger of |x|² and |y|².
+        largest = self.largest()
+        return -largest, largest
 
     def with_data(self, data: Array, weights: Array) -> Self:
-        """Return the space over another factor and weights, without checking them again."""
+        """Return the space over another factor and weights, which are not checked."""
         return copy_unchecked(self, factor=data, weights=weights)
 
     def restrict(self, index: Array) -> Self:
-        """Return the space over the atoms ``index``, with the same weights for them."""
+        """Return the space over the atoms ``index``, which keep their weights."""
         xp = _array.namespace(self.factor)
-        return self.with_data(
-            xp.take(self.factor, index, axis=1), xp.take(self.weights, index)
-        )
+        columns = xp.take(self.factor, index, axis=1)
+        weights = xp.take(self.weights, index)
+        return self.with_data(columns, weights)
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""
-        return self.with_data(_array.scaled(self.factor, factor**0.5), self.weights)
+        root = factor**0.5
+        return self.with_data(_array.scaled(self.factor, root), self.weights)
