@@ -1,4 +1,4 @@
-"""Point clouds: Euclidean distances, made row by row, or their squares, in a low-rank form."""
+"""Point clouds: Euclidean distances by rows, or their squares in a low-rank form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gwtools.spaces.double_centering import LowRankForm, column_blocks
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class PointCloud(Space):
-    """A space of points with the Euclidean or the squared Euclidean distance between them.
+    """A space of points with the Euclidean distance between them, or with its square.
 
     Parameters
     ----------
@@ -55,14 +55,15 @@ class PointCloud(Space):
 
     def __post_init__(self) -> None:
         if isinstance(self.weights, str):
+            # A metric given by its place is where the weights are expected.
             _check.keyword(self.weights, "weights", "metric")
-        object.__setattr__(self, "points", _check.array(self.points, "points", 2))
+        points = _check.array(self.points, "points", 2)
         _check.choice(self.metric, "metric", ("euclidean", "sqeuclidean"))
-        object.__setattr__(
-            self,
-            "weights",
-            _check_spaces.weights(self.weights, self.points, self.points.shape[0]),
-        )
+        n = points.shape[0]
+        weights = _check_spaces.weights(self.weights, points, n)
+        # The dataclass is frozen: its fields are set past it, here alone.
+        object.__setattr__(self, "points", points)
+        object.__setattr__(self, "weights", weights)
 
     @property
     def data(self) -> Array:
@@ -76,61 +77,87 @@ class PointCloud(Space):
 
     @property
     def sign(self) -> int:
-        """−1: both distances are of negative type (Schoenberg), so R is negative semidefinite."""
+        """−1: R is negative semidefinite, as distances of negative type make it.
+
+        Both distances are of negative type by Schoenberg's theorem.
+        """
         return -1
 
     @property
     def float_operations(self) -> int:
         """A difference, a square and a sum of d terms, a root or a square."""
-        return int(self.points.shape[-1]) + 4
-
-    @cached_property
-    def _centre(self) -> Array:
-        """The weighted mean less the first point: its float error is relative to the cloud's width, wherever that is."""
-        blocks = column_blocks(*self.points.shape[-2:])
-        return sum(
-            _array.times(self._about_first(i, j), self.weights[..., i:j])
-            for i, j in blocks
-        )
-
-    def _about_first(self, start: int, stop: int) -> Array:
-        return (
-            _array.columns(self.points[..., start:stop, :])
-            - self.points[..., 0, :][..., None]
-        )
-
-    def _centred(self, start: int, stop: int) -> Array:
-        """Points about their weighted mean, one a column, shape (d, stop − start)."""
-        return self._about_first(start, stop) - self._centre[..., None]
+        dimension = int(self.points.shape[-1])
+        return dimension + 4
 
     @cached_property
     def low_rank(self) -> LowRankForm | None:
-        """The form with G = √2 x and α = |x|² less its mean, x centred, for squared distances."""
+        """The form of squared distances: Gᵀ is √2 times the centred points.
+
+        |x_i − x_k|² = |x_i|² + |x_k|² − 2⟨x_i, x_k⟩, so α is |x|² less its mean.
+        """
         if self.metric == "euclidean":
             return None
-        xp, (n, d) = _array.namespace(self.points), self.points.shape[-2:]
-        blocks = [
-            xp.sum(self._centred(i, j) ** 2, axis=-2) for i, j in column_blocks(n, d)
-        ]
-        squares = _array.joined(blocks, axis=-1)
-        spread = _array.dot(self.weights, squares)
+        xp = _array.namespace(self.points)
+        n, dimension = self.points.shape[-2:]
+        blocks = []
+        # By blocks of points, as small as the cache, which are read twice.
+        for start, stop in column_blocks(n, dimension):
+            centred = self._centred(start, stop)  # (d, stop − start)
+            blocks.append(xp.sum(centred**2, axis=-2))
+        squared_norms = _array.joined(blocks, axis=-1)  # |x_i|², (n,)
+        variance = _array.dot(self.weights, squared_norms)
 
-        def columns(i: int, j: int) -> Array:
-            return 2.0**0.5 * self._centred(i, j)
+        def columns(start: int, stop: int) -> Array:
+            # Made again wherever it is asked for: n d numbers are not stored twice.
+            return 2.0**0.5 * self._centred(start, stop)
 
         return LowRankForm(
-            self.weights, 2 * spread, squares - spread[..., None], -1, d, columns
+            self.weights,
+            mean=2 * variance,
+            deviations=squared_norms - variance[..., None],
+            sign=-1,
+            rank=dimension,
+            columns=columns,
         )
 
+    def _centred(self, start: int, stop: int) -> Array:
+        """Return points less their weighted mean, one a column: (d, stop − start)."""
+        return self._from_first(start, stop) - self._mean_from_first[..., None]
+
+    @cached_property
+    def _mean_from_first(self) -> Array:
+        """The weighted mean less the first point, shape (d,).
+
+        Its float error is relative to the width of the cloud, not to the distance of
+        the cloud from the origin.
+        """
+        n, dimension = self.points.shape[-2:]
+        mean: Array = 0
+        for start, stop in column_blocks(n, dimension):
+            points = self._from_first(start, stop)  # (d, stop − start)
+            weights = self.weights[..., start:stop]
+            mean = mean + _array.times(points, weights)
+        return mean
+
+    def _from_first(self, start: int, stop: int) -> Array:
+        """Return points less the first point, one a column: (d, stop − start)."""
+        columns = _array.columns(self.points[..., start:stop, :])
+        first = self.points[..., 0, :]
+        return columns - first[..., None]
+
     def rows(self, start: int, stop: int) -> Array:
-        """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of C."""
-        distances = _array.pairwise_distances(self.points[start:stop, :], self.points)
-        return distances if self.metric == "euclidean" else distances**2
+        """Return rows ``start`` to ``stop`` of C, (stop − start, n), in units of C."""
+        points = self.points[start:stop, :]  # (stop − start, d)
+        distances = _array.pairwise_distances(points, self.points)
+        if self.metric == "euclidean":
+            return distances
+        return distances**2
 
     def largest(self) -> float:
-        """Return an upper bound of the diameter, or of its square: the diagonal of the box around the points.
+        """Return an upper bound of max C_ik, in units of C.
 
-        Not 0 where the diagonal is not, even if its square underflows.
+        It is the diagonal of the box around the points, or its square, which is not 0
+        where only the square underflows.
         """
         diagonal = self._diagonal
         if self.metric == "euclidean" or diagonal == 0.0:
@@ -139,28 +166,31 @@ class PointCloud(Space):
 
     @cached_property
     def _diagonal(self) -> float:
-        xp, coordinates = _array.namespace(self.points), range(self.points.shape[1])
+        """A bound of the diagonal of the box, in units of the coordinates."""
+        xp = _array.namespace(self.points)
         points = _array.detached(self.points)
-        sides = [
-            float(xp.max(points[:, k])) - float(xp.min(points[:, k]))
-            for k in coordinates
-        ]
+        sides = []  # of the box around the points
+        for k in range(points.shape[1]):
+            coordinate = points[:, k]
+            highest = float(xp.max(coordinate))
+            lowest = float(xp.min(coordinate))
+            sides.append(highest - lowest)
+        # Each difference and the root of the sum of squares are rounded.
         return math.hypot(*sides) * (1 + 1e-15)
 
     def with_data(self, data: Array, weights: Array) -> Self:
-        """Return the space over other points and weights, without checking them again."""
+        """Return the space over other points and weights, which are not checked."""
         return copy_unchecked(self, points=data, weights=weights)
 
     def restrict(self, index: Array) -> Self:
-        """Return the space over the atoms ``index``, with the same weights for them."""
+        """Return the space over the atoms ``index``, which keep their weights."""
         xp = _array.namespace(self.points)
-        return self.with_data(
-            xp.take(self.points, index, axis=0), xp.take(self.weights, index)
-        )
+        points = xp.take(self.points, index, axis=0)
+        weights = xp.take(self.weights, index)
+        return self.with_data(points, weights)
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""
-        points = _array.scaled(
-            self.points, factor if self.metric == "euclidean" else factor**0.5
-        )
-        return self.with_data(points, self.weights)
+        # Coordinates are in units of C, or in their root.
+        stretch = factor if self.metric == "euclidean" else factor**0.5
+        return self.with_data(_array.scaled(self.points, stretch), self.weights)
