@@ -51,24 +51,20 @@ class DenseSpace(Space):
         self._accept("distances")
 
     def _accept(self, name: str) -> None:
-        """Check the fields, and bring them to their forms; errors call the matrix ``name``."""
-        object.__setattr__(
-            self, "distances", _check.floating(self.distances, name, 2, "distances")
-        )
-        _check.finite_largest(self.largest(), name)
-        _check_spaces.square(self.distances, name)
-        _check_spaces.symmetric(
-            self.skew, self.largest(), _array.epsilon(self.distances), name
-        )
-        object.__setattr__(
-            self,
-            "weights",
-            _check_spaces.weights(
-                self.weights, self.distances, self.distances.shape[0]
-            ),
-        )
-        if _array.tracked(self.distances):
-            object.__setattr__(self, "distances", _array.symmetric(self.distances))
+        """Check the matrix, called ``name`` in errors, and the weights."""
+        matrix = _check.floating(self.distances, name, 2, "distances")
+        # The dataclass is frozen: its fields are set past it, here alone. The matrix is
+        # set before the other checks, which read its cached extremes and skew.
+        object.__setattr__(self, "distances", matrix)
+        largest = self.largest()
+        _check.finite_largest(largest, name)
+        _check_spaces.square(matrix, name)
+        _check_spaces.symmetric(self.skew, largest, _array.epsilon(matrix), name)
+        n = matrix.shape[0]
+        weights = _check_spaces.weights(self.weights, matrix, n)
+        object.__setattr__(self, "weights", weights)
+        if _array.tracked(matrix):
+            object.__setattr__(self, "distances", _array.symmetric(matrix))
 
     @property
     def data(self) -> Array:
@@ -77,7 +73,7 @@ class DenseSpace(Space):
 
     @property
     def sign(self) -> int:
-        """0: a matrix says nothing of the sign of its residual before its spectrum is computed."""
+        """0: the sign of R is not known before its spectrum is computed."""
         return 0
 
     @property
@@ -86,7 +82,7 @@ class DenseSpace(Space):
         return 0
 
     def rows(self, start: int, stop: int) -> Array:
-        """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of C."""
+        """Return rows ``start`` to ``stop`` of C, (stop − start, n), in units of C."""
         return self.distances[..., start:stop, :]
 
     def dense(self) -> Array:
@@ -104,55 +100,75 @@ class DenseSpace(Space):
 
     @cached_property
     def _extremes(self) -> tuple[float, float]:
-        xp, values = _array.namespace(self.distances), _array.detached(self.distances)
-        return float(xp.min(values)), float(xp.max(values))
+        xp = _array.namespace(self.distances)
+        values = _array.detached(self.distances)
+        low = float(xp.min(values))
+        high = float(xp.max(values))
+        return low, high
 
     @cached_property
     def skew(self) -> float:
-        """Largest |C_ik − C_ki|, in units of C: stored matrices are symmetric up to float error only (theorem 14)."""
-        xp, matrix = _array.namespace(self.distances), _array.detached(self.distances)
+        """The largest |C_ik − C_ki|, in units of C.
+
+        Stored matrices are symmetric only up to float error (theorem 14).
+        """
+        xp = _array.namespace(self.distances)
+        matrix = _array.detached(self.distances)
         n = int(matrix.shape[0])
-        # By blocks of rows, so that no second matrix is made; each difference comes
-        # with both signs.
-        return max(
-            float(xp.max(matrix[i:j, :] - matrix[:, i:j].T)) for i, j in row_blocks(n)
-        )
+        largest = []
+        # By blocks of rows, so that no second matrix is made.
+        for start, stop in row_blocks(n):
+            rows = matrix[start:stop, :]
+            columns = matrix[:, start:stop]
+            difference = rows - columns.T
+            # C_ik − C_ki and C_ki − C_ik are both among the differences of all blocks:
+            # their maximum is that of the absolute values.
+            largest.append(float(xp.max(difference)))
+        return max(largest)
 
     def with_data(self, data: Array, weights: Array) -> Self:
-        """Return the space over another matrix and weights, without checking them again."""
+        """Return the space over another matrix and weights, which are not checked."""
         return copy_unchecked(self, distances=data, weights=weights)
 
     def restrict(self, index: Array) -> Self:
-        """Return the space over the atoms ``index``, with the same weights for them."""
+        """Return the space over the atoms ``index``, which keep their weights."""
         xp = _array.namespace(self.distances)
-        block = xp.take(xp.take(self.distances, index, axis=0), index, axis=1)
-        return self.with_data(block, xp.take(self.weights, index))
+        rows = xp.take(self.distances, index, axis=0)  # (k, n)
+        block = xp.take(rows, index, axis=1)
+        weights = xp.take(self.weights, index)
+        return self.with_data(block, weights)
 
     def rows_at(self, index: Array, start: int, stop: int) -> Array:
-        """Return C between the atoms ``index[start:stop]`` and ``index``, without the matrix between all of them."""
+        """Return C between the atoms ``index[start:stop]`` and ``index``.
+
+        Only these rows are copied, not the matrix between all atoms of the index.
+        """
         xp = _array.namespace(self.distances)
-        return xp.take(
-            xp.take(self.distances, index[start:stop], axis=0), index, axis=1
-        )
+        rows = xp.take(self.distances, index[start:stop], axis=0)
+        return xp.take(rows, index, axis=1)
 
     @property
     def numbers_copied(self) -> float:
-        """A matrix without an offset or in other units; two where atoms of weight 0 are left out, or entries are converted."""
-        if _array.epsilon(self.weights) > 1e-10 or not _array.all_positive(
-            self.weights
-        ):
-            return 2.0 * self.size**2
+        """About how many numbers copies of the matrix hold: n² each."""
+        n_squared = 1.0 * self.size**2
+        is_converted = _array.epsilon(self.weights) > 1e-10
+        if is_converted or not _array.all_positive(self.weights):
+            # To float64, or without the atoms of weight 0; and then to other units.
+            return 2.0 * n_squared
         low, high = self.extremes()
-        as_stored = low <= 0.0 <= high and 1e-60 < self.largest() < 1e60
-        return 0.0 if as_stored else 1.0 * self.size**2
+        # Entries that are all on one side of 0 are shifted, and those far from 1 are
+        # brought to other units.
+        keeps_offset = low <= 0.0 <= high
+        keeps_units = 1e-60 < self.largest() < 1e60
+        if keeps_offset and keeps_units:
+            return 0.0
+        return n_squared
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""
-        return (
-            self
-            if factor == 1.0
-            else self.with_data(_array.scaled(self.distances, factor), self.weights)
-        )
+        if factor == 1.0:
+            return self
+        return self.with_data(_array.scaled(self.distances, factor), self.weights)
 
     def shifted(self, constant: float) -> Self:
         """Return the space whose matrix is C − constant."""
@@ -160,22 +176,30 @@ class DenseSpace(Space):
 
 
 def as_space(value: Any, name: str = "space") -> Space:
-    """Return a space as it is and a raw square array as a :class:`DenseSpace` with uniform weights.
+    """Return a space as it is, and a square array as a :class:`DenseSpace`.
+
+    Atoms of an array have uniform weights.
 
     Parameters
     ----------
     value : Space or square array of shape (n, n)
-        What is read: nothing else is converted.
+        The space, or its matrix C of finite floating-point numbers.
     name : str
-        What errors call it.
+        Name of the value in errors.
+
+    Returns
+    -------
+    Space
+        The space itself, or one that holds the array without copying it.
 
     Raises
     ------
     TypeError
-        If the value is neither: a list, a table, a sparse matrix, a graph. The sentence
-        says how one of that type is converted.
-    TypeError, ValueError
-        As :class:`DenseSpace`, of which the matrix is called ``name``.
+        If the value is neither a space nor an array: the error says how a list, a
+        table, a sparse matrix or a graph is converted. If an array does not hold
+        floating-point numbers.
+    ValueError
+        If an array is empty, not square, not symmetric or not finite.
 
     Examples
     --------
@@ -193,6 +217,5 @@ def as_space(value: Any, name: str = "space") -> Space:
 
 def dense_space(distances: Array, weights: Array) -> DenseSpace:
     """Return the space of a matrix and weights without checking them."""
-    return copy_unchecked(
-        object.__new__(DenseSpace), distances=distances, weights=weights
-    )
+    blank = object.__new__(DenseSpace)
+    return copy_unchecked(blank, distances=distances, weights=weights)
