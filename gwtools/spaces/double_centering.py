@@ -1,4 +1,7 @@
-"""Double centering: the residual R of C without its mean and row means, dense or of low rank (THEORY.md, theorem 2)."""
+"""Double centering: the residual R of C without its mean and row means (theorem 2).
+
+R is held as a matrix or, where C is of low rank, by a factor (THEORY.md, theorem 2).
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ from typing import final
 from gwtools import _array
 from gwtools._array import Array
 
-_BLOCK_ENTRIES = 2**17
+_BLOCK_ENTRIES = 2**17  # a block of a megabyte in float64
 
 
 @dataclass(frozen=True, eq=False)
 class LowRankForm:
-    """The form C = m + α1ᵀ + 1αᵀ + sign · G Gᵀ with G (n, t) and Gᵀ a = 0, of squared distances and of inner products.
+    """The form C = m + α1ᵀ + 1αᵀ + sign · G Gᵀ with a factor G (n, t), Gᵀ a = 0.
 
-    ``columns(i, j)`` makes columns i to j of Gᵀ; G itself is stored only if it is asked
-    for.
+    Squared distances and inner products have it. ``columns(i, j)`` makes columns i to j
+    of Gᵀ; G itself is stored only if it is asked for.
     """
 
     weights: Array
@@ -30,41 +33,55 @@ class LowRankForm:
     columns: Callable[[int, int], Array]
 
     @property
+    def size(self) -> int:
+        """Number of atoms n."""
+        return int(self.weights.shape[-1])
+
+    @property
     def saves_work(self) -> bool:
-        """Whether G has no more columns than rows, so that products with it are cheaper than with R."""
-        return self.rank <= int(self.weights.shape[-1])
+        """Whether t ≤ n, so that products with G are cheaper than with R."""
+        return self.rank <= self.size
 
     @property
     def additive(self) -> Array:
         """The vector u = α + m/2 of C = u1ᵀ + 1uᵀ + sign · G Gᵀ, shape (n,)."""
-        return self.deviations + self.mean[..., None] / 2
+        half_mean = self.mean[..., None] / 2
+        return self.deviations + half_mean
+
+    def blocks(self) -> Iterator[Array]:
+        """Yield blocks of columns of Gᵀ, each small enough for the cache."""
+        for start, stop in column_blocks(self.size, self.rank):
+            yield self.columns(start, stop)
 
     def largest(self) -> float:
-        """Return a bound of max |R_ik|: the largest squared norm of a row of G, in units of C."""
-        xp, n = _array.namespace(self.weights), int(self.weights.shape[-1])
-        blocks = column_blocks(n, self.rank)
-        return 1.01 * max(
-            float(xp.max(xp.sum(self.columns(i, j) ** 2, axis=0))) for i, j in blocks
-        )
+        """Return a bound of max |R_ik|, in units of C."""
+        xp = _array.namespace(self.weights)
+        largest = []
+        for block in self.blocks():
+            squared_norms = xp.sum(block**2, axis=0)
+            largest.append(float(xp.max(squared_norms)))
+        # Cauchy-Schwarz: |R_ik| is at most the largest squared norm of a row of G. One
+        # percent is more than the float error of the sums.
+        return 1.01 * max(largest)
 
     @cached_property
     def factor(self) -> Array:
         """The matrix G, shape (n, t)."""
-        parts = [
-            self.columns(i, j)
-            for i, j in column_blocks(int(self.weights.shape[-1]), self.rank)
-        ]
-        return _array.transposed(_array.joined(parts, axis=-1))
+        blocks = list(self.blocks())
+        return _array.transposed(_array.joined(blocks, axis=-1))
 
     @cached_property
     def covariance(self) -> Array:
-        """The matrix Gᵀ diag(a) G, shape (t, t), whose eigenvalues are those of diag(√a) R diag(√a) but for sign and zeros."""
+        """The matrix Gᵀ diag(a) G, shape (t, t).
+
+        Its eigenvalues are, up to the sign of R and up to zeros, those of
+        diag(√a) R diag(√a).
+        """
         total: Array = 0
-        for i, j in column_blocks(int(self.weights.shape[-1]), self.rank):
-            part = self.columns(i, j)
-            total = total + (part * self.weights[..., None, i:j]) @ _array.transposed(
-                part
-            )
+        for start, stop in column_blocks(self.size, self.rank):
+            block = self.columns(start, stop)  # (t, stop − start)
+            weighted = block * self.weights[..., None, start:stop]
+            total = total + weighted @ _array.transposed(block)
         return total
 
 
@@ -72,7 +89,8 @@ def column_blocks(size: int, height: int) -> Iterator[tuple[int, int]]:
     """Yield ranges of columns that stay in the processor's cache together."""
     step = max(1, _BLOCK_ENTRIES // height)
     for start in range(0, size, step):
-        yield start, min(start + step, size)
+        stop = min(start + step, size)
+        yield start, stop
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +102,7 @@ class Residual(ABC):
     @property
     @abstractmethod
     def sign(self) -> int:
-        """1 where R is known to be positive semidefinite, −1 where negative, 0 where nothing is known."""
+        """1 where R is known to be positive semidefinite, −1 where negative, else 0."""
 
     @abstractmethod
     def apply(self, values: Array) -> Array:
@@ -104,15 +122,21 @@ class Residual(ABC):
 
     @abstractmethod
     def compact(self) -> Array:
-        """Return diag(√a) R diag(√a), or a smaller symmetric matrix (k, k) with the same eigenvalues but for zeros."""
+        """Return diag(√a) R diag(√a), or a smaller matrix with its non-zero spectrum.
+
+        The result is symmetric, of shape (k, k).
+        """
 
     def spectrum(self) -> Array:
-        """Return the eigenvalues of diag(√a) R diag(√a) in ascending order; those left out are zero."""
+        """Return eigenvalues of diag(√a) R diag(√a), ascending: all but some zeros."""
         return _array.eigenvalues(self.compact())
 
     @abstractmethod
     def modes(self) -> tuple[Array, Array]:
-        """Return eigenvalues λ (k,) in ascending order and the vectors √a ∘ u (n, k) of their unit eigenvectors u."""
+        """Return the spectrum λ (k,), ascending, and weighted eigenvectors (n, k).
+
+        They are √a ∘ u for the unit eigenvectors u of diag(√a) R diag(√a).
+        """
 
 
 @final
@@ -138,8 +162,9 @@ class DenseResidual(Residual):
 
     def block(self, index: Array) -> Array:
         """Return R at the rows and columns ``index`` (k,), shape (k, k)."""
-        take = _array.namespace(self.matrix).take
-        return take(take(self.matrix, index, axis=0), index, axis=1)
+        xp = _array.namespace(self.matrix)
+        rows = xp.take(self.matrix, index, axis=0)
+        return xp.take(rows, index, axis=1)
 
     def norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik², in squared units of C."""
@@ -147,25 +172,29 @@ class DenseResidual(Residual):
 
     @cached_property
     def _norm_squared(self) -> Array:
-        return _array.dot(self.weights, _array.times(self.matrix**2, self.weights))
+        row_means = _array.times(self.matrix**2, self.weights)
+        return _array.dot(self.weights, row_means)
 
     def compact(self) -> Array:
         """Return diag(√a) R diag(√a), shape (n, n)."""
-        root = _array.root(self.weights)
+        root = _array.root(self.weights)  # √a
         compact = root[..., :, None] * self.matrix
+        # In place: a second matrix would double the memory at the peak.
         compact *= root[..., None, :]
         return compact
 
     def modes(self) -> tuple[Array, Array]:
         """Return all n eigenvalues and their weighted eigenvectors (n, n)."""
-        values, vectors = _array.namespace(self.matrix).linalg.eigh(self.compact())
-        return values, _array.root(self.weights)[:, None] * vectors
+        xp = _array.namespace(self.matrix)
+        values, vectors = xp.linalg.eigh(self.compact())
+        root = _array.root(self.weights)  # √a
+        return values, root[:, None] * vectors
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class LowRankResidual(Residual):
-    """A residual R = sign · G Gᵀ of a space of inner products, with G of shape (n, t) and Gᵀ a = 0."""
+    """A residual R = sign · G Gᵀ, with G of shape (n, t) and Gᵀ a = 0."""
 
     form: LowRankForm
 
@@ -181,33 +210,44 @@ class LowRankResidual(Residual):
 
     def apply(self, values: Array) -> Array:
         """Return R @ values for values of shape (n, k)."""
-        return self.sign * (self.factor @ (self.factor.T @ values))
+        products = self.factor.T @ values  # (t, k)
+        return self.sign * (self.factor @ products)
 
     def dense(self) -> Array:
         """Return the (n, n) matrix R."""
-        return self.sign * (self.factor @ _array.transposed(self.factor))
+        factor = self.factor
+        return self.sign * (factor @ _array.transposed(factor))
 
     def block(self, index: Array) -> Array:
         """Return R at the rows and columns ``index`` (k,), shape (k, k)."""
-        factor = _array.namespace(self.factor).take(self.factor, index, axis=0)
-        return self.sign * (factor @ factor.T)
+        xp = _array.namespace(self.factor)
+        rows = xp.take(self.factor, index, axis=0)
+        return self.sign * (rows @ rows.T)
 
     def norm_squared(self) -> Array:
         """Return ‖R‖² = Σ a_i a_k R_ik² = ‖Gᵀ diag(a) G‖², in squared units of C."""
-        return _array.namespace(self.weights).sum(
-            self.form.covariance**2, axis=(-2, -1)
-        )
+        xp = _array.namespace(self.weights)
+        squares = self.form.covariance**2
+        return xp.sum(squares, axis=(-2, -1))
 
     def compact(self) -> Array:
         """Return sign · Gᵀ diag(a) G, shape (t, t)."""
         return self.sign * self.form.covariance
 
     def modes(self) -> tuple[Array, Array]:
-        """Return the t eigenvalues that can be non-zero and their weighted eigenvectors (n, t); zero ones have none."""
+        """Return the t eigenvalues that can be non-zero and weighted vectors (n, t).
+
+        The vectors of eigenvalues that are zero are not defined.
+        """
         xp = _array.namespace(self.factor)
+        # With v a unit eigenvector of Gᵀ diag(a) G for λ > 0, √a ∘ G v has the norm √λ
+        # and is an eigenvector of diag(√a) G Gᵀ diag(√a).
         values, vectors = xp.linalg.eigh(self.form.covariance)
-        lengths = xp.sqrt(xp.clip(values, min=xp.finfo(values.dtype).smallest_normal))
-        modes = self.weights[:, None] * (self.factor @ vectors) / lengths[None, :]
+        least = xp.finfo(values.dtype).smallest_normal
+        norms = xp.sqrt(xp.clip(values, min=least))
+        products = self.factor @ vectors  # G v, (n, t)
+        modes = self.weights[:, None] * products / norms[None, :]
         if self.sign > 0:
             return values, modes
+        # The eigenvalues of −G Gᵀ, in ascending order again.
         return -xp.flip(values), xp.flip(modes, axis=1)
