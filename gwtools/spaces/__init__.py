@@ -1,4 +1,4 @@
-"""Weighted spaces, one file a kind; what all of them can do is in :mod:`gwtools.spaces.base`."""
+"""Weighted spaces, one file for each kind; what they share is in ``spaces.base``."""
 
 from gwtools.spaces.base import (
     Space,
