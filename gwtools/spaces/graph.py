@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from typing import Any, Self, final
@@ -18,7 +19,7 @@ from gwtools.spaces.base import Space, copy_unchecked
 
 
 class _Default(str):
-    """The default name of an attribute: edges need not have it."""
+    """The name of an edge attribute that nobody has asked for: edges may lack it."""
 
 
 _WEIGHT = _Default("weight")
@@ -26,25 +27,30 @@ _WEIGHT = _Default("weight")
 
 @dataclass(frozen=True, eq=False)
 class _Paths:
-    """Shortest paths of one graph, shared by the spaces over its nodes, so that a stored matrix serves all of them."""
+    """Shortest paths of one graph, shared by all spaces over some of its nodes.
+
+    A matrix that one of them has stored serves the others.
+    """
 
     adjacency: scipy.sparse.csr_array
 
     @cached_property
     def matrix(self) -> NumpyArray:
         """Lengths between all pairs of nodes."""
-        return np.asarray(csgraph.dijkstra(self.adjacency, directed=False))
+        lengths = csgraph.dijkstra(self.adjacency, directed=False)
+        return np.asarray(lengths)
 
     def rows(self, sources: NumpyArray) -> NumpyArray:
-        """Return lengths from some nodes to all: looked up where the matrix is stored or small, else computed."""
-        if (
-            "matrix" in self.__dict__
-            or self.adjacency.shape[0] ** 2 <= base.BLOCK_ENTRIES
-        ):
+        """Return lengths from some nodes to all, from the matrix if it is stored.
+
+        A matrix that is no larger than a block of rows is stored first.
+        """
+        is_stored = "matrix" in self.__dict__
+        n = self.adjacency.shape[0]
+        if is_stored or n**2 <= base.BLOCK_ENTRIES:
             return np.asarray(self.matrix[sources])
-        return np.asarray(
-            csgraph.dijkstra(self.adjacency, directed=False, indices=sources)
-        )
+        lengths = csgraph.dijkstra(self.adjacency, directed=False, indices=sources)
+        return np.asarray(lengths)
 
 
 @final
@@ -61,9 +67,9 @@ class GraphSpace(Space):
         Probability weights of dtype float64, in the order of the nodes; uniform by
         default.
     weight : str or None, keyword only
-        Attribute of a networkx graph's edges that is their length; None where every
-        edge, of a sparse matrix too, has length
-        1. By default "weight" where edges have it, else length 1.
+        Attribute of a networkx graph's edges that is their length. With None every
+        edge, of a sparse matrix too, has length 1. By default "weight" where edges have
+        it, else length 1.
 
     Attributes
     ----------
@@ -122,15 +128,16 @@ class GraphSpace(Space):
         _check_graphs.edge_lengths(edges)
         count, labels = csgraph.connected_components(edges, directed=False)
         _check_graphs.connected(count, labels, nodes)
-        index = np.arange(len(nodes))
-        weights = _check_spaces.weights(self.weights, np.empty(0), len(nodes))
+        n = len(nodes)
+        weights = _check_spaces.weights(self.weights, edges.data, n)
         fields = {
             "adjacency": edges,
             "weights": weights,
             "nodes": nodes,
-            "_index": index,
+            "_index": np.arange(n),
             "_paths": _Paths(edges),
         }
+        # The dataclass is frozen: its fields are set past it, here alone.
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -151,102 +158,134 @@ class GraphSpace(Space):
 
     @property
     def float_operations(self) -> int:
-        """A sum of at most as many edges as the graph has nodes, whichever of them are atoms; 0 where all sums are exact."""
-        return 0 if self._sums_are_exact else int(self.adjacency.shape[0])
+        """A sum of fewer edges than the graph has nodes; 0 where sums are exact."""
+        if self._sums_are_exact:
+            return 0
+        # Not the number of atoms: paths may pass through any node.
+        return int(self.adjacency.shape[0])
 
     @cached_property
     def _sums_are_exact(self) -> bool:
-        """Whether all lengths are whole multiples of one power of two, few enough that every path's length is a float."""
+        """Whether the length of every path is a float.
+
+        It is where all lengths of edges are whole multiples of one power of two, few
+        enough: sums of up to 2³³ edges of at most 2²⁰ units are at most 2⁵³ units.
+        """
         lengths = self.adjacency.data
         largest = float(lengths.max(initial=0.0))
         if largest == 0.0:
             return True
-        unit = 2.0 ** (
-            math.frexp(largest)[1] - 20
-        )  # 2²⁰ units an edge, so that 2³³ edges are no more than 2⁵³
+        exponent = math.frexp(largest)[1]
+        unit = 2.0 ** (exponent - 20)
+        # Of subnormal lengths the unit may be 0.
         return unit > 0.0 and bool(np.all(lengths % unit == 0))
 
     def rows(self, start: int, stop: int) -> Array:
-        """Return rows ``start`` to ``stop`` of C, shape (stop − start, n), in units of the edge lengths."""
-        lengths = self._paths.rows(self._index[start:stop])
-        return lengths if self._has_all_nodes else lengths[:, self._index]
+        """Return rows ``start`` to ``stop`` of C, (stop − start, n), in units of C."""
+        sources = self._index[start:stop]
+        lengths = self._paths.rows(sources)  # to all nodes of the graph
+        if self._has_all_nodes:
+            return lengths
+        return lengths[:, self._index]
 
     def rows_at(self, index: Array, start: int, stop: int) -> Array:
-        """Return C between the atoms ``index[start:stop]`` and ``index``, without naming their nodes."""
-        columns = self._index[index]
-        return self._paths.rows(columns[start:stop])[:, columns]
+        """Return C between the atoms ``index[start:stop]`` and ``index``.
+
+        No restricted space is made, which would name all its nodes for every block.
+        """
+        nodes = self._index[index]
+        lengths = self._paths.rows(nodes[start:stop])
+        return lengths[:, nodes]
 
     @cached_property
     def _has_all_nodes(self) -> bool:
-        """Whether the atoms are all the nodes in their order, so that no columns need be picked."""
-        return bool(np.array_equal(self._index, np.arange(self.adjacency.shape[0])))
+        """Whether the atoms are all nodes in their order: rows then need no copy."""
+        n_nodes = self.adjacency.shape[0]
+        return bool(np.array_equal(self._index, np.arange(n_nodes)))
 
     def dense(self) -> Array:
         """Return the (n, n) matrix C, which is kept from then on."""
         matrix = self._paths.matrix
-        return (
-            matrix if self._has_all_nodes else matrix[np.ix_(self._index, self._index)]
-        )
+        if self._has_all_nodes:
+            return matrix
+        pairs = np.ix_(self._index, self._index)
+        return matrix[pairs]
 
     def largest(self) -> float:
-        """Return an upper bound of the diameter: twice the length to the node farthest from the first."""
-        return 2.0 * float(self.rows(0, 1).max())
+        """Return an upper bound of the largest distance, in units of C."""
+        # Any two nodes are joined by a path through the first.
+        farthest = self.rows(0, 1).max()
+        return 2.0 * float(farthest)
 
     def with_data(self, data: Array, weights: Array) -> Self:
-        """Return the space over other edge lengths and weights, without checking them again."""
+        """Return the space over other lengths and weights, which are not checked."""
         old = self.adjacency
         if data is old.data:
+            # The same graph: its stored paths are kept.
             return copy_unchecked(self, weights=weights)
         edges = scipy.sparse.csr_array((data, old.indices, old.indptr), shape=old.shape)
-        return copy_unchecked(
-            self, adjacency=edges, weights=weights, _paths=_Paths(edges)
-        )
+        paths = _Paths(edges)
+        return copy_unchecked(self, adjacency=edges, weights=weights, _paths=paths)
 
     def restrict(self, index: Array) -> Self:
-        """Return the space over the atoms ``index``, with the same weights; paths still use every node of the graph."""
-        nodes = tuple(self.nodes[i] for i in index)
-        return copy_unchecked(
-            self, weights=self.weights[index], nodes=nodes, _index=self._index[index]
-        )
+        """Return the space over the atoms ``index``, which keep their weights.
+
+        Paths may still pass through every node of the graph.
+        """
+        nodes = tuple([self.nodes[i] for i in index])
+        position = self._index[index]
+        weights = self.weights[index]
+        return copy_unchecked(self, weights=weights, nodes=nodes, _index=position)
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""
-        return (
-            self
-            if factor == 1.0
-            else self.with_data(_array.scaled(self.data, factor), self.weights)
-        )
+        if factor == 1.0:
+            return self
+        return self.with_data(_array.scaled(self.data, factor), self.weights)
 
 
 def _edges(
     graph: Any, weight: str | None
 ) -> tuple[scipy.sparse.csr_array, tuple[Any, ...]]:
-    """Return the edge lengths of a sparse matrix or a networkx graph in float64, and its nodes."""
+    """Return the edge lengths of a graph in float64, and its nodes."""
     is_given = not isinstance(weight, _Default)
     _check_graphs.attribute_name(weight, is_given, graph)
     if scipy.sparse.issparse(graph):
-        matrix = scipy.sparse.csr_array(graph).astype(np.float64)
-        matrix.sum_duplicates()
-        if weight is None:
-            matrix.data[:] = 1.0
-        return matrix, tuple(range(graph.shape[0]))
+        nodes = tuple(range(graph.shape[0]))
+        return _edges_of_matrix(graph, weight), nodes
     nodes = tuple(graph)
+    stored = [1] * graph.number_of_edges()
+    if weight is not None:
+        stored = [value for _, _, value in graph.edges(data=weight)]
+    lengths = _check_graphs.attribute_values(stored, weight, is_given)
+    return _edges_of_networkx(graph, lengths, nodes), nodes
+
+
+def _edges_of_matrix(graph: Any, weight: str | None) -> scipy.sparse.csr_array:
+    """Return a sparse matrix of edge lengths in float64; of ones if weight is None."""
+    matrix = scipy.sparse.csr_array(graph).astype(np.float64)
+    matrix.sum_duplicates()
+    if weight is None:
+        matrix.data[:] = 1.0
+    return matrix
+
+
+def _edges_of_networkx(
+    graph: Any, lengths: Sequence[float], nodes: Sequence[Any]
+) -> scipy.sparse.csr_array:
+    """Return the matrix of edge lengths; of parallel edges the shortest counts."""
     position = {node: i for i, node in enumerate(nodes)}
-    stored = (
-        [1] * graph.number_of_edges()
-        if weight is None
-        else [e[2] for e in graph.edges(data=weight)]
-    )
-    read = _check_graphs.attribute_values(stored, weight, is_given)
-    lengths: dict[tuple[int, int], float] = {}
-    for (one, other, *_), length in zip(graph.edges, read, strict=True):
-        for pair in (
-            (position[one], position[other]),
-            (position[other], position[one]),
-        ):
-            lengths[pair] = min(length, lengths.get(pair, np.inf))
-    rows, cols = np.array(list(lengths), dtype=np.int32).reshape(-1, 2).T
-    values = np.array(list(lengths.values()), dtype=np.float64)
-    return scipy.sparse.csr_array(
-        (values, (rows, cols)), shape=(len(nodes), len(nodes))
-    ), nodes
+    shortest: dict[tuple[int, int], float] = {}
+    for edge, length in zip(graph.edges, lengths, strict=True):
+        # An edge of a multigraph is its two nodes and a key.
+        i = position[edge[0]]
+        j = position[edge[1]]
+        for pair in ((i, j), (j, i)):
+            known = shortest.get(pair, np.inf)
+            shortest[pair] = min(length, known)
+    pairs = np.array(list(shortest), dtype=np.int32).reshape(-1, 2)
+    rows, cols = pairs.T
+    values = np.array(list(shortest.values()), dtype=np.float64)
+    n = len(nodes)
+    # Made from coordinates, not from a matrix of zeros, so that edges of length 0 stay.
+    return scipy.sparse.csr_array((values, (rows, cols)), shape=(n, n))
