@@ -1,4 +1,4 @@
-"""Array libraries: what the array-API standard lacks, and the way to NumPy on the CPU."""
+"""Array libraries: what the array-API standard lacks, and ways to NumPy on the CPU."""
 
 from gwtools._array.compressed import (
     is_compressed,

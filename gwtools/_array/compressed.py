@@ -1,4 +1,4 @@
-"""Compressed matrices: SciPy's sparse rows in place of matrices with few large entries."""
+"""Compressed matrices: SciPy's sparse rows for matrices with few large entries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def without_small(matrix: Array, share: float) -> Any:
 
 
 def without_small_masses(values: Array, matrix: Array, share: float) -> Any:
-    """Drop ``values`` where the entries of a matrix are small: :func:`without_small`."""
+    """Drop ``values`` where a matrix has small entries: see :func:`without_small`."""
     if not compat.is_numpy_array(values) or values.size < _WORTH_COMPRESSING:
         return values
     n_columns = matrix.shape[1]
@@ -38,6 +38,7 @@ def without_small_masses(values: Array, matrix: Array, share: float) -> Any:
     kept = matrix > limit
     if np.count_nonzero(kept) > matrix.size // 8:
         return values
+    # A matrix in SciPy's row format: kept values, their columns, and where rows begin.
     position = np.flatnonzero(kept)
     kept_by_row = np.count_nonzero(kept, axis=1)
     row_ends = np.cumsum(kept_by_row)

@@ -50,7 +50,7 @@ def root(value: Array, p: float = 2.0) -> Array:
 
 
 def _smooth_root(value: Array, p: float) -> Array:
-    """Return the p-th root of positive numbers; by ``sqrt``, rounded best, for p = 2."""
+    """Return the p-th root of positive numbers: for p = 2, correctly rounded."""
     if p == 2:
         return namespace(value).sqrt(value)
     return value ** (1.0 / p)
