@@ -17,26 +17,45 @@ from gwtools._array import NumpyArray
 def graph(value: Any) -> None:
     """Require a sparse matrix or a networkx graph without directions."""
     if scipy.sparse.issparse(value):
-        if value.ndim != 2 or value.shape[0] != value.shape[1] or value.shape[0] == 0:
-            raise ValueError(
-                f"adjacency must be a square matrix with one row for each node, but has shape {tuple(value.shape)}: "
-                "pass the edge lengths of all pairs of at least one node."
-            )
-        if value.dtype.kind not in "biuf":
-            raise TypeError(
-                f"adjacency must hold real numbers, but has dtype {value.dtype}: convert it first."
-            )
-        return
-    if not _words.is_networkx(value):
+        _sparse(value)
+    elif _words.is_networkx(value):
+        _networkx(value)
+    else:
+        kind = type(value).__name__
         raise TypeError(
-            f"adjacency must be a scipy.sparse matrix or a networkx graph, but is of type {type(value).__name__}: "
+            "adjacency must be a scipy.sparse matrix or a networkx graph, "
+            f"but is of type {kind}: "
             "convert it first, for example with scipy.sparse.csr_array(adjacency)."
         )
-    if len(value) == 0:
+
+
+def _sparse(matrix: Any) -> None:
+    """Require a square sparse matrix of real numbers."""
+    shape = tuple(matrix.shape)
+    # A sparse array may have one axis.
+    is_square = len(shape) == 2 and shape[0] == shape[1]
+    if not is_square or shape[0] == 0:
         raise ValueError(
-            "adjacency must have at least one node, but the graph is empty: add its nodes first."
+            "adjacency must be a square matrix with one row for each node, "
+            f"but has shape {shape}: "
+            "pass the edge lengths of all pairs of at least one node."
         )
-    if value.is_directed():
+    # Truth values, integers of both kinds and floating-point numbers.
+    if matrix.dtype.kind not in "biuf":
+        raise TypeError(
+            f"adjacency must hold real numbers, but has dtype {matrix.dtype}: "
+            "convert it first."
+        )
+
+
+def _networkx(graph: Any) -> None:
+    """Require an undirected graph with nodes."""
+    if len(graph) == 0:
+        raise ValueError(
+            "adjacency must have at least one node, but the graph is empty: "
+            "add its nodes first."
+        )
+    if graph.is_directed():
         raise ValueError(
             "adjacency must be an undirected graph, but its edges have directions: "
             "pass graph.to_undirected() if that is what you mean."
@@ -45,65 +64,92 @@ def graph(value: Any) -> None:
 
 def attribute_name(name: Any, is_given: bool, adjacency: Any) -> None:
     """Require the name of an attribute of a networkx graph's edges, or None."""
-    if name is not None and not isinstance(name, str):
+    if name is None:
+        return
+    if not isinstance(name, str):
+        received = _words.shown(name)
         raise TypeError(
-            f"weight must be the name of an edge attribute or None, but is {_words.shown(name)}: "
+            f"weight must be the name of an edge attribute or None, but is {received}: "
             "pass weights, in the plural, for the weights of the nodes."
         )
-    if is_given and name is not None and scipy.sparse.issparse(adjacency):
+    if is_given and scipy.sparse.issparse(adjacency):
         raise ValueError(
-            f"weight must be left out or None for a sparse matrix, whose entries are lengths, but is {name!r}: "
-            "name attributes of a networkx graph alone."
+            "weight must be left out or None for a sparse matrix, whose entries are "
+            f"lengths, but is {name!r}: name attributes of a networkx graph alone."
         )
 
 
 def attribute_values(
     values: list[Any], name: str | None, is_given: bool
 ) -> list[float]:
-    """Return the lengths of edges; require the attribute of all of them, or of none where nobody has asked for it."""
-    missing = sum(value is None for value in values)
-    if missing and (is_given or missing < len(values)):
+    """Return the lengths of edges, which are ones where no edge has the attribute.
+
+    All edges must have an attribute that was asked for, or that some of them have. The
+    warning points to the user's line, five calls up.
+    """
+    attribute = repr(str(name))
+    count = len(values)
+    missing = sum([value is None for value in values])
+    if missing and (is_given or missing < count):
         raise ValueError(
-            f"adjacency must have the attribute {str(name)!r} on every edge, but {missing} of {len(values)} edges lack it: "
+            f"adjacency must have the attribute {attribute} on every edge, "
+            f"but {missing} of {count} edges lack it: "
             "set it there, or pass weight=None for edges of length 1."
         )
     if missing:
-        return [1.0] * len(values)
+        return [1.0] * count
     for value in values:
         if not isinstance(value, Real):
+            received = _words.shown(value)
             raise TypeError(
-                f"adjacency must have real numbers as the attribute {str(name)!r} of its edges, but one is "
-                f"{_words.shown(value)}: convert it first."
+                f"adjacency must have real numbers as the attribute {attribute} of its "
+                f"edges, but one is {received}: convert it first."
             )
     lengths = [_check.as_float(value) for value in values]
+    # Equal strengths are equal lengths but for one factor, which changes no coupling.
     if not is_given and len(set(values)) > 1:
+        least = min(lengths)
+        most = max(lengths)
         warnings.warn(
-            f"adjacency has the edge attribute 'weight', from {min(lengths):.3g} to {max(lengths):.3g}, which is read as the "
-            "length of an edge: where it says how strong an edge is, pass weight=None for edges of length 1, or "
-            "weight='length' after storing 1 / weight there; weight='weight' says that lengths are meant.",
+            f"adjacency has the edge attribute 'weight', from {least:.3g} to "
+            f"{most:.3g}, which is read as the length of an edge: where it says how "
+            "strong an edge is, pass weight=None for edges of length 1, or "
+            "weight='length' after storing 1 / weight there; weight='weight' says "
+            "that lengths are meant.",
             stacklevel=5,
         )
     return lengths
 
 
 def edge_lengths(adjacency: scipy.sparse.csr_array) -> None:
-    """Require finite and non-negative edge lengths, the same both ways up to float error."""
+    """Require finite edge lengths ≥ 0, the same both ways up to float error."""
     lengths = adjacency.data
     _check.finite(lengths, "adjacency")
     if (lengths < 0).any():
+        least = lengths.min()
         raise ValueError(
-            f"adjacency must hold non-negative edge lengths, but the smallest is {lengths.min():.3g}: "
+            "adjacency must hold non-negative edge lengths, "
+            f"but the smallest is {least:.3g}: "
             "turn similarities into lengths first, for example by -log or 1 / weight."
         )
-    present = scipy.sparse.csr_array(
-        (np.ones_like(lengths), adjacency.indices, adjacency.indptr), adjacency.shape
-    )
-    skew, missing = (abs(matrix - matrix.T).max() for matrix in (adjacency, present))
-    if missing or skew > 128 * np.finfo(float).eps * lengths.max(initial=0.0):
+    ones = np.ones_like(lengths)
+    stored = (ones, adjacency.indices, adjacency.indptr)
+    # Ones at the stored entries: an edge of length 0 differs from no edge there.
+    present = scipy.sparse.csr_array(stored, adjacency.shape)
+    skew = _skew(adjacency)
+    missing = _skew(present)
+    largest = lengths.max(initial=0.0)
+    if missing or skew > 128 * np.finfo(float).eps * largest:
         raise ValueError(
-            "adjacency must be symmetric, but some edge has another length the other way or is missing there: "
+            "adjacency must be symmetric, "
+            "but some edge has another length the other way or is missing there: "
             "pass adjacency.maximum(adjacency.T) if that is what you mean."
         )
+
+
+def _skew(matrix: scipy.sparse.csr_array) -> float:
+    """Return max |M_ik − M_ki|."""
+    return float(abs(matrix - matrix.T).max())
 
 
 def connected(count: int, labels: NumpyArray, nodes: Sequence[Any]) -> None:
@@ -111,12 +157,16 @@ def connected(count: int, labels: NumpyArray, nodes: Sequence[Any]) -> None:
     if count == 1:
         return
     sizes = np.bincount(labels)
+    # Five at most, the largest first.
     shown = np.argsort(-sizes, kind="stable")[:5]
-    named = "; ".join(
-        f"{sizes[c]} nodes, one is {nodes[int(np.argmax(labels == c))]!r}"
-        for c in shown
-    )
+    named = []
+    for component in shown:
+        first = int(np.argmax(labels == component))
+        named.append(f"{sizes[component]} nodes, one is {nodes[first]!r}")
+    if count > len(shown):
+        named.append("…")
+    components = "; ".join(named)
     raise ValueError(
-        f"adjacency must connect all nodes, but has {count} components ({named}{'; …' if count > len(shown) else ''}): "
+        f"adjacency must connect all nodes, but has {count} components ({components}): "
         "pass the largest one alone, or add the edges that are missing."
     )
