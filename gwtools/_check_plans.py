@@ -9,41 +9,58 @@ from typing import Any
 from gwtools import _array, _check, _words
 from gwtools._array import Array
 
-MOST_MISSED = (
-    1e-3  # mass by which a given plan's marginal may differ from the weights, in total
-)
+# Mass by which a given plan's marginal may differ from the weights, in total.
+MOST_MISSED = 1e-3
 
 
 def atoms_of_plan(rows: Any, cols: Any, mass: Any, size: Any) -> None:
     """Require a list of masses with their positions in a matrix of shape ``size``."""
-    if (
-        not isinstance(size, tuple)
-        or len(size) != 2
-        or not all(isinstance(n, Integral) and int(n) > 0 for n in size)
-    ):
-        received = repr(size) if isinstance(size, tuple) else _words.shown(size)
-        raise TypeError(
-            f"size must be a tuple (n, m) of positive integers, but is {received}: pass the plan's shape."
-        )
+    _size(size)
+    n, m = size
     _check.floating(mass, "mass", 1)
-    for value, name, most in ((rows, "rows", size[0]), (cols, "cols", size[1])):
-        _check.indices(value, name, most)
-        _check.same_library(value, mass, name, "mass")
-        if value.shape != mass.shape:
-            raise ValueError(
-                f"{name} must have one entry for each of the {mass.shape[0]} masses, but has {value.shape[0]}: "
-                "pass rows, cols and mass of one length."
-            )
+    _positions(rows, "rows", n, mass)
+    _positions(cols, "cols", m, mass)
+
+
+def _size(size: Any) -> None:
+    """Require a shape of a matrix that is not empty."""
+    is_pair = isinstance(size, tuple) and len(size) == 2
+    if is_pair and _is_positive(size[0]) and _is_positive(size[1]):
+        return
+    received = repr(size) if isinstance(size, tuple) else _words.shown(size)
+    raise TypeError(
+        f"size must be a tuple (n, m) of positive integers, but is {received}: "
+        "pass the plan's shape."
+    )
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, Integral) and int(value) > 0
+
+
+def _positions(value: Any, name: str, size: int, mass: Array) -> None:
+    """Require one position among ``size`` atoms for each mass."""
+    _check.indices(value, name, size)
+    _check.same_library(value, mass, name, "mass")
+    if value.shape != mass.shape:
+        count = mass.shape[0]
+        received = value.shape[0]
+        raise ValueError(
+            f"{name} must have one entry for each of the {count} masses, "
+            f"but has {received}: pass rows, cols and mass of one length."
+        )
 
 
 def coupling_shape(
     shape: tuple[int, ...], expected: tuple[int, int], name: str = "plan"
 ) -> None:
     """Require a plan between spaces of the given sizes."""
-    if tuple(shape) != expected:
+    received = tuple(shape)
+    if received != expected:
         raise ValueError(
-            f"{name} must have shape {expected}, one row for each atom of x and one column for each of y, "
-            f"but has {tuple(shape)}: transpose it or pass the spaces in the plan's order."
+            f"{name} must have shape {expected}, one row for each atom of x and one "
+            f"column for each of y, but has {received}: "
+            "transpose it or pass the spaces in the plan's order."
         )
 
 
@@ -54,20 +71,25 @@ def marginal(
     epsilon: float | None = None,
     name: str = "plan",
 ) -> None:
-    """Require that a given plan's marginal ``sums`` are the weights, up to a thousandth of the mass or the dtype's resolution.
+    """Require that a plan's marginal ``sums`` are the weights, up to a tolerance.
 
-    ``epsilon`` is that of the stored weights where they were converted since.
+    It is the larger of ``MOST_MISSED`` and the root of ``epsilon``, the spacing of 1.0
+    in the dtype of the weights before they were converted.
     """
     xp = _array.namespace(weights)
-    error = _array.number(xp.sum(xp.abs(sums - weights)))
-    most = max(
-        MOST_MISSED, math.sqrt(_array.epsilon(weights) if epsilon is None else epsilon)
-    )
+    missed_by_atom = xp.abs(sums - weights)
+    error = _array.number(xp.sum(missed_by_atom))
+    if epsilon is None:
+        epsilon = _array.epsilon(weights)
+    most = max(MOST_MISSED, math.sqrt(epsilon))
+    # Not error > most: NaN must be refused as well.
     if not error <= most:
         missed, limit = _words.distinguishable(error, most)
         raise ValueError(
-            f"{name} must have the weights of {side} as its marginal up to {limit} in total, but misses them by {missed}: "
-            "pass a coupling of the two spaces' weights, as gwtools.round_plan gives one."
+            f"{name} must have the weights of {side} as its marginal up to {limit} in "
+            f"total, but misses them by {missed}: "
+            "pass a coupling of the two spaces' weights, as gwtools.round_plan gives "
+            "one."
         )
 
 
@@ -75,6 +97,8 @@ def non_negative(mass: Array, name: str) -> None:
     """Require that a plan carries no negative mass."""
     xp = _array.namespace(mass)
     if bool(xp.any(mass < 0)):
+        least = float(xp.min(mass))
         raise ValueError(
-            f"{name} must be non-negative, but its smallest entry is {float(xp.min(mass)):.3g}: clip and rescale it."
+            f"{name} must be non-negative, but its smallest entry is {least:.3g}: "
+            "clip and rescale it."
         )
