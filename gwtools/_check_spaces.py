@@ -1,4 +1,4 @@
-"""Rejects invalid spaces: matrices that are not square and symmetric, weights that are no probabilities."""
+"""Rejects invalid spaces: asymmetric matrices, weights that are no probabilities."""
 
 from __future__ import annotations
 
@@ -14,18 +14,24 @@ from gwtools._array import Array
 def space(value: Any, name: str) -> None:
     """Require an array where a value is no space."""
     if not _array.is_array(value):
+        received = _words.shown(value)
+        remedy = _words.to_space(value, name)
         raise TypeError(
-            f"{name} must be a gwtools space or a square array, but is {_words.shown(value)}: {_words.to_space(value, name)}."
+            f"{name} must be a gwtools space or a square array, but is {received}: "
+            f"{remedy}."
         )
 
 
 def readable(arrays: Sequence[Any], name: str) -> None:
-    """Require spaces outside of ``torch.func.grad``, for what reads their numbers on the way."""
-    if any(_array.is_array(array) and _array.is_wrapped(array) for array in arrays):
-        raise TypeError(
-            f"{name} must be outside of torch.func.grad for solvers and certificates, but is within it: "
-            "call .backward() or torch.autograd.grad, or use gwtools.bounds, which torch.func.grad passes."
-        )
+    """Require spaces outside of ``torch.func.grad``, whose numbers can be read."""
+    for array in arrays:
+        if _array.is_array(array) and _array.is_wrapped(array):
+            raise TypeError(
+                f"{name} must be outside of torch.func.grad for solvers and "
+                "certificates, but is within it: "
+                "call .backward() or torch.autograd.grad, or use gwtools.bounds, which "
+                "torch.func.grad passes."
+            )
 
 
 def square(matrix: Array, name: str) -> None:
@@ -33,8 +39,8 @@ def square(matrix: Array, name: str) -> None:
     n, m = matrix.shape
     if n != m:
         raise ValueError(
-            f"{name} must be a square matrix, but has shape {(n, m)}: pass the values of all pairs, "
-            "or gwtools.PointCloud for coordinates."
+            f"{name} must be a square matrix, but has shape {(n, m)}: "
+            "pass the values of all pairs, or gwtools.PointCloud for coordinates."
         )
 
 
@@ -46,18 +52,21 @@ def symmetric(skew: float, largest: float, epsilon: float, name: str) -> None:
     """
     if skew > 128 * epsilon * largest:
         raise ValueError(
-            f"{name} must be symmetric, but differs from its transpose by up to {skew:.3g}: "
+            f"{name} must be symmetric, "
+            f"but differs from its transpose by up to {skew:.3g}: "
             "pass (C + C.T) / 2 if that is what you mean."
         )
 
 
 def in_range(largest: float, most: float, like: Array) -> None:
     """Require values of C whose squared differences are numbers of the dtype."""
+    # Not largest > most: NaN must be refused as well.
     if not largest <= most:
         received, limit = _words.distinguishable(largest, most)
         raise ValueError(
-            f"values of C must be at most {limit} in absolute value, the range in which squared differences are numbers of "
-            f"{like.dtype}, but reach {received}: divide both spaces by one number."
+            f"values of C must be at most {limit} in absolute value, the range in "
+            f"which squared differences are numbers of {like.dtype}, "
+            f"but reach {received}: divide both spaces by one number."
         )
 
 
@@ -66,98 +75,130 @@ def one_row(rows: int | None, space: object, name: str) -> None:
     if rows != 1:
         received = f"is {space!r}" if rows is None else f"has a factor of {rows} rows"
         raise ValueError(
-            f"{name} must be a gwtools.GramSpace with a factor of one row, but {received}: "
-            "use gwtools.bounds.spectral, which takes any space."
+            f"{name} must be a gwtools.GramSpace with a factor of one row, "
+            f"but {received}: use gwtools.bounds.spectral, which takes any space."
         )
 
 
 def weights(value: Any, data: Array, size: int, name: str = "weights") -> Array:
-    """Return probability weights that match ``data``: uniform for None, else checked and divided by their sum.
+    """Return probability weights (size,) that match an array ``data``.
 
-    Equal weights are those for None, whatever their computed sum is; weights in a
-    gradient graph are always divided.
+    For None they are uniform. Others are checked and divided by their sum; equal ones
+    become those for None, whatever their computed sum is.
     """
     xp = _array.namespace(data)
     if value is None:
         return _uniform(data, size)
     if _array.is_array(value):
+        # Before the checks of entries: a tensor on another device may have none.
         _check.same_library(value, data, name, "the space's values")
     value = _check.array(value, name, 1)
     _check.same_kind(value, data, name, "the space's values")
-    if value.shape[0] != size:
+    count = value.shape[0]
+    if count != size:
         raise ValueError(
-            f"{name} must have one entry for each of the {size} atoms, but has {value.shape[0]}: "
-            f"pass an array of shape ({size},)."
+            f"{name} must have one entry for each of the {size} atoms, "
+            f"but has {count}: pass an array of shape ({size},)."
         )
     if bool(xp.any(value < 0)):
+        least = float(xp.min(value))
         raise ValueError(
-            f"{name} must be non-negative, but the smallest is {float(xp.min(value)):.3g}: clip or remove those atoms."
+            f"{name} must be non-negative, but the smallest is {least:.3g}: "
+            "clip or remove those atoms."
         )
+    # Half precision has too few digits for the sum of many weights.
     wide = _array.at_least_single(value)
     total = _array.exact_sum(wide)
-    if total <= 0.0:
-        raise ValueError(
-            f"{name} must have positive mass, but sum to zero: give some atom a positive weight."
-        )
-    if abs(total - 1.0) > math.sqrt(_array.epsilon(value)):
-        received, _ = _words.distinguishable(total, 1.0, 6)
-        raise ValueError(
-            f"{name} must sum to 1, but sum to {received}: divide them by their sum if that is what you mean."
-        )
+    _total(total, _array.epsilon(value), name)
+    # Uniform weights given and left out are then the same to the last digit. Weights
+    # in a gradient graph must stay in it.
     if not _array.tracked(value) and _array.all_equal(value):
         return _uniform(data, size)
-    return value if total == 1.0 else xp.astype(_array.normalised(wide), value.dtype)
+    if total == 1.0:
+        return value
+    return xp.astype(_array.normalised(wide), value.dtype)
+
+
+def _total(total: float, epsilon: float, name: str) -> None:
+    """Require that weights sum to 1, up to half of the digits of their dtype.
+
+    ``epsilon`` is the spacing of 1.0 in their dtype.
+    """
+    if total <= 0.0:
+        raise ValueError(
+            f"{name} must have positive mass, but sum to zero: "
+            "give some atom a positive weight."
+        )
+    if abs(total - 1.0) > math.sqrt(epsilon):
+        received, _ = _words.distinguishable(total, 1.0, 6)
+        raise ValueError(
+            f"{name} must sum to 1, but sum to {received}: "
+            "divide them by their sum if that is what you mean."
+        )
 
 
 def _uniform(data: Array, size: int) -> Array:
-    return _array.namespace(data).full(
-        (size,), 1.0 / size, dtype=data.dtype, device=_array.device(data)
-    )
+    """Return equal weights in the library, dtype and device of an array."""
+    xp = _array.namespace(data)
+    device = _array.device(data)
+    return xp.full((size,), 1.0 / size, dtype=data.dtype, device=device)
 
 
 def columns_are_atoms(factor: Array, given: Any) -> None:
-    """Warn of a factor with more rows than columns, unless weights say which are the atoms; refuse weights of the rows.
+    """Warn of a factor with more rows than columns, unless its columns have weights.
 
-    Four calls below the user's line, so that the warning points there.
+    Weights of the rows are refused. The warning points to the user's line, four calls
+    up.
     """
     rows, columns = factor.shape
     if rows <= columns:
         return
+    # Features are often stored with one row for each atom, of which there are more.
     if given is None:
         warnings.warn(
-            f"factor has {rows} rows and {columns} columns, and each column is an atom: pass factor.T where rows are the "
-            "atoms, or weights, one for each column, to say that columns are.",
+            f"factor has {rows} rows and {columns} columns, and each column is an "
+            "atom: pass factor.T where rows are the atoms, or weights, one for each "
+            "column, to say that columns are.",
             stacklevel=4,
         )
     elif _array.is_array(given) and tuple(given.shape) == (rows,):
         raise ValueError(
-            f"weights must have one entry for each of the {columns} columns of factor, but has one for each of the {rows} "
-            "rows: pass factor.T where rows are the atoms."
+            f"weights must have one entry for each of the {columns} columns of factor, "
+            f"but has one for each of the {rows} rows: "
+            "pass factor.T where rows are the atoms."
         )
 
 
 def stored_values(space: Any, kinds: tuple[type, ...], name: str) -> None:
-    """Require a space of a kind whose matrix is known to depend on its stored values in one of a few ways."""
+    """Require a kind of space of which C is a known function of the stored values."""
     if not isinstance(space, kinds):
-        known = ", ".join(kind.__name__ for kind in kinds)
+        names = [kind.__name__ for kind in kinds]
+        known = ", ".join(names)
+        received = _words.shown(space)
         raise TypeError(
-            f"{name} must be of a kind whose C is known by its stored values ({known}), but is {_words.shown(space)}: "
-            f"pass gwtools.DenseSpace({name}.dense(), {name}.weights), whose stored values are those of C."
+            f"{name} must be of a kind whose C is known by its stored values "
+            f"({known}), but is {received}: "
+            f"pass gwtools.DenseSpace({name}.dense(), {name}.weights), whose stored "
+            "values are those of C."
         )
 
 
 def same_weights(first: Array, second: Array, name: str, other: str) -> None:
     """Require one size and, up to float error, one list of weights."""
     if first.shape != second.shape:
+        n_first = first.shape[0]
+        n_second = second.shape[0]
         raise ValueError(
-            f"{name} must have the atoms of {other}, but they have {second.shape[0]} and {first.shape[0]}: "
+            f"{name} must have the atoms of {other}, "
+            f"but they have {n_second} and {n_first}: "
             "pass two spaces over the same atoms."
         )
-    difference = _array.number(
-        _array.namespace(first).max(_array.namespace(first).abs(first - second))
-    )
+    xp = _array.namespace(first)
+    differences = xp.abs(first - second)
+    difference = _array.number(xp.max(differences))
     if difference > 128 * _array.epsilon(first):
         raise ValueError(
-            f"{name} must have the weights of {other}, but they differ by up to {difference:.3g}: "
+            f"{name} must have the weights of {other}, "
+            f"but they differ by up to {difference:.3g}: "
             "pass two spaces over the same atoms, with equal weights."
         )
