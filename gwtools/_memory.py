@@ -1,4 +1,4 @@
-"""Memory: how much is free for this process, and the refusal of work that cannot fit before it starts."""
+"""Memory: how much is free, and work that cannot fit is refused before it starts."""
 
 from __future__ import annotations
 
@@ -11,17 +11,29 @@ from gwtools._array import Array
 NUMBER = 8  # bytes: certificates and linear programs are computed in float64
 _WORTH_ASKING = 2**26  # bytes: less is not worth the time it takes to ask what is free
 _MOST_HELD = 32  # numbers for each of (n + m)² pairs: no solver and no bound holds more
-_ROOT = Path("/")
+# Names of the limit, of what is used, and of cached pages: versions 2 and 1 of groups.
+_FILES_OF_A_GROUP = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+_ROOT = Path("/")  # of the files in which Linux says what is free and what is used
 
 
 def atoms_surely_fit(n: int, m: int) -> bool:
-    """Tell whether n and m atoms are so few that all work on them fits: then nobody asks how much memory is free."""
-    return NUMBER * _MOST_HELD * (n + m) ** 2 < _WORTH_ASKING
+    """Tell whether all work on n and m atoms is sure to fit.
+
+    What is free need not be asked for then, which takes longer than a small problem.
+    """
+    most_bytes = NUMBER * _MOST_HELD * (n + m) ** 2
+    return most_bytes < _WORTH_ASKING
 
 
 def numbers_surely_fit(numbers: float, limit: float | None) -> bool:
-    """Tell whether so many float64 numbers are within a limit, and so few that nobody asks how much memory is free."""
-    return NUMBER * numbers < min(_WORTH_ASKING, math.inf if limit is None else limit)
+    """Tell whether so many float64 numbers are sure to fit, and within a limit."""
+    needed = NUMBER * numbers
+    if limit is None:
+        return needed < _WORTH_ASKING
+    return needed < min(_WORTH_ASKING, limit)
 
 
 def require(
@@ -37,7 +49,7 @@ def require(
     Parameters
     ----------
     numbers : float
-        How many, about and rather too many.
+        Estimate of how many it holds, rather too large than too small.
     shape : (int, int)
         Numbers of atoms (n, m).
     what : str
@@ -63,49 +75,57 @@ def require(
 
 
 def free(like: Array) -> float:
-    """Return the bytes that are free where an array lies: on its CUDA device, or for this process."""
+    """Return the free bytes of an array's CUDA device, or else for this process."""
     on_device = _array.free_on_device(like)
-    return (
-        min(part() for part in (_of_the_machine, _of_the_group, _of_the_process))
-        if on_device is None
-        else on_device
-    )
+    if on_device is not None:
+        return on_device
+    return min(_of_the_machine(), _of_the_group(), _of_the_process())
 
 
 def _of_the_machine() -> float:
-    """Memory that the system can hand out without swapping; infinite where it does not say."""
-    fields = _fields("proc/meminfo")
-    return 1024 * fields["MemAvailable:"] if "MemAvailable:" in fields else math.inf
+    """What the system can hand out without swapping; infinite where it does not say."""
+    kibibytes = _fields("proc/meminfo").get("MemAvailable:", math.inf)
+    return 1024 * kibibytes
 
 
 def _of_the_group() -> float:
-    """What the limits of the control groups (versions 2 and 1) of this process leave."""
-    groups = [Path("sys/fs/cgroup"), Path("sys/fs/cgroup/memory")]
+    """What the limits of this process's control groups (versions 2 and 1) leave."""
+    version_2 = Path("sys/fs/cgroup")
+    version_1 = Path("sys/fs/cgroup/memory")
+    groups = [version_2, version_1]
     for line in _text("proc/self/cgroup").splitlines():
-        controllers, path = line.split(":", 2)[1:]
-        if controllers in ("", "memory"):
-            base = groups[0] if controllers == "" else groups[1]
-            here = base / path.lstrip("/")
-            groups += [
-                here,
-                *(parent for parent in here.parents if base in parent.parents),
-            ]
-    return min(_left_in(group) for group in groups)
+        # Number of the hierarchy, its controllers, and the group: "0::/user.slice".
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            groups += _with_parents(version_2, path)
+        elif controllers == "memory":
+            groups += _with_parents(version_1, path)
+    left = [_left_in(group) for group in groups]
+    return min(left)
+
+
+def _with_parents(root: Path, path: str) -> list[Path]:
+    """Return a control group and those around it, whose limits hold for it as well."""
+    group = root / path.lstrip("/")
+    groups = [group]
+    for parent in group.parents:
+        if root in parent.parents:
+            groups.append(parent)
+    return groups
 
 
 def _left_in(group: Path) -> float:
-    """What one control group has left: its limit less what is used and not only cached."""
-    for limit, used, cached in (
-        ("memory.max", "memory.current", "inactive_file"),
-        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    ):
-        most, now = _text(group / limit).strip(), _text(group / used).strip()
-        if most.isdigit() and now.isdigit():
-            return (
-                float(most)
-                - float(now)
-                + _fields(group / "memory.stat").get(cached, 0.0)
-            )
+    """What one control group has left: its limit less what is used and not only cached.
+
+    Infinite where it has no limit, for which version 2 writes "max".
+    """
+    for limit_file, used_file, cached_field in _FILES_OF_A_GROUP:
+        limit = _text(group / limit_file).strip()
+        used = _text(group / used_file).strip()
+        if limit.isdigit() and used.isdigit():
+            # The system drops these pages of files before it refuses memory.
+            cached = _fields(group / "memory.stat").get(cached_field, 0.0)
+            return float(limit) - float(used) + cached
     return math.inf
 
 
@@ -115,23 +135,27 @@ def _of_the_process() -> float:
         import resource
     except ImportError:  # not on every system
         return math.inf
-    most = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if most == resource.RLIM_INFINITY:
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
         return math.inf
-    return float(most) - 1024 * _fields("proc/self/status").get("VmSize:", 0.0)
+    # The limit is in bytes, the size in kibibytes.
+    used = 1024 * _fields("proc/self/status").get("VmSize:", 0.0)
+    return float(limit) - used
 
 
 def _fields(path: Path | str) -> dict[str, float]:
-    """Read lines of a name and a number."""
-    cells = (line.split() for line in _text(path).splitlines())
-    return {
-        name: float(value)
-        for name, value, *_ in (c for c in cells if len(c) > 1)
-        if value.isdigit()
-    }
+    """Read lines of a name and a number; other lines are left out."""
+    numbers = {}
+    for line in _text(path).splitlines():
+        cells = line.split()
+        if len(cells) > 1 and cells[1].isdigit():
+            name = cells[0]
+            numbers[name] = float(cells[1])
+    return numbers
 
 
 def _text(path: Path | str) -> str:
+    """Read a file; an empty text where there is none, as on other systems."""
     try:
         return (_ROOT / path).read_text(encoding="utf-8")
     except OSError:
