@@ -423,14 +423,6 @@ TESTED_ELSEWHERE = {
         "tests/spaces/test_graph.py",
         "each refusal beside what a graph may be",
     ),
-    "gwtools._check_plans": (
-        "tests/test_check.py",
-        "refusals of all kinds, at every entry point",
-    ),
-    "gwtools._check_spaces": (
-        "tests/test_check.py",
-        "refusals of all kinds, at every entry point",
-    ),
     "gwtools.batch.results": (
         "tests/batch/test_solve.py",
         "results of every solver are cut by it",
