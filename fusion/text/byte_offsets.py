@@ -1,4 +1,4 @@
-"""Where tokens end in a text, in bytes: exact also for tokens that split a character."""
+"""Where tokens end in a text, in bytes, also where a token splits a character."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+Ends = NDArray[np.int32]
+
+_FALLBACK_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+# No text in UTF-8 holds this byte: a token spelled so never matches.
+_NOT_UTF8 = b"\xff"
 
 
 def byte_ends(
@@ -18,12 +22,13 @@ def byte_ends(
     ids: Sequence[int],
     offsets: Sequence[tuple[int, int]],
     tokenizer: PreTrainedTokenizerBase,
-) -> NDArray[np.int32]:
+) -> Ends:
     """Return for each token the number of bytes of ``text``, in UTF-8, up to its end.
 
     Parameters
     ----------
     text : str
+        What was tokenized.
     ids : sequence of n ints
         Its tokens.
     offsets : sequence of n pairs
@@ -40,57 +45,91 @@ def byte_ends(
     (n,) int32 array
         Non-decreasing; the last is the length of the text.
     """
-    whole, tokens = text.encode(), tokenizer.convert_ids_to_tokens(list(ids))
+    whole = text.encode()
+    tokens = tokenizer.convert_ids_to_tokens(list(ids))
     added = frozenset(tokenizer.get_added_vocab())
     for spell in (_byte_level, _byte_fallback):
-        pieces = [
-            token.encode() if token in added else spell(token) for token in tokens
-        ]
-        spelled, ends = (
-            b"".join(pieces),
-            np.cumsum([len(piece) for piece in pieces], dtype=np.int32),
-        )
+        pieces = []
+        for token in tokens:
+            # Added tokens stand for their own characters in every vocabulary.
+            piece = token.encode() if token in added else spell(token)
+            pieces.append(piece)
+        spelled = b"".join(pieces)
         if spelled in (whole, b" " + whole):
-            return np.maximum(ends - (len(spelled) - len(whole)), 0, dtype=np.int32)
-    return _from_offsets(text, np.array(offsets, dtype=np.int64).reshape(-1, 2))
+            lengths = [len(piece) for piece in pieces]
+            ends = np.cumsum(lengths, dtype=np.int32)
+            # 1 where the tokenizer put a space first, which is no byte of the text.
+            extra = len(spelled) - len(whole)
+            return np.maximum(ends - extra, 0, dtype=np.int32)
+    spans = np.array(offsets, dtype=np.int64)
+    spans = spans.reshape(-1, 2)  # also where there is no token
+    return _ends_of_spans(text, spans)
 
 
 def _byte_level(token: str) -> bytes:
-    """The bytes of a GPT-2 style token; no text at all where a character stands for no byte."""
+    """Spell a GPT-2 style token; as no text where a character stands for no byte."""
     table = _byte_of_character()
-    return (
-        bytes(table[character] for character in token)
-        if table.keys() >= set(token)
-        else b"\xff"
-    )
+    spelled = bytearray()
+    for character in token:
+        if character not in table:
+            return _NOT_UTF8
+        spelled.append(table[character])
+    return bytes(spelled)
 
 
 def _byte_fallback(token: str) -> bytes:
-    """The bytes of a SentencePiece style token."""
-    byte = _BYTE.fullmatch(token)
-    return bytes([int(byte[1], 16)]) if byte else token.replace("▁", " ").encode()
+    """Spell a SentencePiece style token: "▁" is a space, "<0x41>" a byte."""
+    match = _FALLBACK_BYTE.fullmatch(token)
+    if match is None:
+        with_spaces = token.replace("▁", " ")
+        return with_spaces.encode()
+    byte = int(match[1], 16)
+    return bytes([byte])
 
 
 @cache
 def _byte_of_character() -> dict[str, int]:
-    """GPT-2's table: printable Latin-1 characters stand for themselves, the other bytes for the characters from 256 on."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {
-        chr(256 + i): byte for i, byte in enumerate(others)
+    """GPT-2's table of the characters that stand for bytes.
+
+    Printable characters of Latin-1 stand for themselves, those from 256 on for the
+    other bytes in their order.
+    """
+    printable = {
+        *range(33, 127),
+        *range(161, 173),
+        *range(174, 256),
     }
+    table = {}
+    others = 0  # bytes so far that are not printable
+    for byte in range(256):
+        if byte in printable:
+            character = chr(byte)
+        else:
+            character = chr(256 + others)
+            others += 1
+        table[character] = byte
+    return table
 
 
-def _from_offsets(text: str, spans: NDArray[np.int64]) -> NDArray[np.int32]:
-    """A token that overlaps the next one ends inside the character that both share."""
-    lengths = np.array([len(character.encode()) for character in text])
-    start_of = np.concatenate([[0], np.cumsum(lengths)])
-    ends = start_of[spans[:, 1]]
-    cuts = 0
+def _ends_of_spans(text: str, spans: NDArray[np.int64]) -> Ends:
+    """Ends in bytes of spans of characters, shape (n, 2).
+
+    A token that overlaps the next one ends inside the character that both share.
+    """
+    lengths = np.array([len(character.encode()) for character in text])  # in bytes
+    edges = np.cumsum(lengths)
+    first_byte = np.concatenate([[0], edges])  # of each character, and the text's end
+    ends = first_byte[spans[:, 1]]
+    cuts = 0  # inside the present character, so far
     for i in range(len(spans) - 1):
-        shared = spans[i + 1, 0] < spans[i, 1]
-        cuts = cuts + 1 if shared else 0
-        if shared:
-            character = spans[i + 1, 0]
-            ends[i] = start_of[character] + min(cuts, lengths[character] - 1)
-    return np.maximum.accumulate(ends).astype(np.int32)
+        start_of_next = spans[i + 1, 0]
+        if start_of_next < spans[i, 1]:
+            # The spans do not tell where the cut is: one byte for each cut, short of
+            # the character's last byte, which belongs to the last of its tokens.
+            cuts += 1
+            inside = min(cuts, lengths[start_of_next] - 1)
+            ends[i] = first_byte[start_of_next] + inside
+        else:
+            cuts = 0
+    ends = np.maximum.accumulate(ends)
+    return ends.astype(np.int32)
