@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from fusion import _check
-from fusion.logits.reduction import Reading, Rows, read_head, read_logits
+from fusion.logits.reduction import read_head, read_logits
+from fusion.logits.rows import Reading, Rows
 from fusion.logits.topk import TopKLogits, assembled, planned, spread
 
 IGNORED = -100

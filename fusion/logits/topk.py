@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from fusion import _check
-from fusion.logits.reduction import Reading, Rows, read_logits
+from fusion.logits.reduction import read_logits
+from fusion.logits.rows import Reading, Rows
 
 KINDS = ("none", "center", "logprob", "softmax", "zscore")
 

@@ -55,7 +55,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fusion import _check
-from fusion.logits.reduction import wide
+from fusion.logits.rows import wide
 from fusion.logits.topk import KINDS, TopKLogits
 from fusion.losses import graphs
 from fusion.losses.tokens import jsd_loss, kl_loss, uld_loss

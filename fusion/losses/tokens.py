@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fusion import _check
-from fusion.logits.reduction import wide
+from fusion.logits.rows import wide
 from fusion.logits.topk import TopKLogits
 
 REDUCTIONS = ("mean", "sum", "none")

@@ -13,7 +13,8 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fusion import _check
-from fusion.logits.reduction import Reading, read_logits
+from fusion.logits.reduction import read_logits
+from fusion.logits.rows import Reading
 from fusion.models import model_fingerprint, template_fingerprint, tokenizer_fingerprint
 from fusion.teachers.store import (
     Origin,
