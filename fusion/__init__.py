@@ -48,12 +48,8 @@ if TYPE_CHECKING:
     from fusion.logits.head import HeadOutput, chunked_head, read
     from fusion.logits.topk import TopKLogits, top_k
     from fusion.losses.graphs import graph_loss
-    from fusion.losses.objective import (
-        FusionLoss,
-        FusionLossOutput,
-        TeacherTerm,
-        Totals,
-    )
+    from fusion.losses.objective import FusionLoss
+    from fusion.losses.terms import FusionLossOutput, TeacherTerm, Totals
     from fusion.losses.tokens import jsd_loss, kl_loss, uld_loss
     from fusion.teachers.store import TeacherStore
     from fusion.text.conversations import Example, encode, read_examples
@@ -66,7 +62,8 @@ _NAMES = {
     "losses.graphs": ("graph_loss",),
     "logits.head": ("HeadOutput", "chunked_head", "read"),
     "losses.tokens": ("jsd_loss", "kl_loss", "uld_loss"),
-    "losses.objective": ("FusionLoss", "FusionLossOutput", "TeacherTerm", "Totals"),
+    "losses.objective": ("FusionLoss",),
+    "losses.terms": ("FusionLossOutput", "TeacherTerm", "Totals"),
     "teachers.store": ("TeacherStore",),
     "logits.topk": ("TopKLogits", "top_k"),
     "training.trainer": ("FusionTrainer",),

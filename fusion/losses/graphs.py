@@ -1,17 +1,17 @@
-"""Losses between graphs on logits: nodes are channels of the logits, edges their products averaged over positions.
+"""Losses between graphs on logits, whose edges are products of logits over positions.
 
-With H the (T, k) logits of the T valid positions of a sequence, its graph is C = HᵀH /
-T. It is handed to gwtools as the Gram space of H / √T, so no graph is formed where only
-its row means count, and every kind of loss is a bound or a value of the
-Gromov-Wasserstein distance between the student's graph C and the teacher's D
-(gwtools/THEORY.md, theorems 1, 3 and 4).
+With H the (T, k) logits of the T valid positions of a sequence, the nodes of its graph
+are the k channels and its edges C = HᵀH / T. It is handed to gwtools as the Gram space
+of H / √T, so no graph is formed where only its row means count, and every kind of loss
+is a bound or a value of the Gromov-Wasserstein distance between the student's graph C
+and the teacher's D (gwtools/THEORY.md, theorems 1, 3 and 4).
 
 Channels. "rank": column r holds the r-th largest logit; k nodes of weight 1/k, no
 common vocabulary needed. "vocabulary": column v is token v; V nodes of weight 1/V, of
 which those that never occur among the k largest are one atom at zero.
 
-Degeneracy. Row means C 1 / k = Hᵀ(H 1) / (k T) see a sequence through its row masses H
-1 alone. Where those do not vary, the row-means kind compares mean rows only: softmax
+Degeneracy. Row means C 1 / k = Hᵀ(H 1) / (k T) see a sequence through its row masses
+H 1 alone. Where those do not vary, the row-means kind compares mean rows only: softmax
 over the whole row nearly so, z-scores of the k logits among themselves fully. Raw,
 centred or full-row z-scored logits, and the kinds that also see the residual of the
 graph, do not have this defect.
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ from fusion.losses.tokens import REDUCTIONS, reduced
 
 CHANNELS = ("rank", "vocabulary")
 Spaces = Sequence[gw.GramSpace]
-_CONSTANT = 1e-3
+_CONSTANT = 1e-3  # the spread of row masses, relative to their size, that tells nothing
 
 
 def graph_loss(
@@ -115,13 +115,15 @@ def graph_loss(
     _check.choice(reduction, "reduction", REDUCTIONS)
     _check.paired(student, teacher)
     check_nodes(kind, channels)
-    with torch.autocast(student.values.device.type, enabled=False):
+    device = student.values.device.type
+    # Half precision would lose the sums over positions.
+    with torch.autocast(device, enabled=False):
         if group is not None:
-            student, teacher = shared(student, group), shared(teacher, group)
+            student = shared(student, group)
+            teacher = shared(teacher, group)
         values = _values(student, teacher, kind, channels)
-        return reduced(
-            values, taking_part(student, teacher), reduction, "the mask of sequences"
-        )
+        present = taking_part(student, teacher)
+        return reduced(values, present, reduction, "the mask of sequences")
 
 
 def check_nodes(kind: str | None, channels: str) -> None:
@@ -129,71 +131,107 @@ def check_nodes(kind: str | None, channels: str) -> None:
     _check.choice(channels, "channels", CHANNELS)
     if kind == "gw" and channels != "rank":
         raise ValueError(
-            f"channels must be 'rank' for kind 'gw', but are {channels!r}: couplings of whole vocabularies are out of reach, "
+            f"channels must be 'rank' for kind 'gw', but are {channels!r}: "
+            "couplings of whole vocabularies are out of reach, "
             "use kind 'spectral' there."
         )
 
 
 def taking_part(student: TopKLogits, teacher: TopKLogits) -> Tensor:
     """Tell which sequences have a valid position on both sides, shape (B,)."""
-    return student.mask.any(dim=1) & teacher.mask.any(dim=1)
+    ours = student.mask.any(dim=1)
+    theirs = teacher.mask.any(dim=1)
+    return ours & theirs
 
 
 def _values(
-    student: TopKLogits, teacher: TopKLogits, kind: str, channels: str
+    student: TopKLogits,
+    teacher: TopKLogits,
+    kind: str,
+    channels: str,
 ) -> Tensor:
-    """Compute the loss of each sequence, shape (B,), zero without a valid position on both sides."""
+    """Compute the loss of each sequence, shape (B,); zero for those not taking part."""
     present = taking_part(student, teacher)
     indices = present.nonzero()[:, 0].tolist()
     dtype = torch.promote_types(student.values.dtype, teacher.values.dtype)
     if not indices:
         return student.values.new_zeros(student.batch, dtype=dtype)
-    xs, ys = (
-        [_space(side, b, channels, dtype) for b in indices]
-        for side in (student, teacher)
-    )
-    values = KINDS[kind](xs, ys)
+    xs = [_space(student, b, channels, dtype) for b in indices]
+    ys = [_space(teacher, b, channels, dtype) for b in indices]
+    values = KINDS[kind](xs, ys)  # (sequences that take part,)
     if kind == "row_means":
-        for side in (student, teacher):
-            _warn_if_degenerate(side, indices)
-        values = values * (student.k if channels == "rank" else 1)
-    return values.new_zeros(student.batch).index_put((present,), values)
+        _warn_if_degenerate(student, indices)
+        _warn_if_degenerate(teacher, indices)
+        if channels == "rank":
+            # InfiGFusion sums over the ranks, where W_1 weighs each by 1/k.
+            values = values * student.k
+    whole = values.new_zeros(student.batch)  # (B,)
+    return whole.index_put((present,), values)
 
 
-def _space(side: TopKLogits, b: int, channels: str, dtype: torch.dtype) -> gw.GramSpace:
+def _space(
+    side: TopKLogits,
+    b: int,  # which sequence
+    channels: str,
+    dtype: torch.dtype,
+) -> gw.GramSpace:
     """Make the graph of one sequence, as the Gram space of its valid rows over √T."""
-    H = side.values[b][side.mask[b]].to(dtype)
+    valid = side.mask[b]
+    H = side.values[b][valid]  # (T, k)
+    H = H.to(dtype)
     H = H / len(H) ** 0.5
     if channels == "rank":
-        uniform = H.new_full(
-            (side.k,), 1 / side.k
-        )  # the ranks are the atoms, however many positions there are
+        # The ranks are the atoms, however many positions there are.
+        uniform = H.new_full((side.k,), 1 / side.k)
         return gw.GramSpace(H, uniform)
-    tokens, column = torch.unique(side.ids[b][side.mask[b]], return_inverse=True)
-    factor = H.new_zeros(len(H), len(tokens) + 1).scatter(1, column, H)
-    weights = H.new_full((len(tokens) + 1,), 1 / side.vocabulary)
-    weights[-1] = 1 - len(tokens) / side.vocabulary
+
+    # Tokens that are never among the k largest have zero columns: they are one atom,
+    # the last, so that no array is as long as the vocabulary.
+    ids = side.ids[b][valid]
+    tokens, column = torch.unique(ids, return_inverse=True)
+    count = len(tokens)
+    factor = H.new_zeros(len(H), count + 1)
+    factor = factor.scatter(1, column, H)
+    weights = H.new_full((count + 1,), 1 / side.vocabulary)
+    weights[-1] = 1 - count / side.vocabulary
     return gw.GramSpace(factor, weights)
 
 
+def _row_means(xs: Spaces, ys: Spaces) -> Tensor:
+    """W_1 between the row means of each pair: a lower bound of GW_1 (theorem 1)."""
+    values: Tensor = gw.batch.row_means(xs, ys, p=1)
+    return values
+
+
 def _gw(xs: Spaces, ys: Spaces) -> Tensor:
-    """Objective of the best coupling found; by the envelope theorem its gradient is that at the coupling held fixed."""
-    return torch.stack(
-        [
-            gw.GWProblem(x, y).objective(_coupling(x, y))
-            for x, y in zip(xs, ys, strict=True)
-        ]
-    )
+    """Objective of the best coupling found for each pair: an upper bound of GW_2²."""
+    values = []
+    for x, y in zip(xs, ys, strict=True):
+        # By the envelope theorem the gradient of the minimum is that of the objective
+        # with its coupling held fixed.
+        coupling = _coupling(x, y)
+        value = gw.GWProblem(x, y).objective(coupling)
+        values.append(value)
+    return torch.stack(values)
 
 
 def _coupling(x: gw.GramSpace, y: gw.GramSpace) -> gw.Plan:
-    """Run the solver alone: any coupling's objective is an upper bound, so neither status nor certificate is asked for."""
-    x, y = (gw.GramSpace(s.factor.detach(), s.weights) for s in (x, y))
-    return gw.ConditionalGradient().run(gw.GWProblem(x, y)).plan
+    """Find a coupling of low objective, outside any gradient graph."""
+    problem = gw.GWProblem(_detached(x), _detached(y))
+    # The solver alone: the objective of any coupling is an upper bound, so neither its
+    # status nor a certificate is needed.
+    result = gw.ConditionalGradient().run(problem)
+    return result.plan
+
+
+def _detached(space: gw.GramSpace) -> gw.GramSpace:
+    """Return the same space without gradient."""
+    factor = space.factor.detach()
+    return gw.GramSpace(factor, space.weights)
 
 
 KINDS: dict[str, Callable[[Spaces, Spaces], Tensor]] = {
-    "row_means": partial(gw.batch.row_means, p=1),
+    "row_means": _row_means,
     "norm": gw.batch.norm,
     "spectral": gw.batch.spectral,
     "gw": _gw,
@@ -201,55 +239,75 @@ KINDS: dict[str, Callable[[Spaces, Spaces], Tensor]] = {
 
 
 def _warn_if_degenerate(side: TopKLogits, indices: Sequence[int]) -> None:
-    """Warn where the row masses of all sequences of two or more positions are constant."""
-    values, mask = side.values.detach()[indices], side.mask[indices]
-    values, mask = values[mask.sum(dim=1) > 1], mask[mask.sum(dim=1) > 1]
+    """Warn where every sequence of two or more positions has constant row masses."""
+    values = side.values.detach()
+    values = values[indices]
+    mask = side.mask[indices]
+    # A single position has but one row mass, which says nothing of their spread.
+    several = mask.sum(dim=1) > 1
+    values = values[several]  # (sequences, T, k)
+    mask = mask[several]
     if len(values) == 0:
         return
-    mass, size = values.sum(dim=2), values.abs().sum(dim=2)
-    top = torch.where(mask, mass, -torch.inf).amax(dim=1)
-    low = torch.where(mask, mass, torch.inf).amin(dim=1)
-    if bool((top - low <= _CONSTANT * size.amax(dim=1)).all()):
+    mass = values.sum(dim=2)  # (sequences, T)
+    size = values.abs().sum(dim=2)
+    # Masked positions are neither the largest nor the smallest.
+    for_largest = torch.where(mask, mass, -torch.inf)
+    for_smallest = torch.where(mask, mass, torch.inf)
+    spread = for_largest.amax(dim=1) - for_smallest.amin(dim=1)
+    constant = spread <= _CONSTANT * size.amax(dim=1)
+    if bool(constant.all()):
         _warn_degenerate(side.standardize)
 
 
 @lru_cache
 def _warn_degenerate(standardize: str) -> None:
+    """Warn once for each standardisation: training would repeat it at every step."""
     warnings.warn(
-        f"graph_loss of kind 'row_means' is degenerate on these {standardize!r} logits: the {_CONSTANT:g} relative spread of "
-        "their row masses leaves it only the difference of mean rows, which ULD sees already; use raw, centred or "
+        f"graph_loss of kind 'row_means' is degenerate on these {standardize!r} "
+        f"logits: the {_CONSTANT:g} relative spread of their row masses leaves it only "
+        "the difference of mean rows, which ULD sees already; use raw, centred or "
         "full-row z-scored logits, or kind 'spectral'.",
         stacklevel=2,
     )
 
 
 def shared(side: TopKLogits, group: Any) -> TopKLogits:
-    """Join the positions that the ranks of a group hold, as a sum of arrays that are zero but for a rank's own rows."""
+    """Join the positions (B, T) of all ranks of a group, shape (B, ranks · T).
+
+    The gradient of the values goes back to the rank that holds them.
+    """
     from torch.distributed.nn import functional
 
-    rank, size, T = (
-        dist.get_rank(group),
-        dist.get_world_size(group),
-        side.values.shape[1],
-    )
-
-    def placed(rows: Tensor) -> Tensor:
-        whole = rows.new_zeros(rows.shape[0], size * T, *rows.shape[2:])
-        whole[:, rank * T : (rank + 1) * T] = rows
-        return whole
-
-    values = functional.all_reduce(placed(side.values), group=group)  # type: ignore[no-untyped-call]
-    ids, mask = placed(side.ids), placed(side.mask.to(torch.int64))
-    for part in (ids, mask):
-        dist.all_reduce(part, group=group)
+    # Each rank adds an array that is zero but for its own positions.
+    differentiable_sum: Any = functional.all_reduce
+    values = _placed(side.values, group)
+    values = differentiable_sum(values, group=group)
+    # Ids and mask have no gradient, and are added in place.
+    ids = _placed(side.ids, group)
+    dist.all_reduce(ids, group=group)
+    mask = side.mask.to(torch.int64)
+    mask = _placed(mask, group)
+    dist.all_reduce(mask, group=group)
     return TopKLogits(
-        values,
-        ids,
-        mask.bool(),
-        None,
-        None,
-        None,
-        side.vocabulary,
-        side.standardize,
-        side.temperature,
+        values=values,
+        ids=ids,
+        mask=mask.bool(),
+        logsumexp=None,
+        mean=None,
+        std=None,
+        vocabulary=side.vocabulary,
+        standardize=side.standardize,
+        temperature=side.temperature,
     )
+
+
+def _placed(rows: Tensor, group: Any) -> Tensor:
+    """Put the positions (B, T, …) of this rank at their place among all ranks'."""
+    rank = dist.get_rank(group)
+    ranks = dist.get_world_size(group)
+    B, T, *rest = rows.shape
+    whole = rows.new_zeros(B, ranks * T, *rest)
+    start = rank * T
+    whole[:, start : start + T] = rows
+    return whole

@@ -2,9 +2,8 @@
 
 A step, in any loop::
 
-    out = fusion.read(
-        logits, labels, k=10
-    )  # or fusion.chunked_head(hidden, weight, labels, k=10)
+    # or fusion.chunked_head(hidden, weight, labels, k=10)
+    out = fusion.read(logits, labels, k=10)
     loss = fusion.FusionLoss(
         weight=0.5, alignment="uld", graph="row_means", channels="rank"
     )
@@ -20,10 +19,14 @@ each :class:`TeacherTerm`:
 
     total = (1 − w) · SFT + w · Σ_s λ_s · (a · A_s + g · G_s)
 
-    SFT = Σ_b u_b / Σ_b n_b                  u (B,) sums −log p over the n (B,) labels of an example
-    A_s = Σ_b c_sb · u_sb / Σ_b c_sb · n_sb  u_s (B,) sums ULD, KL or JSD over the n_s
-    (B,) aligned pairs of an example G_s = Σ_b c_sb · u_sb / Σ_b c_sb · n_sb  u_s (B,)
-    is the graph loss of an example, n_s (B,) 1 where it has one, else 0
+    SFT = Σ_b u_b / Σ_b n_b
+    A_s, G_s = Σ_b c_sb · u_sb / Σ_b c_sb · n_sb
+
+where u and n, all of shape (B,), are for each example
+
+- in SFT, the sum of −log p over its labels, and their number;
+- in A_s, the sum of ULD, KL or JSD over its aligned pairs, and their number;
+- in G_s, its graph loss, and 1; both 0 where it has none.
 
 Weights. c_s, of shape (B,), is what teacher s counts for each example: 1 by default, 0
 takes the teacher away from it. λ_s is what teacher s counts beside the others: 1 over
@@ -39,15 +42,15 @@ pass ``group``.
 
 One mean over all teachers. Totals that are one number, Σ_s Σ_b c_sb · n_sb, are those
 of every teacher. With λ_s = 1, Σ_s A_s is then the weighted mean over the pairs of all
-teachers, in which c also says what teachers count beside each other. So does
-:class:`FusionTrainer`, whose weights of an example sum to 1 over the teachers that have seen it.
+teachers, in which c also says what teachers count beside each other.
+:class:`FusionTrainer` does so: its weights of an example sum to 1 over the teachers
+that have seen it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -55,183 +58,21 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fusion import _check
-from fusion.logits.rows import wide
 from fusion.logits.topk import KINDS, TopKLogits
 from fusion.losses import graphs
+from fusion.losses.terms import FusionLossOutput, TeacherTerm, Total, Totals
 from fusion.losses.tokens import jsd_loss, kl_loss, uld_loss
 
 ALIGNMENTS = ("uld", "kl", "jsd")
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class TeacherTerm:
-    """What one teacher says of a batch of B examples.
-
-    Parameters
-    ----------
-    topk : TopKLogits
-        The teacher's logits at its completion positions, shape (B, T', k). An example
-        that the teacher has not seen is masked.
-    student_index, teacher_index : int64 tensors of shape (B, P), optional
-        Aligned pairs of positions, into the student's T and the teacher's T'; needed by
-        the token-level losses only.
-    pairs : bool tensor of shape (B, P), optional
-        True where a pair is one, not padding; all by default.
-    logprobs_at : tensor of shape (B, P, k), optional
-        The student's log-probabilities of the teacher's tokens at the pairs; needed by
-        KL and JSD only.
-    weights : tensor of shape (B,), optional
-        What the teacher counts for each example, at least 0; 1 by default.
-    temperature : float, optional
-        Divides the logits of this teacher and of the student beside it; by default that
-        of the loss.
-
-    Raises
-    ------
-    ValueError
-        If weights are not B finite numbers at least 0, or the temperature is not
-        positive.
-
-    Examples
-    --------
-    A teacher that counts half for the second of two examples, whose only positions are
-    aligned with the student's first ones.
-
-    >>> import torch, fusion
-    >>> topk = fusion.top_k(torch.tensor([[[4.0, 1.0, 0.0]], [[0.0, 3.0, 2.0]]]), k=2)
-    >>> first = torch.zeros((2, 1), dtype=torch.int64)
-    >>> term = fusion.TeacherTerm(
-    ...     topk,
-    ...     student_index=first,
-    ...     teacher_index=first,
-    ...     weights=torch.tensor([1.0, 0.5]),
-    ... )
-    >>> student = fusion.top_k(torch.tensor([[[2.0, 1.0]], [[1.0, 1.5]]]), k=2)
-    >>> loss = fusion.FusionLoss(weight=1.0, graph=None)
-    >>> loss(student, torch.zeros(2, 1), {"teacher": term}).terms["uld/teacher"]
-    tensor(2.1667)
-    """
-
-    topk: TopKLogits
-    student_index: Tensor | None = None
-    teacher_index: Tensor | None = None
-    pairs: Tensor | None = None
-    logprobs_at: Tensor | None = None
-    weights: Tensor | None = None
-    temperature: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.weights is not None:
-            _check.weights(self.weights, "weights", self.topk.batch)
-        if self.temperature is not None:
-            _check.number(self.temperature, "temperature", above=0)
-
-
-@final
-@dataclass(frozen=True)
-class Totals:
-    """Denominators of one optimiser step over all its micro-batches, divided by the number of ranks.
-
-    Each is a number or a 0-d tensor, which may stay on its device.
-
-    Parameters
-    ----------
-    tokens : float
-        Positions with a label.
-    pairs, sequences : float, or mapping from teacher to float
-        Valid pairs of positions, and sequences with a valid position on both sides,
-        each with the weight of its example; a sequence counts on every rank that holds
-        a part of it. One number is that of every teacher: their terms are then parts of
-        one mean.
-
-    Examples
-    --------
-    Two micro-batches of a step: with its totals, their losses add up to the loss of the
-    step.
-
-    >>> import torch, fusion
-    >>> logits = torch.tensor([[[2.0, 0.0], [0.0, 3.0]], [[1.0, 0.0], [0.0, 0.0]]])
-    >>> labels = torch.tensor([[0, 1], [1, -100]])
-    >>> outputs = [
-    ...     fusion.read(logits[i : i + 1], labels[i : i + 1], k=2) for i in range(2)
-    ... ]
-    >>> totals = fusion.Totals(tokens=3, pairs=0, sequences=0)
-    >>> loss = fusion.FusionLoss(weight=0.0, alignment=None, graph=None)
-    >>> sum(loss(output.topk, output.nll, {}, totals).total for output in outputs)
-    tensor(0.4963)
-    >>> fusion.read(logits, labels, k=2).mean_nll
-    tensor(0.4963)
-    """
-
-    tokens: float | Tensor
-    pairs: float | Tensor | Mapping[str, float | Tensor]
-    sequences: float | Tensor | Mapping[str, float | Tensor]
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class FusionLossOutput:
-    """The loss and its terms.
-
-    Parameters
-    ----------
-    total : 0-d tensor
-        What to differentiate.
-    terms : dict of 0-d tensors
-        The means SFT, A and G: "sft", and for each teacher its token-level loss
-        ("uld/NAME") and its graph loss ("graph/NAME").
-    sums, counts : dict of tensors of shape (B,)
-        Of the terms, before any weight: what each example adds up to, and over how many
-        positions, pairs or graphs. Without "sft" where its mean was passed.
-
-    Examples
-    --------
-    >>> import torch, fusion
-    >>> output = fusion.read(
-    ...     torch.tensor([[[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]]]),
-    ...     torch.tensor([[0, 1]]),
-    ...     k=2,
-    ... )
-    >>> teacher = fusion.TeacherTerm(
-    ...     fusion.top_k(torch.tensor([[[4.0, 1.0], [3.0, 2.5]]]), k=2)
-    ... )
-    >>> result = fusion.FusionLoss(weight=0.25, alignment=None)(
-    ...     output.topk, output.nll, {"qwen": teacher}
-    ... )
-    >>> (
-    ...     {name: round(term.item(), 2) for name, term in result.terms.items()},
-    ...     round(result.total.item(), 2),
-    ... )
-    ({'sft': 0.29, 'graph/qwen': 7.56}, 2.11)
-    """
-
-    total: Tensor
-    terms: dict[str, Tensor]
-    sums: dict[str, Tensor] = field(default_factory=dict)
-    counts: dict[str, Tensor] = field(default_factory=dict)
-
-    def gradient_norms(self, at: Tensor) -> dict[str, float]:
-        """Return the norm of each term's gradient with respect to ``at`` (logits, hidden states, a parameter).
-
-        Costs a backward pass a term, down to ``at``; the graph is kept for the step
-        itself.
-        """
-        norms = {}
-        for name, term in self.terms.items():
-            gradient = (
-                torch.autograd.grad(term, at, retain_graph=True, allow_unused=True)[0]
-                if term.requires_grad
-                else None
-            )
-            norms[name] = 0.0 if gradient is None else float(wide(gradient).norm())
-        return norms
-
-
-@final
 @dataclass(frozen=True)
 class FusionLoss:
-    """The supervised loss plus what several teachers add: (1 − w) · SFT + w · Σ_s λ_s · (a · A_s + g · G_s).
+    """The supervised loss plus what several teachers s add.
+
+    It is (1 − w) · SFT + w · Σ_s λ_s · (a · A_s + g · G_s), where A is a loss at aligned
+    tokens and G a loss between graphs.
 
     Terms differ in scale by orders of magnitude: ULD is in logits, row-means graphs are
     in squared logits, the other kinds in their fourth power. Read ``terms`` and
@@ -292,13 +133,13 @@ class FusionLoss:
     ({'sft': 0.29, 'uld/qwen': 1.75, 'graph/qwen': 7.56}, 2.54)
     """
 
-    weight: float = 0.5
-    alignment: str | None = "uld"
-    graph: str | None = "row_means"
+    weight: float = 0.5  # w
+    alignment: str | None = "uld"  # A
+    graph: str | None = "row_means"  # G
     channels: str = "rank"
-    alignment_weight: float = 1.0
-    graph_weight: float = 1.0
-    teacher_weights: Mapping[str, float] | None = None
+    alignment_weight: float = 1.0  # a
+    graph_weight: float = 1.0  # g
+    teacher_weights: Mapping[str, float] | None = None  # λ
     standardize: str = "none"
     temperature: float = 1.0
     beta: float = 0.5
@@ -314,8 +155,9 @@ class FusionLoss:
             _check.number(getattr(self, name), name, above=0)
         _check.number(1 - self.beta, "1 − beta", above=0)
         graphs.check_nodes(self.graph, self.channels)
-        for name, value in (self.teacher_weights or {}).items():
-            _check.number(value, f"teacher_weights[{name!r}]", least=0)
+        if self.teacher_weights is not None:
+            for name, value in self.teacher_weights.items():
+                _check.number(value, f"teacher_weights[{name!r}]", least=0)
 
     def __call__(
         self,
@@ -349,35 +191,65 @@ class FusionLoss:
             If a teacher has no weight, a term lacks what its loss needs, or sides do
             not fit each other.
         """
-        shares = {name: self._share(name, len(teachers)) for name in teachers}
-        sums, counts, terms = {}, {}, {"sft": nll}
+        # Before any work is done, since a weight that is missing is an error.
+        shares = {}
+        for name in teachers:
+            shares[name] = self._share(name, len(teachers))
+
+        # SFT = Σ_b u_b / Σ_b n_b, where it is not passed as a mean.
+        terms = {"sft": nll}
+        sums = {}
+        counts = {}
         if nll.ndim > 0:
-            sums["sft"], counts["sft"] = nll.sum(dim=1), student.mask.sum(dim=1)
-            terms["sft"] = _mean(
-                sums["sft"], counts["sft"], None, _total(totals, "tokens"), group
-            )
-        alignment = graph = terms["sft"].new_zeros(())
+            u = nll.sum(dim=1)  # (B,), like every u and n
+            n = student.mask.sum(dim=1)
+            total = _denominator(totals, "tokens")
+            sums["sft"] = u
+            counts["sft"] = n
+            terms["sft"] = _mean(u, n, None, total, group)
+
+        zero = terms["sft"].new_zeros(())
+        alignment = zero  # Σ_s λ_s A_s
+        graph = zero  # Σ_s λ_s G_s
         for name, term in teachers.items():
             if self.alignment is not None:
-                key, total = f"{self.alignment}/{name}", _total(totals, "pairs", name)
-                sums[key], counts[key] = self._alignment(student, name, term)
-                terms[key] = _mean(sums[key], counts[key], term.weights, total, group)
+                key = f"{self.alignment}/{name}"
+                total = _denominator(totals, "pairs", name)
+                u, n = self._alignment(student, name, term)
+                sums[key] = u
+                counts[key] = n
+                terms[key] = _mean(u, n, term.weights, total, group)
                 alignment = alignment + shares[name] * terms[key]
             if self.graph is not None:
-                key, total = f"graph/{name}", _total(totals, "sequences", name)
-                sums[key], counts[key] = self._graph(student, term, group)
+                key = f"graph/{name}"
+                total = _denominator(totals, "sequences", name)
+                u, n = self._graph(student, term, group)
+                sums[key] = u
+                counts[key] = n
                 # Every rank of a group has the loss of the whole sequences: there is
                 # nothing to share.
-                terms[key] = _mean(sums[key], counts[key], term.weights, total, None)
+                terms[key] = _mean(u, n, term.weights, total, None)
                 graph = graph + shares[name] * terms[key]
-        return FusionLossOutput(
-            self.combined(terms["sft"], alignment, graph), terms, sums, counts
-        )
+        loss = self.combined(terms["sft"], alignment, graph)
+        return FusionLossOutput(loss, terms, sums, counts)
 
     def combined(self, sft: Any, alignment: Any, graph: Any) -> Any:
-        """Return (1 − w) · SFT + w · (a · Σ_s λ_s A_s + g · Σ_s λ_s G_s) of these sums, numbers or tensors."""
-        added = self.alignment_weight * alignment + self.graph_weight * graph
-        return (1 - self.weight) * sft + self.weight * added
+        """Return (1 − w) · SFT + w · (a · Σ_s λ_s A_s + g · Σ_s λ_s G_s).
+
+        Parameters
+        ----------
+        sft, alignment, graph : numbers or 0-d tensors
+            SFT, Σ_s λ_s A_s and Σ_s λ_s G_s.
+
+        Returns
+        -------
+        number or 0-d tensor
+        """
+        a = self.alignment_weight
+        g = self.graph_weight
+        w = self.weight
+        added = a * alignment + g * graph
+        return (1 - w) * sft + w * added
 
     def _share(self, name: str, count: int) -> float:
         """Return λ of a teacher among ``count``."""
@@ -385,98 +257,169 @@ class FusionLoss:
             return 1 / count
         if name not in self.teacher_weights:
             raise ValueError(
-                f"teacher_weights must name every teacher, but {name!r} is not among {sorted(self.teacher_weights)}: "
+                f"teacher_weights must name every teacher, but {name!r} is not among "
+                f"{sorted(self.teacher_weights)}: "
                 "add its weight, or leave teacher_weights out for equal ones."
             )
         return float(self.teacher_weights[name])
 
     def _alignment(
-        self, student: TopKLogits, name: str, term: TeacherTerm
+        self,
+        student: TopKLogits,
+        name: str,
+        term: TeacherTerm,
     ) -> tuple[Tensor, Tensor]:
-        """Sums (B,) of one teacher's token-level loss over the pairs of each example, and their numbers (B,)."""
-        si, ti = (
-            _given(getattr(term, part), part, name)
-            for part in ("student_index", "teacher_index")
-        )
-        pairs = (
-            torch.ones_like(si, dtype=torch.bool) if term.pairs is None else term.pairs
-        )
+        """Sum the token-level loss to one teacher over the pairs of each example.
+
+        Returns the sums u (B,) and the numbers n (B,) of valid pairs.
+        """
         if self.alignment == "uld":
-            ours, theirs = self._sides(student, term)
-            ours, theirs = ours.select(si, pairs), theirs.select(ti, pairs)
-            values, mask = uld_loss(ours, theirs, "none"), ours.mask & theirs.mask
-            return values.sum(dim=1), mask.sum(dim=1)
-        at, teacher = (
-            _given(term.logprobs_at, "logprobs_at", name),
-            term.topk.select(ti, pairs),
-        )
-        mask = student.mask.gather(1, si) & teacher.mask
+            values, mask = self._uld(student, name, term)
+        else:
+            values, mask = self._divergence(student, name, term)
+        u = values.sum(dim=1)
+        n = mask.sum(dim=1)
+        return u, n
+
+    def _uld(
+        self,
+        student: TopKLogits,
+        name: str,
+        term: TeacherTerm,
+    ) -> tuple[Tensor, Tensor]:
+        """ULD at each pair (B, P), and which of them are valid on both sides."""
+        student_index, teacher_index, pairs = _aligned(term, name)
+        ours, theirs = self._sides(student, term)
+        ours = ours.select(student_index, pairs)
+        theirs = theirs.select(teacher_index, pairs)
+        values = uld_loss(ours, theirs, "none")
+        return values, ours.mask & theirs.mask
+
+    def _divergence(
+        self,
+        student: TopKLogits,
+        name: str,
+        term: TeacherTerm,
+    ) -> tuple[Tensor, Tensor]:
+        """KL or JSD at each pair (B, P), and which of them are valid on both sides."""
+        student_index, teacher_index, pairs = _aligned(term, name)
+        logprobs_at = _given(term.logprobs_at, "logprobs_at", name)
+        teacher = term.topk.select(teacher_index, pairs)
+        ours = student.mask.gather(1, student_index)
+        mask = ours & teacher.mask
         if teacher.standardize == "none":
-            teacher = teacher.standardized("logprob", self._temperature(term))
-        divergence = (
-            kl_loss if self.alignment == "kl" else partial(jsd_loss, beta=self.beta)
-        )
-        return divergence(at, teacher, mask, "none").sum(dim=1), mask.sum(dim=1)
+            temperature = self._temperature(term)
+            teacher = teacher.standardized("logprob", temperature)
+        if self.alignment == "kl":
+            values = kl_loss(logprobs_at, teacher, mask, "none")
+        else:
+            values = jsd_loss(logprobs_at, teacher, mask, "none", self.beta)
+        return values, mask
 
     def _graph(
-        self, student: TopKLogits, term: TeacherTerm, group: Any
+        self,
+        student: TopKLogits,
+        term: TeacherTerm,
+        group: Any,
     ) -> tuple[Tensor, Tensor]:
-        """Graph losses (B,) to one teacher, and 1 for each example with a valid position on both sides, else 0."""
+        """Compute the graph loss u (B,) to one teacher, and n (B,) of each example.
+
+        n is 1 for examples with a valid position on both sides, else 0.
+        """
         ours, theirs = self._sides(student, term)
         if group is not None:
-            ours, theirs = graphs.shared(ours, group), graphs.shared(theirs, group)
-        values = graphs.graph_loss(ours, theirs, str(self.graph), self.channels, "none")
-        return values, graphs.taking_part(ours, theirs).long()
+            ours = graphs.shared(ours, group)
+            theirs = graphs.shared(theirs, group)
+        kind = str(self.graph)
+        values = graphs.graph_loss(ours, theirs, kind, self.channels, "none")
+        present = graphs.taking_part(ours, theirs)
+        return values, present.long()
 
     def _sides(
-        self, student: TopKLogits, term: TeacherTerm
+        self,
+        student: TopKLogits,
+        term: TeacherTerm,
     ) -> tuple[TopKLogits, TopKLogits]:
-        """Return student and teacher as they are compared: as many ranks of the same quantity."""
+        """Return student and teacher with as many ranks of the same quantity."""
         temperature = self._temperature(term)
-        ours = student.first(min(student.k, term.topk.k))
-        return ours.standardized(self.standardize, temperature), term.topk.standardized(
-            self.standardize, temperature
-        )
+        k = min(student.k, term.topk.k)
+        ours = student.first(k)
+        ours = ours.standardized(self.standardize, temperature)
+        theirs = term.topk.standardized(self.standardize, temperature)
+        return ours, theirs
 
     def _temperature(self, term: TeacherTerm) -> float:
+        """Return the temperature of a teacher, and of the student beside it."""
         return self.temperature if term.temperature is None else term.temperature
 
 
-def _given(value: Tensor | None, part: str, name: str) -> Tensor:
+def _aligned(
+    term: TeacherTerm,
+    name: str,  # of the teacher
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the positions (B, P) of student and teacher, and which are pairs."""
+    student_index = _given(term.student_index, "student_index", name)
+    teacher_index = _given(term.teacher_index, "teacher_index", name)
+    pairs = term.pairs
+    if pairs is None:
+        pairs = torch.ones_like(student_index, dtype=torch.bool)
+    return student_index, teacher_index, pairs
+
+
+def _given(
+    value: Tensor | None,
+    part: str,
+    name: str,  # of the teacher
+) -> Tensor:
+    """Require a part of a teacher's term that is optional for other losses."""
     if value is None:
         raise ValueError(
-            f"teacher {name!r} must have {part} for this alignment, but has none: add it to its TeacherTerm."
+            f"teacher {name!r} must have {part} for this alignment, but has none: "
+            "add it to its TeacherTerm."
         )
     return value
 
 
-def _total(
-    totals: Totals | None, part: str, teacher: str = ""
-) -> float | Tensor | None:
-    """Return what was passed to divide by, if anything was; one number is that of every teacher."""
-    total = None if totals is None else getattr(totals, part)
-    return total[teacher] if isinstance(total, Mapping) else total
+def _denominator(
+    totals: Totals | None,
+    part: str,
+    teacher: str = "",
+) -> Total | None:
+    """Return the denominator that was passed for a mean, None where there is none."""
+    if totals is None:
+        return None
+    total: Any = getattr(totals, part)
+    if isinstance(total, Mapping):
+        total = total[teacher]
+    # Otherwise one number is that of every teacher.
+    denominator: Total = total
+    return denominator
 
 
 def _mean(
-    sums: Tensor,
-    counts: Tensor,
-    weights: Tensor | None,
-    total: float | Tensor | None,
+    u: Tensor,  # (B,)
+    n: Tensor,  # (B,)
+    c: Tensor | None,  # (B,), weights of the examples
+    total: Total | None,
     group: Any,
 ) -> Tensor:
-    """Return Σ_b c_b u_b / Σ_b c_b n_b of u, n and c of shape (B,), or over the total; zero where that is zero.
+    """Return Σ_b c_b u_b / Σ_b c_b n_b, or over the total; zero where that is zero.
 
     The average over the ranks of a group is the mean of all their sums.
     """
-    counts = counts.to(sums.dtype)
-    if weights is not None:
-        weights = weights.to(sums.dtype)
-        sums, counts = weights * sums, weights * counts
+    n = n.to(u.dtype)
+    if c is not None:
+        c = c.to(u.dtype)
+        u = c * u
+        n = c * n
     if total is None:
-        total = counts.sum()
+        total = n.sum()
         if group is not None:
+            # The mean over ranks of u / (Σ n / ranks) is Σ u / Σ n.
             dist.all_reduce(total, group=group)
             total = total / dist.get_world_size(group)
-    divisor = torch.as_tensor(total, dtype=sums.dtype, device=sums.device)
-    return sums.sum() / divisor.clamp(min=torch.finfo(sums.dtype).tiny)
+    divisor = torch.as_tensor(total, dtype=u.dtype, device=u.device)
+    # Where nothing counts, all of u is zero, and so is 0 / tiny.
+    tiny = torch.finfo(u.dtype).tiny
+    divisor = divisor.clamp(min=tiny)
+    return u.sum() / divisor

@@ -1,4 +1,4 @@
-"""Token-level losses between a student's and a teacher's logits at aligned positions: ULD, and KL and JSD as baselines.
+"""Token-level losses at aligned positions: ULD, and KL and JSD as baselines.
 
 Their sum with the supervised loss and the graph losses is :class:`fusion.FusionLoss`
 (fusion/losses/objective.py).
@@ -19,12 +19,14 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def uld_loss(
-    student: TopKLogits, teacher: TopKLogits, reduction: str = "mean"
+    student: TopKLogits,
+    teacher: TopKLogits,
+    reduction: str = "mean",
 ) -> Tensor:
-    """Return the universal logit distillation loss Σ_r |t_r − s_r| over ranks, at aligned positions.
+    """Return the universal logit distillation loss Σ_r |t_r − s_r| over ranks r.
 
-    k times W_1 between the k largest logits of student and teacher, each of mass 1/k:
-    it needs no common vocabulary.
+    It is k times W_1 between the k largest logits of student and teacher, each of mass
+    1/k: it needs no common vocabulary.
 
     Parameters
     ----------
@@ -63,9 +65,12 @@ def uld_loss(
     """
     _check.choice(reduction, "reduction", REDUCTIONS)
     _check.paired(student, teacher)
-    mask = _pairs(student.mask, teacher)
-    apart = (teacher.values - student.values).abs().sum(dim=2)
-    return reduced(torch.where(mask, apart, 0.0), mask, reduction)
+    mask = _pairs(student.mask, teacher)  # (B, P)
+    # Both rows are sorted, and the sorted coupling of equal weights is optimal for W_1.
+    differences = teacher.values - student.values  # (B, P, k)
+    losses = differences.abs().sum(dim=2)
+    losses = torch.where(mask, losses, 0.0)
+    return reduced(losses, mask, reduction)
 
 
 def kl_loss(
@@ -74,9 +79,10 @@ def kl_loss(
     mask: Tensor | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """Return KL(teacher ‖ student) on the teacher's k tokens and the rest of the vocabulary as one, at aligned positions.
+    """Return KL(teacher ‖ student) at aligned positions, on the teacher's k tokens.
 
-    By the data processing inequality never above the divergence of the full rows.
+    The rest of the vocabulary counts as one more token. By the data processing
+    inequality the value is never above the divergence of the full rows.
 
     Parameters
     ----------
@@ -115,7 +121,9 @@ def kl_loss(
     tensor(0.3253)
     """
     log_t, log_s, mask = _atoms(student_logprobs, teacher, mask, reduction)
-    return reduced(torch.where(mask, _divergence(log_t, log_s), 0.0), mask, reduction)
+    losses = _divergence(log_t, log_s)  # (B, P)
+    losses = torch.where(mask, losses, 0.0)
+    return reduced(losses, mask, reduction)
 
 
 def jsd_loss(
@@ -125,7 +133,9 @@ def jsd_loss(
     reduction: str = "mean",
     beta: float = 0.5,
 ) -> Tensor:
-    """Return β KL(t ‖ m) + (1 − β) KL(s ‖ m) with m = β t + (1 − β) s, on the atoms of :func:`kl_loss`.
+    """Return β KL(t ‖ m) + (1 − β) KL(s ‖ m) with m = β t + (1 − β) s.
+
+    The distributions s and t of student and teacher are those of :func:`kl_loss`.
 
     Parameters
     ----------
@@ -160,56 +170,82 @@ def jsd_loss(
     _check.number(beta, "beta", above=0)
     _check.number(1 - beta, "1 − beta", above=0)
     log_t, log_s, mask = _atoms(student_logprobs, teacher, mask, reduction)
-    log_m = torch.logaddexp(log_t + math.log(beta), log_s + math.log1p(-beta))
-    divergence = beta * _divergence(log_t, log_m) + (1 - beta) * _divergence(
-        log_s, log_m
-    )
-    return reduced(torch.where(mask, divergence, 0.0), mask, reduction)
+    # In logarithms throughout: small probabilities would underflow.
+    weighted_t = log_t + math.log(beta)
+    weighted_s = log_s + math.log1p(-beta)
+    log_m = torch.logaddexp(weighted_t, weighted_s)
+    from_teacher = _divergence(log_t, log_m)
+    from_student = _divergence(log_s, log_m)
+    losses = beta * from_teacher + (1 - beta) * from_student  # (B, P)
+    losses = torch.where(mask, losses, 0.0)
+    return reduced(losses, mask, reduction)
 
 
 def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    return (log_p.exp() * (log_p - log_q)).sum(dim=2)
+    """KL(p ‖ q) over the last axis of log-probabilities (B, P, atoms)."""
+    p = log_p.exp()
+    terms = p * (log_p - log_q)
+    return terms.sum(dim=2)
 
 
 def _atoms(
-    student: Tensor, teacher: TopKLogits, mask: Tensor | None, reduction: str
+    student: Tensor,  # (B, P, k)
+    teacher: TopKLogits,
+    mask: Tensor | None,  # (B, P)
+    reduction: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return log-probabilities of the k tokens and of the rest, shape (B, P, k + 1), of both sides, and the mask."""
+    """Return both sides' log-probabilities on common atoms, and the mask (B, P).
+
+    The atoms are the teacher's k tokens and the rest: teacher's and student's
+    log-probabilities have shape (B, P, k + 1).
+    """
     _check.choice(reduction, "reduction", REDUCTIONS)
     _check.tensor(student, "student_logprobs", 3)
     if student.shape != teacher.values.shape:
         raise ValueError(
-            f"student_logprobs must have the shape {tuple(teacher.values.shape)} of the teacher's values, "
+            "student_logprobs must have the shape "
+            f"{tuple(teacher.values.shape)} of the teacher's values, "
             f"but have {tuple(student.shape)}: read them at the teacher's ids."
         )
     teacher = teacher.standardized("logprob", teacher.temperature)
     mask = teacher.mask if mask is None else _pairs(mask, teacher)
-    return _with_rest(teacher.values), _with_rest(wide(student)), mask
+    log_t = _with_rest(teacher.values)
+    log_s = _with_rest(wide(student))
+    return log_t, log_s, mask
 
 
 def _with_rest(logprobs: Tensor) -> Tensor:
-    """Add the log-probability of the rest, which rounding must not make impossible."""
-    mass = logprobs.exp().sum(dim=2, keepdim=True)
-    rest = (1 - mass).clamp(min=torch.finfo(mass.dtype).eps)
+    """Append the log-probability of the rest to those of k tokens (B, P, k)."""
+    probabilities = logprobs.exp()
+    mass = probabilities.sum(dim=2, keepdim=True)  # (B, P, 1)
+    # Rounding must not make the rest impossible: its logarithm would be infinite.
+    least = torch.finfo(mass.dtype).eps
+    rest = (1 - mass).clamp(min=least)
     return torch.cat([logprobs, rest.log()], dim=2)
 
 
 def _pairs(mask: Tensor, teacher: TopKLogits) -> Tensor:
+    """Tell which of the masked positions (B, P) are valid for the teacher as well."""
     if mask.shape != teacher.mask.shape:
         raise ValueError(
             "student and teacher must hold aligned positions, but their shapes are "
-            f"{tuple(mask.shape)} and {tuple(teacher.mask.shape)}: take the pairs of both with .select."
+            f"{tuple(mask.shape)} and {tuple(teacher.mask.shape)}: "
+            "take the pairs of both with .select."
         )
     return mask & teacher.mask
 
 
 def reduced(
-    values: Tensor, mask: Tensor, reduction: str, name: str = "the mask of pairs"
+    values: Tensor,
+    mask: Tensor,  # of the same shape
+    reduction: str,
+    name: str = "the mask of pairs",
 ) -> Tensor:
-    """Reduce values that are zero outside the mask, of which a mean needs some entry."""
+    """Reduce values that are zero outside the mask; a mean needs some entry of it."""
     if reduction == "none":
         return values
     if reduction == "sum":
         return values.sum()
     _check.mask(mask, mask.shape, name)
-    return values.sum() / mask.sum()
+    count = mask.sum()
+    return values.sum() / count

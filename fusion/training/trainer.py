@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from fusion._extras import needed_by
 from fusion.logits.head import IGNORED, HeadOutput, read
 from fusion.logits.topk import TopKLogits
-from fusion.losses.objective import FusionLossOutput, TeacherTerm, Totals
+from fusion.losses.terms import FusionLossOutput, TeacherTerm, Totals
 from fusion.models import load_model, load_tokenizer
 from fusion.teachers.store import TeacherStore
 from fusion.text.conversations import Example

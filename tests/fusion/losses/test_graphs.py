@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import fusion
 import gwtools as gw
-from fusion.losses import graphs
 from tests.fusion import reference
 from tests.fusion.reference import number
 
@@ -22,15 +21,6 @@ KINDS = (*BOUNDS, "gw")
 # The same over vocabularies, where channels "gw" has no place.
 CASES = [(kind, "rank") for kind in BOUNDS] + [(kind, "vocabulary") for kind in BOUNDS]
 CASES_AND_GW = [*CASES, ("gw", "rank")]
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """Sequences of few ranks may well be degenerate; the test of the warning asks for it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "graph_loss of kind", UserWarning)
-        yield
-    graphs._warn_degenerate.cache_clear()
 
 
 def side(rng, B, T, V, k):

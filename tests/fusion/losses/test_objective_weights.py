@@ -1,6 +1,5 @@
 """The objective with a weight for each example, against its formula written out."""
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fusion
-from fusion.losses import graphs
 from tests.fusion import reference
 from tests.fusion.reference import number
 
@@ -19,15 +17,6 @@ few = settings(max_examples=40)  # each draws whole batches
 W, A, G = 0.4, 0.7, 1.3
 SHARES = {"near": 0.6, "far": 2.0}
 LOSS = fusion.FusionLoss(W, alignment_weight=A, graph_weight=G, teacher_weights=SHARES)
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """Few positions make degenerate graphs; the tests of graphs look at the warning."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "graph_loss of kind", UserWarning)
-        yield
-    graphs._warn_degenerate.cache_clear()
 
 
 def drawn(seed, B=3):
@@ -239,35 +228,3 @@ def test_a_teacher_may_have_a_temperature_of_its_own(rng):
     wanted = fused(logits, labels, teachers, loss=replace(LOSS, temperature=2.0))
     assert number(fused(logits, labels, hot).total) == number(wanted.total)
     assert number(wanted.total) != number(fused(logits, labels, teachers).total)
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "words"),
-    [
-        (
-            {"weights": torch.ones(2)},
-            ValueError,
-            "weights must be 3 finite numbers at least 0, but are",
-        ),
-        (
-            {"weights": torch.tensor([1.0, -1.0, 0.0])},
-            ValueError,
-            "weights must be 3 finite numbers",
-        ),
-        (
-            {"weights": torch.tensor([1.0, float("nan"), 0.0])},
-            ValueError,
-            "weights must be 3 finite numbers",
-        ),
-        (
-            {"weights": torch.ones(3, dtype=torch.int64)},
-            TypeError,
-            "weights must be a floating-point torch tensor",
-        ),
-        ({"weights": torch.ones(3, 1)}, ValueError, "weights must have 1 axes"),
-        ({"temperature": 0.0}, ValueError, "temperature must be"),
-    ],
-)
-def test_bad_weights_are_refused(changes, error, words):
-    with pytest.raises(error, match=words):
-        replace(drawn(0)[2]["near"], **changes)
