@@ -1,4 +1,4 @@
-"""What training reads of a language model's head: negative log-likelihoods and top-k logits, in one pass and one gradient.
+"""Negative log-likelihoods and top-k logits of a head, in one pass and one gradient.
 
 Either from stored logits, or from hidden states and the head's weight, in chunks: then
 never more than chunk × V logits are alive, and the gradient makes them again.
@@ -51,14 +51,15 @@ class HeadOutput:
     tensor([2., 1.])
     """
 
-    nll: Tensor
+    nll: Tensor  # (B, T)
     topk: TopKLogits
-    logprobs_at: Tensor | None
+    logprobs_at: Tensor | None  # (B, T, K)
 
     @property
     def mean_nll(self) -> Tensor:
         """Mean over valid positions, in nats."""
-        return self.nll.sum() / self.topk.mask.sum()
+        count = self.topk.mask.sum()
+        return self.nll.sum() / count
 
 
 def read(
@@ -71,7 +72,9 @@ def read(
     temperature: float = 1.0,
     statistics: bool = False,
 ) -> HeadOutput:
-    """Read negative log-likelihoods and top-k logits of stored logits, with one gradient array for both.
+    """Read negative log-likelihoods and top-k logits of stored logits.
+
+    Both have one gradient array.
 
     Parameters
     ----------
@@ -114,11 +117,13 @@ def read(
     """
     _check.tensor(logits, "logits", 3)
     B, T, V = logits.shape
-    plan = _planned(k, V, standardize, temperature, statistics)
+    reading = _planned(k, V, standardize, temperature, statistics)
     mask, wanted = _wanted(labels, ids, logits.shape[:2], V)
-    index = mask.flatten().nonzero()[:, 0]
-    rows = read_logits(logits.reshape(B * T, V), index, wanted, plan)
-    return _output(rows, plan, mask, V, standardize, temperature, ids is not None)
+    index = mask.flatten().nonzero()[:, 0]  # (n,), the valid positions
+    all_rows = logits.reshape(B * T, V)
+    rows = read_logits(all_rows, index, wanted, reading)
+    topk = assembled(rows, reading, mask, V, standardize, temperature)
+    return _output(rows, reading, topk, temperature, ids is not None)
 
 
 def chunked_head(
@@ -134,7 +139,9 @@ def chunked_head(
     statistics: bool = False,
     chunk: int = 128,
 ) -> HeadOutput:
-    """Read negative log-likelihoods and top-k logits of a head that is never applied to more than ``chunk`` positions at once.
+    """Read negative log-likelihoods and top-k logits of a head, chunk by chunk.
+
+    The head is never applied to more than ``chunk`` positions at once.
 
     Parameters
     ----------
@@ -180,75 +187,94 @@ def chunked_head(
     _check.tensor(hidden, "hidden", 3)
     _check.tensor(weight, "weight", 2)
     _check.count(chunk, "chunk")
-    V, d = weight.shape
-    if hidden.shape[2] != d or (bias is not None and bias.shape != (V,)):
-        shapes = [tuple(t.shape) for t in (hidden, weight, bias) if t is not None]
-        raise ValueError(
-            f"hidden, weight and bias must have shapes (B, T, d), (V, d) and (V,), but have {shapes}: "
-            "pass the hidden states after the last norm, and the head's weight as it is stored."
-        )
-    plan = _planned(k, V, standardize, temperature, statistics)
+    _check_shapes(hidden, weight, bias)
+    V = len(weight)
+    reading = _planned(k, V, standardize, temperature, statistics)
     mask, wanted = _wanted(labels, ids, hidden.shape[:2], V)
-    with torch.autocast(hidden.device.type, enabled=False):
-        rows = read_head(
-            hidden[mask].to(weight.dtype), weight, bias, wanted, plan, chunk
+    device = hidden.device.type
+    # The head is applied in its own dtype, and sums are made in at least float32.
+    with torch.autocast(device, enabled=False):
+        valid = hidden[mask]  # (n, d)
+        valid = valid.to(weight.dtype)
+        rows = read_head(valid, weight, bias, wanted, reading, chunk)
+    topk = assembled(rows, reading, mask, V, standardize, temperature)
+    return _output(rows, reading, topk, temperature, ids is not None)
+
+
+def _check_shapes(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """Require hidden states, weight and bias that fit each other."""
+    V, d = weight.shape
+    fits = hidden.shape[2] == d
+    shapes = [tuple(hidden.shape), tuple(weight.shape)]
+    if bias is not None:
+        fits = fits and bias.shape == (V,)
+        shapes.append(tuple(bias.shape))
+    if not fits:
+        raise ValueError(
+            "hidden, weight and bias must have shapes (B, T, d), (V, d) and (V,), "
+            f"but have {shapes}: pass the hidden states after the last norm, "
+            "and the head's weight as it is stored."
         )
-    return _output(rows, plan, mask, V, standardize, temperature, ids is not None)
 
 
 def _planned(
-    k: int, V: int, standardize: str, temperature: float, statistics: bool
+    k: int,
+    V: int,
+    standardize: str,
+    temperature: float,
+    statistics: bool,
 ) -> Reading:
-    """Plan the reading for top-k logits and, besides, log-sum-exps at temperature 1 and at the one asked for."""
-    plan = planned(k, V, standardize, temperature, statistics)
-    return Reading(
-        k, tuple(sorted({*plan.temperatures, 1.0, float(temperature)})), plan.moments
-    )
+    """Plan the reading for top-k logits and log-probabilities."""
+    for_topk = planned(k, V, standardize, temperature, statistics)
+    # Negative log-likelihoods are at temperature 1, log-probabilities at the given one.
+    temperatures = {*for_topk.temperatures, 1.0, float(temperature)}
+    return Reading(k, tuple(sorted(temperatures)), for_topk.moments)
 
 
 def _wanted(
-    labels: Tensor, ids: Tensor | None, shape: torch.Size, V: int
+    labels: Tensor,
+    ids: Tensor | None,
+    shape: torch.Size,  # (B, T)
+    V: int,
 ) -> tuple[Tensor, Tensor]:
-    """Return the mask (B, T) and, for its n valid positions, the label and further tokens (n, 1 + K)."""
-    if (
-        not isinstance(labels, Tensor)
-        or labels.dtype != torch.int64
-        or labels.shape != shape
-    ):
-        received = (
-            f"{labels.dtype} of shape {tuple(labels.shape)}"
-            if isinstance(labels, Tensor)
-            else type(labels).__name__
-        )
+    """Return the mask (B, T) of the n valid positions, and the tokens wanted there.
+
+    These are the label and further tokens, shape (n, 1 + K).
+    """
+    if not _check.is_tensor(labels, torch.int64, shape):
         raise ValueError(
-            f"labels must be an int64 tensor of shape {tuple(shape)}, one token for each position, but is {received}: "
+            f"labels must be an int64 tensor of shape {tuple(shape)}, "
+            f"one token for each position, but is {_check.described(labels)}: "
             f"shift the tokens by one, and put {IGNORED} where nothing is predicted."
         )
     mask = labels != IGNORED
     _check.mask(mask, shape, "labels != −100")
-    tokens = labels[mask][:, None]
-    _check.indices(tokens, "labels", torch.Size([]), V)
+    tokens = labels[mask]  # (n,)
+    tokens = tokens[:, None]
+    any_shape = torch.Size([])
+    _check.indices(tokens, "labels", any_shape, V)
     if ids is None:
         return mask, tokens
     _check.indices(ids, "ids", shape, V)
-    return mask, torch.cat([tokens, ids[mask]], dim=1)
+    further = ids[mask]  # (n, K)
+    return mask, torch.cat([tokens, further], dim=1)
 
 
 def _output(
     rows: Rows,
-    plan: Reading,
-    mask: Tensor,
-    V: int,
-    standardize: str,
+    reading: Reading,
+    topk: TopKLogits,
     temperature: float,
-    asked: bool,
+    asked: bool,  # whether for tokens besides the labels
 ) -> HeadOutput:
-    topk = assembled(rows, plan, mask, V, standardize, temperature)
-    sums = dict(zip(plan.temperatures, rows.logsumexp.unbind(1), strict=True))
-    nll = spread(sums[1.0] - rows.at[:, 0], mask)
-    at = (
-        spread(rows.at[:, 1:] / temperature - sums[float(temperature)][:, None], mask)
-        if asked
-        else None
-    )
-    return HeadOutput(nll, topk, at)
+    """Make log-probabilities of the entries that were read at the tokens wanted."""
+    columns = rows.logsumexp.unbind(1)
+    sums = dict(zip(reading.temperatures, columns, strict=True))  # each (n,)
+    nll = sums[1.0] - rows.at[:, 0]
+    nll = spread(nll, topk.mask)
+    if not asked:
+        return HeadOutput(nll, topk, None)
+    scaled = rows.at[:, 1:] / temperature  # (n, K)
+    logprobs = scaled - sums[float(temperature)][:, None]
+    logprobs = spread(logprobs, topk.mask)
+    return HeadOutput(nll, topk, logprobs)
