@@ -1,10 +1,10 @@
-"""The k largest logits of every position, with what is needed to know the rest of the row: log-sum-exp, mean, deviation."""
+"""The k largest logits of every position, with the statistics of their full rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from fusion.logits.reduction import read_logits
 from fusion.logits.rows import Reading, Rows
 
 KINDS = ("none", "center", "logprob", "softmax", "zscore")
+NORMALISED = ("logprob", "softmax")  # by the log-sum-exp at their temperature
 
 
 @final
@@ -54,27 +55,30 @@ class TopKLogits:
              [-0.0949, -3.0949]]])
     """
 
-    values: Tensor
-    ids: Tensor
-    mask: Tensor
-    logsumexp: Tensor | None
-    mean: Tensor | None
-    std: Tensor | None
+    values: Tensor  # (B, T, k)
+    ids: Tensor  # (B, T, k)
+    mask: Tensor  # (B, T)
+    logsumexp: Tensor | None  # (B, T)
+    mean: Tensor | None  # (B, T)
+    std: Tensor | None  # (B, T)
     vocabulary: int
     standardize: str = "none"
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        _check.tensor(self.values, "values", 3, empty=True)  # a batch may have no pairs
-        if self.ids.shape != self.values.shape:
+        # Empty, since a batch may have no pair of positions.
+        _check.tensor(self.values, "values", 3, empty=True)
+        shape = self.values.shape
+        if self.ids.shape != shape:
             raise ValueError(
-                f"ids must have the shape {tuple(self.values.shape)} of the values, but have {tuple(self.ids.shape)}: "
-                "pass the token of each value."
+                f"ids must have the shape {tuple(shape)} of the values, "
+                f"but have {tuple(self.ids.shape)}: pass the token of each value."
             )
-        if self.mask.shape != self.values.shape[:2] or self.mask.dtype != torch.bool:
+        if self.mask.shape != shape[:2] or self.mask.dtype != torch.bool:
             raise ValueError(
-                f"mask must be a boolean tensor of shape {tuple(self.values.shape[:2])}, "
-                f"but is {self.mask.dtype} of shape {tuple(self.mask.shape)}: pass one entry for each position."
+                f"mask must be a boolean tensor of shape {tuple(shape[:2])}, "
+                f"but is {self.mask.dtype} of shape {tuple(self.mask.shape)}: "
+                "pass one entry for each position."
             )
         _check.choice(self.standardize, "standardize", KINDS)
         _check.number(self.temperature, "temperature", above=0)
@@ -90,53 +94,93 @@ class TopKLogits:
         return int(self.values.shape[0])
 
     def select(self, index: Tensor, mask: Tensor) -> TopKLogits:
-        """Return the positions ``index`` (B, P) of each sequence, of which those with ``mask`` (B, P) are valid.
+        """Return some positions of each sequence, in a given order.
+
+        Parameters
+        ----------
+        index : int64 tensor of shape (B, P)
+            The positions; they may repeat.
+        mask : bool tensor of shape (B, P)
+            Which of them are valid, where they are so here.
+
+        Returns
+        -------
+        TopKLogits
+            Of B sequences of P positions.
 
         Raises
         ------
         ValueError
             If an index is out of range or a shape does not fit.
         """
-        _check.indices(index, "index", torch.Size([self.batch]), self.values.shape[1])
+        B, T, _ = self.values.shape
+        _check.indices(index, "index", torch.Size([B]), T)
 
-        mask = mask & self.mask.gather(1, index)
-        wide_index = index[:, :, None].expand(-1, -1, self.k)
-        values = torch.where(mask[:, :, None], self.values.gather(1, wide_index), 0.0)
-        kept = replace(
-            self, values=values, ids=self.ids.gather(1, wide_index), mask=mask
-        )
-        return kept._with_statistics(lambda statistic: statistic.gather(1, index))
+        def at_index(statistic: Tensor) -> Tensor:
+            return statistic.gather(1, index)
+
+        mask = mask & self.mask.gather(1, index)  # (B, P)
+        index_of_rows = index[:, :, None].expand(-1, -1, self.k)  # (B, P, k)
+        values = self.values.gather(1, index_of_rows)
+        values = torch.where(mask[:, :, None], values, 0.0)
+        ids = self.ids.gather(1, index_of_rows)
+        selected = replace(self, values=values, ids=ids, mask=mask)
+        return selected._with_statistics(at_index)
 
     def first(self, k: int) -> TopKLogits:
-        """Return the k largest of each position's logits."""
+        """Return the k largest of each position's logits.
+
+        Raises
+        ------
+        ValueError
+            If fewer were kept.
+        """
         _check.count(k, "k", self.k)
-        return replace(self, values=self.values[..., :k], ids=self.ids[..., :k])
+        values = self.values[..., :k]  # in descending order
+        ids = self.ids[..., :k]
+        return replace(self, values=values, ids=ids)
 
     def detach(self) -> TopKLogits:
         """Return the same values outside any gradient graph."""
-        return replace(self, values=self.values.detach())._with_statistics(
-            Tensor.detach
-        )
+        values = self.values.detach()
+        detached = replace(self, values=values)
+        return detached._with_statistics(Tensor.detach)
 
     def to(self, device: torch.device | str) -> TopKLogits:
         """Return the same values on another device."""
-        values, ids, mask = (
-            part.to(device) for part in (self.values, self.ids, self.mask)
-        )
+
+        def on_device(part: Tensor) -> Tensor:
+            return part.to(device)
+
+        values = on_device(self.values)
+        ids = on_device(self.ids)
+        mask = on_device(self.mask)
         moved = replace(self, values=values, ids=ids, mask=mask)
-        return moved._with_statistics(lambda statistic: statistic.to(device))
+        return moved._with_statistics(on_device)
 
     def _with_statistics(self, change: Callable[[Tensor], Tensor]) -> TopKLogits:
-        kept = (self.logsumexp, self.mean, self.std)
-        logsumexp, mean, std = (
-            None if statistic is None else change(statistic) for statistic in kept
-        )
-        return replace(self, logsumexp=logsumexp, mean=mean, std=std)
+        """Change those statistics that were kept."""
+        changed: dict[str, Any] = {}
+        for name in ("logsumexp", "mean", "std"):
+            statistic = getattr(self, name)
+            if statistic is not None:
+                changed[name] = change(statistic)
+        return replace(self, **changed)
 
     def standardized(self, kind: str, temperature: float = 1.0) -> TopKLogits:
-        """Return raw logits as another quantity, by the statistics of the full row; see :func:`top_k` for the kinds.
+        """Return raw logits as another quantity, by the statistics of their full rows.
 
-        What holds that quantity already is returned as it is.
+        Parameters
+        ----------
+        kind : {"none", "center", "logprob", "softmax", "zscore"}
+            Which quantity; see :func:`top_k`.
+        temperature : float
+            What logits are divided by.
+
+        Returns
+        -------
+        TopKLogits
+            These logits themselves where they hold that quantity already.
 
         Raises
         ------
@@ -151,55 +195,77 @@ class TopKLogits:
             return self
         if (self.standardize, self.temperature) != ("none", 1.0):
             raise ValueError(
-                f"logits must be raw or {kind!r} at temperature {temperature:g}, but are "
-                f"{self.standardize!r} at {self.temperature:g}: keep the raw ones, or read them so."
+                f"logits must be raw or {kind!r} at temperature {temperature:g}, "
+                f"but are {self.standardize!r} at {self.temperature:g}: "
+                "keep the raw ones, or read them so."
             )
-        if kind in ("logprob", "softmax") and temperature != 1:
+        if kind in NORMALISED and temperature != 1:
+            # The log-sum-exp at another temperature is no function of that at 1.
             raise ValueError(
-                f"{kind} at temperature {temperature:g} must be made from full rows, but only {self.k} logits a row are "
-                "kept: pass standardize and temperature to top_k, or use temperature 1."
+                f"{kind} at temperature {temperature:g} must be made from full rows, "
+                f"but only {self.k} logits a row are kept: "
+                "pass standardize and temperature to top_k, or use temperature 1."
             )
-        return self._standardized(
-            kind, temperature, {} if self.logsumexp is None else {1.0: self.logsumexp}
-        )
+        sums = {}
+        if self.logsumexp is not None:
+            sums[1.0] = self.logsumexp
+        return self._standardized(kind, temperature, sums)
 
     def _standardized(
-        self, kind: str, temperature: float, sums: Mapping[float, Tensor]
+        self,
+        kind: str,
+        temperature: float,
+        sums: Mapping[float, Tensor],  # log-sum-exps (B, T) by temperature
     ) -> TopKLogits:
-        """Standardise raw values; ``sums`` are log-sum-exps by temperature."""
-        values = self.values
+        """Standardise raw values."""
         if kind == "zscore":
-            std = _needed(self.std, "std", kind)
-            centred = values - _needed(self.mean, "mean", kind)[..., None]
-            # A constant row has no z-scores: they are defined as zero.
-            values = torch.where(
-                std[..., None] > 0,
-                centred / torch.where(std > 0, std, 1.0)[..., None],
-                0.0,
-            )
+            values = self._zscores()
         elif kind == "center":
-            values = (
-                values - _needed(self.mean, "mean", kind)[..., None]
-            ) / temperature
+            mean = _column(self.mean, "mean", kind)
+            values = (self.values - mean) / temperature
         else:
-            values = values / temperature if temperature != 1 else values
-        if kind in ("logprob", "softmax"):
-            values = (
-                values - _needed(sums.get(temperature), "logsumexp", kind)[..., None]
-            )
-            values = values.exp() if kind == "softmax" else values
-        values = torch.where(self.mask[..., None], values, 0.0)
+            values = self.values
+            if temperature != 1:
+                values = values / temperature
+        if kind in NORMALISED:
+            logsumexp = _column(sums.get(temperature), "logsumexp", kind)
+            values = values - logsumexp
+        if kind == "softmax":
+            values = values.exp()
+        # Masked positions are zero, whatever their quantity would be.
+        valid = self.mask[..., None]
+        values = torch.where(valid, values, 0.0)
         return replace(
-            self, values=values, standardize=kind, temperature=float(temperature)
+            self,
+            values=values,
+            standardize=kind,
+            temperature=float(temperature),
         )
 
+    def _zscores(self) -> Tensor:
+        """Return z-scores (B, T, k), which no temperature changes."""
+        std = _column(self.std, "std", "zscore")
+        mean = _column(self.mean, "mean", "zscore")
+        centred = self.values - mean
+        # A constant row has no z-scores: they are defined as zero. The divisor of 1
+        # keeps NaN from its gradient.
+        varies = std > 0
+        divisor = torch.where(varies, std, 1.0)
+        return torch.where(varies, centred / divisor, 0.0)
 
-def _needed(statistic: Tensor | None, name: str, kind: str) -> Tensor:
+
+def _column(
+    statistic: Tensor | None,  # (B, T)
+    name: str,
+    kind: str,
+) -> Tensor:
+    """Require a statistic of full rows, and return it as a column (B, T, 1)."""
     if statistic is None:
         raise ValueError(
-            f"{kind} needs the {name} of the full rows, but it was not kept: read rows with their statistics, or use 'none'."
+            f"{kind} needs the {name} of the full rows, but it was not kept: "
+            "read rows with their statistics, or use 'none'."
         )
-    return statistic
+    return statistic[..., None]
 
 
 def top_k(
@@ -266,58 +332,84 @@ def top_k(
     else:
         _check.mask(mask, logits.shape[:2])
     reading = planned(k, V, standardize, temperature, statistics)
-    index = mask.flatten().nonzero()[:, 0]
-    rows = read_logits(
-        logits.reshape(B * T, V), index, index.new_zeros(len(index), 0), reading
-    )
+    index = mask.flatten().nonzero()[:, 0]  # (n,), the valid positions
+    no_ids = index.new_zeros(len(index), 0)
+    full_rows = logits.reshape(B * T, V)
+    rows = read_logits(full_rows, index, no_ids, reading)
     return assembled(rows, reading, mask, V, standardize, temperature)
 
 
 def planned(
-    k: int, V: int, standardize: str, temperature: float, statistics: bool
+    k: int,
+    V: int,
+    standardize: str,
+    temperature: float,
+    statistics: bool,
 ) -> Reading:
-    """Check what top-k logits are to hold, and say what must be read of every row for it."""
+    """Check the options of :func:`top_k`, and say what they need of every row."""
     _check.count(k, "k", V)
     _check.choice(standardize, "standardize", KINDS)
     _check.number(temperature, "temperature", above=0)
-    temperatures = {1.0} if statistics else set()
-    if standardize in ("logprob", "softmax"):
-        temperatures |= {float(temperature)}
-    return Reading(
-        k,
-        tuple(sorted(temperatures)),
-        statistics or standardize in ("center", "zscore"),
-    )
+    temperatures = set()
+    if statistics:
+        temperatures.add(1.0)
+    if standardize in NORMALISED:
+        temperatures.add(float(temperature))
+    moments = statistics or standardize in ("center", "zscore")
+    return Reading(k, tuple(sorted(temperatures)), moments)
 
 
 def spread(values: Tensor, mask: Tensor) -> Tensor:
-    """Put values of the valid positions (n, …) into place, shape (B, T, …), with zeros elsewhere."""
+    """Put values of the valid positions (n, …) at their places, shape (B, T, …).
+
+    There are zeros elsewhere.
+    """
+    shape = (*mask.shape, *values.shape[1:])
     if len(values) == mask.numel():
-        return values.reshape(*mask.shape, *values.shape[1:])
-    return values.new_zeros(*mask.shape, *values.shape[1:]).index_put((mask,), values)
+        # All are valid: no array has to be filled.
+        return values.reshape(shape)
+    return values.new_zeros(shape).index_put((mask,), values)
 
 
 def assembled(
-    rows: Rows,
+    rows: Rows,  # of the n valid positions
     reading: Reading,
-    mask: Tensor,
+    mask: Tensor,  # (B, T)
     V: int,
     standardize: str = "none",
     temperature: float = 1.0,
 ) -> TopKLogits:
-    """Check what was read of the valid positions, put it into place and standardise it."""
-    _check.finite(torch.cat([rows.values, rows.logsumexp], dim=1).detach(), reading.k)
-    sums = {
-        t: spread(rows.logsumexp[:, i], mask)
-        for i, t in enumerate(reading.temperatures)
-    }
-    mean, std = (
-        spread(rows.moments[:, i], mask) if reading.moments else None for i in (0, 1)
+    """Check what was read, put it into place and standardise it."""
+    numbers = torch.cat([rows.values, rows.logsumexp], dim=1)
+    _check.finite(numbers.detach(), reading.k)
+    sums = _logsumexps(rows, reading, mask)
+    mean = None
+    std = None
+    if reading.moments:
+        mean = spread(rows.moments[:, 0], mask)
+        std = spread(rows.moments[:, 1], mask)
+    raw = TopKLogits(
+        values=spread(rows.values, mask),
+        ids=spread(rows.ids, mask),
+        mask=mask,
+        logsumexp=sums.get(1.0),
+        mean=mean,
+        std=std,
+        vocabulary=V,
     )
-    values, ids = spread(rows.values, mask), spread(rows.ids, mask)
-    raw = TopKLogits(values, ids, mask, sums.get(1.0), mean, std, V)
-    return (
-        raw
-        if standardize == "none" and temperature == 1
-        else raw._standardized(standardize, temperature, sums)
-    )
+    if standardize == "none" and temperature == 1:
+        return raw
+    return raw._standardized(standardize, temperature, sums)
+
+
+def _logsumexps(
+    rows: Rows,
+    reading: Reading,
+    mask: Tensor,  # (B, T)
+) -> dict[float, Tensor]:
+    """Return the log-sum-exps (B, T) that were read, by temperature."""
+    sums = {}
+    for i, temperature in enumerate(reading.temperatures):
+        column = rows.logsumexp[:, i]
+        sums[temperature] = spread(column, mask)
+    return sums
