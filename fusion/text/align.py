@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 How = Literal["bytes", "positional"]
-Index = NDArray[np.int64]
+Index = NDArray[np.int64]  # positions, or bytes at which tokens start or end
 
 
 def align(
-    student_ends: ArrayLike, teacher_ends: ArrayLike, how: How = "bytes"
+    student_ends: ArrayLike,
+    teacher_ends: ArrayLike,
+    how: How = "bytes",
 ) -> tuple[Index, Index]:
     """Pair the completion positions of a student with those of a teacher.
 
@@ -46,38 +48,68 @@ def align(
     >>> student.tolist(), teacher.tolist()
     ([0, 2, 3], [0, 1, 2])
     """
-    if how not in get_args(How):
-        raise ValueError(
-            f"how must be one of {', '.join(map(repr, get_args(How)))}, but is {how!r}: choose one of these."
-        )
-    student, teacher = (
-        _checked(student_ends, "student_ends"),
-        _checked(teacher_ends, "teacher_ends"),
-    )
+    _check_how(how)
+    student = _checked(student_ends, "student_ends")
+    teacher = _checked(teacher_ends, "teacher_ends")
     if how == "positional":
-        both = np.arange(min(len(student), len(teacher)))
-        return both, both.copy()
-    starts, rows = _last_at_each_start(student)
-    others, columns = _last_at_each_start(teacher)
-    _, i, j = np.intersect1d(starts, others, assume_unique=True, return_indices=True)
-    return rows[i], columns[j]
+        common = min(len(student), len(teacher))
+        positions = np.arange(common)
+        # Two arrays, so that whoever changes one leaves the other.
+        return positions, positions.copy()
+    # Tokens that start at the same byte predict the same continuation.
+    student_starts, student_tokens = _last_at_each_start(student)
+    teacher_starts, teacher_tokens = _last_at_each_start(teacher)
+    _, ours, theirs = np.intersect1d(
+        student_starts,
+        teacher_starts,
+        assume_unique=True,
+        return_indices=True,
+    )
+    return student_tokens[ours], teacher_tokens[theirs]
+
+
+def _check_how(how: str) -> None:
+    """Require one of the ways to align."""
+    ways = get_args(How)
+    if how not in ways:
+        listed = ", ".join(map(repr, ways))
+        raise ValueError(
+            f"how must be one of {listed}, but is {how!r}: choose one of these."
+        )
 
 
 def _checked(ends: ArrayLike, name: str) -> Index:
+    """Return ends as an array, and require that they may be ends of tokens."""
     found = np.asarray(ends)
-    if found.ndim != 1 or (
-        found.size
-        and (found.dtype.kind not in "iu" or found[0] < 0 or (np.diff(found) < 0).any())
-    ):
+    if not _are_ends(found):
         raise ValueError(
-            f"{name} must be a list of integers that start at 0 or above and never decrease, but is {found!r}: "
+            f"{name} must be a list of integers that start at 0 or above "
+            f"and never decrease, but is {found!r}: "
             "pass the bytes at which the tokens end."
         )
     return found.astype(np.int64)
 
 
+def _are_ends(found: NDArray[Any]) -> bool:
+    """Tell whether an array holds non-decreasing integers from 0 on."""
+    if found.ndim != 1:
+        return False
+    # An empty list is an array of floats to NumPy.
+    if found.size == 0:
+        return True
+    if found.dtype.kind not in "iu" or found[0] < 0:
+        return False
+    steps = np.diff(found)
+    return not (steps < 0).any()
+
+
 def _last_at_each_start(ends: Index) -> tuple[Index, Index]:
-    """Distinct starts, and the last token that starts at each."""
-    starts = np.concatenate([[0], ends[:-1]])[: len(ends)]
-    last = np.flatnonzero(np.append(starts[1:] != starts[:-1], True)[: len(starts)])
+    """Return the distinct starts of tokens, and the last token at each of them."""
+    n = len(ends)
+    # A token starts where the one before it ends. Cut to n, since without any token
+    # there is no start at 0 either.
+    starts = np.concatenate([[0], ends[:-1]])[:n]
+    differs = starts[1:] != starts[:-1]
+    is_last = np.append(differs, True)[:n]
+    last = np.flatnonzero(is_last)
     return starts[last], last

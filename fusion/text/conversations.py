@@ -1,4 +1,4 @@
-"""Examples, and how a tokenizer sees them: input ids, which tokens are completion, and where each ends in its text.
+"""Examples of a prompt and a completion: read, rendered and tokenized.
 
 What is stored or compared across tokenizers hangs on the text alone: the key of an
 example is a hash of its content, and positions are byte offsets in the UTF-8
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from fusion.text.byte_offsets import byte_ends
+
+Row = Mapping[str, Any]
+Rows = Iterable[Row]
 
 # Stands where the completion goes while a chat template is rendered.
 _MARK = "[[completion]]"
@@ -64,27 +67,35 @@ class Example:
         if not self.prompt or not self.completion:
             empty = "completion" if self.prompt else "prompt"
             raise ValueError(
-                f"{empty} must not be empty, but is {getattr(self, empty)!r}: drop that example."
+                f"{empty} must not be empty, but is {getattr(self, empty)!r}: "
+                "drop that example."
             )
         try:
             self.completion.encode()
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"completion must be encodable as UTF-8, but {error}: repair the text first."
+                f"completion must be encodable as UTF-8, but {error}: "
+                "repair the text first."
             ) from error
 
     @property
     def key(self) -> str:
-        """The sha256 of the content: the same for every tokenizer, template and order of rows."""
-        chat = not isinstance(self.prompt, str)
-        content = (
-            [*self.prompt, ("assistant", self.completion)]
-            if chat
-            else [self.prompt, self.completion]
-        )
-        return hashlib.sha256(
-            json.dumps(content, separators=(",", ":")).encode()
-        ).hexdigest()
+        """The sha256 of the content, whatever the tokenizer, template or order."""
+        content: list[Any]
+        if isinstance(self.prompt, str):
+            content = [self.prompt, self.completion]
+        else:
+            answer = ("assistant", self.completion)
+            content = [*self.prompt, answer]
+        # Rows of teachers are stored under this key: its form is part of theirs.
+        text = json.dumps(content, separators=(",", ":"))
+        return _sha256(text)
+
+
+def _sha256(text: str) -> str:
+    """Return the digest of a text in UTF-8, in hexadecimal."""
+    digest = hashlib.sha256(text.encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,19 +117,20 @@ class Encoded:
         The sha256 of the text that was tokenized.
     """
 
-    input_ids: NDArray[np.int64]
-    completion_mask: NDArray[np.bool_]
-    ends: NDArray[np.int32]
+    input_ids: NDArray[np.int64]  # (T,)
+    completion_mask: NDArray[np.bool_]  # (T,)
+    ends: NDArray[np.int32]  # (n,)
     digest: str
 
     @property
     def positions(self) -> NDArray[np.int64]:
         """Positions (n,) whose next token is one of the completion or its end."""
+        # The logits before a token predict it.
         return np.flatnonzero(self.completion_mask) - 1
 
 
-def read_examples(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Example]:
-    """Read examples from a JSONL file, a ``datasets.Dataset`` or any rows of the same columns.
+def read_examples(source: str | Path | Rows) -> list[Example]:
+    """Read examples from a JSONL file, a ``datasets.Dataset`` or any such rows.
 
     Parameters
     ----------
@@ -153,20 +165,24 @@ def read_examples(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Exam
     two plus two is -> four
     (Message(role='user', content='two plus two?'),) -> four
     """
-    return [
-        _example(row, number) for number, row in enumerate(read_rows(source), start=1)
-    ]
+    examples = []
+    for number, row in enumerate(read_rows(source), start=1):
+        example = _example(row, number)
+        examples.append(example)
+    return examples
 
 
-def read_rows(
-    source: str | Path | Iterable[Mapping[str, Any]],
-) -> Iterable[Mapping[str, Any]]:
+def read_rows(source: str | Path | Rows) -> Rows:
     """Return the rows of a JSONL file, or what is given if it is no path."""
-    return _lines(Path(source)) if isinstance(source, str | Path) else source
+    if isinstance(source, str | Path):
+        return _lines(Path(source))
+    return source
 
 
 def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """Return the text before and after the completion: plain, or what the tokenizer's chat template puts there.
+    """Return the text before and after the completion.
+
+    It is plain, or what the tokenizer's chat template puts there.
 
     Parameters
     ----------
@@ -179,6 +195,7 @@ def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[str, s
     Returns
     -------
     head, tail : str
+        The text before the completion, and after it.
 
     Raises
     ------
@@ -189,26 +206,38 @@ def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[str, s
         return example.prompt, tokenizer.eos_token or ""
     if not tokenizer.chat_template:
         raise ValueError(
-            "tokenizer must have a chat template for prompts that are conversations, but has none: "
-            "set tokenizer.chat_template, or give prompt and completion as plain text."
+            "tokenizer must have a chat template for prompts that are conversations, "
+            "but has none: set tokenizer.chat_template, "
+            "or give prompt and completion as plain text."
         )
-    turns = [turn._asdict() for turn in (*example.prompt, Message("assistant", _MARK))]
-    pieces = str(tokenizer.apply_chat_template(turns, tokenize=False)).split(_MARK)
-    if len(pieces) != 2:
+    # With a mark in place of the answer, which a template might trim.
+    answer = Message("assistant", _MARK)
+    turns = [turn._asdict() for turn in (*example.prompt, answer)]
+    rendered = tokenizer.apply_chat_template(turns, tokenize=False)
+    pieces = str(rendered).split(_MARK)
+    times = len(pieces) - 1
+    if times != 1:
         raise ValueError(
-            f"chat template must render the answer exactly once, but did so {len(pieces) - 1} times: use another template."
+            "chat template must render the answer exactly once, "
+            f"but did so {times} times: use another template."
         )
-    return pieces[0], pieces[1]
+    head, tail = pieces
+    return head, tail
 
 
 def encode(
-    example: Example, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None
+    example: Example,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None = None,
 ) -> Encoded:
-    """Tokenize an example, prompt and completion apart, as they will meet when a model continues the prompt.
+    """Tokenize prompt and completion of an example apart.
+
+    So they meet when a model continues the prompt.
 
     Parameters
     ----------
     example : Example
+        What to tokenize.
     tokenizer : PreTrainedTokenizerBase
         A fast tokenizer.
     max_length : int, optional
@@ -249,74 +278,114 @@ def encode(
     ([1, 2, 1, 3, 4, 0], [0, 0, 0, 0, 1, 1], [4, 4])
     """
     head, tail = render(example, tokenizer)
-    prompt = tokenizer(head, add_special_tokens=isinstance(example.prompt, str))[
-        "input_ids"
-    ]
+    completion = example.completion
+
+    # 1. Three pieces, each by itself. A template has its special tokens in its text.
+    plain = isinstance(example.prompt, str)
+    prompt = tokenizer(head, add_special_tokens=plain)["input_ids"]
     answer = tokenizer(
-        example.completion, add_special_tokens=False, return_offsets_mapping=True
+        completion,
+        add_special_tokens=False,
+        return_offsets_mapping=True,
     )
-    end = tokenizer(tail, add_special_tokens=False)["input_ids"][:1] if tail else []
-    _room(len(prompt), max_length)
-    ids = np.array([*prompt, *answer["input_ids"], *end], dtype=np.int64)[:max_length]
-    ends = byte_ends(
-        example.completion, answer["input_ids"], answer["offset_mapping"], tokenizer
-    )
-    ends = np.append(ends, ends[-1:].repeat(len(end)))[: len(ids) - len(prompt)]
-    digest = hashlib.sha256(
-        json.dumps([head, example.completion, tail]).encode()
-    ).hexdigest()
-    return Encoded(ids, np.arange(len(ids)) >= len(prompt), ends, digest)
+    end = _end_token(tail, tokenizer)
+    _check_length(len(prompt), max_length)
+
+    # 2. Joined, and cut at the end.
+    tokens = answer["input_ids"]
+    ids = np.array([*prompt, *tokens, *end], dtype=np.int64)
+    ids = ids[:max_length]
+    completion_mask = np.arange(len(ids)) >= len(prompt)
+
+    # 3. Where tokens end in the completion; the end token adds no byte.
+    ends = byte_ends(completion, tokens, answer["offset_mapping"], tokenizer)
+    last = ends[-1:]
+    ends = np.append(ends, last.repeat(len(end)))
+    kept = len(ids) - len(prompt)
+    digest = _sha256(json.dumps([head, completion, tail]))
+    return Encoded(ids, completion_mask, ends[:kept], digest)
 
 
-def _room(prompt: int, max_length: int | None) -> None:
+def _end_token(tail: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the first token of the text after a completion, if there is any."""
+    if not tail:
+        return []
+    ids: list[int] = tokenizer(tail, add_special_tokens=False)["input_ids"]
+    return ids[:1]
+
+
+def _check_length(prompt: int, max_length: int | None) -> None:
+    """Require some tokens of the prompt, and room for one more."""
     if prompt == 0:
         raise ValueError(
-            "prompt must give at least one token, from which the first of the completion is predicted, but gives none: "
-            "put a start token before it."
+            "prompt must give at least one token, from which the first of the "
+            "completion is predicted, but gives none: put a start token before it."
         )
     if max_length is not None and prompt >= max_length:
         raise ValueError(
-            f"prompt must be shorter than max_length = {max_length} tokens, but has {prompt}: "
-            "raise max_length or drop that example."
+            f"prompt must be shorter than max_length = {max_length} tokens, "
+            f"but has {prompt}: raise max_length or drop that example."
         )
 
 
-def _lines(path: Path) -> Iterable[Mapping[str, Any]]:
+def _lines(path: Path) -> Rows:
+    """Read the lines of a JSONL file, one at a time."""
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             try:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
                 raise ValueError(
-                    f"{path} must hold one JSON object a line, but line {number} is none: {error}."
+                    f"{path} must hold one JSON object a line, "
+                    f"but line {number} is none: {error}."
                 ) from error
 
 
-def _example(row: Mapping[str, Any], number: int) -> Example:
+def _example(row: Row, number: int) -> Example:
+    """Make the example of a row; the error about another one says its number."""
     try:
-        domain = str(row.get("domain") or "")
-        if row.get("messages") is not None:
-            *prompt, answer = _turns(row["messages"])
-            return Example(tuple(prompt), _answer(answer), domain)
-        if isinstance(row["prompt"], str) and isinstance(row["completion"], str):
-            return Example(row["prompt"], row["completion"], domain)
-        (answer,) = _turns(row["completion"])
-        return Example(_turns(row["prompt"]), _answer(answer), domain)
+        return _example_of(row)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # Whatever a row lacks shows as one of these.
         raise ValueError(
-            f"Row {number} must have `prompt` and `completion` (two texts or two lists of messages) or `messages` that "
-            f"end with the assistant's, but does not ({type(error).__name__}: {error}): repair or drop it."
+            f"Row {number} must have `prompt` and `completion` "
+            "(two texts or two lists of messages) or `messages` that "
+            "end with the assistant's, "
+            f"but does not ({type(error).__name__}: {error}): repair or drop it."
         ) from error
 
 
+def _example_of(row: Row) -> Example:
+    """Make the example of a row in one of its three forms."""
+    domain = str(row.get("domain") or "")
+    # 1. A whole conversation.
+    if row.get("messages") is not None:
+        *turns, answer = _turns(row["messages"])
+        return Example(tuple(turns), _answer(answer), domain)
+    # 2. Plain text.
+    prompt = row["prompt"]
+    if isinstance(prompt, str) and isinstance(row["completion"], str):
+        return Example(prompt, row["completion"], domain)
+    # 3. Turns of a conversation, with the last one apart.
+    (answer,) = _turns(row["completion"])
+    return Example(_turns(prompt), _answer(answer), domain)
+
+
 def _turns(messages: Any) -> tuple[Message, ...]:
-    turns = tuple(Message(message["role"], message["content"]) for message in messages)
-    if not all(isinstance(text, str) for turn in turns for text in turn):
-        raise TypeError("role and content must be text")
-    return turns
+    """Read turns, and require that they are text: content may come in parts."""
+    turns = []
+    for message in messages:
+        turn = Message(message["role"], message["content"])
+        turns.append(turn)
+    # After all are read: a missing key is the first thing to say.
+    for role, content in turns:
+        if not isinstance(role, str) or not isinstance(content, str):
+            raise TypeError("role and content must be text")
+    return tuple(turns)
 
 
 def _answer(message: Message) -> str:
+    """Return the content of a last message, which must be the assistant's."""
     if message.role != "assistant":
         raise ValueError(f"the last message is the {message.role}'s")
     return message.content
