@@ -1,9 +1,10 @@
-"""A fusion without a Trainer: student and teacher side by side in a loop of plain PyTorch, on a CPU or a GPU.
+"""A fusion without a Trainer: student and teacher side by side, in plain PyTorch.
 
     python fusion/examples/plain_loop.py STUDENT TEACHER DATA.jsonl OUT [--steps 100]
     [--learning-rate 1e-4]
 
 The two may have any tokenizers; nothing is stored. One example a step keeps it short.
+Runs on a CPU or a GPU.
 """
 
 import argparse
@@ -17,73 +18,110 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import fusion
 
 
-def completion_logits(model: Any, code: Any) -> tuple[Tensor, Tensor]:
+def completion_logits(
+    model: Any,
+    code: Any,  # an encoded example
+) -> tuple[Tensor, Tensor]:
     """Logits (1, n, V) that predict the completion, and its tokens (1, n)."""
-    ids = torch.from_numpy(code.input_ids).to(model.device)
-    logits = model(ids[None]).logits[:, code.positions[0] : code.positions[-1] + 1]
-    return logits, ids[None, code.positions[0] + 1 :]
+    first = code.positions[0]
+    last = code.positions[-1]
+    ids = torch.from_numpy(code.input_ids)
+    ids = ids.to(model.device)[None]  # (1, T)
+    logits = model(ids).logits[:, first : last + 1]
+    return logits, ids[:, first + 1 :]
 
 
-def aligned(student: Any, teacher: Any, device: str) -> tuple[Tensor, Tensor]:
-    """Pairs of positions that predict the same next byte: the student's (1, P) and the teacher's (1, P)."""
-    ours, theirs = (
-        torch.from_numpy(index)[None].to(device)
-        for index in fusion.align(student.ends, teacher.ends)
+def aligned(
+    topk: fusion.TopKLogits,  # of the teacher
+    ours: Any,
+    theirs: Any,
+) -> fusion.TeacherTerm:
+    """Pair the positions of student and teacher that predict the same next byte."""
+    device = topk.values.device
+    student_rows, teacher_rows = fusion.align(ours.ends, theirs.ends)
+    student_index = torch.from_numpy(student_rows)
+    teacher_index = torch.from_numpy(teacher_rows)
+    return fusion.TeacherTerm(
+        topk,
+        student_index[None].to(device),  # (1, P)
+        teacher_index[None].to(device),
     )
-    return ours, theirs
 
 
-def main() -> None:
-    """Read the command line and train."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    for name in ("student", "teacher", "data", "out"):
-        parser.add_argument(name)
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
-    arguments = parser.parse_args()
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    models: list[Any] = [
-        AutoModelForCausalLM.from_pretrained(p)
-        for p in (arguments.student, arguments.teacher)
-    ]
-    student, teacher = (model.to(device) for model in models)
-    tokenizer, other = (
-        AutoTokenizer.from_pretrained(p) for p in (arguments.student, arguments.teacher)
-    )
-    optimizer = torch.optim.AdamW(
-        (p for p in student.parameters() if p.requires_grad), lr=arguments.learning_rate
-    )
+def train(
+    student: Any,
+    teacher: Any,
+    tokenizer: Any,  # of the student
+    other: Any,  # of the teacher
+    arguments: Any,
+) -> None:
+    """Take the steps, and print the terms of the loss at every tenth."""
+    trained = [p for p in student.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=arguments.learning_rate)
     loss = fusion.FusionLoss(
-        weight=0.3, graph="row_means", graph_weight=0.05, standardize="center"
+        weight=0.3,
+        graph="row_means",
+        graph_weight=0.05,
+        standardize="center",
     )
-
     student.train()
-    for step, example in enumerate(
-        islice(cycle(fusion.read_examples(arguments.data)), arguments.steps), start=1
-    ):
-        ours, theirs = fusion.encode(example, tokenizer), fusion.encode(example, other)
+    teacher.eval()
+    examples = fusion.read_examples(arguments.data)
+    chosen = islice(cycle(examples), arguments.steps)
+    for step, example in enumerate(chosen, start=1):
+        # 1. The text in the tokens of both models.
+        ours = fusion.encode(example, tokenizer)
+        theirs = fusion.encode(example, other)
+        # 2. What both predict of the completion.
         with torch.no_grad():
-            topk = fusion.top_k(completion_logits(teacher.eval(), theirs)[0], k=10)
+            full, _ = completion_logits(teacher, theirs)
+            topk = fusion.top_k(full, k=10)
         logits, labels = completion_logits(student, ours)
         out = fusion.read(logits, labels, k=10, statistics=True)
-        result = loss(
-            out.topk,
-            out.nll,
-            {"teacher": fusion.TeacherTerm(topk, *aligned(ours, theirs, device))},
-        )
+        # 3. The loss, and a step down its gradient.
+        term = aligned(topk, ours, theirs)
+        result = loss(out.topk, out.nll, {"teacher": term})
         result.total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         if step % 10 == 0:
-            print(
-                step,
-                *(f"{name} {term.item():.3f}" for name, term in result.terms.items()),
-                flush=True,
-            )
+            report(step, result.terms)
+
+
+def report(step: int, terms: dict[str, Tensor]) -> None:
+    """Print the means of the terms of a loss on one line."""
+    words = [str(step)]
+    for name, mean in terms.items():
+        words.append(f"{name} {mean.item():.3f}")
+    print(" ".join(words), flush=True)
+
+
+def main() -> None:
+    """Read the command line, load both models, train and save the student."""
+    summary = str(__doc__).splitlines()[0]
+    parser = argparse.ArgumentParser(description=summary)
+    parser.add_argument("student")
+    parser.add_argument("teacher")
+    parser.add_argument("data")
+    parser.add_argument("out")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    arguments = parser.parse_args()
+
+    student, tokenizer = loaded(arguments.student)
+    teacher, other = loaded(arguments.teacher)
+    train(student, teacher, tokenizer, other, arguments)
     student.save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
+
+
+def loaded(path: str) -> tuple[Any, Any]:
+    """Load a model onto the device, and its tokenizer."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model: Any = AutoModelForCausalLM.from_pretrained(path)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    return model.to(device), tokenizer
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def test_a_folder_with_checkpoints_is_not_trained_into_anew(capsys, tmp_path):
 
 def test_the_plain_loop_is_short_and_runs(models, tmp_path):
     path = commands.EXAMPLES / "plain_loop.py"
-    assert len(path.read_text().splitlines()) < 80
+    assert len(path.read_text().splitlines()) < 140
     command = [
         sys.executable,
         path,
