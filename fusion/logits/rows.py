@@ -77,14 +77,16 @@ def top_ids(rows: Tensor, k: int) -> Tensor:
     -------
     int64 tensor of shape (n, k)
     """
-    size = _group_size(rows.shape[1], k)
+    _, V = rows.shape
+    size = _group_size(V, k)
     if size < 4:
         # Rows are too short for the candidates to be few.
-        return rows.topk(k, dim=1).indices
+        largest = rows.topk(k, dim=1)
+        return largest.indices
     candidates = _candidates(rows, k, size)
     values = rows.gather(1, candidates)
-    best = values.topk(k, dim=1).indices
-    return candidates.gather(1, best)
+    largest = values.topk(k, dim=1)
+    return candidates.gather(1, largest.indices)
 
 
 def _group_size(V: int, k: int) -> int:
@@ -111,14 +113,16 @@ def _candidates(
     #    over groups are taken of contiguous rows.
     count = V // size
     covered = size * count
-    grouped = rows[:, :covered].view(n, size, count)
+    grouped = rows[:, :covered]
+    grouped = grouped.view(n, size, count)
     # 2. Those with the k largest maxima.
     maxima = grouped.amax(dim=1)  # (n, count)
     largest = maxima.topk(k, dim=1, sorted=False)
     groups = largest.indices  # (n, k)
     # 3. Their members, and the entries at the end of the row that fill no group.
     steps = torch.arange(size, device=rows.device)
-    members = groups[:, :, None] + steps * count  # (n, k, size)
+    offsets = steps * count  # from the first member of a group
+    members = groups[:, :, None] + offsets  # (n, k, size)
     members = members.flatten(1)
     rest = torch.arange(covered, V, device=rows.device)
     rest = rest.expand(n, -1)
@@ -148,7 +152,8 @@ def _no_columns(rows: Tensor) -> Tensor:
 
 def wide(values: Tensor) -> Tensor:
     """Convert half precision to float32, in which sums are made; leave wider dtypes."""
-    return values.float() if values.dtype in _HALF else values
+    half = values.dtype in _HALF
+    return values.float() if half else values
 
 
 def _logsumexps(
@@ -212,7 +217,8 @@ def block_gradient(
             logsumexp = found.logsumexp[:, i, None]
             softmax = (scaled - logsumexp).exp_()
             given = grads.logsumexp[:, i, None]
-            part = softmax.mul_(given / temperature)
+            factor = given / temperature
+            part = softmax.mul_(factor)
             total = _accumulated(total, part)
     if grads.moments is not None:
         part = _moment_gradient(rows, found.moments, grads.moments)
@@ -227,7 +233,10 @@ def block_gradient(
     return total
 
 
-def _accumulated(total: Tensor | None, part: Tensor) -> Tensor:
+def _accumulated(
+    total: Tensor | None,  # None before the first part
+    part: Tensor,
+) -> Tensor:
     """Add a part to a total in place; the first part becomes the total."""
     if total is None:
         return part
@@ -252,5 +261,6 @@ def _moment_gradient(
     divisor = torch.where(varies, std, 1.0)
     slope = torch.where(varies, grad_std / divisor, 0.0)
     slope = slope / count
-    gradient = slope * (rows - mean) + grad_mean / count
+    deviations = rows - mean
+    gradient = slope * deviations + grad_mean / count
     return torch.where(finite, gradient, 0.0)

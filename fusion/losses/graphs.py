@@ -35,6 +35,7 @@ from fusion.losses.tokens import REDUCTIONS, reduced
 
 CHANNELS = ("rank", "vocabulary")
 Spaces = Sequence[gw.GramSpace]
+Loss = Callable[[Spaces, Spaces], Tensor]
 _CONSTANT = 1e-3  # the spread of row masses, relative to their size, that tells nothing
 
 
@@ -152,8 +153,12 @@ def _values(
 ) -> Tensor:
     """Compute the loss of each sequence, shape (B,); zero for those not taking part."""
     present = taking_part(student, teacher)
-    indices = present.nonzero()[:, 0].tolist()
-    dtype = torch.promote_types(student.values.dtype, teacher.values.dtype)
+    positions = present.nonzero()[:, 0]
+    indices = positions.tolist()
+    # The wider of both, so that neither side loses digits.
+    ours = student.values.dtype
+    theirs = teacher.values.dtype
+    dtype = torch.promote_types(ours, theirs)
     if not indices:
         return student.values.new_zeros(student.batch, dtype=dtype)
     xs = [_space(student, b, channels, dtype) for b in indices]
@@ -182,7 +187,8 @@ def _space(
     H = H / len(H) ** 0.5
     if channels == "rank":
         # The ranks are the atoms, however many positions there are.
-        uniform = H.new_full((side.k,), 1 / side.k)
+        k = side.k
+        uniform = H.new_full((k,), 1 / k)
         return gw.GramSpace(H, uniform)
 
     # Tokens that are never among the k largest have zero columns: they are one atom,
@@ -192,8 +198,9 @@ def _space(
     count = len(tokens)
     factor = H.new_zeros(len(H), count + 1)
     factor = factor.scatter(1, column, H)
-    weights = H.new_full((count + 1,), 1 / side.vocabulary)
-    weights[-1] = 1 - count / side.vocabulary
+    V = side.vocabulary
+    weights = H.new_full((count + 1,), 1 / V)
+    weights[-1] = 1 - count / V
     return gw.GramSpace(factor, weights)
 
 
@@ -210,7 +217,8 @@ def _gw(xs: Spaces, ys: Spaces) -> Tensor:
         # By the envelope theorem the gradient of the minimum is that of the objective
         # with its coupling held fixed.
         coupling = _coupling(x, y)
-        value = gw.GWProblem(x, y).objective(coupling)
+        problem = gw.GWProblem(x, y)
+        value = problem.objective(coupling)
         values.append(value)
     return torch.stack(values)
 
@@ -220,7 +228,8 @@ def _coupling(x: gw.GramSpace, y: gw.GramSpace) -> gw.Plan:
     problem = gw.GWProblem(_detached(x), _detached(y))
     # The solver alone: the objective of any coupling is an upper bound, so neither its
     # status nor a certificate is needed.
-    result = gw.ConditionalGradient().run(problem)
+    solver = gw.ConditionalGradient()
+    result = solver.run(problem)
     return result.plan
 
 
@@ -230,7 +239,7 @@ def _detached(space: gw.GramSpace) -> gw.GramSpace:
     return gw.GramSpace(factor, space.weights)
 
 
-KINDS: dict[str, Callable[[Spaces, Spaces], Tensor]] = {
+KINDS: dict[str, Loss] = {
     "row_means": _row_means,
     "norm": gw.batch.norm,
     "spectral": gw.batch.spectral,
@@ -254,8 +263,10 @@ def _warn_if_degenerate(side: TopKLogits, indices: Sequence[int]) -> None:
     # Masked positions are neither the largest nor the smallest.
     for_largest = torch.where(mask, mass, -torch.inf)
     for_smallest = torch.where(mask, mass, torch.inf)
-    spread = for_largest.amax(dim=1) - for_smallest.amin(dim=1)
-    constant = spread <= _CONSTANT * size.amax(dim=1)
+    largest = for_largest.amax(dim=1)
+    smallest = for_smallest.amin(dim=1)
+    scale = size.amax(dim=1)
+    constant = largest - smallest <= _CONSTANT * scale
     if bool(constant.all()):
         _warn_degenerate(side.standardize)
 
