@@ -18,7 +18,8 @@ from gwtools.bounds.moments import Moments, moments
 from gwtools.certify import CertifiedObjective, certified_interval
 from gwtools.spaces import DenseSpace, Space
 from gwtools.spaces.double_centering import Residual
-from gwtools.transport.one_dimensional import SortingCoupling, equal_weights
+from gwtools.transport.one_dimensional import equal_weights
+from gwtools.transport.quantile_cells import SortingCoupling
 
 
 class Summary(NamedTuple):

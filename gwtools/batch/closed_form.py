@@ -21,12 +21,12 @@ from gwtools.results import GWResult, Status
 from gwtools.solvers import Outcome, Sorted
 from gwtools.spaces import Space, converted
 from gwtools.transport.one_dimensional import (
-    SortingCoupling,
     comonotone,
     cost,
     equal_weights,
     wasserstein,
 )
+from gwtools.transport.quantile_cells import SortingCoupling
 
 
 class Coupled(NamedTuple):

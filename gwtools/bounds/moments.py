@@ -10,7 +10,8 @@ from gwtools.bounds.arguments import read_pair
 from gwtools.bounds.memory import require_memory
 from gwtools.spaces import GramSpace, Space
 from gwtools.spaces.double_centering import Residual
-from gwtools.transport.one_dimensional import SortingCoupling, cost, wasserstein
+from gwtools.transport.one_dimensional import cost, wasserstein
+from gwtools.transport.quantile_cells import SortingCoupling
 
 
 class Moments(NamedTuple):

@@ -134,3 +134,35 @@ def test_atoms_without_mass_cost_nothing_in_extreme_units(p, stacked):
     if stacked:
         lists = tuple(np.stack([v, v]) for v in lists)
     assert np.all(one_dimensional.wasserstein(*lists, p) == 0.0)
+
+
+def test_lists_that_pair_off_keep_their_masses_beside_lists_that_do_not():
+    rng = np.random.default_rng(3)
+    weights = [np.array([0.1, 0.2, 0.3, 0.25, 0.15]), np.full(7, 1 / 7)]
+    pairs = [(np.arange(len(w)) * 1.0, w, np.arange(len(w)) + 0.4, w) for w in weights]
+    pairs.append(
+        (
+            rng.random(4),
+            rng.dirichlet(np.ones(4)),
+            rng.random(3),
+            rng.dirichlet(np.ones(3)),
+        )
+    )
+    x, a, y, b = stacked(pairs)
+    coupling = one_dimensional.comonotone(x, a, y, b)
+    for masses, w in zip(coupling.mass, weights, strict=False):
+        assert masses[: len(w)].tolist() == w.tolist()
+    assert one_dimensional.pairs_off(coupling, a, b).tolist() == [True, True, False]
+    assert one_dimensional.equal_weights(a, b).tolist() == [False, True, False]
+
+
+def test_lists_of_equal_weights_too_long_for_exact_counts_are_merged():
+    """Products of 5000 and 4001 atoms are no whole numbers in float32."""
+    rng = np.random.default_rng(8)
+    x, y = (rng.standard_normal((2, n)) for n in (5000, 4001))
+    a, b = (np.full(v.shape, 1 / v.shape[1]) for v in (x, y))
+    expected = one_dimensional.wasserstein(x, a, y, b, 1.0)
+    found = one_dimensional.wasserstein(
+        *(v.astype(np.float32) for v in (x, a, y, b)), 1.0
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-3)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 import gwtools as gw
-from gwtools.transport import one_dimensional, programs
+from gwtools.transport import programs
 from tests import checkers
 from tests.strategies import couplings, values, vertex, weights
 
@@ -30,26 +30,6 @@ def stacked(pairs):
 def small_programs(draw):
     n, m = draw(st.integers(1, 7)), draw(st.integers(1, 7))
     return draw(values((n, m), False)), draw(weights(n)), draw(weights(m))
-
-
-def test_lists_that_pair_off_keep_their_masses_beside_lists_that_do_not():
-    rng = np.random.default_rng(3)
-    weights = [np.array([0.1, 0.2, 0.3, 0.25, 0.15]), np.full(7, 1 / 7)]
-    pairs = [(np.arange(len(w)) * 1.0, w, np.arange(len(w)) + 0.4, w) for w in weights]
-    pairs.append(
-        (
-            rng.random(4),
-            rng.dirichlet(np.ones(4)),
-            rng.random(3),
-            rng.dirichlet(np.ones(3)),
-        )
-    )
-    x, a, y, b = stacked(pairs)
-    coupling = one_dimensional.comonotone(x, a, y, b)
-    for masses, w in zip(coupling.mass, weights, strict=False):
-        assert masses[: len(w)].tolist() == w.tolist()
-    assert one_dimensional.pairs_off(coupling, a, b).tolist() == [True, True, False]
-    assert one_dimensional.equal_weights(a, b).tolist() == [False, True, False]
 
 
 @given(small_programs())
@@ -261,46 +241,3 @@ def test_large_programs_do_not_need_a_feasible_start(n, m, rng):
     best = ot.emd2(a, b * (a.sum() / b.sum()), cost - cost.min()) + cost.min()
     assert float(found.plan.inner(cost)) == pytest.approx(best)
     assert found.lower == pytest.approx(best, abs=1e-9)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_cells_of_equal_weights_are_counted_without_rounding(dtype):
-    """Those of 2047 and 2048, and of 1 and 2895 atoms, are the largest that float32 holds."""
-    cases = [
-        (1, 1),
-        (1, 2047),
-        (2047, 2048),
-        (2048, 2048),
-        (1024, 2048),
-        (6, 4),
-        (4, 6),
-        (1200, 2200),
-        (35, 21),
-        (1, 2895),
-    ]
-    found = one_dimensional.equal_cells(
-        *map(np.array, zip(*cases, strict=True)), np.zeros(1, dtype)
-    )
-    for (k, j), *row in zip(cases, *found, strict=True):
-        ends = np.union1d(np.arange(1, k + 1) * j, np.arange(1, j + 1) * k)
-        starts = np.concatenate([[0], ends[:-1]])
-        expected = (
-            starts // j,
-            starts // k,
-            (ends - starts).astype(dtype) / np.asarray(k * j, dtype=dtype),
-        )
-        for mine, other in zip(row, expected, strict=True):
-            assert mine[: ends.size].tolist() == other.tolist()
-            assert not mine[ends.size :].any()
-
-
-def test_lists_of_equal_weights_too_long_for_exact_counts_are_merged():
-    """Products of 5000 and 4001 atoms are no whole numbers in float32."""
-    rng = np.random.default_rng(8)
-    x, y = (rng.standard_normal((2, n)) for n in (5000, 4001))
-    a, b = (np.full(v.shape, 1 / v.shape[1]) for v in (x, y))
-    expected = one_dimensional.wasserstein(x, a, y, b, 1.0)
-    found = one_dimensional.wasserstein(
-        *(v.astype(np.float32) for v in (x, a, y, b)), 1.0
-    )
-    np.testing.assert_allclose(found, expected, rtol=1e-3)
