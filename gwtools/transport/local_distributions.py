@@ -203,18 +203,27 @@ def _merged(
     """Merge the quantile cells of each pair of rows; O(l (n + m)) memory."""
     x, ends_x = _quantiles(C, a)
     y, ends_y = _quantiles(D, b)
-    n = x.shape[1]
     costs = np.empty((len(x), len(y)))
-    # Each row of C meets all rows of D at once.
     for i in range(len(x)):
-        ends = np.broadcast_to(ends_x[i], (len(y), n))
-        cells = merged_cells(ends, ends_y)
-        values_x = x[i][cells.rows]  # (l, n + m − 1)
-        values_y = np.take_along_axis(y, cells.cols, axis=1)
-        difference = np.abs(values_x - values_y)
-        powers = difference**p
-        costs[i] = np.einsum("jk,jk->j", cells.mass, powers)
+        costs[i] = _from_one_row(x[i], ends_x[i], y, ends_y, p)
     return costs
+
+
+def _from_one_row(
+    x: NumpyArray,
+    ends_x: NumpyArray,
+    y: NumpyArray,
+    ends_y: NumpyArray,
+    p: float,
+) -> NumpyArray:
+    """Return W_p^p between one sorted row (n,) and each sorted row of y, shape (l,)."""
+    ends = np.broadcast_to(ends_x, (len(y), len(x)))
+    cells = merged_cells(ends, ends_y)
+    values_x = x[cells.rows]  # (l, n + m − 1)
+    values_y = np.take_along_axis(y, cells.cols, axis=1)
+    difference = np.abs(values_x - values_y)
+    powers = difference**p
+    return np.asarray(np.einsum("jk,jk->j", cells.mass, powers))
 
 
 def _quantiles(

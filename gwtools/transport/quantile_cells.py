@@ -133,8 +133,8 @@ def merged_cells(ends_x: Array, ends_y: Array) -> SortingCoupling:
     inner_of_x = n - 1
     is_end_of_x = xp.astype(order < inner_of_x, order.dtype)
     none = xp.astype(zero, order.dtype)
-    ends_before = xp.cumulative_sum(is_end_of_x, axis=-1)
-    rows = xp.concat([none, ends_before], axis=-1)
+    rows = xp.cumulative_sum(is_end_of_x, axis=-1)
+    rows = xp.concat([none, rows], axis=-1)
     device = _array.device(order)
     positions = xp.arange(n + m - 1, dtype=order.dtype, device=device)
     cols = positions - rows
