@@ -1,4 +1,9 @@
-"""The convex quadratic bound and its mixture with the third lower bound, by alternating directions (THEORY.md, theorem 10)."""
+"""The convex quadratic bound, mixed with the third bounds (THEORY.md, theorem 10).
+
+Notation of the theorem: λ, U and μ, V are the eigenpairs of diag(√a) R diag(√a) and of
+diag(√b) S diag(√b) without their null vectors √a and √b; Q = diag(a)^(−1/2) π
+diag(b)^(−1/2) is the contraction of a coupling π, and q = Uᵀ Q V.
+"""
 
 from __future__ import annotations
 
@@ -22,75 +27,88 @@ from gwtools.problems import prepare
 from gwtools.transport.local_distributions import Centred, transports
 from gwtools.transport.programs import exact
 
-_TINY = 1e-300
+_TINY = 1e-300  # keeps quotients of zero finite
 Eigenpairs: TypeAlias = tuple[NumpyArray, NumpyArray]
 
 
 @dataclass(frozen=True, eq=False)
 class Minorants:
-    """Three functions of a coupling, each at most F(π) − (m_C − m_D)²; a bound is the least value of any mixture of them.
+    """Three functions of a coupling π, each at most F(π) − (m_C − m_D)² (theorem 10).
 
-    The first is the convex quadratic ``costs[0]`` + Σ d q² + constant, the other two
-    are linear: residual TLB and TLB.
+    A bound is the least value of any mixture of them (vii). With ⟨·, ·⟩ the sum of
+    products of entries, they are
+
+    0. ⟨costs[0], π⟩ + Σ d q(π)² + constant, the convex quadratic;
+    1. ⟨costs[1], π⟩, whose minimum is the residual TLB;
+    2. ⟨costs[2], π⟩, whose minimum is TLB.
     """
 
-    costs: NumpyArray  # (3, n, m): 2 (α − β)²; that + W_2²(R_i, S_j); W_2²(C_i, D_j) − (m_C − m_D)²
-    lam: NumpyArray  # (n − 1,) eigenvalues of diag(√a) R diag(√a) without that of its null vector √a
+    # (3, n, m), in squared units of C: 2 (α_i − β_j)²; that + W_2²(R_i, S_j); and
+    # W_2²(C_i, D_j) − (m_C − m_D)².
+    costs: NumpyArray
+    lam: NumpyArray  # (n − 1,)
     U: NumpyArray  # (n, n − 1)
     mu: NumpyArray  # (m − 1,)
     V: NumpyArray  # (m, m − 1)
-    a: NumpyArray
-    b: NumpyArray
+    a: NumpyArray  # (n,)
+    b: NumpyArray  # (m,)
 
     @cached_property
     def root(self) -> NumpyArray:
-        """√(a_i b_j): what turns a plan into the contraction Q, and the product coupling's Q itself."""
-        return np.sqrt(self.a)[:, None] * np.sqrt(self.b)
+        """√(a_i b_j), by which π is divided for Q: the product coupling's Q itself."""
+        root_a = np.sqrt(self.a)
+        root_b = np.sqrt(self.b)
+        return root_a[:, None] * root_b
 
     @property
     def norms(self) -> float:
         """‖λ‖² + ‖μ‖² = ‖R‖² + ‖S‖²."""
-        return float(self.lam @ self.lam + self.mu @ self.mu)
+        norm_R = self.lam @ self.lam
+        norm_S = self.mu @ self.mu
+        return float(norm_R + norm_S)
 
 
 class Point(NamedTuple):
-    """A point at which a bound is evaluated: weights θ of the three functions, the duals' slack d and sum, a real matrix q."""
+    """Weights, duals and a matrix q at which theorem 10 (i) gives a bound."""
 
-    theta: NumpyArray
-    d: NumpyArray
-    duals: float
-    q: NumpyArray
+    theta: NumpyArray  # (3,): weights of the three functions, of sum 1
+    d: NumpyArray  # (n − 1, m − 1): −2 λ_i μ_j − s_i − t_j, not negative
+    duals: float  # Σs + Σt
+    q: NumpyArray  # (n − 1, m − 1): any real numbers
 
     def constant(self, minorants: Minorants) -> float:
         """Return θ_0 (‖λ‖² + ‖μ‖² + Σs + Σt − Σ d q²)."""
-        return float(
-            self.theta[0] * (minorants.norms + self.duals - np.sum(self.d * self.q**2))
-        )
+        quadratic = np.sum(self.d * self.q**2)
+        constant = minorants.norms + self.duals - quadratic
+        return float(self.theta[0] * constant)
 
     def slope(self, minorants: Minorants) -> NumpyArray:
-        """Return the costs of the linear program that bounds the mixture from below (theorem 10 i), shape (n, m).
+        """Return the costs W of the linear program of theorem 10 (i), shape (n, m).
 
-        They leave the range where weights do.
+        They are the gradient of the mixture at q; tiny weights may make them infinite.
         """
-        curved = minorants.U @ (self.d * self.q) @ minorants.V.T
+        weighted = self.d * self.q
+        curved = minorants.U @ weighted @ minorants.V.T
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(
-                np.tensordot(self.theta, minorants.costs, 1)
-                + (2 * self.theta[0] / minorants.root) * curved
-            )
+            linear = np.tensordot(self.theta, minorants.costs, 1)
+            factor = 2 * self.theta[0] / minorants.root
+            return np.asarray(linear + factor * curved)
 
     def bound(self, minorants: Minorants) -> float:
-        """Return value minus Frank-Wolfe gap: a lower bound for every q, coupling or not."""
+        """Return value minus Frank-Wolfe gap: a bound for every q, coupling or not."""
         slope = self.slope(minorants)
         if not np.isfinite(slope).all():
             return -np.inf
-        return self.constant(minorants) + exact(slope, minorants.a, minorants.b).lower
+        program = exact(slope, minorants.a, minorants.b)
+        return self.constant(minorants) + program.lower
 
 
 def linear_point(minorants: Minorants, index: int) -> Point:
-    """Return the point at which only the function ``index`` counts: 1 for residual TLB, 2 for TLB."""
-    zeros = np.zeros((len(minorants.lam), len(minorants.mu)))
-    return Point(np.eye(3)[index], zeros, 0.0, zeros)
+    """Return the point where one function counts: 1 for the residual TLB, 2 for TLB."""
+    theta = np.eye(3)[index]
+    shape = (len(minorants.lam), len(minorants.mu))
+    zeros = np.zeros(shape)
+    return Point(theta, zeros, 0.0, zeros)
 
 
 def minorants(
@@ -99,77 +117,119 @@ def minorants(
     eigenpairs_x: Eigenpairs | None = None,
     eigenpairs_y: Eigenpairs | None = None,
 ) -> Minorants:
-    """Compute the costs of the three functions, and spectra that are not given; O(n m min(n, m)) beside them."""
+    """Compute the costs of the three functions, and the spectra that are not given.
+
+    O(n m min(n, m)) time beside the spectra.
+    """
     additive = 2 * (x.deviations[:, None] - y.deviations) ** 2
     residual = transports(x.residual, x.weights, y.residual, y.weights)
-    full = transports(x.matrix, x.weights, y.matrix, y.weights) - (x.mean - y.mean) ** 2
-    eigenpairs_x, eigenpairs_y = (
-        eigenpairs_x or spectrum(x),
-        eigenpairs_y or spectrum(y),
-    )
-    return Minorants(
-        np.stack([additive, additive + residual, full]),
-        *eigenpairs_x,
-        *eigenpairs_y,
-        x.weights,
-        y.weights,
-    )
+    whole = transports(x.matrix, x.weights, y.matrix, y.weights)
+    # All three leave out the means, which a bound adds once.
+    whole = whole - (x.mean - y.mean) ** 2
+    if eigenpairs_x is None:
+        eigenpairs_x = spectrum(x)
+    if eigenpairs_y is None:
+        eigenpairs_y = spectrum(y)
+    lam, U = eigenpairs_x
+    mu, V = eigenpairs_y
+    costs = np.stack([additive, additive + residual, whole])
+    return Minorants(costs, lam, U, mu, V, x.weights, y.weights)
 
 
 def spectrum(space: Centred) -> Eigenpairs:
-    """Return the eigenpairs of diag(√a) R diag(√a) on the complement of its null vector √a.
-
-    That one is shifted to the largest eigenvalue and dropped.
-    """
+    """Return the eigenpairs of diag(√a) R diag(√a) on the complement of √a."""
     root = np.sqrt(space.weights)
     matrix = root[:, None] * space.residual * root
-    values, vectors = np.linalg.eigh(
-        matrix + (2 * np.linalg.norm(matrix) + _TINY) * np.outer(root, root)
-    )
+    # The null vector √a is shifted above all other eigenvalues, comes last and is
+    # dropped: rounding cannot mix it with other null vectors.
+    shift = 2 * np.linalg.norm(matrix) + _TINY
+    shifted = matrix + shift * np.outer(root, root)
+    values, vectors = np.linalg.eigh(shifted)
     return values[:-1], vectors[:, :-1]
 
 
 def eigenvalue_duals(
-    lam: NumpyArray, mu: NumpyArray, mass_lam: NumpyArray, mass_mu: NumpyArray
+    lam: NumpyArray,
+    mu: NumpyArray,
+    mass_lam: NumpyArray,
+    mass_mu: NumpyArray,
 ) -> tuple[NumpyArray, NumpyArray]:
     """Maximise s · mass_lam + t · mass_mu over s, t ≤ 0 with s_i + t_j ≤ −2 λ_i μ_j.
 
-    For each sign a one-dimensional transport with the product cost, solved by one sort.
-    Where the potentials are not unique (equal masses: everywhere) the middle ones are
-    taken: theorem 10 (iii) with θ = ½.
+    For each sign this is a one-dimensional transport with the product cost, solved by
+    one sort. Where the potentials are not unique (equal masses: everywhere) the middle
+    ones are taken: theorem 10 (iii) with θ = ½.
     """
-    s, t = np.zeros_like(lam), np.zeros_like(mu)
+    s = np.zeros_like(lam)
+    t = np.zeros_like(mu)
+    # Each sign is solved alone: pairs of opposite signs are feasible as s, t ≤ 0.
     for sign in (1.0, -1.0):
-        i, j = np.flatnonzero(sign * lam > 0), np.flatnonzero(sign * mu > 0)
-        i, j = i[np.argsort(-sign * lam[i])], j[np.argsort(-sign * mu[j])]
-        x, y = np.append(sign * lam[i], 0.0), np.append(sign * mu[j], 0.0)
-        level_x, level_y = np.cumsum(mass_lam[i]), np.cumsum(mass_mu[j])
+        # 1. The eigenvalues of this sign, downward, and 0 behind them.
+        sizes_lam = sign * lam
+        sizes_mu = sign * mu
+        i = _positive_downward(sizes_lam)
+        j = _positive_downward(sizes_mu)
+        x = np.append(sizes_lam[i], 0.0)
+        y = np.append(sizes_mu[j], 0.0)
+        # 2. They are matched where their masses, summed from the largest on, are equal.
+        level_x = np.cumsum(mass_lam[i])
+        level_y = np.cumsum(mass_mu[j])
         s[i] = -2 * _potential(x, level_x, y, level_y)
         t[j] = -2 * _potential(y, level_y, x, level_x)
     return s, t
 
 
+def _positive_downward(values: NumpyArray) -> NumpyArray:
+    """Return the positions of the positive values, the largest value first."""
+    positive = np.flatnonzero(values > 0)
+    order = np.argsort(-values[positive])
+    return positive[order]
+
+
 def _potential(
-    x: NumpyArray, level_x: NumpyArray, y: NumpyArray, level_y: NumpyArray
+    x: NumpyArray,
+    level_x: NumpyArray,
+    y: NumpyArray,
+    level_y: NumpyArray,
 ) -> NumpyArray:
-    """Area under the monotone matching curve, from 0 to each x (both lists decrease and end in 0)."""
-    left, right = (
-        y[np.searchsorted(level_y, level_x, side)] for side in ("left", "right")
-    )
-    return np.cumsum((-np.diff(x) * (left + right) / 2)[::-1])[::-1]
+    """Return the area under the monotone matching curve y(x) from 0 to each x.
+
+    Both lists decrease and end in 0.
+    """
+    # Between x_r and x_{r+1} the curve may have any height between those of its ends;
+    # their mean is θ = ½.
+    last_y = np.searchsorted(level_y, level_x, "left")
+    next_y = np.searchsorted(level_y, level_x, "right")
+    twice_height = y[last_y] + y[next_y]
+    areas = -np.diff(x) * twice_height / 2
+    upward = areas[::-1]
+    return np.cumsum(upward)[::-1]
 
 
 def slack(
-    lam: NumpyArray, mu: NumpyArray, s: NumpyArray, t: NumpyArray, least: float = 0.0
+    lam: NumpyArray,
+    mu: NumpyArray,
+    s: NumpyArray,
+    t: NumpyArray,
+    least: float = 0.0,
 ) -> tuple[NumpyArray, NumpyArray]:
-    """Return d_ij = −2 λ_i μ_j − s_i − t_j and s, lowered where d would be below ``least``."""
+    """Return d_ij = −2 λ_i μ_j − s_i − t_j and s, lowered where d is below ``least``.
+
+    Duals are feasible up to float error only, and the bound needs d ≥ 0.
+    """
     d = -2 * np.outer(lam, mu) - s[:, None] - t
-    excess = np.minimum(d.min(axis=1, initial=np.inf) - least, 0.0)
+    smallest = d.min(axis=1, initial=np.inf)  # (n − 1,)
+    excess = np.minimum(smallest - least, 0.0)
     return d - excess[:, None], s + excess
 
 
-def convex(x: Any, y: Any, steps: int = 500, tolerance: float = 1e-3) -> Array:
-    """Return the convex quadratic bound, mixed with both third bounds, at most GW_2² (theorem 10).
+def convex(
+    x: Any,
+    y: Any,
+    steps: int = 500,
+    tolerance: float = 1e-3,
+) -> Array:
+    """Return the convex quadratic bound, mixed with both third bounds, at most GW_2².
 
     Parameters
     ----------
@@ -185,8 +245,8 @@ def convex(x: Any, y: Any, steps: int = 500, tolerance: float = 1e-3) -> Array:
     -------
     0-d array
         In squared units of C; a bound whenever the ascent stops, and never below
-        :func:`third` of either kind. Computed in NumPy and float64 on the CPU;
-        gradients do not pass.
+        :func:`third` of either kind (theorem 10). Computed in NumPy and float64 on the
+        CPU; gradients do not pass.
 
     Raises
     ------
@@ -210,17 +270,15 @@ def convex(x: Any, y: Any, steps: int = 500, tolerance: float = 1e-3) -> Array:
     _check.number(tolerance, "tolerance", least=0.0)
     refuse_gradients(x, y, "bounds.convex")
     require_memory(x, y, "convex")
+    # Computed in the units of a problem, which keep squares within the range of floats.
     ready = prepare(x, y)
     left, right = centred_pair(ready)
     offset = (left.mean - right.mean) ** 2
-    _, value = maximise(minorants(left, right), steps=int(steps), tolerance=tolerance)
-    value = max(offset + value, 0.0)
-    return in_given_units(
-        _array.from_numpy(np.asarray(value), ready.x.weights),
-        ready.unit,
-        2.0,
-        x.weights,
-    )
+    functions = minorants(left, right)
+    _, value = maximise(functions, steps=int(steps), tolerance=tolerance)
+    bound = np.asarray(max(offset + value, 0.0))
+    in_units = _array.from_numpy(bound, ready.x.weights)
+    return in_given_units(in_units, ready.unit, 2.0, x.weights)
 
 
 def maximise(
@@ -237,85 +295,164 @@ def maximise(
     minorants : Minorants
         What :func:`minorants` returns.
     steps : int
-        Steps at most.
+        Steps of the ascent at most.
     tolerance : float
-        Stop when the bound has gained less than this share of itself ...
-    every, patience : int
-        ... in ``patience`` times ``every`` steps, after at least twice as many.
+        Stop when the last ``patience`` points gained less than this share of the bound.
+    every : int
+        Steps from one point that is evaluated to the next.
+    patience : int
+        Points after which the gain is measured; at least twice as many are evaluated.
+
+    Returns
+    -------
+    point : Point
+        The point of the largest bound.
+    value : float
+        Its bound, without (m_C − m_D)².
 
     Notes
     -----
     The bound is never below those of the two linear functions, which are tried first.
     """
-    candidates = [linear_point(minorants, index) for index in (1, 2)]
-    values = [point.bound(minorants) for point in candidates]
-    best, record = candidates[int(np.argmax(values))], [max(values)]
-    sizes = [
-        float(np.abs(values).max(initial=0.0)) ** 2
-        for values in (minorants.lam, minorants.mu)
-    ]
-    if min(sizes) <= 1e-30 * max(*sizes, float(np.abs(minorants.costs).max())):
-        return best, record[0]  # R = 0 or S = 0: residual TLB is exact
+    best, value = _better_third(minorants)
+    if _a_residual_vanishes(minorants):
+        return best, value  # the residual TLB is exact
+    record = [value]  # the largest bound after each point
     for point in _points(minorants, steps, every):
         value = point.bound(minorants)
-        best = point if value > record[-1] else best
+        if value > record[-1]:
+            best = point
         record.append(max(record[-1], value))
-        late = len(record) > 2 * patience
-        if late and record[-1] - record[-1 - patience] <= tolerance * max(
-            record[-1], 0.0
-        ):
+        if len(record) <= 2 * patience:
+            continue
+        gain = record[-1] - record[-1 - patience]
+        if gain <= tolerance * max(record[-1], 0.0):
             break
     return best, record[-1]
 
 
-def _points(p: Minorants, steps: int, every: int) -> Iterator[Point]:
-    """Over-relaxed alternating directions between {marginals, quadratic} and {plan ≥ 0, linear costs}, for Q."""
+def _better_third(minorants: Minorants) -> tuple[Point, float]:
+    """Return the better of the two third bounds, as a point and its value."""
+    points = [linear_point(minorants, index) for index in (1, 2)]
+    values = [point.bound(minorants) for point in points]
+    best = int(np.argmax(values))
+    return points[best], max(values)
+
+
+def _a_residual_vanishes(minorants: Minorants) -> bool:
+    """Tell whether R = 0 or S = 0 up to float error."""
+    square_lam = _largest(minorants.lam) ** 2
+    square_mu = _largest(minorants.mu) ** 2
+    scale = max(square_lam, square_mu, _largest(minorants.costs))
+    return min(square_lam, square_mu) <= 1e-30 * scale
+
+
+def _largest(values: NumpyArray) -> float:
+    """Return the largest absolute value; 0 if there is none."""
+    return float(np.abs(values).max(initial=0.0))
+
+
+class _Duals(NamedTuple):
+    """Feasible duals s and t of the eigenvalues, with their slack d."""
+
+    s: NumpyArray  # (n − 1,), at most 0
+    t: NumpyArray  # (m − 1,), at most 0
+    d: NumpyArray  # (n − 1, m − 1), at least 0
+
+    @property
+    def total(self) -> float:
+        """Σs + Σt."""
+        return float(self.s.sum() + self.t.sum())
+
+
+def _points(
+    p: Minorants,
+    steps: int,
+    every: int,
+) -> Iterator[Point]:
+    """Yield the points of an ascent in q, duals and weights, one in ``every`` steps.
+
+    Over-relaxed alternating directions (ADMM) for the least value of the mixture over
+    contractions Q, between X in the set {marginals} with the quadratic and Z in the set
+    {Q ≥ 0} with the linear costs; Y are the multipliers of X = Z. By theorem 10 (i) the
+    iterates need not be couplings.
+    """
     theta = np.array([0.5, 0.4, 0.1])
-    s, t = eigenvalue_duals(p.lam, p.mu, np.ones_like(p.lam), np.ones_like(p.mu))
-    d, s = slack(p.lam, p.mu, s, t)
-    linear, spread = np.tensordot(theta, p.costs, 1), 0.0
-    rho = first = np.sqrt(np.mean(d**2)) + 1e-3 * np.sqrt(
-        p.norms
-    )  # the penalty; its optimum scales like d
-    Z, Y = p.root.copy(), np.zeros_like(p.root)
-    for step in range(1, steps + 1):
-        # 1. The quadratic is diagonal in the eigenbases, and the marginals say: no part
-        #    along √a, √b but the root.
-        q = (p.U.T @ (Z - Y) @ p.V) * (rho / (rho + 2 * theta[0] * d))
-        X = p.U @ q @ p.V.T + p.root
-        # 2. Plan ≥ 0 and the linear costs, entry by entry. 3. The multipliers.
-        relaxed, before = 1.6 * X - 0.6 * Z, Z
-        Z = np.maximum(relaxed + Y - linear * (p.root / rho), 0.0)
-        Y += relaxed - Z
-        if step % every:
-            continue
-        yield Point(theta, d, float(s.sum() + t.sum()), q)
-        # 4. Better duals at this plan; more weight on the function that is largest
-        #    there; a penalty that balances both sets.
-        d, s, t = _improved_duals(p, s, t, q, every / (step + 2 * every))
-        theta, spread, previous = (
-            *_reweighted(p, theta, spread, Z, d, float(s.sum() + t.sum()), q),
-            theta,
-        )
+    duals = _largest_duals(p)
+    spread = 0.0
+    rho = _first_penalty(p, duals)
+    least_rho = 1e-2 * rho
+    largest_rho = 1e2 * rho
+    Z = p.root.copy()
+    Y = np.zeros_like(p.root)
+    for step in range(every, steps + 1, every):
+        shrinkage = rho / (rho + 2 * theta[0] * duals.d)  # of q, by the quadratic
         linear = np.tensordot(theta, p.costs, 1)
-        with np.errstate(over="ignore"):  # what is infinite here is clipped below
-            balance = np.linalg.norm(X - Z) / max(
-                float(np.linalg.norm(Z - before)), _TINY
-            )
-        wanted = rho * np.clip(np.sqrt(balance), 0.5, 2.0) * theta[0] / previous[0]
-        change = np.clip(wanted, 1e-2 * first, 1e2 * first) / rho
-        rho, Y = rho * change, Y / change
+        shift = linear * (p.root / rho)  # of Q, by the linear costs
+        for _ in range(every):
+            # 1. The quadratic is diagonal in the eigenbases, and the marginals say
+            #    that Q has no part along √a and √b but that of the product coupling.
+            q = p.U.T @ (Z - Y) @ p.V
+            q *= shrinkage
+            X = p.U @ q @ p.V.T + p.root
+            # 2. Q ≥ 0 and the linear costs, entry by entry.
+            before = Z
+            relaxed = 1.6 * X - 0.6 * Z
+            Z = np.maximum(relaxed + Y - shift, 0.0)
+            # 3. The multipliers.
+            Y += relaxed - Z
+        yield Point(theta, duals.d, duals.total, q)
+        # 4. Better duals at this q, and more weight on the function that is largest.
+        share = every / (step + 2 * every)
+        duals = _improved_duals(p, duals, q, share)
+        previous = theta
+        theta, spread = _reweighted(p, theta, spread, Z, duals, q)
+        # 5. A penalty that balances the distance of both sets and the last move.
+        with np.errstate(over="ignore"):  # an infinite balance is clipped
+            distance = np.linalg.norm(X - Z)
+            move = float(np.linalg.norm(Z - before))
+            balance = distance / max(move, _TINY)
+        factor = np.clip(np.sqrt(balance), 0.5, 2.0)
+        wanted = rho * factor * theta[0] / previous[0]
+        change = np.clip(wanted, least_rho, largest_rho) / rho
+        rho = rho * change
+        Y = Y / change  # the multipliers are divided by ρ
+
+
+def _largest_duals(p: Minorants) -> _Duals:
+    """Return the duals of the largest sum, of the spectral bound (theorem 10 ii)."""
+    ones_lam = np.ones_like(p.lam)
+    ones_mu = np.ones_like(p.mu)
+    s, t = eigenvalue_duals(p.lam, p.mu, ones_lam, ones_mu)
+    d, s = slack(p.lam, p.mu, s, t)
+    return _Duals(s, t, d)
+
+
+def _first_penalty(p: Minorants, duals: _Duals) -> float:
+    """Return a penalty ρ of the size of d, as the best one is."""
+    size = np.sqrt(np.mean(duals.d**2))
+    return float(size + 1e-3 * np.sqrt(p.norms))
 
 
 def _improved_duals(
-    p: Minorants, s: NumpyArray, t: NumpyArray, q: NumpyArray, share: float
-) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
-    """Average the duals with the best response to q: their set is convex and the bound concave in them."""
-    masses = (np.maximum(1 - (q**2).sum(axis=axis), 0.0) for axis in (1, 0))
-    best_s, best_t = eigenvalue_duals(p.lam, p.mu, *masses)
-    s, t = s + share * (best_s - s), t + share * (best_t - t)
+    p: Minorants,
+    duals: _Duals,
+    q: NumpyArray,
+    share: float,
+) -> _Duals:
+    """Average the duals with the best response to q (theorem 10 iv).
+
+    Their set is convex and the bound concave in them.
+    """
+    squares = q**2
+    # What rows and columns of a contraction leave of 1: a supergradient in s and t.
+    mass_lam = np.maximum(1 - squares.sum(axis=1), 0.0)
+    mass_mu = np.maximum(1 - squares.sum(axis=0), 0.0)
+    best_s, best_t = eigenvalue_duals(p.lam, p.mu, mass_lam, mass_mu)
+    s = duals.s + share * (best_s - duals.s)
+    t = duals.t + share * (best_t - duals.t)
     d, s = slack(p.lam, p.mu, s, t)
-    return d, s, t
+    return _Duals(s, t, d)
 
 
 def _reweighted(
@@ -323,14 +460,21 @@ def _reweighted(
     theta: NumpyArray,
     spread: float,
     Z: NumpyArray,
-    d: NumpyArray,
-    duals: float,
+    duals: _Duals,
     q: NumpyArray,
 ) -> tuple[NumpyArray, float]:
-    """Ascend in the weights of the three functions by a normalised multiplicative step."""
-    values = np.tensordot(p.costs, Z * p.root, 2)
-    values[0] += p.norms + duals + np.sum(d * q**2)
+    """Ascend in the weights of the three functions by a multiplicative step.
+
+    The step is divided by ``spread``, the root of the sum of the squared largest
+    deviations of all steps, so that its size does not depend on units.
+    """
+    plan = Z * p.root
+    values = np.tensordot(p.costs, plan, 2)  # (3,)
+    quadratic = np.sum(duals.d * q**2)
+    values[0] += p.norms + duals.total + quadratic
+    # Above their mean, of weights θ, a function gains weight; below, it loses some.
     values -= theta @ values
-    spread = float(np.hypot(spread, np.abs(values).max()))
+    largest = np.abs(values).max()
+    spread = float(np.hypot(spread, largest))
     theta = theta * np.exp(values / max(spread, _TINY))
     return theta / theta.sum(), spread
