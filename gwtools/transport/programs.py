@@ -1,4 +1,7 @@
-"""Optimal transport as a linear program, solved exactly by POT's network simplex, with dual potentials as proof."""
+"""Optimal transport as a linear program, solved exactly by POT's network simplex.
+
+The dual potentials prove the value, whatever the simplex did.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,14 @@ _MISSED = 1e-12  # plans whose marginals are off by more are rounded onto them
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A solved linear program: the vertex, its potentials and, up to float error, a value that no coupling can go below.
+    """A solved linear program: a vertex, its dual potentials and a lower value.
 
-    :func:`gwtools.bounds.transport_error.dual_value` is the proved one.
+    No coupling costs less than ``lower``, up to float error;
+    :func:`gwtools.bounds.float_error.dual_value` is the proved value.
     """
 
     plan: SparsePlan
-    potentials: tuple[NumpyArray, NumpyArray]
+    potentials: tuple[NumpyArray, NumpyArray]  # u (n,) and v (m,), in units of the cost
     lower: float
 
 
@@ -37,7 +41,7 @@ def exact(
     start: SparsePlan | None = None,
     potentials: tuple[NumpyArray, NumpyArray] | None = None,
 ) -> Program:
-    """Minimise Σ cost_ij π_ij over couplings of a and b exactly, with POT's network simplex on the CPU.
+    """Minimise Σ cost_ij π_ij over couplings of a and b exactly, on the CPU.
 
     Large programs are solved on few arcs at a time: those that the potentials price
     lowest and those of a feasible plan. Arcs that violate dual feasibility join until
@@ -68,46 +72,72 @@ def exact(
     """
     n, m = cost.shape
     if n == 1 or m == 1:
-        rows, cols = np.divmod(np.arange(n * m), m)
-        plan = make_unchecked(
-            SparsePlan,
-            rows=rows,
-            cols=cols,
-            mass=(a if m == 1 else b).astype(float),
-            size=(n, m),
-        )
-        u, v = (cost[:, 0], np.zeros(1)) if m == 1 else (np.zeros(1), cost[0])
-        return Program(plan, (u, v), float(plan.inner(cost)))
+        return _only_coupling(cost, a, b)
     # POT takes negative costs for infeasible ones and has absolute tolerances: shift to
     # >= 0 and scale to 1.
     shift = float(cost.min())
-    unit = max(float(cost.max()) - shift, np.finfo(float).tiny)
+    spread = float(cost.max()) - shift
+    unit = max(spread, np.finfo(float).tiny)
     scaled = (cost - shift) / unit
-    b = b * (a.sum() / b.sum())
+    # It also needs both sums to be equal, and not only up to float error.
+    ratio = a.sum() / b.sum()
+    b = b * ratio
     if n * m <= _DENSE_PROGRAM or start is None:
         plan, u, v = _simplex(scaled, a, b)
-        slack = min(0.0, float((scaled - u[:, None] - v).min()))
+        reduced = scaled - u[:, None] - v
+        slack = min(0.0, float(reduced.min()))
     else:
-        u, v = (np.zeros(n), np.zeros(m)) if potentials is None else potentials
-        plan, u, v, slack = _priced_simplex(
-            scaled, a, b, start, ((u - shift) / unit, v / unit)
-        )
-    lower = (float(a @ u + b @ v) + slack) * unit + shift
-    return Program(plan, (u * unit + shift, v * unit), lower)
+        first_u = np.zeros(n) if potentials is None else potentials[0]
+        first_u = (first_u - shift) / unit
+        plan, u, v, slack = _priced_simplex(scaled, a, b, start, first_u)
+    # Lowered by the largest violation the potentials are feasible, and their value is
+    # below the cost of every coupling.
+    dual_value = float(a @ u + b @ v) + slack
+    lower = dual_value * unit + shift
+    unscaled = (u * unit + shift, v * unit)
+    return Program(plan, unscaled, lower)
+
+
+def _only_coupling(
+    cost: NumpyArray,
+    a: NumpyArray,
+    b: NumpyArray,
+) -> Program:
+    """Return the one coupling of an atom with any number of atoms."""
+    n, m = cost.shape
+    if m == 1:
+        mass = a
+        u = cost[:, 0]
+        v = np.zeros(1)
+    else:
+        mass = b
+        u = np.zeros(1)
+        v = cost[0]
+    rows, cols = np.divmod(np.arange(n * m), m)
+    plan = make_unchecked(
+        SparsePlan,
+        rows=rows,
+        cols=cols,
+        mass=mass.astype(float),
+        size=(n, m),
+    )
+    value = float(plan.inner(cost))
+    return Program(plan, (u, v), value)
 
 
 def _simplex(
-    cost: NumpyArray | scipy.sparse.coo_array, a: NumpyArray, b: NumpyArray
+    cost: NumpyArray | scipy.sparse.coo_array,
+    a: NumpyArray,
+    b: NumpyArray,
 ) -> tuple[SparsePlan, NumpyArray, NumpyArray]:
-    """Run POT's network simplex on non-negative costs and check that what it returns is a coupling."""
+    """Run POT's network simplex on costs >= 0; return a checked plan and potentials."""
     import ot  # imported here because POT loads every array library that is installed
 
     # A limit for the case that float errors make pivots cycle.
     pivots = max(10**6, 100 * int(cost.size))
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # the check below replaces POT's warnings
+        # The check of marginals below replaces POT's warnings.
+        warnings.simplefilter("ignore", UserWarning)
         flow, log = ot.lp.emd(
             a,
             b,
@@ -117,51 +147,93 @@ def _simplex(
             center_dual=False,
             check_marginals=False,
         )
+    least_mass = SLIVER * max(a.max(), b.max())
+    plan = _read_flow(flow, cost.shape, least_mass)
+    of_rows, of_cols = plan.marginals()
+    missed_a = float(np.abs(of_rows - a).max())
+    missed_b = float(np.abs(of_cols - b).max())
+    error = max(missed_a, missed_b)
+    # An infeasible program is answered with a plan of zeros; `not <=` refuses NaN too.
+    if not error <= 1e-3:
+        reason = log["warning"] or "no reason given"
+        raise RuntimeError(
+            "the network simplex returned a plan that misses its marginals by "
+            f"{error:.3g}: {reason}"
+        )
+    if error > _MISSED:
+        plan = _repaired(plan, a, b)
+    return plan, log["u"], log["v"]
+
+
+def _read_flow(
+    flow: NumpyArray | scipy.sparse.coo_array,
+    size: tuple[int, int],
+    least_mass: float,
+) -> SparsePlan:
+    """Return the arcs of a flow as a plan, without those that are float error."""
     entries = scipy.sparse.coo_array(flow)
     entries.sum_duplicates()
-    rows, cols = (index.astype(np.int64) for index in entries.coords)
+    rows, cols = entries.coords
     mass = entries.data.astype(float)
-    kept = mass > SLIVER * max(a.max(), b.max())
-    plan = make_unchecked(
-        SparsePlan, rows=rows[kept], cols=cols[kept], mass=mass[kept], size=cost.shape
+    kept = mass > least_mass
+    return make_unchecked(
+        SparsePlan,
+        rows=rows.astype(np.int64)[kept],
+        cols=cols.astype(np.int64)[kept],
+        mass=mass[kept],
+        size=size,
     )
-    error = max(
-        float(np.abs(sums - weights).max())
-        for sums, weights in zip(plan.marginals(), (a, b), strict=True)
-    )
-    if not error <= 1e-3:
-        raise RuntimeError(
-            f"the network simplex returned a plan that misses its marginals by {error:.3g}: "
-            f"{log['warning'] or 'no reason given'}"
-        )
-    return plan if error <= _MISSED else _repaired(plan, a, b), log["u"], log["v"]
 
 
-def _repaired(plan: SparsePlan, a: NumpyArray, b: NumpyArray) -> SparsePlan:
-    """Round a sparse plan onto the marginals a and b as :func:`gwtools.plans.round_plan` does, but that the rest is sparse."""
-    rows, cols, mass = plan.rows, plan.cols, plan.mass
-    # 1-2. Scale down the rows, then the columns, that carry too much mass.
-    mass = mass * (a / np.maximum(plan.marginals()[0], a))[rows]
-    columns = np.bincount(cols, weights=mass, minlength=len(b))
-    mass = mass * (b / np.maximum(columns, b))[cols]
+def _repaired(
+    plan: SparsePlan,
+    a: NumpyArray,
+    b: NumpyArray,
+) -> SparsePlan:
+    """Round a sparse plan onto the marginals a and b; it stays sparse.
+
+    As :func:`gwtools.plans.round_plan` does, but that what is missing is coupled in the
+    order of the atoms instead of all with all.
+    """
+    rows = plan.rows
+    cols = plan.cols
+    mass = plan.mass
+    # 1. Scale down the rows that carry too much mass.
+    of_rows, _ = plan.marginals()
+    factors = a / np.maximum(of_rows, a)
+    mass = mass * factors[rows]
+    # 2. Then the columns.
+    of_cols = np.bincount(cols, weights=mass, minlength=len(b))
+    factors = b / np.maximum(of_cols, b)
+    mass = mass * factors[cols]
     # 3. Couple what is missing in the order of the atoms.
-    missing_a = np.maximum(a - np.bincount(rows, weights=mass, minlength=len(a)), 0.0)
-    missing_b = np.maximum(b - np.bincount(cols, weights=mass, minlength=len(b)), 0.0)
-    total = missing_a.sum()
-    if not (total > 0.0 and missing_b.sum() > 0.0):
+    of_rows = np.bincount(rows, weights=mass, minlength=len(a))
+    of_cols = np.bincount(cols, weights=mass, minlength=len(b))
+    missing_a = np.maximum(a - of_rows, 0.0)
+    missing_b = np.maximum(b - of_cols, 0.0)
+    total_a = missing_a.sum()
+    total_b = missing_b.sum()
+    if not (total_a > 0.0 and total_b > 0.0):
         return changed(plan, mass=mass)
     rest = comonotone(
         np.arange(len(a)),
-        missing_a / total,
+        missing_a / total_a,
         np.arange(len(b)),
-        missing_b / missing_b.sum(),
+        missing_b / total_b,
     )
-    rows, cols = np.concatenate([rows, rest.rows]), np.concatenate([cols, rest.cols])
-    entries = scipy.sparse.csr_array(
-        (np.concatenate([mass, total * rest.mass]), (rows, cols)), shape=plan.size
+    # 4. Sum both parts where they share an arc.
+    rows = np.concatenate([rows, rest.rows])
+    cols = np.concatenate([cols, rest.cols])
+    mass = np.concatenate([mass, total_a * rest.mass])
+    arcs = (rows, cols)
+    entries = scipy.sparse.csr_array((mass, arcs), shape=plan.size)
+    rows, cols = entries.nonzero()
+    return changed(
+        plan,
+        rows=rows.astype(np.int64),
+        cols=cols.astype(np.int64),
+        mass=entries.data[entries.data != 0],
     )
-    rows, cols = (index.astype(np.int64) for index in entries.nonzero())
-    return changed(plan, rows=rows, cols=cols, mass=entries.data[entries.data != 0])
 
 
 def _priced_simplex(
@@ -169,53 +241,77 @@ def _priced_simplex(
     a: NumpyArray,
     b: NumpyArray,
     start: SparsePlan,
-    potentials: tuple[NumpyArray, NumpyArray],
+    first_u: NumpyArray,
 ) -> tuple[SparsePlan, NumpyArray, NumpyArray, float]:
-    """Solve a large program on growing sets of arcs; return the vertex, its potentials and the last violation (<= 0)."""
+    """Solve a large program on growing sets of arcs.
+
+    Returns the vertex, its potentials and the largest violation of dual feasibility, as
+    a number <= 0.
+    """
     n, m = cost.shape
-    # Tighten the potentials: every atom gets an arc of reduced cost zero.
-    v = (cost - potentials[0][:, None]).min(axis=0)
+    most = _ARCS_PER_ATOM * (n + m) / (n * m)  # share of the arcs that may join at once
+    # 1. Tighten the potentials: every atom gets an arc of reduced cost zero.
+    v = (cost - first_u[:, None]).min(axis=0)
     reduced = cost - v
     u = reduced.min(axis=1)
     reduced -= u[:, None]
-    chosen = _ARCS_PER_ATOM * (n + m) / (n * m)
-    arcs = reduced <= _quantile(reduced, chosen)
+    # 2. Take the arcs that they price lowest, and those of a feasible plan.
+    arcs = reduced <= _quantile(reduced, most)
     arcs[start.rows, start.cols] = True
-    rows, cols = np.arange(n), np.arange(m)
     # A start made in a narrower dtype may be no coupling of these weights: some
     # coupling's arcs make the program feasible.
+    rows = np.arange(n)
+    cols = np.arange(m)
     chain = comonotone(rows, a, cols, b)
     arcs[chain.rows, chain.cols] = True
     # Every pass but the last adds an arc, so that there are at most n m of them.
     while True:
+        # 3. Solve on these arcs, and price all.
         inside = np.nonzero(arcs)
-        plan, u, v = _simplex(
-            scipy.sparse.coo_array((cost[inside], inside), shape=(n, m)), a, b
-        )
+        costs = cost[inside]
+        partial = scipy.sparse.coo_array((costs, inside), shape=(n, m))
+        plan, u, v = _simplex(partial, a, b)
         np.subtract(cost, v, out=reduced)
         reduced -= u[:, None]
-        # Reduced costs of arcs that the simplex was given may be slightly negative by
-        # float error. Others that are no worse cannot improve the plan, and end the
-        # passes. The proved value counts the least of all.
-        float_error = max(
-            -float(reduced[inside].min()),
-            _FLOAT_ERROR * float(max(np.abs(u).max(), np.abs(v).max())),
-            0.0,
-        )
+        # 4. Stop where no other arc is worse than those that the simplex was given:
+        #    their reduced costs may be slightly negative by float error, and an arc
+        #    that is no worse cannot improve the plan. The proved value counts the least
+        #    of all.
+        float_error = _largest_float_error(reduced[inside], u, v)
         worst = float(reduced.min())
         reduced[inside] = np.inf
         if float(reduced.min()) >= -float_error:
             return plan, u, v, min(worst, 0.0)
-        share = np.count_nonzero(reduced < 0.0) / (n * m)
-        violated = reduced <= min(_quantile(reduced, min(share, chosen)), 0.0)
-        best_of_rows, best_of_columns = reduced.argmin(axis=1), reduced.argmin(axis=0)
+        # 5. Add the arcs that violate dual feasibility most, and each atom's best.
+        number = np.count_nonzero(reduced < 0.0)
+        share = number / (n * m)
+        threshold = _quantile(reduced, min(share, most))
+        violated = reduced <= min(threshold, 0.0)
+        best_of_rows = reduced.argmin(axis=1)
+        best_of_cols = reduced.argmin(axis=0)
         arcs |= violated
         arcs[rows, best_of_rows] = True
-        arcs[best_of_columns, cols] = True
+        arcs[best_of_cols, cols] = True
+
+
+def _largest_float_error(
+    reduced: NumpyArray,
+    u: NumpyArray,
+    v: NumpyArray,
+) -> float:
+    """Return how far float error may take the reduced costs of basic arcs below 0."""
+    seen = -float(reduced.min())
+    largest_u = np.abs(u).max()
+    largest_v = np.abs(v).max()
+    expected = _FLOAT_ERROR * float(max(largest_u, largest_v))
+    return max(seen, expected, 0.0)
 
 
 def _quantile(values: NumpyArray, share: float) -> float:
     """Estimate a quantile from a strided sample: pricing needs no exact rank."""
-    sample = values.ravel()[:: max(1, values.size // 65_536)]
-    rank = min(sample.size - 1, int(share * sample.size))
-    return float(np.partition(sample, rank)[rank])
+    stride = max(1, values.size // 65_536)
+    sample = values.ravel()[::stride]
+    rank = int(share * sample.size)
+    rank = min(sample.size - 1, rank)
+    ordered = np.partition(sample, rank)
+    return float(ordered[rank])
