@@ -1,4 +1,4 @@
-"""Lower bounds from whole distributions: of all values, and of the values in each row (theorem 7)."""
+"""Lower bounds from the distributions of all values, and of values in rows."""
 
 from __future__ import annotations
 
@@ -22,8 +22,12 @@ from gwtools.transport.one_dimensional import wasserstein
 from gwtools.transport.programs import exact
 
 
-def second(x: Any, y: Any, p: float = 2.0) -> Array:
-    """Return W_p^p between all values of C and all values of D, Mémoli's second lower bound (theorem 7).
+def second(
+    x: Any,
+    y: Any,
+    p: float = 2.0,
+) -> Array:
+    """Return W_p^p between all values of C and of D, Mémoli's second lower bound.
 
     Parameters
     ----------
@@ -35,8 +39,8 @@ def second(x: Any, y: Any, p: float = 2.0) -> Array:
     Returns
     -------
     0-d array
-        In units of C to the power p; at most :func:`third`. O(n² log n) time and O(n²)
-        memory.
+        In units of C to the power p; at most :func:`third` (theorem 7). O(n² log n)
+        time and O(n²) memory.
 
     Examples
     --------
@@ -52,23 +56,35 @@ def second(x: Any, y: Any, p: float = 2.0) -> Array:
     x, y = read_pair(x, y)
     _check.number(p, "p", least=1.0)
     require_memory(x, y, "second")
-    (C, a), (D, b) = (
-        _pairs(converted(restrict_to_support(s)[0], _array.at_least_single))
-        for s in (x, y)
-    )
-    return _array.namespace(C).astype(
-        wasserstein(C, a, D, b, p), x.weights.dtype, copy=False
-    )
+    C, weights_C = _values(x)
+    D, weights_D = _values(y)
+    value = wasserstein(C, weights_C, D, weights_D, p)
+    xp = _array.namespace(value)
+    return xp.astype(value, x.weights.dtype, copy=False)
 
 
-def _pairs(space: Space) -> tuple[Array, Array]:
-    """Return all values of C and their weights a_i a_k, each of shape (n²,)."""
-    xp, a = _array.namespace(space.weights), space.weights
-    return xp.reshape(space.dense(), (-1,)), xp.reshape(a[:, None] * a[None, :], (-1,))
+def _values(space: Space) -> tuple[Array, Array]:
+    """Return all values of C and their weights a_i a_k, each of shape (n²,).
+
+    Half precision becomes single precision, as sums of n² weights are made of them.
+    """
+    # Atoms of weight zero would be n values each, to be sorted for nothing.
+    kept, _ = restrict_to_support(space)
+    wide = converted(kept, _array.at_least_single)
+    xp = _array.namespace(wide.weights)
+    a = wide.weights
+    values = xp.reshape(wide.dense(), (-1,))
+    products = a[:, None] * a[None, :]  # (n, n)
+    return values, xp.reshape(products, (-1,))
 
 
-def third(x: Any, y: Any, p: float = 2.0, residual: bool = False) -> Array:
-    """Return the least mean W_p^p between coupled rows of C and D, Mémoli's third lower bound (theorem 7).
+def third(
+    x: Any,
+    y: Any,
+    p: float = 2.0,
+    residual: bool = False,
+) -> Array:
+    """Return the least mean W_p^p between coupled rows, Mémoli's third lower bound.
 
     Parameters
     ----------
@@ -84,8 +100,8 @@ def third(x: Any, y: Any, p: float = 2.0, residual: bool = False) -> Array:
     Returns
     -------
     0-d array
-        In units of C to the power p. Computed in NumPy and float64 on the CPU;
-        gradients do not pass. O(n m min(n, m)) for the costs, whose transports are
+        In units of C to the power p (theorem 7). Computed in NumPy and float64 on the
+        CPU; gradients do not pass. O(n m min(n, m)) for the costs, whose transports are
         exact and weighted, and one linear program solved to a proved value.
 
     Raises
@@ -117,22 +133,31 @@ def third(x: Any, y: Any, p: float = 2.0, residual: bool = False) -> Array:
         _check.choice(p, "p", (2,))
     refuse_gradients(x, y, "bounds.third")
     require_memory(x, y, "third")
+    # Computed in the units of a problem, which keep powers within the range of floats.
     ready = prepare(x, y)
     left, right = centred_pair(ready)
     offset, costs = third_costs(left, right, p, residual)
-    value = max(offset + exact(costs, left.weights, right.weights).lower, 0.0)
-    return in_given_units(
-        _array.from_numpy(np.asarray(value), ready.x.weights), ready.unit, p, x.weights
-    )
+    # The value of the potentials: a plan that is not quite optimal costs too much.
+    program = exact(costs, left.weights, right.weights)
+    bound = np.asarray(max(offset + program.lower, 0.0))
+    in_units = _array.from_numpy(bound, ready.x.weights)
+    return in_given_units(in_units, ready.unit, p, x.weights)
 
 
 def third_costs(
-    x: Centred, y: Centred, p: float = 2.0, residual: bool = False
+    x: Centred,
+    y: Centred,
+    p: float = 2.0,
+    residual: bool = False,
 ) -> tuple[float, np.ndarray]:
-    """Return a constant and the (n, m) costs of a linear program that together bound GW_p^p (theorem 7)."""
+    """Return a constant and the (n, m) costs of a linear program for theorem 7.
+
+    The constant plus the least cost of a coupling is at most GW_p^p.
+    """
     if not residual:
-        return 0.0, transports(x.matrix, x.weights, y.matrix, y.weights, p)
-    additive = 2 * (x.deviations[:, None] - y.deviations) ** 2
-    return (x.mean - y.mean) ** 2, additive + transports(
-        x.residual, x.weights, y.residual, y.weights
-    )
+        costs = transports(x.matrix, x.weights, y.matrix, y.weights, p)
+        return 0.0, costs
+    constant = (x.mean - y.mean) ** 2
+    additive = 2 * (x.deviations[:, None] - y.deviations) ** 2  # 2 (α_i − β_j)²
+    rows = transports(x.residual, x.weights, y.residual, y.weights)
+    return constant, additive + rows

@@ -1,4 +1,7 @@
-"""Lower bounds from row means, eccentricities, norms and spectra (theorems 1, 3, 4 and 12 f)."""
+"""Lower bounds from row means, eccentricities, norms and spectra of residuals.
+
+Theorems 1, 3, 4 and 12 (f) of THEORY.md.
+"""
 
 from __future__ import annotations
 
@@ -15,31 +18,41 @@ from gwtools.transport.quantile_cells import SortingCoupling
 
 
 class Moments(NamedTuple):
-    """What theorems 1 and 3 need of a space, or of a stack of B spaces that is padded with atoms of weight 0.
+    """What theorems 1 and 3 need of a space, or of a stack of B padded spaces.
 
-    Weights a, row means f_C and deviations α, shape (…, n); the mean m_C and the
-    squared norm ‖R‖², shape (…).
+    Atoms of weight 0 pad a stack, whose arrays have a leading axis.
     """
 
-    weights: Array
-    row_means: Array
-    deviations: Array
-    mean: Array
-    residual_norm_squared: Array
+    weights: Array  # a, (…, n)
+    row_means: Array  # f_C = C a, (…, n)
+    deviations: Array  # α = f_C − m_C, (…, n)
+    mean: Array  # m_C, (…)
+    residual_norm_squared: Array  # ‖R‖², (…), in squared units of C
 
 
 def moments(space: Space, residual: Residual | None = None) -> Moments:
-    """Return the moments of a space or of a stack of spaces; a ``residual`` that is at hand is not made again."""
+    """Return the moments of a space or of a stack of spaces.
+
+    Pass a ``residual`` that is at hand, so that it is not computed again.
+    """
     norm_squared = (
         space.residual_norm_squared() if residual is None else residual.norm_squared()
     )
     return Moments(
-        space.weights, space.row_means, space.deviations, space.mean, norm_squared
+        weights=space.weights,
+        row_means=space.row_means,
+        deviations=space.deviations,
+        mean=space.mean,
+        residual_norm_squared=norm_squared,
     )
 
 
-def row_means(x: Any, y: Any, p: float = 2.0) -> Array:
-    """Return W_p^p between the weighted row means of C and D, at most GW_p^p (theorem 1).
+def row_means(
+    x: Any,
+    y: Any,
+    p: float = 2.0,
+) -> Array:
+    """Return W_p^p between the row means of C and D, at most GW_p^p (theorem 1).
 
     Parameters
     ----------
@@ -60,10 +73,8 @@ def row_means(x: Any, y: Any, p: float = 2.0) -> Array:
     it.
 
     >>> import numpy as np, gwtools as gw
-    >>> C, a = (
-    ...     np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 2.0], [3.0, 2.0, 0.0]]),
-    ...     np.array([0.5, 0.25, 0.25]),
-    ... )
+    >>> C = np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 2.0], [3.0, 2.0, 0.0]])
+    >>> a = np.array([0.5, 0.25, 0.25])
     >>> float(gw.bounds.row_means(gw.DenseSpace(C, a), gw.DenseSpace(2 * C, a), p=1))
     1.25
     """
@@ -72,8 +83,12 @@ def row_means(x: Any, y: Any, p: float = 2.0) -> Array:
     return wasserstein(x.row_means, x.weights, y.row_means, y.weights, p)
 
 
-def first(x: Any, y: Any, p: float = 2.0) -> Array:
-    """Return W_p^p between the p-eccentricities, Mémoli's first lower bound (theorem 1).
+def first(
+    x: Any,
+    y: Any,
+    p: float = 2.0,
+) -> Array:
+    """Return W_p^p between p-eccentricities, Mémoli's first lower bound (theorem 1).
 
     Parameters
     ----------
@@ -102,14 +117,15 @@ def first(x: Any, y: Any, p: float = 2.0) -> Array:
     """
     x, y = read_pair(x, y)
     _check.number(p, "p", least=1.0)
-    return wasserstein(
-        eccentricities(x, p), x.weights, eccentricities(y, p), y.weights, p
-    )
+    s_C = eccentricities(x, p)
+    s_D = eccentricities(y, p)
+    return wasserstein(s_C, x.weights, s_D, y.weights, p)
 
 
 def eccentricities(space: Space, p: float) -> Array:
     """Return (Σ_k a_k |C_ik|^p)^(1/p) for every atom, shape (…, n), in units of C."""
     sums = space.power_means(p)
+    # The root is left out where it is the identity: its gradient at zero is none.
     return sums if p == 1 else _array.root(sums, p)
 
 
@@ -142,19 +158,30 @@ def norm(x: Any, y: Any) -> Array:
     [0.2157, 0.2315, 0.7377]
     """
     x, y = read_pair(x, y)
-    return norm_bound(moments(x), moments(y))
+    moments_x = moments(x)
+    moments_y = moments(y)
+    return norm_bound(moments_x, moments_y)
 
 
 def norm_bound(
-    x: Moments, y: Moments, coupling: SortingCoupling | None = None
+    x: Moments,
+    y: Moments,
+    coupling: SortingCoupling | None = None,
 ) -> Array:
-    """Theorem 3, shape (…); ``coupling`` is a sorting coupling of the deviations, if one is known."""
-    gap = _array.root(x.residual_norm_squared) - _array.root(y.residual_norm_squared)
+    """Return the bound of theorem 3, shape (…).
+
+    ``coupling`` is a sorting coupling of the deviations, if one is known.
+    """
+    norm_R = _array.root(x.residual_norm_squared)
+    norm_S = _array.root(y.residual_norm_squared)
+    gap = norm_R - norm_S
     return _additive_part(x, y, coupling) + gap**2
 
 
 def spectral(x: Any, y: Any) -> Array:
-    """Return the bound of sorted residual spectra, at most GW_2² and never below :func:`norm` (theorem 4).
+    """Return the bound of sorted residual spectra, at most GW_2² (theorem 4).
+
+    Never below :func:`norm`.
 
     Parameters
     ----------
@@ -183,11 +210,14 @@ def spectral(x: Any, y: Any) -> Array:
     [0.0, 0.5858]
     """
     x, y = read_pair(x, y)
-    require_memory(x, y, "spectral", 2 * (x.numbers_held + y.numbers_held))
-    left, right = x.residual(), y.residual()
-    return spectral_bound(
-        moments(x, left), moments(y, right), left.spectrum(), right.spectrum()
-    )
+    held = 2 * (x.numbers_held + y.numbers_held)
+    require_memory(x, y, "spectral", held)
+    # Each residual gives its norm and its spectrum.
+    R = x.residual()
+    S = y.residual()
+    moments_x = moments(x, R)
+    moments_y = moments(y, S)
+    return spectral_bound(moments_x, moments_y, R.spectrum(), S.spectrum())
 
 
 def spectral_bound(
@@ -197,29 +227,40 @@ def spectral_bound(
     spectrum_y: Array,
     coupling: SortingCoupling | None = None,
 ) -> Array:
-    """Theorem 4 from spectra (…, k) and (…, l), shape (…); ``coupling`` as in :func:`norm_bound`."""
-    return _additive_part(x, y, coupling) + squared_distance_of_spectra(
-        spectrum_x, spectrum_y
-    )
+    """Return the bound of theorem 4 from spectra (…, k) and (…, l), shape (…).
+
+    ``coupling`` is a sorting coupling of the deviations, if one is known.
+    """
+    additive = _additive_part(x, y, coupling)
+    return additive + squared_distance_of_spectra(spectrum_x, spectrum_y)
 
 
 def squared_distance_of_spectra(spectrum_x: Array, spectrum_y: Array) -> Array:
-    """Return Σ (λ⁺ − μ⁺)² + Σ (λ⁻ − μ⁻)² of two spectra, positive and negative parts matched by rank, shape (…)."""
+    """Return Σ (λ⁺ − μ⁺)² + Σ (λ⁻ − μ⁻)² of two spectra, shape (…).
+
+    Positive and negative parts are matched by rank (theorem 4).
+    """
     xp = _array.namespace(spectrum_x, spectrum_y)
-    length = max(spectrum_x.shape[-1], spectrum_y.shape[-1])
-    # Padding by zeros completes the spectra: after sorting, equal ranks from either end
-    # are matched.
-    lam, mu = (
-        xp.sort(_array.padded(values, length), axis=-1)
-        for values in (spectrum_x, spectrum_y)
-    )
+    # 1. Zeros complete the spectra: after sorting, equal ranks from either end match.
+    number_x = spectrum_x.shape[-1]
+    number_y = spectrum_y.shape[-1]
+    length = max(number_x, number_y)
+    lam = _array.padded(spectrum_x, length)
+    mu = _array.padded(spectrum_y, length)
+    lam = xp.sort(lam, axis=-1)
+    mu = xp.sort(mu, axis=-1)
+    # 2. The differences of both parts, (…, max(k, l)).
     positive = xp.clip(lam, min=0.0) - xp.clip(mu, min=0.0)
     negative = xp.clip(lam, max=0.0) - xp.clip(mu, max=0.0)
-    return xp.sum(positive**2, axis=-1) + xp.sum(negative**2, axis=-1)
+    positive_sum = xp.sum(positive**2, axis=-1)
+    negative_sum = xp.sum(negative**2, axis=-1)
+    return positive_sum + negative_sum
 
 
 def rank_one(x: Any, y: Any) -> Array:
-    """Return GW_2² itself between inner products of numbers, C = h hᵀ and D = k kᵀ (theorem 12 f).
+    """Return GW_2² itself between inner products of numbers, C = h hᵀ and D = k kᵀ.
+
+    Theorem 12 (f).
 
     Parameters
     ----------
@@ -250,43 +291,66 @@ def rank_one(x: Any, y: Any) -> Array:
     C, of distance 3 ‖C‖ with ‖C‖ = 14/3.
 
     >>> import numpy as np, gwtools as gw
-    >>> x, y = (
-    ...     gw.GramSpace(np.array([[1.0, 2.0, 3.0]])),
-    ...     gw.GramSpace(np.array([[-4.0, -6.0, -2.0]])),
-    ... )
+    >>> x = gw.GramSpace(np.array([[1.0, 2.0, 3.0]]))
+    >>> y = gw.GramSpace(np.array([[-4.0, -6.0, -2.0]]))
     >>> round(float(gw.bounds.rank_one(x, y)), 10)
     196.0
     """
     x, y = read_pair(x, y)
-    (h, k), (a, b) = (only_row(x, "x"), only_row(y, "y")), (x.weights, y.weights)
-    sorted_alike, sorted_against = (
-        wasserstein(h, a, k, b, 2.0),
-        wasserstein(h, a, -k, b, 2.0),
-    )
-    least = sorted_alike if bool(sorted_alike <= sorted_against) else sorted_against
-    p, q = a @ h**2, b @ k**2
-    return (p - q) ** 2 / 2 + least * (p + q - least / 2)
+    h = only_row(x, "x")
+    k = only_row(y, "y")
+    a = x.weights
+    b = y.weights
+    # One of the two couplings that sort h and k is optimal.
+    sorted_alike = wasserstein(h, a, k, b, 2.0)
+    sorted_against = wasserstein(h, a, -k, b, 2.0)
+    alike_is_best = bool(sorted_alike <= sorted_against)
+    W = sorted_alike if alike_is_best else sorted_against
+    # ‖C‖ and ‖D‖, in squared units of h.
+    p = a @ h**2
+    q = b @ k**2
+    return (p - q) ** 2 / 2 + W * (p + q - W / 2)
 
 
 def only_row(space: Space, name: str) -> Array:
     """Return the numbers h (n,) of a space C = h hᵀ."""
-    _check_spaces.one_row(
-        int(space.factor.shape[0]) if isinstance(space, GramSpace) else None,
-        space,
-        name,
-    )
+    rows = _number_of_rows(space)
+    _check_spaces.one_row(rows, space, name)
     return space.data[0, :]
 
 
 def has_one_row(space: Space) -> bool:
     """Tell whether a space is given as C = h hᵀ."""
-    return isinstance(space, GramSpace) and int(space.factor.shape[0]) == 1
+    return _number_of_rows(space) == 1
 
 
-def _additive_part(x: Moments, y: Moments, coupling: SortingCoupling | None) -> Array:
-    """(m_C − m_D)² + 2 W_2²(α, β): what the additive parts alone cost."""
-    if coupling is None:
-        spread = wasserstein(x.deviations, x.weights, y.deviations, y.weights, 2.0)
-    else:
-        spread = cost(coupling, x.deviations, y.deviations, 2.0)
-    return (x.mean - y.mean) ** 2 + 2 * spread
+def _number_of_rows(space: Space) -> int | None:
+    """Return the number of rows of the factor of a Gram space, None for others."""
+    if not isinstance(space, GramSpace):
+        return None
+    return int(space.factor.shape[0])
+
+
+def _additive_part(
+    x: Moments,
+    y: Moments,
+    coupling: SortingCoupling | None,
+) -> Array:
+    """Return (m_C − m_D)² + 2 W_2²(α, β): what the additive parts alone cost."""
+    between = _between_deviations(x, y, coupling)
+    gap = x.mean - y.mean
+    return gap**2 + 2 * between
+
+
+def _between_deviations(
+    x: Moments,
+    y: Moments,
+    coupling: SortingCoupling | None,
+) -> Array:
+    """Return W_2²(α, β), shape (…)."""
+    alpha = x.deviations
+    beta = y.deviations
+    # A coupling that is known saves the sorts.
+    if coupling is not None:
+        return cost(coupling, alpha, beta, 2.0)
+    return wasserstein(alpha, x.weights, beta, y.weights, 2.0)

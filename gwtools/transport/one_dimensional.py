@@ -54,9 +54,11 @@ def wasserstein(
     """
     if _weights_are_tracked(a, b):
         # Of ends that meet, either list's may come first: the mean of both orders.
-        forward = comonotone(x, a, y, b)
-        backward = comonotone(y, b, x, a)
-        return (cost(forward, x, y, p) + cost(backward, y, x, p)) / 2
+        coupling = comonotone(x, a, y, b)
+        x_first = cost(coupling, x, y, p)
+        coupling = comonotone(y, b, x, a)
+        y_first = cost(coupling, y, x, p)
+        return (x_first + y_first) / 2
     if _is_one_weight(a, b):
         weight = a[..., 0]
         return weight * _sum_of_powers(x, y, p)
