@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gwtools import _array, _check
-from gwtools._array import Array
+from gwtools._array import Array, NumpyArray
 from gwtools.bounds.arguments import (
     centred_pair,
     in_given_units,
@@ -59,7 +59,7 @@ def second(
     C, weights_C = _values(x)
     D, weights_D = _values(y)
     value = wasserstein(C, weights_C, D, weights_D, p)
-    xp = _array.namespace(value)
+    xp = _array.namespace(C)
     return xp.astype(value, x.weights.dtype, copy=False)
 
 
@@ -149,7 +149,7 @@ def third_costs(
     y: Centred,
     p: float = 2.0,
     residual: bool = False,
-) -> tuple[float, np.ndarray]:
+) -> tuple[float, NumpyArray]:
     """Return a constant and the (n, m) costs of a linear program for theorem 7.
 
     The constant plus the least cost of a coupling is at most GW_p^p.
@@ -158,6 +158,12 @@ def third_costs(
         costs = transports(x.matrix, x.weights, y.matrix, y.weights, p)
         return 0.0, costs
     constant = (x.mean - y.mean) ** 2
-    additive = 2 * (x.deviations[:, None] - y.deviations) ** 2  # 2 (α_i − β_j)²
+    additive = additive_costs(x, y)
     rows = transports(x.residual, x.weights, y.residual, y.weights)
     return constant, additive + rows
+
+
+def additive_costs(x: Centred, y: Centred) -> NumpyArray:
+    """Return 2 (α_i − β_j)², shape (n, m), in squared units of C."""
+    difference = x.deviations[:, None] - y.deviations
+    return np.asarray(2 * difference**2)

@@ -22,6 +22,7 @@ from gwtools.bounds.arguments import (
     read_pair,
     refuse_gradients,
 )
+from gwtools.bounds.distributions import additive_costs
 from gwtools.bounds.memory import require_memory
 from gwtools.problems import prepare
 from gwtools.transport.local_distributions import Centred, transports
@@ -121,7 +122,7 @@ def minorants(
 
     O(n m min(n, m)) time beside the spectra.
     """
-    additive = 2 * (x.deviations[:, None] - y.deviations) ** 2
+    additive = additive_costs(x, y)
     residual = transports(x.residual, x.weights, y.residual, y.weights)
     whole = transports(x.matrix, x.weights, y.matrix, y.weights)
     # All three leave out the means, which a bound adds once.
@@ -476,5 +477,6 @@ def _reweighted(
     values -= theta @ values
     largest = np.abs(values).max()
     spread = float(np.hypot(spread, largest))
-    theta = theta * np.exp(values / max(spread, _TINY))
+    growth = np.exp(values / max(spread, _TINY))
+    theta = theta * growth
     return theta / theta.sum(), spread

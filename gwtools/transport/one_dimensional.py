@@ -104,7 +104,8 @@ def comonotone(
     mass_x = take_along_rows(a, order_x)
     mass_y = take_along_rows(b, order_y)
     # 1. Equal sorted weights pair off, and no mass is rounded.
-    pair_off = a.shape == b.shape and bool(xp.all(mass_x == mass_y))
+    as_many = a.shape == b.shape
+    pair_off = as_many and bool(xp.all(mass_x == mass_y))
     if pair_off and not tracked:
         coupling = SortingCoupling(order_x, order_y, mass_x)
         return _without_empty_atoms(coupling) if is_stack else coupling
@@ -225,7 +226,8 @@ class Entries(NamedTuple):
         """0, 1, … along the entries, whole numbers of shape (1, K)."""
         xp = _array.namespace(self.values)
         count = self.values.shape[1]
-        positions = xp.arange(count, device=_array.device(self.values))
+        device = _array.device(self.values)
+        positions = xp.arange(count, device=device)
         return positions[None, :]
 
     @property
@@ -305,7 +307,8 @@ def _sum_of_powers(
     difference = xp.sort(x, stable=False) - xp.sort(y, stable=False)
     if p == 2:
         return xp.vecdot(difference, difference)
-    return xp.sum(xp.abs(difference) ** p, axis=-1)
+    powers = xp.abs(difference) ** p
+    return xp.sum(powers, axis=-1)
 
 
 def _between_equal_weights(

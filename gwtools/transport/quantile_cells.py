@@ -65,7 +65,8 @@ def equal_cells(
     cells_between = whole_kept // meetings
     whole = [whole_n, whole_m, whole_kept, cells_between]
     # One transfer for all four: each would cost a call on a device.
-    counts = _array.from_numpy(np.array(whole, dtype=float), like)  # (4, …, 1)
+    counts = np.array(whole, dtype=float)
+    counts = _array.from_numpy(counts, like)  # (4, …, 1)
     n = counts[0, ...]
     m = counts[1, ...]
     kept = counts[2, ...]
@@ -73,7 +74,8 @@ def equal_cells(
     # 2. The atoms of cell k. Before it come t − 1 = k + ⌊k / period⌋ ends, those that
     #    meet counted twice. Lists may be long, so arrays are changed in place.
     largest = int(whole_kept.max())
-    integers = xp.arange(largest, device=_array.device(like))  # (K,)
+    device = _array.device(like)
+    integers = xp.arange(largest, device=device)  # (K,)
     index = xp.astype(integers, like.dtype)
     here = xp.astype(index < kept, like.dtype)  # 1 at cells, 0 behind them
     cols = index + xp.floor(index / period)
@@ -123,15 +125,17 @@ def merged_cells(ends_x: Array, ends_y: Array) -> SortingCoupling:
     n = ends_x.shape[-1]
     m = ends_y.shape[-1]
     # 1. Cells lie between consecutive ends of either list.
-    inner = xp.concat([ends_x[..., :-1], ends_y[..., :-1]], axis=-1)
+    inner_x = ends_x[..., :-1]
+    inner_y = ends_y[..., :-1]
+    inner = xp.concat([inner_x, inner_y], axis=-1)
     order = xp.argsort(inner)
     inner = take_along_rows(inner, order)  # (…, N + M − 2)
     zero = xp.zeros_like(ends_x[..., :1])
     one = zero + 1
     mass = xp.concat([inner, one], axis=-1) - xp.concat([zero, inner], axis=-1)
     # 2. As many atoms of a list lie before a cell as ends of that list do.
-    inner_of_x = n - 1
-    is_end_of_x = xp.astype(order < inner_of_x, order.dtype)
+    number_x = n - 1  # of inner ends, which come first in what was sorted
+    is_end_of_x = xp.astype(order < number_x, order.dtype)
     none = xp.astype(zero, order.dtype)
     rows = xp.cumulative_sum(is_end_of_x, axis=-1)
     rows = xp.concat([none, rows], axis=-1)
