@@ -35,7 +35,8 @@ from importlib import metadata as _metadata
 from gwtools import batch, bounds, stability
 from gwtools.batch import solve_batch
 from gwtools.certify import certify
-from gwtools.plans import DensePlan, Plan, SparsePlan, round_plan
+from gwtools.marginals import round_plan
+from gwtools.plans import DensePlan, Plan, SparsePlan
 from gwtools.problems import GWProblem
 from gwtools.results import (
     Certificate,

@@ -14,7 +14,8 @@ from gwtools.bounds.enclosures import EnclosedPair, enclosure
 from gwtools.bounds.float_error import Bound
 from gwtools.bounds.memory import require_memory_of_certificate
 from gwtools.plans import DensePlan, Plan, SparsePlan, as_plan
-from gwtools.problems import GWProblem, Prepared, detached, prepare
+from gwtools.preparation import Prepared, prepare
+from gwtools.problems import GWProblem, detached
 from gwtools.results import Certificate, Kind
 from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted
 from gwtools.transport.one_dimensional import sorting_plan

@@ -1,4 +1,4 @@
-"""Plans: couplings as dense matrices or sparse lists of atoms, and the rounding of matrices onto given marginals."""
+"""Plans: couplings as dense matrices or sparse lists of atoms, and their mixtures."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar, cast, final
+from typing import Any, TypeGuard, TypeVar, final
 
 import array_api_compat as compat
 import numpy as np
 import scipy.sparse
 
-from gwtools import _array, _check, _check_plans, _check_spaces
+from gwtools import _array, _check, _check_plans
 from gwtools._array import Array, NumpyArray
 
-_SMALL = 64**2  # entries of matrices that are multiplied whole
+# Entries up to which a plan is multiplied as a dense matrix: SciPy's sparse products
+# take a while to start.
+_SMALL = 64**2
 P = TypeVar("P", bound="Plan")
 
 
 @dataclass(frozen=True, eq=False)
 class Plan(ABC):
-    """A coupling π of shape (n, m): mass that atoms of x send to atoms of y. ``numpy.asarray(plan)`` is its matrix.
+    """A coupling π of shape (n, m): the mass that each atom of x sends to each of y.
+
+    ``numpy.asarray(plan)`` is its matrix.
 
     Examples
     --------
@@ -46,7 +50,7 @@ class Plan(ABC):
 
     @abstractmethod
     def sparse(self) -> scipy.sparse.coo_array:
-        """Return the non-zero masses as a ``scipy.sparse.coo_array`` of shape (n, m), on the CPU."""
+        """Return the non-zero masses as a ``scipy.sparse.coo_array``, on the CPU."""
 
     @abstractmethod
     def marginals(self) -> tuple[Array, Array]:
@@ -66,8 +70,9 @@ class Plan(ABC):
         """All stored masses, in any order."""
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NumpyArray:
-        """Return the (n, m) matrix of masses as a NumPy array, on the CPU and outside any gradient graph."""
-        return np.array(_array.to_numpy(self.dense()), dtype=dtype, copy=copy)
+        """Return the (n, m) matrix of masses as a NumPy array, without gradients."""
+        matrix = _array.to_numpy(self.dense())
+        return np.array(matrix, dtype=dtype, copy=copy)
 
 
 @final
@@ -78,8 +83,8 @@ class DensePlan(Plan):
     Parameters
     ----------
     matrix : array of shape (n, m)
-        Masses, non-negative: what takes a plan tests that, and that its marginals are
-        the weights.
+        Masses, non-negative; functions that take a plan check that, and that its
+        marginals are the weights.
 
     Raises
     ------
@@ -102,7 +107,8 @@ class DensePlan(Plan):
     matrix: Array
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "matrix", _check.floating(self.matrix, "matrix", 2))
+        matrix = _check.floating(self.matrix, "matrix", 2)
+        object.__setattr__(self, "matrix", matrix)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -120,8 +126,9 @@ class DensePlan(Plan):
         return self.matrix
 
     def sparse(self) -> scipy.sparse.coo_array:
-        """Return the non-zero masses as a ``scipy.sparse.coo_array`` of shape (n, m), on the CPU."""
-        return scipy.sparse.coo_array(_array.to_numpy(self.matrix))
+        """Return the non-zero masses as a ``scipy.sparse.coo_array``, on the CPU."""
+        matrix = _array.to_numpy(self.matrix)
+        return scipy.sparse.coo_array(matrix)
 
     def marginals(self) -> tuple[Array, Array]:
         """Return the row sums (n,) and the column sums (m,)."""
@@ -130,14 +137,16 @@ class DensePlan(Plan):
     @cached_property
     def _marginals(self) -> tuple[Array, Array]:
         xp = _array.namespace(self.matrix)
-        return xp.sum(self.matrix, axis=1), xp.sum(self.matrix, axis=0)
+        rows = xp.sum(self.matrix, axis=1)
+        cols = xp.sum(self.matrix, axis=0)
+        return rows, cols
 
     def inner(self, matrix: Array) -> Array:
-        """Return Σ π_ij matrix_ij for a matrix of shape (n, m), or the sums of two stacks of matrices."""
+        """Return Σ π_ij matrix_ij for a matrix (n, m), or for each of a stack."""
         xp = _array.namespace(matrix)
-        return xp.sum(
-            xp.vecdot(self.matrix, matrix), axis=-1
-        )  # row by row, with less float error than one long sum
+        # Row by row, with less float error than one long sum.
+        rows = xp.vecdot(self.matrix, matrix)  # (…, n)
+        return xp.sum(rows, axis=-1)
 
     def apply(self, values: Array) -> Array:
         """Return π @ values for values of shape (m, k)."""
@@ -147,7 +156,10 @@ class DensePlan(Plan):
 @final
 @dataclass(frozen=True, eq=False)
 class SparsePlan(Plan):
-    """A coupling stored as a list of atoms: what sorts and linear programs return, mostly with at most n + m − 1 of them.
+    """A coupling stored as a list of atoms, pairs of positions with their masses.
+
+    Sorts and linear programs return such couplings, mostly with at most n + m − 1
+    atoms.
 
     Parameters
     ----------
@@ -198,20 +210,30 @@ class SparsePlan(Plan):
 
     @cached_property
     def _csr(self) -> scipy.sparse.csr_array:
-        return scipy.sparse.csr_array(
-            (self.mass, (self.rows, self.cols)), shape=self.size
-        )
+        """The compressed rows of π, of NumPy arrays alone."""
+        positions = (self.rows, self.cols)
+        return scipy.sparse.csr_array((self.mass, positions), shape=self.size)
+
+    @property
+    def _positions(self) -> Array:
+        """Positions (k,) of the atoms in the matrix read row by row."""
+        _, m = self.size
+        return self.rows * m + self.cols
 
     def dense(self) -> Array:
         """Return the (n, m) matrix of masses."""
         n, m = self.size
-        flat = _array.scatter_sum(self.rows * m + self.cols, self.mass, n * m)
-        return _array.namespace(self.mass).reshape(flat, (n, m))
+        flat = _array.scatter_sum(self._positions, self.mass, n * m)
+        xp = _array.namespace(self.mass)
+        return xp.reshape(flat, (n, m))
 
     def sparse(self) -> scipy.sparse.coo_array:
-        """Return the non-zero masses as a ``scipy.sparse.coo_array`` of shape (n, m), on the CPU."""
-        rows, cols, mass = map(_array.to_numpy, (self.rows, self.cols, self.mass))
+        """Return the non-zero masses as a ``scipy.sparse.coo_array``, on the CPU."""
+        rows = _array.to_numpy(self.rows)
+        cols = _array.to_numpy(self.cols)
+        mass = _array.to_numpy(self.mass)
         plan = scipy.sparse.coo_array((mass, (rows, cols)), shape=self.size)
+        # A position may repeat, and its masses may be 0.
         plan.sum_duplicates()
         plan.eliminate_zeros()
         return plan
@@ -223,31 +245,39 @@ class SparsePlan(Plan):
     @cached_property
     def _marginals(self) -> tuple[Array, Array]:
         n, m = self.size
-        return _array.scatter_sum(self.rows, self.mass, n), _array.scatter_sum(
-            self.cols, self.mass, m
-        )
+        rows = _array.scatter_sum(self.rows, self.mass, n)
+        cols = _array.scatter_sum(self.cols, self.mass, m)
+        return rows, cols
 
     def inner(self, matrix: Array) -> Array:
         """Return Σ π_ij matrix_ij for a matrix of shape (n, m)."""
         xp = _array.namespace(matrix)
-        flat = xp.take(xp.reshape(matrix, (-1,)), self.rows * self.size[1] + self.cols)
-        return xp.vecdot(self.mass, flat)
+        flat = xp.reshape(matrix, (-1,))
+        at_atoms = xp.take(flat, self._positions)  # (k,)
+        return xp.vecdot(self.mass, at_atoms)
 
     def apply(self, values: Array) -> Array:
         """Return π @ values for values of shape (m, k)."""
-        # SciPy's sparse products take a while to start.
-        if compat.is_numpy_array(values) and self.size[0] * self.size[1] > _SMALL:
+        if self._is_large and compat.is_numpy_array(values):
             return self._csr @ values
         return self.dense() @ values
 
+    @property
+    def _is_large(self) -> bool:
+        """Whether sparse products and sums take less time than dense ones."""
+        n, m = self.size
+        return n * m > _SMALL
+
     def differing_rows(self, other: SparsePlan) -> Array | None:
-        """Return the rows in which two plans differ, or None where comparing them takes longer than a product."""
-        if (
-            not compat.is_numpy_array(self.mass)
-            or self.size[0] * self.size[1] <= _SMALL
-        ):
+        """Return the rows in which two plans differ.
+
+        None where comparing the plans takes longer than a product with one of them.
+        """
+        if not self._is_large or not compat.is_numpy_array(self.mass):
             return None
-        return np.unique((self._csr - other._csr).nonzero()[0])
+        difference = self._csr - other._csr
+        rows, _ = difference.nonzero()
+        return np.unique(rows)
 
     def apply_rows(self, rows: Array, values: Array) -> Array:
         """Return the given rows of π @ values, for NumPy values of shape (m, k)."""
@@ -264,14 +294,32 @@ def make_unchecked(kind: type[P], **values: Any) -> P:
 
 def changed(plan: SparsePlan, **values: Any) -> SparsePlan:
     """Copy a sparse plan with other, computed values, without checking them."""
-    fields = {name: getattr(plan, name) for name in ("rows", "cols", "mass", "size")}
-    return make_unchecked(SparsePlan, **(fields | values))
+    fields = {
+        "rows": plan.rows,
+        "cols": plan.cols,
+        "mass": plan.mass,
+        "size": plan.size,
+    }
+    fields.update(values)
+    return make_unchecked(SparsePlan, **fields)
 
 
 def as_plan(plan: Any, shape: tuple[int, int], name: str = "plan") -> Plan:
-    """Return a plan as it is and a dense matrix as a plan, after checking shape, finiteness and sign.
+    """Return a plan as it is and a dense matrix as a plan, after checking both.
 
-    Errors call it ``name``.
+    Parameters
+    ----------
+    plan : Plan or array of shape (n, m)
+        Masses.
+    shape : (int, int)
+        The numbers of atoms (n, m) that it must have.
+    name : str
+        What errors call it.
+
+    Returns
+    -------
+    Plan
+        Of finite, non-negative masses; its marginals are not checked.
 
     Raises
     ------
@@ -280,111 +328,20 @@ def as_plan(plan: Any, shape: tuple[int, int], name: str = "plan") -> Plan:
     ValueError
         If its shape is not ``shape`` or a mass is negative, NaN or infinite.
     """
-    result: Plan = (
-        plan
-        if isinstance(plan, Plan)
-        else make_unchecked(DensePlan, matrix=_check.array(plan, name, 2))
-    )
+    result: Plan
+    if isinstance(plan, Plan):
+        result = plan
+    else:
+        matrix = _check.array(plan, name, 2)
+        result = make_unchecked(DensePlan, matrix=matrix)
     _check_plans.coupling_shape(result.shape, shape, name)
     _check.finite(result.masses, name)
     _check_plans.non_negative(result.masses, name)
     return result
 
 
-def round_plan(matrix: Any, a: Array, b: Array) -> Plan:
-    """Round a matrix of masses onto given marginals (Altschuler, Weed and Rigollet 2017, algorithm 2).
-
-    A coupling near the matrix, for plans of other libraries and of iterations that were
-    stopped early, whose marginals are off.
-
-    Parameters
-    ----------
-    matrix : Plan or array of shape (n, m)
-        Finite, non-negative masses of any total; rows and columns may be empty.
-    a, b : arrays of shape (n,) and (m,)
-        Weights of the array library, dtype and device of the matrix, each of sum 1;
-        None for uniform ones.
-
-    Returns
-    -------
-    Plan
-        A coupling π′ with the marginals a and b up to float error and Σ |π′ − π| ≤ 2
-        (‖π1 − a‖₁ + ‖πᵀ1 − b‖₁); the given plan itself where its marginals are right
-        already. Of the library, dtype and device of the matrix. O(n m).
-
-    Raises
-    ------
-    TypeError
-        If the matrix is neither a plan nor an array of floating-point numbers, or the
-        weights differ from it in library, dtype or device.
-    ValueError
-        If the shapes do not match, a mass is negative, NaN or infinite, or the weights
-        are no probabilities.
-
-    Examples
-    --------
-    >>> import numpy as np, gwtools as gw
-    >>> a, b = np.array([0.5, 0.5]), np.array([0.25, 0.75])
-    >>> plan = gw.round_plan(np.array([[0.2, 0.3], [0.0, 0.49]]), a, b)
-    >>> np.asarray(plan).round(4)
-    array([[0.2152, 0.2848],
-           [0.0348, 0.4652]])
-    """
-    if not isinstance(matrix, Plan):
-        matrix = _check.array(matrix, "matrix", 2)
-    n, m = matrix.shape
-    masses = matrix.masses if isinstance(matrix, Plan) else matrix
-    a, b = (
-        _check_spaces.weights(w, masses, size, name)
-        for w, size, name in ((a, n, "a"), (b, m, "b"))
-    )
-    plan = as_plan(matrix, (n, m), "matrix")
-    with np.errstate(over="ignore"):  # sums beyond the range are too large anyhow
-        if has_marginals(plan, a, b):
-            return plan
-        coupling = rounded_matrix(
-            *(_array.at_least_single(values) for values in (plan.dense(), a, b))
-        )
-    return make_unchecked(
-        DensePlan,
-        matrix=_array.namespace(masses).astype(coupling, masses.dtype, copy=False),
-    )
-
-
-def has_marginals(plan: Plan, a: Array, b: Array) -> bool:
-    """Tell whether a plan has the marginals a and b up to float error."""
-    return marginal_error(plan, a, b) <= max(4 * _array.epsilon(a), 1e-13)
-
-
-def rounded_matrix(matrix: Array, a: Array, b: Array) -> Array:
-    """Round a non-negative matrix, or a stack, onto the marginals a and b (Altschuler, Weed and Rigollet 2017, alg. 2)."""
-    xp = _array.namespace(matrix)
-    tiny = xp.finfo(matrix.dtype).smallest_normal
-    # 1-2. Scale down the rows, then the columns, that carry too much mass.
-    matrix = (
-        matrix
-        * xp.clip(a / xp.clip(xp.sum(matrix, axis=-1), min=tiny), max=1.0)[..., :, None]
-    )
-    matrix = (
-        matrix
-        * xp.clip(b / xp.clip(xp.sum(matrix, axis=-2), min=tiny), max=1.0)[..., None, :]
-    )
-    # 3. Spread the missing mass as a product.
-    rows, cols = (
-        xp.clip(a - xp.sum(matrix, axis=-1), min=0.0),
-        xp.clip(b - xp.sum(matrix, axis=-2), min=0.0),
-    )
-    missing = xp.clip((xp.sum(rows, axis=-1) + xp.sum(cols, axis=-1)) / 2, min=tiny)
-    return matrix + rows[..., :, None] * (cols / missing[..., None])[..., None, :]
-
-
-def rounded_plan(matrix: Array, a: Array, b: Array) -> DensePlan:
-    """Round a non-negative matrix onto the marginals a and b, as a plan."""
-    return make_unchecked(DensePlan, matrix=rounded_matrix(matrix, a, b))
-
-
 def mixture(plans: Sequence[Plan], weights: Sequence[Any]) -> Plan:
-    """Return the coupling Σ w_k V_k, sparse where all are and the library has sparse sums.
+    """Return the coupling Σ w_k V_k: sparse if all V_k are, in NumPy; else dense.
 
     Parameters
     ----------
@@ -393,96 +350,148 @@ def mixture(plans: Sequence[Plan], weights: Sequence[Any]) -> Plan:
     weights : sequence of numbers
         Their weights w_k, non-negative and of sum 1.
     """
-    if compat.is_numpy_array(plans[0].masses) and all(
-        isinstance(plan, SparsePlan) for plan in plans
-    ):
-        sparse = cast(Sequence[SparsePlan], plans)
-        rows, cols = (
-            np.concatenate([getattr(plan, axis) for plan in sparse])
-            for axis in ("rows", "cols")
-        )
-        mass = np.concatenate(
-            [weight * plan.mass for weight, plan in zip(weights, sparse, strict=True)]
-        )
-        total = scipy.sparse.csr_array(
-            (mass, (rows, cols)), shape=plans[0].shape
-        ).tocoo()
-        rows, cols = (index.astype(np.int64) for index in total.coords)
-        return make_unchecked(
-            SparsePlan, rows=rows, cols=cols, mass=total.data, size=plans[0].shape
-        )
-    total = sum(
-        weight * plan.dense() for plan, weight in zip(plans, weights, strict=True)
-    )
+    if _are_sparse(plans) and compat.is_numpy_array(plans[0].masses):
+        return _sparse_mixture(plans, weights)
+    total: Array = 0
+    for plan, weight in zip(plans, weights, strict=True):
+        total = total + weight * plan.dense()
     return make_unchecked(DensePlan, matrix=total)
 
 
-def inner_products(plans: Sequence[Plan], matrix: Array) -> NumpyArray:
-    """Return the inner products of plans (n, m) with one matrix (n, m), in float64 on the CPU, shape (K,)."""
-    sparse = [plan for plan in plans if isinstance(plan, SparsePlan)]
-    if len(sparse) < len(plans) or not compat.is_numpy_array(matrix):
-        return np.array([float(plan.inner(matrix)) for plan in plans])
-    positions = np.concatenate(
-        [plan.rows * plan.size[1] + plan.cols for plan in sparse]
+def _sparse_mixture(plans: Sequence[SparsePlan], weights: Sequence[Any]) -> SparsePlan:
+    """Return the coupling Σ w_k V_k of sparse plans of NumPy arrays."""
+    shape = plans[0].shape
+    row_lists = []
+    col_lists = []
+    mass_lists = []
+    for plan, weight in zip(plans, weights, strict=True):
+        row_lists.append(plan.rows)
+        col_lists.append(plan.cols)
+        mass_lists.append(weight * plan.mass)
+    rows = np.concatenate(row_lists)
+    cols = np.concatenate(col_lists)
+    mass = np.concatenate(mass_lists)
+    # Compressed rows add the masses of a pair of atoms that several plans have.
+    compressed = scipy.sparse.csr_array((mass, (rows, cols)), shape=shape)
+    total = compressed.tocoo()
+    rows, cols = total.coords
+    return make_unchecked(
+        SparsePlan,
+        # SciPy's positions are as narrow as the shape allows: products of them would
+        # overflow.
+        rows=rows.astype(np.int64),
+        cols=cols.astype(np.int64),
+        mass=total.data,
+        size=shape,
     )
-    terms = np.concatenate([plan.mass for plan in sparse]) * matrix.ravel()[positions]
-    starts = np.cumsum([0, *(plan.mass.shape[0] for plan in sparse[:-1])])
-    return np.add.reduceat(terms, starts).astype(np.float64, copy=False)
+
+
+def inner_products(plans: Sequence[Plan], matrix: Array) -> NumpyArray:
+    """Return the inner products of K plans (n, m) with one matrix (n, m).
+
+    Parameters
+    ----------
+    plans : sequence of Plan
+        Couplings V_k of one shape (n, m).
+    matrix : array of shape (n, m)
+        Of the plans' library and device.
+
+    Returns
+    -------
+    array of shape (K,)
+        In float64, on the CPU.
+    """
+    if not _are_sparse(plans) or not compat.is_numpy_array(matrix):
+        return np.array([float(plan.inner(matrix)) for plan in plans])
+    # One list of the atoms of all plans: V_k has those from starts[k] on.
+    position_lists = []
+    mass_lists = []
+    starts = []
+    count = 0
+    for plan in plans:
+        position_lists.append(plan._positions)
+        mass_lists.append(plan.mass)
+        starts.append(count)
+        count += plan.mass.shape[0]
+    positions = np.concatenate(position_lists)
+    mass = np.concatenate(mass_lists)
+    terms = mass * matrix.ravel()[positions]
+    sums = np.add.reduceat(terms, starts)
+    return sums.astype(np.float64, copy=False)
+
+
+def _are_sparse(plans: Sequence[Plan]) -> TypeGuard[Sequence[SparsePlan]]:
+    """Tell whether all plans are sparse."""
+    return all(isinstance(plan, SparsePlan) for plan in plans)
 
 
 def detached_plan(plan: Plan) -> Plan:
     """Return the plan outside any gradient graph."""
-    if isinstance(plan, SparsePlan):
-        return (
-            plan
-            if not _array.tracked(plan.mass)
-            else changed(plan, mass=_array.detached(plan.mass))
-        )
-    return make_unchecked(DensePlan, matrix=_array.detached(plan.dense()))
-
-
-def marginal_error(plan: Plan, a: Array, b: Array) -> float:
-    """Return Σ |π 1 − a| + Σ |πᵀ 1 − b|, the mass that is out of place."""
-    xp = _array.namespace(a)
-    return sum(
-        _array.number(xp.sum(xp.abs(sums - weights)))
-        for sums, weights in zip(plan.marginals(), (a, b), strict=True)
-    )
+    if not isinstance(plan, SparsePlan):
+        matrix = _array.detached(plan.dense())
+        return make_unchecked(DensePlan, matrix=matrix)
+    # The plan itself keeps its cached compressed rows.
+    if not _array.tracked(plan.mass):
+        return plan
+    mass = _array.detached(plan.mass)
+    return changed(plan, mass=mass)
 
 
 def relative_entropy(plan: Plan, a: Array, b: Array) -> float:
-    """Return KL(π | a ⊗ b) = Σ π_ij log(π_ij / a_i b_j) of a coupling; atoms without weight count nothing."""
+    """Return KL(π | a ⊗ b) = Σ π_ij log(π_ij / a_i b_j) of a coupling.
+
+    Atoms without weight count nothing.
+    """
     matrix = _array.detached(plan.dense())
-    xp, tiny = (
-        _array.namespace(matrix),
-        _array.namespace(matrix).finfo(matrix.dtype).smallest_normal,
-    )
-    # The product of two small weights may have no number, so logarithms are taken one
+    xp = _array.namespace(matrix)
+    tiny = xp.finfo(matrix.dtype).smallest_normal
+    a = xp.clip(_array.detached(a), min=tiny)
+    b = xp.clip(_array.detached(b), min=tiny)
+    # The product of two small weights may underflow to 0, so logarithms are taken one
     # by one.
-    mass, rows, cols = (
-        xp.log(xp.clip(values, min=tiny))
-        for values in (matrix, _array.detached(a), _array.detached(b))
-    )
-    return float(xp.sum(xp.vecdot(matrix, mass - rows[:, None] - cols[None, :])))
+    log_mass = xp.log(xp.clip(matrix, min=tiny))
+    log_a = xp.log(a)
+    log_b = xp.log(b)
+    log_ratio = log_mass - log_a[:, None] - log_b[None, :]
+    rows = xp.vecdot(matrix, log_ratio)  # (n,)
+    return float(xp.sum(rows))
 
 
 def embed(plan: Plan, rows: Array, cols: Array, shape: tuple[int, int]) -> Plan:
-    """Place a coupling of the atoms ``rows`` × ``cols`` into a larger coupling that gives all other atoms no mass."""
+    """Place a coupling of some atoms into a coupling of more, without mass elsewhere.
+
+    Parameters
+    ----------
+    plan : Plan
+        A coupling of the atoms ``rows`` of x and ``cols`` of y.
+    rows, cols : integer arrays
+        Positions of these atoms, in ascending order.
+    shape : (int, int)
+        Numbers of all atoms (n, m).
+    """
     if isinstance(plan, SparsePlan):
         xp = _array.namespace(plan.mass)
-        return changed(
-            plan,
-            rows=xp.take(rows, plan.rows),
-            cols=xp.take(cols, plan.cols),
-            size=shape,
-        )
+        new_rows = xp.take(rows, plan.rows)
+        new_cols = xp.take(cols, plan.cols)
+        return changed(plan, rows=new_rows, cols=new_cols, size=shape)
+    n, m = shape
     matrix = plan.dense()
-    xp = _array.namespace(matrix)
-    for axis, index, size in ((0, rows, shape[0]), (1, cols, shape[1])):
-        source = xp.searchsorted(index, xp.arange(size, device=_array.device(index)))
-        source = xp.clip(source, max=index.shape[0] - 1)
-        present = xp.take(index, source) == xp.arange(size, device=_array.device(index))
-        matrix = xp.take(matrix, source, axis=axis)
-        mask = present[:, None] if axis == 0 else present[None, :]
-        matrix = xp.where(mask, matrix, xp.zeros_like(matrix))
+    matrix = _spread(matrix, rows, n, axis=0)
+    matrix = _spread(matrix, cols, m, axis=1)
     return make_unchecked(DensePlan, matrix=matrix)
+
+
+def _spread(matrix: Array, index: Array, size: int, axis: int) -> Array:
+    """Move slices to the positions ``index`` of a longer axis, and put zeros elsewhere.
+
+    By reading alone, as arrays of some libraries cannot be written to.
+    """
+    xp = _array.namespace(matrix)
+    targets = xp.arange(size, device=_array.device(index))
+    # The slice that each place reads: its own where it has one, else any.
+    sources = xp.searchsorted(index, targets)
+    sources = xp.clip(sources, max=index.shape[0] - 1)
+    present = xp.take(index, sources) == targets
+    matrix = xp.take(matrix, sources, axis=axis)
+    mask = present[:, None] if axis == 0 else present[None, :]
+    return xp.where(mask, matrix, xp.zeros_like(matrix))

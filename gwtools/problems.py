@@ -1,4 +1,7 @@
-"""The Gromov-Wasserstein objective over couplings, its gradient and its minimum's gradients in the data (theorem 2)."""
+"""The Gromov-Wasserstein objective over couplings, and its gradients (theorem 2).
+
+Gradients are those in the plan, and those of the minimum in the data.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, cast, final
 
-from gwtools import _array, _check, _check_plans, _check_spaces
+from gwtools import _array, _check, _check_plans
 from gwtools._array import Array
 from gwtools._stacks import Numbers, at_atoms, dot, numbers
 from gwtools.plans import Plan, SparsePlan
-from gwtools.spaces import DenseSpace, Space, converted, fields_alone, row_blocks
+from gwtools.spaces import Space, fields_alone, row_blocks
 from gwtools.spaces.double_centering import DenseResidual, LowRankResidual, Residual
 
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
-    """F(π) = Σ (C_ik − D_jl)² π_ij π_kl over couplings π of the weights of x and y: of one problem, or of each of a stack.
+    """F(π) = Σ (C_ik − D_jl)² π_ij π_kl over couplings π of the weights of x and y.
 
-    Arrays of a stack have a leading axis: weights and deviations are (…, n) and (…, m),
-    plans (…, n, m). Numbers of one problem are floats.
+    Of one problem, or of each problem of a stack. Arrays of a stack have a leading
+    axis: weights and deviations are (…, n) and (…, m), plans (…, n, m). Numbers of one
+    problem are floats.
 
     Parameters
     ----------
@@ -33,7 +37,9 @@ class Quadratic:
     @property
     def shape(self) -> tuple[int, int]:
         """Numbers of atoms (n, m)."""
-        return int(self.x.weights.shape[-1]), int(self.y.weights.shape[-1])
+        n = self.x.weights.shape[-1]
+        m = self.y.weights.shape[-1]
+        return int(n), int(m)
 
     @cached_property
     def left(self) -> Residual:
@@ -48,103 +54,156 @@ class Quadratic:
     @cached_property
     def log_weights(self) -> tuple[Array, Array]:
         """Logarithms of the weights, (…, n) and (…, m); 0 at padding."""
-        a, b = self.x.weights, self.y.weights
-        log = _array.namespace(a).log
-        return log(at_atoms(a, a, 1.0)), log(at_atoms(b, b, 1.0))
+        a = self.x.weights
+        b = self.y.weights
+        xp = _array.namespace(a)
+        log_a = xp.log(at_atoms(a, a, 1.0))
+        log_b = xp.log(at_atoms(b, b, 1.0))
+        return log_a, log_b
 
     @cached_property
     def constant(self) -> Array:
         """(m_C − m_D)² + ‖R‖² + ‖S‖², in squared units of C."""
-        residuals = self.x.residual_norm_squared() + self.y.residual_norm_squared()
-        return (self.x.mean - self.y.mean) ** 2 + residuals
+        x = self.x
+        y = self.y
+        residuals = x.residual_norm_squared() + y.residual_norm_squared()
+        return (x.mean - y.mean) ** 2 + residuals
 
     @cached_property
     def bilinear_cost(self) -> Array:
         """The costs −4 α_i β_j, shape (…, n, m), in squared units of C."""
-        return -4 * self.x.deviations[..., :, None] * self.y.deviations[..., None, :]
+        alpha = self.x.deviations[..., :, None]  # (…, n, 1)
+        beta = self.y.deviations[..., None, :]  # (…, 1, m)
+        return -4 * alpha * beta
 
     @cached_property
     def norms(self) -> tuple[tuple[Numbers, Numbers], tuple[Numbers, Numbers]]:
         """(‖α‖, ‖R‖) and (‖β‖, ‖S‖), in units of C."""
-        sides = (self.x, self.y)
-        alpha, beta = (
-            dot(space.weights, space.deviations**2) ** 0.5 for space in sides
-        )
-        left, right = (numbers(space.residual_norm_squared()) ** 0.5 for space in sides)
-        return (alpha, left), (beta, right)
+        return _norms(self.x), _norms(self.y)
 
     @property
     def slope_range(self) -> Numbers:
-        """4‖α‖‖β‖: the linearisation at the product coupling promises no larger decrease (theorem 8 c)."""
-        (alpha, _), (beta, _) = self.norms
+        """4‖α‖‖β‖, in squared units of C.
+
+        The linearisation at the product coupling promises no larger decrease (theorem
+        8 c).
+        """
+        alpha, _ = self.norms[0]
+        beta, _ = self.norms[1]
         return 4 * alpha * beta
 
     @cached_property
     def variation(self) -> Numbers:
-        """4‖α‖‖β‖ + 2‖R‖‖S‖: no objective is farther than this from the product coupling's (theorem 2).
+        """4‖α‖‖β‖ + 2‖R‖‖S‖, in squared units of C.
 
-        The size of the part of the objective that depends on the plan, against which
-        decreases, gaps and ε are judged. Like the minimisers it does not know of
-        constants added to C or D, and it is proportional to the scale of each.
+        No coupling's objective is farther than this from the product coupling's
+        (theorem 2). It is the size of the part of the objective that depends on the
+        plan, against which decreases, gaps and ε are judged. Like the minimisers it
+        does not depend on constants added to C or D, and it is proportional to the
+        scale of each.
         """
-        (_, left), (_, right) = self.norms
+        _, left = self.norms[0]
+        _, right = self.norms[1]
         return self.slope_range + 2 * left * right
 
     @cached_property
     def float_error(self) -> Numbers:
-        """Estimate what floating point does to −4 E_π αβ − 2 ⟨π, R π S⟩, in squared units of C.
+        """Estimate of the float error of a relative objective, in squared units of C.
 
-        α and R are off by about u‖C‖ for a spacing u of 1.0, β and S by u‖D‖; by
-        Cauchy-Schwarz this makes u (‖C‖ ‖D − m_D‖ + ‖D‖ ‖C − m_C‖), where ‖C − m_C‖² =
-        2‖α‖² + ‖R‖² (theorem 2). The factor 16 is a margin, no proof.
+        That of −4 E_π αβ − 2 ⟨π, R π S⟩. α and R are off by about u‖C‖ for a spacing u
+        of 1.0, β and S by u‖D‖; by Cauchy-Schwarz this makes u (‖C‖ ‖D − m_D‖ + ‖D‖ ‖C
+        − m_C‖), where ‖C − m_C‖² = 2‖α‖² + ‖R‖² (theorem 2). The factor 16 is a margin,
+        no proof.
         """
-        centred_x, centred_y = (
-            (2 * alpha * alpha + residual * residual) ** 0.5
-            for alpha, residual in self.norms
-        )
-        mean_x, mean_y = numbers(self.x.mean), numbers(self.y.mean)
+        alpha, left = self.norms[0]
+        beta, right = self.norms[1]
+        # ‖C − m_C‖ and ‖D − m_D‖.
+        centred_x = (2 * alpha * alpha + left * left) ** 0.5
+        centred_y = (2 * beta * beta + right * right) ** 0.5
+        # ‖C‖ and ‖D‖, as the mean is orthogonal to the rest.
+        mean_x = numbers(self.x.mean)
+        mean_y = numbers(self.y.mean)
         norm_x = (mean_x * mean_x + centred_x * centred_x) ** 0.5
         norm_y = (mean_y * mean_y + centred_y * centred_y) ** 0.5
-        return (
-            16
-            * _array.epsilon(self.x.weights)
-            * (norm_x * centred_y + norm_y * centred_x)
-        )
+        spacing = _array.epsilon(self.x.weights)
+        return 16 * spacing * (norm_x * centred_y + norm_y * centred_x)
 
     def cross(self, plan: Plan) -> Array:
         """Return R π S, shape (…, n, m), in squared units of C."""
-        left, right = self.left, self.right
+        left = self.left
+        right = self.right
         if isinstance(left, LowRankResidual) and isinstance(right, LowRankResidual):
-            # (G Gᵀ) π (H Hᵀ) through the d × d' matrix Z = Gᵀ π H alone.
+            # (G Gᵀ) π (H Hᵀ) through the d × d' matrix Z = Gᵀ π H alone (theorem 12 a).
             core = left.factor.T @ plan.apply(right.factor)
-            return (left.sign * right.sign) * ((left.factor @ core) @ right.factor.T)
+            sign = left.sign * right.sign
+            return sign * ((left.factor @ core) @ right.factor.T)
         return left.apply(plan.apply(right.dense()))
 
     def relative_objective(self, plan: Plan, cross: Array) -> Numbers:
-        """Return F(π) − F(a ⊗ b) = −4 E_π αβ − 2 ⟨π, R π S⟩ from a plan and its ``cross`` matrix, in squared units of C.
+        """Return F(π) − F(a ⊗ b) = −4 E_π αβ − 2 ⟨π, R π S⟩, in squared units of C.
 
         Its float error is small beside :attr:`variation` in any units; that of a
         difference of objectives need not be.
+
+        Parameters
+        ----------
+        plan : Plan
+            The coupling π.
+        cross : array of shape (…, n, m)
+            Its matrix R π S, see :meth:`cross`.
         """
-        return numbers(plan.inner(self.bilinear_cost)) - 2 * numbers(plan.inner(cross))
+        linear = numbers(plan.inner(self.bilinear_cost))
+        quadratic = numbers(plan.inner(cross))
+        return linear - 2 * quadratic
 
     def value(self, plan: Plan, cross: Array) -> Array:
-        """Return the objective from a plan and its ``cross`` matrix; a sum of squares, so never below zero."""
+        """Return the objective F(π), in squared units of C.
+
+        Parameters
+        ----------
+        plan : Plan
+            The coupling π.
+        cross : array of shape (…, n, m)
+            Its matrix R π S, see :meth:`cross`.
+        """
+        alpha = self.x.deviations[..., :, None]  # (…, n, 1)
+        beta = self.y.deviations[..., None, :]  # (…, 1, m)
+        spread = 2 * (alpha - beta) ** 2
+        objective = self.constant + plan.inner(spread) - 2 * plan.inner(cross)
+        # A sum of squares, which float errors alone can bring below 0.
         xp = _array.namespace(cross)
-        spread = (
-            2 * (self.x.deviations[..., :, None] - self.y.deviations[..., None, :]) ** 2
-        )
-        return xp.clip(
-            self.constant + plan.inner(spread) - 2 * plan.inner(cross), min=0.0
-        )
+        return xp.clip(objective, min=0.0)
 
     def gradient(self, cross: Array) -> Array:
-        """Return the gradient −4 α_i β_j − 4 (R π S)_ij, up to terms that are constant on couplings."""
+        """Return the gradient −4 α_i β_j − 4 (R π S)_ij, shape (…, n, m).
+
+        Terms that depend on i or on j alone are left out: they are constant on
+        couplings.
+        """
         return self.bilinear_cost - 4 * cross
 
 
+def _norms(space: Any) -> tuple[Numbers, Numbers]:
+    """Return ‖α‖ and ‖R‖ of a space, in units of C."""
+    alpha_squared = dot(space.weights, space.deviations**2)
+    residual_squared = numbers(space.residual_norm_squared())
+    return alpha_squared**0.5, residual_squared**0.5
+
+
 class PaddedSpaces(NamedTuple):
-    """What the objective reads of B spaces, zero at padding: a and α (B, n), m_C (B,), R (B, n, n) and ‖R‖² (B,)."""
+    """What the objective needs of B spaces of unlike sizes, padded with zeros.
+
+    Parameters
+    ----------
+    weights, deviations : arrays of shape (B, n)
+        The weights a and the deviations α.
+    mean : array of shape (B,)
+        The means m_C.
+    matrix : array of shape (B, n, n)
+        The residuals R.
+    norm_squared : array of shape (B,)
+        The squared norms ‖R‖².
+    """
 
     weights: Array
     deviations: Array
@@ -164,10 +223,10 @@ class PaddedSpaces(NamedTuple):
 @final
 @dataclass(frozen=True, eq=False)
 class GWProblem(Quadratic):
-    """Minimise F(π) = Σ (C_ik − D_jl)² π_ij π_kl over couplings π of the weights of x and y.
+    """Minimise F(π) = Σ (C_ik − D_jl)² π_ij π_kl over couplings π of two spaces.
 
-    By theorem 2, for every coupling, F(π) = (m_C − m_D)² + 2 E_π(α − β)² + ‖R‖² + ‖S‖²
-    − 2 ⟨π, R π S⟩.
+    By theorem 2, for every coupling of the weights of x and y, F(π) = (m_C − m_D)² + 2
+    E_π(α − β)² + ‖R‖² + ‖S‖² − 2 ⟨π, R π S⟩.
 
     Parameters
     ----------
@@ -202,9 +261,8 @@ class GWProblem(Quadratic):
 
     def __post_init__(self) -> None:
         for space, name in ((self.x, "x"), (self.y, "y")):
-            _check.instance(
-                space, name, Space, f"pass gwtools.as_space({name}) for a square array"
-            )
+            remedy = f"pass gwtools.as_space({name}) for a square array"
+            _check.instance(space, name, Space, remedy)
         _check.same_kind(self.x.weights, self.y.weights, "x", "y")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -213,32 +271,47 @@ class GWProblem(Quadratic):
 
     def detached(self) -> GWProblem:
         """Return the problem outside any gradient graph."""
-        x, y = detached(self.x), detached(self.y)
-        return self if x is self.x and y is self.y else GWProblem(x, y)
+        x = detached(self.x)
+        y = detached(self.y)
+        # The problem itself keeps its cached residuals.
+        if x is self.x and y is self.y:
+            return self
+        return GWProblem(x, y)
 
     @cached_property
     def product_objective(self) -> float:
         """F(a ⊗ b) = ‖C‖² + ‖D‖² − 2 m_C m_D, in squared units of C."""
-        spread = (
-            self.x.weights @ self.x.deviations**2
-            + self.y.weights @ self.y.deviations**2
-        )
+        alpha_squared = self.x.weights @ self.x.deviations**2
+        beta_squared = self.y.weights @ self.y.deviations**2
+        spread = alpha_squared + beta_squared
         return float(self.constant + 2 * spread)
 
     def updated_cross(
-        self, plan: SparsePlan, previous: SparsePlan, cross: Array
+        self,
+        plan: SparsePlan,
+        previous: SparsePlan,
+        cross: Array,
     ) -> Array:
-        """Return R π S from that of the previous plan: late in a solve few rows differ, and only those are multiplied."""
+        """Return R π S of a plan that differs from the previous one in few rows.
+
+        Late in a solve few rows differ, and only these are multiplied.
+
+        Parameters
+        ----------
+        plan, previous : SparsePlan
+            The coupling π and the one before it.
+        cross : array of shape (n, m)
+            The matrix R π S of the previous one.
+        """
         rows = plan.differing_rows(previous)
-        if (
-            rows is None
-            or 2 * rows.shape[0] > plan.shape[0]
-            or isinstance(self.left, LowRankResidual)
-        ):
+        if rows is None:
             return self.cross(plan)
-        moved = plan.apply_rows(rows, self.right.dense()) - previous.apply_rows(
-            rows, self.right.dense()
-        )
+        most_differ = 2 * rows.shape[0] > plan.shape[0]
+        # Products with factors of R cost less than those with its columns.
+        if most_differ or isinstance(self.left, LowRankResidual):
+            return self.cross(plan)
+        right = self.right.dense()
+        moved = plan.apply_rows(rows, right) - previous.apply_rows(rows, right)
         return cross + self.left.dense()[:, rows] @ moved
 
     def objective(self, plan: Plan) -> Array:
@@ -248,65 +321,119 @@ class GWProblem(Quadratic):
         ----------
         plan : Plan
             A coupling of shape (n, m) with the spaces' weights as its marginals.
+
+        Returns
+        -------
+        array of shape ()
+            Of the spaces' library, dtype and device.
+
+        Raises
+        ------
+        TypeError
+            If ``plan`` is no :class:`gwtools.Plan`.
+        ValueError
+            If its shape is not (n, m).
         """
-        _check.instance(plan, "plan", Plan, "pass gwtools.DensePlan(plan) for an array")
-        _check_plans.coupling_shape(plan.shape, self.shape)
+        self._check_plan(plan)
         if not isinstance(plan, SparsePlan):
             return self.value(plan, self.cross(plan))
         if self.x.low_rank is None or self.y.low_rank is None:
             return self._sum_of_squares(plan)
-        left, right = self.left, self.right
+        left = self.left
+        right = self.right
         if isinstance(left, LowRankResidual) and isinstance(right, LowRankResidual):
             return self._from_factors(plan, left, right)
         return self.value(plan, self.cross(plan))
 
+    def _check_plan(self, plan: Plan) -> None:
+        """Refuse what is no plan, and plans of another shape."""
+        remedy = "pass gwtools.DensePlan(plan) for an array"
+        _check.instance(plan, "plan", Plan, remedy)
+        _check_plans.coupling_shape(plan.shape, self.shape)
+
     def _from_factors(
-        self, plan: SparsePlan, left: LowRankResidual, right: LowRankResidual
+        self,
+        plan: SparsePlan,
+        left: LowRankResidual,
+        right: LowRankResidual,
     ) -> Array:
-        """Sum over the atoms of a sparse plan alone: ⟨π, R π S⟩ = ± ‖Gᵀ π H‖² (theorem 12)."""
-        xp, mass = _array.namespace(plan.mass), plan.mass
-        alpha, beta = (
-            xp.take(self.x.deviations, plan.rows),
-            xp.take(self.y.deviations, plan.cols),
-        )
-        core = (xp.take(left.factor, plan.rows, axis=0) * mass[:, None]).T @ xp.take(
-            right.factor, plan.cols, axis=0
-        )
+        """Return F(π) of a sparse plan, by ⟨π, R π S⟩ = ± ‖Gᵀ π H‖² (theorem 12)."""
+        mass = plan.mass
+        xp = _array.namespace(mass)
+        # α and β, G and H at the atoms of the plan.
+        alpha = xp.take(self.x.deviations, plan.rows)
+        beta = xp.take(self.y.deviations, plan.cols)
+        left_rows = xp.take(left.factor, plan.rows, axis=0)  # (k, d)
+        right_rows = xp.take(right.factor, plan.cols, axis=0)  # (k, d')
+        core = (left_rows * mass[:, None]).T @ right_rows  # Gᵀ π H, (d, d')
         cross = left.sign * right.sign * xp.sum(core**2)
-        return xp.clip(
-            self.constant + 2 * (mass @ (alpha - beta) ** 2) - 2 * cross, min=0.0
-        )
+        constant = self.constant
+        spread = mass @ (alpha - beta) ** 2  # E_π(α − β)²
+        objective = constant + 2 * spread - 2 * cross
+        # A sum of squares, which float errors alone can bring below 0.
+        return xp.clip(objective, min=0.0)
 
     def _sum_of_squares(self, plan: SparsePlan) -> Array:
-        """Sum (C_ik − D_jl)² over pairs of atoms of a sparse plan, where nothing cancels."""
-        mass, x, y = plan.mass, self.x, self.y
-        parts = (
-            mass[i:j]
-            @ ((x.rows_at(plan.rows, i, j) - y.rows_at(plan.cols, i, j)) ** 2 @ mass)
-            for i, j in row_blocks(int(mass.shape[0]))
-        )
-        return _array.total(list(parts))
+        """Sum (C_ik − D_jl)² over pairs of atoms of a sparse plan: nothing cancels."""
+        mass = plan.mass
+        count = int(mass.shape[0])
+        parts = []
+        for start, stop in row_blocks(count):
+            distortions = self._distortions(plan, start, stop)
+            part = mass[start:stop] @ distortions
+            parts.append(part)
+        return _array.total(parts)
+
+    def _distortions(self, plan: SparsePlan, start: int, stop: int) -> Array:
+        """Return Σ_kl (C_ik − D_jl)² π_kl for a block of the atoms (i, j) of a plan."""
+        x = self.x
+        y = self.y
+        # In one expression, in which NumPy writes the square over the first block.
+        squares = (
+            x.rows_at(plan.rows, start, stop) - y.rows_at(plan.cols, start, stop)
+        ) ** 2
+        return squares @ plan.mass
 
     def linearize(self, plan: Plan) -> Array:
-        """Return the (n, m) costs of the linear program whose solution is the steepest vertex from ``plan``."""
-        _check.instance(plan, "plan", Plan, "pass gwtools.DensePlan(plan) for an array")
-        _check_plans.coupling_shape(plan.shape, self.shape)
+        """Return the costs of the linear program that gives the steepest vertex.
+
+        Parameters
+        ----------
+        plan : Plan
+            A coupling of shape (n, m) with the spaces' weights as its marginals.
+
+        Returns
+        -------
+        array of shape (n, m)
+            The gradient at the plan, up to terms that are constant on couplings.
+
+        Raises
+        ------
+        TypeError
+            If ``plan`` is no :class:`gwtools.Plan`.
+        ValueError
+            If its shape is not (n, m).
+        """
+        self._check_plan(plan)
         return self.gradient(self.cross(plan))
 
 
 def detached(space: Space) -> Space:
     """Return the space outside any gradient graph."""
-    if not (_array.tracked(space.data) or _array.tracked(space.weights)):
+    is_tracked = _array.tracked(space.data) or _array.tracked(space.weights)
+    if not is_tracked:
         return space
-    return space.with_data(_array.detached(space.data), _array.detached(space.weights))
+    data = _array.detached(space.data)
+    weights = _array.detached(space.weights)
+    return space.with_data(data, weights)
 
 
 def enveloped(problem: GWProblem, plan: Plan, potentials: tuple[Array, Array]) -> Array:
-    """Return F(π) of a stationary plan with the gradient of the minimum, by the envelope theorem.
+    """Return F(π) of a stationary plan with the gradient of the minimum in the data.
 
-    The plan is held: no first-order change of it matters. With potentials f, g of the
-    linearisation at the plan, a change of the weights that keeps their mass changes the
-    minimum by ⟨f, da⟩ + ⟨g, db⟩.
+    By the envelope theorem the plan is held: no first-order change of it matters. With
+    potentials f, g of the linearisation at the plan, a change of the weights that keeps
+    their mass changes the minimum by ⟨f, da⟩ + ⟨g, db⟩.
 
     Parameters
     ----------
@@ -317,119 +444,37 @@ def enveloped(problem: GWProblem, plan: Plan, potentials: tuple[Array, Array]) -
     potentials : pair of arrays of shape (n,) and (m,)
         Potentials of the linear program with the costs ``problem.linearize(plan)``.
     """
-    x, y = problem.x, problem.y
-    if not (_array.tracked(x.weights) or _array.tracked(y.weights)):
+    x = problem.x
+    y = problem.y
+    has_tracked_weights = _array.tracked(x.weights) or _array.tracked(y.weights)
+    if not has_tracked_weights:
         return problem.objective(plan)
-    value = GWProblem(
-        *(s.with_data(s.data, _array.detached(s.weights)) for s in (x, y))
-    ).objective(plan)
-    still, matrix = problem.detached(), plan.dense()
-    shifts = _row_part(still.x, still.y, matrix), _row_part(still.y, still.x, matrix.T)
-    for space, potential, shift in zip((x, y), potentials, shifts, strict=True):
-        value = value + (space.weights - _array.detached(space.weights)) @ (
-            potential + shift
-        )
-    return value
+    # 1. The gradient in C and D, weights held.
+    a = _array.detached(x.weights)
+    b = _array.detached(y.weights)
+    held_x = x.with_data(x.data, a)
+    held_y = y.with_data(y.data, b)
+    value = GWProblem(held_x, held_y).objective(plan)
+    # 2. The gradient in the weights: ``gradient`` leaves out functions of i and of j
+    # alone, which are constant on couplings of fixed weights only.
+    still = problem.detached()
+    matrix = plan.dense()
+    shift_x = _row_part(still.x, still.y, matrix)
+    shift_y = _row_part(still.y, still.x, matrix.T)
+    f, g = potentials
+    # The changes are 0, and have the gradient of the weights.
+    change_a = x.weights - a
+    value = value + change_a @ (f + shift_x)
+    change_b = y.weights - b
+    return value + change_b @ (g + shift_y)
 
 
 def _row_part(x: Space, y: Space, plan: Array) -> Array:
-    """The part of 2 Σ (C_ik − D_jl)² π_kl that depends on i alone and that ``GWProblem.gradient`` leaves out, shape (n,)."""
+    """Return the part of the gradient that depends on i alone, shape (n,).
+
+    It is the part of 2 Σ (C_ik − D_jl)² π_kl that ``GWProblem.gradient`` leaves out.
+    """
     alpha = x.deviations
-    rows = x.residual().apply((plan @ y.deviations)[:, None])[:, 0]
+    image = plan @ y.deviations  # (n,)
+    rows = x.residual().apply(image[:, None])[:, 0]
     return 2 * x.power_means(2.0) - 4 * y.mean * alpha - 4 * rows
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """Two spaces made ready to compute with: atoms without weight dropped, half precision converted, units near 1.
-
-    ``unit`` is a power of four: values of C are ``unit`` times those of the prepared
-    spaces, exactly, but for a constant that may have been taken off both matrices,
-    exactly too.
-    """
-
-    x: Space
-    y: Space
-    unit: float
-    atoms: tuple[Array | None, Array | None]
-
-
-_SAFE = {
-    True: 2.0**200,
-    False: 2.0**24,
-}  # fourth powers of smaller values neither overflow nor lose digits: double, single
-_MOST = {
-    True: 2.0**509,
-    False: 2.0**61,
-}  # the squared difference of two such values is still a number
-
-
-def prepare(x: Space, y: Space) -> Prepared:
-    """Drop atoms of zero weight, convert half precision, rescale where squares over- or underflow, subtract a large constant.
-
-    Raises
-    ------
-    TypeError
-        If the spaces differ in array library, dtype or device.
-    ValueError
-        If values of C are too large for their squares to be numbers of the dtype.
-    """
-    _check.same_kind(x.weights, y.weights, "x", "y")
-    _check_spaces.readable((x.data, x.weights, y.data, y.weights), "x and y")
-    (x, atoms_x), (y, atoms_y) = restrict_to_support(x), restrict_to_support(y)
-    x, y = (converted(s, _array.at_least_single) for s in (x, y))
-    _check_spaces.in_range(
-        max(x.largest(), y.largest()), _MOST[is_double(x.weights)], x.weights
-    )
-    x, y = without_offset(x, y)
-    top, safe = max(x.largest(), y.largest()), safe_size(x.weights)
-    unit = 1.0 if 1 / safe < top < safe or top == 0.0 else _array.power_of_four(top)
-    if unit != 1.0:
-        x, y = x.scaled(1 / unit), y.scaled(1 / unit)
-    return Prepared(x, y, unit, (atoms_x, atoms_y))
-
-
-def is_double(like: Array) -> bool:
-    """Tell whether arrays are as precise as float64."""
-    return _array.epsilon(like) < 1e-10
-
-
-def safe_size(like: Array) -> float:
-    """Values of C between the inverse of this and this need no change of units."""
-    return _SAFE[is_double(like)]
-
-
-def without_offset(x: Space, y: Space) -> tuple[Space, Space]:
-    """Take the same constant off both matrices where it is much larger than what they differ by.
-
-    No objective changes, as F(C − c, D − c) = F(C, D), and no entry has a float error:
-    the difference of two numbers is exact where neither is more than twice the other
-    (Sterbenz).
-    """
-    if not (isinstance(x, DenseSpace) and isinstance(y, DenseSpace)):
-        return x, y
-    offset = common_offset(
-        *(end for ends in zip(x.extremes(), y.extremes(), strict=True) for end in ends)
-    )
-    return (x.shifted(offset), y.shifted(offset)) if offset else (x, y)
-
-
-def common_offset(low_x: float, low_y: float, high_x: float, high_y: float) -> float:
-    """Return the constant that :func:`without_offset` takes off, or 0, from the ends of the values of C and of D."""
-    low, high = min(low_x, low_y), max(high_x, high_y)
-    near, far = (low, high) if low > 0 else (-high, -low)
-    if near <= 0 or far - near > near / 8:
-        return 0.0
-    return low + (high - low) / 2
-
-
-def restrict_to_support(space: Space) -> tuple[Space, Array | None]:
-    """Restrict a space to the atoms of positive weight; return these as well where they are not all."""
-    if space.equal_weights:  # they sum to 1, so none is zero
-        return space, None
-    xp = _array.namespace(space.weights)
-    positive = space.weights > 0
-    if bool(xp.all(positive)):
-        return space, None
-    atoms = xp.nonzero(positive)[0]
-    return space.restrict(atoms), atoms

@@ -37,7 +37,7 @@ from tqdm import tqdm
 
 import gwtools as gw
 from gwtools.batch.threads import VARIABLE, processors
-from gwtools.plans import rounded_matrix
+from gwtools.marginals import rounded_matrix
 from simulations import _report as report
 from simulations._report import Row
 

@@ -31,7 +31,7 @@ from gwtools.certify import (
     enclosed,
     with_upper,
 )
-from gwtools.problems import prepare
+from gwtools.preparation import prepare
 from gwtools.spaces import base
 from tests import checkers, radii
 from tests.radii import some_extent, some_radii

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import gwtools as gw
 from gwtools.bounds import certified, float_error, transport_error
 from gwtools.certify import enclosed
-from gwtools.problems import GWProblem, prepare
+from gwtools.preparation import prepare
+from gwtools.problems import GWProblem
 from tests import checkers
 from tests.bounds.test_distributions import slack
 from tests.strategies import (

@@ -10,7 +10,8 @@ import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
-from gwtools.problems import common_offset, detached, safe_size
+from gwtools.preparation import common_offset, safe_size
+from gwtools.problems import detached
 from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted
 from gwtools.spaces.dense import dense_space
 

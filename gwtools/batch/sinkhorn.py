@@ -18,7 +18,8 @@ from gwtools.batch.gather import Convert, Pairs
 from gwtools.batch.results import Group, results
 from gwtools.certify import CertifiedObjective
 from gwtools.plans import DensePlan, make_unchecked
-from gwtools.problems import GWProblem, PaddedSpaces, Prepared, Quadratic, prepare
+from gwtools.preparation import Prepared, prepare
+from gwtools.problems import GWProblem, PaddedSpaces, Quadratic
 from gwtools.results import GWResult, Status
 from gwtools.solve import result_of
 from gwtools.solvers import Outcome, Sinkhorn

@@ -6,7 +6,7 @@ from typing import Any
 
 from gwtools import _array, _check
 from gwtools._array import Array
-from gwtools.problems import Prepared
+from gwtools.preparation import Prepared
 from gwtools.spaces import Space, as_space
 from gwtools.transport.local_distributions import Centred, centred
 

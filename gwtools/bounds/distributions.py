@@ -15,7 +15,7 @@ from gwtools.bounds.arguments import (
     refuse_gradients,
 )
 from gwtools.bounds.memory import require_memory
-from gwtools.problems import prepare, restrict_to_support
+from gwtools.preparation import prepare, restrict_to_support
 from gwtools.spaces import Space, converted
 from gwtools.transport.local_distributions import Centred, transports
 from gwtools.transport.one_dimensional import wasserstein

@@ -24,7 +24,7 @@ from gwtools.bounds.arguments import (
 )
 from gwtools.bounds.distributions import additive_costs
 from gwtools.bounds.memory import require_memory
-from gwtools.problems import prepare
+from gwtools.preparation import prepare
 from gwtools.transport.local_distributions import Centred, transports
 from gwtools.transport.programs import exact
 

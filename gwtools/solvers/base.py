@@ -15,7 +15,8 @@ from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools._stacks import Numbers, is_stack, larger
 from gwtools.plans import Plan
-from gwtools.problems import GWProblem, Prepared, Quadratic
+from gwtools.preparation import Prepared
+from gwtools.problems import GWProblem, Quadratic
 from gwtools.results import Status
 from gwtools.solvers.starts import product_plan
 from gwtools.spaces import Space

@@ -10,6 +10,7 @@ import numpy as np
 from gwtools import _array, _check, _check_plans
 from gwtools._array import Array, NumpyArray
 from gwtools.bounds.moments import has_one_row
+from gwtools.marginals import has_marginals, rounded_plan
 from gwtools.plans import (
     DensePlan,
     Plan,
@@ -17,11 +18,10 @@ from gwtools.plans import (
     as_plan,
     changed,
     detached_plan,
-    has_marginals,
     make_unchecked,
-    rounded_plan,
 )
-from gwtools.problems import GWProblem, Prepared
+from gwtools.preparation import Prepared
+from gwtools.problems import GWProblem
 from gwtools.results import Status
 from gwtools.solvers.active_set import ActiveSet
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, gap_above

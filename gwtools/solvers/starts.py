@@ -7,7 +7,8 @@ import numpy as np
 from gwtools import _array
 from gwtools._array import Array
 from gwtools._stacks import Mask, Numbers
-from gwtools.plans import DensePlan, make_unchecked, rounded_plan
+from gwtools.marginals import rounded_plan
+from gwtools.plans import DensePlan, make_unchecked
 from gwtools.problems import GWProblem, Quadratic
 
 _TIED = 1e-6  # eigenvalues that differ by at most this share count as one

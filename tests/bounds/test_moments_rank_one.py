@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools.bounds import certified, float_error
-from gwtools.problems import prepare
+from gwtools.preparation import prepare
 from tests import checkers
 from tests.strategies import Drawn, couplings, spaces, vertex
 from tests.test_check import refused

@@ -41,11 +41,13 @@ ROOMS = {
             "_check_spaces",
             "_memory",
             "plans",
+            "marginals",
             "spaces",
         ),
         *(
             "transport",
             "linear",
+            "preparation",
             "problems",
             "results",
             "bounds",

@@ -1,0 +1,189 @@
+"""Preparation: two spaces made ready to compute with, in units near 1 (``prepare``).
+
+Atoms without weight are dropped, half precision is converted, and values whose squares
+would over- or underflow are rescaled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gwtools import _array, _check, _check_spaces
+from gwtools._array import Array
+from gwtools.spaces import DenseSpace, Space, converted
+
+# Fourth powers of values between the inverse of these and these neither overflow nor
+# lose digits.
+_SAFE_DOUBLE = 2.0**200
+_SAFE_SINGLE = 2.0**24
+# The squared difference of two values of at most this size is still a number.
+_MOST_DOUBLE = 2.0**509
+_MOST_SINGLE = 2.0**61
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Two spaces made ready to compute with, and how they differ from those given.
+
+    Parameters
+    ----------
+    x, y : Space
+        The spaces: atoms without weight dropped, half precision converted, units near
+        1.
+    unit : float
+        A power of four: values of C are ``unit`` times those of the prepared spaces,
+        exactly, up to a constant that may have been subtracted from both matrices,
+        exactly too.
+    atoms : pair of arrays or None
+        Positions of the atoms that are kept of each space; None where all are.
+    """
+
+    x: Space
+    y: Space
+    unit: float
+    atoms: tuple[Array | None, Array | None]
+
+
+def prepare(x: Space, y: Space) -> Prepared:
+    """Make two spaces ready to compute with.
+
+    Drop atoms of zero weight, convert half precision to single, subtract a large common
+    constant, and rescale where squares would over- or underflow.
+
+    Parameters
+    ----------
+    x, y : Space
+        Spaces of one array library, dtype and device.
+
+    Returns
+    -------
+    Prepared
+        The spaces to compute with, their unit and the atoms that were kept.
+
+    Raises
+    ------
+    TypeError
+        If the spaces differ in array library, dtype or device.
+    ValueError
+        If values of C are too large for their squares to be numbers of the dtype.
+    """
+    _check.same_kind(x.weights, y.weights, "x", "y")
+    arrays = (x.data, x.weights, y.data, y.weights)
+    _check_spaces.readable(arrays, "x and y")
+    # 1. Atoms without weight count nothing, and divisions by weights need them gone.
+    x, atoms_x = restrict_to_support(x)
+    y, atoms_y = restrict_to_support(y)
+    # 2. Sums of half-precision numbers need single precision.
+    x = converted(x, _array.at_least_single)
+    y = converted(y, _array.at_least_single)
+    # 3. Beyond this size the objective itself has no number.
+    largest = max(x.largest(), y.largest())
+    _check_spaces.in_range(largest, _most_size(x.weights), x.weights)
+    # 4. A common constant would cost the digits of what the matrices differ by.
+    x, y = without_offset(x, y)
+    # 5. Scaling by a power of four is exact, and so is that by its root.
+    unit = _unit(x, y)
+    if unit != 1.0:
+        x = x.scaled(1 / unit)
+        y = y.scaled(1 / unit)
+    return Prepared(x, y, unit, (atoms_x, atoms_y))
+
+
+def _unit(x: Space, y: Space) -> float:
+    """Return 1 where fourth powers of all values are numbers, else a power of four."""
+    largest = max(x.largest(), y.largest())
+    safe = safe_size(x.weights)
+    if largest == 0.0:
+        return 1.0
+    if 1 / safe < largest < safe:
+        return 1.0
+    return _array.power_of_four(largest)
+
+
+def is_double(like: Array) -> bool:
+    """Tell whether arrays are as precise as float64."""
+    return _array.epsilon(like) < 1e-10
+
+
+def safe_size(like: Array) -> float:
+    """Return s such that values of C between 1/s and s need no change of units."""
+    if is_double(like):
+        return _SAFE_DOUBLE
+    return _SAFE_SINGLE
+
+
+def _most_size(like: Array) -> float:
+    """Return the largest size of values of C whose squared differences are numbers."""
+    if is_double(like):
+        return _MOST_DOUBLE
+    return _MOST_SINGLE
+
+
+def without_offset(x: Space, y: Space) -> tuple[Space, Space]:
+    """Subtract a common constant from both matrices where it hides their differences.
+
+    No objective changes, as F(C − c, D − c) = F(C, D), and no entry has a float error:
+    the difference of two numbers is exact where neither is more than twice the other
+    (Sterbenz).
+    """
+    # Other spaces compute C from their data, which have no constant to take off.
+    if not isinstance(x, DenseSpace):
+        return x, y
+    if not isinstance(y, DenseSpace):
+        return x, y
+    low_x, high_x = x.extremes()
+    low_y, high_y = y.extremes()
+    offset = common_offset(low_x, low_y, high_x, high_y)
+    if offset == 0.0:
+        return x, y
+    return x.shifted(offset), y.shifted(offset)
+
+
+def common_offset(low_x: float, low_y: float, high_x: float, high_y: float) -> float:
+    """Return the constant that :func:`without_offset` subtracts, 0 for none.
+
+    Parameters
+    ----------
+    low_x, low_y, high_x, high_y : float
+        The least and the largest values of C and of D.
+
+    Returns
+    -------
+    float
+        The middle of all values where they differ by at most an eighth of the least
+        absolute value, else 0.
+    """
+    low = min(low_x, low_y)
+    high = max(high_x, high_y)
+    # The least and the largest absolute value, of values of one sign.
+    if low > 0:
+        near = low
+        far = high
+    else:
+        near = -high
+        far = -low
+    if near <= 0:
+        return 0.0
+    if far - near > near / 8:
+        return 0.0
+    return low + (high - low) / 2
+
+
+def restrict_to_support(space: Space) -> tuple[Space, Array | None]:
+    """Restrict a space to the atoms of positive weight.
+
+    Returns
+    -------
+    (Space, array or None)
+        The restricted space and the positions of its atoms in the given one; the space
+        itself and None where all weights are positive.
+    """
+    # Equal weights sum to 1, so none is zero.
+    if space.equal_weights:
+        return space, None
+    xp = _array.namespace(space.weights)
+    positive = space.weights > 0
+    if bool(xp.all(positive)):
+        return space, None
+    atoms = xp.nonzero(positive)[0]
+    return space.restrict(atoms), atoms
