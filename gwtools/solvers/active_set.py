@@ -1,4 +1,8 @@
-"""Active sets: a coupling as a mixture of few, and the best mixture of them (fully corrective conditional gradient)."""
+"""Active sets: couplings with weights, and their best mixture (theorem 8 i).
+
+The fully corrective step of conditional gradient (Lacoste-Julien and Jaggi 2015,
+arXiv:1511.05932).
+"""
 
 from __future__ import annotations
 
@@ -14,14 +18,25 @@ from gwtools.problems import GWProblem
 
 MOST = 512  # couplings: matrices of this size are factored in a few milliseconds
 _FLAT = 1e-12  # curvatures below this share of the largest are float error
+_LEAST_SLOPE = 1e-300  # below all slopes that count
 
 
 @dataclass(frozen=True, eq=False)
 class ActiveSet:
-    """A coupling π = Σ w_k V_k, whose objective is F(a ⊗ b) + q·w + wᵀ K w over all weights w (theorem 2).
+    """A coupling π = Σ w_k V_k as a mixture of K couplings.
 
-    ``plans`` are the V_k; ``linear`` is q (K,) with q_k = −4 E_{V_k} αβ, ``quadratic``
-    is K (K, K) with K_kl = −2 ⟨V_k, R V_l S⟩, both in squared units of C.
+    Its objective is F(a ⊗ b) + q·w + wᵀ K w for all weights w (theorem 8 i).
+
+    Parameters
+    ----------
+    plans : tuple of Plan
+        The couplings V_k.
+    weights : array of shape (K,)
+        The weights w, non-negative and of sum 1.
+    linear : array of shape (K,)
+        q_k = −4 E_{V_k} αβ, in squared units of C.
+    quadratic : array of shape (K, K)
+        K_kl = −2 ⟨V_k, R V_l S⟩, in squared units of C.
     """
 
     plans: tuple[Plan, ...]
@@ -31,13 +46,14 @@ class ActiveSet:
 
     @classmethod
     def of(cls, problem: GWProblem, plan: Plan, cross: Array) -> Self:
-        """Return a coupling by itself, from its ``cross`` matrix R π S."""
+        """Return the set of one coupling, given with its ``cross`` matrix R π S."""
         linear = float(plan.inner(problem.bilinear_cost))
+        quadratic = -2 * float(plan.inner(cross))
         return cls(
-            (plan,),
-            np.ones(1),
-            np.array([linear]),
-            np.array([[-2 * float(plan.inner(cross))]]),
+            plans=(plan,),
+            weights=np.ones(1),
+            linear=np.array([linear]),
+            quadratic=np.array([[quadratic]]),
         )
 
     @property
@@ -47,35 +63,43 @@ class ActiveSet:
 
     def plan(self) -> Plan:
         """Return the coupling π."""
-        return (
-            self.plans[0]
-            if len(self.plans) == 1
-            else mixture(self.plans, self.weights.tolist())
-        )
+        if len(self.plans) == 1:
+            return self.plans[0]
+        return mixture(self.plans, self.weights.tolist())
 
     def extended(self, problem: GWProblem, plan: Plan, cross: Array) -> Self:
-        """Return the set with one more coupling, of weight 0, given with its ``cross`` matrix."""
-        plans, size = (*self.plans, plan), len(self.plans)
-        weights, linear, quadratic = (
-            np.zeros(size + 1),
-            np.empty(size + 1),
-            np.empty((size + 1, size + 1)),
-        )
-        weights[:-1], linear[:-1], quadratic[:-1, :-1] = (
-            self.weights,
-            self.linear,
-            self.quadratic,
-        )
+        """Return the set with one more coupling, of weight 0.
+
+        Parameters
+        ----------
+        problem : GWProblem
+            The problem whose objective is meant.
+        plan : Plan
+            The coupling V.
+        cross : array of shape (n, m)
+            Its matrix R V S.
+        """
+        plans = (*self.plans, plan)
+        size = len(plans)
+        weights = np.zeros(size)
+        weights[:-1] = self.weights
+        linear = np.empty(size)
+        linear[:-1] = self.linear
         linear[-1] = float(plan.inner(problem.bilinear_cost))
-        quadratic[-1, :] = quadratic[:, -1] = -2 * inner_products(plans, cross)
+        quadratic = np.empty((size, size))
+        quadratic[:-1, :-1] = self.quadratic
+        # K is symmetric: R V S alone gives the new row and column.
+        with_new = -2 * inner_products(plans, cross)
+        quadratic[-1, :] = with_new
+        quadratic[:, -1] = with_new
         return type(self)(plans, weights, linear, quadratic)
 
     def minimised(self, tolerance: float, float_error: float) -> Self:
-        """Return a mixture that lies no higher than any point between π and the last coupling.
+        """Return a mixture that is no worse than any between π and the last coupling.
 
-        Unless it is the last coupling itself, neither the face of the simplex on which
-        it lies nor a further coupling of the set promises a descent by more than the
-        tolerance.
+        Unless it is the last coupling itself, no descent by more than the tolerance is
+        left: neither on its face of the simplex nor towards a further coupling of the
+        set.
 
         Parameters
         ----------
@@ -84,159 +108,231 @@ class ActiveSet:
         float_error : float
             Relative float error of the entries of K.
         """
-        q, K = self.linear, self.quadratic
+        q = self.linear
+        K = self.quadratic
         weights = _line_search(q, K, self.weights)
-        if np.count_nonzero(weights) > 1:
-            better = _local_minimum(q, K, weights, tolerance, max(_FLAT, float_error))
-            weights = (
-                better if _value(q, K, better) <= _value(q, K, weights) else weights
-            )
+        if np.count_nonzero(weights) <= 1:
+            return self._kept(weights)
+        flat = max(_FLAT, float_error)
+        better = _local_minimum(q, K, weights, tolerance, flat)
+        # Float errors of a nearly flat form may make the descent an ascent.
+        if _value(q, K, better) <= _value(q, K, weights):
+            weights = better
         return self._kept(weights)
 
     def _kept(self, weights: NumpyArray) -> Self:
-        """Return the set of the couplings that have weight; where they are too many, those of least weight become one."""
+        """Return the set with other weights, without the couplings of weight 0.
+
+        Where more than 512 have weight, those of least weight become one.
+        """
         kept = np.nonzero(weights)[0]
         if len(kept) > MOST:
-            return self._merged(weights, kept[np.argsort(weights[kept])])
-        total = weights[kept] / weights[kept].sum()
-        plans = tuple(self.plans[k] for k in kept)
-        return type(self)(
-            plans, total, self.linear[kept], self.quadratic[np.ix_(kept, kept)]
-        )
+            ascending = np.argsort(weights[kept])
+            return self._merged(weights, kept[ascending])
+        plans = [self.plans[k] for k in kept]
+        shares = weights[kept] / weights[kept].sum()
+        linear = self.linear[kept]
+        quadratic = self.quadratic[np.ix_(kept, kept)]
+        return type(self)(tuple(plans), shares, linear, quadratic)
 
     def _merged(self, weights: NumpyArray, order: NumpyArray) -> Self:
-        """Return the set in which the couplings of least weight, given in the order of their weights, are one."""
-        few, rest = order[: len(order) - MOST + 1], order[len(order) - MOST + 1 :]
-        share = weights[few] / weights[few].sum()
-        # Row k says which couplings the k-th one of the new set is made of.
+        """Return a set of 512 couplings: those of least weight become one, the last.
+
+        ``order`` are the couplings that have weight, in ascending order of it.
+        """
+        count = len(order) - MOST + 1
+        few = order[:count]
+        rest = order[count:]
+        few_weights = weights[few]
+        share = few_weights / few_weights.sum()
+        few_plans = [self.plans[k] for k in few]
+        plans = [self.plans[k] for k in rest]
+        plans.append(mixture(few_plans, share.tolist()))
+        # Row k has the weights of the old couplings in the k-th new one: q and K are
+        # linear and bilinear in couplings.
         parts = np.zeros((MOST, len(weights)))
         parts[np.arange(MOST - 1), rest] = 1.0
         parts[-1, few] = share
-        plans = (
-            *(self.plans[k] for k in rest),
-            mixture([self.plans[k] for k in few], share.tolist()),
-        )
-        total = np.append(weights[rest], weights[few].sum())
-        return type(self)(
-            plans,
-            total / total.sum(),
-            parts @ self.linear,
-            parts @ self.quadratic @ parts.T,
-        )
+        linear = parts @ self.linear
+        quadratic = parts @ self.quadratic @ parts.T
+        merged = np.append(weights[rest], few_weights.sum())
+        shares = merged / merged.sum()
+        return type(self)(tuple(plans), shares, linear, quadratic)
 
 
 def _value(q: NumpyArray, K: NumpyArray, w: NumpyArray) -> float:
+    """Return q·w + wᵀ K w."""
     return float(w @ (q + K @ w))
 
 
+def _slopes(q: NumpyArray, K: NumpyArray, w: NumpyArray) -> NumpyArray:
+    """Return the gradient of q·w + wᵀ K w, shape (K,)."""
+    gradient: NumpyArray = q + 2 * K @ w
+    return gradient
+
+
 def _line_search(q: NumpyArray, K: NumpyArray, w: NumpyArray) -> NumpyArray:
-    """Minimise q·w + wᵀKw between weights w and the last corner of the simplex."""
+    """Minimise q·w + wᵀ K w between weights w and the last corner of the simplex."""
     direction = -w
     direction[-1] += 1.0
-    slope, curvature = (
-        float((q + 2 * K @ w) @ direction),
-        float(direction @ K @ direction),
-    )
-    if slope + curvature < 0.0 and 2 * curvature <= -slope:
+    # Along t ↦ w + t·direction the objective changes by slope·t + curvature·t².
+    slope = float(_slopes(q, K, w) @ direction)
+    curvature = float(direction @ K @ direction)
+    descends = slope + curvature < 0.0
+    falls_to_the_end = 2 * curvature <= -slope
+    if descends and falls_to_the_end:
         return w + direction  # the corner itself: weights of 0 and 1
-    step = -slope / (2 * curvature) if slope < 0.0 and curvature > 0.0 else 0.0
+    step = 0.0
+    if slope < 0.0 and curvature > 0.0:
+        step = -slope / (2 * curvature)
     return w + step * direction
 
 
 def _local_minimum(
-    q: NumpyArray, K: NumpyArray, w: NumpyArray, tolerance: float, flat: float
+    q: NumpyArray,
+    K: NumpyArray,
+    w: NumpyArray,
+    tolerance: float,
+    flat: float,
 ) -> NumpyArray:
-    """Descend from weights w to a stationary point of q·w + wᵀKw over the simplex, by an active-set method.
+    """Descend from weights w to a stationary point of q·w + wᵀ K w over the simplex.
 
-    The face of the weights above 0 shrinks until it holds its own minimum; then the
-    corner outside it that promises most joins. Each pass drops a corner or comes to the
-    minimum of a face; the minima fall strictly, so that no face has its turn twice.
+    By an active-set method: the face of the weights above 0 shrinks until it holds its
+    own minimum; then the corner outside it that promises most joins. Each pass drops a
+    corner or reaches the minimum of a face; these minima fall strictly, so that no face
+    comes twice.
+
+    Parameters
+    ----------
+    q, K, w : arrays of shape (K,), (K, K) and (K,)
+        The quadratic form and the weights to start from.
+    tolerance : float
+        Slope that counts as none, in squared units of C.
+    flat : float
+        Share of the largest curvature below which others count as 0.
     """
     w = w.copy()
-    for _ in range(
-        8 * len(q) + 8
-    ):  # a limit for the case that float errors make passes repeat
+    # A limit, as float errors could make faces repeat.
+    for _ in range(8 * len(q) + 8):
+        # 1. Descend within the face; where a weight falls to 0, its corner is dropped.
         face = np.nonzero(w)[0]
-        slopes = q + 2 * K @ w
-        direction, reaches = _descent(
-            slopes[face], K[np.ix_(face, face)], w[face], flat
-        )
+        slopes = _slopes(q, K, w)
+        form = K[np.ix_(face, face)]
+        direction, is_minimum = _descent(slopes[face], form, w[face], flat)
         falling = direction < 0.0
         if falling.any():
-            steps = np.where(
-                falling, w[face] / np.where(falling, -direction, 1.0), np.inf
-            )
+            rates = np.where(falling, -direction, 1.0)
+            steps = np.where(falling, w[face] / rates, np.inf)
             first = int(steps.argmin())
-            if not reaches or steps[first] <= 1.0:
-                w[face] = np.maximum(w[face] + steps[first] * direction, 0.0)
+            step = steps[first]
+            if step <= 1.0 or not is_minimum:
+                # Float errors may bring other weights a little below 0.
+                w[face] = np.maximum(w[face] + step * direction, 0.0)
                 w[face[first]] = 0.0
                 w /= w.sum()
                 continue
             w[face] += direction
-            slopes = q + 2 * K @ w
+            slopes = _slopes(q, K, w)
+        # 2. At the minimum of the face, the slope along it is w·slopes everywhere. Stop
+        # where no corner outside promises more than that.
         outside = np.nonzero(w == 0.0)[0]
-        if len(outside) == 0 or slopes[outside].min() >= float(w @ slopes) - tolerance:
+        if len(outside) == 0:
             break
+        steepest = slopes[outside].min()
+        if steepest >= float(w @ slopes) - tolerance:
+            break
+        # 3. The corner that promises most joins, and takes weight of the one that
+        # promises least.
         joining = outside[slopes[outside].argmin()]
         leaving = face[slopes[face].argmax()]
-        slope = slopes[joining] - slopes[leaving]
-        curvature = K[joining, joining] + K[leaving, leaving] - 2 * K[joining, leaving]
-        step = (
-            w[leaving]
-            if curvature <= 0.0
-            else min(w[leaving], -slope / (2 * curvature))
-        )
-        w[joining], w[leaving] = step, w[leaving] - step
+        step = _exchanged_weight(K, w, slopes, joining, leaving)
+        w[joining] = step
+        w[leaving] -= step
     return w
 
 
+def _exchanged_weight(
+    K: NumpyArray,
+    w: NumpyArray,
+    slopes: NumpyArray,
+    joining: int,
+    leaving: int,
+) -> float:
+    """Return the weight that lowers the objective most as it moves to a corner."""
+    slope = slopes[joining] - slopes[leaving]
+    curvature = K[joining, joining] + K[leaving, leaving] - 2 * K[joining, leaving]
+    most = w[leaving]
+    if curvature <= 0.0:
+        return float(most)
+    return float(min(most, -slope / (2 * curvature)))
+
+
 def _descent(
-    slopes: NumpyArray, K: NumpyArray, w: NumpyArray, flat: float
+    slopes: NumpyArray,
+    K: NumpyArray,
+    w: NumpyArray,
+    flat: float,
 ) -> tuple[NumpyArray, bool]:
-    """Return a direction of descent within the face of the weights w > 0, and whether its end at length 1 is the minimum.
+    """Return a direction of descent within the face of the weights w > 0.
 
     Newton's direction where K is positive on the directions that keep the mass; else
     one along which the objective falls without end. Curvatures, and slopes, below the
     share ``flat`` of the largest count as 0.
+
+    Returns
+    -------
+    (array of shape (K,), bool)
+        The direction, and whether the minimum over the face's affine hull is at its end
+        at length 1.
     """
     if len(w) == 1:
         return np.zeros(1), True
-    # Directions are given by the entries of all but the heaviest corner, which keeps
-    # the mass.
+    # The other weights are coordinates: the heaviest is 1 minus their sum. It is the
+    # one whose float error is least beside it.
     heaviest = int(w.argmax())
     others = np.delete(np.arange(len(w)), heaviest)
-    form = (
-        K[np.ix_(others, others)]
-        - K[others, heaviest][:, None]
-        - K[heaviest, others][None, :]
-        + K[heaviest, heaviest]
-    )
+    form = K[np.ix_(others, others)]
+    form -= K[others, heaviest][:, None]
+    form -= K[heaviest, others][None, :]
+    form += K[heaviest, heaviest]
     reduced = slopes[others] - slopes[heaviest]
-    direction = np.zeros(len(w))
     try:
-        direction[others] = scipy.linalg.cho_solve(
-            scipy.linalg.cho_factor(form, check_finite=False), -reduced / 2
-        )
+        factor = scipy.linalg.cho_factor(form, check_finite=False)
+        along = scipy.linalg.cho_solve(factor, -reduced / 2)
+        is_minimum = True
     except np.linalg.LinAlgError:
-        direction[others], reaches = _descent_by_modes(
-            form, reduced, flat * max(np.abs(slopes).max(), 1e-300), flat
-        )
-    else:
-        reaches = True
+        # The form is not positive.
+        level = flat * max(np.abs(slopes).max(), _LEAST_SLOPE)
+        along, is_minimum = _descent_by_modes(form, reduced, level, flat)
+    direction = np.zeros(len(w))
+    direction[others] = along
     direction[heaviest] = -direction.sum()
-    return direction, reaches
+    return direction, is_minimum
 
 
 def _descent_by_modes(
-    form: NumpyArray, slopes: NumpyArray, level: float, flat: float
+    form: NumpyArray,
+    slopes: NumpyArray,
+    level: float,
+    flat: float,
 ) -> tuple[NumpyArray, bool]:
-    """Return a direction as :func:`_descent` where the quadratic form is not positive; slopes below ``level`` count as 0."""
+    """Return a direction as :func:`_descent` where the quadratic form is not positive.
+
+    Slopes below ``level`` count as 0.
+    """
     curvatures, vectors = np.linalg.eigh(form)
     along = vectors.T @ slopes
-    least = flat * max(abs(curvatures[0]), abs(curvatures[-1]))
+    largest = max(abs(curvatures[0]), abs(curvatures[-1]))
+    least = flat * largest
+    # 1. Along the most negative curvature the objective falls without end.
     if curvatures[0] < -least:
-        return vectors[:, 0] * (-1.0 if along[0] > 0.0 else 1.0), False
+        sign = -1.0 if along[0] > 0.0 else 1.0
+        return vectors[:, 0] * sign, False
+    # 2. Newton's direction, where flat modes have no slope.
     curved = curvatures > least
-    if (curved | (np.abs(along) <= level)).all():
-        return -vectors[:, curved] @ (along[curved] / (2 * curvatures[curved])), True
+    has_no_slope = np.abs(along) <= level
+    if (curved | has_no_slope).all():
+        coefficients = along[curved] / (2 * curvatures[curved])
+        return -vectors[:, curved] @ coefficients, True
+    # 3. Along flat modes with a slope the objective falls without end.
     return -vectors[:, ~curved] @ along[~curved], False

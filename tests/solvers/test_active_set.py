@@ -11,7 +11,7 @@ from tests import checkers
 
 @pytest.mark.parametrize("count", [2, 5, 40, MOST + 40])
 def test_theorem_8_fully_corrective(count):
-    """The best mixture lies no higher than any point on the way to the last vertex, whatever the curvature."""
+    """No point on the way to the last vertex is better, whatever the curvature."""
     rng = np.random.default_rng(count)
     g, h = rng.standard_normal((9, 9)), rng.standard_normal((7, 7))
     x, y = (
@@ -56,7 +56,7 @@ def random_vertex(x, y, rng):
 
 
 def test_many_active_couplings_are_merged_without_moving_the_plan():
-    """The couplings of least weight become one, which changes neither the mixture nor its objective."""
+    """The couplings of least weight become one: the objective stays."""
     rng = np.random.default_rng(1)
     x, y = (
         gw.PointCloud(rng.standard_normal((6, 2)), rng.dirichlet(np.ones(6)))
