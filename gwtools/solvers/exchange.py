@@ -1,4 +1,8 @@
-"""Local search by 2-exchanges: two atoms of a sparse coupling swap their partners in y, also uphill of the linearisation."""
+"""Local search by 2-exchanges: two atoms of a coupling swap their partners in y.
+
+An exchange can lower the objective where the linearisation promises nothing (theorem
+8 g).
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,19 @@ from gwtools.plans import SparsePlan, changed
 from gwtools.problems import GWProblem
 from gwtools.transport.one_dimensional import SLIVER
 
-MOST_ATOMS = 3000  # all pairs of them are looked at
+MOST_ATOMS = 3000  # K: arrays over all pairs of them are held
 
 
 class Exchange(NamedTuple):
-    """Two atoms of a sparse coupling, by their positions in its list, and the change of the objective by their exchange."""
+    """An exchange of two atoms of a sparse coupling.
+
+    Parameters
+    ----------
+    change : float
+        The change of the objective, in squared units of C.
+    first, second : int
+        Positions of the atoms in the coupling's list.
+    """
 
     change: float
     first: int
@@ -27,11 +39,20 @@ class Exchange(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Atoms:
-    """The K atoms (i_s, k_s) of a sparse coupling, on the CPU in float64, and what their exchanges change.
+    """The K atoms (i_s, k_s) of a sparse coupling, and what their exchanges change.
 
-    ``rows`` and ``cols`` are i and k, ``mass`` the masses, shape (K,); ``slopes`` (K,
-    K) has the gradient of F at row i_s and column k_t, ``left`` R at i_s and i_t,
-    ``right`` S at k_s and k_t.
+    On the CPU, in float64.
+
+    Parameters
+    ----------
+    rows, cols : integer arrays of shape (K,)
+        The positions i and k.
+    mass : array of shape (K,)
+        The masses.
+    slopes : array of shape (K, K)
+        The gradient of F at row i_s and column k_t, in squared units of C.
+    left, right : arrays of shape (K, K)
+        R at i_s and i_t, and S at k_s and k_t, in units of C.
     """
 
     rows: NumpyArray
@@ -43,20 +64,30 @@ class Atoms:
 
     @classmethod
     def of(cls, problem: GWProblem, plan: SparsePlan, gradient: Array) -> Self:
-        """Read the atoms of a coupling at which the objective has the ``gradient`` (n, m)."""
-        rows, cols, mass = (
-            _array.to_numpy(part) for part in (plan.rows, plan.cols, plan.mass)
+        """Return the atoms of a coupling.
+
+        Parameters
+        ----------
+        problem : GWProblem
+            The problem whose objective is meant.
+        plan : SparsePlan
+            The coupling.
+        gradient : array of shape (n, m)
+            The gradient of F at the coupling.
+        """
+        xp = _array.namespace(gradient)
+        slopes = xp.take(gradient, plan.rows, axis=0)
+        slopes = xp.take(slopes, plan.cols, axis=1)
+        left = problem.left.block(plan.rows)
+        right = problem.right.block(plan.cols)
+        return cls(
+            rows=_array.to_numpy(plan.rows),
+            cols=_array.to_numpy(plan.cols),
+            mass=_double(plan.mass),
+            slopes=_double(slopes),
+            left=_double(left),
+            right=_double(right),
         )
-        take = _array.namespace(gradient).take
-        parts = (
-            take(take(gradient, plan.rows, axis=0), plan.cols, axis=1),
-            problem.left.block(plan.rows),
-            problem.right.block(plan.cols),
-        )
-        slopes, left, right = (
-            _array.to_numpy(part).astype(np.float64, copy=False) for part in parts
-        )
-        return cls(rows, cols, mass.astype(np.float64, copy=False), slopes, left, right)
 
     def best(self) -> Exchange:
         """Return the exchange that lowers the objective most, or raises it least.
@@ -66,72 +97,95 @@ class Atoms:
         − 2 ⟨Δ, R Δ S⟩ (theorem 8 b, g), which is τ (g_il + g_jk − g_ik − g_jl) − 2 τ²
         (R_ii − 2 R_ij + R_jj)(S_kk − 2 S_kl + S_ll).
         """
-        own_slope, own_left, own_right = (
-            self.slopes.diagonal(),
-            self.left.diagonal(),
-            self.right.diagonal(),
-        )
-        moved = np.minimum(self.mass[:, None], self.mass)
+        moved = np.minimum(self.mass[:, None], self.mass)  # τ
+        own_slope = self.slopes.diagonal()
         slope = self.slopes + self.slopes.T - own_slope[:, None] - own_slope
-        curvature = (own_left[:, None] + own_left - 2 * self.left) * (
-            own_right[:, None] + own_right - 2 * self.right
-        )
+        curvature = _squared_lengths(self.left) * _squared_lengths(self.right)
         change = moved * (slope - 2 * moved * curvature)
-        first, second = divmod(int(change.argmin()), len(self.mass))
+        count = len(self.mass)
+        first, second = divmod(int(change.argmin()), count)
         return Exchange(float(change[first, second]), first, second)
 
     def after(self, exchange: Exchange) -> Self:
-        """Return the atoms after an exchange; the heavier of two unequal atoms keeps what the lighter one has not."""
-        s, t = sorted(
-            (exchange.first, exchange.second), key=lambda atom: -self.mass[atom]
-        )
+        """Return the atoms after an exchange.
+
+        The heavier of two unequal atoms keeps the mass that the lighter one lacks.
+        """
+        # 1. Atom s is the heavier one, so that τ is the mass of t.
+        s = exchange.first
+        t = exchange.second
+        if self.mass[t] > self.mass[s]:
+            s, t = t, s
         moved = self.mass[t]
-        # ∇F changes by −4 R Δ S.
-        along_rows, along_cols = (
-            self.left[:, s] - self.left[:, t],
-            self.right[t, :] - self.right[s, :],
-        )
+        # 2. ∇F changes by −4 R Δ S.
+        along_rows = self.left[:, s] - self.left[:, t]
+        along_cols = self.right[t, :] - self.right[s, :]
         slopes = self.slopes - 4 * moved * along_rows[:, None] * along_cols[None, :]
-        # Atom s keeps its position (i, k) with the mass that is left, t moves to (j,
-        # k), and a new atom is at (i, l).
-        sources_x, sources_y = (
-            np.append(np.arange(len(self.mass)), s),
-            np.append(np.arange(len(self.mass)), t),
-        )
+        # 3. Atom s keeps its position (i, k) with the mass that is left, t moves to
+        # (j, k), and a new atom is at (i, l): which old atoms have the positions of the
+        # new ones in x and in y.
+        atoms = np.arange(len(self.mass))
+        sources_x = np.append(atoms, s)
+        sources_y = np.append(atoms, t)
         sources_y[t] = s
         mass = np.append(self.mass, moved)
         mass[s] -= moved
+        # 4. Drop the atoms that are empty up to float error.
         kept = np.nonzero(mass > SLIVER * mass.max())[0]
-        x, y = sources_x[kept], sources_y[kept]
+        x = sources_x[kept]
+        y = sources_y[kept]
         return type(self)(
-            self.rows[x],
-            self.cols[y],
-            mass[kept],
-            slopes[x][:, y],
-            self.left[x][:, x],
-            self.right[y][:, y],
+            rows=self.rows[x],
+            cols=self.cols[y],
+            mass=mass[kept],
+            slopes=slopes[x][:, y],
+            left=self.left[x][:, x],
+            right=self.right[y][:, y],
         )
 
     def plan(self, like: SparsePlan) -> SparsePlan:
-        """Return the coupling, with one atom for each position, in the array library, dtype and shape of another one."""
-        total = scipy.sparse.csr_array(
-            (self.mass, (self.rows, self.cols)), shape=like.size
-        ).tocoo()
-        rows, cols = (
-            _array.from_numpy(index.astype(np.int64), like.rows)
-            for index in total.coords
-        )
+        """Return the coupling, with one atom for each position.
+
+        It has the array library, dtype and shape of the plan ``like``.
+        """
+        positions = (self.rows, self.cols)
+        # Compressed rows add the masses of one position.
+        compressed = scipy.sparse.csr_array((self.mass, positions), shape=like.size)
+        total = compressed.tocoo()
+        rows, cols = total.coords
+        # SciPy's positions are as narrow as the shape allows.
+        rows = rows.astype(np.int64)
+        cols = cols.astype(np.int64)
         return changed(
-            like, rows=rows, cols=cols, mass=_array.from_numpy(total.data, like.mass)
+            like,
+            rows=_array.from_numpy(rows, like.rows),
+            cols=_array.from_numpy(cols, like.rows),
+            mass=_array.from_numpy(total.data, like.mass),
         )
+
+
+def _double(values: Array) -> NumpyArray:
+    """Bring an array to the CPU, in float64."""
+    return _array.to_numpy(values).astype(np.float64, copy=False)
+
+
+def _squared_lengths(form: NumpyArray) -> NumpyArray:
+    """Return R_ss − 2 R_st + R_tt of a matrix R over pairs of atoms, shape (K, K)."""
+    own = form.diagonal()
+    lengths: NumpyArray = own[:, None] + own - 2 * form
+    return lengths
 
 
 def exchanged(
-    problem: GWProblem, plan: SparsePlan, cross: Array, negligible: float
+    problem: GWProblem,
+    plan: SparsePlan,
+    cross: Array,
+    negligible: float,
 ) -> SparsePlan:
-    """Make the best exchange of two atoms until none lowers the objective by more than ``negligible``, or n + m times.
+    """Make the best exchange of two atoms as long as one lowers the objective.
 
-    Between permutations an exchange swaps two images (theorem 8 g).
+    By more than ``negligible``, and n + m times at most. Between permutations an
+    exchange swaps two images (theorem 8 g).
 
     Parameters
     ----------
@@ -152,10 +206,17 @@ def exchanged(
     """
     if plan.mass.shape[0] > MOST_ATOMS:
         return plan
-    atoms, moved = Atoms.of(problem, plan, problem.gradient(cross)), False
-    for _ in range(plan.shape[0] + plan.shape[1]):
+    gradient = problem.gradient(cross)
+    atoms = Atoms.of(problem, plan, gradient)
+    has_moved = False
+    n, m = plan.shape
+    for _ in range(n + m):
         best = atoms.best()
+        # Written so that changes that are no numbers end the search.
         if not best.change < -negligible:
             break
-        atoms, moved = atoms.after(best), True
-    return atoms.plan(plan) if moved else plan
+        atoms = atoms.after(best)
+        has_moved = True
+    if not has_moved:
+        return plan
+    return atoms.plan(plan)
