@@ -1,4 +1,4 @@
-"""Closed-form lower bounds as a solver: sorting, and at most one small eigenvalue problem."""
+"""Closed-form lower bounds as a solver: sorting, and at most one small spectrum."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from gwtools import _check, bounds
 from gwtools.problems import GWProblem
 from gwtools.results import Status
 from gwtools.solvers.base import Callback, Outcome, Solver
+from gwtools.solvers.starts import sorting_coupling
 from gwtools.spaces import Space, numbers_at_atoms
-from gwtools.transport.one_dimensional import sorting_plan
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Sorted(Solver):
-    """Sort the row means of both spaces: a lower bound as the estimate, the sorting coupling as the plan.
+    """Sort the row means of both spaces.
+
+    The estimate is a lower bound, the plan the sorting coupling.
 
     Parameters
     ----------
@@ -54,19 +56,49 @@ class Sorted(Solver):
         _check.number(self.p, "p", least=1.0)
 
     def numbers_held(self, x: Space, y: Space) -> float:
-        """Return what blocks of rows need and, for spectra of spaces without a form of low rank, R and its weighted copy."""
-        spectra = (
-            2 * (x.numbers_held + y.numbers_held) if self.kind == "spectral" else 0.0
-        )
+        """Estimate from above how many numbers are held at once.
+
+        Blocks of rows and, for spectra of spaces without a low-rank form, R and its
+        weighted copy.
+        """
+        # Spectra of a low-rank form are those of a small covariance.
+        spectra = 0.0
+        if self.kind == "spectral":
+            spectra = 2 * (x.numbers_held + y.numbers_held)
         return max(spectra, numbers_at_atoms(x, y))
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
-        """Evaluate the closed form and build the sorting coupling."""
+        """Evaluate the closed form and build the sorting coupling.
+
+        Parameters
+        ----------
+        problem : GWProblem
+            The problem to answer.
+        callback : callable or None
+            Not called, as nothing is iterated.
+
+        Raises
+        ------
+        TypeError
+            If ``problem`` is no :class:`gwtools.GWProblem`.
+        """
         _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
-        x, y = problem.x, problem.y
+        x = problem.x
+        y = problem.y
+        # The bounds of theorems 3 and 4 are of GW_2² (theorem 1 has every power).
+        power = 2.0
         if self.kind == "row_means":
-            estimate, power = bounds.row_means(x, y, p=self.p), self.p
+            power = self.p
+            estimate = bounds.row_means(x, y, p=self.p)
+        elif self.kind == "norm":
+            estimate = bounds.norm(x, y)
         else:
-            estimate, power = getattr(bounds, self.kind)(x, y), 2.0
-        plan = sorting_plan(x.row_means, x.weights, y.row_means, y.weights)
-        return Outcome(plan, Status.CLOSED_FORM, estimate=estimate, power=power)
+            estimate = bounds.spectral(x, y)
+        # Every coupling's objective is an upper bound of GW_2² (theorem 8 a).
+        plan = sorting_coupling(problem)
+        return Outcome(
+            plan=plan,
+            status=Status.CLOSED_FORM,
+            estimate=estimate,
+            power=power,
+        )

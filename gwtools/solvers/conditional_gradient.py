@@ -1,4 +1,8 @@
-"""Conditional gradient (Frank-Wolfe): exact linear programs, and the best mixture of the vertices they give."""
+"""Conditional gradient (Frank-Wolfe): exact linear programs, fully corrective steps.
+
+After each program the objective is minimised over mixtures of the vertices found so far
+(theorem 8 b, i).
+"""
 
 from __future__ import annotations
 
@@ -26,21 +30,46 @@ from gwtools.results import Status
 from gwtools.solvers.active_set import ActiveSet
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, gap_above
 from gwtools.solvers.exchange import MOST_ATOMS, exchanged
-from gwtools.solvers.starts import is_stationary_at_product, off_saddle, product_plan
+from gwtools.solvers.starts import (
+    is_stationary_at_product,
+    off_saddle,
+    product_plan,
+    sorting_coupling,
+)
+from gwtools.solvers.vertices import has_same_atoms, linear_program, vertex_like
 from gwtools.spaces import Space, numbers_at_atoms
 from gwtools.transport.one_dimensional import sorting_plan
-from gwtools.transport.programs import Program, exact
 
 _STALLED = 20  # steps in a row that do not lower the objective by more than float error
 
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """A mixture of vertices with its ``cross`` matrix; a vertex and potentials that the next program starts from.
+    """A mixture of vertices, and what the next linear program starts from.
 
-    ``stalled`` counts steps in a row that do not lower the objective beyond float
-    error; ``tried`` tells that since the objective last fell a vertex has already
-    replaced a mixture that was as good.
+    Parameters
+    ----------
+    plan : Plan
+        The coupling π.
+    relative_objective : float
+        F(π) − F(a ⊗ b), in squared units of C.
+    status : Status or None
+        Why the solver stops here, if it does.
+    frank_wolfe_gap : float or None
+        That of the last linear program's coupling, in squared units of C.
+    cross : array of shape (n, m)
+        R π S.
+    active : ActiveSet or None
+        π as a mixture.
+    vertex : SparsePlan or None
+        The last vertex: the next program starts from it.
+    potentials : pair of arrays or None
+        Those of the last program, from which the next one starts too.
+    stalled : int
+        Steps in a row that did not lower the objective beyond float error.
+    tried : bool
+        Whether since the objective last fell a vertex has already replaced a mixture
+        that was as good.
     """
 
     plan: Plan
@@ -58,7 +87,9 @@ class _State:
 @final
 @dataclass(frozen=True, eq=False)
 class ConditionalGradient(IterativeSolver[_State]):
-    """Find a stationary coupling by linear programs, each solved exactly on the CPU by POT's network simplex.
+    """Find a stationary coupling by linear programs, each of them solved exactly.
+
+    On the CPU, by POT's network simplex.
 
     Parameters
     ----------
@@ -122,237 +153,292 @@ class ConditionalGradient(IterativeSolver[_State]):
         if isinstance(self.init, str):
             _check.choice(self.init, "init", ("product",))
         elif not isinstance(self.init, Plan):
-            object.__setattr__(self, "init", _check.floating(self.init, "init", 2))
+            matrix = _check.floating(self.init, "init", 2)
+            object.__setattr__(self, "init", matrix)
         _check.flag(self.exchange, "exchange")
 
     def on_atoms(self, prepared: Prepared, shape: tuple[int, int]) -> Self:
         """Return the solver whose ``init`` is cut to the atoms that carry weight."""
-        if isinstance(self.init, str) or all(kept is None for kept in prepared.atoms):
+        if isinstance(self.init, str):
+            return self
+        # None where a space keeps all its atoms.
+        kept_x, kept_y = prepared.atoms
+        if kept_x is None and kept_y is None:
             return self
         plan = as_plan(self.init, shape, "init")
         _check.same_kind(plan.masses, prepared.x.weights, "init", "the spaces")
         matrix = plan.dense()
-        for axis, kept in enumerate(prepared.atoms):
-            matrix = (
-                matrix
-                if kept is None
-                else _array.namespace(matrix).take(matrix, kept, axis=axis)
-            )
-        return replace(self, init=make_unchecked(DensePlan, matrix=matrix))
+        xp = _array.namespace(matrix)
+        if kept_x is not None:
+            matrix = xp.take(matrix, kept_x, axis=0)
+        if kept_y is not None:
+            matrix = xp.take(matrix, kept_y, axis=1)
+        init = make_unchecked(DensePlan, matrix=matrix)
+        return replace(self, init=init)
 
     def numbers_held(self, x: Space, y: Space) -> float:
-        """Return what costs and linear programs need beside R and S: eight n × m arrays, or four while atoms are exchanged."""
-        atoms = float(min(x.size + y.size, MOST_ATOMS)) if self.exchange else 0.0
+        """Estimate from above how many numbers are held at once, R and S included.
+
+        Costs and linear programs need eight n × m arrays, or four while atoms are
+        exchanged; the objective of the answer needs rows of C and D in blocks.
+        """
         entries = float(x.size * y.size)
-        stages = 8 * entries, 4 * entries + 9 * atoms**2, numbers_at_atoms(x, y)
-        return x.numbers_held + y.numbers_held + max(stages)
+        programs = 8 * entries
+        exchanges = 4 * entries
+        if self.exchange:
+            atoms = min(x.size + y.size, MOST_ATOMS)
+            exchanges += 9 * float(atoms) ** 2
+        objective = numbers_at_atoms(x, y)
+        most = max(programs, exchanges, objective)
+        return x.numbers_held + y.numbers_held + most
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
-        """Take steps until the gap is closed; round a plan whose marginals drifted over many mixtures onto them in the end."""
+        """Take steps until the gap is closed.
+
+        Parameters
+        ----------
+        problem : GWProblem
+            The problem to answer.
+        callback : callable or None
+            Called with :class:`gwtools.Progress` after each step; True ends the solver.
+
+        Raises
+        ------
+        TypeError
+            If ``problem`` is no :class:`gwtools.GWProblem`, or ``init`` differs from
+            the spaces in library, dtype or device.
+        ValueError
+            If ``init`` has another shape, or misses the weights by more than a
+            thousandth of the mass.
+        """
         outcome = super().run(problem, callback)
-        a, b = (_array.detached(space.weights) for space in (problem.x, problem.y))
+        a = _array.detached(problem.x.weights)
+        b = _array.detached(problem.y.weights)
         if has_marginals(outcome.plan, a, b):
             return outcome
-        return replace(outcome, plan=rounded_plan(outcome.plan.dense(), a, b))
+        # Float errors of many mixtures add up to marginals that are off.
+        plan = rounded_plan(outcome.plan.dense(), a, b)
+        return replace(outcome, plan=plan)
 
     def first_plan(self, problem: GWProblem) -> Plan:
         """Return the given coupling, or the product coupling."""
-        return (
-            product_plan(problem)
-            if isinstance(self.init, str)
-            else self._given(problem)
-        )
+        if isinstance(self.init, str):
+            return product_plan(problem)
+        return self._given(problem)
 
     def _given(self, problem: GWProblem) -> Plan:
-        """Return the given coupling outside any gradient graph, rounded onto the marginals where it misses them a little."""
-        plan, a, b = (
-            detached_plan(as_plan(self.init, problem.shape, "init")),
-            problem.x.weights,
-            problem.y.weights,
-        )
-        for marginal, weights, side in zip(plan.marginals(), (a, b), "xy", strict=True):
-            _check.same_kind(marginal, weights, "init", "the spaces")
-            _check_plans.marginal(marginal, weights, side, name="init")
-        return plan if has_marginals(plan, a, b) else rounded_plan(plan.dense(), a, b)
+        """Return the given coupling, rounded where it misses the weights a little."""
+        a = problem.x.weights
+        b = problem.y.weights
+        plan = as_plan(self.init, problem.shape, "init")
+        plan = detached_plan(plan)
+        rows, cols = plan.marginals()
+        _check.same_kind(rows, a, "init", "the spaces")
+        _check_plans.marginal(rows, a, "x", name="init")
+        _check.same_kind(cols, b, "init", "the spaces")
+        _check_plans.marginal(cols, b, "y", name="init")
+        if has_marginals(plan, a, b):
+            return plan
+        return rounded_plan(plan.dense(), a, b)
 
     def start(self, problem: GWProblem) -> _State:
-        """Return the given coupling, or the best one on the segment from the product to the sorting coupling.
+        """Return the given coupling, or where the product coupling leads first."""
+        if isinstance(self.init, str):
+            return self._from_product(problem)
+        # The first program starts from the sorting coupling all the same.
+        vertex = sorting_coupling(problem)
+        state = _alone(problem, self._given(problem))
+        return replace(state, vertex=vertex)
 
-        Where row means promise nothing, a coupling off the saddle, or the product
-        coupling where that is a minimum. Between Gram spaces of one row, a coupling
-        that is optimal.
+    def _from_product(self, problem: GWProblem) -> _State:
+        """Return the best coupling on the segment from the product to the sorting one.
+
+        Where the product coupling is stationary, a coupling off the saddle, or the
+        product coupling where that is a minimum. Between Gram spaces of one row, a
+        coupling that is optimal.
         """
-        if (
-            isinstance(self.init, str)
-            and has_one_row(problem.x)
-            and has_one_row(problem.y)
-        ):
-            return _one_row(problem)
-        vertex = sorting_plan(
-            problem.x.row_means,
-            problem.x.weights,
-            problem.y.row_means,
-            problem.y.weights,
-        )
-        if not isinstance(self.init, str):
-            return replace(_alone(problem, self._given(problem)), vertex=vertex)
-        product, negligible = product_plan(problem), self.negligible(problem)
-        if is_stationary_at_product(problem, negligible):
-            plan = off_saddle(problem, negligible)
-            if plan is None:
-                return replace(
-                    _alone(problem, product),
-                    status=Status.STATIONARY,
-                    frank_wolfe_gap=problem.slope_range,
-                )
-            return replace(_alone(problem, plan), vertex=vertex)
-        # At the product coupling q and K are 0, as α, β and the rows of R and S have
-        # mean 0.
-        active = ActiveSet((product,), np.ones(1), np.zeros(1), np.zeros((1, 1)))
-        return self._corrected(problem, active, vertex, problem.cross(vertex))
+        if has_one_row(problem.x) and has_one_row(problem.y):
+            return _of_one_row(problem)
+        product = product_plan(problem)
+        vertex = sorting_coupling(problem)
+        negligible = self.negligible(problem)
+        if not is_stationary_at_product(problem, negligible):
+            # At the product coupling q and K are 0, as α, β and the rows of R and S
+            # have mean 0.
+            active = ActiveSet(
+                plans=(product,),
+                weights=np.ones(1),
+                linear=np.zeros(1),
+                quadratic=np.zeros((1, 1)),
+            )
+            # The sorting coupling solves the first linear program (theorem 8 c).
+            cross = problem.cross(vertex)
+            return self._corrected(problem, active, vertex, cross)
+        plan = off_saddle(problem, negligible)
+        # The objective is convex there, up to what is negligible (theorem 8 d).
+        if plan is None:
+            return replace(
+                _alone(problem, product),
+                status=Status.STATIONARY,
+                frank_wolfe_gap=problem.slope_range,
+            )
+        return replace(_alone(problem, plan), vertex=vertex)
 
     def potentials(self, problem: GWProblem, state: _State) -> tuple[Array, Array]:
-        """Return the last program's potentials."""
-        a, b = problem.x.weights, problem.y.weights
-        xp = _array.namespace(a, b)
+        """Return the last program's potentials, zeros where none was solved."""
+        a = problem.x.weights
+        b = problem.y.weights
         if state.potentials is None:
+            xp = _array.namespace(a, b)
             return xp.zeros_like(a), xp.zeros_like(b)
-        return _array.from_numpy(state.potentials[0], a), _array.from_numpy(
-            state.potentials[1], b
-        )
+        f, g = state.potentials
+        return _array.from_numpy(f, a), _array.from_numpy(g, b)
 
     def step(self, problem: GWProblem, state: _State) -> _State:
-        """Solve the linear program at the plan and move to the best mixture of its vertex and those before."""
-        gradient, negligible = problem.gradient(state.cross), self.negligible(problem)
+        """Solve the linear program at the plan and move to the best mixture.
+
+        Of its vertex and those before.
+        """
+        # 1. The steepest vertex and the Frank-Wolfe gap (theorem 8 b).
+        gradient = problem.gradient(state.cross)
         program = linear_program(problem, gradient, state.vertex, state.potentials)
-        gap = gap_above(program.lower, float(state.plan.inner(gradient)))
+        # In squared units of C, as all values below.
+        value = float(state.plan.inner(gradient))
+        gap = gap_above(program.lower, value)
         state = replace(state, frank_wolfe_gap=gap, potentials=program.potentials)
-        if (
-            gap <= negligible
-            and isinstance(state.plan, SparsePlan)
-            and _same_atoms(program.plan, state.plan)
-        ):
+        negligible = self.negligible(problem)
+        is_stationary = gap <= negligible
+        # A vertex that solves its own program needs no further step.
+        if is_stationary and has_same_atoms(state.plan, program.plan):
             return self._at_rest(problem, state, negligible)
-        vertex = _from_numpy(program.plan, problem.x.weights)
-        if state.plan is state.vertex:
-            cross = problem.updated_cross(vertex, state.vertex, state.cross)
-        else:
-            cross = problem.cross(vertex)
-        following = self._corrected(
-            problem, cast(ActiveSet, state.active), vertex, cross
-        )
+        # 2. The best mixture of this vertex and those before (theorem 8 i).
+        vertex = vertex_like(program.plan, problem.x.weights)
+        cross = _cross(problem, state, vertex)
+        active = cast(ActiveSet, state.active)
+        following = self._corrected(problem, active, vertex, cross)
         following = replace(following, potentials=program.potentials)
         decrease = state.relative_objective - following.relative_objective
         if decrease > negligible:
             return following
-        if gap <= negligible:
-            # A mixture may have gap 0 and be a saddle: towards a vertex the objective
-            # then falls to second order only, which the step above has tried. A vertex
-            # that is as good is preferred, as exchanges trade whole atoms there.
-            at_vertex = replace(
-                _alone(problem, vertex, cross),
-                vertex=vertex,
-                potentials=program.potentials,
-                tried=True,
-            )
-            mixed = state.plan is not state.vertex and not state.tried
-            if (
-                mixed
-                and at_vertex.relative_objective
-                <= state.relative_objective + problem.float_error
-            ):
-                return at_vertex
-            return self._at_rest(problem, state, negligible)
-        stalled = (
-            0
-            if decrease > _array.epsilon(problem.x.weights) * problem.variation
-            else state.stalled + 1
-        )
+        # 3. Without a decrease: rest where the plan is stationary, and go on where it
+        # is not, as long as float errors may be the reason.
+        if is_stationary:
+            return self._at_vertex(problem, state, vertex, cross)
+        stalled = state.stalled + 1
+        float_error = _array.epsilon(problem.x.weights) * problem.variation
+        if decrease > float_error:
+            stalled = 0
         if stalled >= _STALLED:
             return replace(state, status=Status.NOT_STATIONARY)
         return replace(following, stalled=stalled, tried=state.tried)
 
     def _corrected(
-        self, problem: GWProblem, active: ActiveSet, vertex: SparsePlan, cross: Array
+        self,
+        problem: GWProblem,
+        active: ActiveSet,
+        vertex: SparsePlan,
+        cross: Array,
     ) -> _State:
-        """Return the best mixture of the active couplings and a vertex, which is given with its ``cross`` matrix."""
+        """Return the best mixture of the active couplings and a vertex.
+
+        ``cross`` is the vertex's matrix R π S.
+        """
+        # Slopes that are left in the mixture must not look like a gap of the program.
+        tolerance = 1e-2 * self.negligible(problem)
         float_error = 16 * _array.epsilon(problem.x.weights)
-        active = active.extended(problem, vertex, cross).minimised(
-            1e-2 * self.negligible(problem), float_error
-        )
+        active = active.extended(problem, vertex, cross)
+        active = active.minimised(tolerance, float_error)
         plan = active.plan()
-        cross = cross if plan is vertex else problem.cross(plan)
+        # A full step needs no other product with R and S.
+        if plan is not vertex:
+            cross = problem.cross(plan)
         return _State(
-            plan, active.relative_objective, None, None, cross, active, vertex
+            plan=plan,
+            relative_objective=active.relative_objective,
+            cross=cross,
+            active=active,
+            vertex=vertex,
         )
+
+    def _at_vertex(
+        self,
+        problem: GWProblem,
+        state: _State,
+        vertex: SparsePlan,
+        cross: Array,
+    ) -> _State:
+        """Return the vertex in place of a stationary mixture that is no better.
+
+        A mixture may have gap 0 and be a saddle: towards a vertex the objective then
+        falls to second order only, which the last step has tried. A vertex that is as
+        good is preferred, as exchanges trade whole atoms there.
+        """
+        is_mixture = state.plan is not state.vertex
+        # Once only, as vertices that are equally good could take turns for ever.
+        if is_mixture and not state.tried:
+            at_vertex = _alone(problem, vertex, cross)
+            most = state.relative_objective + problem.float_error
+            if at_vertex.relative_objective <= most:
+                return replace(
+                    at_vertex,
+                    vertex=vertex,
+                    potentials=state.potentials,
+                    tried=True,
+                )
+        return self._at_rest(problem, state, self.negligible(problem))
 
     def _at_rest(self, problem: GWProblem, state: _State, negligible: float) -> _State:
-        """Return the state with its status, or, where an exchange lowers the objective, the state after it."""
-        if self.exchange and isinstance(state.plan, SparsePlan):
-            plan = exchanged(problem, state.plan, state.cross, negligible)
-            if plan is not state.plan:
-                # Exchanges of parts of atoms leave the vertices: the next program says
-                # whether one is as good.
-                return replace(
-                    _alone(problem, plan),
-                    vertex=changed(plan),
-                    potentials=state.potentials,
-                )
-        return replace(state, status=Status.STATIONARY)
+        """Return a stationary state, or the one after exchanges where some descend."""
+        if not self.exchange or not isinstance(state.plan, SparsePlan):
+            return replace(state, status=Status.STATIONARY)
+        plan = exchanged(problem, state.plan, state.cross, negligible)
+        if plan is state.plan:
+            return replace(state, status=Status.STATIONARY)
+        # Exchanges of parts of atoms leave the vertices. A copy is the next program's
+        # start, so that the plan counts as a mixture: a vertex that is as good may
+        # replace it.
+        return replace(
+            _alone(problem, plan),
+            vertex=changed(plan),
+            potentials=state.potentials,
+        )
 
 
-def _one_row(problem: GWProblem) -> _State:
-    """Return the better of the couplings of C = h hᵀ, D = k kᵀ that sort h and k alike or against each other (theorem 12 f)."""
-    h, k = (space.data[0, :] for space in (problem.x, problem.y))
-    plans = (
-        sorting_plan(h, problem.x.weights, sign * k, problem.y.weights)
-        for sign in (1, -1)
-    )
-    states = (replace(_alone(problem, plan), vertex=plan) for plan in plans)
-    return min(states, key=lambda state: state.relative_objective)
+def _of_one_row(problem: GWProblem) -> _State:
+    """Return an optimal coupling of C = h hᵀ and D = k kᵀ (theorem 12 f).
+
+    It sorts h and k alike, or against each other.
+    """
+    h = problem.x.data[0, :]
+    k = problem.y.data[0, :]
+    a = problem.x.weights
+    b = problem.y.weights
+    # F is concave in Z = E_π hk, and these attain the ends of its range.
+    plan_alike = sorting_plan(h, a, k, b)
+    plan_against = sorting_plan(h, a, -k, b)
+    alike = replace(_alone(problem, plan_alike), vertex=plan_alike)
+    against = replace(_alone(problem, plan_against), vertex=plan_against)
+    if against.relative_objective < alike.relative_objective:
+        return against
+    return alike
 
 
 def _alone(problem: GWProblem, plan: Plan, cross: Array | None = None) -> _State:
-    """Return the state at one coupling."""
-    cross = problem.cross(plan) if cross is None else cross
+    """Return the state at one coupling, given with its ``cross`` matrix or without."""
+    if cross is None:
+        cross = problem.cross(plan)
     active = ActiveSet.of(problem, plan, cross)
-    return _State(plan, active.relative_objective, None, None, cross, active)
-
-
-def linear_program(
-    problem: GWProblem,
-    gradient: Array,
-    start: SparsePlan | None,
-    potentials: tuple[NumpyArray, NumpyArray] | None = None,
-) -> Program:
-    """Solve the linear program over couplings with the costs ``gradient`` (n, m), in float64 on the CPU; see :func:`exact`."""
-    arrays = gradient, problem.x.weights, problem.y.weights
-    cost, a, b = (
-        np.ascontiguousarray(_array.to_numpy(v), dtype=np.float64) for v in arrays
+    return _State(
+        plan=plan,
+        relative_objective=active.relative_objective,
+        cross=cross,
+        active=active,
     )
-    return exact(cost, a, b, None if start is None else _to_numpy(start), potentials)
 
 
-def _same_atoms(first: SparsePlan, second: SparsePlan) -> bool:
-    """Tell whether two plans put mass on the same pairs."""
-    if first.mass.shape != second.mass.shape:
-        return False
-    one, other = (
-        np.sort(_array.to_numpy(plan.rows * plan.shape[1] + plan.cols))
-        for plan in (first, second)
-    )
-    return np.array_equal(one, other)
-
-
-def _to_numpy(plan: SparsePlan) -> SparsePlan:
-    rows, cols, mass = (
-        _array.to_numpy(part) for part in (plan.rows, plan.cols, plan.mass)
-    )
-    return changed(plan, rows=rows, cols=cols, mass=mass)
-
-
-def _from_numpy(plan: SparsePlan, like: Array) -> SparsePlan:
-    rows, cols, mass = (
-        _array.from_numpy(part, like) for part in (plan.rows, plan.cols, plan.mass)
-    )
-    return changed(plan, rows=rows, cols=cols, mass=mass)
+def _cross(problem: GWProblem, state: _State, vertex: SparsePlan) -> Array:
+    """Return R π S of a vertex, from the plan's where that is a vertex near it."""
+    # The same object: after a full step the plan is the last vertex.
+    if state.plan is state.vertex:
+        return problem.updated_cross(vertex, state.vertex, state.cross)
+    return problem.cross(vertex)

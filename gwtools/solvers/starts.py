@@ -1,4 +1,7 @@
-"""Starting plans: the product coupling, and a descent from it where it is a saddle, as row means are constant (theorem 8)."""
+"""Starting plans: product and sorting coupling, and a descent off a saddle (theorem 8).
+
+The product coupling is a saddle, or a minimum, where row means are constant.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +11,50 @@ from gwtools import _array
 from gwtools._array import Array
 from gwtools._stacks import Mask, Numbers
 from gwtools.marginals import rounded_plan
-from gwtools.plans import DensePlan, make_unchecked
+from gwtools.plans import DensePlan, SparsePlan, make_unchecked
 from gwtools.problems import GWProblem, Quadratic
+from gwtools.transport.one_dimensional import sorting_plan
 
 _TIED = 1e-6  # eigenvalues that differ by at most this share count as one
 
 
 def product_plan(problem: Quadratic) -> DensePlan:
     """Return the product coupling a ⊗ b."""
-    a, b = problem.x.weights, problem.y.weights
-    return make_unchecked(DensePlan, matrix=a[..., :, None] * b[..., None, :])
+    a = problem.x.weights
+    b = problem.y.weights
+    matrix = a[..., :, None] * b[..., None, :]  # (…, n, m)
+    return make_unchecked(DensePlan, matrix=matrix)
+
+
+def sorting_coupling(problem: GWProblem) -> SparsePlan:
+    """Return the sorting coupling of the row means.
+
+    It solves the linear program at the product coupling (theorem 8 c).
+    """
+    x = problem.x
+    y = problem.y
+    return sorting_plan(x.row_means, x.weights, y.row_means, y.weights)
 
 
 def is_stationary_at_product(problem: Quadratic, negligible: Numbers) -> Mask:
-    """Tell whether the linearisation at the product coupling promises no decrease above ``negligible``."""
+    """Tell whether the product coupling is stationary, up to ``negligible``.
+
+    It is where its linearisation promises no decrease of the objective above that, in
+    squared units of C (theorem 8 c).
+    """
     return problem.slope_range <= negligible
 
 
 def off_saddle(
-    problem: GWProblem, negligible: float, epsilon: float = 0.0
+    problem: GWProblem,
+    negligible: float,
+    epsilon: float = 0.0,
 ) -> DensePlan | None:
-    """Go from the product coupling as far as masses stay positive along modes that descend most.
+    """Leave the product coupling along the eigenvectors that descend most.
 
-    Along modes of eigenvalues λ and μ, F + ε KL(π | a ⊗ b) has the second derivative ε
-    − 4 λ μ at the product coupling.
+    The step ends where the first mass reaches 0. Along modes of eigenvalues λ and μ,
+    F + ε KL(π | a ⊗ b) has the second derivative ε − 4 λ μ at the product coupling
+    (theorem 8 d and f).
 
     Parameters
     ----------
@@ -49,43 +72,74 @@ def off_saddle(
         and with all λ μ <= 0, the objective is then convex over couplings and the
         product coupling its minimum.
     """
-    (values_x, modes_x), (values_y, modes_y) = (
-        problem.left.modes(),
-        problem.right.modes(),
-    )
-    descent, end = max((float(values_x[k] * values_y[k]), k) for k in (0, -1))
-    if not descent > max(negligible, epsilon / 4):
+    a = problem.x.weights
+    b = problem.y.weights
+    values_x, modes_x = problem.left.modes()
+    values_y, modes_y = problem.right.modes()
+    # 1. The largest λ μ > 0, which is that of the first or of the last eigenvalues, as
+    # both lists are ascending.
+    of_first = float(values_x[0] * values_y[0])
+    of_last = float(values_x[-1] * values_y[-1])
+    end = 0
+    descent = of_first  # λ μ, in squared units of C
+    if of_last > of_first:
+        end = -1
+        descent = of_last
+    threshold = max(negligible, epsilon / 4)
+    # Written so that eigenvalues that are no numbers promise no descent.
+    if not descent > threshold:
         return None
-    xp, product = _array.namespace(modes_x), product_plan(problem).matrix
-    along = _generic(values_x, modes_x, end), _generic(values_y, modes_y, end)
-    # Modes have mean 0, up to the float error of eigenvectors.
-    first, second = (
-        mode - w * xp.sum(mode)
-        for mode, w in zip(along, (problem.x.weights, problem.y.weights), strict=True)
-    )
-    direction = first[:, None] * second[None, :]
-    # Two small weights may have no product: such entries stay as they are.
+    # 2. The direction Δ = diag(√a) u vᵀ diag(√b), which leaves the marginals alone.
+    mode_x = _generic_mode(values_x, modes_x, end)
+    mode_y = _generic_mode(values_y, modes_y, end)
+    mode_x = _centred(mode_x, a)
+    mode_y = _centred(mode_y, b)
+    direction = mode_x[:, None] * mode_y[None, :]  # (n, m)
+    # 3. The longest step along it that keeps all masses from falling below 0.
+    xp = _array.namespace(modes_x)
+    product = product_plan(problem).matrix
+    # The product of two small weights may underflow to 0: such entries stay as they
+    # are.
     direction = xp.where(product > 0, direction, xp.zeros_like(direction))
-    reach = 1.0 / float(
-        xp.max(-direction / xp.where(product > 0, product, xp.ones_like(product)))
-    )
-    return rounded_plan(
-        xp.clip(product + reach * direction, min=0.0),
-        problem.x.weights,
-        problem.y.weights,
-    )
+    step = _longest_step(product, direction)
+    # Float errors may leave masses a little below 0 and marginals a little off.
+    matrix = xp.clip(product + step * direction, min=0.0)
+    return rounded_plan(matrix, a, b)
 
 
-def _generic(values: Array, modes: Array, end: int) -> Array:
-    """Return a mode (n,) of the first or last eigenvalue, in no special position where that has several.
+def _longest_step(masses: Array, direction: Array) -> float:
+    """Return how far along a direction (n, m) no mass falls below 0."""
+    xp = _array.namespace(masses)
+    ones = xp.ones_like(masses)
+    divisor = xp.where(masses > 0, masses, ones)
+    # The share of its mass that an entry loses in a step of length 1.
+    losses = -direction / divisor
+    largest = float(xp.max(losses))
+    return 1.0 / largest
 
-    Symmetric spaces have such eigenvalues, and modes that respect some of their
+
+def _centred(mode: Array, weights: Array) -> Array:
+    """Take the float error of an eigenvector off its sum, which is 0 exactly."""
+    xp = _array.namespace(mode)
+    return mode - weights * xp.sum(mode)
+
+
+def _generic_mode(values: Array, modes: Array, end: int) -> Array:
+    """Return a mode (n,) of the first or last eigenvalue, random where that repeats.
+
+    Symmetric spaces have repeated eigenvalues, and modes that respect some of their
     symmetries may end at another saddle.
     """
     eigenvalues = _array.to_numpy(values)
-    tied = np.nonzero(
-        np.abs(eigenvalues - eigenvalues[end]) <= _TIED * np.abs(eigenvalues[end])
-    )[0]
-    share = np.random.default_rng(0).standard_normal(len(tied))
-    few = _array.namespace(modes).take(modes, _array.from_numpy(tied, modes), axis=1)
-    return few @ _array.from_numpy(share / np.linalg.norm(share), modes)
+    extreme = eigenvalues[end]
+    distances = np.abs(eigenvalues - extreme)
+    is_tied = distances <= _TIED * np.abs(extreme)
+    tied = np.nonzero(is_tied)[0]
+    # A seed of its own, so that solvers return the same plan every time.
+    rng = np.random.default_rng(0)
+    coefficients = rng.standard_normal(len(tied))
+    coefficients = coefficients / np.linalg.norm(coefficients)
+    xp = _array.namespace(modes)
+    columns = _array.from_numpy(tied, modes)
+    basis = xp.take(modes, columns, axis=1)  # (n, number of tied eigenvalues)
+    return basis @ _array.from_numpy(coefficients, modes)

@@ -1,4 +1,4 @@
-"""Conditional gradient: known answers, the saddle, its stopping rule, and POT from the same start."""
+"""Conditional gradient: known answers, the saddle, stopping, and POT's answers."""
 
 import itertools
 
@@ -152,7 +152,7 @@ CONSTANT_ROW_MEANS = {
 @pytest.mark.parametrize(("n", "m"), [(2, 5), (5, 4), (6, 6), (7, 3), (9, 8)])
 @pytest.mark.parametrize("noise", [0.0, 1e-16])
 def test_leaves_the_saddle(first, second, n, m, noise, rng):
-    """All these pairs have a direction of descent at the product coupling (theorem 8 d)."""
+    """All these pairs descend from the product coupling (theorem 8 d)."""
     C, D = CONSTANT_ROW_MEANS[first](n), CONSTANT_ROW_MEANS[second](m)
     C = C * (1 + noise * (np.add.outer(*[rng.standard_normal(len(C))] * 2)))
     result = gw.solve(C, D)
@@ -213,7 +213,10 @@ def test_objective_is_that_of_POT_from_the_same_start(kind, n, m, seed):
 
 @pytest.mark.parametrize(("n", "m"), [(30, 30), (25, 40)])
 def test_comes_to_rest_between_residuals_of_no_sign(n, m):
-    """POT's steps towards single vertices zigzag there. Both end in local minima of their own, as good on average."""
+    """POT's steps towards single vertices zigzag there.
+
+    Both end in local minima of their own, as good on average.
+    """
     ours, theirs = [], []
     for seed in range(12):
         x, y = random_problem("dense", n, m, seed)
@@ -238,7 +241,7 @@ def test_comes_to_rest_between_residuals_of_no_sign(n, m):
 
 
 def interior_start(x, y, seed):
-    """A coupling inside the polytope, away from the product: no gap of 0, no tie between vertices."""
+    """An inner coupling, not the product: no gap of 0, no tie between vertices."""
     rng = np.random.default_rng(1000 + seed)
     start = np.outer(x.weights, y.weights) * np.exp(
         0.3 * rng.standard_normal((x.size, y.size))
@@ -251,7 +254,7 @@ def interior_start(x, y, seed):
 
 @pytest.mark.parametrize("kind", CONDITIONALLY_NEGATIVE)
 def test_product_start_is_that_of_POT(kind):
-    """The first program, which the sorting coupling solves, is the one that POT sends to its simplex."""
+    """The sorting coupling solves the program that POT sends to its simplex first."""
     x, y = random_problem(kind, 40, 55, 1)
     _, log = ot.gromov.gromov_wasserstein(
         x.matrix,
@@ -269,7 +272,7 @@ def test_product_start_is_that_of_POT(kind):
 
 
 def test_large_spaces_use_the_priced_simplex(rng):
-    """Above 300² arcs the programs are solved on few arcs, with the same answer as POT's."""
+    """Above 300² arcs programs are solved on few arcs, with the same answer."""
     x, y = (
         gw.PointCloud(rng.standard_normal((n, 3)), rng.dirichlet(np.full(n, 4.0)))
         for n in (330, 310)

@@ -14,7 +14,7 @@ from tests.solvers.test_base import SOLVERS, paths
 @pytest.mark.parametrize("share", [0.9, 1.1])
 @pytest.mark.parametrize("n", [5, 8, 13])
 def test_theorem_8_entropy_at_the_product(share, n):
-    """Cycles are blind at the product coupling, which is left at a fixed ε if and only if 4 λ μ is above it."""
+    """At a fixed ε, the product of cycles is left if and only if 4 λ μ > ε."""
     C = paths(nx.cycle_graph(n))
     weights = np.full(n, 1 / n)
     values = checkers.spectrum(C, weights)

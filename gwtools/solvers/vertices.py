@@ -1,0 +1,82 @@
+"""Vertices: linear programs over couplings at a gradient, and their solutions.
+
+Programs are solved in NumPy on the CPU; vertices go back to the spaces' library.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gwtools import _array
+from gwtools._array import Array, NumpyArray
+from gwtools.plans import Plan, SparsePlan, changed
+from gwtools.problems import GWProblem
+from gwtools.transport.programs import Program, exact
+
+
+def linear_program(
+    problem: GWProblem,
+    gradient: Array,
+    start: SparsePlan | None,
+    potentials: tuple[NumpyArray, NumpyArray] | None = None,
+) -> Program:
+    """Solve a linear program over couplings, in float64 on the CPU; see :func:`exact`.
+
+    Parameters
+    ----------
+    problem : GWProblem
+        Its weights are the marginals.
+    gradient : array of shape (n, m)
+        The costs.
+    start : SparsePlan or None
+        A vertex near the solution.
+    potentials : pair of arrays or None
+        Potentials near those of the solution.
+    """
+    # The simplex and its reduced costs are in float64, whatever the spaces are in.
+    cost = _contiguous(gradient)  # (n, m)
+    a = _contiguous(problem.x.weights)
+    b = _contiguous(problem.y.weights)
+    if start is not None:
+        start = changed(
+            start,
+            rows=_array.to_numpy(start.rows),
+            cols=_array.to_numpy(start.cols),
+            mass=_array.to_numpy(start.mass),
+        )
+    return exact(cost, a, b, start, potentials)
+
+
+def vertex_like(plan: SparsePlan, like: Array) -> SparsePlan:
+    """Bring a program's vertex to the library, dtype and device of ``like``."""
+    return changed(
+        plan,
+        rows=_array.from_numpy(plan.rows, like),
+        cols=_array.from_numpy(plan.cols, like),
+        mass=_array.from_numpy(plan.mass, like),
+    )
+
+
+def has_same_atoms(plan: Plan, vertex: SparsePlan) -> bool:
+    """Tell whether a plan is sparse and puts mass on the same pairs as a vertex."""
+    if not isinstance(plan, SparsePlan):
+        return False
+    if plan.mass.shape != vertex.mass.shape:
+        return False
+    # Their order is the simplex's, which may differ from the plan's.
+    positions = _sorted_positions(plan)
+    return np.array_equal(positions, _sorted_positions(vertex))
+
+
+def _sorted_positions(plan: SparsePlan) -> NumpyArray:
+    """Return the positions of the atoms in the matrix read row by row, ascending."""
+    _, m = plan.shape
+    positions = plan.rows * m + plan.cols
+    return np.sort(_array.to_numpy(positions))
+
+
+def _contiguous(array: Array) -> NumpyArray:
+    """Bring an array to the CPU in float64, row by row."""
+    values = _array.to_numpy(array)
+    # POT's simplex reads the costs by pointer, in this layout.
+    return np.ascontiguousarray(values, dtype=np.float64)
