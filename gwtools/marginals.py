@@ -15,7 +15,11 @@ from gwtools._array import Array
 from gwtools.plans import DensePlan, Plan, as_plan, make_unchecked
 
 
-def marginal_error(plan: Plan, a: Array, b: Array) -> float:
+def marginal_error(
+    plan: Plan,
+    a: Array,
+    b: Array,
+) -> float:
     """Return Σ |π 1 − a| + Σ |πᵀ 1 − b|, the mass that is out of place."""
     rows, cols = plan.marginals()
     return _distance(rows, a) + _distance(cols, b)
@@ -28,13 +32,21 @@ def _distance(sums: Array, weights: Array) -> float:
     return _array.number(xp.sum(errors))
 
 
-def has_marginals(plan: Plan, a: Array, b: Array) -> bool:
+def has_marginals(
+    plan: Plan,
+    a: Array,
+    b: Array,
+) -> bool:
     """Tell whether a plan has the marginals a and b up to float error."""
     float_error = max(4 * _array.epsilon(a), 1e-13)
     return marginal_error(plan, a, b) <= float_error
 
 
-def round_plan(matrix: Any, a: Array, b: Array) -> Plan:
+def round_plan(
+    matrix: Any,
+    a: Array,
+    b: Array,
+) -> Plan:
     """Round a matrix of masses onto given marginals.
 
     A coupling near the matrix (Altschuler, Weed and Rigollet 2017, algorithm 2), for
@@ -102,13 +114,21 @@ def round_plan(matrix: Any, a: Array, b: Array) -> Plan:
     return make_unchecked(DensePlan, matrix=coupling)
 
 
-def rounded_plan(matrix: Array, a: Array, b: Array) -> DensePlan:
+def rounded_plan(
+    matrix: Array,
+    a: Array,
+    b: Array,
+) -> DensePlan:
     """Round a non-negative matrix onto the marginals a and b, as a plan."""
     coupling = rounded_matrix(matrix, a, b)
     return make_unchecked(DensePlan, matrix=coupling)
 
 
-def rounded_matrix(matrix: Array, a: Array, b: Array) -> Array:
+def rounded_matrix(
+    matrix: Array,
+    a: Array,
+    b: Array,
+) -> Array:
     """Round a non-negative matrix, or a stack, onto the marginals a and b.
 
     Algorithm 2 of Altschuler, Weed and Rigollet (2017): at most twice the mass that is

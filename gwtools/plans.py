@@ -104,7 +104,7 @@ class DensePlan(Plan):
            [0. , 0.5]])
     """
 
-    matrix: Array
+    matrix: Array  # (n, m)
 
     def __post_init__(self) -> None:
         matrix = _check.floating(self.matrix, "matrix", 2)
@@ -137,8 +137,8 @@ class DensePlan(Plan):
     @cached_property
     def _marginals(self) -> tuple[Array, Array]:
         xp = _array.namespace(self.matrix)
-        rows = xp.sum(self.matrix, axis=1)
-        cols = xp.sum(self.matrix, axis=0)
+        rows = xp.sum(self.matrix, axis=1)  # (n,)
+        cols = xp.sum(self.matrix, axis=0)  # (m,)
         return rows, cols
 
     def inner(self, matrix: Array) -> Array:
@@ -189,9 +189,9 @@ class SparsePlan(Plan):
            [0.5, 0. , 0. ]])
     """
 
-    rows: Array
-    cols: Array
-    mass: Array
+    rows: Array  # (k,)
+    cols: Array  # (k,)
+    mass: Array  # (k,)
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
@@ -223,7 +223,7 @@ class SparsePlan(Plan):
     def dense(self) -> Array:
         """Return the (n, m) matrix of masses."""
         n, m = self.size
-        flat = _array.scatter_sum(self._positions, self.mass, n * m)
+        flat = _array.scatter_sum(self._positions, self.mass, n * m)  # (n m,)
         xp = _array.namespace(self.mass)
         return xp.reshape(flat, (n, m))
 
@@ -245,14 +245,14 @@ class SparsePlan(Plan):
     @cached_property
     def _marginals(self) -> tuple[Array, Array]:
         n, m = self.size
-        rows = _array.scatter_sum(self.rows, self.mass, n)
-        cols = _array.scatter_sum(self.cols, self.mass, m)
+        rows = _array.scatter_sum(self.rows, self.mass, n)  # (n,)
+        cols = _array.scatter_sum(self.cols, self.mass, m)  # (m,)
         return rows, cols
 
     def inner(self, matrix: Array) -> Array:
         """Return Σ π_ij matrix_ij for a matrix of shape (n, m)."""
         xp = _array.namespace(matrix)
-        flat = xp.reshape(matrix, (-1,))
+        flat = xp.reshape(matrix, (-1,))  # (n m,)
         at_atoms = xp.take(flat, self._positions)  # (k,)
         return xp.vecdot(self.mass, at_atoms)
 
@@ -452,7 +452,7 @@ def relative_entropy(plan: Plan, a: Array, b: Array) -> float:
     log_mass = xp.log(xp.clip(matrix, min=tiny))
     log_a = xp.log(a)
     log_b = xp.log(b)
-    log_ratio = log_mass - log_a[:, None] - log_b[None, :]
+    log_ratio = log_mass - log_a[:, None] - log_b[None, :]  # (n, m)
     rows = xp.vecdot(matrix, log_ratio)  # (n,)
     return float(xp.sum(rows))
 

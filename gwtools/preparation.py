@@ -139,7 +139,12 @@ def without_offset(x: Space, y: Space) -> tuple[Space, Space]:
     return x.shifted(offset), y.shifted(offset)
 
 
-def common_offset(low_x: float, low_y: float, high_x: float, high_y: float) -> float:
+def common_offset(
+    low_x: float,
+    low_y: float,
+    high_x: float,
+    high_y: float,
+) -> float:
     """Return the constant that :func:`without_offset` subtracts, 0 for none.
 
     Parameters

@@ -312,7 +312,8 @@ class GWProblem(Quadratic):
             return self.cross(plan)
         right = self.right.dense()
         moved = plan.apply_rows(rows, right) - previous.apply_rows(rows, right)
-        return cross + self.left.dense()[:, rows] @ moved
+        columns = self.left.dense()[:, rows]
+        return cross + columns @ moved
 
     def objective(self, plan: Plan) -> Array:
         """Return F(π), in squared units of C.
@@ -384,7 +385,12 @@ class GWProblem(Quadratic):
             parts.append(part)
         return _array.total(parts)
 
-    def _distortions(self, plan: SparsePlan, start: int, stop: int) -> Array:
+    def _distortions(
+        self,
+        plan: SparsePlan,
+        start: int,
+        stop: int,
+    ) -> Array:
         """Return Σ_kl (C_ik − D_jl)² π_kl for a block of the atoms (i, j) of a plan."""
         x = self.x
         y = self.y
@@ -428,7 +434,11 @@ def detached(space: Space) -> Space:
     return space.with_data(data, weights)
 
 
-def enveloped(problem: GWProblem, plan: Plan, potentials: tuple[Array, Array]) -> Array:
+def enveloped(
+    problem: GWProblem,
+    plan: Plan,
+    potentials: tuple[Array, Array],
+) -> Array:
     """Return F(π) of a stationary plan with the gradient of the minimum in the data.
 
     By the envelope theorem the plan is held: no first-order change of it matters. With
@@ -469,12 +479,17 @@ def enveloped(problem: GWProblem, plan: Plan, potentials: tuple[Array, Array]) -
     return value + change_b @ (g + shift_y)
 
 
-def _row_part(x: Space, y: Space, plan: Array) -> Array:
+def _row_part(
+    x: Space,
+    y: Space,
+    plan: Array,
+) -> Array:
     """Return the part of the gradient that depends on i alone, shape (n,).
 
     It is the part of 2 Σ (C_ik − D_jl)² π_kl that ``GWProblem.gradient`` leaves out.
     """
     alpha = x.deviations
     image = plan @ y.deviations  # (n,)
-    rows = x.residual().apply(image[:, None])[:, 0]
-    return 2 * x.power_means(2.0) - 4 * y.mean * alpha - 4 * rows
+    column = x.residual().apply(image[:, None])  # (n, 1)
+    squares = x.power_means(2.0)  # Σ_k C_ik² a_k
+    return 2 * squares - 4 * y.mean * alpha - 4 * column[:, 0]

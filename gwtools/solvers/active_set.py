@@ -45,7 +45,12 @@ class ActiveSet:
     quadratic: NumpyArray
 
     @classmethod
-    def of(cls, problem: GWProblem, plan: Plan, cross: Array) -> Self:
+    def of(
+        cls,
+        problem: GWProblem,
+        plan: Plan,
+        cross: Array,
+    ) -> Self:
         """Return the set of one coupling, given with its ``cross`` matrix R π S."""
         linear = float(plan.inner(problem.bilinear_cost))
         quadratic = -2 * float(plan.inner(cross))
@@ -67,7 +72,12 @@ class ActiveSet:
             return self.plans[0]
         return mixture(self.plans, self.weights.tolist())
 
-    def extended(self, problem: GWProblem, plan: Plan, cross: Array) -> Self:
+    def extended(
+        self,
+        problem: GWProblem,
+        plan: Plan,
+        cross: Array,
+    ) -> Self:
         """Return the set with one more coupling, of weight 0.
 
         Parameters
@@ -160,18 +170,30 @@ class ActiveSet:
         return type(self)(tuple(plans), shares, linear, quadratic)
 
 
-def _value(q: NumpyArray, K: NumpyArray, w: NumpyArray) -> float:
+def _value(
+    q: NumpyArray,
+    K: NumpyArray,
+    w: NumpyArray,
+) -> float:
     """Return q·w + wᵀ K w."""
     return float(w @ (q + K @ w))
 
 
-def _slopes(q: NumpyArray, K: NumpyArray, w: NumpyArray) -> NumpyArray:
+def _slopes(
+    q: NumpyArray,
+    K: NumpyArray,
+    w: NumpyArray,
+) -> NumpyArray:
     """Return the gradient of q·w + wᵀ K w, shape (K,)."""
     gradient: NumpyArray = q + 2 * K @ w
     return gradient
 
 
-def _line_search(q: NumpyArray, K: NumpyArray, w: NumpyArray) -> NumpyArray:
+def _line_search(
+    q: NumpyArray,
+    K: NumpyArray,
+    w: NumpyArray,
+) -> NumpyArray:
     """Minimise q·w + wᵀ K w between weights w and the last corner of the simplex."""
     direction = -w
     direction[-1] += 1.0

@@ -387,7 +387,12 @@ class ConditionalGradient(IterativeSolver[_State]):
                 )
         return self._at_rest(problem, state, self.negligible(problem))
 
-    def _at_rest(self, problem: GWProblem, state: _State, negligible: float) -> _State:
+    def _at_rest(
+        self,
+        problem: GWProblem,
+        state: _State,
+        negligible: float,
+    ) -> _State:
         """Return a stationary state, or the one after exchanges where some descend."""
         if not self.exchange or not isinstance(state.plan, SparsePlan):
             return replace(state, status=Status.STATIONARY)
@@ -423,7 +428,11 @@ def _of_one_row(problem: GWProblem) -> _State:
     return alike
 
 
-def _alone(problem: GWProblem, plan: Plan, cross: Array | None = None) -> _State:
+def _alone(
+    problem: GWProblem,
+    plan: Plan,
+    cross: Array | None = None,
+) -> _State:
     """Return the state at one coupling, given with its ``cross`` matrix or without."""
     if cross is None:
         cross = problem.cross(plan)
@@ -436,7 +445,11 @@ def _alone(problem: GWProblem, plan: Plan, cross: Array | None = None) -> _State
     )
 
 
-def _cross(problem: GWProblem, state: _State, vertex: SparsePlan) -> Array:
+def _cross(
+    problem: GWProblem,
+    state: _State,
+    vertex: SparsePlan,
+) -> Array:
     """Return R π S of a vertex, from the plan's where that is a vertex near it."""
     # The same object: after a full step the plan is the last vertex.
     if state.plan is state.vertex:

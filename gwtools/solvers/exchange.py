@@ -63,7 +63,12 @@ class Atoms:
     right: NumpyArray
 
     @classmethod
-    def of(cls, problem: GWProblem, plan: SparsePlan, gradient: Array) -> Self:
+    def of(
+        cls,
+        problem: GWProblem,
+        plan: SparsePlan,
+        gradient: Array,
+    ) -> Self:
         """Return the atoms of a coupling.
 
         Parameters

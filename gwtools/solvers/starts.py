@@ -124,7 +124,11 @@ def _centred(mode: Array, weights: Array) -> Array:
     return mode - weights * xp.sum(mode)
 
 
-def _generic_mode(values: Array, modes: Array, end: int) -> Array:
+def _generic_mode(
+    values: Array,
+    modes: Array,
+    end: int,
+) -> Array:
     """Return a mode (n,) of the first or last eigenvalue, random where that repeats.
 
     Symmetric spaces have repeated eigenvalues, and modes that respect some of their
