@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools.bounds.float_error import gamma
+from tests.rational import rational
 
 SCALES = st.sampled_from([1e-170, 1.0, 1e150])
 POWERS = st.sampled_from([1, 2])
@@ -49,10 +50,6 @@ def instance(kind, seed, scale, most=6):
     return data, moved, rng.dirichlet(np.ones(n))
 
 
-def fraction(value):
-    return Fraction(float(value))
-
-
 def decimal_of(value):
     return Decimal(value.numerator) / Decimal(value.denominator)
 
@@ -62,14 +59,8 @@ def root_of(value):
 
 
 # The same for every number of an array.
-rational = np.vectorize(fraction, otypes=[object])
 decimal = np.vectorize(decimal_of, otypes=[object])
 root = np.vectorize(root_of, otypes=[object])
-
-
-def exact_weights(space):
-    a = rational(space.weights)
-    return a / a.sum()
 
 
 def stored_vectors(kind, data):

@@ -10,6 +10,7 @@ from hypothesis import given
 
 import gwtools as gw
 from gwtools import stability
+from tests.rational import exact_weights
 from tests.stability.moves import SEEDS
 from tests.stability.rational import (
     KINDS,
@@ -17,7 +18,6 @@ from tests.stability.rational import (
     SCALES,
     WIDE,
     entries,
-    exact_weights,
     instance,
     lies_just_above,
     power_of_norm,
@@ -33,7 +33,7 @@ def test_perturbation_is_rounded_up(seed, scale, p, kind):
     x2 = space_of(kind, moved, a)
     with localcontext(WIDE):
         difference = entries(kind, data) - entries(kind, moved)
-        power = power_of_norm(difference, exact_weights(x), p)
+        power = power_of_norm(difference, exact_weights(x.weights), p)
     found = stability.perturbation(x, x2, p)
     assert lies_just_above(found, power, p, radius_of_entries(x, x2))
 
@@ -43,7 +43,7 @@ def test_row_means_perturbation_is_rounded_up(seed, scale, p, kind):
     data, moved, a = instance(kind, seed, scale)
     x = space_of(kind, data, a)
     x2 = space_of(kind, moved, a)
-    a = exact_weights(x)
+    a = exact_weights(x.weights)
     with localcontext(WIDE):
         C = entries(kind, data)
         D = entries(kind, moved)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools import stability
+from tests.rational import exact_weights, rational
 from tests.stability.moves import SEEDS, truncated, truncation_formula
 from tests.stability.rational import (
     KINDS,
@@ -17,11 +18,9 @@ from tests.stability.rational import (
     WIDE,
     decimal,
     entries,
-    exact_weights,
     instance,
     lies_just_above,
     power_of_norm,
-    rational,
     root,
     root_of,
     space_of,
@@ -63,7 +62,7 @@ def test_stored_values_are_rounded_up(seed, scale, kind, step):
     """Theorem 6 d with and without an absolute part."""
     data, _, a = instance(kind, seed, scale)
     x = space_of(kind, data, a)
-    a = exact_weights(x)
+    a = exact_weights(x.weights)
     with localcontext(WIDE):
         if step is None:
             found = stability.rounding(x, "float32")
@@ -86,7 +85,7 @@ def test_lengths_of_graphs_are_rounded_up(seed, scale):
     x = gw.GraphSpace(adjacency, rng.dirichlet(np.ones(n)))
     C = shortest_paths(x.adjacency.toarray(), far=10**9 * Fraction(scale))
     with localcontext(WIDE):
-        norm = norm_of_matrix(C, exact_weights(x))
+        norm = norm_of_matrix(C, exact_weights(x.weights))
         expected = Decimal(2.0**-24) * norm + (n - 1) * Decimal(2.0**-150)
     found = stability.rounding(x, "float32")
     assert lies_just_above(found, Fraction(expected), 1)
@@ -108,7 +107,9 @@ def test_truncation_is_rounded_up(seed, scale, k):
     found = stability.truncation(x, k)
     kept = truncated(factor, k)
     difference = entries("gram", factor) - entries("gram", kept)
-    assert Fraction(found) ** 2 >= power_of_norm(difference, exact_weights(x), 2)
+    assert Fraction(found) ** 2 >= power_of_norm(
+        difference, exact_weights(x.weights), 2
+    )
     unit = scale**0.5
     formula = truncation_formula(factor / unit, kept / unit, a)
     assert found / scale <= formula * (1 + 1e-12)

@@ -1,0 +1,23 @@
+"""Certificates: proved intervals for GW_2², whatever solver a coupling came from."""
+
+from gwtools.certify.certificates import EFFORTS, certified_objective, certify
+from gwtools.certify.intervals import (
+    CertifiedObjective,
+    certified_interval,
+    closed_up_to,
+    with_upper,
+)
+from gwtools.certify.objectives import PlanObjective, coupling_distance, enclosed
+
+__all__ = [
+    "EFFORTS",
+    "CertifiedObjective",
+    "PlanObjective",
+    "certified_interval",
+    "certified_objective",
+    "certify",
+    "closed_up_to",
+    "coupling_distance",
+    "enclosed",
+    "with_upper",
+]

@@ -1,0 +1,149 @@
+"""Intervals: lower bounds and an objective brought together to a certificate.
+
+They are computed in units in which no square over- or underflows, and given back in the
+units of the spaces, rounded outward.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from gwtools.bounds.float_error import Bound
+from gwtools.results import Certificate, Kind
+
+
+class CertifiedObjective(NamedTuple):
+    """A certificate, with an objective and its root as computed, within the interval."""
+
+    certificate: Certificate
+    objective: float
+    distance: float
+
+
+def certified_interval(
+    bounds: Mapping[str, float],
+    upper: Bound,
+    a_priori: float,
+    error_width: float,
+    tolerance: float,
+    unit: float = 1.0,
+    of_plan: bool = True,
+) -> CertifiedObjective:
+    """Return the certificate of lower bounds and an objective, in the given units.
+
+    Parameters
+    ----------
+    bounds : mapping from the name of a theorem to a number
+        Lower bounds of GW_2², rounded down, among them that of "norm".
+    upper : Bound
+        An objective, and the same rounded up for a coupling.
+    a_priori : float
+        How far GW_2² can lie above the bound "norm".
+    error_width : float
+        Width that float errors of the values account for.
+    tolerance : float
+        Width that counts as closed because it was asked for, in the units that were
+        given.
+    unit : float
+        What values of C were divided by: all but the tolerance are in such units
+        squared.
+    of_plan : bool
+        Whether the upper end is that of a plan that was given.
+
+    Returns
+    -------
+    CertifiedObjective
+        In the units that were given; its objective is at least the best lower bound.
+    """
+    # 1. The lower end: the best of the bounds, as many of them as are numbers.
+    lower = {}
+    for name, bound in bounds.items():
+        lower[name] = in_given_units(finite_or_zero(bound), unit, -math.inf)
+    best = max(lower, key=lower.__getitem__)
+    low = lower[best]
+    # 2. The upper end.
+    high = in_given_units(upper.upper, unit, math.inf)
+    if high == 0.0 and unit > 1:
+        # Values that were scaled down may have underflowed to the same.
+        high = math.ulp(0.0)
+    # 3. What the width says.
+    error_width = in_given_units(error_width, unit, math.inf)
+    closed, tolerance = closed_up_to(high - low, error_width, tolerance)
+    # The bound "norm" may have been rounded down by another unit in the last place.
+    shift = 2 * math.ulp(lower["norm"])
+    certificate = Certificate(
+        lower=low,
+        upper=high,
+        kind=_kind(closed, of_plan),
+        bound=best,
+        bounds=lower,
+        a_priori=in_given_units(a_priori, unit, math.inf) + shift,
+        tolerance=tolerance,
+        rounding=error_width,
+    )
+    # 4. The objective itself: float error may have moved it below the lower end.
+    value = max(upper.value, finite_or_zero(bounds[best]))
+    return CertifiedObjective(
+        certificate,
+        objective=value * unit * unit,
+        distance=value**0.5 * unit,
+    )
+
+
+def with_upper(
+    certificate: Certificate,
+    objective: float,
+    tolerance: float,
+) -> Certificate:
+    """Raise the upper end of a plan's certificate to at least an objective.
+
+    An interval up to ``tolerance`` wide then counts as closed.
+    """
+    if objective <= certificate.upper:
+        return certificate
+    gap = objective - certificate.lower
+    closed, tolerance = closed_up_to(gap, certificate.rounding, tolerance)
+    return replace(
+        certificate,
+        upper=objective,
+        kind=_kind(closed, of_plan=True),
+        tolerance=tolerance,
+    )
+
+
+def closed_up_to(
+    gap: float,
+    error_width: float,
+    asked: float,
+) -> tuple[bool, float]:
+    """Tell whether an interval of width ``gap`` is closed, and up to which tolerance.
+
+    The tolerance is the float error, or that asked for if the float error is less.
+    """
+    tolerance = error_width if gap <= error_width else max(error_width, asked)
+    return gap <= tolerance, tolerance
+
+
+def _kind(closed: bool, of_plan: bool) -> Kind:
+    if closed:
+        return Kind.GLOBAL
+    return Kind.BRACKET if of_plan else Kind.LOWER
+
+
+def finite_or_zero(lower: float) -> float:
+    """Return a lower bound, or 0 where it is negative or not finite.
+
+    It is not finite where tiny weights leave the range of float64.
+    """
+    return float(lower) if 0 < lower < math.inf else 0.0
+
+
+def in_given_units(value: float, unit: float, towards: float) -> float:
+    """Return value · unit², rounded to the next float in the given direction."""
+    if value == 0.0:
+        return 0.0
+    square = float(value) * unit * unit
+    return max(0.0, math.nextafter(square, towards))
