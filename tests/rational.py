@@ -1,4 +1,4 @@
-"""Rational arithmetic on arrays of objects: sums and products of fractions are exact."""
+"""Rational arithmetic on arrays of objects: sums of fractions are exact."""
 
 from fractions import Fraction
 

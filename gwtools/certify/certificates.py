@@ -172,21 +172,23 @@ def _certified(
     """Certify prepared spaces and a plan between them, or cheap couplings."""
     problem = GWProblem(ready.x, ready.y)
     pair = enclosed(problem)
+    # 1. Lower bounds by sorts and one pass over the pairs, and one coupling.
     bounds, a_priori = certified.linear(problem.x, problem.y, pair)
     upper = (
         objective_of_product(problem, pair)
         if plan is None
         else objective_of_plan(problem, pair, plan, evaluated)
     )
+    # 2. Lower bounds from matrices, and more couplings where none was given.
     if effort != "linear":
         parts_x = certified.enclosed_parts(problem.x)
         parts_y = certified.enclosed_parts(problem.y)
-        matrix = None if plan is None else _array.to_numpy(plan.dense())
+        matrix = None if plan is None else _array.to_numpy(plan.dense())  # (n, m)
         bounds |= _bounds_from_matrices(parts_x, parts_y, ready, matrix, effort)
         if plan is None:
-            for end in objectives_of_sorting(problem, pair, (parts_x, parts_y)):
-                if end.upper < upper.upper:
-                    upper = end
+            ends = objectives_of_sorting(problem, pair, parts_x, parts_y)
+            upper = _least(upper, ends)
+    # 3. The interval, with the width that float errors of the values account for.
     lower = {name: bound.lower for name, bound in bounds.items()}
     best = max([finite_or_zero(value) for value in lower.values()])
     return certified_interval(
@@ -198,6 +200,14 @@ def _certified(
         unit=ready.unit,
         of_plan=plan is not None,
     )
+
+
+def _least(upper: Bound, others: list[Bound]) -> Bound:
+    """Return the objective of the least upper end, the first of equal ones."""
+    for other in others:
+        if other.upper < upper.upper:
+            upper = other
+    return upper
 
 
 def _bounds_from_matrices(
@@ -213,7 +223,12 @@ def _bounds_from_matrices(
     bounds["second"] = certified.second(x, y)
     # The largest product of eigenvalues of R and S, as far as kinds of spaces tell it:
     # what the objective may curve below a tangent (theorem 11).
-    curvature = certified.eigenvalue_product_of_kinds(x, y, ready.x.sign, ready.y.sign)
+    curvature = certified.eigenvalue_product_of_kinds(
+        x,
+        y,
+        ready.x.sign,
+        ready.y.sign,
+    )
     if effort == "cubic":
         modes_x = certified.modes(x)
         modes_y = certified.modes(y)
@@ -224,6 +239,7 @@ def _bounds_from_matrices(
         # Spectra may tell more than kinds.
         by_spectra = certified.largest_eigenvalue_product(modes_x, modes_y)
         curvature = min(curvature, by_spectra)
+    # The tangent at a plan; there is none where nothing is known of the curvature.
     if plan is not None and math.isfinite(curvature):
         bounds["convexity"] = certified.convexity(x, y, plan, curvature)
     return bounds

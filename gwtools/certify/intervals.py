@@ -16,7 +16,7 @@ from gwtools.results import Certificate, Kind
 
 
 class CertifiedObjective(NamedTuple):
-    """A certificate, with an objective and its root as computed, within the interval."""
+    """A certificate, with an objective and its root as computed, both inside it."""
 
     certificate: Certificate
     objective: float
@@ -141,7 +141,11 @@ def finite_or_zero(lower: float) -> float:
     return float(lower) if 0 < lower < math.inf else 0.0
 
 
-def in_given_units(value: float, unit: float, towards: float) -> float:
+def in_given_units(
+    value: float,
+    unit: float,
+    towards: float,
+) -> float:
     """Return value · unit², rounded to the next float in the given direction."""
     if value == 0.0:
         return 0.0

@@ -15,7 +15,11 @@ from gwtools.plans import Plan, SparsePlan
 from gwtools.spaces import GramSpace, PointCloud, Space
 
 
-def matching_of(plan: Plan, x: Space, y: Space) -> SparsePlan | None:
+def matching_of(
+    plan: Plan,
+    x: Space,
+    y: Space,
+) -> SparsePlan | None:
     """Return the matching that a plan is up to the float error of its masses, if any.
 
     Its masses are the stored weights.
@@ -31,7 +35,8 @@ def matching_of(plan: Plan, x: Space, y: Space) -> SparsePlan | None:
     if not _is_permutation(plan.cols, atoms):
         return None
     mass = xp.take(x.weights, plan.rows)
-    if not _all_equal(mass, xp.take(y.weights, plan.cols)):
+    other_mass = xp.take(y.weights, plan.cols)
+    if not _all_equal(mass, other_mass):
         return None
     return replace(plan, mass=mass)
 
@@ -41,7 +46,12 @@ def has_same_masses(plan: Plan, matching: SparsePlan) -> bool:
     return _all_equal(plan.masses, matching.mass)
 
 
-def is_isometry(x: Space, y: Space, matching: SparsePlan, value: float) -> bool:
+def is_isometry(
+    x: Space,
+    y: Space,
+    matching: SparsePlan,
+    value: float,
+) -> bool:
     """Tell whether a matching surely pairs equal values: its objective is exactly 0.
 
     ``value`` is the objective as computed.
@@ -66,7 +76,12 @@ def _is_permutation(index: Array, atoms: Array) -> bool:
     return _all_equal(xp.sort(index), atoms)
 
 
-def _pairs_equal_rows(x: Space, y: Space, matching: SparsePlan) -> bool:
+def _pairs_equal_rows(
+    x: Space,
+    y: Space,
+    matching: SparsePlan,
+) -> bool:
+    # By blocks, as the whole matrices may not fit beside the stored ones.
     for start, stop in x.blocks():
         first = x.rows_at(matching.rows, start, stop)
         second = y.rows_at(matching.cols, start, stop)
@@ -76,6 +91,8 @@ def _pairs_equal_rows(x: Space, y: Space, matching: SparsePlan) -> bool:
 
 
 def _all_equal(first: Array, second: Array) -> bool:
+    # Points of other dimensions differ, even where they could be broadcast.
     if first.shape != second.shape:
         return False
-    return bool(_array.namespace(first).all(first == second))
+    xp = _array.namespace(first)
+    return bool(xp.all(first == second))

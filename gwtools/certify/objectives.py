@@ -38,7 +38,11 @@ def enclosed(problem: GWProblem) -> EnclosedPair:
     return EnclosedPair(enclosure(problem.x), enclosure(problem.y))
 
 
-def coupling_distance(x: Space, y: Space, plan: Plan) -> float:
+def coupling_distance(
+    x: Space,
+    y: Space,
+    plan: Plan,
+) -> float:
     """Return the root of the objective of the coupling nearest to a plan, rounded up.
 
     It is in units of C (theorem 13 g).
@@ -46,10 +50,12 @@ def coupling_distance(x: Space, y: Space, plan: Plan) -> float:
     ready = prepare(x, y)
     problem = GWProblem(ready.x, ready.y)
     pair = enclosed(problem)
-    upper = objective_of_plan(problem, pair, restricted(plan, ready)).upper
+    plan = restricted(plan, ready)
+    upper = objective_of_plan(problem, pair, plan).upper
     if upper == 0.0:
         return 0.0
     root = float(float_error.ceiling(upper**0.5))
+    # In the given units; the product with them is rounded, too.
     return math.nextafter(root * ready.unit, math.inf)
 
 
@@ -73,6 +79,7 @@ def objective_of_plan(
     if matching is None:
         upper = _upper(problem, pair, plan, value, matched=False)
         return Bound(value, 0.0, upper)
+    # Copies have distance 0 exactly: no float error may open their interval.
     if is_isometry(problem.x, problem.y, matching, value):
         return Bound(0.0, 0.0, 0.0)
     upper = _upper(problem, pair, plan, value, matched=True)
@@ -128,8 +135,10 @@ def objective_of_product(problem: GWProblem, pair: EnclosedPair) -> Bound:
         return Bound(0.0, 0.0, 0.0)
     x = problem.x
     y = problem.y
-    norms = x.residual_norm_squared() + y.residual_norm_squared()
-    spread = x.weights @ x.deviations**2 + y.weights @ y.deviations**2
+    norms = x.residual_norm_squared() + y.residual_norm_squared()  # ‖R‖² + ‖S‖²
+    spread_x = x.weights @ x.deviations**2  # ‖α‖²
+    spread_y = y.weights @ y.deviations**2  # ‖β‖²
+    spread = spread_x + spread_y
     value = float(pair.mean_gap**2 + 2 * spread + norms)
     upper = float_error.product_upper(value, pair.x.radii, pair.y.radii)
     return Bound(value, 0.0, float(upper))
@@ -138,7 +147,8 @@ def objective_of_product(problem: GWProblem, pair: EnclosedPair) -> Bound:
 def objectives_of_sorting(
     problem: GWProblem,
     pair: EnclosedPair,
-    sides: tuple[EnclosedParts, EnclosedParts],
+    parts_x: EnclosedParts,
+    parts_y: EnclosedParts,
 ) -> list[Bound]:
     """Return the objectives of couplings that sort one number of each atom.
 
@@ -146,18 +156,17 @@ def objectives_of_sorting(
     """
     x = problem.x
     y = problem.y
-    lists = [
-        (x.row_means, y.row_means),
-        (x.row_means, -y.row_means),
-        (_squared_eccentricities(x, sides[0]), _squared_eccentricities(y, sides[1])),
-    ]
+    squares_x = _squared_eccentricities(parts_x, x.weights)  # (n,)
+    squares_y = _squared_eccentricities(parts_y, y.weights)  # (m,)
     plans = [
-        sorting_plan(first, x.weights, second, y.weights) for first, second in lists
+        sorting_plan(x.row_means, x.weights, y.row_means, y.weights),
+        sorting_plan(x.row_means, x.weights, -y.row_means, y.weights),
+        sorting_plan(squares_x, x.weights, squares_y, y.weights),
     ]
     return [objective_of_plan(problem, pair, plan) for plan in plans]
 
 
-def _squared_eccentricities(space: Space, side: EnclosedParts) -> Array:
+def _squared_eccentricities(side: EnclosedParts, like: Array) -> Array:
     """Return Σ_k a_k C_ik² for every atom, which sorts as the eccentricities do."""
     squares = side.parts.matrix**2 @ side.parts.weights
-    return _array.from_numpy(squares, space.weights)
+    return _array.from_numpy(squares, like)

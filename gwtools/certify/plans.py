@@ -17,6 +17,7 @@ def widened(plan: Plan) -> Plan:
         return DensePlan(masses)
     rows = plan.rows
     cols = plan.cols
+    # Positions are of one library with the masses, wherever these went.
     if _array.library(masses) != _array.library(plan.mass):
         rows = _array.to_numpy(rows)
         cols = _array.to_numpy(cols)
@@ -41,9 +42,11 @@ def restricted(plan: Plan, ready: Prepared) -> Plan:
     if int(xp.count_nonzero(matrix)) >= n + m:
         return plan if matrix is plan.dense() else DensePlan(matrix)
     rows, cols = xp.nonzero(matrix)
-    masses = xp.reshape(matrix, (-1,))
+    # The standard of array libraries takes along one axis only.
+    masses = xp.reshape(matrix, (-1,))  # (n m,)
     mass = xp.take(masses, rows * m + cols)
-    return SparsePlan(rows, cols, mass, (ready.x.size, ready.y.size))
+    shape = (ready.x.size, ready.y.size)
+    return SparsePlan(rows, cols, mass, shape)
 
 
 def _restricted_list(plan: SparsePlan, ready: Prepared) -> SparsePlan:
@@ -60,6 +63,7 @@ def _restricted_list(plan: SparsePlan, ready: Prepared) -> SparsePlan:
         cols, found = _positions(cols, kept_cols)
         present = present & found
     all_kept = kept_rows is None and kept_cols is None
+    # The same plan, so that what was evaluated of it need not be computed again.
     if bool(xp.all(present)) and all_kept:
         return plan
     (listed,) = xp.nonzero(present)
@@ -75,6 +79,8 @@ def _positions(index: Array, kept: Array) -> tuple[Array, Array]:
     """Return where atoms stand among the kept ones, and whether they are kept."""
     xp = _array.namespace(kept)
     last = kept.shape[0] - 1
-    # An atom beyond the last kept one has no position; it is told by the comparison.
-    positions = xp.clip(xp.searchsorted(kept, index), max=last)
-    return positions, xp.take(kept, positions) == index
+    positions = xp.searchsorted(kept, index)
+    # Atoms beyond the last kept one have no position; the comparison tells them.
+    positions = xp.clip(positions, max=last)
+    found = xp.take(kept, positions)
+    return positions, found == index

@@ -18,7 +18,11 @@ from gwtools.stability.units import in_float64, in_safe_units, near_one, rounded
 from gwtools.transport.programs import exact
 
 
-def subsampling(x: Any, index: Array, weights: Array = None) -> float:
+def subsampling(
+    x: Any,
+    index: Array,
+    weights: Array = None,
+) -> float:
     """Bound the move of GW_2 when a space is replaced by some of its atoms.
 
     The bound is the cost of a coupling of the two spaces (theorem 6 f 0).
@@ -66,7 +70,8 @@ def subsampling(x: Any, index: Array, weights: Array = None) -> float:
     _check.same_library(index, whole.weights, "index", "the space")
     part = whole.restrict(index)
     weights = _check_spaces.weights(weights, whole.weights, part.size)
-    part = in_float64(part.with_data(part.data, weights))
+    part = part.with_data(part.data, weights)
+    part = in_float64(part)
     whole = in_float64(whole)
     (whole, part), exponent = in_safe_units(whole, part, squares=True)
     a = whole.weights
@@ -93,13 +98,25 @@ def _taken(rows: Array, index: Array | None) -> Array:
     return _array.namespace(rows).take(rows, index, axis=0)
 
 
-def _squared_distances(first: Array, second: Array, a: Array) -> Array:
+def _squared_distances(
+    first: Array,
+    second: Array,
+    a: Array,
+) -> Array:
     """Return Σ_k a_k (first_ik − second_jk)² for all pairs of rows i, j."""
-    squares = (first**2 @ a)[:, None] + (second**2 @ a)[None, :]
-    return squares - 2 * (first * a[None, :]) @ second.T
+    # The square multiplied out: no array of all differences (n, m, n) is made.
+    norms_first = first**2 @ a  # (n,)
+    norms_second = second**2 @ a  # (m,)
+    squares = norms_first[:, None] + norms_second[None, :]
+    weighted = first * a[None, :]
+    return squares - 2 * weighted @ second.T
 
 
-def _optimal_coupling(costs: Array, a: Array, b: Array) -> SparsePlan:
+def _optimal_coupling(
+    costs: Array,
+    a: Array,
+    b: Array,
+) -> SparsePlan:
     """Return a vertex of least cost, in arrays like the weights."""
     solution = exact(
         _array.to_numpy(costs),
@@ -176,7 +193,11 @@ def sampling(
     return rounded_up(bound, terms, exponent)
 
 
-def row_means_sampling(x: Any, draws: int, failure: float = 0.05) -> float:
+def row_means_sampling(
+    x: Any,
+    draws: int,
+    failure: float = 0.05,
+) -> float:
     """Bound the move of ``bounds.row_means(p=1)``, with high probability, under draws.
 
     A space is replaced by independent draws of its atoms (theorem 6 f 4).

@@ -50,7 +50,11 @@ def norm_above(
     return rounded_up(root, all_terms, exponent)
 
 
-def _weighted_sum(values: Array, rows: Array | None, columns: Array | None) -> float:
+def _weighted_sum(
+    values: Array,
+    rows: Array | None,
+    columns: Array | None,
+) -> float:
     """Return Σ rows_i columns_k values_ik, columns first."""
     sums = values if columns is None else values @ columns
     if rows is None:
@@ -87,7 +91,11 @@ def norm_of_space(x: Space) -> float:
     return joined_norm(norms, 2.0)
 
 
-def _norm_of_rows(x: Space, start: int, stop: int) -> float:
+def _norm_of_rows(
+    x: Space,
+    start: int,
+    stop: int,
+) -> float:
     a = x.weights
     xp = _array.namespace(a)
     sizes = xp.abs(x.rows(start, stop))  # (stop − start, n)

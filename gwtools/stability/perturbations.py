@@ -27,7 +27,11 @@ from gwtools.stability.units import (
 _UNDERFLOW = 2.0**-1074  # what a product with a weight loses at most below it
 
 
-def perturbation(x: Any, x2: Any, p: float = 2.0) -> float:
+def perturbation(
+    x: Any,
+    x2: Any,
+    p: float = 2.0,
+) -> float:
     """Return ‖C − C′‖_p, at least |GW_p(C, D) − GW_p(C′, D)| (theorem 6 a).
 
     The norm is (Σ a_i a_k |C_ik − C′_ik|^p)^(1/p).
@@ -78,7 +82,11 @@ def perturbation(x: Any, x2: Any, p: float = 2.0) -> float:
     return rounded_up(bound, 8, exponent)
 
 
-def row_means_perturbation(x: Any, x2: Any, p: float = 2.0) -> float:
+def row_means_perturbation(
+    x: Any,
+    x2: Any,
+    p: float = 2.0,
+) -> float:
     """Bound how far the root of ``bounds.row_means`` moves (theorem 6 a).
 
     It moves by at most (Σ a_i |f_C(i) − f_C′(i)|^p)^(1/p), where f_C are the row means.

@@ -132,7 +132,11 @@ def times_power_of_two(values: Array, exponent: int) -> Array:
     return values * 2.0**half * 2.0 ** (exponent - half)
 
 
-def rounded_up(value: float, terms: float, exponent: int = 0) -> float:
+def rounded_up(
+    value: float,
+    terms: float,
+    exponent: int = 0,
+) -> float:
     """Round value · 2^exponent up, for a value ≥ 0 with relative float error γ_terms.
 
     Zero stays zero.
@@ -153,7 +157,11 @@ def product_rounded_up(first: float, second: float) -> float:
     return rounded_up(mantissa * mantissa2, 16, exponent + exponent2)
 
 
-def require_in_range(value: float, exponent: int, name: str) -> None:
+def require_in_range(
+    value: float,
+    exponent: int,
+    name: str,
+) -> None:
     """Raise a ValueError unless value · 2^exponent is a float64."""
     _, own_exponent = math.frexp(value)
     fits = math.isfinite(value) and own_exponent + exponent <= 1024

@@ -1,4 +1,4 @@
-"""Upper ends: which formula of theorem 13 (g) rounds the objective of which coupling."""
+"""Upper ends: which formula of theorem 13 (g) rounds which objective up."""
 
 import math
 
@@ -170,8 +170,9 @@ def test_the_best_cheap_coupling_is_the_one_of_the_least_upper_end(rng):
     ):
         plan = sorting_plan(first, x.weights, second, y.weights)
         ends.append(objective_of_plan(problem, pair, plan).upper)
-    sides = certified.enclosed_parts(x), certified.enclosed_parts(y)
-    found = objectives_of_sorting(problem, pair, sides)
+    parts_x = certified.enclosed_parts(x)
+    parts_y = certified.enclosed_parts(y)
+    found = objectives_of_sorting(problem, pair, parts_x, parts_y)
     assert [end.upper for end in found] == ends
     product = objective_of_product(problem, pair).upper
     best = math.nextafter(min(product, *ends), math.inf)

@@ -23,7 +23,7 @@ def largest(*drawn):
 
 
 def holds(found, moved, *drawn):
-    """Whether a bound is at least the move, up to the rounding of matrices this size."""
+    """Whether a bound is at least the move, up to the rounding of matrices."""
     return moved <= found * ROUNDING + 1e-14 * largest(*drawn)
 
 

@@ -85,7 +85,7 @@ def test_squares_that_underflow_under_the_root_of_a_distance_are_paid():
 
 @pytest.mark.parametrize("seed", range(40))
 def test_the_rounding_of_a_power_is_paid(seed):
-    """A root of 1e-300 moves by hundreds of units in the last place with that of 1/p."""
+    """A root of 1e-300 moves by hundreds of units in the last place with it."""
     mpmath = pytest.importorskip("mpmath")
     p = float(np.random.default_rng(seed).uniform(1, 2))
     weights = np.array([1.0, 1e-150])

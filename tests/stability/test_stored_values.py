@@ -1,4 +1,4 @@
-"""Theorem 6 c to e: changes of the stored values, against moves that nearly reach them."""
+"""Theorem 6 c to e: bounds against moves of stored values that nearly reach them."""
 
 import math
 from dataclasses import replace
@@ -165,7 +165,7 @@ def test_edge_lengths_add_up_along_paths(seed, step):
 
 @pytest.mark.parametrize("n", [2, 10])
 def test_quantization_of_a_path_graph_is_nearly_reached(n):
-    """The ends of a path, which hold all the weight, move apart by every edge's half step."""
+    """The ends of a path, which hold all the weight, move by every edge's half step."""
     path = sp.diags_array([np.ones(n - 1), np.ones(n - 1)], offsets=[-1, 1])
     a = np.array([0.5, *np.zeros(n - 2), 0.5])
     x = gw.GraphSpace(path.tocsr(), a)

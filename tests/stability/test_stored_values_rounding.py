@@ -1,4 +1,4 @@
-"""Theorem 6 c to e in floating point: against rational arithmetic, with no tolerance."""
+"""Theorem 6 c to e in floating point: against rational arithmetic."""
 
 from decimal import Decimal, localcontext
 from fractions import Fraction
