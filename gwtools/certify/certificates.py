@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 from typing import Any
 
 from gwtools import _array, _check, _check_plans, _check_spaces
@@ -186,8 +187,8 @@ def _certified(
         matrix = None if plan is None else _array.to_numpy(plan.dense())  # (n, m)
         bounds |= _bounds_from_matrices(parts_x, parts_y, ready, matrix, effort)
         if plan is None:
-            ends = objectives_of_sorting(problem, pair, parts_x, parts_y)
-            upper = _least(upper, ends)
+            sorting = objectives_of_sorting(problem, pair, parts_x, parts_y)
+            upper = min([upper, *sorting], key=attrgetter("upper"))
     # 3. The interval, with the width that float errors of the values account for.
     lower = {name: bound.lower for name, bound in bounds.items()}
     best = max([finite_or_zero(value) for value in lower.values()])
@@ -200,14 +201,6 @@ def _certified(
         unit=ready.unit,
         of_plan=plan is not None,
     )
-
-
-def _least(upper: Bound, others: list[Bound]) -> Bound:
-    """Return the objective of the least upper end, the first of equal ones."""
-    for other in others:
-        if other.upper < upper.upper:
-            upper = other
-    return upper
 
 
 def _bounds_from_matrices(

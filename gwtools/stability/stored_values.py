@@ -249,6 +249,7 @@ def _stored_values_moved(
     if isinstance(x, PointCloud) and x.metric == "sqeuclidean":
         xp = _array.namespace(a)
         farthest = rounded_up(float(xp.max(e)), terms)
+        # Distances have half the exponent of their squares.
         root_of_mean = rounded_up(_root_of_mean(scaled), 4, exponent // 2)
         return product_rounded_up(4 * farthest, root_of_mean + farthest)
     mean_of_e = norm_above(e, 1.0, terms, rows=a)
