@@ -170,30 +170,18 @@ class ActiveSet:
         return type(self)(tuple(plans), shares, linear, quadratic)
 
 
-def _value(
-    q: NumpyArray,
-    K: NumpyArray,
-    w: NumpyArray,
-) -> float:
+def _value(q: NumpyArray, K: NumpyArray, w: NumpyArray) -> float:
     """Return q·w + wᵀ K w."""
     return float(w @ (q + K @ w))
 
 
-def _slopes(
-    q: NumpyArray,
-    K: NumpyArray,
-    w: NumpyArray,
-) -> NumpyArray:
+def _slopes(q: NumpyArray, K: NumpyArray, w: NumpyArray) -> NumpyArray:
     """Return the gradient of q·w + wᵀ K w, shape (K,)."""
     gradient: NumpyArray = q + 2 * K @ w
     return gradient
 
 
-def _line_search(
-    q: NumpyArray,
-    K: NumpyArray,
-    w: NumpyArray,
-) -> NumpyArray:
+def _line_search(q: NumpyArray, K: NumpyArray, w: NumpyArray) -> NumpyArray:
     """Minimise q·w + wᵀ K w between weights w and the last corner of the simplex."""
     direction = -w
     direction[-1] += 1.0
@@ -309,8 +297,8 @@ def _descent(
     """
     if len(w) == 1:
         return np.zeros(1), True
-    # The other weights are coordinates: the heaviest is 1 minus their sum. It is the
-    # one whose float error is least beside it.
+    # The other weights are coordinates, and the heaviest is 1 minus their sum: beside
+    # it the float error of that sum is least.
     heaviest = int(w.argmax())
     others = np.delete(np.arange(len(w)), heaviest)
     form = K[np.ix_(others, others)]
@@ -323,7 +311,7 @@ def _descent(
         along = scipy.linalg.cho_solve(factor, -reduced / 2)
         is_minimum = True
     except np.linalg.LinAlgError:
-        # The form is not positive.
+        # The form is not positive definite.
         level = flat * max(np.abs(slopes).max(), _LEAST_SLOPE)
         along, is_minimum = _descent_by_modes(form, reduced, level, flat)
     direction = np.zeros(len(w))
@@ -338,7 +326,7 @@ def _descent_by_modes(
     level: float,
     flat: float,
 ) -> tuple[NumpyArray, bool]:
-    """Return a direction as :func:`_descent` where the quadratic form is not positive.
+    """Return a direction as :func:`_descent` where the form is not positive definite.
 
     Slopes below ``level`` count as 0.
     """
