@@ -20,7 +20,7 @@ def masses(draw, null=False):
 
 
 def sparse(matrix, repeat=False):
-    """The sparse plan of a matrix; ``repeat`` lists each atom twice at half its mass."""
+    """The sparse plan of a matrix; ``repeat`` lists atoms twice at half their mass."""
     rows, cols = np.nonzero(matrix)
     mass = matrix[rows, cols]
     if repeat:

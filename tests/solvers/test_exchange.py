@@ -14,7 +14,7 @@ from tests.strategies import coupled
 
 @given(coupled(null=True))
 def test_theorem_8_exchange(instance):
-    """Exchanges change the objective by the formula, with unequal masses and weights."""
+    """Exchanges change the objective by the formula, for unequal masses too."""
     x, y, plan = instance
     rows, cols = np.nonzero(plan)
     sparse = SparsePlan(rows, cols, plan[rows, cols], plan.shape)
