@@ -16,7 +16,8 @@ from gwtools.certify import (
     with_upper,
 )
 from gwtools.plans import Plan, embed, relative_entropy
-from gwtools.problems import GWProblem, Prepared, enveloped, prepare
+from gwtools.preparation import Prepared, prepare
+from gwtools.problems import GWProblem, enveloped
 from gwtools.results import (
     Certificate,
     ConvergenceError,

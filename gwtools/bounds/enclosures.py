@@ -14,7 +14,7 @@ from gwtools.bounds.float_error import Bound, Extent, Radii
 from gwtools.bounds.moments import Moments, moments
 from gwtools.bounds.transport_error import transport_on_line
 from gwtools.spaces import Space
-from gwtools.transport.one_dimensional import SortingCoupling
+from gwtools.transport.quantile_cells import SortingCoupling
 
 
 class Enclosure(NamedTuple):

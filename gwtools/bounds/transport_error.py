@@ -13,13 +13,13 @@ from gwtools._stacks import Numbers
 from gwtools.bounds import float_error
 from gwtools.bounds.float_error import Bound, gamma, lower_end
 from gwtools.transport.one_dimensional import (
-    SortingCoupling,
     comonotone,
     cost,
     equal_weights,
     pairs_off,
     wasserstein,
 )
+from gwtools.transport.quantile_cells import SortingCoupling
 
 
 def transport_on_line(

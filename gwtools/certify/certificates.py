@@ -8,7 +8,7 @@ from typing import Any
 
 from gwtools import _array, _check, _check_plans, _check_spaces
 from gwtools._array import Array
-from gwtools.bounds import certified
+from gwtools.bounds import certified, certified_quadratic
 from gwtools.bounds.certified import EnclosedParts
 from gwtools.bounds.float_error import Bound
 from gwtools.bounds.memory import require_memory_of_certificate
@@ -26,7 +26,8 @@ from gwtools.certify.objectives import (
 )
 from gwtools.certify.plans import restricted, widened
 from gwtools.plans import Plan, as_plan
-from gwtools.problems import GWProblem, Prepared, detached, prepare
+from gwtools.preparation import Prepared, prepare
+from gwtools.problems import GWProblem, detached
 from gwtools.results import Certificate
 from gwtools.spaces import Space, as_space, converted
 
@@ -216,7 +217,7 @@ def _bounds_from_matrices(
     bounds["second"] = certified.second(x, y)
     # The largest product of eigenvalues of R and S, as far as kinds of spaces tell it:
     # what the objective may curve below a tangent (theorem 11).
-    curvature = certified.eigenvalue_product_of_kinds(
+    curvature = certified_quadratic.eigenvalue_product_of_kinds(
         x,
         y,
         ready.x.sign,
@@ -228,11 +229,11 @@ def _bounds_from_matrices(
         bounds["third"] = certified.third(x, y, residual=False)
         bounds["residual_third"] = certified.third(x, y, residual=True)
         bounds["spectral"] = certified.spectral(x, y, modes_x, modes_y)
-        bounds["convex"] = certified.convex(x, y, modes_x, modes_y)
+        bounds["convex"] = certified_quadratic.convex(x, y, modes_x, modes_y)
         # Spectra may tell more than kinds.
-        by_spectra = certified.largest_eigenvalue_product(modes_x, modes_y)
+        by_spectra = certified_quadratic.largest_eigenvalue_product(modes_x, modes_y)
         curvature = min(curvature, by_spectra)
     # The tangent at a plan; there is none where nothing is known of the curvature.
     if plan is not None and math.isfinite(curvature):
-        bounds["convexity"] = certified.convexity(x, y, plan, curvature)
+        bounds["convexity"] = certified_quadratic.convexity(x, y, plan, curvature)
     return bounds

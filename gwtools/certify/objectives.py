@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 from gwtools import _array
 from gwtools._array import Array
-from gwtools.bounds import float_error
+from gwtools.bounds import float_error, outward
 from gwtools.bounds.certified import EnclosedParts
 from gwtools.bounds.enclosures import EnclosedPair, enclosure
 from gwtools.bounds.float_error import Bound
 from gwtools.certify.matchings import has_same_masses, is_isometry, matching_of
 from gwtools.certify.plans import restricted
 from gwtools.plans import Plan, SparsePlan
-from gwtools.problems import GWProblem, prepare
+from gwtools.preparation import prepare
+from gwtools.problems import GWProblem
 from gwtools.spaces import Space
 from gwtools.transport.one_dimensional import sorting_plan
 
@@ -140,7 +141,7 @@ def objective_of_product(problem: GWProblem, pair: EnclosedPair) -> Bound:
     spread_y = y.weights @ y.deviations**2  # ‖β‖²
     spread = spread_x + spread_y
     value = float(pair.mean_gap**2 + 2 * spread + norms)
-    upper = float_error.product_upper(value, pair.x.radii, pair.y.radii)
+    upper = outward.product_upper(value, pair.x.radii, pair.y.radii)
     return Bound(value, 0.0, float(upper))
 
 

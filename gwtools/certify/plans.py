@@ -5,7 +5,7 @@ from __future__ import annotations
 from gwtools import _array
 from gwtools._array import Array
 from gwtools.plans import DensePlan, Plan, SparsePlan
-from gwtools.problems import Prepared
+from gwtools.preparation import Prepared
 
 
 def widened(plan: Plan) -> Plan:

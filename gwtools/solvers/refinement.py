@@ -8,7 +8,8 @@ from typing import Any
 from gwtools.problems import GWProblem, Quadratic
 from gwtools.results import Status
 from gwtools.solvers.base import Callback, Outcome, Progress, gap_above
-from gwtools.solvers.conditional_gradient import ConditionalGradient, linear_program
+from gwtools.solvers.conditional_gradient import ConditionalGradient
+from gwtools.solvers.vertices import linear_program
 from gwtools.transport.one_dimensional import sorting_plan
 
 # Entries of the largest linear programs that are solved to refine or to judge a plan.

@@ -19,7 +19,8 @@ from gwtools._stacks import (
     replaced,
     some,
 )
-from gwtools.plans import DensePlan, rounded_plan
+from gwtools.marginals import rounded_plan
+from gwtools.plans import DensePlan
 from gwtools.problems import GWProblem, Quadratic
 from gwtools.results import Status
 from gwtools.solvers.backtracking import shortened

@@ -11,7 +11,7 @@ from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
 from gwtools.certify import coupling_distance
 from gwtools.plans import SparsePlan
-from gwtools.problems import restrict_to_support
+from gwtools.preparation import restrict_to_support
 from gwtools.spaces import Space, as_space
 from gwtools.stability.norms import radius_of_entries, terms_of_root
 from gwtools.stability.units import in_float64, in_safe_units, near_one, rounded_up

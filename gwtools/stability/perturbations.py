@@ -7,7 +7,7 @@ from typing import Any
 from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
 from gwtools.bounds.float_error import gamma, radii
-from gwtools.problems import restrict_to_support
+from gwtools.preparation import restrict_to_support
 from gwtools.spaces import Space
 from gwtools.stability.norms import (
     joined_norm,

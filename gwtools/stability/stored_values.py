@@ -14,7 +14,7 @@ import numpy as np
 from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
 from gwtools.bounds.float_error import eigenvalue_error, gamma
-from gwtools.problems import restrict_to_support
+from gwtools.preparation import restrict_to_support
 from gwtools.spaces import DenseSpace, GramSpace, GraphSpace, PointCloud, Space
 from gwtools.stability.norms import (
     lengths_of_rows,

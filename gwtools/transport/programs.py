@@ -192,7 +192,7 @@ def _repaired(
 ) -> SparsePlan:
     """Round a sparse plan onto the marginals a and b; it stays sparse.
 
-    As :func:`gwtools.plans.round_plan` does, but that what is missing is coupled in the
+    As :func:`gwtools.round_plan` does, but that what is missing is coupled in the
     order of the atoms instead of all with all.
     """
     rows = plan.rows

@@ -78,7 +78,7 @@ def sinkhorn(
     -------
     Scaling
         Finite for every finite kernel; its plan has the marginals up to ``error`` only:
-        see :func:`gwtools.plans.round_plan`. Scalings and masses are 0 at padding.
+        see :func:`gwtools.round_plan`. Scalings and masses are 0 at padding.
     """
     xp = _array.namespace(log_kernel)
     # log 1 = 0 at padding.
