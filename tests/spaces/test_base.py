@@ -1,4 +1,4 @@
-"""What every space can do, whichever way C is stored: rows, means, moments, parts, copies and scales."""
+"""What every space can do: rows, means, moments, restrictions, copies and scales."""
 
 import copy
 import pickle
@@ -24,23 +24,22 @@ def largest(drawn, p=1):
 
 @given(spaces(null=True))
 def test_dense_is_the_matrix(drawn):
-    assert close(
-        drawn.space().dense(), drawn.matrix, 10 * max(1.0, largest(drawn)) * 1e-3
-    )
+    scale = 10 * max(1.0, largest(drawn)) * 1e-3
+    assert close(drawn.space().dense(), drawn.matrix, scale)
 
 
 @given(spaces(), st.data())
 def test_rows_are_rows_of_the_matrix(drawn, data):
     start = data.draw(st.integers(0, drawn.size - 1))
     stop = data.draw(st.integers(start + 1, drawn.size))
-    assert close(
-        drawn.space().rows(start, stop), drawn.matrix[start:stop], largest(drawn)
-    )
+    rows = drawn.space().rows(start, stop)
+    assert close(rows, drawn.matrix[start:stop], largest(drawn))
 
 
 @given(spaces(null=True))
 def test_means(drawn):
-    space, (mean, alpha, _) = drawn.space(), checkers.parts(drawn.matrix, drawn.weights)
+    space = drawn.space()
+    mean, alpha, _ = checkers.parts(drawn.matrix, drawn.weights)
     assert close(space.row_means, drawn.matrix @ drawn.weights, largest(drawn))
     assert close(space.mean, mean, largest(drawn))
     assert close(space.deviations, alpha, largest(drawn))
@@ -63,14 +62,16 @@ def test_largest_bounds_every_entry(drawn):
 
 @given(spaces(null=True), st.data())
 def test_restrict(drawn, data):
-    index = np.array(
-        sorted(data.draw(st.sets(st.integers(0, drawn.size - 1), min_size=1)))
-    )
+    atoms = st.integers(0, drawn.size - 1)
+    drawn_atoms = data.draw(st.sets(atoms, min_size=1))
+    index = np.array(sorted(drawn_atoms))
     space = drawn.space()
     restricted = space.restrict(index)
     assert type(restricted) is type(space)
-    assert np.array_equal(restricted.weights, np.asarray(space.weights)[index])
-    assert close(restricted.dense(), drawn.matrix[np.ix_(index, index)], largest(drawn))
+    weights = np.asarray(space.weights)
+    assert np.array_equal(restricted.weights, weights[index])
+    block = drawn.matrix[np.ix_(index, index)]
+    assert close(restricted.dense(), block, largest(drawn))
 
 
 @given(spaces(), st.sampled_from([4.0**-7, 1.0, 16.0, 4.0**30]))
@@ -85,35 +86,40 @@ def test_scaling_by_powers_of_four_is_exact(drawn, factor):
 @pytest.mark.parametrize("kind", KINDS)
 def test_blocks_agree_with_one_block(kind, monkeypatch, rng):
     data = rng.standard_normal((9, 2))
-    space = {
-        "dense": lambda: gw.DenseSpace(checkers.euclidean(data)),
-        "gram": lambda: gw.GramSpace(data.T),
-    }.get(kind, lambda: gw.PointCloud(data, metric=kind))()
-    whole = [
-        np.asarray(v)
-        for v in (
-            space.dense(),
-            space.row_means,
-            space.residual().dense(),
-            space.power_means(1.0),
-        )
-    ]
+    space = space_of(kind, data)
+    whole = numbers_by_rows(space)
+    # Two rows of nine entries a block.
     monkeypatch.setattr("gwtools.spaces.base.BLOCK_ENTRIES", 20)
     again = space.restrict(np.arange(9))
     assert list(again.blocks()) == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 9)]
-    parts = [
-        again.dense(),
-        again.row_means,
-        again.residual().dense(),
-        again.power_means(1.0),
-    ]
+    parts = numbers_by_rows(again)
     for expected, found in zip(whole, parts, strict=True):
-        assert np.abs(expected - found).max() <= 1e-14 * np.abs(expected).max()
+        scale = np.abs(expected).max()
+        assert np.abs(expected - found).max() <= 1e-14 * scale
+
+
+def space_of(kind, data):
+    """A space of points (n, d), by their distances or their inner products."""
+    if kind == "dense":
+        return gw.DenseSpace(checkers.euclidean(data))
+    if kind == "gram":
+        return gw.GramSpace(data.T)
+    return gw.PointCloud(data, metric=kind)
+
+
+def numbers_by_rows(space):
+    """What is computed from blocks of rows."""
+    return [
+        np.asarray(space.dense()),
+        np.asarray(space.row_means),
+        np.asarray(space.residual().dense()),
+        np.asarray(space.power_means(1.0)),
+    ]
 
 
 @given(spaces(null=True))
 def test_weights_off_by_rounding_are_normalised(drawn):
-    """To 1, up to one rounding of each quotient and one of each of the two sums' additions."""
+    """To 1, up to one rounding of each quotient and of each addition of two sums."""
     assume(drawn.size > 1)
     off = gw.DenseSpace(drawn.matrix, drawn.weights * (1 + 1e-9))
     assert abs(float(off.weights.sum()) - 1) <= drawn.size * 2.0**-52
@@ -122,10 +128,8 @@ def test_weights_off_by_rounding_are_normalised(drawn):
 
 def test_repr_names_kind_size_and_library():
     assert repr(gw.PointCloud(np.zeros((3, 2)))) == "PointCloud(size=3, numpy float64)"
-    assert (
-        repr(gw.DenseSpace(np.zeros((3, 3), dtype=np.float32)))
-        == "DenseSpace(size=3, numpy float32)"
-    )
+    narrow = gw.DenseSpace(np.zeros((3, 3), dtype=np.float32))
+    assert repr(narrow) == "DenseSpace(size=3, numpy float32)"
     assert repr(gw.GramSpace(np.zeros((2, 3)))) == "GramSpace(size=3, numpy float64)"
 
 
@@ -150,23 +154,21 @@ def test_arrays_of_the_other_byte_order_give_the_same_numbers_in_the_native_one(
 ):
     a = np.array([0.5, 0.25, 0.125, 0.125])
     data = checkers.euclidean(rng.integers(0, 5, (4, 2)).astype(float)) ** 2
-    here, there = (
-        tuple(
-            value.astype(np.dtype(dtype).newbyteorder(order))
-            for value in (data, 2 * data, a, np.outer(a, a))
-        )
-        for order in "<>"
-    )
-    pairs = [
-        (BYTES[kind](values[0], values[2]), BYTES[kind](values[1], values[2]))
-        for values in (here, there)
-    ]
+    values = (data, 2 * data, a, np.outer(a, a))
+    here = in_order(values, dtype, "<")
+    there = in_order(values, dtype, ">")
+    make = BYTES[kind]
+    pairs = []
+    for C, D, weights, _ in (here, there):
+        pairs.append((make(C, weights), make(D, weights)))
     for solver in (gw.ConditionalGradient(), gw.Sinkhorn(), gw.Sorted()):
-        one, other = (gw.solve(*pair, solver) for pair in pairs)
+        one = gw.solve(*pairs[0], solver)
+        other = gw.solve(*pairs[1], solver)
         assert one.as_dict() == other.as_dict()
         assert np.asarray(other.plan).dtype.isnative
         assert np.array_equal(np.asarray(one.plan), np.asarray(other.plan))
-        (batched,) = gw.solve_batch(*([space] for space in pairs[1]), solver)
+        x, y = pairs[1]
+        (batched,) = gw.solve_batch([x], [y], solver)
         assert np.asarray(batched.plan).dtype.isnative
         assert float(batched.objective) == pytest.approx(float(one.objective), rel=1e-5)
     mixed = gw.certify(pairs[0][0], pairs[1][1])
@@ -185,7 +187,14 @@ def test_arrays_of_the_other_byte_order_give_the_same_numbers_in_the_native_one(
         plans = [gw.DensePlan(values[3]) for values in (here, there)]
         certificates = [gw.certify(*pairs[1], plan) for plan in (*plans, there[3])]
         assert certificates[0] == certificates[1] == certificates[2]
-        assert gw.solve(*pairs[1], gw.ConditionalGradient(init=there[3])).status.success
+        started = gw.solve(*pairs[1], gw.ConditionalGradient(init=there[3]))
+        assert started.status.success
+
+
+def in_order(values, dtype, order):
+    """Arrays of a dtype in an order of their bytes."""
+    ordered = np.dtype(dtype).newbyteorder(order)
+    return [value.astype(ordered) for value in values]
 
 
 USED = {
@@ -205,7 +214,10 @@ USED = {
 )
 @pytest.mark.parametrize("name", USED)
 def test_spaces_and_problems_that_were_used_are_copied_and_pickled(name, copied):
-    """As processes send them to one another: forms of low rank are kept beside the fields, and are functions."""
+    """As processes send them to one another.
+
+    Forms of low rank are kept beside the fields, and hold functions, which cannot be.
+    """
     x, y = USED[name], USED["euclidean"]
     wanted = gw.solve(x, y).objective
     problem = gw.GWProblem(x, y)

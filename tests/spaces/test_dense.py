@@ -24,9 +24,11 @@ def test_as_space_passes_spaces_and_wraps_arrays(drawn):
 
 @given(spaces())
 def test_read_only_arrays_are_accepted_and_nothing_is_written(drawn):
-    for array in (drawn.data, drawn.weights):
-        array.setflags(write=False)
-    result = gw.solve(drawn.space(), drawn.space(), gw.Sorted())
+    drawn.data.setflags(write=False)
+    drawn.weights.setflags(write=False)
+    x = drawn.space()
+    y = drawn.space()
+    result = gw.solve(x, y, gw.Sorted())
     assert np.isfinite(result.objective)
 
 
@@ -41,4 +43,6 @@ def test_a_file_that_is_mapped_into_memory_is_an_array(tmp_path):
     values = 1 - np.eye(3)
     np.save(tmp_path / "x.npy", values)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    assert gw.solve(mapped, mapped).as_dict() == gw.solve(values, values).as_dict()
+    found = gw.solve(mapped, mapped)
+    expected = gw.solve(values, values)
+    assert found.as_dict() == expected.as_dict()

@@ -1,4 +1,4 @@
-"""Graphs as spaces: shortest paths against Floyd and Warshall's recursion, and what a graph must be."""
+"""Graphs as spaces: shortest paths against Floyd and Warshall, and refused graphs."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from tests.strategies import weights
 
 
 def floyd_warshall(lengths):
-    """All shortest paths by n passes over a matrix of direct lengths, infinite where there is no edge."""
+    """All shortest paths, from direct lengths that are infinite where no edge is."""
     paths = lengths.copy()
     np.fill_diagonal(paths, 0.0)
     for k in range(len(paths)):
@@ -27,7 +27,10 @@ def floyd_warshall(lengths):
 
 @st.composite
 def graphs(draw, least=1, most=9):
-    """Direct lengths (n, n), infinite where there is no edge, of a connected graph; and weights, some of them zero."""
+    """Direct lengths (n, n) of a connected graph, and weights, some of them zero.
+
+    Lengths are infinite where there is no edge.
+    """
     n = draw(st.integers(least, most))
     lengths = np.full((n, n), np.inf)
     spanning = [(i, draw(st.integers(0, i - 1))) for i in range(1, n)]
@@ -184,7 +187,10 @@ def test_zero_weight_nodes_still_carry_paths():
 
 @pytest.mark.parametrize("effort", ["linear", "cubic"])
 def test_certificates_allow_for_the_rounding_of_long_paths(effort):
-    """Only the ends of a path have weight, and adding up a thousand edges of length 0.1 drifts off by far more than an ulp."""
+    """Float errors of long sums count where only the ends of a path have weight.
+
+    A thousand edges of length 0.1 are off by far more than an ulp.
+    """
     n = 1001
     a = np.array([0.5, *np.zeros(n - 2), 0.5])
     x = gw.GraphSpace(
@@ -250,7 +256,8 @@ def sparse_matrix(rows):
         (
             np.eye(2),
             TypeError,
-            "must be a scipy.sparse matrix or a networkx graph, but is of type ndarray: convert",
+            "must be a scipy.sparse matrix or a networkx graph, "
+            "but is of type ndarray: convert",
         ),
         (nx.DiGraph([(0, 1)]), ValueError, r"undirected.*pass graph.to_undirected\(\)"),
         (nx.Graph(), ValueError, "at least one node"),
@@ -308,7 +315,10 @@ def test_weights_are_checked():
 
 
 def test_networkx_is_not_imported():
-    use = "import sys, scipy.sparse, gwtools as gw; gw.GraphSpace(scipy.sparse.csr_array((1, 1)))"
+    use = (
+        "import sys, scipy.sparse, gwtools as gw; "
+        "gw.GraphSpace(scipy.sparse.csr_array((1, 1)))"
+    )
     code = f"{use}; print('networkx' in sys.modules)"
     environment = {
         f"POT_BACKEND_DISABLE_{name}": "1"
@@ -365,7 +375,8 @@ def test_without_an_attribute_every_edge_of_a_sparse_matrix_has_length_one():
     assert lengths.max() == 5.0
     with pytest.raises(
         ValueError,
-        match=r"weight must be left out or None for a sparse matrix.*but is 'weight': name",
+        match=r"weight must be left out or None for a sparse matrix.*"
+        "but is 'weight': name",
     ):
         gw.GraphSpace(lengths, weight="weight")
 
@@ -374,7 +385,8 @@ def test_without_an_attribute_every_edge_of_a_sparse_matrix_has_length_one():
 def test_an_attribute_that_was_asked_for_must_be_on_every_edge(weight):
     with pytest.raises(
         ValueError,
-        match=f"attribute '{weight}' on every edge, but 3 of 3 edges lack it: .*weight=None",
+        match=f"attribute '{weight}' on every edge, "
+        "but 3 of 3 edges lack it: .*weight=None",
     ):
         gw.GraphSpace(nx.path_graph(4), weight=weight)
 
