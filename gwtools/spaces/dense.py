@@ -116,14 +116,14 @@ class DenseSpace(Space):
         matrix = _array.detached(self.distances)
         n = int(matrix.shape[0])
         largest = []
-        # By blocks of rows, so that no second matrix is made.
+        # By blocks of rows, so that no second matrix is made; differences have no name,
+        # so that one block is freed before the next is made.
         for start, stop in row_blocks(n):
             rows = matrix[start:stop, :]
             columns = matrix[:, start:stop]
-            difference = rows - columns.T
             # C_ik − C_ki and C_ki − C_ik are both among the differences of all blocks:
             # their maximum is that of the absolute values.
-            largest.append(float(xp.max(difference)))
+            largest.append(float(xp.max(rows - columns.T)))
         return max(largest)
 
     def with_data(self, data: Array, weights: Array) -> Self:
