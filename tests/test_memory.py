@@ -1,4 +1,4 @@
-"""Memory: what is estimated holds what is used, and what does not fit is refused before it is asked for."""
+"""Memory: estimates hold what is used, and what does not fit is refused in advance."""
 
 import tracemalloc
 

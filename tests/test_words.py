@@ -14,7 +14,7 @@ from gwtools import _words as words
     st.sampled_from([3, 6]),
 )
 def test_numbers_are_told_from_the_limit_that_they_miss(limit, ulps, side, digits):
-    """Whatever is shown of both, the number lies on the side of the limit on which it is."""
+    """The number shown lies on the side of the limit shown on which the number is."""
     value = limit * (1 + side * ulps * 2.0**-48)
     found, shown = map(float, words.distinguishable(value, limit, digits))
     assert (found < shown, found > shown) == (value < limit, value > limit)

@@ -88,7 +88,7 @@ def stacked(matrices: Sequence[Array], size: int) -> Array:
     if compat.is_numpy_array(matrices[0]):
         return _stacked_in_numpy(matrices, size)
     # One lookup for the whole stack: padding matrix by matrix is several calls each,
-    # which take a GPU longer than the work itself.
+    # whose start takes a GPU longer than the work.
     first = matrices[0]
     xp = namespace(first)
     flat = [xp.reshape(matrix, (-1,)) for matrix in matrices]

@@ -108,7 +108,7 @@ class Space(ABC):
     @property
     def float_operations(self) -> int:
         """A bound of the float error of an entry of C, in units of u max |C_ik|."""
-        # A shortest path sums at most n edges: more operations than of any other kind.
+        # At most n additions, as of a shortest path; kinds with others override this.
         return self.size
 
     @cached_property
