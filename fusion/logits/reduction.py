@@ -103,8 +103,7 @@ class _ReadLogits(torch.autograd.Function):
         for block in _blocks(len(index), V):
             # A slice of all rows is a view, an index makes a copy.
             chosen: Any = block if all_rows else index[block]
-            rows = logits[chosen]
-            part = read_block(rows, at[block], reading)
+            part = read_block(logits[chosen], at[block], reading)
             parts.append(part)
         found = _joined(parts)
         ctx.reading = reading
@@ -215,7 +214,9 @@ class _ReadHead(torch.autograd.Function):
         to_bias = _zero_sum(bias) if needs_bias else None
         for rows in _chunks(len(hidden), ctx.chunk):
             logits = _logits(hidden[rows], weight, bias)
-            to_logits = _replaced_by_gradient(
+            # In place, so that no second array of a chunk is alive: from here on these
+            # logits hold the gradient with respect to themselves.
+            _replace_by_gradient(
                 logits,
                 at[rows],
                 _cut(found, rows),
@@ -223,11 +224,11 @@ class _ReadHead(torch.autograd.Function):
                 ctx.reading,
             )
             if to_hidden is not None:
-                to_hidden[rows] = to_logits @ weight
+                to_hidden[rows] = logits @ weight
             if to_weight is not None:
-                _add_product(to_weight, to_logits, hidden[rows])
+                _add_product(to_weight, logits, hidden[rows])
             if to_bias is not None:
-                to_bias += to_logits.sum(dim=0, dtype=to_bias.dtype)
+                to_bias += logits.sum(dim=0, dtype=to_bias.dtype)
         if to_weight is not None:
             to_weight = to_weight.to(weight.dtype)
         if to_bias is not None:
@@ -250,13 +251,13 @@ def _zero_sum(like: Tensor) -> Tensor:
     return torch.zeros_like(like, dtype=dtype)
 
 
-def _replaced_by_gradient(
+def _replace_by_gradient(
     logits: Tensor,  # (n, V)
     at: Tensor,  # (n, K)
     found: Rows,
     grads: Rows,
     reading: Reading,
-) -> Tensor:
+) -> None:
     """Overwrite a chunk of logits by the gradient with respect to them."""
     for block in _blocks(*logits.shape):
         gradient = block_gradient(
@@ -267,7 +268,6 @@ def _replaced_by_gradient(
             reading,
         )
         logits[block] = gradient.to(logits.dtype)
-    return logits
 
 
 def _add_product(
