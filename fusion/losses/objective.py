@@ -71,8 +71,8 @@ ALIGNMENTS = ("uld", "kl", "jsd")
 class FusionLoss:
     """The supervised loss plus what several teachers s add.
 
-    It is (1 − w) · SFT + w · Σ_s λ_s · (a · A_s + g · G_s), where A is a loss at aligned
-    tokens and G a loss between graphs.
+    It is (1 − w) · SFT + w · Σ_s λ_s · (a · A_s + g · G_s), with A a loss at aligned
+    positions and G a loss between graphs.
 
     Terms differ in scale by orders of magnitude: ULD is in logits, row-means graphs are
     in squared logits, the other kinds in their fourth power. Read ``terms`` and

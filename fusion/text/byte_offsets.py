@@ -56,7 +56,7 @@ def byte_ends(
             pieces.append(piece)
         spelled = b"".join(pieces)
         if spelled in (whole, b" " + whole):
-            lengths = [len(piece) for piece in pieces]
+            lengths = list(map(len, pieces))  # in bytes
             ends = np.cumsum(lengths, dtype=np.int32)
             # 1 where the tokenizer put a space first, which is no byte of the text.
             extra = len(spelled) - len(whole)

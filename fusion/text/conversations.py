@@ -120,7 +120,7 @@ class Encoded:
     input_ids: NDArray[np.int64]  # (T,)
     completion_mask: NDArray[np.bool_]  # (T,)
     ends: NDArray[np.int32]  # (n,)
-    digest: str
+    digest: str  # in hexadecimal
 
     @property
     def positions(self) -> NDArray[np.int64]:
