@@ -39,11 +39,11 @@ def moments(space: Space, residual: Residual | None = None) -> Moments:
         space.residual_norm_squared() if residual is None else residual.norm_squared()
     )
     return Moments(
-        weights=space.weights,
-        row_means=space.row_means,
-        deviations=space.deviations,
-        mean=space.mean,
-        residual_norm_squared=norm_squared,
+        space.weights,
+        space.row_means,
+        space.deviations,
+        space.mean,
+        norm_squared,
     )
 
 
