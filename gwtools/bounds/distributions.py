@@ -56,7 +56,7 @@ def second(
     x, y = read_pair(x, y)
     _check.number(p, "p", least=1.0)
     require_memory(x, y, "second")
-    C, weights_C = _values(x)
+    C, weights_C = _values(x)  # (n²,)
     D, weights_D = _values(y)
     value = wasserstein(C, weights_C, D, weights_D, p)
     xp = _array.namespace(C)
@@ -155,8 +155,10 @@ def third_costs(
     The constant plus the least cost of a coupling is at most GW_p^p.
     """
     if not residual:
+        # W_p^p(C_i, D_j), in units of C to the power p.
         costs = transports(x.matrix, x.weights, y.matrix, y.weights, p)
         return 0.0, costs
+    # Theorem 2 splits the objective, and only its last part is bounded by rows.
     constant = (x.mean - y.mean) ** 2
     additive = additive_costs(x, y)
     rows = transports(x.residual, x.weights, y.residual, y.weights)

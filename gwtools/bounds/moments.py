@@ -117,7 +117,7 @@ def first(
     """
     x, y = read_pair(x, y)
     _check.number(p, "p", least=1.0)
-    s_C = eccentricities(x, p)
+    s_C = eccentricities(x, p)  # (n,)
     s_D = eccentricities(y, p)
     return wasserstein(s_C, x.weights, s_D, y.weights, p)
 
