@@ -26,7 +26,7 @@ class Program:
     """A solved linear program: a vertex, its dual potentials and a lower value.
 
     No coupling costs less than ``lower``, up to float error;
-    :func:`gwtools.bounds.float_error.dual_value` is the proved value.
+    :func:`gwtools.bounds.transport_error.dual_value` is the proved value.
     """
 
     plan: SparsePlan

@@ -8,10 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gwtools as gw
-from gwtools.bounds import certified, float_error
+from gwtools.bounds import (
+    certified,
+    certified_quadratic,
+    outward,
+)
 from gwtools.certify import certified_objective, enclosed
 from gwtools.certify.objectives import objective_of_plan, objective_of_product
-from gwtools.problems import prepare
+from gwtools.preparation import prepare
 from tests import checkers
 from tests.solvers.test_conditional_gradient import arguments, scale
 from tests.strategies import (
@@ -179,7 +183,7 @@ def test_certificates_hold_what_each_formula_says(rng, with_plan):
     assert found.upper == math.nextafter(upper.upper * square, math.inf)
     above = math.nextafter(a_priori * square, math.inf)
     assert found.a_priori == above + 2 * math.ulp(found.lower)
-    width = float_error.interval_width(
+    width = outward.interval_width(
         bounds["norm"].lower,
         pair.largest,
         0,
@@ -214,13 +218,15 @@ def test_convexity_takes_what_is_known_of_the_signs(coarse, rng, effort):
     y = gw.PointCloud(5 + 9 * rng.standard_normal((6, 2)))
     plan = np.outer(x.weights, y.weights)
     sides = certified.enclosed_parts(x), certified.enclosed_parts(y)
-    curvatures = [certified.eigenvalue_product_of_kinds(*sides, x.sign, y.sign)]
+    curvatures = [
+        certified_quadratic.eigenvalue_product_of_kinds(*sides, x.sign, y.sign)
+    ]
     if effort == "cubic":
         modes = [certified.modes(side) for side in sides]
-        curvatures.append(certified.largest_eigenvalue_product(*modes))
+        curvatures.append(certified_quadratic.largest_eigenvalue_product(*modes))
         assert curvatures[0] != curvatures[1]
     found = gw.certify(x, y, plan, effort).bounds["convexity"]
-    lower = certified.convexity(*sides, plan, min(curvatures)).lower
+    lower = certified_quadratic.convexity(*sides, plan, min(curvatures)).lower
     assert 0 < found == math.nextafter(lower, 0)
-    less = certified.convexity(*sides, plan, max(curvatures) * 0.1).lower
+    less = certified_quadratic.convexity(*sides, plan, max(curvatures) * 0.1).lower
     assert lower != less

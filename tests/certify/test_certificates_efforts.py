@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools.certify import EFFORTS
-from gwtools.problems import prepare
+from gwtools.preparation import prepare
 from tests import checkers
 from tests.bounds.test_distributions import slack
 from tests.strategies import (

@@ -8,9 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gwtools as gw
-from gwtools.bounds import certified, float_error
+from gwtools.bounds import (
+    certified,
+    float_error,
+    transport_error,
+)
 from gwtools.certify import EFFORTS, enclosed
-from gwtools.problems import GWProblem, prepare
+from gwtools.preparation import prepare
+from gwtools.problems import GWProblem
 from gwtools.transport.programs import exact
 from tests import checkers
 from tests.bounds.test_distributions import slack
@@ -171,7 +176,7 @@ def test_theorem_13_line_is_rounded_down(pair, p):
         cost += mass * abs(exact_first[i] - exact_second[j]) ** int(p)
     terms_x = float_error.weight_terms(x.weights)
     terms_y = float_error.weight_terms(y.weights)
-    value, lower, upper = float_error.transport_on_line(
+    value, lower, upper = transport_error.transport_on_line(
         first,
         x.weights,
         second,
@@ -209,12 +214,12 @@ def test_theorem_13_any_potential_bounds_a_linear_program(n, m, seed):
     b = rng.dirichlet(np.ones(m))
     best = checkers.linear_program(costs, a, b)
     any_potential = rng.standard_normal(m)
-    found = float_error.dual_value(costs, any_potential, a, b, 2)
+    found = transport_error.dual_value(costs, any_potential, a, b, 2)
     assert found <= best + 1e-12
     _, tight = exact(costs, a, b).potentials
-    found = float_error.dual_value(costs, tight, a, b, 2)
+    found = transport_error.dual_value(costs, tight, a, b, 2)
     assert best - 1e-12 <= found < best + 1e-12
-    below = float_error.dual_value(costs, tight, a, b, 2, 0.5)
+    below = transport_error.dual_value(costs, tight, a, b, 2, 0.5)
     assert best - 1e-12 - 0.5 <= below <= best - 0.5 + 1e-12
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 import gwtools as gw
-from gwtools.bounds import float_error
+from gwtools.bounds import outward
 from gwtools.certify import closed_up_to, enclosed, with_upper
 from gwtools.certify.intervals import finite_or_zero, in_given_units
 from tests import checkers
@@ -131,7 +131,7 @@ def test_tolerance_counts_the_roundings_of_entries(rng):
     for pair in ((nine_rows, two_rows), (two_rows, nine_rows)):
         found = gw.certify(*pair)
         whole = enclosed(gw.GWProblem(*pair))
-        wanted = float_error.interval_width(
+        wanted = outward.interval_width(
             found.lower,
             whole.largest,
             9,

@@ -7,7 +7,11 @@ import pytest
 from hypothesis import given
 
 import gwtools as gw
-from gwtools.bounds import certified, float_error
+from gwtools.bounds import (
+    certified,
+    float_error,
+    outward,
+)
 from gwtools.certify import PlanObjective, coupling_distance, enclosed
 from gwtools.certify.objectives import (
     missed_mass,
@@ -72,15 +76,15 @@ def test_objectives_are_rounded_by_the_form_of_the_plan(coarse, rng, names, list
     row_sums, col_sums = plan.marginals()
     rows = np.abs(row_sums - problem.x.weights).sum()
     cols = np.abs(col_sums - problem.y.weights).sum()
-    missed = float_error.missed_mass(rows, cols, terms, of_x, of_y)
+    missed = outward.missed_mass(rows, cols, terms, of_x, of_y)
     assert missed_mass(plan, pair) == pytest.approx(missed, rel=1e-13)
     value = float(problem.objective(plan))
     if listed and names != ("gram", "gram"):
-        upper = float_error.squares_upper(value, 15, missed, pair.largest, of_x, of_y)
+        upper = outward.squares_upper(value, 15, missed, pair.largest, of_x, of_y)
     else:
         parts = of_x, of_y, pair.x.extent, pair.y.extent
         sizes = missed, pair.mean_gap, pair.largest
-        upper = float_error.parts_upper(value, 2 * terms, *sizes, *parts)
+        upper = outward.parts_upper(value, 2 * terms, *sizes, *parts)
     found = objective_of_plan(problem, pair, plan)
     assert found.value == value
     assert found.lower == 0.0
@@ -103,9 +107,9 @@ def test_matchings_stand_for_the_coupling_they_mean(coarse, rng, form, more):
 
     def upper(plan, value):
         if form == "dense":
-            return float_error.squares_upper(value, 3, 0.0, pair.largest, *parts[:2])
+            return outward.squares_upper(value, 3, 0.0, pair.largest, *parts[:2])
         missed = missed_mass(plan, pair)
-        return float_error.parts_upper(
+        return outward.parts_upper(
             value, 6, missed, pair.mean_gap, pair.largest, *parts
         )
 
@@ -147,7 +151,7 @@ def test_the_product_is_rounded_by_its_parts(coarse, rng, name):
     assert found.value == pytest.approx(value, rel=1e-13)
     reached = checkers.objective(x.dense(), y.dense(), np.outer(a, b))
     assert found.value == pytest.approx(reached, rel=1e-12)
-    upper = float_error.product_upper(found.value, pair.x.radii, pair.y.radii)
+    upper = outward.product_upper(found.value, pair.x.radii, pair.y.radii)
     assert found.upper == pytest.approx(upper, rel=1e-13)
 
 

@@ -8,7 +8,7 @@ import pytest
 import gwtools as gw
 from gwtools import _array
 from gwtools.certify.plans import restricted
-from gwtools.problems import prepare
+from gwtools.preparation import prepare
 from tests import checkers
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import gwtools as gw
 from gwtools import _array, _check_spaces, _stacks
-from gwtools.plans import rounded_matrix
+from gwtools.marginals import rounded_matrix
 from gwtools.transport.newton import schur_solve
 from tests import checkers
 from tests.libraries import EAGER, Library, to_numpy, tried
