@@ -80,13 +80,11 @@ def log_domain_sweep(kernel: Kernel, u: Array) -> tuple[Array, Array]:
     """
     exponent = kernel.exponent
     # 1. v makes the column sums b.
-    shifted = exponent + u[..., :, None]  # (…, n, m)
-    log_col_sums = _array.logsumexp(shifted, axis=-2)  # (…, m)
+    log_col_sums = _array.logsumexp(exponent + u[..., :, None], axis=-2)  # (…, m)
     v = kernel.log_b - log_col_sums
     v = at_atoms(kernel.b, v, 0.0)
     # 2. u makes the row sums a.
-    shifted = exponent + v[..., None, :]
-    log_row_sums = _array.logsumexp(shifted, axis=-1)  # (…, n)
+    log_row_sums = _array.logsumexp(exponent + v[..., None, :], axis=-1)  # (…, n)
     u = kernel.log_a - log_row_sums
     u = at_atoms(kernel.a, u, 0.0)
     return u, v
