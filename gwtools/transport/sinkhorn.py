@@ -144,7 +144,7 @@ def _without_empty_entries(kernel: Kernel, plan: Array) -> Kernel:
 
 
 class _Ascent(NamedTuple):
-    """A kernel, the current scalings of Newton's iteration, and the best ones so far."""
+    """A kernel, the current scalings of Newton's iteration, and the best ones yet."""
 
     kernel: Kernel
     state: Scaling
