@@ -69,8 +69,8 @@ def subsampling(
     _check.indices(index, "index", whole.size)
     _check.same_library(index, whole.weights, "index", "the space")
     part = whole.restrict(index)
-    weights = _check_spaces.weights(weights, whole.weights, part.size)
-    part = part.with_data(part.data, weights)
+    new_weights = _check_spaces.weights(weights, whole.weights, part.size)
+    part = part.with_data(part.data, new_weights)
     part = in_float64(part)
     whole = in_float64(whole)
     (whole, part), exponent = in_safe_units(whole, part, squares=True)
@@ -236,8 +236,10 @@ def row_means_sampling(
     x = in_float64(x)
     (x,), exponent = in_safe_units(x)
     _check_draws(draws, failure)
-    # The expectation is at most 1/√n + 1/n for n draws; the tail is McDiarmid's.
+    # W_1 between row means of the drawn space and of x, as a share of max C − min C.
+    # 1. Its expectation: the error of drawn row means, and that of drawing atoms.
     expected = 1 / math.sqrt(draws) + 1 / draws
+    # 2. Its tail by McDiarmid, as one draw moves it by at most 2/draws.
     tail = math.sqrt(-2 * math.log(failure) / draws)
     share = min(expected + tail, 1.0)
     bound = _oscillation(x) * share

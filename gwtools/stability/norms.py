@@ -20,7 +20,8 @@ _SMALLEST_ROOT = 2.0**-537  # and what that is to a root
 
 def terms_of_sums(size: int) -> int:
     """Index of γ for a sum over pairs of n atoms with weights."""
-    # 2n of the sum, 2ω ≤ 8n of the weights, and some single operations.
+    # 2 n for the sums, 8 n for two weights that are each off by ω ≤ 4 n (theorem 6),
+    # and some single operations.
     return 10 * size + 64
 
 

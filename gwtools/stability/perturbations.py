@@ -24,7 +24,7 @@ from gwtools.stability.units import (
     times_power_of_two,
 )
 
-_UNDERFLOW = 2.0**-1074  # what a product with a weight loses at most below it
+_UNDERFLOW = 2.0**-1074  # what a product loses at most where it underflows
 
 
 def perturbation(
@@ -185,7 +185,7 @@ def _row_means_moved(
     if exponent == EXPONENT_OF_ZERO:
         return xp.zeros_like(differences[:, 0])
     means = xp.abs(differences @ a)
-    # The means may cancel; their float error is relative to the mean sizes.
+    # Sums may cancel: their float error is relative to the means of |C_ik − C′_ik|.
     sizes = xp.abs(differences) @ a
     error = gamma(terms_of_sums(x.size)) * sizes
     lost = x.size * _UNDERFLOW

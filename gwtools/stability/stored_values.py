@@ -182,7 +182,8 @@ def truncation(x: GramSpace, k: int) -> float:
     factor = wide.data  # (t, n)
     a = wide.weights
     xp = _array.namespace(factor)
-    # 1. The rank of each value in its row, the largest first.
+    # 1. The rank of each value in its row, the largest first: by value, not by size,
+    # as a model's likely tokens are those of the largest logits.
     order = xp.argsort(factor, axis=1, descending=True)
     is_kept = xp.argsort(order, axis=1) < k
     # 2. ‖A − A′‖_F, the weighted norm of what is cut.
@@ -274,8 +275,8 @@ def _summands(x: DenseSpace | GraphSpace) -> int:
 
 def _root_of_mean(x: Space) -> float:
     """Bound √m_C of squared distances C."""
-    # It is the root of twice the mean square of the points about any centre: the length
-    # of the rows of the factor of the low-rank form.
+    # m_C is twice the mean square of the points about their mean, and no more than that
+    # about any other centre. Rows of the factor are √2 times the centred points.
     form: Any = x.low_rank
     lengths = lengths_of_rows(form.factor)
     terms = terms_of_sums(x.size + form.rank)

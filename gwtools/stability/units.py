@@ -41,8 +41,9 @@ def in_safe_units(
 ) -> tuple[tuple[Space, ...], int]:
     """Return spaces with C divided by one power of four, and its exponent of two.
 
-    Squares of their values neither over- nor underflow. Stored matrices are left as
-    they are unless their differences overflow, or ``squares`` of them are needed.
+    Squares of their values then neither over- nor underflow. Stored matrices are left
+    as they are unless their differences overflow, or ``squares`` says that their
+    entries will be squared.
     """
     exponents = [_exponent_of_entries(space) for space in spaces]
     half = _half_exponent_of_unit(spaces, max(exponents), squares)
@@ -90,6 +91,8 @@ def _divided(space: Space, half: int) -> Space:
 def _exponent_of_entries(space: Space) -> int:
     """Return e with max |C_ik| about 2^e, without squares of stored values."""
     if isinstance(space, GramSpace):
+        # An entry is a sum of t products. That of one product will do: the sum is at
+        # most t times as large, for which the range leaves room.
         largest = _largest(space.data)
         return 2 * _exponent(largest)
     if isinstance(space, PointCloud):
