@@ -72,7 +72,7 @@ def certified_interval(
     # 3. What the width says.
     error_width = in_given_units(error_width, unit, math.inf)
     closed, tolerance = closed_up_to(high - low, error_width, tolerance)
-    # The bound "norm" may have been rounded down by another unit in the last place.
+    # ``a_priori`` counts from the bound "norm", which the units may have rounded down.
     shift = 2 * math.ulp(lower["norm"])
     certificate = Certificate(
         lower=low,
@@ -121,9 +121,12 @@ def closed_up_to(
 ) -> tuple[bool, float]:
     """Tell whether an interval of width ``gap`` is closed, and up to which tolerance.
 
-    The tolerance is the float error, or that asked for if the float error is less.
+    The tolerance is the float error where the gap is no wider, else the larger one of
+    the float error and what was asked for.
     """
-    tolerance = error_width if gap <= error_width else max(error_width, asked)
+    if gap <= error_width:
+        return True, error_width
+    tolerance = max(error_width, asked)
     return gap <= tolerance, tolerance
 
 

@@ -85,10 +85,11 @@ def objective_of_plan(
         return Bound(0.0, 0.0, 0.0)
     upper = _upper(problem, pair, plan, value, matched=True)
     if not has_same_masses(plan, matching):
-        # The coupling that the plan stands for, and the plan itself, whose masses have
-        # float errors.
+        # The upper end holds for the plan as computed and for the matching, a coupling
+        # of the exact weights, which the plan is up to the float error of its masses.
         exact = float(problem.objective(matching))
-        upper = max(_upper(problem, pair, matching, exact, matched=True), upper)
+        upper_of_matching = _upper(problem, pair, matching, exact, matched=True)
+        upper = max(upper_of_matching, upper)
     return Bound(value, 0.0, upper)
 
 
@@ -112,10 +113,10 @@ def _upper(
     atoms = plan.masses.shape[0]
     low_rank = problem.x.low_rank is not None and problem.y.low_rank is not None
     if isinstance(plan, SparsePlan) and not low_rank:
-        # It was summed over pairs of the plan's atoms.
+        # The value was summed over pairs of the plan's atoms.
         missed = 0.0 if matched else missed_mass(plan, pair)
         return float(pair.squares_upper(value, atoms, missed))
-    # It was computed from m, α and R.
+    # The value of any other plan was computed from m, α and R.
     missed = missed_mass(plan, pair)
     return float(pair.parts_upper(value, 2 * atoms, missed))
 
@@ -169,5 +170,6 @@ def objectives_of_sorting(
 
 def _squared_eccentricities(side: EnclosedParts, like: Array) -> Array:
     """Return Σ_k a_k C_ik² for every atom, which sorts as the eccentricities do."""
-    squares = side.parts.matrix**2 @ side.parts.weights
+    C = side.parts.matrix  # (n, n)
+    squares = C**2 @ side.parts.weights  # (n,)
     return _array.from_numpy(squares, like)
