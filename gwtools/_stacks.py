@@ -245,7 +245,7 @@ def _repeated_in_stack(
         # 2. The others take a step.
         values = step(values)
         done = is_done(values)
-    # 3. Results are put back into the order of the problems.
+    # 3. Results and steps, joined as problems left, get the order of the problems.
     positions = list(steps_of_problem)
     steps_in_order = [steps_of_problem[i] for i in sorted(positions)]
     return together(results, positions), steps_in_order

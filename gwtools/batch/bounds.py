@@ -277,6 +277,7 @@ def second(
             stop = min(start + step, count)
             few = np.arange(start, stop)
             x, y = fields.at(few)
+            # W_p^p of each of these few pairs.
             transport = wasserstein_of_entries(Entries(*x), Entries(*y), p)
             values.append(transport)
         positions.extend(group.tolist())
@@ -319,7 +320,7 @@ def _transports(
     def transport(x: list[Array], y: list[Array]) -> Array:
         values_x, a = x
         values_y, b = y
-        return wasserstein(values_x, a, values_y, b, p)
+        return wasserstein(values_x, a, values_y, b, p)  # W_p^p, (b,)
 
     pairs = _pairs(xs, ys)
     fields = read_fields(pairs, read, dense=dense)

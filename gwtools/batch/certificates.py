@@ -91,7 +91,8 @@ def enclosures(spaces: Sequence[Space], known: Summary) -> Enclosure:
     low = on_cpu(known.low)  # (B,)
     high = on_cpu(known.high)
     weights = known.moments.weights  # (B, N)
-    # 1. Radii. Λ bounds the exact entries: computed ones are off by their operations.
+    # 1. Radii, from Λ ≥ max |C_ik| of the exact entries, which computed ones miss by
+    # the float error of their operations.
     largest = np.maximum(high, -low)  # of |C_ik|
     largest = largest * (1 + gamma(operations + 2))
     # Computed matrices are symmetric but for float errors, which the radii count.
@@ -176,8 +177,8 @@ def of_atoms(
     row_sums = _marginals(plan.rows, plan.mass, a.shape)
     col_sums = _marginals(plan.cols, plan.mass, b.shape)
     missed = pair.missed_mass(row_sums, col_sums, atoms)
-    # Where all weights are equal, atoms pair off: the coupling whose masses are the
-    # weights has no float error, and the plan's masses are these up to a ratio.
+    # Where all weights are equal, atoms pair off. The coupling whose masses are the
+    # weights misses no mass; these are the plan's masses times one ratio near 1.
     matched = on_cpu(equal_weights(a, b))
     missed = np.where(matched, 0.0, missed)
     weight = on_cpu(xp.max(a, axis=1))

@@ -111,6 +111,7 @@ def _proofs(coupled: Coupled) -> list[CertifiedObjective]:
     stored = _array.detached(coupled.coupling.mass)
     mass = _array.widen(stored)
     coupling = coupled.coupling
+    # Where there is no float64, masses are now in NumPy: positions must be, too.
     if _array.library(mass) != _array.library(stored):
         coupling = SortingCoupling(*map(_array.to_numpy, coupling))
     coupling = coupling._replace(mass=mass)
@@ -139,8 +140,9 @@ def _estimates(
     y = coupled.y.moments
     coupling: SortingCoupling | None = coupled.coupling
     if _array.tracked(coupled.coupling.mass):
-        # Gradients in the weights are those of the bounds: in the middle where quantile
-        # cells of both sides end together. One coupling gives those of one side.
+        # Where quantile cells of both sides end together, one-sided derivatives in the
+        # weights differ. The bounds' gradients are their mean; those of one coupling
+        # would be of one side.
         coupling = None
     if solver.kind == "norm":
         return norm_bound(x, y, coupling)
@@ -174,11 +176,12 @@ def _group(
         plan = _plan(coupled.coupling, k, atoms[k], size)
         outcome = Outcome(plan, Status.CLOSED_FORM, estimate=estimates[k])
         outcomes.append(outcome)
-        # The single certificate has another bound for two forms of low rank, and knows
-        # that a matching of unequal weights is an exact coupling (theorem 13 g).
+        # By itself a pair has a sharper certificate in two cases. Two spaces of low
+        # rank have one bound more. A plan of n atoms between n and n of unequal weights
+        # may be a matching, which is an exact coupling (theorem 13 g).
         both_low_rank = gather.is_low_rank(x) and gather.is_low_rank(y)
-        pairs_off = atoms[k] == x.size == y.size and not has_equal_weights[k]
-        is_sharper_alone = both_low_rank or pairs_off
+        may_match = atoms[k] == x.size == y.size and not has_equal_weights[k]
+        is_sharper_alone = both_low_rank or may_match
         proof = None if proofs is None or is_sharper_alone else proofs[k]
         kept.append(proof)
     return Group(

@@ -67,7 +67,7 @@ class Fields:
         self._pairs = sum(map(len, blocks)) // 2
         fields = list(zip(*values, strict=True))  # of each quantity, its array by block
         self._count = len(fields)
-        # Quantities of the same widths in all blocks are stored, and taken, together.
+        # Quantities whose widths agree in every block are stored, and taken, together.
         fields_of_widths: dict[Any, list[int]] = {}
         for i, parts in enumerate(fields):
             widths = [part.shape[1:] for part in parts]

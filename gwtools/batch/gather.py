@@ -193,8 +193,8 @@ def _form(space: Space) -> _Form:
     size = _size(space)
     stored_rank = rank(space)
     if type(space) is GramSpace:
-        # A factor of more rows than atoms saves no work by its rank: all of these are
-        # stacked together.
+        # Factors of more rows than atoms save no work by their rank: whatever it is,
+        # they are padded to one height and stacked together.
         return "factor", size, min(stored_rank, size + 1)
     if stored_rank <= size:
         return "points", size, stored_rank
@@ -300,7 +300,7 @@ def are_in_range(lows: tuple[Array, Array], highs: tuple[Array, Array]) -> Numpy
     largest = np.maximum(high, -low).max(axis=0)  # (B,)
     is_near_one = (1 / safe < largest) & (largest < safe)
     keeps_units = is_near_one | (largest == 0.0)
-    # 2. No constant must be taken off both matrices.
+    # 2. Shift: a problem by itself, if far from 0, has a constant subtracted.
     ends = np.concatenate([low, high])  # (4, B)
     offsets = []
     for ends_of_pair in ends.T.tolist():

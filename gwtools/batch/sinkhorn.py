@@ -163,6 +163,7 @@ def _scaled(
 
     None if there are none: no step starts from a stationary product coupling (theorem
     8 d), and where float errors exceed the variation there is nothing to minimise.
+    These problems are solved by themselves.
     """
     problem = problems(*pairs.at(positions))
     stationary = is_stationary_at_product(problem, solver.negligible(problem))
@@ -312,7 +313,8 @@ def _outcomes(
     for k, (x, y) in enumerate(pairs.each()):
         outcome = scaled.outcome(k, x, y)
         if solver.proximal:
-            # The plan over all atoms is kept: the judged one has none without weight.
+            # Here, off the CPU, the solver only judges the plan, on atoms with weight:
+            # its status and gap are taken, and the plan over all atoms is kept.
             judged = _finished_outcome(prepare(x, y), outcome, solver)
             outcome = replace(
                 outcome,
@@ -349,14 +351,16 @@ def _proofs(
 
 
 def _kept_proofs(
-    pairs: Pairs, proofs: Sequence[CertifiedObjective]
+    pairs: Pairs,
+    proofs: Sequence[CertifiedObjective],
 ) -> list[CertifiedObjective | None]:
-    """Drop the proofs of pairs with a space of low rank.
+    """Drop the proofs of pairs with a space that has a low-rank form, of any rank.
 
-    Such forms evaluate a plan in another way, with other float errors.
+    By itself such a pair evaluates a plan from the form, with other float errors.
     """
     kept: list[CertifiedObjective | None] = []
     for (x, y), proof in zip(pairs.each(), proofs, strict=True):
-        rank = min(gather.rank(x), gather.rank(y))
-        kept.append(None if math.isfinite(rank) else proof)
+        least_rank = min(gather.rank(x), gather.rank(y))
+        either_has_form = math.isfinite(least_rank)
+        kept.append(None if either_has_form else proof)
     return kept

@@ -28,15 +28,15 @@ def solve_batch(
 ) -> list[GWResult]:
     """Solve many problems at once; each result is that of :func:`gwtools.solve`.
 
-    Equal up to rounding, which a tie of the stopping criterion, and the path of an
-    entropic solver from a cold start at small ε, can magnify. Problems are grouped by
-    size, padded with atoms without weight and computed together; each stops by itself.
-    Fast where spaces are small and many: a padded group holds the matrices of its
-    spaces, whatever form they are stored in; spaces whose matrices are larger than all
-    that the solver needs of them are solved by themselves. In NumPy what takes long,
-    eigenvalues and the iterations of Sinkhorn, runs on as many threads as the process
-    may use processors, or as the environment variable GWTOOLS_NUM_THREADS says; their
-    number changes no digit.
+    They are equal up to rounding. Rounding counts for more where a stopping criterion
+    is just met, or where an entropic solver starts at a small ε. Problems are grouped
+    by size, padded with atoms without weight and computed together; each stops by
+    itself. This is fast where spaces are small and many. A padded group holds the
+    matrices of its spaces, whatever form they are stored in: a pair whose matrices are
+    large, and larger than what the solver needs, is solved by itself. In NumPy,
+    eigenvalues and the iterations of Sinkhorn run on as many threads as the process may
+    use processors, or as the environment variable GWTOOLS_NUM_THREADS says; the number
+    of threads changes no digit.
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ def solve_batch(
         constant, and where gradients with respect to weights are asked for.
     effort : {"linear", "quadratic", "cubic"}
         What each certificate may spend. Those of linear effort are computed together,
-        except between two spaces that both have a form of lower rank than their size.
+        except where that of a pair by itself can be sharper, as between spaces of low
+        rank.
     throw : bool
         Raise :class:`gwtools.ConvergenceError` for the first problem whose criterion is
         not met, instead of warning once.
@@ -110,7 +111,7 @@ def solve_batch(
     _check.choice(effort, "effort", EFFORTS)
     _check.flag(throw, "throw")
     _check.memory_limit(memory_limit)
-    threads.processors()
+    threads.processors()  # raises where the environment variable is no count
     _require_all(pairs, solver, effort, memory_limit)
     # 2. Small problems are solved together, the others one by one.
     solved_together = dict(_together(pairs, solver, effort, memory_limit))
@@ -137,7 +138,7 @@ def _require_all(
     """Refuse pairs that do not fit in memory, and arrays within torch.func.grad."""
     if not pairs.left:
         return
-    # Only PyTorch has the latter, and to ask each array takes time.
+    # Only PyTorch has arrays that cannot be read, and to ask each one takes time.
     is_torch = _array.library(pairs.like) == "torch"
     for i, (x, y) in enumerate(pairs.each()):
         names = f"xs[{i}] and ys[{i}]"
@@ -163,8 +164,8 @@ def _together(
     if not padded:
         return
     chosen = pairs.at(padded)
-    left = [_without_null_values(x) for x in chosen.left]
-    right = [_without_null_values(y) for y in chosen.right]
+    left = [_with_null_atoms_replaced(x) for x in chosen.left]
+    right = [_with_null_atoms_replaced(y) for y in chosen.right]
     if isinstance(solver, Sorted):
         found = closed_form.solve(Pairs(left, right), solver, effort)
     else:
@@ -197,10 +198,10 @@ def _may_be_padded(
     return held <= solver.numbers_held(x, y)
 
 
-def _without_null_values(space: Space) -> Space:
-    """Give atoms of weight zero the values of the heaviest atom.
+def _with_null_atoms_replaced(space: Space) -> Space:
+    """Replace atoms of weight zero by copies of the heaviest atom, of weight zero.
 
-    Whatever their own values are, however large, none has a say then.
+    Their own values would count in the range of C, and could overflow.
     """
     weights = _array.detached(space.weights)
     xp = _array.namespace(space.weights)

@@ -61,9 +61,9 @@ class Background(Generic[R]):
             self._pool.shutdown(cancel_futures=True)
 
     def add(self, call: Callable[[], R], entries: float) -> None:
-        """Have a call made.
+        """Have a call made by another thread, or at once.
 
-        It must not warn, as all threads share the filters of warnings.
+        The call must not warn, as all threads share the filters of warnings.
 
         Parameters
         ----------
