@@ -437,10 +437,6 @@ TESTED_ELSEWHERE = {
         "each enclosure beside the certificate that it is part of",
     ),
     "gwtools.bounds.memory": ("tests/test_memory.py", "estimates beside what is held"),
-    "gwtools.files.records": (
-        "tests/files/test_formats.py",
-        "every file of text is cut by it",
-    ),
 }
 # Files of tests that mirror no module of a room, and what they test.
 TESTS_OF_A_ROOM = {
