@@ -1,8 +1,9 @@
-"""Gromov-Wasserstein distances between spaces that share no coordinates, each with a certificate.
+"""Gromov-Wasserstein distances between spaces, each with a certificate.
 
-Data become spaces, with any weights: `PointCloud` from points, `DenseSpace` from a
-matrix of distances, `GramSpace` from features, `GraphSpace` from a graph. `solve`
-compares two spaces, `solve_batch` lists of them:
+The spaces need not share coordinates. Data become spaces, with any weights:
+`PointCloud` from points, `DenseSpace` from a matrix of distances, `GramSpace` from
+features, `GraphSpace` from a graph. `solve` compares two spaces, `solve_batch` lists of
+them:
 
 >>> import numpy as np, gwtools as gw
 >>> x = gw.PointCloud(

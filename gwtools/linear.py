@@ -1,4 +1,7 @@
-"""Former module of sorts and linear programs, kept for scripts that import it: see :mod:`gwtools.transport`."""
+"""Former module of sorts and linear programs; see :mod:`gwtools.transport`.
+
+It is kept for scripts that import it.
+"""
 
 from gwtools.transport.one_dimensional import sorting_plan
 from gwtools.transport.programs import _simplex, exact
