@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import mutate
+from tests.mutation import mutants, results, server
 
 ROOT = Path(__file__).parent.parent
 MODULE = "toy/module.py"
@@ -56,7 +57,7 @@ sys.exit(mutate.main(sys.argv[2:], root=Path(sys.argv[1]), tests=tests, preload=
 
 def changes(source, rule):
     """What one rule makes of a source."""
-    return [mutant.after for mutant in mutate.mutants(source) if mutant.rule == rule]
+    return [mutant.after for mutant in mutants.mutants(source) if mutant.rule == rule]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_rules(rule, source, expected):
 def test_mutants_are_whole_modules_with_one_change():
     source = (ROOT / "gwtools/bounds/float_error.py").read_text(encoding="utf-8")
     plain = ast.unparse(ast.parse(source))
-    made = mutate.mutants(source, "gwtools/bounds/float_error.py", 7)
+    made = mutants.mutants(source, "gwtools/bounds/float_error.py", 7)
     assert {mutant.rule for mutant in made} >= {1, 2, 3, 4}
     assert [mutant.number for mutant in made] == list(range(7, 7 + len(made)))
     assert len({mutant.source for mutant in made} | {plain}) == len(made) + 1
@@ -164,7 +165,7 @@ def test_mutants_are_named_after_their_place():
     source = "class A:\n    def f(self, a):\n        if a: return max(a)\n        return a\n        if a: return max(a)"
     found = [
         (m.function, m.line, m.nth, m.before)
-        for m in mutate.mutants(source)
+        for m in mutants.mutants(source)
         if m.rule == 3
     ]
     assert found == [("A.f", 3, 1, "return max(a)"), ("A.f", 5, 2, "return max(a)")]
@@ -198,7 +199,7 @@ def run(toy, *arguments):
 
 def numbers(*rules):
     return ",".join(
-        str(mutant.number) for mutant in mutate.mutants(TOY) if mutant.before in rules
+        str(mutant.number) for mutant in mutants.mutants(TOY) if mutant.before in rules
     )
 
 
@@ -217,7 +218,7 @@ def test_survivors_are_new_until_they_are_listed_and_stale_once_they_are_killed(
     assert "3 mutants" in done.stdout
     assert "1 survive, 1 of them new" in done.stdout
     rows = list(csv.DictReader(results.read_text().splitlines()))
-    assert len(rows) == len(mutate.mutants(TOY))  # the others without verdict
+    assert len(rows) == len(mutants.mutants(TOY))  # the others without verdict
     found = {
         row["after"]: (row["verdict"], row["killer"]) for row in rows if row["verdict"]
     }
@@ -292,7 +293,7 @@ def test_verdicts_hold_for_tests_what_they_import_and_other_modules(toy):
     ):
         (toy / name).write_text(text)
         marks.append(
-            mutate.fingerprint(toy, MODULE, ["checks/test_toy.py::test_upper"])
+            results.fingerprint(toy, MODULE, ["checks/test_toy.py::test_upper"])
         )
     assert len(set(marks)) == 3
     assert marks[2] == marks[3] == marks[4]
@@ -300,27 +301,27 @@ def test_verdicts_hold_for_tests_what_they_import_and_other_modules(toy):
 
 def outcomes(made, *verdicts):
     return {
-        mutant.number: mutate.Outcome(verdict, 1.0)
+        mutant.number: server.Outcome(verdict, 1.0)
         for mutant, verdict in zip(made, verdicts, strict=True)
     }
 
 
 def test_listed_survivors_that_are_killed_are_stale(capsys):
-    made = mutate.mutants("a = max(b, c)\nd = min(b, c)", MODULE)
+    made = mutants.mutants("a = max(b, c)\nd = min(b, c)", MODULE)
     proofs = {mutant.identity: "proof" for mutant in made} | {
         ("other.py", "f", 3, "a", "b", 1): "of another module"
     }
-    assert mutate.report(made, outcomes(made, "survived", "killed (crash)"), proofs)
+    assert results.report(made, outcomes(made, "survived", "killed (crash)"), proofs)
     printed = capsys.readouterr().out
     assert printed.count("STALE") == 1
     assert (
         "STALE (killed (crash)) toy/module.py <module> rule 3 (1): d = min(b, c)  ->  d = max(b, c)"
         in printed
     )
-    assert not mutate.report(
+    assert not results.report(
         made, outcomes(made, "survived", "survived"), {made[0].identity: "proof"}
     )
-    assert not mutate.report(made, outcomes(made, "killed", "error"), {})
+    assert not results.report(made, outcomes(made, "killed", "error"), {})
 
 
 def test_mutants_are_listed(capsys, toy):
@@ -339,11 +340,11 @@ def test_every_accepted_survivor_has_one_proof(tmp_path, count, proof, message):
     entry = f'[[survivor]]\nmodule = "m"\nfunction = "f"\nrule = 1\nbefore = "a"\nafter = "b"\nproof = "{proof}"\n'
     (tmp_path / "list.toml").write_text(entry * count)
     with pytest.raises(ValueError, match=message):
-        mutate.accepted(tmp_path / "list.toml")
+        results.accepted(tmp_path / "list.toml")
 
 
 def test_the_list_of_survivors_is_of_modules_that_are_mutated():
     assert {
-        identity[0] for identity in mutate.accepted(ROOT / mutate.SURVIVORS)
+        identity[0] for identity in results.accepted(ROOT / mutate.SURVIVORS)
     } <= set(mutate.TESTS)
     assert all((ROOT / module).exists() for module in mutate.TESTS)
