@@ -1,4 +1,4 @@
-"""Random spaces of every kind, in any units and dtype, made from a generator and a size.
+"""Random spaces of every kind, in any units and dtype, with or without weights.
 
 Among the kinds is all that makes ties and saddles: 0/1 matrices, shortest paths over
 unit edges, repeated atoms.

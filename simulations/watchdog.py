@@ -1,4 +1,4 @@
-"""Whether the solvers answer: random pairs, each solved in a process that can be killed.
+"""Whether the solvers answer: random pairs, each in a process that can be killed.
 
 The pairs are those of ``simulations.random_pairs``. What must not happen: hang (killed
 as it takes too long), crash (an exception that is no sentence, or a process that
@@ -151,7 +151,7 @@ class Worker:
         self.deadline = time.monotonic() + allowed
 
     def finished(self) -> Row | None:
-        """Return the row of the pair where there is an answer, or there will be none."""
+        """Return the row of the pair once there is an answer, or will be none."""
         assert self.case is not None
         if self.pipe.poll():
             found = self._received()

@@ -1,4 +1,4 @@
-"""The tool that makes mutants: what each rule changes, what is killed, and what is listed."""
+"""The maker of mutants: what each rule changes, what is killed and listed."""
 
 import ast
 import csv
@@ -50,8 +50,15 @@ MAIN = """
 import sys
 from pathlib import Path
 from tests import mutate
-tests = {"toy/module.py": ["checks/test_absent.py"] + [f"checks/test_toy.py::test_{n}" for n in ("upper", "s")]}
-sys.exit(mutate.main(sys.argv[2:], root=Path(sys.argv[1]), tests=tests, preload=["no_such_library"]))
+checks = ["checks/test_absent.py"]
+checks += [f"checks/test_toy.py::test_{name}" for name in ("upper", "s")]
+code = mutate.main(
+    sys.argv[2:],
+    root=Path(sys.argv[1]),
+    tests={"toy/module.py": checks},
+    preload=["no_such_library"],
+)
+sys.exit(code)
 """
 
 
@@ -162,7 +169,12 @@ def test_mutants_are_whole_modules_with_one_change():
 
 
 def test_mutants_are_named_after_their_place():
-    source = "class A:\n    def f(self, a):\n        if a: return max(a)\n        return a\n        if a: return max(a)"
+    source = """class A:
+    def f(self, a):
+        if a: return max(a)
+        return a
+        if a: return max(a)
+"""
     found = [
         (m.function, m.line, m.nth, m.before)
         for m in mutants.mutants(source)
@@ -252,8 +264,8 @@ def test_survivors_are_new_until_they_are_listed_and_stale_once_they_are_killed(
     assert last.returncode == 0, last.stdout + last.stderr
     assert "4 tests of the modules as they are" in last.stdout
     assert (
-        "STALE (no longer exists) toy/module.py same rule 3 (1): return max(value, value)"
-        in last.stdout
+        "STALE (no longer exists) toy/module.py same rule 3 (1): "
+        "return max(value, value)" in last.stdout
     )
 
 
@@ -315,8 +327,8 @@ def test_listed_survivors_that_are_killed_are_stale(capsys):
     printed = capsys.readouterr().out
     assert printed.count("STALE") == 1
     assert (
-        "STALE (killed (crash)) toy/module.py <module> rule 3 (1): d = min(b, c)  ->  d = max(b, c)"
-        in printed
+        "STALE (killed (crash)) toy/module.py <module> rule 3 (1): "
+        "d = min(b, c)  ->  d = max(b, c)" in printed
     )
     assert not results.report(
         made, outcomes(made, "survived", "survived"), {made[0].identity: "proof"}
@@ -328,7 +340,8 @@ def test_mutants_are_listed(capsys, toy):
     assert mutate.main(["--list", "--rule", "3"], root=toy, tests={MODULE: ()}) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith(
-        "toy/module.py:10 same rule 3: return max(value, value)  ->  return min(value, value)"
+        "toy/module.py:10 same rule 3: "
+        "return max(value, value)  ->  return min(value, value)"
     )
 
 
@@ -337,7 +350,14 @@ def test_mutants_are_listed(capsys, toy):
     [(2, "one line", "twice"), (1, "", "one line"), (1, "a\\nb", "one")],
 )
 def test_every_accepted_survivor_has_one_proof(tmp_path, count, proof, message):
-    entry = f'[[survivor]]\nmodule = "m"\nfunction = "f"\nrule = 1\nbefore = "a"\nafter = "b"\nproof = "{proof}"\n'
+    entry = f"""[[survivor]]
+module = "m"
+function = "f"
+rule = 1
+before = "a"
+after = "b"
+proof = "{proof}"
+"""
     (tmp_path / "list.toml").write_text(entry * count)
     with pytest.raises(ValueError, match=message):
         results.accepted(tmp_path / "list.toml")

@@ -1,4 +1,4 @@
-"""The seven rules of mutants: each yields what to put into a slot in place of its node."""
+"""The seven rules of mutants: what each puts into a slot in place of its node."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def _is_place_or_shape(slot: Slot) -> bool:
 
 
 def _is_sequence(node: Any) -> bool:
-    """Tell whether an expression is a list, a tuple or text, which + strings together."""
+    """Tell whether an expression is a list, a tuple or text, which + joins."""
     if isinstance(node, ast.Constant):
         return isinstance(node.value, str)
     return isinstance(node, ast.List | ast.Tuple | ast.ListComp | ast.JoinedStr)

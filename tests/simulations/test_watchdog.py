@@ -1,4 +1,4 @@
-"""The watchdog: what it says of results, and that a process without an answer is killed."""
+"""The watchdog: what it says of results, and when it kills a process."""
 
 from dataclasses import replace
 

@@ -127,7 +127,7 @@ def at_bounds_of_many_pairs():
 
 
 def at_stability():
-    """Yield rows of numbers in the place of the space, at the functions of stability."""
+    """Yield rows of numbers in the place of the space, at stability's functions."""
     others = {
         "perturbation": X,
         "row_means_perturbation": X,
