@@ -131,7 +131,8 @@ def _constant(rng: np.random.Generator, n: int) -> Raw:
 
 def _adjacency(probability: Any, rng: np.random.Generator, n: int) -> Numbers:
     edges = np.triu(rng.random((n, n)) < probability, 1)
-    return (edges | edges.T).astype(float)
+    adjacency: Numbers = (edges | edges.T).astype(float)
+    return adjacency
 
 
 def _erdos_renyi(rng: np.random.Generator, n: int) -> Raw:

@@ -76,9 +76,13 @@ class Pair:
                 # C − D lies between least and most.
                 least = [s - t for s in low_c for t in high_d]
                 most = [s - t for s in high_c for t in low_d]
-                ends = [_squared(*pair) for pair in zip(least, most, strict=True)]
-                down.append([low for low, _ in ends])
-                up.append([high for _, high in ends])
+                row_down, row_up = [], []
+                for first, last in zip(least, most, strict=True):
+                    low, high = _squared(first, last)
+                    row_down.append(low)
+                    row_up.append(high)
+                down.append(row_down)
+                up.append(row_up)
         return down, up
 
     def largest(self) -> Fraction:
