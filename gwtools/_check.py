@@ -29,11 +29,11 @@ def array(value: Any, name: str, ndim: int) -> Array:
     return value
 
 
-def floating(value: Any, name: str, ndim: int, meant: str | None = None) -> Array:
+def floating(value: Any, name: str, ndim: int, argument: str | None = None) -> Array:
     """Require a non-empty array of floating-point numbers, finite or not.
 
-    It is returned in native byte order. ``meant`` is the argument whose axes the remedy
-    explains, where errors give it another name.
+    It is returned in native byte order. ``argument`` is the parameter whose axes the
+    remedy explains, where ``name``, which the error begins with, is another.
     """
     _with_numbers(value, name)
     _plain(value, name)
@@ -44,14 +44,14 @@ def floating(value: Any, name: str, ndim: int, meant: str | None = None) -> Arra
             f"{remedy}."
         )
     _precision(value, name)
-    axes(value, name, ndim, meant)
+    axes(value, name, ndim, argument)
     shape = tuple(value.shape)
     if 0 in shape:
         raise ValueError(
             f"{name} must not be empty, but has shape {shape}: "
             "a space needs at least one atom."
         )
-    return _array.native(value)
+    return _array.in_native_order(value)
 
 
 def _with_numbers(value: Any, name: str) -> None:
@@ -68,7 +68,7 @@ def _with_numbers(value: Any, name: str) -> None:
             "but is an abstract array, as within jax.jit, jax.vmap and jax.checkpoint: "
             "call gwtools outside of them, where jax.grad alone works."
         )
-    received = _array.without_numbers(value)
+    received = _array.kind_without_numbers(value)
     if received is not None:
         raise TypeError(
             f"{name} must hold numbers, but is {received}: "
@@ -96,12 +96,12 @@ def _precision(value: Array, name: str) -> None:
         )
 
 
-def axes(value: Array, name: str, ndim: int, meant: str | None = None) -> None:
-    """Require ``ndim`` axes."""
+def axes(value: Array, name: str, ndim: int, argument: str | None = None) -> None:
+    """Require ``ndim`` axes; ``argument`` is as for :func:`floating`."""
     if value.ndim != ndim:
         noun = "axis" if ndim == 1 else "axes"
         shape = tuple(value.shape)
-        remedy = _words.to_axes(value.ndim, meant or name)
+        remedy = _words.to_axes(value.ndim, argument or name)
         raise ValueError(
             f"{name} must have {ndim} {noun}, but has shape {shape}: {remedy}."
         )
@@ -161,8 +161,8 @@ def callback(value: Any) -> None:
         )
 
 
-def keyword(value: str, name: str, meant: str) -> None:
-    """Refuse a word in the place of an array."""
+def refuse_word(value: str, name: str, meant: str) -> None:
+    """Refuse a word in the place of the array ``name``; it is meant for ``meant``."""
     received = _words.shown(value)
     raise TypeError(
         f"{name} must be an array, but is {received}: "

@@ -170,7 +170,10 @@ def columns_are_atoms(factor: Array, given: Any) -> None:
 
 
 def stored_values(space: Any, kinds: tuple[type, ...], name: str) -> None:
-    """Require a kind of space of which C is a known function of the stored values."""
+    """Require a kind of space of which C is a known function of the stored values.
+
+    Bounds of how far C moves when these are rounded need it.
+    """
     if not isinstance(space, kinds):
         names = [kind.__name__ for kind in kinds]
         known = ", ".join(names)

@@ -196,7 +196,7 @@ class SparsePlan(Plan):
 
     def __post_init__(self) -> None:
         _check_plans.atoms_of_plan(self.rows, self.cols, self.mass, self.size)
-        object.__setattr__(self, "mass", _array.native(self.mass))
+        object.__setattr__(self, "mass", _array.in_native_order(self.mass))
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -27,16 +27,16 @@ def without_small(matrix: Array, share: float) -> Any:
     return without_small_masses(matrix, matrix, share)
 
 
-def without_small_masses(values: Array, matrix: Array, share: float) -> Any:
-    """Drop ``values`` where a matrix has small entries: see :func:`without_small`."""
+def without_small_masses(values: Array, masses: Array, share: float) -> Any:
+    """Drop the values (n, m) of small masses (n, m), as :func:`without_small` does."""
     if not compat.is_numpy_array(values) or values.size < _WORTH_COMPRESSING:
         return values
-    n_columns = matrix.shape[1]
-    row_sums = matrix @ np.ones_like(matrix[0])
+    n_columns = masses.shape[1]
+    row_sums = masses @ np.ones_like(masses[0])
     # Even n_columns entries below this limit are less than the share of their row.
     limit = (share / n_columns) * row_sums[:, None]
-    kept = matrix > limit
-    if np.count_nonzero(kept) > matrix.size // 8:
+    kept = masses > limit
+    if np.count_nonzero(kept) > masses.size // 8:
         return values
     # A matrix in SciPy's row format: kept values, their columns, and where rows begin.
     position = np.flatnonzero(kept)
@@ -45,14 +45,15 @@ def without_small_masses(values: Array, matrix: Array, share: float) -> Any:
     row_bounds = np.concatenate([[0], row_ends])
     kept_values = values.ravel()[position]
     column = position % n_columns
-    return csr_array((kept_values, column, row_bounds), shape=matrix.shape)
+    return csr_array((kept_values, column, row_bounds), shape=masses.shape)
 
 
 def scaled_exp(matrix: Array, rows: Array, cols: Array) -> Array:
     """Return exp(matrix + rows 1ᵀ + 1 colsᵀ) of matrices (…, n, m).
 
-    The result is the only array allocated where the library allows that. Of a
-    compressed matrix, only the stored entries are exponentiated.
+    It is the kernel exp(matrix) scaled by exp(rows) and exp(cols), and the only array
+    allocated where the library allows that. Of a compressed matrix, only the stored
+    entries are exponentiated.
     """
     if isinstance(matrix, csr_array):
         return _scaled_exp_of_stored(matrix, rows, cols)

@@ -92,7 +92,7 @@ def dtype_name(array: Array) -> str:
     return str(dtype)
 
 
-def native(array: Array) -> Array:
+def in_native_order(array: Array) -> Array:
     """Return the same numbers in the processor's byte order.
 
     NumPy arrays that were read from files may have the other one.
@@ -186,8 +186,9 @@ def is_traced(array: Array) -> bool:
 def is_abstract(array: Array) -> bool:
     """Tell whether an array has no values yet, as within ``jax.jit`` and ``jax.vmap``.
 
-    A tracer of ``jax.grad`` alone has values: they are left where the gradient is cut.
+    A tracer of ``jax.grad`` alone has values.
     """
+    # Without its gradient, a tracer of jax.grad is its values, one of jax.jit a tracer.
     return is_traced(array) and is_traced(detached(array))
 
 
@@ -198,7 +199,7 @@ def tracked(array: Array) -> bool:
     return is_traced(array)
 
 
-def without_numbers(array: Array) -> str | None:
+def kind_without_numbers(array: Array) -> str | None:
     """Name the kind of a PyTorch tensor whose entries cannot be read; else None."""
     if not compat.is_torch_array(array):
         return None

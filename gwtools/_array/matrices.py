@@ -198,13 +198,11 @@ def _exp_in_place(array: Array) -> Array:
 
 
 def eigenvalues(matrices: Array) -> Array:
-    """Return the eigenvalues of symmetric matrices (…, k, k), ascending: shape (…, k).
-
-    PyTorch's float32 routine on the CPU fails on some matrices of low rank: it is
-    called in float64. No library has one for half precision.
-    """
+    """Return eigenvalues (…, k), ascending, of symmetric matrices (…, k, k)."""
     xp = namespace(matrices)
+    # No library has a routine for half precision.
     wide = at_least_single(matrices)
+    # PyTorch's float32 routine on the CPU fails on some matrices of low rank.
     if compat.is_torch_array(wide) and on_cpu(wide):
         wide = widen(wide)
     values = xp.linalg.eigvalsh(wide)

@@ -63,12 +63,10 @@ def widen(array: Array) -> Array:
 
 
 def for_long_sums(array: Array) -> Array:
-    """Convert to float64 where the library and the device have it, keeping gradients.
-
-    Other arrays are returned as they are: :func:`widen` would take them out of their
-    gradient graph.
-    """
+    """Convert to float64 where library and device have it, with the gradient graph."""
     xp = namespace(array)
+    # JAX may have no float64, and Apple's GPUs have none. The way to NumPy, as in
+    # widen, would leave the gradient graph.
     if compat.is_jax_array(array) or _on_apple_gpu(array):
         return array
     return xp.astype(array, xp.float64, copy=False)
@@ -95,11 +93,12 @@ def power_of_four(value: float) -> float:
     return 1.0
 
 
-def scaled(array: Array, factor: float) -> Array:
+def scaled(array: Array, power_of_two: float) -> Array:
     """Multiply by a power of two, which need not be a number of the array's dtype."""
-    exponent = math.frexp(factor)[1] - 1
+    exponent = math.frexp(power_of_two)[1] - 1
     # float32 holds powers of two down to 2⁻¹²⁶ as normal numbers.
     if abs(exponent) < 120:
-        return array * factor
+        return array * power_of_two
+    # In two steps: half the exponent of a float32 number is one that float32 holds.
     half = exponent // 2
     return array * 2.0**half * 2.0 ** (exponent - half)

@@ -111,7 +111,7 @@ def certify(
         tolerance = 0.0
     _check.number(tolerance, "tolerance", least=0.0)
     if isinstance(plan, str):
-        _check.keyword(plan, "plan", "effort")
+        _check.refuse_word(plan, "plan", "effort")
     _check.memory_limit(memory_limit)
     x = as_space(x, "x")
     y = as_space(y, "y")

@@ -56,7 +56,7 @@ class PointCloud(Space):
     def __post_init__(self) -> None:
         if isinstance(self.weights, str):
             # A metric given by its place is where the weights are expected.
-            _check.keyword(self.weights, "weights", "metric")
+            _check.refuse_word(self.weights, "weights", "metric")
         points = _check.array(self.points, "points", 2)
         _check.choice(self.metric, "metric", ("euclidean", "sqeuclidean"))
         n = points.shape[0]
