@@ -58,11 +58,33 @@ class Plan(ABC):
 
     @abstractmethod
     def inner(self, matrix: Array) -> Array:
-        """Return Σ π_ij matrix_ij for a matrix of shape (n, m)."""
+        """Return the inner product Σ π_ij matrix_ij.
+
+        Parameters
+        ----------
+        matrix : array of shape (n, m)
+            Of the plan's library and device.
+
+        Returns
+        -------
+        array of shape ()
+            In units of the matrix.
+        """
 
     @abstractmethod
     def apply(self, values: Array) -> Array:
-        """Return π @ values for values of shape (m, k)."""
+        """Return the product π @ values.
+
+        Parameters
+        ----------
+        values : array of shape (m, k)
+            Of the plan's library and device.
+
+        Returns
+        -------
+        array of shape (n, k)
+            In units of the values.
+        """
 
     @property
     @abstractmethod
@@ -107,6 +129,7 @@ class DensePlan(Plan):
     matrix: Array  # (n, m)
 
     def __post_init__(self) -> None:
+        # Signs and marginals are checked where the plan is used.
         matrix = _check.floating(self.matrix, "matrix", 2)
         object.__setattr__(self, "matrix", matrix)
 
@@ -271,7 +294,15 @@ class SparsePlan(Plan):
     def differing_rows(self, other: SparsePlan) -> Array | None:
         """Return the rows in which two plans differ.
 
-        None where comparing the plans takes longer than a product with one of them.
+        Parameters
+        ----------
+        other : SparsePlan
+            A plan of the same shape and library.
+
+        Returns
+        -------
+        integer array or None
+            Ascending; None where comparing takes longer than a product with a plan.
         """
         if not self._is_large or not compat.is_numpy_array(self.mass):
             return None
@@ -280,7 +311,20 @@ class SparsePlan(Plan):
         return np.unique(rows)
 
     def apply_rows(self, rows: Array, values: Array) -> Array:
-        """Return the given rows of π @ values, for NumPy values of shape (m, k)."""
+        """Return some rows of π @ values.
+
+        Parameters
+        ----------
+        rows : integer array of shape (r,)
+            Positions of the rows.
+        values : NumPy array of shape (m, k)
+            The right factor.
+
+        Returns
+        -------
+        NumPy array of shape (r, k)
+            In units of the values.
+        """
         return self._csr[rows] @ values
 
 
@@ -305,28 +349,10 @@ def changed(plan: SparsePlan, **values: Any) -> SparsePlan:
 
 
 def as_plan(plan: Any, shape: tuple[int, int], name: str = "plan") -> Plan:
-    """Return a plan as it is and a dense matrix as a plan, after checking both.
+    """Return a plan as it is and a dense matrix as a plan, called ``name`` in errors.
 
-    Parameters
-    ----------
-    plan : Plan or array of shape (n, m)
-        Masses.
-    shape : (int, int)
-        The numbers of atoms (n, m) that it must have.
-    name : str
-        What errors call it.
-
-    Returns
-    -------
-    Plan
-        Of finite, non-negative masses; its marginals are not checked.
-
-    Raises
-    ------
-    TypeError
-        If ``plan`` is neither a plan nor a floating-point array.
-    ValueError
-        If its shape is not ``shape`` or a mass is negative, NaN or infinite.
+    Either must have the given shape (n, m) and finite, non-negative masses; marginals
+    are not checked.
     """
     result: Plan
     if isinstance(plan, Plan):
@@ -343,12 +369,7 @@ def as_plan(plan: Any, shape: tuple[int, int], name: str = "plan") -> Plan:
 def mixture(plans: Sequence[Plan], weights: Sequence[Any]) -> Plan:
     """Return the coupling Σ w_k V_k: sparse if all V_k are, in NumPy; else dense.
 
-    Parameters
-    ----------
-    plans : sequence of Plan
-        Couplings V_k of one shape (n, m).
-    weights : sequence of numbers
-        Their weights w_k, non-negative and of sum 1.
+    The V_k (n, m) are ``plans``, the w_k their ``weights``, ≥ 0 and of sum 1.
     """
     if _are_sparse(plans) and compat.is_numpy_array(plans[0].masses):
         return _sparse_mixture(plans, weights)
@@ -389,21 +410,11 @@ def _sparse_mixture(plans: Sequence[SparsePlan], weights: Sequence[Any]) -> Spar
 def inner_products(plans: Sequence[Plan], matrix: Array) -> NumpyArray:
     """Return the inner products of K plans (n, m) with one matrix (n, m).
 
-    Parameters
-    ----------
-    plans : sequence of Plan
-        Couplings V_k of one shape (n, m).
-    matrix : array of shape (n, m)
-        Of the plans' library and device.
-
-    Returns
-    -------
-    array of shape (K,)
-        In float64, on the CPU.
+    Shape (K,), in float64 and on the CPU.
     """
     if not _are_sparse(plans) or not compat.is_numpy_array(matrix):
         return np.array([float(plan.inner(matrix)) for plan in plans])
-    # One list of the atoms of all plans: V_k has those from starts[k] on.
+    # One list of the atoms of all plans: those of plan k begin at starts[k].
     position_lists = []
     mass_lists = []
     starts = []
@@ -438,10 +449,7 @@ def detached_plan(plan: Plan) -> Plan:
 
 
 def relative_entropy(plan: Plan, a: Array, b: Array) -> float:
-    """Return KL(π | a ⊗ b) = Σ π_ij log(π_ij / a_i b_j) of a coupling.
-
-    Atoms without weight count nothing.
-    """
+    """Return KL(π | a ⊗ b) = Σ π_ij log(π_ij / a_i b_j), where 0 log 0 = 0."""
     matrix = _array.detached(plan.dense())
     xp = _array.namespace(matrix)
     tiny = xp.finfo(matrix.dtype).smallest_normal
@@ -460,14 +468,7 @@ def relative_entropy(plan: Plan, a: Array, b: Array) -> float:
 def embed(plan: Plan, rows: Array, cols: Array, shape: tuple[int, int]) -> Plan:
     """Place a coupling of some atoms into a coupling of more, without mass elsewhere.
 
-    Parameters
-    ----------
-    plan : Plan
-        A coupling of the atoms ``rows`` of x and ``cols`` of y.
-    rows, cols : integer arrays
-        Positions of these atoms, in ascending order.
-    shape : (int, int)
-        Numbers of all atoms (n, m).
+    Its atoms are ``rows`` and ``cols``, ascending, of all atoms (n, m) = ``shape``.
     """
     if isinstance(plan, SparsePlan):
         xp = _array.namespace(plan.mass)
@@ -484,11 +485,12 @@ def embed(plan: Plan, rows: Array, cols: Array, shape: tuple[int, int]) -> Plan:
 def _spread(matrix: Array, index: Array, size: int, axis: int) -> Array:
     """Move slices to the positions ``index`` of a longer axis, and put zeros elsewhere.
 
-    By reading alone, as arrays of some libraries cannot be written to.
+    The index is ascending.
     """
     xp = _array.namespace(matrix)
     targets = xp.arange(size, device=_array.device(index))
-    # The slice that each place reads: its own where it has one, else any.
+    # By reading alone, as arrays of some libraries cannot be written to. Each place
+    # reads the slice that belongs there, or any if none does.
     sources = xp.searchsorted(index, targets)
     sources = xp.clip(sources, max=index.shape[0] - 1)
     present = xp.take(index, sources) == targets
