@@ -28,8 +28,9 @@ class Space(ABC):
     """A symmetric matrix C (n, n) over n atoms with probability weights a (n,).
 
     Subclasses define how rows of C are made. Means, moments and the residual are
-    computed from blocks of rows, or from the low-rank form where there is one. A stack
-    of B spaces of one kind and size is a space, too: its stored values and its weights
+    computed from blocks of rows, or from the low-rank form where there is one. R is the
+    residual of C without its mean and row means, see ``residual_rows``. A stack of B
+    spaces of one kind and size is a space, too: its stored values and its weights
     (B, n) have a leading axis, and so have its means and moments, of shape (B,).
 
     Examples
@@ -57,7 +58,18 @@ class Space(ABC):
 
     @abstractmethod
     def rows(self, start: int, stop: int) -> Array:
-        """Return rows ``start`` to ``stop`` of C, (stop − start, n), in units of C."""
+        """Return a block of rows of C.
+
+        Parameters
+        ----------
+        start, stop : int
+            The first row, and the one after the last.
+
+        Returns
+        -------
+        array of shape (stop − start, n)
+            In units of C.
+        """
 
     @property
     def kind(self) -> str:
@@ -77,38 +89,89 @@ class Space(ABC):
         """Return an upper bound of max |C_ik|, in units of C."""
 
     def extremes(self) -> tuple[float, float]:
-        """Return bounds of the least and of the largest entry of C, in units of C.
+        """Return bounds of all entries of C.
 
-        They are those of entries ≥ 0 unless a subclass knows better.
+        Returns
+        -------
+        (float, float)
+            A number that no entry is below and one that none is above, in units of C.
+            Entries are taken to be ≥ 0 unless a subclass overrides this.
         """
         return 0.0, self.largest()
 
     @abstractmethod
     def with_data(self, data: Array, weights: Array) -> Self:
-        """Return a space of the same kind with other values, which are not checked."""
+        """Return a space of the same kind with other values, which are not checked.
+
+        Parameters
+        ----------
+        data : array
+            Stored values, as ``data`` of this space.
+        weights : array of shape (n,)
+            Probability weights.
+
+        Returns
+        -------
+        Space
+            Of this space's class.
+        """
 
     @abstractmethod
     def restrict(self, index: Array) -> Self:
-        """Return the space over the atoms ``index``, which keep their weights."""
+        """Return the space over some of the atoms.
+
+        Parameters
+        ----------
+        index : integer array of shape (k,)
+            Positions of the atoms, in any order; an atom may repeat.
+
+        Returns
+        -------
+        Space
+            Of this space's class. Atoms keep their weights, whatever their sum is then.
+        """
 
     def rows_at(self, index: Array, start: int, stop: int) -> Array:
-        """Return C between the atoms ``index[start:stop]`` and ``index`` (k,).
+        """Return a block of rows of C between some of the atoms.
 
-        The shape is (stop − start, k), in units of C.
+        Parameters
+        ----------
+        index : integer array of shape (k,)
+            Positions of the atoms.
+        start, stop : int
+            The first row, and the one after the last, as positions in ``index``.
+
+        Returns
+        -------
+        array of shape (stop − start, k)
+            C between the atoms ``index[start:stop]`` and ``index``, in units of C.
         """
         return self.restrict(index).rows(start, stop)
 
     @abstractmethod
     def scaled(self, factor: float) -> Self:
-        """Return the space whose matrix is ``factor`` · C, for a power of four.
+        """Return the space whose matrix is ``factor`` · C.
 
-        Every digit is kept, as both the factor and its root are powers of two.
+        Parameters
+        ----------
+        factor : float
+            A power of four: every digit of C is kept, as both the factor and its root
+            are powers of two.
+
+        Returns
+        -------
+        Space
+            Of this space's class.
         """
 
     @property
     def float_operations(self) -> int:
-        """A bound of the float error of an entry of C, in units of u max |C_ik|."""
-        # At most n additions, as of a shortest path; kinds with others override this.
+        """Number ρ of rounded operations behind an entry of C, 0 for stored entries.
+
+        The float error of an entry is at most γ_ρ max |C_ik|, but for underflow.
+        """
+        # More than the additions along a path of n nodes. Kinds of spaces that compute
+        # entries in another way override this.
         return self.size
 
     @cached_property
@@ -132,7 +195,10 @@ class Space(ABC):
 
     @property
     def numbers_copied(self) -> float:
-        """About how many numbers copies hold, converted or in other units."""
+        """About how many numbers copies of C hold, made for another dtype or unit.
+
+        0 for spaces that do not store C: copies of points and factors are small.
+        """
         return 0.0
 
     @cached_property
@@ -162,11 +228,23 @@ class Space(ABC):
         return f"{name}(size={self.size}, {library} {dtype})"
 
     def blocks(self) -> Iterator[tuple[int, int]]:
-        """Return ranges of rows that hold about two million entries each."""
+        """Return ranges of rows that hold about two million entries each.
+
+        Returns
+        -------
+        iterator of (int, int)
+            The first row, and the one after the last.
+        """
         return row_blocks(self.size)
 
     def dense(self) -> Array:
-        """Return the (n, n) matrix C."""
+        """Return the matrix C.
+
+        Returns
+        -------
+        array of shape (n, n)
+            In units of C.
+        """
         return self._joined_rows(self.rows)
 
     def _joined_rows(self, rows: Callable[[int, int], Array]) -> Array:
@@ -207,7 +285,18 @@ class Space(ABC):
         return self.row_means - self.mean[..., None]
 
     def power_means(self, p: float) -> Array:
-        """Return Σ_k a_k |C_ik|^p, shape (n,), in units of C to the power p."""
+        """Return the weighted mean of |C_ik|^p over each row of C.
+
+        Parameters
+        ----------
+        p : float
+            A positive power.
+
+        Returns
+        -------
+        array of shape (n,)
+            Σ_k a_k |C_ik|^p, in units of C to the power p.
+        """
         # Other powers than squares do not follow from the low-rank form.
         form = self.low_rank if p == 2 else None
         if form is not None and form.saves_work:
@@ -221,8 +310,9 @@ class Space(ABC):
 
     def _square_means(self, form: LowRankForm) -> Array:
         """Return Σ_k a_k C_ik² for every atom, shape (n,), from the low-rank form."""
-        # C_ik = u_i + u_k ± g_iᵀg_k with Σ_k a_k g_k = 0: of the products, those of u_i
-        # and g_iᵀg_k vanish, and Σ_k a_k (g_iᵀg_k)² = g_iᵀ (Gᵀ diag(a) G) g_i.
+        # C_ik = u_i + u_k ± g_iᵀg_k with u = α + m/2 and Σ_k a_k g_k = 0. Of its
+        # square, the mean over k of u_i g_iᵀg_k vanishes, and
+        # Σ_k a_k (g_iᵀg_k)² = g_iᵀ (Gᵀ diag(a) G) g_i.
         xp = _array.namespace(self.weights)
         a = self.weights
         u = form.additive
@@ -238,13 +328,30 @@ class Space(ABC):
         return xp.clip(square_means, min=0.0)
 
     def second_moment(self) -> Array:
-        """Return ‖C‖² = Σ a_i a_k C_ik², in squared units of C."""
+        """Return the weighted mean of the squared entries of C.
+
+        Returns
+        -------
+        array of shape ()
+            ‖C‖² = Σ a_i a_k C_ik², in squared units of C.
+        """
         # Theorem 2: ‖C‖² = m_C² + 2‖α‖² + ‖R‖².
         variance = _array.dot(self.weights, self.deviations**2)
         return self.mean**2 + 2 * variance + self.residual_norm_squared()
 
     def residual_rows(self, start: int, stop: int) -> Array:
-        """Return rows of R = C − m − α1ᵀ − 1αᵀ, (stop − start, n), in units of C."""
+        """Return a block of rows of the residual R = C − m − α1ᵀ − 1αᵀ.
+
+        Parameters
+        ----------
+        start, stop : int
+            The first row, and the one after the last.
+
+        Returns
+        -------
+        array of shape (stop − start, n)
+            In units of C.
+        """
         alpha = self.deviations
         of_rows = alpha[..., start:stop, None]
         of_columns = (alpha + self.mean[..., None])[..., None, :]
@@ -254,7 +361,13 @@ class Space(ABC):
         return residual
 
     def residual_norm_squared(self) -> Array:
-        """Return ‖R‖² = Σ a_i a_k R_ik² without storing R, in squared units of C."""
+        """Return the weighted mean of the squared entries of R, without storing R.
+
+        Returns
+        -------
+        array of shape ()
+            ‖R‖² = Σ a_i a_k R_ik², in squared units of C.
+        """
         return self._residual_norm_squared
 
     @cached_property
@@ -271,7 +384,11 @@ class Space(ABC):
     def residual(self) -> Residual:
         """Return R in the form in which products with it cost least.
 
-        It holds n t numbers where C has the rank t, else n².
+        Returns
+        -------
+        Residual
+            A factor of n t numbers where C has a low-rank form of rank t ≤ n, else the
+            matrix of n².
         """
         form = self.low_rank
         if form is None:
@@ -297,11 +414,12 @@ def row_blocks(size: int) -> Iterator[tuple[int, int]]:
 
 
 def numbers_in_blocks(x: Space, y: Space) -> float:
-    """Estimate how many numbers are held while blocks of rows are read."""
+    """Estimate how many numbers are held while rows of C and D are read in blocks."""
     if x.saves_work and y.saves_work:
         return 0.0
+    # The rows are those at the atoms of a sparse plan, of which there are about n + m.
     block = min((x.size + y.size) ** 2, BLOCK_ENTRIES)
-    # Rows of C and of D, picked at the atoms of a plan, and arithmetic on them.
+    # One block of C and one of D, and arithmetic on them.
     in_blocks = 5.0 * block
     return in_blocks + x.numbers_copied + y.numbers_copied
 
@@ -315,6 +433,7 @@ def numbers_at_atoms(x: Space, y: Space) -> float:
     both_have_forms = x.low_rank is not None and y.low_rank is not None
     both_save_work = x.saves_work and y.saves_work
     if both_have_forms and not both_save_work:
+        # C, D, R and S; and about six n × m arrays, of the plan and its products.
         matrices = 2.0 * (x.size**2 + y.size**2)
         return matrices + 6.0 * x.size * y.size
     return numbers_in_blocks(x, y)
@@ -323,12 +442,13 @@ def numbers_at_atoms(x: Space, y: Space) -> float:
 def copy_unchecked(space: S, **changed: Array) -> S:
     """Copy a space with some other fields, which are not checked.
 
-    They must come from fields that were.
+    They must be computed from fields that were checked.
     """
     copy = object.__new__(type(space))
     for field in fields(cast(Any, space)):
         name = field.name
-        # Not changed.get(name, …): a blank space has no fields to fall back on.
+        # Not changed.get(name, getattr(…)), which reads the field in any case: a space
+        # that has not been initialised has none.
         value = changed[name] if name in changed else getattr(space, name)
         object.__setattr__(copy, name, value)
     return copy

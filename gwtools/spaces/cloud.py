@@ -100,7 +100,7 @@ class PointCloud(Space):
         xp = _array.namespace(self.points)
         n, dimension = self.points.shape[-2:]
         blocks = []
-        # By blocks of points, as small as the cache, which are read twice.
+        # By blocks of points: each is still in the cache when it is squared.
         for start, stop in column_blocks(n, dimension):
             centred = self._centred(start, stop)  # (d, stop − start)
             blocks.append(xp.sum(centred**2, axis=-2))

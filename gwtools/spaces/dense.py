@@ -63,6 +63,7 @@ class DenseSpace(Space):
         n = matrix.shape[0]
         weights = _check_spaces.weights(self.weights, matrix, n)
         object.__setattr__(self, "weights", weights)
+        # Steps along the gradients, too, must leave the matrix symmetric.
         if _array.tracked(matrix):
             object.__setattr__(self, "distances", _array.symmetric(matrix))
 
@@ -149,7 +150,10 @@ class DenseSpace(Space):
 
     @property
     def numbers_copied(self) -> float:
-        """About how many numbers copies of the matrix hold: n² each."""
+        """About how many numbers copies of the matrix hold: n² each.
+
+        Solvers and certificates make them before they start.
+        """
         n_squared = 1.0 * self.size**2
         is_converted = _array.epsilon(self.weights) > 1e-10
         if is_converted or not _array.all_positive(self.weights):
@@ -171,7 +175,18 @@ class DenseSpace(Space):
         return self.with_data(_array.scaled(self.distances, factor), self.weights)
 
     def shifted(self, constant: float) -> Self:
-        """Return the space whose matrix is C − constant."""
+        """Return the space whose matrix is C − constant.
+
+        Parameters
+        ----------
+        constant : float
+            The number that is subtracted from every entry, in units of C.
+
+        Returns
+        -------
+        DenseSpace
+            Of the same weights.
+        """
         return self.with_data(self.distances - constant, self.weights)
 
 
@@ -217,5 +232,6 @@ def as_space(value: Any, name: str = "space") -> Space:
 
 def dense_space(distances: Array, weights: Array) -> DenseSpace:
     """Return the space of a matrix and weights without checking them."""
-    blank = object.__new__(DenseSpace)
-    return copy_unchecked(blank, distances=distances, weights=weights)
+    # Without __init__, which checks both.
+    uninitialised = object.__new__(DenseSpace)
+    return copy_unchecked(uninitialised, distances=distances, weights=weights)

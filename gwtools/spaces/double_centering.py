@@ -135,7 +135,8 @@ class Residual(ABC):
     def modes(self) -> tuple[Array, Array]:
         """Return the spectrum λ (k,), ascending, and weighted eigenvectors (n, k).
 
-        They are √a ∘ u for the unit eigenvectors u of diag(√a) R diag(√a).
+        They are √a ∘ u for the unit eigenvectors u of diag(√a) R diag(√a), directions
+        in which masses are moved.
         """
 
 
@@ -246,6 +247,7 @@ class LowRankResidual(Residual):
         least = xp.finfo(values.dtype).smallest_normal
         norms = xp.sqrt(xp.clip(values, min=least))
         products = self.factor @ vectors  # G v, (n, t)
+        # √a ∘ u for u = √a ∘ G v / √λ: both roots of a make a.
         modes = self.weights[:, None] * products / norms[None, :]
         if self.sign > 0:
             return values, modes

@@ -162,5 +162,6 @@ class GramSpace(Space):
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""
+        # F is in the root of the units of C.
         root = factor**0.5
         return self.with_data(_array.scaled(self.factor, root), self.weights)

@@ -18,11 +18,11 @@ from gwtools.spaces import base
 from gwtools.spaces.base import Space, copy_unchecked
 
 
-class _Default(str):
-    """The name of an edge attribute that nobody has asked for: edges may lack it."""
+class _DefaultName(str):
+    """The name of an edge attribute where the caller gives none: edges may lack it."""
 
 
-_WEIGHT = _Default("weight")
+_WEIGHT = _DefaultName("weight")
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,16 +166,18 @@ class GraphSpace(Space):
 
     @cached_property
     def _sums_are_exact(self) -> bool:
-        """Whether the length of every path is a float.
+        """Whether lengths of paths are computed without rounding.
 
-        It is where all lengths of edges are whole multiples of one power of two, few
-        enough: sums of up to 2³³ edges of at most 2²⁰ units are at most 2⁵³ units.
+        They are where all edges are whole multiples, up to the 2²⁰-fold, of one power
+        of two.
         """
         lengths = self.adjacency.data
         largest = float(lengths.max(initial=0.0))
         if largest == 0.0:
             return True
         exponent = math.frexp(largest)[1]
+        # Edges are at most 2²⁰ units long, and paths of up to 2³³ edges at most 2⁵³
+        # units: whole numbers up to there are floats.
         unit = 2.0 ** (exponent - 20)
         # Of subnormal lengths the unit may be 0.
         return unit > 0.0 and bool(np.all(lengths % unit == 0))
@@ -248,7 +250,7 @@ def _edges(
     graph: Any, weight: str | None
 ) -> tuple[scipy.sparse.csr_array, tuple[Any, ...]]:
     """Return the edge lengths of a graph in float64, and its nodes."""
-    is_given = not isinstance(weight, _Default)
+    is_given = not isinstance(weight, _DefaultName)
     _check_graphs.attribute_name(weight, is_given, graph)
     if scipy.sparse.issparse(graph):
         nodes = tuple(range(graph.shape[0]))
