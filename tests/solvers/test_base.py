@@ -6,6 +6,7 @@ import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
@@ -55,6 +56,34 @@ def test_success_means_a_gap_below_the_tolerance(solver, pair):
     if result.status.success:
         assert gap <= 1.01 * solver.tolerance * variation(*arguments(x, y)) + rounding
         assert result.frank_wolfe_gap >= gap - rounding
+
+
+@given(pair=pairs(null=True), seed=st.integers(0, 2**16))
+def test_no_gap_is_larger_than_four_variations(pair, seed):
+    x, y = pair
+    rng = np.random.default_rng(seed)
+    plan = gw.round_plan(
+        rng.random((len(x.weights), len(y.weights))) ** 8 + 1e-9, x.weights, y.weights
+    )
+    gap = checkers.frank_wolfe_gap(*arguments(x, y), np.asarray(plan.dense()))
+    rounding = 1e-12 * max(np.abs(s.matrix).max() ** 2 for s in pair)
+    assert gap <= 4 * variation(*arguments(x, y)) + rounding
+
+
+def test_the_gap_without_a_step_is_a_bound_at_every_start():
+    """R = −S are ±d: at the identity the gap is 8 d², at the product coupling 0."""
+    d = 2.0**-50
+    C = np.array([[1 + d, 1 - d], [1 - d, 1 + d]])
+    D = np.array([[2 - d, 2 + d], [2 + d, 2 - d]])
+    problem = gw.GWProblem(gw.DenseSpace(C), gw.DenseSpace(D))
+    start = gw.DensePlan(np.eye(2) / 2)
+    outcome = gw.ConditionalGradient(init=start).run(problem)
+    assert outcome.iterations == 0
+    assert outcome.plan.dense().tolist() == start.dense().tolist()
+    assert checkers.frank_wolfe_gap(
+        C - 1, np.full(2, 0.5), D - 2, np.full(2, 0.5), np.eye(2) / 2
+    ) == pytest.approx(8 * d * d)
+    assert outcome.frank_wolfe_gap == 8 * d * d
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=str)
