@@ -43,7 +43,7 @@ class Quadratic:
 
     @cached_property
     def left(self) -> Residual:
-        """R, the residual of x."""
+        """R, the residual of x: C_ik = m_C + α_i + α_k + R_ik (theorem 2)."""
         return cast(Residual, self.x.residual())
 
     @cached_property
@@ -90,6 +90,7 @@ class Quadratic:
         """
         alpha, _ = self.norms[0]
         beta, _ = self.norms[1]
+        # By Cauchy-Schwarz no coupling has a larger 4 E_π αβ.
         return 4 * alpha * beta
 
     @cached_property
@@ -486,10 +487,11 @@ def _row_part(
 ) -> Array:
     """Return the part of the gradient that depends on i alone, shape (n,).
 
-    It is the part of 2 Σ (C_ik − D_jl)² π_kl that ``GWProblem.gradient`` leaves out.
+    It is the part of 2 Σ (C_ik − D_jl)² π_kl that ``GWProblem.gradient`` leaves out,
+    up to a constant: changes of the weights have the sum 0.
     """
     alpha = x.deviations
     image = plan @ y.deviations  # (n,)
-    column = x.residual().apply(image[:, None])  # (n, 1)
+    column = x.residual().apply(image[:, None])  # R π β, (n, 1)
     squares = x.power_means(2.0)  # Σ_k C_ik² a_k
     return 2 * squares - 4 * y.mean * alpha - 4 * column[:, 0]

@@ -163,11 +163,11 @@ class Certificate:
     lower: float
     upper: float
     kind: Kind
-    bound: str
+    bound: str  # which of ``bounds`` gave ``lower``
     bounds: dict[str, float] = field(default_factory=dict)
-    a_priori: float | None = None
-    tolerance: float = 0.0
-    rounding: float = 0.0
+    a_priori: float | None = None  # GW_2² is above the norm bound by at most this
+    tolerance: float = 0.0  # width that counts as closed, at least ``rounding``
+    rounding: float = 0.0  # width that float errors account for
 
     @property
     def gap(self) -> float:
@@ -270,7 +270,7 @@ class GWResult:
 
     objective: Array  # in squared units of C
     distance: Array  # in units of C
-    estimate: Array  # in units of C to the power of the solver
+    estimate: Array  # a closed form in units of C to its power, else the objective
     plan: Plan  # (n, m)
     status: Status
     certificate: Certificate

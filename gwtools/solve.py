@@ -242,6 +242,7 @@ def result_of(
     objective = _rescaled(solved, unit)  # in squared units of C
     # 2. The certificate, which is that of the given spaces.
     plan = _embedded(x, y, ready, outcome.plan)
+    # Tolerances are relative: the solver as it was given has the same one.
     tolerance = _rescaled(solver.accepted_gap(problem), unit)
     proof = certified_objective(x, y, plan, effort, tolerance, evaluated)
     objective, distance, certificate = within_certificate(
@@ -363,6 +364,7 @@ def within_certificate(
     (0-d array, 0-d array, Certificate)
         The objective is within the certificate's interval.
     """
+    # The certified value in the dtype of the objective, rounded up.
     number = _array.least_not_below(proof.objective, objective)
     if number != proof.objective:
         # Conversion to a narrower dtype moves the objective by a spacing at most.

@@ -28,7 +28,7 @@ class Group(NamedTuple):
     outcomes: Sequence[Outcome]
     objective: Array  # (b,), within the spaces' gradient graph, in squared units of C
     proofs: Sequence[CertifiedObjective | None]
-    accepted_gaps: NumpyArray  # (b,), above the minimum, in squared units of C
+    accepted_gaps: NumpyArray  # (b,), decreases neglected, in squared units of C
     epsilons: NumpyArray | None = None  # (b,), where the entropy is minimised as well
 
 

@@ -63,8 +63,9 @@ Callback = Callable[[Progress], Any]
 class Outcome:
     """A solver's answer: a coupling, why it stopped, and its own value if it has one.
 
-    ``estimate`` is that value, where it is not the objective. ``potentials`` are those
-    of the linearisation at a stationary plan, which is then outside any gradient graph.
+    ``estimate`` is that value, a closed-form lower bound; None where it is the
+    objective. ``potentials`` solve the dual of the linear program at a stationary
+    plan, which is then outside any gradient graph.
     """
 
     plan: Plan
@@ -120,26 +121,27 @@ class Solver(ABC):
 
         Settings with units change with it.
         """
-        return self
+        return self  # no setting has units
 
     def on_atoms(self, prepared: Prepared, shape: tuple[int, int]) -> Self:
         """Return the solver for the atoms that carry weight.
 
-        These are some of the atoms of spaces of the sizes ``shape``.
+        ``shape`` counts the atoms of both spaces before those without weight were
+        dropped: settings such as a starting plan still have this shape.
         """
         return self
 
     def accepted_gap(self, problem: GWProblem) -> float:
-        """Return how far above the minimum the solver may stop, in squared units of C.
+        """Return the decrease that the solver neglects, in squared units of C.
 
-        By default 0.
+        A certificate of this width counts as closed; by default 0.
         """
         return 0.0
 
     def numbers_held(self, x: Space, y: Space) -> float:
         """Estimate from above how many numbers are held at once between two spaces.
 
-        By default 0, for few.
+        Residuals R and S included, where they are formed; by default 0, for few.
         """
         return 0.0
 
@@ -216,7 +218,7 @@ class IterativeSolver(Solver, Generic[S]):
         return float(self.tolerance * variation)
 
     def first_plan(self, problem: GWProblem) -> Plan:
-        """Return the answer where all couplings are equally good.
+        """Return the answer where all couplings are equally good and no step is taken.
 
         The product coupling, or the one that was given to start from.
         """
