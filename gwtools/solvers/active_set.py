@@ -52,8 +52,8 @@ class ActiveSet:
         cross: Array,
     ) -> Self:
         """Return the set of one coupling, given with its ``cross`` matrix R π S."""
-        linear = float(plan.inner(problem.bilinear_cost))
-        quadratic = -2 * float(plan.inner(cross))
+        linear = float(plan.inner(problem.bilinear_cost))  # −4 E_π αβ
+        quadratic = -2 * float(plan.inner(cross))  # −2 ⟨π, R π S⟩
         return cls(
             plans=(plan,),
             weights=np.ones(1),
@@ -228,14 +228,16 @@ def _local_minimum(
         face = np.nonzero(w)[0]
         slopes = _slopes(q, K, w)
         form = K[np.ix_(face, face)]
-        direction, is_minimum = _descent(slopes[face], form, w[face], flat)
+        direction, ends_at_minimum = _descent(slopes[face], form, w[face], flat)
+        # Directions keep the sum of the weights: unless all weights stay, one falls.
         falling = direction < 0.0
         if falling.any():
             rates = np.where(falling, -direction, 1.0)
             steps = np.where(falling, w[face] / rates, np.inf)
             first = int(steps.argmin())
             step = steps[first]
-            if step <= 1.0 or not is_minimum:
+            # Short of that minimum, or without one, the step ends where a weight is 0.
+            if step <= 1.0 or not ends_at_minimum:
                 # Float errors may bring other weights a little below 0.
                 w[face] = np.maximum(w[face] + step * direction, 0.0)
                 w[face[first]] = 0.0
@@ -309,26 +311,26 @@ def _descent(
     try:
         factor = scipy.linalg.cho_factor(form, check_finite=False)
         along = scipy.linalg.cho_solve(factor, -reduced / 2)
-        is_minimum = True
+        ends_at_minimum = True
     except np.linalg.LinAlgError:
         # The form is not positive definite.
-        level = flat * max(np.abs(slopes).max(), _LEAST_SLOPE)
-        along, is_minimum = _descent_by_modes(form, reduced, level, flat)
+        flat_slope = flat * max(np.abs(slopes).max(), _LEAST_SLOPE)
+        along, ends_at_minimum = _descent_by_modes(form, reduced, flat_slope, flat)
     direction = np.zeros(len(w))
     direction[others] = along
     direction[heaviest] = -direction.sum()
-    return direction, is_minimum
+    return direction, ends_at_minimum
 
 
 def _descent_by_modes(
     form: NumpyArray,
     slopes: NumpyArray,
-    level: float,
+    flat_slope: float,
     flat: float,
 ) -> tuple[NumpyArray, bool]:
     """Return a direction as :func:`_descent` where the form is not positive definite.
 
-    Slopes below ``level`` count as 0.
+    Slopes up to ``flat_slope`` count as 0.
     """
     curvatures, vectors = np.linalg.eigh(form)
     along = vectors.T @ slopes
@@ -340,7 +342,7 @@ def _descent_by_modes(
         return vectors[:, 0] * sign, False
     # 2. Newton's direction, where flat modes have no slope.
     curved = curvatures > least
-    has_no_slope = np.abs(along) <= level
+    has_no_slope = np.abs(along) <= flat_slope
     if (curved | has_no_slope).all():
         coefficients = along[curved] / (2 * curvatures[curved])
         return -vectors[:, curved] @ coefficients, True

@@ -40,7 +40,7 @@ from gwtools.solvers.vertices import has_same_atoms, linear_program, vertex_like
 from gwtools.spaces import Space, numbers_at_atoms
 from gwtools.transport.one_dimensional import sorting_plan
 
-_STALLED = 20  # steps in a row that do not lower the objective by more than float error
+_STALLED = 20  # steps in a row that hardly lower the objective
 
 
 @dataclass(frozen=True, eq=False)
@@ -320,13 +320,14 @@ class ConditionalGradient(IterativeSolver[_State]):
         decrease = state.relative_objective - following.relative_objective
         if decrease > negligible:
             return following
-        # 3. Without a decrease: rest where the plan is stationary, and go on where it
-        # is not, as long as float errors may be the reason.
+        # 3. Without a decrease that counts: rest where the plan is stationary. Where it
+        # is not, go on until twenty steps in a row lower the objective by less than
+        # floating point resolves.
         if is_stationary:
             return self._at_vertex(problem, state, vertex, cross)
         stalled = state.stalled + 1
-        float_error = _array.epsilon(problem.x.weights) * problem.variation
-        if decrease > float_error:
+        resolved = _array.epsilon(problem.x.weights) * problem.variation
+        if decrease > resolved:
             stalled = 0
         if stalled >= _STALLED:
             return replace(state, status=Status.NOT_STATIONARY)
@@ -373,6 +374,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         falls to second order only, which the last step has tried. A vertex that is as
         good is preferred, as exchanges trade whole atoms there.
         """
+        # After a full step the plan is the last vertex, the same object.
         is_mixture = state.plan is not state.vertex
         # Once only, as vertices that are equally good could take turns for ever.
         if is_mixture and not state.tried:
@@ -414,11 +416,12 @@ def _of_one_row(problem: GWProblem) -> _State:
 
     It sorts h and k alike, or against each other.
     """
-    h = problem.x.data[0, :]
-    k = problem.y.data[0, :]
+    h = problem.x.data[0, :]  # (n,)
+    k = problem.y.data[0, :]  # (m,)
     a = problem.x.weights
     b = problem.y.weights
-    # F is concave in Z = E_π hk, and these attain the ends of its range.
+    # F is concave in Z = E_π hk, so that its minimum is at an end of the range of Z.
+    # Sorting couplings attain both ends.
     plan_alike = sorting_plan(h, a, k, b)
     plan_against = sorting_plan(h, a, -k, b)
     alike = replace(_alone(problem, plan_alike), vertex=plan_alike)

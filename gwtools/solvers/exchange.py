@@ -97,8 +97,8 @@ class Atoms:
     def best(self) -> Exchange:
         """Return the exchange that lowers the objective most, or raises it least.
 
-        Atoms (i, k) and (j, l) of masses s and t send τ = min(s, t) to (i, l) and (j,
-        k) instead. Along Δ = τ (e_i − e_j)(e_l − e_k)ᵀ the objective changes by ⟨∇F, Δ⟩
+        Atoms s at (i, k) and t at (j, l) send τ, the lesser of their masses, to (i, l)
+        and (j, k) instead. Along Δ = τ (e_i − e_j)(e_l − e_k)ᵀ the objective changes by ⟨∇F, Δ⟩
         − 2 ⟨Δ, R Δ S⟩ (theorem 8 b, g), which is τ (g_il + g_jk − g_ik − g_jl) − 2 τ²
         (R_ii − 2 R_ij + R_jj)(S_kk − 2 S_kl + S_ll).
         """
@@ -126,9 +126,9 @@ class Atoms:
         along_rows = self.left[:, s] - self.left[:, t]
         along_cols = self.right[t, :] - self.right[s, :]
         slopes = self.slopes - 4 * moved * along_rows[:, None] * along_cols[None, :]
-        # 3. Atom s keeps its position (i, k) with the mass that is left, t moves to
-        # (j, k), and a new atom is at (i, l): which old atoms have the positions of the
-        # new ones in x and in y.
+        # 3. With s at (i, k) and t at (j, l): s stays with the mass that is left, t
+        # moves to (j, k), and a new atom is at (i, l). The sources are the old atoms
+        # whose rows and whose columns these have.
         atoms = np.arange(len(self.mass))
         sources_x = np.append(atoms, s)
         sources_y = np.append(atoms, t)

@@ -74,7 +74,7 @@ def off_saddle(
     """
     a = problem.x.weights
     b = problem.y.weights
-    values_x, modes_x = problem.left.modes()
+    values_x, modes_x = problem.left.modes()  # columns √a ∘ u, (n, number of modes)
     values_y, modes_y = problem.right.modes()
     # 1. The largest λ μ > 0, which is that of the first or of the last eigenvalues, as
     # both lists are ascending.
