@@ -83,7 +83,8 @@ def gap_of_objective(problem: Quadratic, state: State) -> Numbers:
     b = problem.y.weights
     gradient = problem.gradient(state.cross)
     xp = _array.namespace(gradient)
-    # Padding has no say in the minima.
+    # Costs of infinity keep padding out of the minima of other rows and columns; the
+    # potentials of padding itself are set to 0.
     cost = at_pairs(a, b, gradient, math.inf)
     epsilon = expanded(state.epsilon, 1)
     v = epsilon * state.v  # (…, m), in squared units of C

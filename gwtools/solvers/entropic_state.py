@@ -35,22 +35,22 @@ class State(NamedTuple):
     """Couplings of one problem, or of a stack, and what their next kernels start from.
 
     ``entropy`` is KL(π | a ⊗ b) where it is part of the problem and 0 elsewhere.
-    ``exponent`` is what the next kernel adds to −∇F(π) / ε: 0 for kernels relative to
-    the product coupling, log π up to scalings for proximal steps. ``kernels_at_final``
-    counts the kernels scaled since ε has fallen; proximal steps are relative to the
-    last plan from then on. At a fixed ε it is at least 1.
+    ``exponent`` is what the next kernel adds to −∇F(π) / ε, up to scalings: 0 where
+    the kernel is relative to a ⊗ b, log π where a proximal step is relative to the last
+    plan, as all are once a kernel was scaled at the final ε. ``kernels_at_final``
+    counts these kernels: 0 while ε falls, at least 1 at a fixed ε.
     """
 
     matrix: Array  # (…, n, m), the coupling π
     cross: Array  # (…, n, m), R π S
     relative_objective: Numbers  # (…), F(π) − F(a ⊗ b), in squared units of C
-    entropy: Numbers  # (…)
+    entropy: Numbers  # (…), KL(π | a ⊗ b), or 0
     gap: Numbers  # (…), in squared units of C, NaN where it was not computed
-    exponent: Array  # (…, n, m)
+    exponent: Array  # (…, n, m), log of what the next kernel is relative to
     epsilon: Numbers  # (…), in squared units of C
     u: Array  # (…, n), scalings that the next kernel starts from
     v: Array  # (…, m)
-    kernels_at_final: Numbers  # (…)
+    kernels_at_final: Numbers  # (…), counted in floats
     error: Numbers  # (…), marginal error of a kernel that the next step scales further
     code: Numbers  # (…), the position of the status among STATUSES
 
@@ -92,7 +92,7 @@ class Rest(NamedTuple):
         return chosen(self.missed, unfinished, not_stationary)
 
     @property
-    def missing(self) -> Numbers:
+    def misplaced(self) -> Numbers:
         """The share of the mass that float errors may misplace at a fixed point.
 
         The marginal error that they leave is spread over all atoms.

@@ -180,14 +180,14 @@ class Sinkhorn(IterativeSolver[State]):
         return replace(self, epsilon=self.epsilon / unit / unit)
 
     def numbers_held(self, x: Space, y: Space) -> float:
-        """Return what kernels, plans and their logarithms need beside R and S.
+        """Estimate from above how many numbers are held at once, R and S included.
 
-        These are eighteen n × m arrays.
+        Kernels, plans and their logarithms are eighteen n × m arrays.
         """
         spaces = x.numbers_held + y.numbers_held
         scaling = spaces + 18.0 * x.size * y.size
         if not self.proximal:
-            return max(scaling, 0.0)
+            return scaling
         programs = ConditionalGradient().numbers_held(x, y)
         return max(scaling, programs)
 
@@ -251,12 +251,12 @@ class Sinkhorn(IterativeSolver[State]):
         """Return the state at a ⊗ b, or off that saddle, with flat scalings."""
         final = self.final_epsilon(problem)
         if not self.proximal:
-            one = filled(final, 1.0)
-            return self._start(problem, final, one)
-        none = filled(final, 0.0)
+            counted = filled(final, 1.0)
+            return self._start(problem, final, counted)
+        none_at_final = filled(final, 0.0)
         # Annealing starts where the kernel is nearly flat.
         first = larger(problem.variation / 8, final)
-        return self._start(problem, first, none)
+        return self._start(problem, first, none_at_final)
 
     def _start(
         self,
@@ -299,7 +299,7 @@ class Sinkhorn(IterativeSolver[State]):
     def potentials(self, problem: GWProblem, state: State) -> tuple[Array, Array]:
         """Return potentials ε u and ε v, less ε log a and ε log b at a fixed ε.
 
-        ε (u_i + v_j) = ∇F_ij where a fixed point has mass.
+        Where a proximal fixed point has mass, ε (u_i + v_j) = ∇F_ij.
         """
         u = state.u
         v = state.v
@@ -320,7 +320,8 @@ class Sinkhorn(IterativeSolver[State]):
         wanted = self._kernel_tolerance(problem, state)
         tolerance = larger(wanted, least_error)
         scaling = _scaled(problem, state, exponent, tolerance)
-        # Errors that float errors cause may be a few times what is attainable.
+        # Float errors may cause a few times what is attainable. A kernel that missed its
+        # marginals is scaled further, as long as that halves the error.
         missed = scaling.error > 10 * tolerance
         improved = scaling.error < state.error / 2
         unfinished = missed & improved
@@ -334,7 +335,7 @@ class Sinkhorn(IterativeSolver[State]):
         if some(settling):
             rest = Rest(settling, missed, least_error)
             following = self._assessed(problem, state, following, rest)
-        # 4. The next step scales a kernel further while that improves its marginals.
+        # 4. Where the kernel is scaled further, the plan stays.
         taken_up = state._replace(
             u=scaling.u,
             v=scaling.v,
@@ -360,7 +361,7 @@ class Sinkhorn(IterativeSolver[State]):
         """Return the marginal error of the next kernel: small where it proves a gap."""
         usual = filled(state.epsilon, self.scaling_tolerance)
         if self.ends_by_programs(problem):
-            # Linear programs prove the gap, which no potentials have to.
+            # Linear programs prove the gap: scalings need not.
             return usual
         proving = filled(state.epsilon, self.proving_tolerance)
         return chosen(state.kernels_at_final > 0, proving, usual)
@@ -381,17 +382,17 @@ class Sinkhorn(IterativeSolver[State]):
         cooler = larger(self.cooling * epsilon, final)  # (…)
         one_more = state.kernels_at_final + 1.0
         kernels_at_final = chosen(epsilon == final, one_more, state.kernels_at_final)
-        # Kernels restart from the product coupling while ε falls and are relative to
-        # the last plan from then on.
-        relative = state.exponent
+        # Kernels are relative to the product coupling while ε falls, and proximal ones
+        # to the last plan from then on.
+        reference = state.exponent
         if self.proximal:
             at_plan = log_plan(exponent, scaling.u, scaling.v)
-            relative = chosen(kernels_at_final > 0, at_plan, relative)
+            reference = chosen(kernels_at_final > 0, at_plan, reference)
         new = unscaled(problem, plan, cooler, kernels_at_final, self.proximal)
         # Potentials ε u carry over to the next ε, so that scalings grow as it falls.
         carried = expanded(epsilon / cooler, 1)
         return new._replace(
-            exponent=relative,
+            exponent=reference,
             u=scaling.u * carried,
             v=scaling.v * carried,
         )
@@ -416,10 +417,11 @@ class Sinkhorn(IterativeSolver[State]):
             new = chosen(stuck, staying, new)
             return self._resting(problem, new, rest, gain)
         negligible = self.negligible(problem)
-        allowed = larger(negligible, rest.missing * problem.variation)
+        allowed = larger(negligible, rest.misplaced * problem.variation)
         still = rest.settling & (gain <= negligible)
         met = still & (old.gap <= allowed)
         fixed_point = filled(gain, FIXED_POINT)
+        # A plan that is stuck ends the iteration, whether its gap is small or not.
         code = chosen(met, fixed_point, rest.failure)
         at_rest = staying._replace(code=code)
         return chosen(stuck | met, at_rest, new)
@@ -443,8 +445,7 @@ class Sinkhorn(IterativeSolver[State]):
             return state
         gap = gap_of_objective(problem, state)
         met = gap <= negligible
-        # A step that gains more than floating point does to the objective may lead to a
-        # gap that is small enough.
+        # While steps gain more than float error, a later gap may be small enough.
         no_gain = gain <= problem.float_error
         ended = still & (met | no_gain)
         stationary = filled(gap, STATIONARY)

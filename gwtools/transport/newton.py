@@ -87,7 +87,7 @@ def newton(kernel: Kernel, scaling: Scaling) -> LineSearch:
     least = expanded(_LEAST_CURVATURE * heaviest, 1)
     rows = larger(scaling.row_sums, least)  # (…, n)
     cols = larger(scaling.col_sums, least)  # (…, m)
-    # 1. The gradient of the dual.
+    # 1. The gradient of the dual, but for rows and columns that lost all mass.
     missing_rows = a - rows  # (…, n)
     missing_cols = b - cols  # (…, m)
     # 2. H (du, dv) = gradient, solved for dv once du is eliminated, then for du.

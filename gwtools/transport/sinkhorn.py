@@ -138,6 +138,7 @@ def _without_empty_entries(kernel: Kernel, plan: Array) -> Kernel:
     """Drop the entries without mass where few are left; else return the same kernel."""
     share = _LEFT_OUT * kernel.tolerance
     exponent = _array.without_small_masses(kernel.exponent, plan, share)
+    # The same object where too many entries have mass for compression to pay.
     if exponent is kernel.exponent:
         return kernel
     return kernel._replace(exponent=exponent)

@@ -43,7 +43,7 @@ def test_a_code_is_the_position_of_its_status():
 @pytest.mark.parametrize("error", [1e-9, 1.0])
 def test_float_errors_excuse_a_thousandth_of_the_mass_at_most(missed, error):
     rest = entropic_state.Rest(True, missed, error)
-    assert rest.missing == min(error, 1e-3)
+    assert rest.misplaced == min(error, 1e-3)
     status = entropic_state.STATUSES[int(rest.failure)]
     expected = gw.Status.SCALING_UNFINISHED if missed else gw.Status.NOT_STATIONARY
     assert status is expected
