@@ -40,9 +40,9 @@ class ActiveSet:
     """
 
     plans: tuple[Plan, ...]
-    weights: NumpyArray
-    linear: NumpyArray
-    quadratic: NumpyArray
+    weights: NumpyArray  # w, (K,)
+    linear: NumpyArray  # q, (K,)
+    quadratic: NumpyArray  # the matrix K, (K, K)
 
     @classmethod
     def of(

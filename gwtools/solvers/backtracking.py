@@ -108,7 +108,8 @@ def _between(
     share = expanded(step, 2)
     plan = plan_of((1 - share) * old.matrix + share * target.matrix)
     cross = (1 - share) * old.cross + share * target.cross  # it is linear in the plan
-    # The next proximal kernel is relative to this plan.
+    # The next proximal kernel is relative to this plan. Scalings stay the target's:
+    # potentials of the gradient at the old plan, from which the next ones start.
     exponent = log_masses(plan.matrix) if proximal else target.exponent
     return target._replace(
         matrix=plan.matrix,
