@@ -15,8 +15,7 @@ import scipy.sparse
 from gwtools import _array, _check, _check_plans
 from gwtools._array import Array, NumpyArray
 
-# Entries up to which a plan is multiplied as a dense matrix: SciPy's sparse products
-# take a while to start.
+# Entries up to which a plan is multiplied as a matrix: sparse products start slowly.
 _SMALL = 64**2
 P = TypeVar("P", bound="Plan")
 
@@ -240,8 +239,11 @@ class SparsePlan(Plan):
     @property
     def _positions(self) -> Array:
         """Positions (k,) of the atoms in the matrix read row by row."""
+        xp = _array.namespace(self.rows)
+        # n m positions need not fit into the integers that hold n rows and m columns.
+        widest = xp.arange(0).dtype
         _, m = self.size
-        return self.rows * m + self.cols
+        return xp.astype(self.rows, widest) * m + xp.astype(self.cols, widest)
 
     def dense(self) -> Array:
         """Return the (n, m) matrix of masses."""
@@ -398,8 +400,7 @@ def _sparse_mixture(plans: Sequence[SparsePlan], weights: Sequence[Any]) -> Spar
     rows, cols = total.coords
     return make_unchecked(
         SparsePlan,
-        # SciPy's positions are as narrow as the shape allows: products of them would
-        # overflow.
+        # SciPy's positions are as narrow as the shape allows.
         rows=rows.astype(np.int64),
         cols=cols.astype(np.int64),
         mass=total.data,

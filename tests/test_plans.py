@@ -129,3 +129,18 @@ def test_a_copy_is_made_where_it_is_asked_for():
     assert np.shares_memory(np.asarray(gw.DensePlan(matrix)), matrix)
     assert np.array(gw.DensePlan(matrix), copy=False) is matrix
     assert not np.shares_memory(np.array(gw.DensePlan(matrix)), matrix)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32, np.int64])
+def test_positions_do_not_overflow(dtype):
+    # 100 * 100 + 90 fits into no integer of 8 bits.
+    rows = np.array([0, 100], dtype)
+    cols = np.array([1, 90], dtype)
+    plan = gw.SparsePlan(rows, cols, np.array([0.25, 0.75]), (101, 100))
+    wanted = np.zeros((101, 100))
+    wanted[0, 1] = 0.25
+    wanted[100, 90] = 0.75
+    np.testing.assert_array_equal(plan.dense(), wanted)
+    matrix = np.arange(101 * 100.0).reshape(101, 100)
+    assert plan.inner(matrix) == 0.25 * matrix[0, 1] + 0.75 * matrix[100, 90]
+    np.testing.assert_array_equal(np.asarray(plan.sparse().todense()), wanted)
