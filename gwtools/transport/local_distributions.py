@@ -175,12 +175,14 @@ def _correlations(
     """
     x, ends_x = _quantiles(C, a)
     y, ends_y = _quantiles(D, b)
-    # Summed by parts, G_j is needed at the inner ends only, and at 1.
+    # Summed by parts, Σ_k x_ik (G_j(e_ik) − G_j(e_i,k−1)) needs G_j at the inner ends
+    # only, and at 1.
     jumps = -np.diff(x, axis=1)  # x_ik − x_i,k+1, (k, n − 1)
     inner = ends_x[:, :-1].ravel()
-    largest = np.empty((len(x), len(y)))
+    correlations = np.empty((len(x), len(y)))
     for j in range(len(y)):
-        # 1. G_j is linear between the ends of the quantile cells of D_j.
+        # 1. G_j, the integral of the quantile function of D_j from 0, is linear between
+        #    the ends of its cells.
         grid = np.concatenate([[0.0], ends_y[j]])
         areas = y[j] * np.diff(grid)
         integral = np.concatenate([[0.0], np.cumsum(areas)])
@@ -189,8 +191,8 @@ def _correlations(
         partial = partial.reshape(jumps.shape)
         # 3. The sum by parts, for all i at once.
         inner_sum = np.einsum("ik,ik->i", partial, jumps)
-        largest[:, j] = inner_sum + x[:, -1] * integral[-1]
-    return largest
+        correlations[:, j] = inner_sum + x[:, -1] * integral[-1]
+    return correlations
 
 
 def _merged(

@@ -15,8 +15,8 @@ from gwtools._array import Array, take_along_rows
 from gwtools.plans import SparsePlan, make_unchecked
 from gwtools.transport.quantile_cells import (
     SortingCoupling,
+    dtype_holds_ends,
     equal_cells,
-    holds_ends,
     merged_cells,
 )
 
@@ -53,7 +53,8 @@ def wasserstein(
     gradient is the mean of two subgradients: 0 between a list and its copy.
     """
     if _weights_are_tracked(a, b):
-        # Of ends that meet, either list's may come first: the mean of both orders.
+        # Gradients with respect to weights are asked for. Of ends that meet, either
+        # list's may come first: the mean of both orders.
         coupling = comonotone(x, a, y, b)
         x_first = cost(coupling, x, y, p)
         coupling = comonotone(y, b, x, a)
@@ -65,7 +66,7 @@ def wasserstein(
     numbers = _numbers_of_equal_atoms(a, b)
     if numbers is None:
         coupling = comonotone(x, a, y, b)
-        return cost(coupling, x, y, p)
+        return cost(coupling, x, y, p)  # W_p^p, (…): no root is taken
     # Of equal weights only the numbers count, and padding must not be sorted before
     # an atom.
     n, m = numbers
@@ -103,7 +104,8 @@ def comonotone(
     order_y = _ascending(y, b)
     mass_x = take_along_rows(a, order_x)
     mass_y = take_along_rows(b, order_y)
-    # 1. Equal sorted weights pair off, and no mass is rounded.
+    # 1. If all lists have equal sorted weights, atoms of one rank pair off, and masses
+    #    are the stored weights.
     as_many = a.shape == b.shape
     pair_off = as_many and bool(xp.all(mass_x == mass_y))
     if pair_off and not tracked:
@@ -120,7 +122,7 @@ def comonotone(
     cols = take_along_rows(order_y, cells.cols)
     if not is_stack:
         return SortingCoupling(rows, cols, cells.mass)
-    # 3. In a stack, single pairs may still pair off.
+    # 3. In a stack, a single pair of lists may still have equal sorted weights.
     mass = cells.mass
     if not tracked:
         mass = _stored_masses(cells, mass_x, mass_y)
@@ -269,7 +271,7 @@ def _numbers_of_equal_entries(x: Entries, y: Entries) -> tuple[Array, Array] | N
     atoms = _numbers_of_equal_atoms(x.weights, y.weights)
     if atoms is None:
         return None
-    if not holds_ends(x.values, y.values):
+    if not dtype_holds_ends(x.values, y.values):
         return None
     n, m = atoms
     # An atom without weight would leave entries without weight between others, where
@@ -335,7 +337,7 @@ def _padded_by_largest(x: Array, here: Array) -> Array:
     It is then sorted behind the atoms, or among some of the same value.
     """
     xp = _array.namespace(x)
-    largest = xp.max(x, axis=-1, keepdims=True)
+    largest = xp.max(x, axis=-1, keepdims=True)  # of padding too: it is no less
     return xp.where(here, x, largest)
 
 
@@ -348,7 +350,7 @@ def _numbers_of_equal_atoms(a: Array, b: Array) -> tuple[Array, Array] | None:
     """
     if not (_has_one_weight(a) and _has_one_weight(b)):
         return None
-    if not holds_ends(a, b):
+    if not dtype_holds_ends(a, b):
         return None
     if _weights_are_tracked(a, b):
         return None
@@ -429,7 +431,8 @@ def _stored_masses(
     same_rank = cells.rows == cells.cols
     same_mass = mass_x == mass_y
     alike = (same_rank & same_mass) | ~here
-    pair_off = xp.all(alike, axis=-1, keepdims=True)  # (…, 1)
+    # Whether all atoms of a pair of lists meet one of the same rank and weight, (…, 1).
+    pair_off = xp.all(alike, axis=-1, keepdims=True)
     return xp.where(pair_off & here, mass_x, cells.mass)
 
 

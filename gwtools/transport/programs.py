@@ -15,7 +15,8 @@ from gwtools._array import NumpyArray
 from gwtools.plans import SparsePlan, changed, make_unchecked
 from gwtools.transport.one_dimensional import SLIVER, comonotone
 
-_DENSE_PROGRAM = 300**2  # entries: larger programs are priced, on few arcs at a time
+# Entries: larger programs with a start are priced, on few arcs at a time.
+_DENSE_PROGRAM = 300**2
 _ARCS_PER_ATOM = 8
 _FLOAT_ERROR = 1e-14  # of reduced costs, relative to the potentials
 _MISSED = 1e-12  # plans whose marginals are off by more are rounded onto them
@@ -43,9 +44,10 @@ def exact(
 ) -> Program:
     """Minimise Σ cost_ij π_ij over couplings of a and b exactly, on the CPU.
 
-    Large programs are solved on few arcs at a time: those that the potentials price
-    lowest and those of a feasible plan. Arcs that violate dual feasibility join until
-    none is left up to float error, so the answer is optimal for the whole matrix.
+    Large programs with a ``start`` are solved on few arcs at a time: those that the
+    potentials price lowest and those of the start. Arcs that violate dual feasibility
+    join until none is left up to float error, so the answer is optimal for the whole
+    matrix.
 
     Parameters
     ----------
@@ -91,7 +93,7 @@ def exact(
         first_u = (first_u - shift) / unit
         plan, u, v, slack = _priced_simplex(scaled, a, b, start, first_u)
     # Lowered by the largest violation the potentials are feasible, and their value is
-    # below the cost of every coupling.
+    # below the cost of every coupling, whose mass is 1.
     dual_value = float(a @ u + b @ v) + slack
     lower = dual_value * unit + shift
     unscaled = (u * unit + shift, v * unit)
@@ -273,10 +275,9 @@ def _priced_simplex(
         plan, u, v = _simplex(partial, a, b)
         np.subtract(cost, v, out=reduced)
         reduced -= u[:, None]
-        # 4. Stop where no other arc is worse than those that the simplex was given:
-        #    their reduced costs may be slightly negative by float error, and an arc
-        #    that is no worse cannot improve the plan. The proved value counts the least
-        #    of all.
+        # 4. Stop where the reduced costs of all other arcs are ≥ 0, up to the float
+        #    error of those that the simplex was given: none of them improves the plan.
+        #    The lower value counts the most negative of all.
         float_error = _largest_float_error(reduced[inside], u, v)
         worst = float(reduced.min())
         reduced[inside] = np.inf

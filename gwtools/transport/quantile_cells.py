@@ -37,8 +37,8 @@ def equal_cells(
     Parameters
     ----------
     n, m : arrays of whole numbers of shape (…)
-        Numbers of atoms; :func:`holds_ends` tells whether the dtype of ``like`` is
-        wide enough for them.
+        Numbers of atoms; :func:`dtype_holds_ends` tells whether the dtype of ``like``
+        is wide enough for them.
     like : array
         Names the library, the device and the dtype of the result.
 
@@ -71,17 +71,19 @@ def equal_cells(
     m = counts[1, ...]
     kept = counts[2, ...]
     period = counts[3, ...]
-    # 2. The atoms of cell k. Before it come t − 1 = k + ⌊k / period⌋ ends, those that
-    #    meet counted twice. Lists may be long, so arrays are changed in place.
+    # 2. The atoms of cell k. k + ⌊k / period⌋ ends come before it, those that meet
+    #    counted twice. Ends of x among them are the rows before its row, the other ends
+    #    the columns before its column. Lists may be long: arrays are changed in place.
     largest = int(whole_kept.max())
     device = _array.device(like)
     integers = xp.arange(largest, device=device)  # (K,)
     index = xp.astype(integers, like.dtype)
     here = xp.astype(index < kept, like.dtype)  # 1 at cells, 0 behind them
-    cols = index + xp.floor(index / period)
-    rows = cols * n
+    ends_before = index + xp.floor(index / period)  # t − 1
+    rows = ends_before * n
     rows += n - 1
-    rows = xp.floor(rows / (n + m))
+    rows = xp.floor(rows / (n + m))  # ⌈t n / (n + m)⌉ − 1
+    cols = ends_before
     cols -= rows
     rows *= here
     cols *= here
@@ -95,7 +97,7 @@ def equal_cells(
     return SortingCoupling(whole_rows, whole_cols, mass / (n * m))
 
 
-def holds_ends(x: Array, y: Array) -> bool:
+def dtype_holds_ends(x: Array, y: Array) -> bool:
     """Tell whether the dtype of lists is wide enough for :func:`equal_cells`.
 
     Its whole numbers are at most (N + M) max(N, M) for lists of shapes (…, N) and
