@@ -146,8 +146,8 @@ def changes(source, rule):
         (7, "a = math.nextafter(b, -c)", ["a = math.nextafter(b, c)"]),
         (7, "a = b * (1 + 2 * gamma(3))", ["a = b * (1 - 2 * gamma(3))"]),
         (7, "a = 1.01 * b", ["a = 0.99 * b"]),
-        (7, "def ceiling(a): return floor(a)", ["return ceiling(a)"]),
-        (7, "a = floor(b)", []),
+        (7, "def rounded_up(a): return rounded_down(a)", ["return rounded_up(a)"]),
+        (7, "a = rounded_down(b)", []),
     ],
 )
 def test_rules(rule, source, expected):

@@ -101,7 +101,7 @@ def enclosures(spaces: Sequence[Space], known: Summary) -> Enclosure:
     radii = float_error.dense_radii(sizes, omega, operations, largest, skew)
     # 2. Sizes of the parts, from the ends of α and of C − m_C.
     alpha = on_cpu(known.moments.deviations)  # (B, N)
-    least, most, _ = float_error.ends(alpha, on_cpu(weights))
+    least, most, _ = float_error.extremes(alpha, on_cpu(weights))
     deviation = np.maximum(most, -least)
     mean = on_cpu(known.moments.mean)
     spread = np.maximum(high - mean, mean - low)

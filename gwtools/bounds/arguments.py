@@ -24,7 +24,7 @@ def read_pair(x: Any, y: Any) -> tuple[Space, Space]:
     return space_x, space_y
 
 
-def refuse_gradients(x: Space, y: Space, name: str) -> None:
+def refuse_jax_gradients(x: Space, y: Space, name: str) -> None:
     """Refuse spaces within ``jax.grad``.
 
     It would take a value that is computed in NumPy for a constant.

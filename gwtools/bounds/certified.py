@@ -19,9 +19,9 @@ from gwtools.bounds.enclosures import EnclosedPair
 from gwtools.bounds.float_error import (
     Bound,
     Radii,
-    floor,
     gamma,
     lower_end,
+    rounded_down,
 )
 from gwtools.bounds.moments import has_one_row, only_row, squared_distance_of_spectra
 from gwtools.bounds.transport_error import dual_value, transport_on_line
@@ -40,31 +40,27 @@ class EnclosedParts(NamedTuple):
 class Modes(NamedTuple):
     """Eigenpairs of diag(√a) R diag(√a), without its null vector √a, and their errors.
 
-    ``error`` is the distance of U diag(λ) Uᵀ from that matrix, ``off`` that of U from
-    exactly orthonormal columns; both in the Frobenius norm.
+    Both errors are distances in the Frobenius norm; U′ has exactly orthonormal columns.
     """
 
     values: NumpyArray  # λ, (n − 1,)
     vectors: NumpyArray  # U, (n, n − 1)
-    error: float
-    off: float
+    error: float  # of diag(√a) R diag(√a) from U′ diag(λ) U′ᵀ
+    vectors_error: float  # of U from U′
 
 
-class Linear(NamedTuple):
-    """Bounds that need only sorts and one pass over the pairs.
-
-    ``a_priori`` says how far GW_2² can lie above the bound called ``norm``.
-    """
+class LinearBounds(NamedTuple):
+    """Bounds that need only sorts and one pass over the pairs."""
 
     bounds: dict[str, Bound]
-    a_priori: float
+    a_priori: float  # GW_2² is at most this far above the lower end of "norm"
 
 
 def linear(
     x: Space,
     y: Space,
     pair: EnclosedPair,
-) -> Linear:
+) -> LinearBounds:
     """Return theorems 1 and 3, and 4 and 12 (f) where these cost no more.
 
     That is where both spectra are those of small covariances, and between Gram spaces
@@ -84,7 +80,7 @@ def linear(
         bounds["spectral"] = spectral
     if has_one_row(x) and has_one_row(y):
         bounds["rank_one"] = rank_one(x, y, radii_x, radii_y)
-    return Linear(bounds, a_priori)
+    return LinearBounds(bounds, a_priori)
 
 
 def _additive_bound(
@@ -94,14 +90,14 @@ def _additive_bound(
     radii_y: Radii,
 ) -> Bound:
     """Return (m_C − m_D)² + 2 W_2²(α, β), not yet rounded down."""
-    means, lines = outward.additive_parts(
+    mean_part, deviation_part = outward.additive_parts(
         mean_gap,
         transport,
         radii_x,
         radii_y,
     )
-    value = means.value + 2 * lines.value
-    lower = means.lower + 2 * lines.lower
+    value = mean_part.value + 2 * deviation_part.value
+    lower = mean_part.lower + 2 * deviation_part.lower
     return Bound(value, lower)
 
 
@@ -128,9 +124,10 @@ def _covariance_spectrum(
     # eigh reads one triangle alone.
     covariance = (covariance + covariance.T) / 2
     values, vectors = np.linalg.eigh(covariance)
-    # The matrix is off the exact one by as much as its norm, ‖R‖.
+    # Its norm is ‖R‖, and the radius of this norm bounds the error of the whole matrix
+    # (theorem 13 e).
     norm = float(np.linalg.norm(covariance))
-    error, _ = float_error.eigenvalue_error(covariance, values, vectors)
+    error, _ = float_error.eigenpair_error(covariance, values, vectors)
     radius = radii.norm(norm) + error
     return form.sign * values, radius
 
@@ -152,7 +149,7 @@ def _spectral_bound(
     least = lower_end(root, radius)
     value = additive.value + root**2
     lower = additive.lower + least**2
-    return Bound(value, floor(lower))
+    return Bound(value, rounded_down(lower))
 
 
 def rank_one(
@@ -181,14 +178,15 @@ def rank_one(
     q_error = gamma(q_terms) * q
     underflow = (x.size + y.size) * float_error.UNDERFLOW
     off = p_error + q_error + underflow
-    # 3. GW_2² = (p − q)²/2 + W (p + q − W/2), of which both terms grow with the gap,
+    # 3. GW_2² = p² + q² − 2 Z², Z = (p + q − W)/2 the largest |Σ π_ij h_i k_j|.
+    #    That is (p − q)²/2 + W (p + q − W/2), of which both terms grow with the gap,
     #    with the sum of the moments and, up to that sum, with W.
     difference = p - q
     gap = lower_end(abs(difference), off)
     total = lower_end(p + q, off)
     rest = lower_end(total, least / 2)
     proved = gap**2 / 2 + least * rest
-    lower = floor(lower_end(proved, float_error.UNDERFLOW))
+    lower = rounded_down(lower_end(proved, float_error.UNDERFLOW))
     value = difference**2 / 2 + computed * (p + q - computed / 2)
     return Bound(value, lower)
 
@@ -248,9 +246,9 @@ def _larger_omega(x: EnclosedParts, y: EnclosedParts) -> float:
 
 def _lowered(transport: Bound, radius: float) -> Bound:
     """Lower W_2² between values that are together known up to a radius (Lemma A)."""
-    distance = transport.root().around(radius)
+    distance = transport.root().widened(radius)
     square = distance.squared()
-    return Bound(transport.value, floor(square.lower))
+    return Bound(transport.value, rounded_down(square.lower))
 
 
 def second(x: EnclosedParts, y: EnclosedParts) -> Bound:
@@ -292,9 +290,10 @@ def third(
         y.parts,
         residual=residual,
     )
-    # Float errors of the transports, and of the sum with the additive costs.
-    below = row_transport_error(x, y) + gamma(8) * costs
-    program = linear_program(costs, x, y, below)
+    # Float errors of the transports between rows, and of the sum with the additive
+    # costs.
+    costs_error = row_transport_error(x, y) + gamma(8) * costs
+    program = linear_program(costs, x, y, costs_error)
     proved = offset + max(program.lower, 0.0)
     # R and S are computed parts; C and D are read as they are.
     radius_x = x.radii.root_radius() if residual else x.radii.entries
@@ -309,9 +308,9 @@ def lower_by_root(value: float, radius: float) -> float:
     The few float errors since the proof of the bound are paid for as well.
     """
     value = max(float(value), 0.0)
-    root = floor(value) ** 0.5
+    root = rounded_down(value) ** 0.5
     least = lower_end(root, radius)
-    return float(floor(least**2))
+    return float(rounded_down(least**2))
 
 
 def row_transport_error(x: EnclosedParts, y: EnclosedParts) -> float:
@@ -336,16 +335,17 @@ def linear_program(
     costs: NumpyArray,
     x: EnclosedParts,
     y: EnclosedParts,
-    below: NumpyArray,
+    costs_error: NumpyArray,
 ) -> Bound:
     """Return min Σ costs_ij π_ij over couplings, as computed and as proved.
 
-    ``costs`` (n, m) may be too large by ``below`` (n, m).
+    ``costs`` (n, m) may be too large by ``costs_error`` (n, m).
     """
     a = x.parts.weights
     b = y.parts.weights
     program = exact(costs, a, b)
-    # The proof takes nothing but one potential from the solver.
+    # The proof takes nothing but one potential from the solver, whose own value is a
+    # lower one up to float error only.
     potential = program.potentials[1]  # (m,)
     omega = _larger_omega(x, y)
     proved = dual_value(
@@ -354,7 +354,7 @@ def linear_program(
         a,
         b,
         omega,
-        below,
+        costs_error,
     )
     return Bound(program.lower, proved)
 
@@ -365,12 +365,12 @@ def modes(side: EnclosedParts) -> Modes:
     root = np.sqrt(parts.weights)
     matrix = root[:, None] * parts.residual * root  # (n, n)
     values, vectors = projected_quadratic.spectrum(parts)
-    error, off = float_error.eigenvalue_error(matrix, values, vectors)
+    error, vectors_error = float_error.eigenpair_error(matrix, values, vectors)
     # The float error of this matrix, for the stored R (theorem 13 e).
     terms = 2 * side.radii.weights + 8
     norm = float(np.linalg.norm(matrix))
     stored_error = gamma(terms) * norm
-    return Modes(values, vectors, error + stored_error, off)
+    return Modes(values, vectors, error + stored_error, vectors_error)
 
 
 def spectral(

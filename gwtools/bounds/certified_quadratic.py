@@ -64,7 +64,7 @@ def _root_radius(
 ) -> float:
     """Return the radius of the root of the objective, for the stored parts."""
     # The convex function reads the parts, R by its modes; both third bounds may read
-    # the entries instead. The larger radius holds for any mixture of them.
+    # the entries instead. The larger radius holds for any mixture of these functions.
     parts_x = x.radii.root_radius(modes_x.error)
     parts_y = y.radii.root_radius(modes_y.error)
     entries = x.radii.entries + y.radii.entries
@@ -89,11 +89,12 @@ def _proved_point(
     slope = lowered.slope(minorants)
     if not np.isfinite(slope).all():  # tiny weights may leave the range
         return -np.inf
-    below = _slope_error(minorants, lowered, x, y)
-    proved = linear_program(slope, x, y, below).lower
-    # 3. Eigenvectors that are orthonormal up to float error only.
-    off_x = modes_x.off
-    off_y = modes_y.off
+    costs_error = _slope_error(minorants, lowered, x, y)
+    proved = linear_program(slope, x, y, costs_error).lower
+    # 3. Eigenvectors U and V are orthonormal up to float error only, so that q = Uᵀ Q V
+    #    of a contraction Q is off by as much.
+    off_x = modes_x.vectors_error
+    off_y = modes_y.vectors_error
     off = off_x + off_y + off_x * off_y
     weighted_norm = np.linalg.norm(lowered.d * lowered.q)
     tilted = 2 * lowered.theta[0] * float(weighted_norm) * off
@@ -104,6 +105,7 @@ def _proved_point(
     sums = sums + float(squares) + abs(proved)
     sum_error = gamma(entries + 20) * sums
     constant = lowered.constant(minorants)
+    # One per cent pays for the float error of what step 3 takes off.
     return float(constant + proved - excess - 1.01 * tilted - sum_error)
 
 
@@ -124,7 +126,7 @@ def _lowered_slack(
     margin = 64 * float_error.UNIT * largest
     slack = np.maximum(point.d - margin, 0.0)
     missing = np.maximum(margin - point.d, 0.0)
-    falls = missing.max(axis=1, initial=0.0)  # of the duals s
+    falls = missing.max(axis=1, initial=0.0)  # (n − 1,), of each dual s_i
     excess = float(falls.sum())
     return point._replace(d=slack), excess
 
@@ -187,7 +189,7 @@ def convexity(
     constant = mean_gap**2 + norms
     #    Summed row by row: n + m float operations behind the sum instead of n m.
     row_sums = (plan * cross).sum(axis=1)
-    between = float(row_sums.sum())
+    cross_term = float(row_sums.sum())  # ⟨π, R π S⟩
     # 2. How far the objective may bend below it.
     curvature = _curvature(
         plan,
@@ -204,17 +206,17 @@ def convexity(
     largest = float(largest_x * largest_y)
     size = largest * float(plan.sum())  # ≥ every entry of R π S
     cross_error = 8 * gamma(terms) * size
-    below = gamma(8) * np.abs(costs) + cross_error
-    program = linear_program(costs, x, y, below)
-    sums = constant + abs(between) + abs(program.lower)
+    costs_error = gamma(8) * np.abs(costs) + cross_error
+    program = linear_program(costs, x, y, costs_error)
+    sums = constant + abs(cross_term) + abs(program.lower)
     sums = sums + 2 * size
     sum_error = gamma(terms) * sums
-    proved = constant + 2 * between + program.lower - curvature - sum_error
+    proved = constant + 2 * cross_term + program.lower - curvature - sum_error
     # 4. Pass to the exact parts.
     radius_x = x.radii.root_radius()
     radius_y = y.radii.root_radius()
     lower = lower_by_root(proved, radius_x + radius_y)
-    value = constant + 2 * between + program.value - curvature
+    value = constant + 2 * cross_term + program.value - curvature
     return Bound(value, lower)
 
 
@@ -247,7 +249,7 @@ def _curvature(
     terms = n + m + x.radii.weights + y.radii.weights + 20
     enlarged: float = 1 + gamma(terms)
     squared_distance = (1 + widest) ** 2
-    rank: int = min(n, m)  # at most, of the plan
+    rank: int = min(n, m)  # of the difference of two plans, at most
     return 2 * largest_eigenvalue_product * squared_distance * rank * enlarged
 
 
@@ -257,10 +259,18 @@ def eigenvalue_product_of_kinds(
     sign_x: int,
     sign_y: int,
 ) -> float:
-    """Return τ ≥ max λ_i μ_j where the kinds of the spaces imply opposite signs.
+    """Return τ ≥ max λ_i μ_j of stored residuals, from the kinds of the spaces alone.
 
-    Else infinity. The exact residuals have a product ≤ 0 then; that of the stored ones
-    is at most their distance from these (theorem 13 f).
+    Where kinds make R positive and S negative semidefinite, or the other way round, all
+    products of the exact eigenvalues are ≤ 0, and those of the stored residuals exceed
+    that by float error only (theorem 13 f). Other kinds tell nothing: infinity.
+
+    Parameters
+    ----------
+    x, y : EnclosedParts
+        The spaces.
+    sign_x, sign_y : int
+        1 where R is positive semidefinite, −1 where it is negative, 0 if unknown.
     """
     if sign_x * sign_y >= 0:
         return float(np.inf)

@@ -12,7 +12,7 @@ from gwtools.bounds.arguments import (
     centred_pair,
     in_given_units,
     read_pair,
-    refuse_gradients,
+    refuse_jax_gradients,
 )
 from gwtools.bounds.memory import require_memory
 from gwtools.preparation import prepare, restrict_to_support
@@ -131,7 +131,7 @@ def third(
     _check.flag(residual, "residual")
     if residual:
         _check.choice(p, "p", (2,))
-    refuse_gradients(x, y, "bounds.third")
+    refuse_jax_gradients(x, y, "bounds.third")
     require_memory(x, y, "third")
     # Computed in the units of a problem, which keep powers within the range of floats.
     ready = prepare(x, y)

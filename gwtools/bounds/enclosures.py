@@ -107,7 +107,7 @@ class EnclosedPair:
     def float_error_above(self, lower: Numbers) -> Numbers:
         """Return the width that float errors of the values of C and D account for.
 
-        It is a width above a lower bound (theorem 13 h).
+        An interval that is no wider above ``lower`` counts as a point (theorem 13 h).
         """
         operations = larger(self.x.operations, self.y.operations)
         return outward.interval_width(
@@ -143,7 +143,7 @@ class EnclosedPair:
     def squares_upper(
         self,
         value: Numbers,
-        atoms: Numbers,
+        plan_atoms: Numbers,
         missed: Numbers,
     ) -> Numbers:
         """Round up an objective that was summed over pairs of a plan's atoms.
@@ -153,7 +153,7 @@ class EnclosedPair:
         """
         return outward.squares_upper(
             value,
-            atoms,
+            plan_atoms,
             missed,
             self.largest,
             self.x.radii,

@@ -41,12 +41,12 @@ def lower_end(value: Numbers, radius: Numbers) -> Numbers:
     return (difference + abs(difference)) / 2
 
 
-def floor(value: Numbers) -> Numbers:
+def rounded_down(value: Numbers) -> Numbers:
     """Round down a value made of products and of at most nine sums of terms ≥ 0."""
     return value * (1 - gamma(20))
 
 
-def ceiling(value: Numbers) -> Numbers:
+def rounded_up(value: Numbers) -> Numbers:
     """Round up a value made of products and of at most nine sums of terms ≥ 0."""
     return value * (1 + gamma(20))
 
@@ -58,7 +58,7 @@ class Bound(NamedTuple):
     lower: Numbers
     upper: Numbers = math.inf
 
-    def around(self, radius: Numbers) -> Bound:
+    def widened(self, radius: Numbers) -> Bound:
         """Widen the interval of a length ≥ 0 by a radius on both sides."""
         lower = lower_end(self.lower, radius)
         upper = self.upper + radius
@@ -67,7 +67,8 @@ class Bound(NamedTuple):
     def squared(self) -> Bound:
         """Square a length ≥ 0.
 
-        The float error of the square is left to :func:`floor` and :func:`ceiling`.
+        The float error of the square is left to :func:`rounded_down` and
+        :func:`rounded_up`.
         """
         return Bound(
             self.value**2,
@@ -76,7 +77,7 @@ class Bound(NamedTuple):
         )
 
     def root(self) -> Bound:
-        """Return the root of a quantity ≥ 0, whose float error is left likewise."""
+        """Return the root of a quantity ≥ 0; its float error is left to them too."""
         return Bound(
             self.value**0.5,
             self.lower**0.5,
@@ -86,8 +87,8 @@ class Bound(NamedTuple):
 
 def length(value: Numbers, radius: Numbers) -> Bound:
     """Enclose a length ≥ 0 that is known up to a radius."""
-    point = Bound(value, value, value)
-    return point.around(radius)
+    point = Bound(value, value, value)  # value ≥ 0 already
+    return point.widened(radius)
 
 
 @dataclass(frozen=True)
@@ -97,15 +98,14 @@ class Radii:
     size: Numbers  # n
     weights: Numbers  # ω: stored weights are the exactly normalised ones times 1 + θ_ω
     largest: Numbers  # Λ ≥ max |C_ik|
-    # Λ where entries are computed from other values, 0 where they are stored.
-    computed: Numbers
+    largest_computed: Numbers  # Λ where entries are computed, 0 where they are stored
     entries: Numbers  # of the entries of C
     row_means: Numbers  # δ_f, of each row mean
     mean: Numbers  # δ_m
     deviations: Numbers  # δ_α, of each α_i
     # δ_E: of R in its weighted norm, or of its covariance in the Frobenius norm.
     residual: Numbers
-    norm_terms: Numbers  # 2 h, the index of γ in δ_R
+    norm_terms: Numbers  # 2 h, the index of γ in δ_R, the radius of ‖R‖
 
     def norm(self, value: Numbers) -> Numbers:
         """Return δ_R, the radius of the computed ‖R‖."""
@@ -160,7 +160,7 @@ def radii(space: Space) -> Radii:
         size=space.size,
         weights=omega,
         largest=largest,
-        computed=largest,
+        largest_computed=largest,
         entries=entries,
         row_means=radius,
         mean=radius,
@@ -231,7 +231,7 @@ def dense_radii(
         size=size,
         weights=omega,
         largest=largest,
-        computed=largest * computed,
+        largest_computed=largest * computed,
         entries=entries,
         row_means=row_means,
         mean=mean,
@@ -313,7 +313,9 @@ def dense_extent(
     return Extent(deviation, residual, spread)
 
 
-def ends(values: NumpyArray, weights: NumpyArray) -> tuple[Numbers, Numbers, Numbers]:
+def extremes(
+    values: NumpyArray, weights: NumpyArray
+) -> tuple[Numbers, Numbers, Numbers]:
     """Return the least and the largest value of atoms with mass, and their number.
 
     Each of shape (…): atoms of weight 0 are the padding of a stack.
@@ -344,23 +346,36 @@ def max_difference(
     return means + extent_x.spread + extent_y.spread
 
 
-def eigenvalue_error(
+def eigenpair_error(
     matrix: NumpyArray,
     values: NumpyArray,
     vectors: NumpyArray,
 ) -> tuple[float, float]:
     """Bound the errors of computed eigenpairs, whatever the eigensolver did.
 
-    By theorem 13 (e): how far ``matrix`` is from U diag(values) Uᵀ with exactly
-    orthonormal U near ``vectors`` (n, k), and |U − vectors|, both in the Frobenius
-    norm. ``vectors`` may be some of the columns.
+    By theorem 13 (e), with U of exactly orthonormal columns near ``vectors``.
+
+    Parameters
+    ----------
+    matrix : numpy array of shape (n, n)
+        Symmetric.
+    values, vectors : numpy arrays of shape (k,) and (n, k)
+        Some or all of its eigenpairs, as computed.
+
+    Returns
+    -------
+    error : float
+        ‖matrix − U diag(values) Uᵀ‖_F at most. The list of all eigenvalues is off from
+        ``values`` and zeros by no more in the Euclidean norm.
+    off : float
+        ‖U − vectors‖_F at most.
     """
     n, k = vectors.shape
     if k == 0:
         # U is empty, and all of the matrix is left.
         left = _frobenius(matrix) * (1 + gamma(matrix.size))
         return left + n * UNDERFLOW_OF_ROOTS, 0.0
-    # 1. How far the vectors are from orthonormal ones.
+    # 1. How far the vectors V are from exactly orthonormal ones: at most ‖VᵀV − I‖_F.
     gram = vectors.T @ vectors  # (k, k)
     gram_error = 2 * k * gamma(n + 1)
     off = 1.01 * _frobenius(gram - np.eye(k)) + gram_error

@@ -84,8 +84,8 @@ def numbers_held_by(plan: Any, x: Space, y: Space) -> float:
     return copies + x.numbers_held + y.numbers_held + 6.0 * x.size * y.size
 
 
-def _is_dense(plan: Any, most: int) -> bool:
-    """Tell whether a plan is a matrix of at least ``most`` positive masses.
+def _is_dense(plan: Any, fewest: int) -> bool:
+    """Tell whether a plan is a matrix of at least ``fewest`` positive masses.
 
     With fewer of them it is read as a list of atoms.
     """
@@ -99,4 +99,4 @@ def _is_dense(plan: Any, most: int) -> bool:
         return False
     xp = _array.namespace(matrix)
     masses = xp.count_nonzero(matrix)
-    return int(masses) >= most
+    return int(masses) >= fewest

@@ -309,6 +309,7 @@ def rank_one(x: Any, y: Any) -> Array:
     # ‖C‖ and ‖D‖, in squared units of h.
     p = a @ h**2
     q = b @ k**2
+    # p² + q² − 2 Z² with Z = (p + q − W)/2, the largest |Σ π_ij h_i k_j|.
     return (p - q) ** 2 / 2 + W * (p + q - W / 2)
 
 
@@ -316,7 +317,7 @@ def only_row(space: Space, name: str) -> Array:
     """Return the numbers h (n,) of a space C = h hᵀ."""
     rows = _number_of_rows(space)
     _check_spaces.one_row(rows, space, name)
-    return space.data[0, :]
+    return space.data[0, :]  # of the factor F of C = FᵀF
 
 
 def has_one_row(space: Space) -> bool:

@@ -20,7 +20,7 @@ from gwtools.bounds.arguments import (
     centred_pair,
     in_given_units,
     read_pair,
-    refuse_gradients,
+    refuse_jax_gradients,
 )
 from gwtools.bounds.distributions import additive_costs
 from gwtools.bounds.memory import require_memory
@@ -44,8 +44,8 @@ class Minorants:
     2. ⟨costs[2], π⟩, whose minimum is TLB.
     """
 
-    # (3, n, m), in squared units of C: 2 (α_i − β_j)²; that + W_2²(R_i, S_j); and
-    # W_2²(C_i, D_j) − (m_C − m_D)².
+    # (3, n, m), in squared units of C: 2 (α_i − β_j)², to which the convex quadratic
+    # is added; that + W_2²(R_i, S_j); and W_2²(C_i, D_j) − (m_C − m_D)².
     costs: NumpyArray
     lam: NumpyArray  # (n − 1,)
     U: NumpyArray  # (n, n − 1)
@@ -64,9 +64,9 @@ class Minorants:
     @property
     def norms(self) -> float:
         """‖λ‖² + ‖μ‖² = ‖R‖² + ‖S‖²."""
-        norm_R = self.lam @ self.lam
-        norm_S = self.mu @ self.mu
-        return float(norm_R + norm_S)
+        squared_norm_R = self.lam @ self.lam
+        squared_norm_S = self.mu @ self.mu
+        return float(squared_norm_R + squared_norm_S)
 
 
 class Point(NamedTuple):
@@ -75,7 +75,7 @@ class Point(NamedTuple):
     theta: NumpyArray  # (3,): weights of the three functions, of sum 1
     d: NumpyArray  # (n − 1, m − 1): −2 λ_i μ_j − s_i − t_j, not negative
     duals: float  # Σs + Σt
-    q: NumpyArray  # (n − 1, m − 1): any real numbers
+    q: NumpyArray  # (n − 1, m − 1): any real numbers; the tangent is taken here
 
     def constant(self, minorants: Minorants) -> float:
         """Return θ_0 (‖λ‖² + ‖μ‖² + Σs + Σt − Σ d q²)."""
@@ -172,7 +172,8 @@ def eigenvalue_duals(
         j = _positive_downward(sizes_mu)
         x = np.append(sizes_lam[i], 0.0)
         y = np.append(sizes_mu[j], 0.0)
-        # 2. They are matched where their masses, summed from the largest on, are equal.
+        # 2. They are matched where their masses, summed from the largest on, are equal;
+        #    mass that is left over costs nothing.
         level_x = np.cumsum(mass_lam[i])
         level_y = np.cumsum(mass_mu[j])
         s[i] = -2 * _potential(x, level_x, y, level_y)
@@ -197,8 +198,8 @@ def _potential(
 
     Both lists decrease and end in 0.
     """
-    # Between x_r and x_{r+1} the curve may have any height between those of its ends;
-    # their mean is θ = ½.
+    # Between x_r and x_{r+1} the curve may have any height between those of its ends:
+    # it takes their mean.
     last_y = np.searchsorted(level_y, level_x, "left")
     next_y = np.searchsorted(level_y, level_x, "right")
     twice_height = y[last_y] + y[next_y]
@@ -269,7 +270,7 @@ def convex(
     x, y = read_pair(x, y)
     _check.integer(steps, "steps", least=0)
     _check.number(tolerance, "tolerance", least=0.0)
-    refuse_gradients(x, y, "bounds.convex")
+    refuse_jax_gradients(x, y, "bounds.convex")
     require_memory(x, y, "convex")
     # Computed in the units of a problem, which keep squares within the range of floats.
     ready = prepare(x, y)
@@ -384,7 +385,7 @@ def _points(
     rho = _first_penalty(p, duals)
     least_rho = 1e-2 * rho
     largest_rho = 1e2 * rho
-    Z = p.root.copy()
+    Z = p.root.copy()  # Q_ij = π_ij / √(a_i b_j), of the product coupling
     Y = np.zeros_like(p.root)
     for step in range(every, steps + 1, every):
         shrinkage = rho / (rho + 2 * theta[0] * duals.d)  # of q, by the quadratic

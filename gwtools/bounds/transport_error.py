@@ -57,7 +57,7 @@ def transport_on_line(
     a = _array.to_numpy(a)
     y = _array.to_numpy(y)
     b = _array.to_numpy(b)
-    matched = equal_weights(a, b)
+    matched = equal_weights(a, b)  # (…): whether atoms of the same weight pair off
     if coupling is None and bool(np.all(matched)):
         # Sorted values pair off, whatever their order.
         value = wasserstein(x, a, y, b, p)
@@ -77,16 +77,16 @@ def transport_on_line(
         matched = matched | pairing
     if x.ndim == 1:
         value = float(value)
-    ends_x = float_error.ends(x, a)
-    ends_y = float_error.ends(y, b)
-    return transport_bound(value, p, ends_x, ends_y, terms, matched)
+    extremes_x = float_error.extremes(x, a)
+    extremes_y = float_error.extremes(y, b)
+    return transport_bound(value, p, extremes_x, extremes_y, terms, matched)
 
 
 def transport_bound(
     value: Numbers,
     p: float,
-    ends_x: tuple[Numbers, Numbers, Numbers],
-    ends_y: tuple[Numbers, Numbers, Numbers],
+    extremes_x: tuple[Numbers, Numbers, Numbers],
+    extremes_y: tuple[Numbers, Numbers, Numbers],
     terms: Numbers,
     matched: Numbers,
 ) -> Bound:
@@ -98,7 +98,7 @@ def transport_bound(
         W_p^p as computed.
     p : float
         1 or 2.
-    ends_x, ends_y : tuple
+    extremes_x, extremes_y : tuple
         The least value, the largest one and the number of atoms of each list.
     terms : number or array
         Float operations behind each weight.
@@ -106,8 +106,8 @@ def transport_bound(
         Whether each atom pairs off with one of the same weight: then the ends of
         quantile cells are exact.
     """
-    low_x, high_x, n = ends_x
-    low_y, high_y, m = ends_y
+    low_x, high_x, n = extremes_x
+    low_y, high_y, m = extremes_y
     # 1. μ, the larger of both differences, without a branch: numbers and arrays alike.
     up = high_x - low_y
     down = high_y - low_x
@@ -117,7 +117,8 @@ def transport_bound(
     range_y = high_y - low_y
     shift_x = gamma(2 * n + 3 + terms) * range_x
     shift_y = gamma(2 * m + 3 + terms) * range_y
-    #    By p μ^(p − 1) they move the p-th powers; cells of matched atoms have no error.
+    #    By p μ^(p − 1) they move the p-th powers. Where matched is 1, atoms of the same
+    #    weight pair off, and the ends are exact.
     slope = p * largest_difference ** (p - 1)
     moved = slope * (shift_x + shift_y)
     moved = moved * (1 + gamma(8)) * (1 - matched)
@@ -138,7 +139,7 @@ def dual_value(
     a: NumpyArray,
     b: NumpyArray,
     omega: float,
-    below: NumpyArray | float = 0.0,
+    costs_error: NumpyArray | float = 0.0,
 ) -> float:
     """Return a lower bound of Σ costs_ij π_ij over all couplings π.
 
@@ -154,10 +155,10 @@ def dual_value(
         Stored weights.
     omega : float
         ω, the larger one of both weights.
-    below : float or numpy array of shape (n, m)
+    costs_error : float or numpy array of shape (n, m)
         By how much the costs may be too large.
     """
-    costs = costs - below
+    costs = costs - costs_error
     n, m = costs.shape
     # 1. φ_i = min_j (w_ij − ψ_j), lowered until both are surely feasible.
     largest_potential = np.abs(potential).max()

@@ -55,7 +55,7 @@ def coupling_distance(
     upper = objective_of_plan(problem, pair, plan).upper
     if upper == 0.0:
         return 0.0
-    root = float(float_error.ceiling(upper**0.5))
+    root = float(float_error.rounded_up(upper**0.5))
     # In the given units; the product with them is rounded, too.
     return math.nextafter(root * ready.unit, math.inf)
 

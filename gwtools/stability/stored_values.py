@@ -13,7 +13,7 @@ import numpy as np
 
 from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
-from gwtools.bounds.float_error import eigenvalue_error, gamma
+from gwtools.bounds.float_error import eigenpair_error, gamma
 from gwtools.preparation import restrict_to_support
 from gwtools.spaces import DenseSpace, GramSpace, GraphSpace, PointCloud, Space
 from gwtools.stability.norms import (
@@ -210,7 +210,7 @@ def _spectral_norm(factor: Array, weights: Array) -> float:
     values, vectors = np.linalg.eigh(symmetric)
     largest = max(float(values[-1]), 0.0)
     # 2. What the eigensolver missed (theorem 13 e).
-    missed, _ = eigenvalue_error(square, values, vectors)
+    missed, _ = eigenpair_error(square, values, vectors)
     # 3. The float error of the product: ‖|A||A|ᵀ‖_F is at most ‖A‖_F², its trace.
     trace = float(np.trace(square))
     product_error = gamma(terms_of_sums(t + n)) * trace

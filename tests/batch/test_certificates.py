@@ -143,7 +143,7 @@ def line(x, y, place):
 
 def test_ends_are_those_of_atoms(both):
     for side in both:
-        low, high, number = float_error.ends(
+        low, high, number = float_error.extremes(
             side.moments.deviations, side.moments.weights
         )
         for place in range(3):

@@ -93,7 +93,11 @@ def proved_point(p, point, x, y, of_x, of_y):
     # 4. The constant, and what is taken off for it.
     norms = float((p.lam**2).sum() + (p.mu**2).sum())
     constant = theta[0] * (norms + duals - float((slack * q**2).sum()))
-    off = of_x.off + of_y.off + of_x.off * of_y.off
+    off = (
+        of_x.vectors_error
+        + of_y.vectors_error
+        + of_x.vectors_error * of_y.vectors_error
+    )
     tilted = 2 * theta[0] * math.sqrt(((slack * q) ** 2).sum()) * off
     sums = norms + abs(duals) + float((d * q**2).sum()) + abs(proved)
     return constant + proved - excess - 1.01 * tilted - gamma(n * m + 20) * sums

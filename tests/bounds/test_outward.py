@@ -136,7 +136,7 @@ def test_tolerance(monkeypatch, sizes, unit):
 
     def formula(lower, largest, operations, x, y):
         index = x.size + y.size + operations + 64
-        off = 256 * unit * (largest + x.computed + y.computed) * index
+        off = 256 * unit * (largest + x.largest_computed + y.largest_computed) * index
         return 2 * off * math.sqrt(lower) + off**2
 
     values = [

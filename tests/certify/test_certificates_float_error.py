@@ -199,7 +199,7 @@ def test_theorem_13_eigenvalues_need_no_trust(n, seed, error):
     values, vectors = np.linalg.eigh(matrix)
     wrong_values = values + error * rng.standard_normal(n)
     wrong_vectors = vectors + error * rng.standard_normal((n, n))
-    radius, off = float_error.eigenvalue_error(matrix, wrong_values, wrong_vectors)
+    radius, off = float_error.eigenpair_error(matrix, wrong_values, wrong_vectors)
     assert np.linalg.norm(np.sort(wrong_values) - values) <= radius + 1e-13
     products = wrong_vectors.T @ wrong_vectors
     assert np.linalg.norm(products - np.eye(n)) <= off

@@ -198,7 +198,7 @@ def test_distances_of_couplings_are_rounded_up(rng):
     # The next float above the root, and no other.
     problem = gw.GWProblem(x, y)
     upper = objective_of_plan(problem, enclosed(problem), plan).upper
-    rounded = float_error.ceiling(upper**0.5)
+    rounded = float_error.rounded_up(upper**0.5)
     assert coupling_distance(x, y, plan) == math.nextafter(rounded, math.inf)
 
 

@@ -20,7 +20,7 @@ RADIUS_CLASSES = re.compile(r"Radii")
 RADIUS_DICTIONARIES = re.compile(r"fields")
 # functions that return them,
 RADIUS_FUNCTIONS = re.compile(
-    r"gamma|floor|ceiling|norm|root_radius|\w*error|missed"
+    r"gamma|rounded_down|rounded_up|norm|root_radius|\w*error|missed"
     r"|(largest_)?eigenvalue_product(_of_kinds)?|interval_width|rounding|radius"
     r"|tolerance|slack|loss"
 )
@@ -34,7 +34,7 @@ RADIUS_ARGUMENTS = {
     "linear_program": (3,),
     "dual_value": (5,),
     "root_radius": (0,),
-    "around": (0,),
+    "widened": (0,),
     "length": (1,),
 }
 
@@ -85,7 +85,7 @@ DIRECTED = {"nextafter": 1}
 # constants that stand for 1 + θ and for 1 − θ,
 ENLARGED = {1.01: 0.99, 0.51: 0.49, 0.99: 1.01}
 # and helpers that round to opposite sides.
-HELPERS = {"floor": "ceiling", "ceiling": "floor"}
+HELPERS = {"rounded_down": "rounded_up", "rounded_up": "rounded_down"}
 
 RULES = {
     1: "γ is 0",
