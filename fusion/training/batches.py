@@ -1,4 +1,4 @@
-"""From examples and teachers' stores to batches: padded tokens, teachers' rows, aligned pairs and the teachers' weights."""
+"""Batches of a fusion: padded tokens, teachers' logits, aligned pairs and weights."""
 
 from __future__ import annotations
 
@@ -19,14 +19,38 @@ from fusion.teachers.store import TeacherRows
 from fusion.text.align import How, align
 from fusion.text.conversations import Encoded, Example, encode
 
+# Of full rows of logits, which a store may hold beside the largest of them.
+STATISTICS = ("logsumexp", "mean", "std")
+
+Codes = Sequence[Encoded]
+# One teacher's rows of each example of a batch; None where it has not seen the example.
+Rows = Sequence[TeacherRows | None]
+# What belongs to one example, by teacher that has seen it.
+RowsByTeacher = Mapping[str, TeacherRows]
+WeightByTeacher = Mapping[str, float]
+
 
 class TeacherBatch(TypedDict, total=False):
-    """One teacher's rows of a batch of B examples; padding and examples that the teacher has not seen are masked.
+    """One teacher's logits for a batch of B examples, and what they are compared with.
 
-    ``values`` and ``ids`` (B, T, k), ``mask`` and, where known, ``logsumexp``,
-    ``mean``, ``std`` (B, T) are raw logits; ``student_index``, ``teacher_index`` and
-    ``pairs`` (B, P) the aligned positions; ``weights`` (B,) what the teacher counts for
-    each example, 0 where it is masked.
+    Of an example that the teacher has not seen, every position and pair is masked.
+
+    Attributes
+    ----------
+    values, ids : float32 and int64 tensors of shape (B, T', k)
+        The teacher's k largest raw logits at each of its T' completion positions, and
+        their tokens.
+    mask : bool tensor of shape (B, T')
+        True at the positions that an example has, False at padding.
+    logsumexp, mean, std : float32 tensors of shape (B, T')
+        Of the teacher's full rows of raw logits; absent where the store lacks them.
+    student_index, teacher_index : int64 tensors of shape (B, P)
+        Aligned positions, into the student's rows of logits from ``first`` of the
+        :class:`Batch` on, and into the teacher's T'.
+    pairs : bool tensor of shape (B, P)
+        True where the two indices are a pair, False at padding.
+    weights : tensor of shape (B,)
+        Weight of the teacher for each example; 0 where it has not seen the example.
     """
 
     values: Tensor
@@ -42,11 +66,18 @@ class TeacherBatch(TypedDict, total=False):
 
 
 class Batch(TypedDict):
-    """A batch of B examples in the student's tokens, padded on the right, and what the teachers say of them.
+    """A batch of B examples in the student's tokens, with the teachers' logits.
 
-    ``input_ids``, ``attention_mask`` and ``labels`` (−100 outside the completion) are
-    int64 (B, T). Rows of logits before position ``first`` predict nothing; indices of
-    pairs count from there.
+    Attributes
+    ----------
+    input_ids, attention_mask, labels : int64 tensors of shape (B, T)
+        Tokens padded on the right, 1 at tokens and 0 at padding, and the tokens of the
+        completion, −100 elsewhere.
+    first : int
+        Rows of the student's logits before this position predict no label; the indices
+        of pairs count from it.
+    teachers : dict of TeacherBatch
+        By name, of the teachers that have seen any of the examples.
     """
 
     input_ids: Tensor
@@ -64,12 +95,14 @@ class Feature(TypedDict):
 
 
 class EncodedExamples(Dataset[Feature]):
-    """Examples in one tokenizer's tokens, made when they are asked for.
+    """Examples in the tokens of one tokenizer, which encodes each at its access.
 
     Parameters
     ----------
     examples : sequence of Example
+        What to encode.
     tokenizer : PreTrainedTokenizerBase
+        The student's tokenizer.
     max_length : int
         Tokens beyond it are cut from the completion's end.
     """
@@ -80,11 +113,9 @@ class EncodedExamples(Dataset[Feature]):
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
     ) -> None:
-        self._examples, self._tokenizer, self._max_length = (
-            examples,
-            tokenizer,
-            max_length,
-        )
+        self._examples = examples
+        self._tokenizer = tokenizer
+        self._max_length = max_length
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -93,19 +124,18 @@ class EncodedExamples(Dataset[Feature]):
     def __getitem__(self, index: int) -> Feature:
         """Return one example, encoded."""
         example = self._examples[index]
-        return {
-            "key": example.key,
-            "encoded": encode(example, self._tokenizer, self._max_length),
-        }
+        encoded = encode(example, self._tokenizer, self._max_length)
+        return {"key": example.key, "encoded": encoded}
 
 
 @dataclass(frozen=True)
 class Collator:
-    """Joins examples with what the stores hold of them, by content.
+    """Joins examples with the teachers' rows of them, which are found by content.
 
     Parameters
     ----------
     stores : mapping of str to TeacherStore
+        The teachers' stores, by name.
     padding : int
         Token to pad with; it is masked.
     k : int
@@ -115,8 +145,9 @@ class Collator:
     weighting : {"uniform", "static", "ce"}
         Of the teachers that have seen an example; the weights of an example sum to 1.
     static_weights : mapping of str to float
+        Weights of the teachers up to a factor, for "static".
     ce_temperature : float
-        In nats a byte.
+        In nats a byte, for "ce".
     """
 
     stores: Mapping[str, Store]
@@ -129,110 +160,208 @@ class Collator:
 
     def __call__(self, features: Sequence[Feature]) -> Batch:
         """Return the batch; a teacher that has seen none of the examples is absent."""
-        encoded = [feature["encoded"] for feature in features]
-        first = min(int(code.positions[0]) for code in encoded)
-        held = [
-            {
-                name: store[f["key"]]
-                for name, store in self.stores.items()
-                if f["key"] in store
-            }
-            for f in features
-        ]
-        weights = [self._weights(rows) for rows in held]
-        present = [name for name in self.stores if any(name in rows for rows in held)]
+        encoded: list[Encoded] = []
+        known: list[RowsByTeacher] = []
+        weights: list[WeightByTeacher] = []
+        for feature in features:
+            rows_of_example = self._known(feature["key"])
+            encoded.append(feature["encoded"])
+            known.append(rows_of_example)
+            weights.append(self._weights(rows_of_example))
+
+        # Prompts predict no label: logits are read from the earliest completion on.
+        first = min(map(_first_row, encoded))
+
+        teachers: dict[str, TeacherBatch] = {}
+        for name in self.stores:
+            rows = [rows_of_example.get(name) for rows_of_example in known]
+            if rows.count(None) < len(rows):
+                teacher = self._teacher(encoded, rows, first)
+                teacher["weights"] = _weights_of(name, weights)
+                teachers[name] = teacher
+
+        input_ids, attention_mask, labels = self._tokens(encoded)
         return {
-            "input_ids": padded([code.input_ids for code in encoded], self.padding),
-            "attention_mask": padded(
-                [np.ones_like(code.input_ids) for code in encoded]
-            ),
-            "labels": padded(
-                [
-                    np.where(code.completion_mask, code.input_ids, IGNORED)
-                    for code in encoded
-                ],
-                IGNORED,
-            ),
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "labels": labels,
             "first": first,
-            "teachers": {
-                name: self._teacher(encoded, [rows.get(name) for rows in held], first)
-                | {"weights": torch.tensor([w.get(name, 0.0) for w in weights])}
-                for name in present
-            },
+            "teachers": teachers,
         }
 
-    def _weights(self, rows: Mapping[str, TeacherRows]) -> dict[str, float]:
+    def _known(self, key: str) -> RowsByTeacher:
+        """Rows of an example in the stores that hold it."""
+        rows = {}
+        for name, store in self.stores.items():
+            if key in store:
+                rows[name] = store[key]
+        return rows
+
+    def _tokens(self, encoded: Codes) -> tuple[Tensor, Tensor, Tensor]:
+        """Input ids, attention mask and labels of the examples, padded to (B, T)."""
+        input_ids = []
+        masks = []
+        labels = []
+        for code in encoded:
+            ids = code.input_ids  # (n_i,)
+            input_ids.append(ids)
+            masks.append(np.ones_like(ids))
+            # The loss is of the completion alone: the prompt is given.
+            labels.append(np.where(code.completion_mask, ids, IGNORED))
+        return (
+            padded(input_ids, self.padding),
+            padded(masks),
+            padded(labels, IGNORED),
+        )
+
+    def _weights(self, rows: RowsByTeacher) -> WeightByTeacher:
         """Weights of the teachers that have seen one example; they sum to 1."""
-        if not rows:
-            return {}
-        if self.weighting == "static":
-            scores = {name: float(self.static_weights[name]) for name in rows}
-        elif self.weighting == "ce":
-            best = min(map(nats_per_byte, rows.values()))
-            scores = {
-                name: float(np.exp((best - nats_per_byte(row)) / self.ce_temperature))
-                for name, row in rows.items()
-            }
-        else:
-            scores = dict.fromkeys(rows, 1.0)
+        scores = self._scores(rows)
         total = sum(scores.values())
-        return {name: score / total if total else 0.0 for name, score in scores.items()}
+        weights = {}
+        for name, score in scores.items():
+            # Static weights may be 0 for all teachers that have seen the example: then
+            # none of them counts for it.
+            weights[name] = score / total if total else 0.0
+        return weights
+
+    def _scores(self, rows: RowsByTeacher) -> WeightByTeacher:
+        """Weights of the teachers that have seen one example, up to a factor."""
+        if self.weighting == "static":
+            scores = {}
+            for name in rows:
+                scores[name] = float(self.static_weights[name])
+            return scores
+        if self.weighting == "ce" and rows:
+            return self._likelihood_scores(rows)
+        return dict.fromkeys(rows, 1.0)
+
+    def _likelihood_scores(self, rows: RowsByTeacher) -> WeightByTeacher:
+        """Numerators of the softmax over teachers of −NLL per byte / temperature."""
+        nll = {}  # in nats a byte
+        for name, row in rows.items():
+            nll[name] = nats_per_byte(row)
+        # Shifting all by the least changes no weight, and keeps the exponentials of all
+        # teachers from being 0 at once.
+        least = min(nll.values())
+        scores = {}
+        for name, value in nll.items():
+            exponent = (least - value) / self.ce_temperature
+            scores[name] = float(np.exp(exponent))
+        return scores
 
     def _teacher(
-        self, encoded: Sequence[Encoded], rows: Sequence[TeacherRows | None], first: int
+        self,
+        encoded: Codes,
+        rows: Rows,
+        first: int,
     ) -> TeacherBatch:
         """Pad one teacher's rows and the pairs that align them with the student's."""
-        none = np.zeros(0, dtype=np.int64)
-        aligned = [
-            (none, none) if row is None else align(code.ends, row.ends, self.how)
-            for code, row in zip(encoded, rows, strict=True)
-        ]
-        starts = [int(code.positions[0]) - first for code in encoded]
-        batch: Any = {
-            "mask": padded(
-                [
-                    np.ones(0 if row is None else len(row.ends), dtype=bool)
-                    for row in rows
-                ]
-            ),
-            "student_index": padded(
-                [pairs[0] + start for pairs, start in zip(aligned, starts, strict=True)]
-            ),
-            "teacher_index": padded([pairs[1] for pairs in aligned]),
-            "pairs": padded([np.ones(len(pairs[0]), dtype=bool) for pairs in aligned]),
-        }
-        seen = [row for row in rows if row is not None]
-        for name, kind in (("values", np.float32), ("ids", np.int64)):
-            empty = np.zeros((0, self.k), dtype=kind)
-            batch[name] = padded(
-                [
-                    empty if r is None else getattr(r, name)[:, : self.k].astype(kind)
-                    for r in rows
-                ]
-            )
-        for name in ("logsumexp", "mean", "std"):
-            if getattr(seen[0], name) is not None:
-                nothing = np.zeros(0, dtype=np.float32)
-                batch[name] = padded(
-                    [
-                        nothing if r is None else getattr(r, name).astype(np.float32)
-                        for r in rows
-                    ]
-                )
+        # Any, as some of the keys below are variables.
+        batch: Any = self._pairs(encoded, rows, first)
+
+        # A store holds logits in descending order: the k largest come first.
+        shape = (0, self.k)
+        no_values = np.zeros(shape, dtype=np.float32)
+        no_ids = np.zeros(shape, dtype=np.int64)
+        batch["values"] = _padded_field(rows, "values", no_values)
+        batch["ids"] = _padded_field(rows, "ids", no_ids)
+
+        # A store of log-probabilities alone lacks the moments of all its examples.
+        seen = next(filter(None, rows))
+        no_statistic = np.zeros(0, dtype=np.float32)
+        for name in STATISTICS:
+            if getattr(seen, name) is not None:
+                batch[name] = _padded_field(rows, name, no_statistic)
         return batch  # type: ignore[no-any-return]
+
+    def _pairs(
+        self,
+        encoded: Codes,
+        rows: Rows,
+        first: int,
+    ) -> TeacherBatch:
+        """Align one teacher's positions with the student's in every example."""
+        masks = []
+        student_index = []
+        teacher_index = []
+        pairs = []
+        nothing = np.zeros(0, dtype=np.int64)
+        for code, row in zip(encoded, rows, strict=True):
+            if row is None:
+                length = 0
+                student = teacher = nothing
+            else:
+                ends = row.ends
+                length = len(ends)
+                # (P,) each, as positions in the completion.
+                student, teacher = align(code.ends, ends, self.how)
+            start = _first_row(code) - first  # row of the student's position 0
+            masks.append(np.ones(length, dtype=bool))
+            student_index.append(student + start)
+            teacher_index.append(teacher)
+            pairs.append(np.ones(len(student), dtype=bool))
+        return {
+            "mask": padded(masks),
+            "student_index": padded(student_index),
+            "teacher_index": padded(teacher_index),
+            "pairs": padded(pairs),
+        }
 
 
 def nats_per_byte(rows: TeacherRows) -> float:
-    """Return a teacher's negative log-likelihood of a completion per byte, which tokenizations do not change."""
-    return float(rows.nll.astype(np.float64).sum()) / max(1, int(rows.ends[-1]))
+    """Return a teacher's negative log-likelihood of a completion per byte of its text.
+
+    The bytes of a text are the same for every tokenizer; a mean per token would favour
+    the teachers with short tokens.
+    """
+    # float64: the sum of many float16 would lose digits.
+    nll = rows.nll.astype(np.float64)  # (n,), in nats
+    length = int(rows.ends[-1])  # in bytes
+    return float(nll.sum()) / max(1, length)
 
 
 def padded(rows: Sequence[NDArray[Any]], value: float = 0) -> Tensor:
-    """Stack arrays (n_i, …) into one tensor (B, max n_i, …), at least one long, with ``value`` behind the shorter."""
-    longest = max(1, *(len(row) for row in rows)) if rows else 1
-    whole = np.full(
-        (len(rows), longest, *rows[0].shape[1:]), value, dtype=rows[0].dtype
-    )
-    for into, row in zip(whole, rows, strict=True):
-        into[: len(row)] = row
+    """Stack arrays (n_i, …) into a tensor (B, N, …), padded behind with ``value``.
+
+    N is the largest n_i, and at least 1.
+    """
+    longest = 1
+    for row in rows:
+        longest = max(longest, len(row))
+    first = rows[0]
+    shape = (len(rows), longest, *first.shape[1:])
+    whole = np.full(shape, value, dtype=first.dtype)
+    for target, row in zip(whole, rows, strict=True):
+        target[: len(row)] = row
     return torch.from_numpy(whole)
+
+
+def _first_row(code: Encoded) -> int:
+    """Row of the student's logits that predicts the completion's first token."""
+    return int(code.positions[0])
+
+
+def _weights_of(name: str, weights: Sequence[WeightByTeacher]) -> Tensor:
+    """Weights (B,) of one teacher for the examples; 0 where it has not seen one."""
+    of_examples = [by_teacher.get(name, 0.0) for by_teacher in weights]
+    return torch.tensor(of_examples)
+
+
+def _padded_field(
+    rows: Rows,
+    name: str,
+    empty: NDArray[Any],
+) -> Tensor:
+    """Pad one field of a teacher's rows; ``empty`` (0, …) gives its width and dtype."""
+    fields = []
+    for row in rows:
+        if row is None:
+            fields.append(empty)
+            continue
+        values = getattr(row, name)  # (n, K) or (n,)
+        if empty.ndim == 2:
+            width = empty.shape[1]
+            values = values[:, :width]
+        fields.append(values.astype(empty.dtype))
+    return padded(fields)
