@@ -159,7 +159,8 @@ def report(arguments: Sequence[str]) -> None:
 
 def train(arguments: Sequence[str]) -> None:
     """Run ``fusion train``: the student, trained, lies in ``output_dir`` at the end."""
-    from fusion.training.trainer import FusionTrainer, newest_checkpoint
+    from fusion.training.checkpoints import newest_checkpoint
+    from fusion.training.trainer import FusionTrainer
 
     config = read_config(
         arguments, output_dir="fused", save_strategy="no", logging_steps=10

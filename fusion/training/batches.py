@@ -309,6 +309,13 @@ class Collator:
         }
 
 
+def targets(batch: Batch) -> Tensor:
+    """Return the labels that the rows of logits from ``first`` on predict."""
+    # Row t predicts token t + 1.
+    start = batch["first"] + 1
+    return batch["labels"][:, start:]
+
+
 def nats_per_byte(rows: TeacherRows) -> float:
     """Return a teacher's negative log-likelihood of a completion per byte of its text.
 

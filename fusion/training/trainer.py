@@ -1,15 +1,14 @@
 """`FusionTrainer`: the Trainer of transformers with teachers' stores.
 
-The loss is that of `fusion.FusionLoss` (fusion/losses/objective.py) with ULD, which is
-where its formula stands. The means are over the whole step, its micro-batches on all
-ranks, and over all teachers. A teacher's weight for an example is a matter of the
-example (`fusion.training.batches`), so a teacher that has not seen it takes no part.
+The loss is that of `fusion.FusionLoss` with ULD; fusion/losses/objective.py has the
+formula. Its means are over the whole step, that is, over the step's micro-batches on
+all ranks, and over all teachers. Teachers have a weight for each example
+(`fusion.training.batches`), which is 0 where they have not seen it.
 """
 
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,57 +19,41 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from fusion._extras import needed_by
-from fusion.logits.head import IGNORED, HeadOutput, read
+from fusion.logits.head import HeadOutput, read
 from fusion.logits.topk import TopKLogits
-from fusion.losses.terms import FusionLossOutput, TeacherTerm, Totals
+from fusion.losses.terms import TeacherTerm, Totals
 from fusion.models import load_model, load_tokenizer
 from fusion.teachers.store import TeacherStore
 from fusion.text.conversations import Example
-from fusion.training.batches import Batch, Collator, EncodedExamples, TeacherBatch
+from fusion.training.batches import (
+    Batch,
+    Collator,
+    EncodedExamples,
+    TeacherBatch,
+    targets,
+)
+from fusion.training.checkpoints import newest_checkpoint
 from fusion.training.config import FusionConfig
+from fusion.training.terms import Meter, counted, record, term_names
 
 AUTO = "auto"
-
-
-class Meter:
-    """Sums and counts of terms by name, on all ranks alike; their quotients are what is logged."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = list(names)
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything."""
-        self._sums: dict[str, Tensor | float] = dict.fromkeys(self._names, 0.0)
-        self._counts: dict[str, Tensor | float] = dict.fromkeys(self._names, 0.0)
-
-    def add(self, name: str, total: Tensor | float, count: Tensor | float) -> None:
-        """Add a sum over ``count`` things; what lies on a device stays there until it is asked for."""
-        self._sums[name] = self._sums[name] + (
-            total.detach() if isinstance(total, Tensor) else total
-        )
-        self._counts[name] = self._counts[name] + count
-
-    def means(self, accelerator: Any) -> dict[str, float]:
-        """Means over all ranks of the terms that occurred; collective."""
-        both = torch.tensor(
-            [[float(v) for v in part.values()] for part in (self._sums, self._counts)]
-        )
-        sums, counts = accelerator.reduce(both.to(accelerator.device), "sum").tolist()
-        return {
-            n: s / c for n, s, c in zip(self._names, sums, counts, strict=True) if c > 0
-        }
+# What stores of log-probabilities suffice for; the others compare raw logits.
+OF_LOG_PROBABILITIES = ("logprob", "softmax")
+# What needs mean and standard deviation of full rows of logits.
+OF_MOMENTS = ("center", "zscore")
 
 
 class FusionTrainer(Trainer):
-    """Fuses what stores hold of teachers into a student.
+    """Trains a student on examples and on the teachers' logits for them in stores.
 
     Parameters
     ----------
     model : PreTrainedModel, optional
         The student; by default that of ``args.student``.
     args : FusionConfig
-    train_dataset, eval_dataset : sequence of Example
+        All settings.
+    train_dataset, eval_dataset : sequence of Example, optional
+        Training and held-out examples.
     processing_class : PreTrainedTokenizerBase, optional
         The student's fast tokenizer; by default that of ``args.student``.
     stores : mapping of str to TeacherStore, optional
@@ -80,14 +63,16 @@ class FusionTrainer(Trainer):
 
     Raises
     ------
+    TypeError
+        If ``args`` is not a FusionConfig.
     ValueError
-        If there is no student, a store does not hold what the settings need, or none
-        holds any of the examples.
+        If there is no student, a process has several devices, or a store holds none of
+        the examples or not what the settings need.
 
     Examples
     --------
-    Two steps of a student as small as can be, by the store of a teacher of the same
-    making; both have random weights.
+    Two steps of a tiny student with a teacher of the same size; both have random
+    weights.
 
     >>> import fusion, torch
     >>> from fusion.teachers.capture import capture
@@ -143,63 +128,39 @@ class FusionTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         args = _checked(args)
-        self.stores = (
-            {name: TeacherStore(path) for name, path in args.stores.items()}
-            if stores is None
-            else dict(stores)
-        )
+        if stores is None:
+            stores = {name: TeacherStore(path) for name, path in args.stores.items()}
+        self.stores = dict(stores)
         self._objective = args.objective(self.stores)
-        _check_stores(
-            self.stores, args, [*(train_dataset or []), *(eval_dataset or [])]
-        )
-        tokenizer = (
-            load_tokenizer(_student(args))
-            if processing_class is None
-            else processing_class
-        )
-        student = load_model(_student(args)) if model is None else model
-        self._tokenizer = tokenizer
-        names = ["sft", "uld", "graph"]
-        names += [
-            f"{kind}/{name}"
-            for name in self.stores
-            for kind in ("uld", "graph", "coverage", "weight")
-        ]
-        names += [
-            f"gradient/{term}"
-            for term in names
-            if term == "sft" or term.startswith(("uld/", "graph/"))
-        ]
+        # Before models are loaded, which may take minutes.
+        _check_stores(self.stores, args, train_dataset, eval_dataset)
+
+        if processing_class is None:
+            processing_class = load_tokenizer(_student(args))
+        if model is None:
+            model = load_model(_student(args))
+        self._tokenizer = processing_class
+
+        names = term_names(self.stores)
         self._meters = {"train": Meter(names), "eval": Meter(names)}
+        # Denominators of the step that is under way; None before the first one.
         self._totals: Totals | None = None
+
+        collator = _collator(self.stores, processing_class, args)
         super().__init__(
-            model=prepared(student, args),
+            model=prepared(model, args),
             args=args,
-            train_dataset=_encoded(train_dataset, tokenizer, args),
-            eval_dataset=_encoded(eval_dataset, tokenizer, args),
-            processing_class=tokenizer,
-            data_collator=Collator(
-                self.stores,
-                next(
-                    i
-                    for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
-                    if i is not None
-                ),
-                args.k,
-                args.align,  # type: ignore[arg-type]
-                args.weighting,
-                args.static_weights,
-                args.ce_temperature,
-            ),
+            train_dataset=_encoded(train_dataset, processing_class, args),
+            eval_dataset=_encoded(eval_dataset, processing_class, args),
+            processing_class=processing_class,
+            data_collator=collator,  # type: ignore[arg-type]
             **kwargs,
         )
         # The loss comes divided by the totals of the whole step: it needs no division
         # by the number of micro-batches.
-        self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
-        base: Any = getattr(student, "get_base_model", lambda: student)()
-        self._skips_prompts = (
-            "logits_to_keep" in inspect.signature(base.forward).parameters
-        )
+        self.model_accepts_loss_kwargs = True
+        self.loss_is_scaled_for_ga = True
+        self._skips_prompts = _can_skip_prompts(model)
 
     def train(
         self,
@@ -207,34 +168,47 @@ class FusionTrainer(Trainer):
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """Train; True or "auto" goes on from the newest whole checkpoint of ``output_dir``, or starts where there is none."""
+        """Train the student.
+
+        With ``resume_from_checkpoint`` True or "auto", go on from the newest whole
+        checkpoint of ``output_dir``, or from the start where there is none.
+        """
         if resume_from_checkpoint in (True, AUTO):
-            resume_from_checkpoint = newest_checkpoint(str(self.args.output_dir))
+            folder = str(self.args.output_dir)
+            resume_from_checkpoint = newest_checkpoint(folder)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def save_student(self) -> None:
-        """Write the student to ``output_dir`` as a folder of its own: adapters are merged into it."""
+        """Write the student, with adapters merged, as a model to ``output_dir``."""
         out = str(self.args.output_dir)
+        # One rank writes; `save_model` sees to that itself.
+        writes = self.is_world_process_zero()
         if self.args.lora is None:
             self.save_model(out)
-        elif self.is_world_process_zero():
-            self.accelerator.unwrap_model(
-                self.model
-            ).merge_and_unload().save_pretrained(out)
-        if self.is_world_process_zero():
+        elif writes:
+            adapted = self.accelerator.unwrap_model(self.model)
+            merged = adapted.merge_and_unload()
+            merged.save_pretrained(out)
+        if writes:
             self._tokenizer.save_pretrained(out)
-            self.state.save_to_json(str(Path(out) / "trainer_state.json"))
+            state = Path(out) / "trainer_state.json"
+            self.state.save_to_json(str(state))
 
     def get_batch_samples(
-        self, epoch_iterator: Any, num_batches: int, *args: Any
+        self,
+        epoch_iterator: Any,
+        num_batches: int,
+        *args: Any,
     ) -> Any:
-        """Take the micro-batches of one step, and count what the loss of all of them is divided by."""
+        """Take the micro-batches of a step, and count the denominators of its loss."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, *args)
-        total = self.accelerator.reduce(
-            counted(batches).float().to(self.args.device), "sum"
-        )
-        # Gradients are averaged over ranks, but the ranks' sums add up to the step's.
-        self._totals = Totals(*(total / self.accelerator.num_processes).unbind())
+        # float32: some accelerators have no float64.
+        counts = counted(batches).float()
+        counts = counts.to(self.args.device)
+        step_counts = self.accelerator.reduce(counts, "sum")
+        # Gradients are averaged over ranks, but the ranks' losses add up to the step's:
+        # each is to be larger by the number of ranks.
+        self._totals = _totals(step_counts / self.accelerator.num_processes)
         return batches, items
 
     def compute_loss(
@@ -244,221 +218,255 @@ class FusionTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Return the loss of a micro-batch: its share of the step's in training, its own in evaluation."""
+        """Return the loss of a micro-batch.
+
+        In training it is the micro-batch's part of the loss of its step, in evaluation
+        the loss of the batch alone.
+        """
         head, logits = self._read(model, inputs)
-        teachers = {
-            name: self._term(name, batch) for name, batch in inputs["teachers"].items()
-        }
-        if model.training and self._totals is not None:
-            objective, totals = (
-                replace(self._objective, weight=self._fusion_weight()),
-                self._totals,
-            )
+        teachers = {}
+        for name, batch in inputs["teachers"].items():
+            teachers[name] = self._term(name, batch)
+
+        objective = self._objective
+        totals = self._totals
+        if model.training and totals is not None:
+            objective = replace(objective, weight=self._fusion_weight())
         else:
-            objective, totals = self._objective, Totals(*counted([inputs]).unbind())
+            # Evaluations compare students: all have the first step's fusion weight.
+            totals = _totals(counted([inputs]))
         output = objective(head.topk, head.nll, teachers, totals)
+
         meter = self._meters["train" if model.training else "eval"]
         record(meter, output, head.topk, inputs["teachers"])
         if model.training and self.args.log_term_gradients:
+            # As the losses are larger by the number of ranks, so are their gradients.
+            ranks = self.accelerator.num_processes
             for name, norm in output.gradient_norms(logits).items():
-                meter.add(f"gradient/{name}", norm / self.accelerator.num_processes, 1)
+                meter.add(f"gradient/{name}", norm / ranks, 1)
+
+        # In evaluation the denominators are float64, and so is the total.
         loss = output.total.to(torch.float32)
-        return (loss, {"loss": loss}) if return_outputs else loss
+        if return_outputs:
+            return loss, {"loss": loss}
+        return loss
 
     def _read(self, model: nn.Module, inputs: Batch) -> tuple[HeadOutput, Tensor]:
-        """Forward the student; return what the losses need of its logits behind the prompts, and these."""
-        length, first = inputs["input_ids"].shape[1], inputs["first"]
-        keep = {"logits_to_keep": length - first} if self._skips_prompts else {}
-        out = model(
-            input_ids=inputs["input_ids"],
+        """Forward the student, and read its logits behind the prompts."""
+        input_ids = inputs["input_ids"]  # (B, T)
+        first = inputs["first"]
+        options = {}
+        if self._skips_prompts:
+            # The head is then applied to the rows behind the prompts alone.
+            options["logits_to_keep"] = input_ids.shape[1] - first
+        output = model(
+            input_ids=input_ids,
             attention_mask=inputs["attention_mask"],
             use_cache=False,
-            **keep,
+            **options,
         )
-        logits = out.logits if self._skips_prompts else out.logits[:, first:]
-        moments = self.args.standardize in ("center", "zscore")
-        return read(
-            logits[:, :-1], _targets(inputs), self.args.k, statistics=moments
-        ), logits
+        logits = output.logits
+        if not self._skips_prompts:
+            logits = logits[:, first:]  # (B, T − first, V)
+
+        # The last row predicts a token behind the text, for which there is no label.
+        rows = logits[:, :-1]
+        moments = self.args.standardize in OF_MOMENTS
+        head = read(rows, targets(inputs), self.args.k, statistics=moments)
+        return head, logits
 
     def _term(self, name: str, batch: TeacherBatch) -> TeacherTerm:
-        """Return what the loss needs of a teacher's rows of a batch, which are raw logits."""
-        rows: dict[str, Any] = {
-            part: batch.get(part)
-            for part in ("values", "ids", "mask", "logsumexp", "mean", "std")
-        }
-        pairs: dict[str, Any] = {
-            part: batch[part]
-            for part in ("student_index", "teacher_index", "pairs", "weights")
-        }
-        topk = TopKLogits(**rows, vocabulary=self.stores[name].manifest.vocabulary)
+        """One teacher's part of the loss of a batch, from raw logits."""
+        topk = TopKLogits(
+            values=batch["values"],
+            ids=batch["ids"],
+            mask=batch["mask"],
+            logsumexp=batch.get("logsumexp"),
+            mean=batch.get("mean"),
+            std=batch.get("std"),
+            vocabulary=self.stores[name].manifest.vocabulary,
+        )
         return TeacherTerm(
-            topk, **pairs, temperature=self.args.teacher_temperatures.get(name)
+            topk,
+            student_index=batch["student_index"],
+            teacher_index=batch["teacher_index"],
+            pairs=batch["pairs"],
+            weights=batch["weights"],
+            temperature=self.args.teacher_temperatures.get(name),
         )
 
     def _fusion_weight(self) -> float:
-        return float(
-            self.args.fusion_weight_at(
-                self.state.global_step / max(1, self.state.max_steps)
-            )
-        )
+        """The weight w of the step that is under way."""
+        steps = max(1, self.state.max_steps)
+        progress = self.state.global_step / steps
+        return float(self.args.fusion_weight_at(progress))
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log, beside the loss, the mean of every term since the last time."""
+        # The logs of evaluations and of the end of training have no "loss".
         if "loss" in logs:
-            logs = (
-                logs
-                | self._meters["train"].means(self.accelerator)
-                | {"fusion_weight": self._fusion_weight()}
-            )
-            self._meters["train"].reset()
+            meter = self._meters["train"]
+            means = meter.means(self.accelerator)
+            weight = {"fusion_weight": self._fusion_weight()}
+            logs = logs | means | weight
+            meter.reset()
         super().log(logs, *args, **kwargs)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate; every term and the loss are means over the whole set, at the first step's fusion weight."""
+        """Evaluate the loss and its terms, as means over the whole set.
+
+        The loss is that of the first step's fusion weight.
+        """
         prefix = kwargs.get("metric_key_prefix", "eval")
         meter = self._meters["eval"]
         meter.reset()
         output: Any = super().evaluation_loop(*args, **kwargs)
+
         means = meter.means(self.accelerator)
-        means["loss"] = self._objective.combined(
-            *(means.get(name, 0.0) for name in ("sft", "uld", "graph"))
-        )
-        output.metrics.update(
-            {f"{prefix}_{name}": value for name, value in means.items()}
-        )
+        # The loss of the means, in place of the mean of the batches' losses: batches
+        # have unequal numbers of tokens, pairs and sequences.
+        sft = means.get("sft", 0.0)
+        uld = means.get("uld", 0.0)
+        graph = means.get("graph", 0.0)
+        means["loss"] = self._objective.combined(sft, uld, graph)
+        for name, value in means.items():
+            output.metrics[f"{prefix}_{name}"] = value
         return output
 
 
-def counted(batches: Sequence[Batch]) -> Tensor:
-    """Return the `Totals` of some batches, shape (3,), so that ranks can add theirs: tokens, weighted pairs and sequences."""
-    total = torch.zeros(3, dtype=torch.float64)
-    for batch in batches:
-        total[0] += _targets(batch).ne(IGNORED).sum().item()
-        for teacher in batch["teachers"].values():
-            weights = teacher["weights"].double()
-            total[1] += (weights @ teacher["pairs"].sum(dim=1).double()).item()
-            total[2] += weights.sum().item()
-    return total
-
-
-def record(
-    meter: Meter,
-    output: FusionLossOutput,
-    student: TopKLogits,
-    teachers: Mapping[str, TeacherBatch],
-) -> None:
-    """Add a batch to what is logged: each teacher's terms unweighted, and those of all teachers with their weights."""
-    for name, sums in output.sums.items():
-        kind, _, teacher = name.partition("/")
-        counts = output.counts[name]
-        meter.add(name, sums.sum(), counts.sum())
-        if teacher:
-            weights = teachers[teacher]["weights"]
-            meter.add(kind, (weights * sums).sum(), (weights * counts).sum())
-    for name, batch in teachers.items():
-        seen = batch["mask"].any(dim=1)
-        meter.add(f"coverage/{name}", batch["pairs"].sum(), student.mask[seen].sum())
-        meter.add(f"weight/{name}", batch["weights"].sum(), len(batch["weights"]))
-
-
 def prepared(model: PreTrainedModel, args: FusionConfig) -> nn.Module:
-    """Make the student train what the settings say: adapters, its last layers, or all."""
+    """Make the student train what the settings say: adapters, its last layers, or all.
+
+    Raises
+    ------
+    ValueError
+        If the last layers are to be trained of a model that has no list of layers.
+    """
     if args.lora is not None:
         with needed_by("lora"):
             from peft import LoraConfig, get_peft_model
-        return get_peft_model(
-            model, LoraConfig(**{"task_type": "CAUSAL_LM", **args.lora})
-        )
+        settings = {"task_type": "CAUSAL_LM", **args.lora}
+        return get_peft_model(model, LoraConfig(**settings))
     if args.trained_layers is not None:
-        model.requires_grad_(False)
-        children = list(model.base_model.named_children())
-        layers = [
-            (i, child)
-            for i, (_, child) in enumerate(children)
-            if isinstance(child, nn.ModuleList)
-        ]
-        if not layers:
-            raise ValueError(
-                f"student must keep its layers in a ModuleList for trained_layers, but {type(model).__name__} does not: "
-                "use lora."
-            )
-        # Behind the layers comes the final norm; the head, often tied to the
-        # embeddings, stays as it is.
-        last, stack = layers[-1]
-        for part in (
-            *list(stack)[-args.trained_layers :],
-            *(child for _, child in children[last + 1 :]),
-        ):
-            part.requires_grad_(True)
+        _freeze_all_but_last(model, args.trained_layers)
     return model
 
 
-def newest_checkpoint(folder: str | Path) -> str | None:
-    """Return the newest checkpoint that was written to its end, or None.
-
-    The trainer's state is the last file of a checkpoint, and older ones are deleted
-    only after it: if it can be read, all is there.
-    """
-    found = sorted(
-        Path(folder).glob("checkpoint-*"),
-        key=lambda path: int(path.name.rpartition("-")[2]),
-        reverse=True,
-    )
-    return next((str(path) for path in found if _whole(path)), None)
-
-
-def _whole(checkpoint: Path) -> bool:
-    try:
-        return isinstance(
-            json.loads((checkpoint / "trainer_state.json").read_bytes()), dict
+def _freeze_all_but_last(model: PreTrainedModel, count: int) -> None:
+    """Train the last ``count`` layers and the final norm alone."""
+    model.requires_grad_(False)
+    parts = list(model.base_model.children())
+    layers: list[nn.Module] | None = None
+    for i, part in enumerate(parts):
+        if isinstance(part, nn.ModuleList):
+            layers = list(part)
+            # The final norm. The head, often tied to the embeddings, is no part of the
+            # base model, and stays as it is.
+            behind = parts[i + 1 :]
+    if layers is None:
+        raise ValueError(
+            f"student must keep its layers in a ModuleList for trained_layers, "
+            f"but {type(model).__name__} does not: use lora."
         )
-    except (OSError, ValueError):
-        return False
+    for part in layers[-count:] + behind:
+        part.requires_grad_(True)
 
 
-def _targets(batch: Batch) -> Tensor:
-    """Tokens (B, T) that the rows of logits from ``first`` on predict."""
-    return batch["labels"][:, batch["first"] + 1 :]
+def _can_skip_prompts(student: Any) -> bool:
+    """Tell whether the student's forward pass can leave out logits of the prompts."""
+    # The forward pass of a model with adapters takes any argument, and hands it on.
+    if hasattr(student, "get_base_model"):
+        student = student.get_base_model()
+    signature = inspect.signature(student.forward)
+    return "logits_to_keep" in signature.parameters
+
+
+def _totals(counts: Tensor) -> Totals:
+    """Denominators from their counts (3,), in the order of `counted`."""
+    tokens, pairs, sequences = counts.unbind()
+    return Totals(tokens, pairs, sequences)
 
 
 def _encoded(
-    examples: Any, tokenizer: PreTrainedTokenizerBase, args: FusionConfig
+    examples: Sequence[Example] | None,
+    tokenizer: PreTrainedTokenizerBase,
+    args: FusionConfig,
 ) -> EncodedExamples | None:
-    return (
-        None
-        if examples is None
-        else EncodedExamples(examples, tokenizer, args.max_length)
+    """Examples in the student's tokens, if there are any examples."""
+    if examples is None:
+        return None
+    return EncodedExamples(examples, tokenizer, args.max_length)
+
+
+def _collator(
+    stores: Mapping[str, TeacherStore],
+    tokenizer: PreTrainedTokenizerBase,
+    args: FusionConfig,
+) -> Collator:
+    """What joins the examples of a batch with the teachers' rows, by the settings."""
+    return Collator(
+        stores,
+        padding=_padding(tokenizer),
+        k=args.k,
+        how=args.align,  # type: ignore[arg-type]
+        weighting=args.weighting,
+        static_weights=args.static_weights,
+        ce_temperature=args.ce_temperature,
     )
 
 
-def _checked(args: FusionConfig | None) -> FusionConfig:
-    if not isinstance(args, FusionConfig):
-        raise TypeError(
-            f"args must be a FusionConfig, but is of type {type(args).__name__}: make one of your settings."
-        )
-    if args.n_gpu > 1:
-        raise ValueError(
-            f"Each process must have one device, but this one has {args.n_gpu}: start it with `accelerate launch`."
-        )
-    return args
+def _padding(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Token to pad with: any will do, as it is masked."""
+    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return token  # type: ignore[no-any-return]
+    return 0
 
 
 def _student(args: FusionConfig) -> str:
+    """Name of the student in the settings, which must have one."""
     if args.student is None:
         raise ValueError(
-            "student must name a model, but is None: set student, or pass model and processing_class."
+            "student must name a model, but is None: "
+            "set student, or pass model and processing_class."
         )
     return args.student
 
 
+def _checked(args: FusionConfig | None) -> FusionConfig:
+    """Require settings of fusion, for a process with one device."""
+    if not isinstance(args, FusionConfig):
+        raise TypeError(
+            f"args must be a FusionConfig, but is of type {type(args).__name__}: "
+            "make one of your settings."
+        )
+    if args.n_gpu > 1:
+        raise ValueError(
+            f"Each process must have one device, but this one has {args.n_gpu}: "
+            "start it with `accelerate launch`."
+        )
+    return args
+
+
 def _check_stores(
-    stores: Mapping[str, TeacherStore], args: FusionConfig, examples: Sequence[Example]
+    stores: Mapping[str, TeacherStore],
+    args: FusionConfig,
+    train_dataset: Sequence[Example] | None,
+    eval_dataset: Sequence[Example] | None,
 ) -> None:
+    """Require that every store holds some of the examples, and what the loss needs."""
+    examples: list[Example] = []
+    for dataset in (train_dataset, eval_dataset):
+        if dataset:
+            examples.extend(dataset)
+    needs_logits = args.standardize not in OF_LOG_PROBABILITIES
     for name, store in stores.items():
-        store.check(k=args.k, logits=args.standardize not in ("logprob", "softmax"))
-        if examples and not any(example.key in store for example in examples):
+        store.check(k=args.k, logits=needs_logits)
+        # Lazily, up to the first: a key is a hash of the whole text.
+        held = (example.key in store for example in examples)
+        if examples and not any(held):
             raise ValueError(
-                f"The store of {name} must hold some of the examples, but holds none of {len(examples)}: "
+                f"The store of {name} must hold some of the examples, "
+                f"but holds none of {len(examples)}: "
                 "capture this data set, with the same prompts and completions."
             )

@@ -13,7 +13,7 @@ from fusion.teachers.store import TeacherStore
 from fusion.text.align import align
 from fusion.text.conversations import encode
 from fusion.training.config import FusionConfig
-from fusion.training.trainer import FusionTrainer, newest_checkpoint
+from fusion.training.trainer import FusionTrainer
 from tests.fusion import tiny
 
 K = 6
@@ -353,12 +353,3 @@ def test_stores_that_do_not_fit_are_refused(trainer):
         FusionTrainer()
     with pytest.raises(ValueError, match="student must name a model"):
         FusionTrainer(args=FusionConfig(output_dir="unused", use_cpu=True))
-
-
-def test_checkpoints_that_were_cut_off_are_passed_over(tmp_path):
-    assert newest_checkpoint(tmp_path) is None
-    for step, state in ((2, "{}"), (10, "{}"), (11, '{"global'), (12, None)):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        if state is not None:
-            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
-    assert newest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fusion.teachers.capture import capture
-from fusion.training.trainer import newest_checkpoint
+from fusion.training.checkpoints import newest_checkpoint
 from tests.fusion import runs
 
 

@@ -1,0 +1,137 @@
+"""Sums over the loss's terms: denominators of a training step, and means for the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fusion.logits.head import IGNORED
+from fusion.logits.topk import TopKLogits
+from fusion.losses.objective import FusionLossOutput
+from fusion.training.batches import Batch, TeacherBatch, targets
+
+Number = Tensor | float
+
+
+class Meter:
+    """Sums and counts of terms by name; their quotients, over all ranks, are logged.
+
+    Parameters
+    ----------
+    names : sequence of str
+        All terms that may occur. They are the same on all ranks, which add up arrays of
+        one shape, whichever terms have occurred on each.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = list(names)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._sums: dict[str, Number] = {}
+        self._counts: dict[str, Number] = {}
+        for name in self._names:
+            self._sums[name] = 0.0
+            self._counts[name] = 0.0
+
+    def add(self, name: str, total: Number, count: Number) -> None:
+        """Add the sum of a term over ``count`` things."""
+        # Tensors stay on their device until the means are asked for: reading a number
+        # at every micro-batch would wait for the device each time.
+        if isinstance(total, Tensor):
+            total = total.detach()
+        self._sums[name] = self._sums[name] + total
+        self._counts[name] = self._counts[name] + count
+
+    def means(self, accelerator: Any) -> dict[str, float]:
+        """Means over all ranks of the terms that occurred; every rank must call it."""
+        own_sums = []
+        own_counts = []
+        for name in self._names:
+            own_sums.append(float(self._sums[name]))
+            own_counts.append(float(self._counts[name]))
+        # One exchange for both.
+        own = torch.tensor([own_sums, own_counts])  # (2, number of names)
+        own = own.to(accelerator.device)
+        summed = accelerator.reduce(own, "sum")
+        sums, counts = summed.tolist()
+        means = {}
+        for name, total, count in zip(self._names, sums, counts, strict=True):
+            if count > 0:
+                means[name] = total / count
+        return means
+
+
+def term_names(teachers: Iterable[str]) -> list[str]:
+    """Return the names of all that is logged: means of terms, then gradient norms."""
+    # "uld" and "graph" are the means over all teachers.
+    means = ["sft", "uld", "graph"]
+    gradients = ["gradient/sft"]
+    for name in teachers:
+        means += [
+            f"uld/{name}",
+            f"graph/{name}",
+            f"coverage/{name}",
+            f"weight/{name}",
+        ]
+        gradients += [f"gradient/uld/{name}", f"gradient/graph/{name}"]
+    return means + gradients
+
+
+def counted(batches: Sequence[Batch]) -> Tensor:
+    """Return the denominators of the loss of some batches, a float64 tensor (3,).
+
+    They are tokens, weighted pairs and weighted sequences, as in `fusion.Totals`. Ranks
+    add up theirs.
+    """
+    tokens = 0.0
+    pairs = 0.0
+    sequences = 0.0
+    for batch in batches:
+        labelled = targets(batch).ne(IGNORED)  # (B, rows from ``first`` on)
+        tokens += labelled.sum().item()
+        for teacher in batch["teachers"].values():
+            weights = teacher["weights"].double()  # (B,)
+            pairs_of_example = teacher["pairs"].sum(dim=1)  # (B,)
+            weighted_pairs = weights @ pairs_of_example.double()
+            pairs += weighted_pairs.item()
+            sequences += weights.sum().item()
+    counts = [tokens, pairs, sequences]
+    return torch.tensor(counts, dtype=torch.float64)
+
+
+def record(
+    meter: Meter,
+    output: FusionLossOutput,
+    student: TopKLogits,
+    teachers: Mapping[str, TeacherBatch],
+) -> None:
+    """Add the terms of a batch to what is logged.
+
+    Each teacher's own terms ("uld/NAME") are unweighted; in those of all teachers
+    ("uld"), each teacher has its weight for each example.
+    """
+    for name, sums in output.sums.items():
+        counts = output.counts[name]  # (B,), as the sums
+        meter.add(name, sums.sum(), counts.sum())
+        kind, _, teacher = name.partition("/")
+        if teacher:
+            weights = teachers[teacher]["weights"]  # (B,)
+            weighted_sum = (weights * sums).sum()
+            weighted_count = (weights * counts).sum()
+            meter.add(kind, weighted_sum, weighted_count)
+
+    for name, batch in teachers.items():
+        # Coverage is the share of the student's positions that are in a pair, over the
+        # examples that the teacher has seen.
+        seen = batch["mask"].any(dim=1)  # (B,)
+        positions = student.mask[seen].sum()
+        pairs = batch["pairs"].sum()
+        meter.add(f"coverage/{name}", pairs, positions)
+        weights = batch["weights"]
+        examples = len(weights)
+        meter.add(f"weight/{name}", weights.sum(), examples)
