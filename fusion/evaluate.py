@@ -6,11 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from scipy.stats import binomtest
+from torch import Tensor
 from torch.nn.functional import pad
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,15 +19,24 @@ from fusion.tasks import Problem, normal
 from fusion.text.conversations import Example, render
 
 # In the order of trust: what was asked for, then what models write unasked.
-_ANSWERS = tuple(
-    re.compile(pattern, re.DOTALL | re.IGNORECASE)
-    for pattern in (
-        r"<answer>(.*?)</answer>",
-        r"\\boxed\{([^{}]*)\}",
-        r"####\s*([^\n]+)",
-        r"answer is:?\s*([^\n]+?)\.?(?:\n|$)",
-    )
+_PATTERNS = (
+    r"<answer>(.*?)</answer>",
+    r"\\boxed\{([^{}]*)\}",
+    r"####\s*([^\n]+)",
+    r"answer is:?\s*([^\n]+?)\.?(?:\n|$)",
 )
+_FLAGS = re.DOTALL | re.IGNORECASE
+_ANSWERS = tuple(re.compile(pattern, _FLAGS) for pattern in _PATTERNS)
+
+# A problem, and the text that was written for it.
+Answered = tuple[Problem, str]
+
+
+class _Prompt(NamedTuple):
+    """A prompt's tokens, and the tokens that end an answer to it."""
+
+    ids: list[int]
+    ends: list[int]
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ class Score:
     Attributes
     ----------
     task : str
+        The task, or "all".
     problems, correct, unextracted : int
         Number of problems, of those solved, and of texts in which no answer was found
         (never counted as solved).
@@ -62,38 +72,58 @@ class Score:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's interval, which covers the accuracy of 95 % of repetitions."""
-        found = binomtest(self.correct, self.problems).proportion_ci(
-            0.95, method="wilson"
-        )
+        test = binomtest(self.correct, self.problems)
+        found = test.proportion_ci(0.95, method="wilson")
         return float(found.low), float(found.high)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all fields and the accuracy with its interval, for a row of a table."""
+        """Return fields and accuracy with its interval, as a row of a table."""
         low, high = self.interval
-        counts = {"task": self.task, "problems": self.problems, "correct": self.correct}
-        shares = {
+        return {
+            "task": self.task,
+            # Numbers of problems.
+            "problems": self.problems,
+            "correct": self.correct,
+            "unextracted": self.unextracted,
+            # Shares of them.
             "accuracy": self.accuracy,
             "low": low,
             "high": high,
             "majority": self.majority,
             "chance": self.chance,
         }
-        return {**counts, "unextracted": self.unextracted, **shares}
 
 
 def extract(text: str) -> str | None:
     r"""Return the last answer that a text states, or None where it states none.
 
-    Looked for are, in this order, ``<answer>…</answer>``, ``\boxed{…}``, ``#### …`` and ``answer is …``.
+    Looked for are, in this order, ``<answer>…</answer>``, ``\boxed{…}``, ``#### …`` and
+    ``answer is …``.
     """
     for pattern in _ANSWERS:
-        if found := pattern.findall(text):
-            return str(found[-1]).strip()
+        found = pattern.findall(text)
+        if found:
+            # The last: models state what they take back later.
+            last = str(found[-1])
+            return last.strip()
     return None
 
 
 def score(problems: Sequence[Problem], texts: Sequence[str]) -> list[Score]:
-    """Score the texts written for the problems: one score for each task and, if there are several, one for all.
+    """Score the texts written for the problems, task by task.
+
+    Parameters
+    ----------
+    problems : sequence of Problem
+        What was asked.
+    texts : sequence of str
+        What was answered, one text for each problem.
+
+    Returns
+    -------
+    list of Score
+        One for each task, in alphabetical order, and if there are several tasks, one
+        for all together.
 
     Raises
     ------
@@ -102,49 +132,74 @@ def score(problems: Sequence[Problem], texts: Sequence[str]) -> list[Score]:
     """
     if not problems or len(problems) != len(texts):
         raise ValueError(
-            f"There must be one text for each problem, but there are {len(texts)} for {len(problems)}: generate the others."
+            "There must be one text for each problem, "
+            f"but there are {len(texts)} for {len(problems)}: generate the others."
         )
-    pairs = sorted(zip(problems, texts, strict=True), key=lambda pair: pair[0].task)
-    scores = [
-        _task_score(task, list(found))
-        for task, found in groupby(pairs, key=lambda pair: pair[0].task)
-    ]
-    return [*scores, _all(scores)] if len(scores) > 1 else scores
+    pairs_of_task: dict[str, list[Answered]] = {}
+    for problem, text in zip(problems, texts, strict=True):
+        pairs = pairs_of_task.setdefault(problem.task, [])
+        pairs.append((problem, text))
+
+    scores = []
+    for task in sorted(pairs_of_task):
+        scores.append(_task_score(task, pairs_of_task[task]))
+    if len(scores) > 1:
+        scores.append(_score_of_all(scores))
+    return scores
 
 
-def _task_score(task: str, pairs: Sequence[tuple[Problem, str]]) -> Score:
-    answers = [extract(text) for _, text in pairs]
-    problems = [problem for problem, _ in pairs]
-    correct = sum(
-        a is not None and p.solved_by(a) for p, a in zip(problems, answers, strict=True)
-    )
-    counts = Counter(normal(problem.answer) for problem in problems)
-    chances = (1.0 / len(problem.choices or counts) for problem in problems)
-    majority = max(counts.values()) / len(pairs)
+def _task_score(task: str, pairs: Sequence[Answered]) -> Score:
+    """Score one task, and what guessing would give on its problems."""
+    # Answers that differ in case and white space only are one answer.
+    right: Counter[str] = Counter()
+    for problem, _ in pairs:
+        right[normal(problem.answer)] += 1
+    distinct = len(right)
+
+    correct = 0
+    unextracted = 0
+    chances = []  # of solving each problem by drawing an answer
+    for problem, text in pairs:
+        answer = extract(text)
+        if answer is None:
+            unextracted += 1
+        elif problem.solved_by(answer):
+            correct += 1
+        choices = len(problem.choices) or distinct
+        chances.append(1.0 / choices)
+    total = len(pairs)
+    most_frequent = max(right.values())
     return Score(
         task,
-        len(pairs),
+        total,
         correct,
-        answers.count(None),
-        majority,
-        sum(chances) / len(pairs),
+        unextracted,
+        majority=most_frequent / total,
+        chance=sum(chances) / total,
     )
 
 
-def _all(scores: Sequence[Score]) -> Score:
+def _score_of_all(scores: Sequence[Score]) -> Score:
     """The problems of all tasks together; guesses are made task by task."""
-    total = sum(s.problems for s in scores)
-    majority, chance = (
-        sum(getattr(s, name) * s.problems for s in scores) / total
-        for name in ("majority", "chance")
-    )
+    problems = 0
+    correct = 0
+    unextracted = 0
+    # Expected numbers of problems solved by guessing, of each task.
+    by_majority = []
+    by_chance = []
+    for s in scores:
+        problems += s.problems
+        correct += s.correct
+        unextracted += s.unextracted
+        by_majority.append(s.majority * s.problems)
+        by_chance.append(s.chance * s.problems)
     return Score(
         "all",
-        total,
-        sum(s.correct for s in scores),
-        sum(s.unextracted for s in scores),
-        majority,
-        chance,
+        problems,
+        correct,
+        unextracted,
+        majority=sum(by_majority) / problems,
+        chance=sum(by_chance) / problems,
     )
 
 
@@ -156,7 +211,7 @@ def generate(
     max_new_tokens: int = 64,
     batch_size: int = 8,
 ) -> list[str]:
-    """Continue each problem's prompt with the likeliest token until the model ends or the tokens run out.
+    """Continue each problem's prompt greedily, by the likeliest token at each step.
 
     Parameters
     ----------
@@ -165,7 +220,11 @@ def generate(
     tokenizer : PreTrainedTokenizerBase
         Its tokenizer; prompts are rendered as in training.
     problems : sequence of Problem
-    max_new_tokens, batch_size : int
+        What to ask.
+    max_new_tokens : int
+        Length at which a text is cut off that the model does not end.
+    batch_size : int
+        Problems per forward pass.
 
     Returns
     -------
@@ -174,62 +233,53 @@ def generate(
     """
     model.eval()  # type: ignore[no-untyped-call]
     prompts = [_prompt(problem, tokenizer) for problem in problems]
+
     # Long prompts first: if memory is short, one learns it at once; and a batch pads
     # little.
-    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i][0]))
+    def minus_length(i: int) -> int:
+        return -len(prompts[i].ids)
+
+    order = sorted(range(len(prompts)), key=minus_length)
+    starts = range(0, len(order), batch_size)
     texts = [""] * len(prompts)
-    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    for batch in tqdm(batches, unit="batch", desc="generate", disable=None):
-        ends = sorted({token for i in batch for token in prompts[i][1]})
-        written = _continue(
-            model, tokenizer, [prompts[i][0] for i in batch], ends, max_new_tokens
-        )
+    for start in tqdm(starts, unit="batch", desc="generate", disable=None):
+        batch = order[start : start + batch_size]
+        asked = [prompts[i] for i in batch]
+        written = _continue(model, tokenizer, asked, max_new_tokens)
         for i, text in zip(batch, written, strict=True):
             texts[i] = text
     return texts
 
 
-def _prompt(
-    problem: Problem, tokenizer: PreTrainedTokenizerBase
-) -> tuple[list[int], list[int]]:
-    """Ids of the prompt, and of the tokens that end an answer to it."""
-    head, tail = render(Example(problem.prompt, problem.answer or "?"), tokenizer)
-    ids = tokenizer(head, add_special_tokens=isinstance(problem.prompt, str))[
-        "input_ids"
-    ]
-    end = tokenizer(tail, add_special_tokens=False)["input_ids"][:1] if tail else []
-    return ids, [
-        *end,
-        *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]),
-    ]
+def _prompt(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> _Prompt:
+    """Tokens of a prompt as in training, and those that end an answer to it."""
+    # A completion that is not empty, as an example must have one.
+    example = Example(problem.prompt, problem.answer or "?")
+    head, tail = render(example, tokenizer)
+    # A chat template writes the special tokens itself.
+    plain = isinstance(problem.prompt, str)
+    ids = tokenizer(head, add_special_tokens=plain)["input_ids"]
+
+    ends = []
+    if tail:
+        # The template ends a turn, with a token that may not be the tokenizer's end.
+        tail_ids = tokenizer(tail, add_special_tokens=False)["input_ids"]
+        ends += tail_ids[:1]
+    if tokenizer.eos_token_id is not None:
+        ends.append(tokenizer.eos_token_id)
+    return _Prompt(ids, ends)
 
 
 def _continue(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[list[int]],
-    ends: list[int],
+    prompts: Sequence[_Prompt],
     max_new_tokens: int,
 ) -> Iterator[str]:
-    longest = max(map(len, prompts))
-    filler = (
-        tokenizer.pad_token_id
-        if tokenizer.pad_token_id is not None
-        else (ends or [0])[0]
-    )
-    left = [(longest - len(prompt), 0) for prompt in prompts]
-    ids = torch.stack(
-        [
-            pad(torch.tensor(p), side, value=filler)
-            for p, side in zip(prompts, left, strict=True)
-        ]
-    )
-    mask = torch.stack(
-        [
-            pad(torch.ones(len(p), dtype=torch.long), side)
-            for p, side in zip(prompts, left, strict=True)
-        ]
-    )
+    """Continue a batch of prompts, and yield the texts."""
+    ends = _all_ends(prompts)
+    filler = _filler(tokenizer, ends)
+    ids, mask = _left_padded(prompts, filler)
     written = model.generate(
         input_ids=ids.to(model.device),
         attention_mask=mask.to(model.device),
@@ -240,20 +290,79 @@ def _continue(
         temperature=None,
         top_p=None,
         top_k=None,
+        # Without a token that ends answers, texts run to the limit.
         eos_token_id=ends or None,
         pad_token_id=filler,
     )
-    for row in written[:, longest:].tolist():
-        stop = next((i for i, token in enumerate(row) if token in ends), len(row))
-        yield str(tokenizer.decode(row[:stop], skip_special_tokens=True))
+    longest = ids.shape[1]
+    new_tokens = written[:, longest:]  # (B, at most max_new_tokens)
+    for row in new_tokens.tolist():
+        answer = _until_end(row, ends)
+        yield str(tokenizer.decode(answer, skip_special_tokens=True))
+
+
+def _all_ends(prompts: Sequence[_Prompt]) -> list[int]:
+    """Tokens that end an answer to any prompt of a batch."""
+    ends: set[int] = set()
+    for prompt in prompts:
+        ends.update(prompt.ends)
+    return sorted(ends)
+
+
+def _filler(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> int:
+    """Token to pad with: any will do, as it is masked."""
+    if tokenizer.pad_token_id is not None:
+        return tokenizer.pad_token_id  # type: ignore[no-any-return]
+    return ends[0] if ends else 0
+
+
+def _left_padded(
+    prompts: Sequence[_Prompt],
+    filler: int,
+) -> tuple[Tensor, Tensor]:
+    """Input ids and attention mask of the prompts, padded to (B, longest)."""
+    # On the left: new tokens follow the prompt.
+    longest = 0
+    for prompt in prompts:
+        longest = max(longest, len(prompt.ids))
+    ids = []
+    masks = []
+    for prompt in prompts:
+        tokens = torch.tensor(prompt.ids)
+        ones = torch.ones(len(tokens), dtype=torch.long)
+        left = (longest - len(tokens), 0)  # padding before and behind
+        ids.append(pad(tokens, left, value=filler))
+        masks.append(pad(ones, left))
+    return torch.stack(ids), torch.stack(masks)
+
+
+def _until_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
+    """The tokens before the first that ends an answer."""
+    for i, token in enumerate(tokens):
+        if token in ends:
+            return tokens[:i]
+    return tokens
 
 
 def table(scores: Iterable[Score]) -> str:
     """Lay scores out as a Markdown table: shares in percent."""
-    header = "| task | problems | solved | 95 % interval | majority | chance | no answer found |"
-    rows = [header, "|---|---:|---:|---:|---:|---:|---:|"]
+    # Numbers and shares are aligned to the right.
+    rows = [
+        "| task | problems | solved | 95 % interval | majority | chance "
+        "| no answer found |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
     for s in scores:
         low, high = s.interval
-        shares = f"{s.accuracy:.1%} | {low:.1%} – {high:.1%} | {s.majority:.1%} | {s.chance:.1%}"
-        rows.append(f"| {s.task} | {s.problems} | {shares} | {s.unextracted} |")
+        cells = [
+            s.task,
+            str(s.problems),
+            f"{s.accuracy:.1%}",
+            f"{low:.1%} – {high:.1%}",
+            f"{s.majority:.1%}",
+            f"{s.chance:.1%}",
+            str(s.unextracted),
+        ]
+        row = " | ".join(cells)
+        rows.append(f"| {row} |")
     return "\n".join(rows)
