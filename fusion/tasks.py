@@ -1,14 +1,15 @@
-"""Problems with an answer that can be checked: from reasoning-gym by seed, or from JSONL; as examples to learn from too."""
+"""Problems with an answer that can be checked, from reasoning-gym or from JSONL."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fusion._extras import needed_by
 from fusion.text.conversations import Example, Message, read_examples, read_rows
 
+# The form that `fusion.evaluate.extract` looks for first.
 INSTRUCTION = (
     "Write the final answer, and nothing else, between <answer> and </answer>."
 )
@@ -16,9 +17,8 @@ _SPEC = "reasoning-gym:"
 # Problem i of seed s is problem 0 of seed s + i: without room between them, seeds would
 # share nearly all of their problems.
 _BETWEEN_SEEDS = 10**6
-_UNREPEATABLE = frozenset(
-    {"list_functions"}
-)  # its answers differ between runs of one seed
+# Tasks whose answers differ between runs of one seed.
+_UNREPEATABLE = frozenset({"list_functions"})
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,30 @@ class Problem:
 
     def example(self) -> Example:
         """Return the problem and its answer as something to learn from."""
-        return Example(self.prompt, f"<answer>{self.answer}</answer>", self.task)
+        # In the form that INSTRUCTION asks for.
+        completion = f"<answer>{self.answer}</answer>"
+        return Example(self.prompt, completion, domain=self.task)
 
     def solved_by(self, answer: str) -> bool:
-        """Tell whether the answer is the one looked for, up to case and white space, or one that is as good."""
-        return normal(answer) == normal(self.answer) or (
-            self.accepts is not None and self.accepts(answer)
-        )
+        """Tell whether the answer is the one looked for, or one that is as good.
+
+        Case and white space make no difference to the one looked for.
+        """
+        if normal(answer) == normal(self.answer):
+            return True
+        return self.accepts is not None and self.accepts(answer)
 
 
 def normal(answer: str) -> str:
     """Return the answer without differences of case and white space."""
-    return " ".join(answer.split()).casefold()
+    words = answer.split()
+    return " ".join(words).casefold()
 
 
 def reasoning_gym_problems(
-    tasks: Sequence[str], size: int, seed: int = 0
+    tasks: Sequence[str],
+    size: int,
+    seed: int = 0,
 ) -> list[Problem]:
     """Make problems of several tasks, in turns.
 
@@ -76,10 +84,16 @@ def reasoning_gym_problems(
     seed : int
         The same seed gives the same problems; others give others, but for coincidence.
 
+    Returns
+    -------
+    list of Problem
+        Problem i is of task i modulo the number of tasks.
+
     Raises
     ------
     ValueError
-        If a task is unknown or not reproducible, or ``size`` is not positive.
+        If a task is unknown or not reproducible, there is no task, or ``size`` is not
+        positive.
     ImportError
         If reasoning-gym is not installed.
     """
@@ -90,30 +104,45 @@ def reasoning_gym_problems(
     for task in tasks:
         if task not in known or task in _UNREPEATABLE:
             raise ValueError(
-                f"tasks must be reproducible tasks of reasoning-gym, but {task!r} is none: leave it out."
+                "tasks must be reproducible tasks of reasoning-gym, "
+                f"but {task!r} is none: leave it out."
             )
     if not tasks or size < 1:
         raise ValueError(
-            f"tasks and size must not be empty, but are {list(tasks)} and {size}: ask for a problem."
+            "tasks and size must not be empty, "
+            f"but are {list(tasks)} and {size}: ask for a problem."
         )
-    each, first = -(-size // len(tasks)), seed * _BETWEEN_SEEDS
-    sets = [reasoning_gym.create_dataset(task, size=each, seed=first) for task in tasks]
-    return [
-        _gym_problem(sets[i % len(sets)], i // len(sets), tasks[i % len(sets)])
-        for i in range(size)
-    ]
+
+    per_task = -(-size // len(tasks))  # rounded up
+    first_seed = seed * _BETWEEN_SEEDS
+    datasets = []
+    for task in tasks:
+        dataset = reasoning_gym.create_dataset(task, size=per_task, seed=first_seed)
+        datasets.append(dataset)
+
+    problems = []
+    for i in range(size):
+        # In turns: a prefix of the list has as many problems of each task.
+        turn, place = divmod(i, len(tasks))
+        problem = _gym_problem(datasets[place], turn, tasks[place])
+        problems.append(problem)
+    return problems
 
 
 def _gym_problem(dataset: Any, index: int, task: str) -> Problem:
+    """One problem of a data set of reasoning-gym, whose checker accepts answers."""
     entry = dataset[index]
 
     def accepts(answer: str) -> bool:
-        return bool(dataset.score_answer(answer=answer, entry=entry) == 1.0)
+        # Answers in another form may score between 0 and 1: they are not solutions.
+        score = dataset.score_answer(answer=answer, entry=entry)
+        return bool(score == 1.0)
 
+    question = entry["question"].strip()
     return Problem(
-        f"{entry['question'].strip()}\n{INSTRUCTION}\n",
-        str(entry["answer"]),
-        task,
+        prompt=f"{question}\n{INSTRUCTION}\n",
+        answer=str(entry["answer"]),
+        task=task,
         accepts=accepts,
     )
 
@@ -124,51 +153,85 @@ def read_problems(source: str) -> list[Problem]:
     Each line of JSONL has ``prompt`` (text, or a list of ``{"role", "content"}``) and
     ``answer``, and perhaps ``task`` (or ``domain``) and ``choices``.
 
+    Parameters
+    ----------
+    source : str
+        A file of JSONL, or the specification; SEED is 0 by default.
+
     Raises
     ------
     ValueError
         If a line or the specification is not of this form.
     """
     if source.startswith(_SPEC):
-        return reasoning_gym_problems(*_specified(source))
-    return [
-        _problem(row, number) for number, row in enumerate(read_rows(source), start=1)
-    ]
+        tasks, size, seed = _specified(source)
+        return reasoning_gym_problems(tasks, size, seed)
+    problems = []
+    for number, row in enumerate(read_rows(source), start=1):
+        problems.append(_problem(row, number))
+    return problems
 
 
 def read_data(source: str) -> list[Example]:
-    """Read examples from JSONL, or make them of problems: ``reasoning-gym:TASK+TASK:SIZE:SEED``."""
+    """Read examples to learn from, from JSONL or of the problems of reasoning-gym.
+
+    Parameters
+    ----------
+    source : str
+        A file of JSONL as of `fusion.read_examples`, or a specification as of
+        `read_problems`.
+
+    Raises
+    ------
+    ValueError
+        If a line or the specification is not of this form.
+    """
     if source.startswith(_SPEC):
         return [problem.example() for problem in read_problems(source)]
     return read_examples(source)
 
 
 def _specified(source: str) -> tuple[list[str], int, int]:
+    """Tasks, size and seed of a specification."""
     parts = source.removeprefix(_SPEC).split(":")
+    if len(parts) == 2:
+        parts.append("0")  # seed
     try:
-        tasks, size, seed = [*parts, "0"] if len(parts) == 2 else parts
-        return tasks.split("+"), int(size), int(seed)
+        # Any other number of parts is a ValueError, too.
+        tasks, size, seed = parts
+        names = tasks.split("+")
+        return names, int(size), int(seed)
     except ValueError as error:
         raise ValueError(
-            f"Problems must be asked for as {_SPEC}TASK+TASK:SIZE:SEED, but {source!r} is not of this form: correct it."
+            f"Problems must be asked for as {_SPEC}TASK+TASK:SIZE:SEED, "
+            f"but {source!r} is not of this form: correct it."
         ) from error
 
 
 def _problem(row: Mapping[str, Any], number: int) -> Problem:
+    """The problem of a row, which stands on line ``number``."""
     try:
-        prompt, answer = row["prompt"], row["answer"]
+        prompt = row["prompt"]
+        answer = row["answer"]
         if not isinstance(prompt, str):
-            prompt = tuple(Message(turn["role"], turn["content"]) for turn in prompt)
+            prompt = _conversation(prompt)
         if not prompt or not isinstance(answer, str):
             raise TypeError("prompt must not be empty, and answer must be text")
-        return Problem(
-            prompt,
-            answer,
-            str(row.get("task") or row.get("domain") or ""),
-            tuple(row.get("choices") or ()),
-        )
+        # Examples to learn from have a domain where problems have a task.
+        task = row.get("task") or row.get("domain") or ""
+        choices = row.get("choices") or ()
+        return Problem(prompt, answer, str(task), tuple(choices))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"Line {number} must be a JSON object with `prompt` and `answer`, but is not "
-            f"({type(error).__name__}: {error}): repair or drop it."
+            f"Line {number} must be a JSON object with `prompt` and `answer`, "
+            f"but is not ({type(error).__name__}: {error}): repair or drop it."
         ) from error
+
+
+def _conversation(turns: Iterable[Mapping[str, str]]) -> tuple[Message, ...]:
+    """The turns of a conversation before the answer."""
+    messages = []
+    for turn in turns:
+        message = Message(turn["role"], turn["content"])
+        messages.append(message)
+    return tuple(messages)
