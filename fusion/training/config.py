@@ -1,4 +1,4 @@
-"""Settings of a fusion run: the Trainer's arguments and the few that fusion adds, from YAML files and ``key=value``."""
+"""Settings of a training run, from YAML files and ``key=value`` arguments."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from transformers import TrainingArguments
 from fusion import _check
 from fusion.losses.objective import FusionLoss
 
+# Settings of which each is one of a few words; those of the losses are checked there.
 CHOICES = {
     "weighting": ("uniform", "static", "ce"),
     "fusion_schedule": ("constant", "linear", "cosine"),
     "align": ("bytes", "positional"),
 }
+# Values of `standardize` by which rows of logits become distributions.
+NORMALIZED = ("logprob", "softmax")
 
 
 @dataclass
@@ -41,26 +44,36 @@ class FusionConfig(TrainingArguments):
     stores : dict of str to str
         Folder of each teacher's store, by a name of your choice.
     weighting : {"uniform", "static", "ce"}
-        Weights of the teachers that know an example; they sum to 1. "ce": the softmax
-        of minus the mean NLL per byte over `ce_temperature`; "static": in proportion to
-        `static_weights`.
+        Weights of the teachers that have seen an example; they sum to 1. "ce": the
+        softmax of minus the mean NLL per byte over `ce_temperature`; "static": in
+        proportion to `static_weights`.
+    static_weights : dict of str to float
+        Weight of each teacher up to a factor, for `weighting` "static".
+    ce_temperature : float
+        In nats a byte, for `weighting` "ce".
     k : int
         Logits kept per position; at most that of the stores.
     standardize : {"logprob", "none", "center", "softmax", "zscore"}
         What the losses compare; "none" are the raw logits of the published method.
     temperature : float
-        Divides the logits of student and teacher; `teacher_temperatures` where a
-        teacher is to have its own. Other than 1 only where `standardize` is neither
-        "logprob" nor "softmax".
+        Divides the logits of student and teacher. Other than 1 only where `standardize`
+        is neither "logprob" nor "softmax".
+    teacher_temperatures : dict of str to float
+        Temperatures of teachers that have their own.
     align : {"bytes", "positional"}
         Which positions ULD compares: those whose next byte is the same, or the n-th of
         each.
     graph : {"row_means", "norm", "spectral", "gw"} or None
-        Kind of `fusion.graph_loss`, on `channels` "rank" or "vocabulary"; None trains
-        without one.
+        Kind of `fusion.graph_loss`; None trains without one.
+    channels : {"rank", "vocabulary"}
+        Nodes of the graphs.
+    uld_weight, graph_weight : float
+        Factors of ULD and GLD, at least 0.
     fusion_weight, final_fusion_weight : float
         w at the first and, unless `fusion_schedule` is "constant", at the last step, in
         [0, 1].
+    fusion_schedule : {"constant", "linear", "cosine"}
+        How w goes from the first to the last step.
     max_length : int
         Tokens beyond it are cut from the completion's end.
     lora : dict
@@ -88,18 +101,22 @@ class FusionConfig(TrainingArguments):
     [0.5, 0.25, 0.0]
     """
 
+    # What is trained, and on what.
     student: str | None = None
     data: str | None = None
     eval_data: str | None = None
     stores: dict[str, str] = field(default_factory=dict)
+    # The teachers' weights for each example.
     weighting: str = "uniform"
     static_weights: dict[str, float] = field(default_factory=dict)
     ce_temperature: float = 1.0
+    # What the losses compare of student and teachers.
     k: int = 10
     standardize: str = "logprob"
     temperature: float = 1.0
     teacher_temperatures: dict[str, float] = field(default_factory=dict)
     align: str = "bytes"
+    # The losses and their weights.
     graph: str | None = "row_means"
     channels: str = "rank"
     uld_weight: float = 1.0
@@ -107,92 +124,131 @@ class FusionConfig(TrainingArguments):
     fusion_weight: float = 0.5
     fusion_schedule: str = "constant"
     final_fusion_weight: float = 0.0
+    # How the student is trained.
     max_length: int = 1024
     lora: dict[str, Any] | None = None
     trained_layers: int | None = None
     log_term_gradients: bool = False
+    # Defaults of the Trainer's own arguments: the columns of the examples are joined
+    # with teachers by the collator, and evaluations need no logits.
     remove_unused_columns: bool = False
     prediction_loss_only: bool = True
 
     def __post_init__(self) -> None:
         """Check the settings of fusion before those of the Trainer are resolved."""
         for name, options in CHOICES.items():
-            _check.choice(getattr(self, name), name, options)
+            value = getattr(self, name)
+            _check.choice(value, name, options)
         _check.number(self.ce_temperature, "ce_temperature", above=0)
         _check.number(self.uld_weight, "uld_weight", least=0)
-        for name in ("fusion_weight", "final_fusion_weight"):
-            _check.number(getattr(self, name), name, least=0, most=1)
-        for name, value in self.teacher_temperatures.items():
-            _check.number(value, f"teacher_temperatures.{name}", above=0)
-        for name, value in self.static_weights.items():
-            _check.number(value, f"static_weights.{name}", least=0)
-        for name in ("k", "max_length"):
-            _check.count(getattr(self, name), name)
-        self.objective(self.stores)
+        _check.number(self.fusion_weight, "fusion_weight", least=0, most=1)
+        _check.number(self.final_fusion_weight, "final_fusion_weight", least=0, most=1)
+        for name, temperature in self.teacher_temperatures.items():
+            _check.number(temperature, f"teacher_temperatures.{name}", above=0)
+        for name, weight in self.static_weights.items():
+            _check.number(weight, f"static_weights.{name}", least=0)
+        _check.count(self.k, "k")
+        _check.count(self.max_length, "max_length")
+        self.objective(self.stores)  # checks the settings of the losses
         self._check_teachers()
         self._check_trained()
         super().__post_init__()  # type: ignore[no-untyped-call]
 
     def _check_teachers(self) -> None:
-        for name in ("static_weights", "teacher_temperatures"):
-            if unknown := sorted(set(getattr(self, name)) - set(self.stores)):
+        """Require that settings of single teachers fit the stores."""
+        self._check_names("static_weights", self.static_weights)
+        self._check_names("teacher_temperatures", self.teacher_temperatures)
+        if self.weighting == "static":
+            lacking = set(self.stores) - set(self.static_weights)
+            if lacking:
+                missing = ", ".join(sorted(lacking))
                 raise ValueError(
-                    f"{name} must name teachers of stores, but names {', '.join(unknown)}: "
-                    f"use {', '.join(self.stores) or 'no names, as there are no stores'}."
+                    "static_weights must hold every teacher of stores, "
+                    f"but lacks {missing}: add a weight."
                 )
-        if self.weighting == "static" and set(self.static_weights) != set(self.stores):
-            missing = ", ".join(sorted(set(self.stores) - set(self.static_weights)))
+        self._check_temperatures()
+
+    def _check_names(self, name: str, by_teacher: Mapping[str, float]) -> None:
+        """Require that a setting names teachers of the stores alone."""
+        unknown = sorted(set(by_teacher) - set(self.stores))
+        if unknown:
+            teachers = ", ".join(self.stores)
+            if not teachers:
+                teachers = "no names, as there are no stores"
             raise ValueError(
-                f"static_weights must hold every teacher of stores, but lacks {missing}: add a weight."
+                f"{name} must name teachers of stores, "
+                f"but names {', '.join(unknown)}: use {teachers}."
             )
-        hot = sorted({self.temperature, *self.teacher_temperatures.values()} - {1})
-        if hot and self.standardize in ("logprob", "softmax"):
+
+    def _check_temperatures(self) -> None:
+        """Require temperature 1 where the log-sum-exp at another would be needed."""
+        temperatures = {self.temperature, *self.teacher_temperatures.values()}
+        others = sorted(temperatures - {1})
+        if others and self.standardize in NORMALIZED:
             raise ValueError(
-                f"temperatures must be 1 where standardize is {self.standardize!r}, as stores hold the log-sum-exp at 1 only, "
-                f"but one is {hot[0]}: use 'center', which has them, too."
+                f"temperatures must be 1 where standardize is {self.standardize!r}, "
+                "as stores hold the log-sum-exp at 1 only, "
+                f"but one is {others[0]}: use 'center', which has them, too."
             )
 
     def _check_trained(self) -> None:
+        """Require settings of the Trainer that fusion can do with."""
         if self.trained_layers is not None:
             _check.count(self.trained_layers, "trained_layers")
         if self.lora is not None and self.trained_layers is not None:
             raise ValueError(
-                "lora and trained_layers must not both be set, but are: choose one of them."
+                "lora and trained_layers must not both be set, "
+                "but are: choose one of them."
             )
+        # Smoothing would be a second loss beside the teachers', on other terms.
         if self.label_smoothing_factor:
             raise ValueError(
-                f"label_smoothing_factor must be 0, but is {self.label_smoothing_factor}: the teachers smooth the labels."
+                "label_smoothing_factor must be 0, "
+                f"but is {self.label_smoothing_factor}: the teachers smooth the labels."
             )
         if self.remove_unused_columns:
             raise ValueError(
-                "remove_unused_columns must be false, but is true: the collator joins teachers by a column."
+                "remove_unused_columns must be false, "
+                "but is true: the collator joins teachers by a column."
             )
 
     def objective(self, teachers: Iterable[str]) -> FusionLoss:
-        """Return the loss at the first step: the teachers count by the weights of examples alone."""
+        """Return the loss at the first step, in which all teachers have the factor 1."""
+        # Teachers count by their weights for each example alone, which sum to 1.
+        ones = dict.fromkeys(teachers, 1.0)
         return FusionLoss(
             weight=self.fusion_weight,
             graph=self.graph,
             channels=self.channels,
             alignment_weight=self.uld_weight,
             graph_weight=self.graph_weight,
-            teacher_weights=dict.fromkeys(teachers, 1.0),
+            teacher_weights=ones,
             standardize=self.standardize,
             temperature=self.temperature,
         )
 
     def fusion_weight_at(self, progress: float) -> float:
         """Return w after the share ``progress`` in [0, 1] of all steps."""
-        start, end = self.fusion_weight, self.final_fusion_weight
+        start = self.fusion_weight
+        end = self.final_fusion_weight
         if self.fusion_schedule == "linear":
             return start + (end - start) * progress
         if self.fusion_schedule == "cosine":
-            return end + (start - end) * (1.0 + math.cos(math.pi * progress)) / 2.0
+            # Half a period of the cosine, from 1 to −1.
+            cosine = math.cos(math.pi * progress)
+            return end + (start - end) * (1.0 + cosine) / 2.0
         return start
 
 
 def read_config(arguments: Iterable[str], **defaults: Any) -> FusionConfig:
-    """Return the configuration of YAML files and ``key=value`` arguments; see `read_settings`.
+    """Return the configuration of YAML files and ``key=value`` arguments.
+
+    Parameters
+    ----------
+    arguments : iterable of str
+        See `read_settings`.
+    **defaults
+        Settings that the arguments need not give.
 
     Raises
     ------
@@ -200,15 +256,22 @@ def read_config(arguments: Iterable[str], **defaults: Any) -> FusionConfig:
         If a key is unknown or a value is outside its range.
     """
     settings = defaults | read_settings(arguments)
-    known(settings, [entry.name for entry in fields(FusionConfig) if entry.init])
+    # Fields that __init__ does not take are results of other settings.
+    names = [entry.name for entry in fields(FusionConfig) if entry.init]
+    known(settings, names)
     return FusionConfig(**settings)
 
 
 def read_settings(arguments: Iterable[str]) -> dict[str, Any]:
-    """Merge YAML files and ``key=value`` arguments from left to right; the last word on a key wins.
+    """Merge YAML files and ``key=value`` arguments; the last one on a key wins.
 
     Values are YAML, with numbers like ``1e-4`` as in YAML 1.2. A dotted key reaches
     into a mapping: ``stores.gemma=DIR``.
+
+    Parameters
+    ----------
+    arguments : iterable of str
+        Paths of YAML files, and ``key=value``.
 
     Raises
     ------
@@ -218,72 +281,100 @@ def read_settings(arguments: Iterable[str]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for argument in arguments:
         key, equals, text = argument.partition("=")
-        _merge(
-            settings,
-            _nested(key.strip().split("."), _parsed(text, key))
-            if equals
-            else _file(Path(argument)),
-        )
+        if equals:
+            path = key.strip().split(".")
+            value = _parsed(text, source=key)
+            _merge(settings, _nested(path, value))
+        else:
+            _merge(settings, _file(Path(argument)))
     return settings
 
 
 def known(settings: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Require that every key is one of ``names``; the error offers the closest."""
+    """Require that every key is one of ``names``; the error offers the closest.
+
+    Raises
+    ------
+    ValueError
+        If a key is none of them.
+    """
     names = list(names)
     for key in settings:
         if key not in names:
             close = difflib.get_close_matches(key, names, n=1)
-            remedy = (
-                f"did you mean {close[0]}?" if close else "see --help for the keys."
-            )
+            remedy = "see --help for the keys."
+            if close:
+                remedy = f"did you mean {close[0]}?"
             raise ValueError(
-                f"Every key must be a setting of this command, but {key!r} is none: {remedy}"
+                "Every key must be a setting of this command, "
+                f"but {key!r} is none: {remedy}"
             )
 
 
-def _nested(keys: list[str], value: Any) -> dict[str, Any]:
-    return {keys[0]: _nested(keys[1:], value) if len(keys) > 1 else value}
+def _nested(path: list[str], value: Any) -> dict[str, Any]:
+    """The mapping of mappings in which the keys of ``path`` lead to the value."""
+    for key in reversed(path):
+        value = {key: value}
+    return value  # type: ignore[no-any-return]
 
 
 def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
+    """Overwrite settings by new ones; of mappings, the keys that are new alone."""
     for key, value in new.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+        if not isinstance(value, Mapping):
+            into[key] = value
+        elif isinstance(into.get(key), dict):
             _merge(into[key], value)
         else:
-            into[key] = dict(value) if isinstance(value, Mapping) else value
+            # A copy: what is merged later must not change the mapping given.
+            into[key] = dict(value)
 
 
 def _file(path: Path) -> dict[str, Any]:
+    """The settings of a YAML file."""
     if path.suffix not in (".yaml", ".yml"):
         raise ValueError(
-            f"An argument must be key=value or a .yaml file, but is {str(path)!r}: write it as one of them."
+            "An argument must be key=value or a .yaml file, "
+            f"but is {str(path)!r}: write it as one of them."
         )
-    settings = _parsed(path.read_text(encoding="utf-8"), str(path))
-    if not isinstance(settings, dict) or not all(
-        isinstance(key, str) for key in settings
-    ):
+    text = path.read_text(encoding="utf-8")
+    settings = _parsed(text, source=str(path))
+    if not _has_text_keys(settings):
         raise ValueError(
-            f"{path} must hold a mapping of settings, but does not: write one `key: value` a line."
+            f"{path} must hold a mapping of settings, "
+            "but does not: write one `key: value` a line."
         )
-    return settings
+    return settings  # type: ignore[no-any-return]
+
+
+def _has_text_keys(settings: Any) -> bool:
+    """Tell whether settings are a mapping whose keys are text; YAML allows others."""
+    if not isinstance(settings, dict):
+        return False
+    return all(isinstance(key, str) for key in settings)
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML 1.1 takes 1e-4 for a string; YAML 1.2, which people expect, for a number."""
+    """YAML 1.1, in which 1e-4 is a string, with the numbers of YAML 1.2."""
 
 
+# A number in scientific notation, with or without a point and a sign of the exponent.
+_SCIENTIFIC = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
+# With which such a number may begin: YAML tries the pattern behind these alone.
+_FIRST_CHARACTERS = list("-+.0123456789")
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
+    _SCIENTIFIC,
+    _FIRST_CHARACTERS,
 )
 
 
 def _parsed(text: str, source: str) -> Any:
+    """The value of a text in YAML; errors name the source."""
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        where = " ".join(str(error).split())
+        where = " ".join(str(error).split())  # on one line
         raise ValueError(
             f"{source} must be valid YAML, but {where}: quote or correct the value."
         ) from error

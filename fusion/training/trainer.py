@@ -33,13 +33,11 @@ from fusion.training.batches import (
     targets,
 )
 from fusion.training.checkpoints import newest_checkpoint
-from fusion.training.config import FusionConfig
+from fusion.training.config import NORMALIZED, FusionConfig
 from fusion.training.terms import Meter, counted, record, term_names
 
 AUTO = "auto"
-# What stores of log-probabilities suffice for; the others compare raw logits.
-OF_LOG_PROBABILITIES = ("logprob", "softmax")
-# What needs mean and standard deviation of full rows of logits.
+# Values of `standardize` that need mean and standard deviation of full rows of logits.
 OF_MOMENTS = ("center", "zscore")
 
 
@@ -459,7 +457,8 @@ def _check_stores(
     for dataset in (train_dataset, eval_dataset):
         if dataset:
             examples.extend(dataset)
-    needs_logits = args.standardize not in OF_LOG_PROBABILITIES
+    # Distributions can be made of stored log-probabilities, too.
+    needs_logits = args.standardize not in NORMALIZED
     for name, store in stores.items():
         store.check(k=args.k, logits=needs_logits)
         # Lazily, up to the first: a key is a hash of the whole text.
