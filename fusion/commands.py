@@ -1,4 +1,4 @@
-"""The steps of a fusion as commands: the settings that each one takes, and what it does."""
+"""The commands of ``fusion``: settings of each, and the functions that run them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fusion._extras import require
-from fusion.tasks import read_data, read_problems
+from fusion.tasks import Problem, read_data, read_problems
 from fusion.training.config import FusionConfig, known, read_config, read_settings
 
 EXAMPLES = Path(__file__).parent / "examples"
+# What `train` prints of evaluations before and after: means over all teachers, and the
+# coverage of each.
+_SHOWN = ("eval_loss", "eval_sft", "eval_uld", "eval_graph", "eval_coverage")
+Metrics = dict[str, float]
 _Settings = TypeVar("_Settings")
 
 
 def _setting(help: str, **default: Any) -> Any:
+    """A setting with its line in the help of its command."""
     return field(metadata={"help": help}, **default)
 
 
@@ -32,7 +37,8 @@ class CaptureSettings:
         "folder of the teacher, a Hugging Face causal language model"
     )
     data: str = _setting(
-        "JSONL with prompt and completion or messages, or reasoning-gym:TASK+TASK:SIZE:SEED"
+        "JSONL with prompt and completion or messages, "
+        "or reasoning-gym:TASK+TASK:SIZE:SEED"
     )
     store: str = _setting("folder to fill; an interrupted capture goes on there")
     k: int = _setting("logits a token", default=10)
@@ -49,9 +55,11 @@ class CaptureSettings:
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """Compare teachers by domain: likelihood, agreement and conflict, as tables and a heatmap."""
+    """Compare teachers by domain (likelihood, agreement, conflict), with a heatmap."""
 
-    stores: dict[str, str] = _setting("stores by name: stores.NAME=FOLDER")  # noqa: RUF009
+    stores: dict[str, str] = _setting(  # noqa: RUF009
+        "stores by name: stores.NAME=FOLDER"
+    )
     data: str = _setting("the examples, whose `domain` says where they are counted")
     out: str | None = _setting(
         "folder for report.md, report.json and report.png", default=None
@@ -60,7 +68,7 @@ class ReportSettings:
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """Let a model answer greedily, and score exact matches beside what guessing gives."""
+    """Let a model answer greedily; score exact matches beside what guessing gives."""
 
     model: str = _setting("folder of the model")
     data: str = _setting(
@@ -76,6 +84,13 @@ class EvaluateSettings:
 def settings_of(kind: type[_Settings], arguments: Sequence[str]) -> _Settings:
     """Read a command's settings from YAML files and ``key=value``.
 
+    Parameters
+    ----------
+    kind : type
+        The command's data class of settings.
+    arguments : sequence of str
+        See `fusion.training.config.read_settings`.
+
     Raises
     ------
     ValueError
@@ -83,14 +98,12 @@ def settings_of(kind: type[_Settings], arguments: Sequence[str]) -> _Settings:
     """
     settings = read_settings(arguments)
     entries: list[Field[Any]] = list(fields(kind))  # type: ignore[arg-type]
+    # Unknown keys first: a necessary one may be missing because it is misspelt.
     known(settings, [entry.name for entry in entries])
-    missing = [
-        entry.name
-        for entry in entries
-        if necessary(entry) and settings.get(entry.name) is None
-    ]
-    if missing:
-        raise ValueError(f"{missing[0]} must be given, but is not: add {missing[0]}=….")
+    for entry in entries:
+        name = entry.name
+        if necessary(entry) and settings.get(name) is None:
+            raise ValueError(f"{name} must be given, but is not: add {name}=….")
     return kind(**settings)
 
 
@@ -101,19 +114,22 @@ def necessary(entry: Field[Any]) -> bool:
 
 def capture(arguments: Sequence[str]) -> None:
     """Run ``fusion capture``; several processes of one launcher share the work."""
+    # Imported here, as below, what the command runs: its help needs the settings alone.
     from fusion.models import load_model, load_tokenizer
     from fusion.teachers.capture import capture as run
     from fusion.teachers.store import TeacherStore
 
     settings = settings_of(CaptureSettings, arguments)
-    examples, start = read_data(settings.data), time.perf_counter()
+    # Data before the model, which may take minutes to load: a bad line is told first.
+    examples = read_data(settings.data)
+    start = time.perf_counter()
     model: Any = load_model(settings.teacher, settings.dtype)
-    rank, world = (
-        int(os.environ.get("RANK", "0")),
-        int(os.environ.get("WORLD_SIZE", "1")),
-    )
+    device = _device(settings.device)
+    # As torchrun and accelerate tell their processes.
+    rank = int(os.environ.get("RANK", "0"))
+    world = int(os.environ.get("WORLD_SIZE", "1"))
     run(
-        model.to(_device(settings.device)),
+        model.to(device),
         load_tokenizer(settings.teacher),
         examples,
         settings.store,
@@ -125,12 +141,18 @@ def capture(arguments: Sequence[str]) -> None:
         world=world,
         progress=sys.stderr.isatty(),
     )
+    # The store of several processes is whole once the last of them has ended.
     if world > 1:
         print(f"Rank {rank} of {world} has captured its part.")
         return
     store = TeacherStore(settings.store)
-    size = sum(file.stat().st_size for file in Path(settings.store).iterdir())
-    contents = f"{len(store)} examples, {store.tokens} tokens, {size / store.tokens:.1f} bytes a token"
+    size = 0  # in bytes
+    for file in Path(settings.store).iterdir():
+        size += file.stat().st_size
+    contents = (
+        f"{len(store)} examples, {store.tokens} tokens, "
+        f"{size / store.tokens:.1f} bytes a token"
+    )
     print(f"{settings.store}: {contents}; {spent(start)}.")
 
 
@@ -141,67 +163,89 @@ def report(arguments: Sequence[str]) -> None:
     from fusion.teachers.store import TeacherStore
 
     settings = settings_of(ReportSettings, arguments)
+    # Before the report, which may take minutes.
     if settings.out is not None:
         require("fusion report with out=", "matplotlib")
-    found = run(
-        {name: TeacherStore(path) for name, path in settings.stores.items()},
-        read_data(settings.data),
-    )
+    stores = {}
+    for name, path in settings.stores.items():
+        stores[name] = TeacherStore(path)
+    examples = read_data(settings.data)
+    found = run(stores, examples)
     print(found)
     if settings.out is not None:
         out = _folder(settings.out)
-        (out / "report.md").write_text(f"{found}\n", encoding="utf-8")
-        (out / "report.json").write_text(
-            json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8"
-        )
+        _write(out / "report.md", f"{found}\n")
+        _write_json(out / "report.json", asdict(found))
         heatmap(found, out / "report.png")
 
 
 def train(arguments: Sequence[str]) -> None:
     """Run ``fusion train``: the student, trained, lies in ``output_dir`` at the end."""
-    from fusion.training.checkpoints import newest_checkpoint
     from fusion.training.trainer import FusionTrainer
 
+    # The student is saved at the end; checkpoints on the way are made on request.
     config = read_config(
-        arguments, output_dir="fused", save_strategy="no", logging_steps=10
+        arguments,
+        output_dir="fused",
+        save_strategy="no",
+        logging_steps=10,
     )
     if config.data is None:
         raise ValueError("data must be given, but is not: add data=….")
-    if config.resume_from_checkpoint is None and newest_checkpoint(
-        str(config.output_dir)
-    ):
-        raise ValueError(
-            f"output_dir must be without checkpoints where training starts anew, but {config.output_dir} has some: "
-            "choose another, or add resume_from_checkpoint=auto."
-        )
+    _check_output(config)
+
     start = time.perf_counter()
-    held_out = None if config.eval_data is None else read_data(config.eval_data)
+    held_out = None
+    if config.eval_data is not None:
+        held_out = read_data(config.eval_data)
     trainer = FusionTrainer(
-        args=config, train_dataset=read_data(config.data), eval_dataset=held_out
+        args=config,
+        train_dataset=read_data(config.data),
+        eval_dataset=held_out,
     )
-    before = {} if held_out is None else trainer.evaluate()
+    # Metrics of the held-out data; none without such data.
+    before: Metrics = {}
+    after: Metrics = {}
+    if held_out is not None:
+        before = trainer.evaluate()
     trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
     if before:
+        # Training begins a new history, which lacks what was evaluated before it.
         trainer.state.log_history.insert(0, before | {"step": 0})
-    after = {} if held_out is None else trainer.evaluate()
+    if held_out is not None:
+        after = trainer.evaluate()
     trainer.save_student()
+
+    # Evaluations are means over all ranks: one of them prints.
     if trainer.is_world_process_zero():
-        changed = [
-            f"{n} {before[n]:.4g} -> {after[n]:.4g}"
-            for n in after
-            if n.split("/")[0] in _SHOWN and n in before
-        ]
-        print(
-            "\n".join(
-                [
-                    *changed,
-                    f"{config.output_dir}: {trainer.state.global_step} steps; {spent(start)}.",
-                ]
-            )
+        steps = trainer.state.global_step
+        lines = _changes(before, after)
+        lines.append(f"{config.output_dir}: {steps} steps; {spent(start)}.")
+        print("\n".join(lines))
+
+
+def _check_output(config: FusionConfig) -> None:
+    """Require a folder without checkpoints where training starts anew."""
+    from fusion.training.checkpoints import newest_checkpoint
+
+    if config.resume_from_checkpoint is not None:
+        return
+    if newest_checkpoint(str(config.output_dir)):
+        raise ValueError(
+            "output_dir must be without checkpoints where training starts anew, "
+            f"but {config.output_dir} has some: "
+            "choose another, or add resume_from_checkpoint=auto."
         )
 
 
-_SHOWN = ("eval_loss", "eval_sft", "eval_uld", "eval_graph", "eval_coverage")
+def _changes(before: Metrics, after: Metrics) -> list[str]:
+    """Lines on the metrics of the held-out data, before and after training."""
+    lines = []
+    for name, value in after.items():
+        kind, _, _ = name.partition("/")  # without the teacher's name
+        if kind in _SHOWN and name in before:
+            lines.append(f"{name} {before[name]:.4g} -> {value:.4g}")
+    return lines
 
 
 def evaluate(arguments: Sequence[str]) -> None:
@@ -210,11 +254,13 @@ def evaluate(arguments: Sequence[str]) -> None:
     from fusion.models import load_model, load_tokenizer
 
     settings = settings_of(EvaluateSettings, arguments)
-    problems, start = read_problems(settings.data), time.perf_counter()
+    # Before the model, as in `capture`.
+    problems = read_problems(settings.data)
+    start = time.perf_counter()
     model: Any = load_model(settings.model, settings.dtype)
-    model = model.to(_device(settings.device))
+    device = _device(settings.device)
     texts = room.generate(
-        model,
+        model.to(device),
         load_tokenizer(settings.model),
         problems,
         settings.max_new_tokens,
@@ -224,34 +270,48 @@ def evaluate(arguments: Sequence[str]) -> None:
     print(room.table(scores), f"{spent(start)}.", sep="\n\n")
     if settings.out is not None:
         out = _folder(settings.out)
-        rows = [
-            {"task": p.task, "answer": p.answer, "text": t}
-            for p, t in zip(problems, texts, strict=True)
-        ]
-        (out / "scores.json").write_text(
-            json.dumps([s.as_dict() for s in scores], indent=2) + "\n", encoding="utf-8"
-        )
-        (out / "texts.jsonl").write_text(
-            "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
-        )
+        rows = [score.as_dict() for score in scores]
+        _write_json(out / "scores.json", rows)
+        # Whole texts show why an answer was not found.
+        _write(out / "texts.jsonl", _lines(problems, texts))
+
+
+def _lines(problems: Sequence[Problem], texts: Sequence[str]) -> str:
+    """The problems and what was answered, as JSONL."""
+    lines = []
+    for problem, text in zip(problems, texts, strict=True):
+        row = {
+            "task": problem.task,
+            "answer": problem.answer,
+            "text": text,
+        }
+        lines.append(json.dumps(row) + "\n")
+    return "".join(lines)
 
 
 def trained_settings() -> list[Field[Any]]:
     """Settings of ``fusion train`` that the Trainer of transformers does not have."""
-    inherited = {
-        entry.name for base in FusionConfig.__mro__[1:2] for entry in fields(base)
-    }
-    return [entry for entry in fields(FusionConfig) if entry.name not in inherited]
+    parent = FusionConfig.__mro__[1]  # TrainingArguments
+    inherited = {entry.name for entry in fields(parent)}
+    own = []
+    for entry in fields(FusionConfig):
+        if entry.name not in inherited:
+            own.append(entry)
+    return own
 
 
 def spent(start: float) -> str:
     """Say how long it took since ``start`` and the most memory that was resident."""
+    # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
-    return f"{time.perf_counter() - start:.0f} s, peak memory {peak:.1f} GiB"
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    peak = usage.ru_maxrss * unit / 2**30
+    seconds = time.perf_counter() - start
+    return f"{seconds:.0f} s, peak memory {peak:.1f} GiB"
 
 
 def _device(name: str) -> str:
+    """The device to compute on, where "auto" is a GPU if there is one."""
     import torch
 
     if name != "auto":
@@ -260,6 +320,18 @@ def _device(name: str) -> str:
 
 
 def _folder(path: str) -> Path:
+    """A folder to write to, made where it is not there."""
     out = Path(path)
     out.mkdir(parents=True, exist_ok=True)
     return out
+
+
+def _write(path: Path, text: str) -> None:
+    """Write text, in UTF-8 on every system."""
+    path.write_text(text, encoding="utf-8")
+
+
+def _write_json(path: Path, value: Any) -> None:
+    """Write JSON that people can read."""
+    text = json.dumps(value, indent=2)
+    _write(path, text + "\n")

@@ -29,7 +29,7 @@ def _step(checkpoint: Path) -> int:
 def _is_whole(checkpoint: Path) -> bool:
     """Tell whether the trainer's state, a mapping in JSON, can be read."""
     file = checkpoint / "trainer_state.json"
-    # A process that is killed leaves no file, or the beginning of one, which is no JSON.
+    # A killed process leaves no file, or the beginning of one, which is no JSON.
     try:
         state = json.loads(file.read_bytes())
     except (OSError, ValueError):

@@ -213,7 +213,7 @@ class FusionConfig(TrainingArguments):
             )
 
     def objective(self, teachers: Iterable[str]) -> FusionLoss:
-        """Return the loss at the first step, in which all teachers have the factor 1."""
+        """Return the loss at the first step, with factor 1 for every teacher."""
         # Teachers count by their weights for each example alone, which sum to 1.
         ones = dict.fromkeys(teachers, 1.0)
         return FusionLoss(

@@ -1,4 +1,4 @@
-"""Sums over the loss's terms: denominators of a training step, and means for the log."""
+"""Sums over the loss's terms: denominators of a step, and means for the log."""
 
 from __future__ import annotations
 
