@@ -1,4 +1,4 @@
-"""The command line: every example file is understood, the steps follow one another, and mistakes are one sentence."""
+"""The command line: example files, the steps in a row, mistakes in one sentence."""
 
 import json
 import subprocess
@@ -51,7 +51,10 @@ def done(capsys, *words):
 
 
 def test_capture_report_train_evaluate(capsys, models, tmp_path):
-    """The student's fused loss on held-out text falls by a fifth, and the folder that training leaves can be used again."""
+    """The student's fused loss on held-out text falls by a fifth.
+
+    The folder that training leaves can be used again.
+    """
     for name in ("teacher", "student"):
         told = done(capsys, "capture", f"teacher={models / name}", f"data={models / 'all.jsonl'}",
                     f"store={tmp_path / name}", "k=8", "device=cpu")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Scores: what counts as an answer, what guessing gives, and generation that agrees with the model one token at a time."""
+"""Scores: what is an answer, what guessing gives, and generation token by token."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Problems: the same for the same seed, refused in one sentence where they cannot be, read as written."""
+"""Problems: the same for the same seed, read as written, or refused."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Batches: every example meets its own rows, aligned with its own tokens, and the teachers' weights sum to one."""
+"""Batches: examples meet their own rows, aligned, and weights sum to one."""
 
 import dataclasses
 

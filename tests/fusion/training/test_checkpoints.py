@@ -1,4 +1,4 @@
-"""Checkpoints: the newest one that is whole is found, whatever a killed process left."""
+"""Checkpoints: the newest whole one is found, whatever a killed process left."""
 
 from fusion.training.checkpoints import newest_checkpoint
 

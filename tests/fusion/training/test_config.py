@@ -1,4 +1,4 @@
-"""Settings: the last word wins, numbers are numbers, and each mistake is one sentence."""
+"""Settings: the last word wins, numbers are numbers, mistakes are one sentence."""
 
 import math
 

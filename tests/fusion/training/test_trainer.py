@@ -1,4 +1,4 @@
-"""Training: the loss against loops over its formula, steps against their micro-batches, and what is trained and logged."""
+"""Training: the loss is its formula, a step its micro-batches; what is logged."""
 
 import copy
 import math
@@ -23,7 +23,10 @@ HELD_OUT = tiny.sums(72)[-24:]
 
 @pytest.fixture(scope="session")
 def stores(tmp_path_factory, gpt2, llama):
-    """Two teachers of different k and tokenizers, in an order that is no one's; one knows every third example only."""
+    """Two teachers of different k and tokenizers, in an order that is no one's.
+
+    One knows every third example only.
+    """
     folder = tmp_path_factory.mktemp("stores")
     everything = [*EXAMPLES, *HELD_OUT]
     order = np.random.default_rng(0).permutation(len(everything))
@@ -256,7 +259,10 @@ def test_every_term_is_logged(trainer):
 
 
 def test_fused_loss_falls_on_held_out_text_by_a_quarter(trainer):
-    """Two tokenizers, two architectures, 24 examples: what is learnt carries over to sums never seen."""
+    """With 24 examples, what is learnt carries over to sums never seen.
+
+    Student and teacher differ in tokenizer and architecture.
+    """
     made = trainer(held_out=HELD_OUT, teachers=("gpt2",), max_steps=24, learning_rate=5e-3, standardize="center",
                    graph_weight=0.2, per_device_train_batch_size=8, logging_steps=24)  # fmt: skip
     before = made.evaluate()

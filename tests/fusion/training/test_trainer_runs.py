@@ -1,4 +1,4 @@
-"""Whole runs: killed and resumed they end with the same weights, and two ranks end with those of one."""
+"""Whole runs end with the same weights when killed and resumed, or on two ranks."""
 
 import multiprocessing
 import random
@@ -46,7 +46,10 @@ def same(first, second):
 def test_killed_at_random_moments_a_run_ends_with_the_same_weights(
     context, store, tmp_path
 ):
-    """SIGKILL at every moment once, in random order and at random steps, each of which makes a checkpoint."""
+    """SIGKILL at every moment once, in random order and at random steps.
+
+    Each step makes a checkpoint.
+    """
     settings = {"max_steps": 12, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 2,
                 "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "learning_rate": 1e-2}  # fmt: skip
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -78,7 +81,7 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(
 
 
 def test_two_ranks_equal_one(context, store, tmp_path):
-    """Four examples a step on one rank, two on each of two; the halves differ in tokens."""
+    """Four examples a step on one rank, two on each of two, which differ in tokens."""
     settings = {"max_steps": 3, "save_strategy": "no", "optim": "sgd", "learning_rate": 0.05, "max_grad_norm": 0.0,
                 "report_to": "none"}  # fmt: skip
     for name in ("one", "two"):
