@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fusion.logits.head import IGNORED
 from fusion.logits.topk import TopKLogits
-from fusion.losses.objective import FusionLossOutput
+from fusion.losses.terms import FusionLossOutput
 from fusion.training.batches import Batch, TeacherBatch, targets
 
 Number = Tensor | float
