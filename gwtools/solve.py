@@ -152,11 +152,11 @@ def solve(
     # 2. The problem of the atoms that carry weight, in units near 1: fourth powers of
     # values in other units may have no numbers.
     ready = prepare(x, y)
-    problem = GWProblem(ready.x, ready.y)
     solver_here = solver.in_units(ready.unit)
     solver_here = solver_here.on_atoms(ready, (x.size, y.size))
     callback_here = _in_units(callback, ready.unit)
-    outcome = solver_here.run(problem, callback_here)
+    # The problem keeps its residuals: without a name it is freed before step 3.
+    outcome = solver_here.run(GWProblem(ready.x, ready.y), callback_here)
     # 3. The result, in the units and on the atoms of the spaces.
     result = result_of(x, y, ready, outcome, solver, effort)
     if result.status.failure:
