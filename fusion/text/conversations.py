@@ -297,10 +297,11 @@ def encode(
     ids = ids[:max_length]
     completion_mask = np.arange(len(ids)) >= len(prompt)
 
-    # 3. Where tokens end in the completion; the end token adds no byte.
+    # 3. Where tokens end in the completion. The end token adds no byte: it ends where
+    #    the last of them does, or at 0 where the completion gives no token.
     ends = byte_ends(completion, tokens, answer["offset_mapping"], tokenizer)
-    last = ends[-1:]
-    ends = np.append(ends, last.repeat(len(end)))
+    last = ends.max(initial=0)
+    ends = np.append(ends, np.full(len(end), last))
     kept = len(ids) - len(prompt)
     digest = _sha256(json.dumps([head, completion, tail]))
     return Encoded(ids, completion_mask, ends[:kept], digest)

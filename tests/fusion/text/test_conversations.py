@@ -3,9 +3,12 @@
 import hashlib
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from fusion.text.conversations import Example, Message, encode, read_examples, render
 from tests.fusion.tiny import (
@@ -163,6 +166,19 @@ def test_cutting_drops_the_end_of_the_completion_only(seed, room):
     assert cut.input_ids.tolist() == code.input_ids[: len(cut.input_ids)].tolist()
     assert cut.ends.tolist() == code.ends[:n].tolist()
     assert n == cut.completion_mask.sum()
+
+
+def test_every_marked_token_has_an_end_where_the_completion_gives_none():
+    words = Tokenizer(models.WordLevel({"</s>": 0, "two": 1}, unk_token="</s>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")
+    code = encode(Example("two", " "), tokenizer)
+    assert code.input_ids.tolist() == [1, 0]
+    assert code.completion_mask.tolist() == [False, True]
+    assert code.ends.tolist() == [0]
+    assert code.ends.dtype == np.int32
+    # As after tokens, the end token ends where they do, not at dropped characters.
+    assert encode(Example("two", "two "), tokenizer).ends.tolist() == [3, 3]
 
 
 def test_refuses_prompts_that_leave_no_room():
