@@ -36,7 +36,7 @@ from fusion.losses.tokens import REDUCTIONS, reduced
 CHANNELS = ("rank", "vocabulary")
 Spaces = Sequence[gw.GramSpace]
 Loss = Callable[[Spaces, Spaces], Tensor]
-_CONSTANT = 1e-3  # the spread of row masses, relative to their size, that tells nothing
+_CONSTANT = 1e-3  # relative spread up to which row masses count as constant
 
 
 def graph_loss(
@@ -69,7 +69,7 @@ def graph_loss(
         (B,), zero for the others.
     group : torch.distributed.ProcessGroup, optional
         Ranks that each hold other positions of the same B examples (with equal T on all
-        ranks). The rows are shared with their gradient, so that every rank returns the
+        ranks). Every rank is sent the rows of all, differentiably: each returns the
         loss of the whole sequences, and the average over ranks of the parameters'
         gradients is the gradient of that loss.
 
@@ -115,7 +115,7 @@ def graph_loss(
     _check.choice(kind, "kind", KINDS)
     _check.choice(reduction, "reduction", REDUCTIONS)
     _check.paired(student, teacher)
-    check_nodes(kind, channels)
+    check_channels(kind, channels)
     device = student.values.device.type
     # Half precision would lose the sums over positions.
     with torch.autocast(device, enabled=False):
@@ -127,8 +127,8 @@ def graph_loss(
         return reduced(values, present, reduction, "the mask of sequences")
 
 
-def check_nodes(kind: str | None, channels: str) -> None:
-    """Require channels that graphs of a kind can have."""
+def check_channels(kind: str | None, channels: str) -> None:
+    """Require known channels, and rank channels for the kind "gw"."""
     _check.choice(channels, "channels", CHANNELS)
     if kind == "gw" and channels != "rank":
         raise ValueError(
@@ -153,8 +153,8 @@ def _values(
 ) -> Tensor:
     """Compute the loss of each sequence, shape (B,); zero for those not taking part."""
     present = taking_part(student, teacher)
-    positions = present.nonzero()[:, 0]
-    indices = positions.tolist()
+    sequences = present.nonzero()[:, 0]
+    indices = sequences.tolist()
     # The wider of both, so that neither side loses digits.
     ours = student.values.dtype
     theirs = teacher.values.dtype
@@ -168,7 +168,7 @@ def _values(
         _warn_if_degenerate(student, indices)
         _warn_if_degenerate(teacher, indices)
         if channels == "rank":
-            # InfiGFusion sums over the ranks, where W_1 weighs each by 1/k.
+            # InfiGFusion sums over the ranks, W_1 is their mean: each weighs 1/k.
             values = values * student.k
     whole = values.new_zeros(student.batch)  # (B,)
     return whole.index_put((present,), values)
@@ -186,7 +186,7 @@ def _space(
     H = H.to(dtype)
     H = H / len(H) ** 0.5
     if channels == "rank":
-        # The ranks are the atoms, however many positions there are.
+        # Columns are atoms: the k ranks, however many positions there are.
         k = side.k
         uniform = H.new_full((k,), 1 / k)
         return gw.GramSpace(H, uniform)
@@ -258,7 +258,7 @@ def _warn_if_degenerate(side: TopKLogits, indices: Sequence[int]) -> None:
     mask = mask[several]
     if len(values) == 0:
         return
-    mass = values.sum(dim=2)  # (sequences, T)
+    mass = values.sum(dim=2)  # (sequences, T), the row masses H 1
     size = values.abs().sum(dim=2)
     # Masked positions are neither the largest nor the smallest.
     for_largest = torch.where(mask, mass, -torch.inf)
@@ -314,7 +314,7 @@ def shared(side: TopKLogits, group: Any) -> TopKLogits:
 
 
 def _placed(rows: Tensor, group: Any) -> Tensor:
-    """Put the positions (B, T, …) of this rank at their place among all ranks'."""
+    """Return an array (B, ranks · T, …) of zeros but for this rank's rows (B, T, …)."""
     rank = dist.get_rank(group)
     ranks = dist.get_world_size(group)
     B, T, *rest = rows.shape

@@ -28,21 +28,22 @@ where u and n, all of shape (B,), are for each example
 - in A_s, the sum of ULD, KL or JSD over its aligned pairs, and their number;
 - in G_s, its graph loss, and 1; both 0 where it has none.
 
-Weights. c_s, of shape (B,), is what teacher s counts for each example: 1 by default, 0
-takes the teacher away from it. λ_s is what teacher s counts beside the others: 1 over
-their number by default. A factor on all of c_s cancels; one on λ_s does not.
+Weights. c_s, of shape (B,), is the weight of each example in the means of teacher s: 1
+by default, and 0 leaves the example out. λ_s is the weight of teacher s among the
+teachers: 1 over their number by default. A factor on all of c_s cancels; one on λ_s
+does not.
 ``result.terms`` holds each mean as a 0-d tensor: "sft", "uld/qwen", "graph/qwen", …;
 ``sums`` and ``counts`` hold u and n.
 
 Micro-batches and ranks. Where a step of the optimiser has several micro-batches, pass
 ``totals``, the denominators of the whole step: the losses of its micro-batches then add
-up to that of the step. Data-parallel ranks average gradients as usual, with ``totals``
-those of the step over all ranks, divided by their number. Ranks that share sequences
-pass ``group``.
+up to that of the step. Data-parallel ranks average gradients as usual: for them,
+``totals`` are the sums over all ranks, divided by the number of ranks. Ranks that share
+sequences pass ``group``.
 
-One mean over all teachers. Totals that are one number, Σ_s Σ_b c_sb · n_sb, are those
-of every teacher. With λ_s = 1, Σ_s A_s is then the weighted mean over the pairs of all
-teachers, in which c also says what teachers count beside each other.
+One mean over all teachers. A total that is one number, Σ_s Σ_b c_sb · n_sb, divides the
+sums of every teacher. With λ_s = 1, Σ_s A_s is then the weighted mean over the pairs of
+all teachers, in which c also weighs the teachers against each other.
 :class:`FusionTrainer` does so: its weights of an example sum to 1 over the teachers
 that have seen it.
 """
@@ -81,7 +82,7 @@ class FusionLoss:
     Parameters
     ----------
     weight : float
-        w between 0 and 1.
+        The weight w of what the teachers add, between 0 and 1.
     alignment : {"uld", "kl", "jsd"} or None
         The token-level loss A on aligned pairs; KL and JSD need the student's
         vocabulary.
@@ -89,18 +90,20 @@ class FusionLoss:
         The graph loss G; see :func:`graph_loss`.
     channels : {"rank", "vocabulary"}
         Nodes of the graphs.
-    alignment_weight, graph_weight : float
-        a and g, at least 0.
+    alignment_weight : float
+        The factor a of A, at least 0.
+    graph_weight : float
+        The factor g of G, at least 0.
     teacher_weights : mapping from teacher to float, optional
-        λ, used as given; 1 over the number of teachers in the call by default. Weights
-        of single examples are those of
-        :class:`TeacherTerm`.
-    standardize, temperature
+        The weights λ, used as given; 1 over the number of teachers in the call by
+        default. Weights of single examples are those of :class:`TeacherTerm`.
+    standardize : {"none", "center", "logprob", "softmax", "zscore"}
         What ULD and the graphs compare, as in :func:`top_k`; raw logits that are passed
-        are standardised. KL and JSD compare log-probabilities at the temperature,
-        whatever ``standardize`` is.
+        are standardised. KL and JSD compare log-probabilities, whatever it is.
+    temperature : float
+        Divides the logits before they are standardised, for every loss but SFT.
     beta : float
-        Of :func:`jsd_loss`.
+        Weight of the teacher in :func:`jsd_loss`.
 
     Raises
     ------
@@ -154,7 +157,7 @@ class FusionLoss:
         for name in ("temperature", "beta"):
             _check.number(getattr(self, name), name, above=0)
         _check.number(1 - self.beta, "1 − beta", above=0)
-        graphs.check_nodes(self.graph, self.channels)
+        graphs.check_channels(self.graph, self.channels)
         if self.teacher_weights is not None:
             for name, value in self.teacher_weights.items():
                 _check.number(value, f"teacher_weights[{name!r}]", least=0)
@@ -184,6 +187,11 @@ class FusionLoss:
         group : torch.distributed.ProcessGroup, optional
             Ranks that each hold other positions of the same examples. The average over
             ranks of every term, and of its gradient, is that of the whole sequences.
+
+        Returns
+        -------
+        FusionLossOutput
+            The loss, its terms, and the sums and counts u and n.
 
         Raises
         ------
@@ -226,8 +234,8 @@ class FusionLoss:
                 u, n = self._graph(student, term, group)
                 sums[key] = u
                 counts[key] = n
-                # Every rank of a group has the loss of the whole sequences: there is
-                # nothing to share.
+                # Rows were shared: u and n are those of whole sequences on every rank
+                # already, and their mean needs no sum over the group.
                 terms[key] = _mean(u, n, term.weights, total, None)
                 graph = graph + shares[name] * terms[key]
         loss = self.combined(terms["sft"], alignment, graph)
@@ -244,6 +252,7 @@ class FusionLoss:
         Returns
         -------
         number or 0-d tensor
+            The loss.
         """
         a = self.alignment_weight
         g = self.graph_weight
@@ -305,8 +314,9 @@ class FusionLoss:
         student_index, teacher_index, pairs = _aligned(term, name)
         logprobs_at = _given(term.logprobs_at, "logprobs_at", name)
         teacher = term.topk.select(teacher_index, pairs)
-        ours = student.mask.gather(1, student_index)
-        mask = ours & teacher.mask
+        student_mask = student.mask.gather(1, student_index)
+        mask = student_mask & teacher.mask
+        # The student's log-probabilities are at the temperature already.
         if teacher.standardize == "none":
             temperature = self._temperature(term)
             teacher = teacher.standardized("logprob", temperature)
@@ -342,6 +352,7 @@ class FusionLoss:
     ) -> tuple[TopKLogits, TopKLogits]:
         """Return student and teacher with as many ranks of the same quantity."""
         temperature = self._temperature(term)
+        # A teacher with more ranks than the student is not cut: the losses refuse it.
         k = min(student.k, term.topk.k)
         ours = student.first(k)
         ours = ours.standardized(self.standardize, temperature)
@@ -389,9 +400,9 @@ def _denominator(
     if totals is None:
         return None
     total: Any = getattr(totals, part)
+    # A mapping has a number for each teacher, else one number serves all of them.
     if isinstance(total, Mapping):
         total = total[teacher]
-    # Otherwise one number is that of every teacher.
     denominator: Total = total
     return denominator
 
@@ -403,9 +414,9 @@ def _mean(
     total: Total | None,
     group: Any,
 ) -> Tensor:
-    """Return Σ_b c_b u_b / Σ_b c_b n_b, or over the total; zero where that is zero.
+    """Return Σ_b c_b u_b over Σ_b c_b n_b, or over a given total; 0 where that is 0.
 
-    The average over the ranks of a group is the mean of all their sums.
+    With a group, the values of its ranks average to Σ c u / Σ c n over all ranks.
     """
     n = n.to(u.dtype)
     if c is not None:
@@ -415,7 +426,7 @@ def _mean(
     if total is None:
         total = n.sum()
         if group is not None:
-            # The mean over ranks of u / (Σ n / ranks) is Σ u / Σ n.
+            # The average over ranks of u / (Σ n / ranks) is Σ u / Σ n.
             dist.all_reduce(total, group=group)
             total = total / dist.get_world_size(group)
     divisor = torch.as_tensor(total, dtype=u.dtype, device=u.device)

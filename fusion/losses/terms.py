@@ -38,7 +38,7 @@ class TeacherTerm:
         The student's log-probabilities of the teacher's tokens at the pairs; needed by
         KL and JSD only.
     weights : tensor of shape (B,), optional
-        What the teacher counts for each example, at least 0; 1 by default.
+        Weight of each example in this teacher's means, at least 0; 1 by default.
     temperature : float, optional
         Divides the logits of this teacher and of the student beside it; by default that
         of the loss.
@@ -89,18 +89,18 @@ class TeacherTerm:
 class Totals:
     """Denominators of one optimiser step over all its micro-batches.
 
-    They are divided by the number of ranks. Each is a number or a 0-d tensor, which may
-    stay on its device.
+    With data-parallel ranks, each is the sum over all ranks divided by the number of
+    ranks. Each is a number or a 0-d tensor, which may stay on its device.
 
     Parameters
     ----------
     tokens : float
-        Positions with a label.
+        Number of positions with a label.
     pairs, sequences : float, or mapping from teacher to float
-        Valid pairs of positions, and sequences with a valid position on both sides,
-        each with the weight of its example; a sequence counts on every rank that holds
-        a part of it. One number is that of every teacher: their terms are then parts of
-        one mean.
+        Number of valid pairs of positions, and of sequences with a valid position on
+        both sides, each times the weight of its example; a sequence counts on every
+        rank that holds a part of it. One number divides the sums of every teacher:
+        their terms are then parts of one mean.
 
     Examples
     --------
@@ -121,9 +121,9 @@ class Totals:
     tensor(0.4963)
     """
 
-    tokens: Total
-    pairs: Total | Mapping[str, Total]
-    sequences: Total | Mapping[str, Total]
+    tokens: Total  # Σ_b n_b of SFT
+    pairs: Total | Mapping[str, Total]  # Σ_b c_sb n_sb of A_s
+    sequences: Total | Mapping[str, Total]  # Σ_b c_sb n_sb of G_s
 
 
 @final
@@ -139,8 +139,9 @@ class FusionLossOutput:
         The means SFT, A and G: "sft", and for each teacher its token-level loss
         ("uld/NAME") and its graph loss ("graph/NAME").
     sums, counts : dict of tensors of shape (B,)
-        Of the terms, before any weight: what each example adds up to, and over how many
-        positions, pairs or graphs. Without "sft" where its mean was passed.
+        For each term, without weights: the sum of the losses in each example, and the
+        number of its positions, pairs or graphs. "sft" is left out where its mean was
+        passed.
 
     Examples
     --------

@@ -66,7 +66,8 @@ def uld_loss(
     _check.choice(reduction, "reduction", REDUCTIONS)
     _check.paired(student, teacher)
     mask = _pairs(student.mask, teacher)  # (B, P)
-    # Both rows are sorted, and the sorted coupling of equal weights is optimal for W_1.
+    # Both rows are sorted, and the sorted coupling of equal weights is optimal: the sum
+    # over ranks is k W_1.
     differences = teacher.values - student.values  # (B, P, k)
     losses = differences.abs().sum(dim=2)
     losses = torch.where(mask, losses, 0.0)
@@ -90,8 +91,8 @@ def kl_loss(
         The student's log-probabilities of ``teacher.ids``, from ``logprobs_at`` of
         :func:`read` or :func:`chunked_head`: one vocabulary for both.
     teacher : TopKLogits
-        Log-probabilities, or raw logits with their log-sum-exp; the student's
-        temperature.
+        Log-probabilities, or raw logits with their log-sum-exp, at the temperature of
+        the student's.
     mask : bool tensor of shape (B, P), optional
         Positions that count, among the teacher's valid ones.
     reduction : {"mean", "sum", "none"}
@@ -139,8 +140,14 @@ def jsd_loss(
 
     Parameters
     ----------
-    student_logprobs, teacher, mask, reduction
+    student_logprobs : tensor of shape (B, P, k)
         As in :func:`kl_loss`.
+    teacher : TopKLogits
+        As in :func:`kl_loss`.
+    mask : bool tensor of shape (B, P), optional
+        Positions that count, among the teacher's valid ones.
+    reduction : {"mean", "sum", "none"}
+        Over positions.
     beta : float
         Weight of the teacher, between 0 and 1; one half is the Jensen-Shannon
         divergence, at most log 2.
@@ -241,7 +248,7 @@ def reduced(
     reduction: str,
     name: str = "the mask of pairs",
 ) -> Tensor:
-    """Reduce values that are zero outside the mask; a mean needs some entry of it."""
+    """Reduce values that are zero outside the mask; the mean is over its entries."""
     if reduction == "none":
         return values
     if reduction == "sum":
