@@ -74,7 +74,7 @@ def read(
 ) -> HeadOutput:
     """Read negative log-likelihoods and top-k logits of stored logits.
 
-    Both have one gradient array.
+    Rows are read once for both, and their gradients are added up in one array.
 
     Parameters
     ----------
@@ -83,15 +83,24 @@ def read(
     labels : int64 tensor of shape (B, T)
         The token that each position predicts (the next one: shift before), or −100
         where there is none. Such positions are masked, and their rows are never read.
-    k, standardize, temperature, statistics
-        As in :func:`top_k`; negative log-likelihoods are at temperature 1.
+    k : int
+        Logits kept a position, at most V.
     ids : int64 tensor of shape (B, T, K), optional
         Tokens whose log-probabilities are wanted as well, as :func:`kl_loss` needs
         them.
+    standardize : {"none", "center", "logprob", "softmax", "zscore"}
+        What the top-k logits become, as in :func:`top_k`.
+    temperature : float
+        Divides the logits of the top k and of the log-probabilities; negative
+        log-likelihoods are at temperature 1.
+    statistics : bool
+        As in :func:`top_k`.
 
     Returns
     -------
     HeadOutput
+        Negative log-likelihoods, top-k logits and, where ids were given, their
+        log-probabilities; differentiable in the logits.
 
     Raises
     ------
@@ -150,13 +159,23 @@ def chunked_head(
     weight : tensor of shape (V, d)
         The head. Models that scale, cap or add to their logits otherwise than by
         ``bias`` need :func:`read`.
+    labels : int64 tensor of shape (B, T)
+        As in :func:`read`.
+    k : int
+        Logits kept a position, at most V.
     bias : tensor of shape (V,), optional
         Added to every row.
+    ids : int64 tensor of shape (B, T, K), optional
+        As in :func:`read`.
+    standardize : {"none", "center", "logprob", "softmax", "zscore"}
+        As in :func:`read`.
+    temperature : float
+        As in :func:`read`.
+    statistics : bool
+        As in :func:`top_k`.
     chunk : int
         Positions whose logits are alive at once. Their gradient is made from logits
         computed again; that of the head adds up over chunks in at least float32.
-    labels, k, ids, standardize, temperature, statistics
-        As in :func:`read`.
 
     Returns
     -------
@@ -250,9 +269,9 @@ def _wanted(
     mask = labels != IGNORED
     _check.mask(mask, shape, "labels != −100")
     tokens = labels[mask]  # (n,)
+    # Of the marked labels alone: −100 is no token.
+    _check.indices(tokens, "labels", tokens.shape, V)
     tokens = tokens[:, None]
-    any_shape = torch.Size([])
-    _check.indices(tokens, "labels", any_shape, V)
     if ids is None:
         return mask, tokens
     _check.indices(ids, "ids", shape, V)
@@ -265,14 +284,17 @@ def _output(
     reading: Reading,
     topk: TopKLogits,
     temperature: float,
-    asked: bool,  # whether for tokens besides the labels
+    further: bool,  # whether tokens besides the labels were asked for
 ) -> HeadOutput:
-    """Make log-probabilities of the entries that were read at the tokens wanted."""
-    columns = rows.logsumexp.unbind(1)
+    """Turn the logits that were read at the tokens wanted into log-probabilities.
+
+    The first of them is the label's, the others are those of further tokens.
+    """
+    columns = rows.logsumexp.unbind(1)  # in the order of the temperatures
     sums = dict(zip(reading.temperatures, columns, strict=True))  # each (n,)
     nll = sums[1.0] - rows.at[:, 0]
     nll = spread(nll, topk.mask)
-    if not asked:
+    if not further:
         return HeadOutput(nll, topk, None)
     scaled = rows.at[:, 1:] / temperature  # (n, K)
     logprobs = scaled - sums[float(temperature)][:, None]

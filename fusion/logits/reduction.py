@@ -247,6 +247,7 @@ def _logits(
 
 def _zero_sum(like: Tensor) -> Tensor:
     """Zeros to which the gradients of chunks are added, in at least float32."""
+    # The dtype alone: of an array without entries nothing is copied.
     dtype = wide(like[:0]).dtype
     return torch.zeros_like(like, dtype=dtype)
 

@@ -53,11 +53,11 @@ class Rows(NamedTuple):
         Where the largest entries are.
     """
 
-    values: Tensor
-    logsumexp: Tensor
-    moments: Tensor
-    at: Tensor
-    ids: Tensor
+    values: Tensor  # (n, k)
+    logsumexp: Tensor  # (n, temperatures)
+    moments: Tensor  # (n, 2), mean and standard deviation
+    at: Tensor  # (n, K)
+    ids: Tensor  # (n, k)
 
 
 def top_ids(rows: Tensor, k: int) -> Tensor:
@@ -90,13 +90,13 @@ def top_ids(rows: Tensor, k: int) -> Tensor:
 
 
 def _group_size(V: int, k: int) -> int:
-    """Return how many entries make a group.
+    """Return how many entries make a group: a power of two, at most 64.
 
-    The V / size maxima and the k · size candidates are sorted: both lists are short
-    where the second is no longer than the first.
+    The largest k are sought among V / size maxima, then among k · size candidates. It
+    is the largest size for which the candidates are no more than the maxima.
     """
     size = 1
-    # Twice the size is allowed where k · 2 size ≤ V / (2 size).
+    # Twice the size s still has k · 2 s ≤ V / (2 s).
     while 4 * size * size * k <= V and size < _LARGEST_GROUP:
         size *= 2
     return size

@@ -41,6 +41,12 @@ class TopKLogits:
     temperature : float
         What logits were divided by.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If values are not floating-point numbers of three axes, ids or the mask do not
+        fit them, ``standardize`` is unknown or the temperature is not positive.
+
     Examples
     --------
     Raw logits become another quantity by the statistics of their full rows: here
@@ -130,6 +136,16 @@ class TopKLogits:
     def first(self, k: int) -> TopKLogits:
         """Return the k largest of each position's logits.
 
+        Parameters
+        ----------
+        k : int
+            How many, at most as many as were kept.
+
+        Returns
+        -------
+        TopKLogits
+            With the statistics of the same full rows.
+
         Raises
         ------
         ValueError
@@ -141,13 +157,30 @@ class TopKLogits:
         return replace(self, values=values, ids=ids)
 
     def detach(self) -> TopKLogits:
-        """Return the same values outside any gradient graph."""
+        """Return the same logits outside any gradient graph.
+
+        Returns
+        -------
+        TopKLogits
+            Values and statistics without gradient.
+        """
         values = self.values.detach()
         detached = replace(self, values=values)
         return detached._with_statistics(Tensor.detach)
 
     def to(self, device: torch.device | str) -> TopKLogits:
-        """Return the same values on another device."""
+        """Return the same logits on another device.
+
+        Parameters
+        ----------
+        device : torch.device or str
+            Where all tensors are to be.
+
+        Returns
+        -------
+        TopKLogits
+            On that device.
+        """
 
         def on_device(part: Tensor) -> Tensor:
             return part.to(device)
@@ -219,6 +252,7 @@ class TopKLogits:
     ) -> TopKLogits:
         """Standardise raw values."""
         if kind == "zscore":
+            # The same at every temperature.
             values = self._zscores()
         elif kind == "center":
             mean = _column(self.mean, "mean", kind)
@@ -243,7 +277,7 @@ class TopKLogits:
         )
 
     def _zscores(self) -> Tensor:
-        """Return z-scores (B, T, k), which no temperature changes."""
+        """Return z-scores (B, T, k)."""
         std = _column(self.std, "std", "zscore")
         mean = _column(self.mean, "mean", "zscore")
         centred = self.values - mean
@@ -289,11 +323,12 @@ def top_k(
         True at valid positions; all by default. Rows of other positions are not read,
         whatever they hold.
     standardize : {"none", "center", "logprob", "softmax", "zscore"}
-        With x the row divided by the temperature: x itself, x less its mean, x less its
-        log-sum-exp, the exponential of that, or x less its mean over its standard
-        deviation (1/V; zero for constant rows). Raw logits carry an arbitrary constant
-        a position, which no probability depends on but ULD and every graph do: "none"
-        reproduces the paper, any other kind removes the constant.
+        What values are, with x the row divided by the temperature: x ("none"), x −
+        mean(x) ("center"), x − log-sum-exp(x) ("logprob"), the exponential of that
+        ("softmax"), or (x − mean(x)) / std(x) ("zscore"), with std² = Σ (x − mean(x))²
+        / V, and zero for constant rows. A constant added to the logits of a position
+        changes no probability, but it changes ULD and every graph: "none" keeps it, as
+        InfiGFusion does, any other kind removes it.
     temperature : float
         Positive. z-scores do not depend on it.
     statistics : bool
