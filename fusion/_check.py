@@ -124,7 +124,7 @@ def indices(
             f"{name} must be an int64 tensor whose shape starts with {tuple(leading)}, "
             f"but is {described(value)}: convert it first."
         )
-    # No entry is out of range, and none has a minimum.
+    # Without entries none is out of range, and there is no minimum to take.
     if value.numel() == 0:
         return
     # An index out of range would be an error of the device, which names no argument.

@@ -30,13 +30,16 @@ def align(
 
     Returns
     -------
-    student, teacher : (P,) int64 arrays
-        Rows of each that belong together, increasing. P / n is the coverage.
+    student : (P,) int64 array
+        Positions of the student's tokens that have a partner, increasing. P / n is the
+        coverage.
+    teacher : (P,) int64 array
+        Their partners among the teacher's tokens, increasing.
 
     Raises
     ------
     ValueError
-        If ``how`` is unknown or ends decrease.
+        If ``how`` is unknown, or ends are not non-decreasing integers from 0 on.
 
     Examples
     --------

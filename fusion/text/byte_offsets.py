@@ -43,7 +43,8 @@ def byte_ends(
     Returns
     -------
     (n,) int32 array
-        Non-decreasing; the last is the length of the text.
+        Non-decreasing; the last is the length of the text, but for characters at its
+        end that no token spans.
     """
     whole = text.encode()
     tokens = tokenizer.convert_ids_to_tokens(list(ids))
@@ -55,11 +56,11 @@ def byte_ends(
             piece = token.encode() if token in added else spell(token)
             pieces.append(piece)
         spelled = b"".join(pieces)
+        # The tokenizer may have put a space first, which is no byte of the text.
         if spelled in (whole, b" " + whole):
             lengths = list(map(len, pieces))  # in bytes
             ends = np.cumsum(lengths, dtype=np.int32)
-            # 1 where the tokenizer put a space first, which is no byte of the text.
-            extra = len(spelled) - len(whole)
+            extra = len(spelled) - len(whole)  # 0 or 1
             return np.maximum(ends - extra, 0, dtype=np.int32)
     spans = np.array(offsets, dtype=np.int64)
     spans = spans.reshape(-1, 2)  # also where there is no token
@@ -114,18 +115,20 @@ def _byte_of_character() -> dict[str, int]:
 def _ends_of_spans(text: str, spans: NDArray[np.int64]) -> Ends:
     """Ends in bytes of spans of characters, shape (n, 2).
 
-    A token that overlaps the next one ends inside the character that both share.
+    Where the next token starts before this one ends, the end is moved back into the
+    character that both share.
     """
     lengths = np.array([len(character.encode()) for character in text])  # in bytes
     edges = np.cumsum(lengths)
     first_byte = np.concatenate([[0], edges])  # of each character, and the text's end
     ends = first_byte[spans[:, 1]]
-    cuts = 0  # inside the present character, so far
+    cuts = 0  # so far, in a run of tokens that each share a character with the next
     for i in range(len(spans) - 1):
         start_of_next = spans[i + 1, 0]
         if start_of_next < spans[i, 1]:
-            # The spans do not tell where the cut is: one byte for each cut, short of
-            # the character's last byte, which belongs to the last of its tokens.
+            # The spans do not tell at which byte the character is cut: the i-th cut is
+            # put behind its byte i, but always before its last byte, which belongs to
+            # the last of its tokens.
             cuts += 1
             inside = min(cuts, lengths[start_of_next] - 1)
             ends[i] = first_byte[start_of_next] + inside

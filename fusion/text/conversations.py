@@ -48,6 +48,12 @@ class Example:
     domain : str
         For reports; no part of the key.
 
+    Raises
+    ------
+    ValueError
+        If the prompt or the completion is empty, or the completion has no encoding in
+        UTF-8.
+
     Examples
     --------
     An example is known by its content, in whatever order, domain or tokenizer it comes.
@@ -119,7 +125,7 @@ class Encoded:
 
     input_ids: NDArray[np.int64]  # (T,)
     completion_mask: NDArray[np.bool_]  # (T,)
-    ends: NDArray[np.int32]  # (n,)
+    ends: NDArray[np.int32]  # (n,), one for each marked token
     digest: str  # in hexadecimal
 
     @property
@@ -230,9 +236,9 @@ def encode(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int | None = None,
 ) -> Encoded:
-    """Tokenize prompt and completion of an example apart.
+    """Tokenize prompt and completion of an example, each by itself.
 
-    So they meet when a model continues the prompt.
+    No token spans both, as where a model continues the prompt.
 
     Parameters
     ----------
@@ -343,7 +349,7 @@ def _lines(path: Path) -> Rows:
 
 
 def _example(row: Row, number: int) -> Example:
-    """Make the example of a row; the error about another one says its number."""
+    """Make the example of a row; an error about it names its number."""
     try:
         return _example_of(row)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -373,7 +379,7 @@ def _example_of(row: Row) -> Example:
 
 
 def _turns(messages: Any) -> tuple[Message, ...]:
-    """Read turns, and require that they are text: content may come in parts."""
+    """Read turns; their content must be text, not a list of parts."""
     turns = []
     for message in messages:
         turn = Message(message["role"], message["content"])
