@@ -1,23 +1,24 @@
-"""What teachers know in each domain, and where they agree or contradict each other: to choose and weigh sources by.
+"""Report of what teachers know in each domain, and where they agree or conflict.
 
-Everything is read from the stores; no model or tokenizer is needed. Likelihoods are in
-nats a *byte*, as tokens of different vocabularies are not of one length. Two teachers
-are compared at the positions where both predict the same next byte:
+It helps to choose and weigh teachers. Everything is read from the stores; no model or
+tokenizer is needed. Likelihoods are in nats a *byte*, as tokens of different
+vocabularies are not of one length. Two teachers are compared at the positions where
+both predict the same next byte:
 
 - hit: the teacher's likeliest token is the one that follows;
 - agreement: the share of compared positions at which both hit or both miss;
 - conflict: the share at which one hits and the other, with a probability above 1/2,
-  holds to another token. Weighing or leaving out a source pays where this is large.
+  predicts another token. Weighing or leaving out a teacher pays where this is large.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +28,22 @@ from fusion.teachers.store import TeacherRows
 from fusion.text.align import align
 from fusion.text.conversations import Example
 
+# Rows of one teacher by ``Example.key``, each with its example, whose text says how
+# many bytes the rows cover.
+Held = Mapping[str, tuple[Example, TeacherRows]]
+
+# Relative spacing of float16: the precision of the stored logits and likelihoods.
+_HALF_PRECISION = 2.0**-10
+
 
 class Store(Protocol):
-    """What is read of a `fusion.TeacherStore`."""
+    """What a report or a batch asks of a `fusion.TeacherStore`."""
 
-    def __contains__(self, key: str, /) -> bool: ...
-    def __getitem__(self, key: str, /) -> TeacherRows: ...
+    def __contains__(self, key: str, /) -> bool:
+        """Tell whether there are rows for this key."""
+
+    def __getitem__(self, key: str, /) -> TeacherRows:
+        """Return the rows for this key."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,7 @@ class Knowledge:
     Attributes
     ----------
     domain, teacher : str
+        Names of both.
     examples, tokens : int
         How many of the domain the teacher's store holds.
     nll : float
@@ -60,11 +72,12 @@ class Knowledge:
 
 @dataclass(frozen=True)
 class Relation:
-    """Two teachers in one domain, at the positions where both predict the same next byte.
+    """Two teachers in one domain, where both predict the same next byte.
 
     Attributes
     ----------
     domain, first, second : str
+        Names of the domain and of the teachers.
     positions : int
         How many were compared.
     agreement, conflict : float
@@ -86,6 +99,7 @@ class Report:
     Attributes
     ----------
     knowledge : tuple of Knowledge
+        One for each domain and teacher whose store holds examples of it.
     relations : tuple of Relation
         One for each pair of teachers and each domain.
     """
@@ -99,20 +113,23 @@ class Report:
             "| domain | teacher | examples | tokens | NLL, nats a byte | hits |",
             "|---|---|---:|---:|---:|---:|",
         ]
-        lines += [
-            f"| {k.domain} | {k.teacher} | {k.examples} | {k.tokens} | {k.nll:.3f} | {k.hits:.1%} |"
-            for k in self.knowledge
-        ]
+        for k in self.knowledge:
+            lines.append(
+                f"| {k.domain} | {k.teacher} | {k.examples} | {k.tokens} "
+                f"| {k.nll:.3f} | {k.hits:.1%} |"
+            )
+        # A single teacher has no relations: the header of their table is left out, too.
         if self.relations:
             lines += [
                 "",
                 "| domain | teachers | positions | agreement | conflict |",
                 "|---|---|---:|---:|---:|",
             ]
-            lines += [
-                f"| {r.domain} | {r.first}, {r.second} | {r.positions} | {r.agreement:.1%} | {r.conflict:.1%} |"
-                for r in self.relations
-            ]
+        for r in self.relations:
+            lines.append(
+                f"| {r.domain} | {r.first}, {r.second} | {r.positions} "
+                f"| {r.agreement:.1%} | {r.conflict:.1%} |"
+            )
         return "\n".join(lines)
 
 
@@ -139,86 +156,190 @@ def report(stores: Mapping[str, Store], examples: Iterable[Example]) -> Report:
     domains: dict[str, list[Example]] = defaultdict(list)
     for example in examples:
         domains[example.domain].append(example)
-    rows = {
-        (domain, name): {e.key: (e, store[e.key]) for e in found if e.key in store}
-        for domain, found in domains.items()
-        for name, store in stores.items()
-    }
-    if not any(rows.values()):
+
+    # All rows are read once, before anything is compared: a teacher enters one line of
+    # the first table, and a line of the second for each other teacher.
+    held: dict[tuple[str, str], Held] = {}  # by domain and teacher
+    for domain, members in domains.items():
+        for teacher, store in stores.items():
+            held[domain, teacher] = _held(store, members)
+    if not any(held.values()):
+        names = ", ".join(stores) or "no store"
         raise ValueError(
-            f"Some store must hold some of the examples, but {', '.join(stores) or 'no store'} holds none: "
+            f"Some store must hold some of the examples, but {names} holds none: "
             "capture this data set first."
         )
-    knowledge = [
-        _knowledge(domain, name, list(held.values()))
-        for (domain, name), held in rows.items()
-        if held
-    ]
-    pairs = [(domain, *pair) for domain in domains for pair in combinations(stores, 2)]
-    relations = [_relation(d, a, b, rows[d, a], rows[d, b]) for d, a, b in pairs]
+
+    knowledge = []
+    for (domain, teacher), rows in held.items():
+        # The likelihood of no text at all is undefined: such a teacher has no line.
+        if rows:
+            line = _knowledge(domain, teacher, rows)
+            knowledge.append(line)
+    relations = []
+    for domain in domains:
+        for first, second in combinations(stores, 2):
+            relation = _relation(
+                domain,
+                first,
+                second,
+                held[domain, first],
+                held[domain, second],
+            )
+            relations.append(relation)
     return Report(tuple(knowledge), tuple(relations))
 
 
-Held = Mapping[str, tuple[Example, TeacherRows]]
+def _held(store: Store, examples: Iterable[Example]) -> Held:
+    """Read what a store holds of some examples; repeated ones count once."""
+    held = {}
+    for example in examples:
+        key = example.key
+        if key in store:
+            held[key] = (example, store[key])
+    return held
 
 
-def _knowledge(
-    domain: str, teacher: str, held: Sequence[tuple[Example, TeacherRows]]
-) -> Knowledge:
-    nll = sum(float(rows.nll.astype(np.float64).sum()) for _, rows in held)
-    size = sum(len(example.completion.encode()) for example, _ in held)
-    hits = np.concatenate([_hits(rows) for _, rows in held])
+def _knowledge(domain: str, teacher: str, held: Held) -> Knowledge:
+    """Count one line of the first table."""
+    nll_of_examples = []  # in nats
+    sizes = []  # in bytes
+    hits_of_examples = []
+    for example, rows in held.values():
+        # Sums of float16 numbers are made in float64: a long completion has more nats
+        # than float16 can tell apart.
+        nll_of_tokens = _wide(rows.nll)  # (n,)
+        nll = float(nll_of_tokens.sum())
+        nll_of_examples.append(nll)
+        text = example.completion.encode()
+        sizes.append(len(text))
+        hits_of_examples.append(_hits(rows))
+    hits = np.concatenate(hits_of_examples)  # (tokens,)
     return Knowledge(
-        domain, teacher, len(held), len(hits), nll / size, float(hits.mean())
+        domain=domain,
+        teacher=teacher,
+        examples=len(held),
+        tokens=len(hits),
+        nll=sum(nll_of_examples) / sum(sizes),
+        hits=float(hits.mean()),
     )
 
 
-def _relation(domain: str, first: str, second: str, a: Held, b: Held) -> Relation:
-    same, clash = [np.zeros(0, bool)], [np.zeros(0, bool)]
-    for key in a.keys() & b.keys():
-        rows = a[key][1], b[key][1]
-        aligned = align(rows[0].ends, rows[1].ends)
-        hits = [_hits(r)[at] for r, at in zip(rows, aligned, strict=True)]
-        sure = [_confident(r)[at] for r, at in zip(rows, aligned, strict=True)]
-        same.append(hits[0] == hits[1])
-        clash.append((hits[0] & ~hits[1] & sure[1]) | (hits[1] & ~hits[0] & sure[0]))
-    agreement, conflict = np.concatenate(same), np.concatenate(clash)
-    if not len(agreement):
-        return Relation(domain, first, second, 0, np.nan, np.nan)
+def _relation(
+    domain: str,
+    first: str,
+    second: str,
+    held_first: Held,
+    held_second: Held,
+) -> Relation:
+    """Count one line of the second table, over the examples that both teachers saw."""
+    # The empty arrays make teachers without a common example concatenable, too.
+    agreement_of_examples = [np.zeros(0, bool)]
+    conflict_of_examples = [np.zeros(0, bool)]
+    for key in held_first.keys() & held_second.keys():
+        _, x = held_first[key]
+        _, y = held_second[key]
+        # Tokens of both that start at the same byte predict the same next byte.
+        at_x, at_y = align(x.ends, y.ends)  # (p,) each
+
+        hits_x = _hits(x)[at_x]
+        hits_y = _hits(y)[at_y]
+        agreement_of_examples.append(hits_x == hits_y)
+
+        wrong_x = ~hits_x & _confident(x)[at_x]
+        wrong_y = ~hits_y & _confident(y)[at_y]
+        x_against_y = hits_x & wrong_y
+        y_against_x = hits_y & wrong_x
+        conflict_of_examples.append(x_against_y | y_against_x)
+    agreement = np.concatenate(agreement_of_examples)  # (positions,)
+    conflict = np.concatenate(conflict_of_examples)
     return Relation(
-        domain,
-        first,
-        second,
-        len(agreement),
-        float(agreement.mean()),
-        float(conflict.mean()),
+        domain=domain,
+        first=first,
+        second=second,
+        positions=len(agreement),
+        agreement=_share(agreement),
+        conflict=_share(conflict),
     )
+
+
+def _share(marks: NDArray[np.bool_]) -> float:
+    """Share of marked positions; NaN where there is no position at all."""
+    # NumPy's mean of nothing is NaN, too, but comes with a warning.
+    if len(marks) == 0:
+        return np.nan
+    return float(marks.mean())
+
+
+def _hits(rows: TeacherRows) -> NDArray[np.bool_]:
+    """Tell where the target is the likeliest token, up to the rounding of float16."""
+    # Stores keep no ids of targets. So the target's likelihood is compared with the
+    # likeliest token's: where both are one token, they are one number, rounded twice.
+    nll = _wide(rows.nll)  # (n,), in nats
+    top_logit = _top_logit(rows)
+    magnitude = np.abs(top_logit) + np.abs(nll)
+    rounding = _HALF_PRECISION * magnitude
+    return nll <= _top_nll(rows) + rounding
+
+
+def _confident(rows: TeacherRows) -> NDArray[np.bool_]:
+    """Tell where the likeliest token has a probability above 1/2."""
+    confident = _top_nll(rows) < np.log(2.0)
+    return np.asarray(confident)
 
 
 def _top_nll(rows: TeacherRows) -> NDArray[np.float64]:
     """Negative log-probability of the likeliest token."""
-    return rows.logsumexp.astype(np.float64) - rows.values[:, 0].astype(np.float64)
+    return _wide(rows.logsumexp) - _top_logit(rows)
 
 
-def _hits(rows: TeacherRows) -> NDArray[np.bool_]:
-    """Whether the target is the likeliest token: its likelihood is the largest, up to the rounding of float16."""
-    rounding = 2.0**-10 * (
-        np.abs(rows.values[:, 0].astype(np.float64))
-        + np.abs(rows.nll.astype(np.float64))
-    )
-    return rows.nll.astype(np.float64) <= _top_nll(rows) + rounding
+def _top_logit(rows: TeacherRows) -> NDArray[np.float64]:
+    """Logit of the likeliest token: values are in descending order."""
+    return _wide(rows.values[:, 0])
 
 
-def _confident(rows: TeacherRows) -> NDArray[np.bool_]:
-    return np.asarray(_top_nll(rows) < np.log(2.0))
+def _wide(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Convert stored numbers to the precision that the report computes in."""
+    return values.astype(np.float64)
+
+
+class _Panel(NamedTuple):
+    """One table of the heatmap, as cells (domain, column, number)."""
+
+    title: str
+    colours: str  # name of a colour map of Matplotlib
+    cells: list[tuple[str, str, float]]
+
+    def columns(self) -> list[str]:
+        """Names of the columns, from left to right."""
+        columns = [column for _, column, _ in self.cells]
+        return _distinct(columns)
+
+    def table(self, domains: list[str]) -> NDArray[np.float64]:
+        """Numbers by domain and column; NaN where there is none."""
+        columns = self.columns()
+        shape = (len(domains), len(columns))
+        table = np.full(shape, np.nan)
+        for domain, column, number in self.cells:
+            # Pairs are listed for every domain, also where no store holds its examples.
+            if domain not in domains:
+                continue
+            i = domains.index(domain)
+            j = columns.index(column)
+            table[i, j] = number
+        return table
 
 
 def heatmap(found: Report, path: str | Path) -> None:
-    """Draw the report: NLL by domain and teacher and, for several teachers, agreement and conflict by domain and pair.
+    """Draw the tables of a report, domains by teachers and by pairs of teachers.
+
+    The panels are the negative log-likelihood and, for several teachers, agreement and
+    conflict.
 
     Parameters
     ----------
     found : Report
+        What to draw.
     path : path
         Image file to write; the suffix says the format.
 
@@ -230,70 +351,101 @@ def heatmap(found: Report, path: str | Path) -> None:
     with needed_by("fusion.teachers.report.heatmap"):
         from matplotlib.figure import Figure
 
-    panels: list[tuple[str, Sequence[Any], Callable[[Any], str], str, str]] = [
-        (
-            "NLL, nats a byte",
-            found.knowledge,
-            lambda k: str(k.teacher),
-            "nll",
-            "viridis_r",
-        )
-    ]
-    if found.relations:
-        panels += [
-            (name, found.relations, lambda r: f"{r.first}, {r.second}", name, colours)
-            for name, colours in (("agreement", "Blues"), ("conflict", "Reds"))
-        ]
-    domains = list(dict.fromkeys(k.domain for k in found.knowledge))
-    columns = [
-        list(dict.fromkeys(map(label, cells))) for _, cells, label, _, _ in panels
-    ]
-    width = 2.0 + 0.9 * sum(map(len, columns)) + 1.2 * len(panels)
+    panels = _panels(found)
+    domains_of_cells = [k.domain for k in found.knowledge]
+    domains = _distinct(domains_of_cells)
+    widths = [len(panel.columns()) for panel in panels]  # in cells
+
+    # Sizes are in inches: margins, and a fixed size for each cell and colour bar.
+    width = 2.0 + 0.9 * sum(widths) + 1.2 * len(panels)
+    height = 1.6 + 0.35 * len(domains)
     figure = Figure(
-        figsize=(width, 1.6 + 0.35 * len(domains)), dpi=150, layout="constrained"
+        figsize=(width, height),
+        dpi=150,
+        layout="constrained",
     )
     axes = figure.subplots(
-        1, len(panels), squeeze=False, width_ratios=list(map(len, columns))
-    )[0]
-    for ax, names, (title, cells, label, value, colours) in zip(
-        axes, columns, panels, strict=True
-    ):
-        table = np.full((len(domains), len(names)), np.nan)
-        for cell in cells:
-            if cell.domain in domains:
-                table[domains.index(cell.domain), names.index(label(cell))] = getattr(
-                    cell, value
-                )
-        _draw(figure, ax, table, title, names, domains, colours)
+        1,
+        len(panels),
+        squeeze=False,
+        width_ratios=widths,
+    )
+    for ax, panel in zip(axes[0], panels, strict=True):
+        _draw(figure, ax, panel, domains)
     figure.savefig(path)
 
 
-def _draw(
-    figure: Any,
-    ax: Any,
-    table: NDArray[np.float64],
-    title: str,
-    columns: list[str],
-    rows: list[str],
-    colours: str,
-) -> None:
+def _panels(found: Report) -> list[_Panel]:
+    """List the panels of a heatmap from left to right."""
+    likelihoods = []
+    for k in found.knowledge:
+        cell = (k.domain, k.teacher, k.nll)
+        likelihoods.append(cell)
+    panels = [_Panel("NLL, nats a byte", "viridis_r", likelihoods)]
+    # A single teacher has no relations, and a panel without columns cannot be drawn.
+    if not found.relations:
+        return panels
+
+    agreements = []
+    conflicts = []
+    for r in found.relations:
+        pair = f"{r.first}, {r.second}"
+        agreement = (r.domain, pair, r.agreement)
+        conflict = (r.domain, pair, r.conflict)
+        agreements.append(agreement)
+        conflicts.append(conflict)
+    panels.append(_Panel("agreement", "Blues", agreements))
+    panels.append(_Panel("conflict", "Reds", conflicts))
+    return panels
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    """Drop repetitions; names stay in the order of their first occurrence."""
+    return list(dict.fromkeys(names))
+
+
+def _draw(figure: Any, ax: Any, panel: _Panel, domains: list[str]) -> None:
+    """Draw a panel as coloured cells that show their numbers."""
+    columns = panel.columns()
+    table = panel.table(domains)
+    known = np.isfinite(table)
+    # NaN is masked: a teacher that did not see a domain has an empty cell.
     image = ax.imshow(
-        np.ma.masked_invalid(table), cmap=colours, aspect="auto", vmin=0.0
+        np.ma.masked_invalid(table),
+        cmap=panel.colours,
+        aspect="auto",
+        vmin=0.0,
     )
-    ax.set_title(title, fontsize=9)
-    ax.set_xticks(range(len(columns)), columns, rotation=30, ha="right", fontsize=8)
-    ax.set_yticks(range(len(rows)), [row or "(no domain)" for row in rows], fontsize=8)
-    middle = np.nanmax(table) / 2.0 if np.isfinite(table).any() else 0.0
-    for (i, j), value in np.ndenumerate(table):
-        if np.isfinite(value):
-            dark = value > middle
-            ax.text(
-                j,
-                i,
-                f"{value:.2f}",
-                ha="center",
-                va="center",
-                fontsize=7,
-                color="white" if dark else "black",
-            )
+    ax.set_title(panel.title, fontsize=9)
+    ax.set_xticks(
+        range(len(columns)),
+        columns,
+        rotation=30,
+        ha="right",
+        fontsize=8,
+    )
+    rows = [domain or "(no domain)" for domain in domains]
+    ax.set_yticks(
+        range(len(rows)),
+        rows,
+        fontsize=8,
+    )
+
+    # Colours run from light at 0 to dark at the largest number: text is white on the
+    # darker half.
+    middle = 0.0
+    if known.any():
+        middle = np.nanmax(table) / 2.0
+    for (i, j), number in np.ndenumerate(table):
+        if not known[i, j]:
+            continue
+        ax.text(
+            j,
+            i,
+            f"{number:.2f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if number > middle else "black",
+        )
     figure.colorbar(image, ax=ax, shrink=0.9)
