@@ -1,4 +1,4 @@
-"""The files of a teacher store: what is in a shard, what its manifest says, and how both are written and read.
+"""The files of a teacher store: shards of rows and their manifests.
 
 A shard is a safetensors file of consecutive examples; a manifest is JSON. Both hold
 checksums, appear under their names only when they are whole, and are the same bytes
@@ -21,16 +21,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 FORMAT = 1
-KEY_BYTES, TEXT_BYTES = 16, 8
+# Keys of examples and digests of texts are sha256, cut: with 16 bytes no two examples
+# will ever share a key, and 8 tell whether the text of a known example has changed.
+KEY_BYTES = 16
+TEXT_BYTES = 8
+
+# Tensors with one row for each token, and their types in safetensors' names.
 _TOKEN_DTYPES = {
     "values": "F16",
     "ids": "I32",
     "logsumexp": "F32",
     "nll": "F16",
-    "lengths": "U16",
+    "lengths": "U16",  # in bytes: shorter than where tokens end
 }
-_STATISTICS = {"mean": "F16", "std": "F16"}
-_EXAMPLE_DTYPES = {"keys": "U8", "texts": "U8", "counts": "I32"}
+_STATISTICS = {"mean": "F16", "std": "F16"}  # of the full row of logits
 _NUMPY = {
     "F16": np.float16,
     "F32": np.float32,
@@ -38,6 +42,9 @@ _NUMPY = {
     "U16": np.uint16,
     "U8": np.uint8,
 }
+
+# Type and shape of tensors by name.
+_Schema = dict[str, tuple[str, list[int]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +78,10 @@ class TeacherRows:
 
 
 class Record(NamedTuple):
-    """One example of a shard: its key, the sha256 of the text that the teacher read, and the rows."""
+    """One example of a shard."""
 
     key: str
-    digest: str
+    digest: str  # sha256 of the text that the teacher read
     rows: TeacherRows
 
 
@@ -89,6 +96,7 @@ class Origin:
     vocabulary : int
         Length of the rows that the top k were taken from.
     k : int
+        Logits a token.
     dtype : str
         What the teacher computed in.
     logits : bool
@@ -103,6 +111,7 @@ class Origin:
     max_length : int or None
         Where texts were cut, in tokens.
     format : int
+        Version of the files' layout.
     """
 
     model: str
@@ -126,6 +135,7 @@ class Origin:
     @property
     def shards(self) -> int:
         """How many shards make the store complete."""
+        # The quotient rounded up: the last shard may have fewer examples.
         return -(-self.examples // self.shard_size)
 
 
@@ -135,7 +145,15 @@ class Shard(NamedTuple):
     number: int
     examples: int
     tokens: int
-    sha256: str
+    sha256: str  # of the file
+
+
+class Contents(NamedTuple):
+    """Which examples a shard holds, in the order of their rows."""
+
+    keys: NDArray[np.uint8]  # (examples, KEY_BYTES)
+    texts: NDArray[np.uint8]  # (examples, TEXT_BYTES), digests of what was read
+    counts: NDArray[np.int32]  # (examples,), in tokens
 
 
 def shard_name(index: int) -> str:
@@ -148,52 +166,77 @@ def manifest_name(rank: int) -> str:
     return f"manifest-{rank}.json"
 
 
+def partial_name(rank: int) -> str:
+    """File name that a writer uses before a file is whole."""
+    return f".partial-{rank}"
+
+
 def write_atomically(path: Path, content: bytes, rank: int) -> None:
     """Write a file that is there whole or not at all, whatever happens in between."""
     partial = path.parent / partial_name(rank)
     with partial.open("wb") as file:
         file.write(content)
         file.flush()
+        # Without this a power cut after the renaming could leave an empty file.
         os.fsync(file.fileno())
     partial.replace(path)
 
 
-def partial_name(rank: int) -> str:
-    """File name that a writer uses before a file is whole."""
-    return f".partial-{rank}"
-
-
 def write_manifest(
-    path: Path, origin: Origin, shards: Sequence[Shard], rank: int
+    path: Path,
+    origin: Origin,
+    shards: Sequence[Shard],
+    rank: int,
 ) -> None:
     """Write what one writer has finished."""
-    content = {
+    # Sorted, so that the bytes do not depend on the order in which shards were made.
+    lines = []
+    for shard in sorted(shards):
+        lines.append(shard._asdict())
+    content: dict[str, Any] = {
         "origin": asdict(origin),
-        "shards": [shard._asdict() for shard in sorted(shards)],
+        "shards": lines,
     }
-    text = json.dumps({**content, "sha256": _sha256(content)}, indent=1)
-    write_atomically(path / manifest_name(rank), text.encode() + b"\n", rank)
+    # The checksum is that of all other entries.
+    content["sha256"] = _sha256(content)
+    text = json.dumps(content, indent=1) + "\n"
+    file = path / manifest_name(rank)
+    write_atomically(file, text.encode(), rank)
 
 
 def read_manifest(file: Path) -> tuple[Origin, list[Shard]]:
     """Read a manifest, or refuse it."""
     try:
         content = json.loads(file.read_bytes())
-        found = content.pop("sha256")
-        if content["origin"]["format"] != FORMAT:
-            raise ValueError(
-                f"its format is {content['origin']['format']}, not {FORMAT}"
-            )
-        if found != _sha256(content):
+        checksum = content.pop("sha256")
+        # The format comes first: other versions may count the checksum otherwise.
+        version = content["origin"]["format"]
+        if version != FORMAT:
+            raise ValueError(f"its format is {version}, not {FORMAT}")
+        if checksum != _sha256(content):
             raise ValueError("its checksum is another")
-        return Origin(**content["origin"]), [
-            Shard(**shard) for shard in content["shards"]
-        ]
+        origin = Origin(**content["origin"])
+        shards = [Shard(**line) for line in content["shards"]]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _broken(file, error) from error
+    return origin, shards
 
 
-def pack(origin: Origin, index: int, records: Sequence[Record]) -> tuple[Shard, bytes]:
+def differing(origin: Origin, other: Origin) -> str | None:
+    """Name of the first field in which two origins differ."""
+    for field in fields(Origin):
+        ours = getattr(origin, field.name)
+        theirs = getattr(other, field.name)
+        if ours != theirs:
+            return field.name
+    return None
+
+
+def pack(
+    origin: Origin,
+    index: int,
+    records: Sequence[Record],
+) -> tuple[Shard, bytes]:
     """Make the bytes of a shard and its line in the manifest.
 
     Raises
@@ -201,144 +244,215 @@ def pack(origin: Origin, index: int, records: Sequence[Record]) -> tuple[Shard, 
     ValueError
         If a number is not finite, also because it is too large for its type.
     """
-    tokens = _TOKEN_DTYPES | (_STATISTICS if origin.logits else {})
+    # 1. What there is one of for each example.
+    keys = [record.key for record in records]
+    digests = [record.digest for record in records]
     rows = [record.rows for record in records]
+    counts = []  # in tokens
+    lengths = []  # in bytes
+    for row in rows:
+        counts.append(len(row.ends))
+        # The first token of each example starts at byte 0.
+        lengths.append(np.diff(row.ends, prepend=0))
     tensors: dict[str, NDArray[Any]] = {
-        "keys": _bytes([record.key for record in records], KEY_BYTES),
-        "texts": _bytes([record.digest for record in records], TEXT_BYTES),
-        "counts": np.array([len(row.ends) for row in rows], dtype=np.int32),
-        "lengths": _lengths([row.ends for row in rows]),
+        "keys": _bytes(keys, KEY_BYTES),
+        "texts": _bytes(digests, TEXT_BYTES),
+        "counts": np.array(counts, dtype=np.int32),
     }
-    for name in tokens.keys() - tensors.keys():
-        with np.errstate(over="ignore"):  # what overflows is refused below
-            tensors[name] = np.concatenate([getattr(row, name) for row in rows]).astype(
-                _NUMPY[tokens[name]]
-            )
-        if not np.isfinite(tensors[name]).all():
-            raise ValueError(
-                f"teacher must give finite {name} that fit into {tensors[name].dtype}, but does not in shard {index}: "
-                "check the model's dtype and weights."
-            )
-    # One entry only: the order of several is not the same from run to run.
-    content = save(tensors, metadata={"shard": f"{origin.digest}/{index}"})
-    return Shard(
-        index,
-        len(records),
-        len(tensors["lengths"]),
-        hashlib.sha256(content).hexdigest(),
-    ), content
+    # 2. What there is one of for each token: that of all examples is joined.
+    tensors["lengths"] = _lengths(lengths)
+    for name, dtype in _token_dtypes(origin).items():
+        if name == "lengths":
+            continue
+        tensors[name] = _joined(rows, name, dtype, index)
+    # 3. The file. One entry only: the order of several is not the same from run to run.
+    metadata = {"shard": _place(origin, index)}
+    content = save(tensors, metadata=metadata)
+    checksum = hashlib.sha256(content)
+    shard = Shard(
+        number=index,
+        examples=len(records),
+        tokens=sum(counts),
+        sha256=checksum.hexdigest(),
+    )
+    return shard, content
 
 
-def open_shard(
-    path: Path, origin: Origin, shard: Shard
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]]:
-    """Verify a shard in full and return its keys, text digests and token counts, or refuse it."""
+def open_shard(path: Path, origin: Origin, shard: Shard) -> Contents:
+    """Verify a shard in full and say which examples it holds, or refuse it.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, altered, or not this shard.
+    """
     file = path / shard_name(shard.number)
     try:
+        # The checksum comes first: a damaged header must not be parsed.
         with file.open("rb") as content:
-            if hashlib.file_digest(content, "sha256").hexdigest() != shard.sha256:
-                raise ValueError("its checksum is not the manifest's")
+            checksum = hashlib.file_digest(content, "sha256")
+        if checksum.hexdigest() != shard.sha256:
+            raise ValueError("its checksum is not the manifest's")
         with safe_open(file, framework="numpy") as tensors:
             _check_schema(tensors, origin, shard)
-            keys, texts, counts = (tensors.get_tensor(name) for name in _EXAMPLE_DTYPES)
-        if (counts < 0).any() or counts.sum() != shard.tokens:
-            raise ValueError(
-                f"its examples have {counts.sum()} tokens, not {shard.tokens}"
+            found = Contents(
+                keys=tensors.get_tensor("keys"),
+                texts=tensors.get_tensor("texts"),
+                counts=tensors.get_tensor("counts"),
             )
-        return keys, texts, counts
+        # Counts say which rows belong to which example.
+        tokens = found.counts.sum()
+        negative = found.counts < 0
+        if negative.any() or tokens != shard.tokens:
+            raise ValueError(f"its examples have {tokens} tokens, not {shard.tokens}")
     except (OSError, SafetensorError, ValueError) as error:
         raise _broken(file, error) from error
+    return found
 
 
 def read_rows(
-    path: Path, origin: Origin, index: int, first: int, last: int
+    path: Path,
+    origin: Origin,
+    index: int,
+    first: int,
+    last: int,
 ) -> TeacherRows:
-    """Read the rows of one example from a verified shard."""
-    with safe_open(path / shard_name(index), framework="numpy") as tensors:
-        names = [*_TOKEN_DTYPES, *(_STATISTICS if origin.logits else [])]
-        found: dict[str, Any] = {
-            name: tensors.get_slice(name)[first:last] for name in names
-        }
-    ends = np.cumsum(found.pop("lengths"), dtype=np.int32)
-    return TeacherRows(**{"mean": None, "std": None, "ends": ends, **found})
-
-
-def _check_schema(tensors: Any, origin: Origin, shard: Shard) -> None:
-    if (tensors.metadata() or {}).get("shard") != f"{origin.digest}/{shard.number}":
-        raise ValueError("it belongs to another store or place")
-    wanted = {
-        name: (dtype, [shard.examples]) for name, dtype in _EXAMPLE_DTYPES.items()
-    }
-    wanted |= {
-        "keys": ("U8", [shard.examples, KEY_BYTES]),
-        "texts": ("U8", [shard.examples, TEXT_BYTES]),
-    }
-    tokens = _TOKEN_DTYPES | (_STATISTICS if origin.logits else {})
-    wanted |= {
-        name: (
-            dtype,
-            [shard.tokens, origin.k] if name in ("values", "ids") else [shard.tokens],
-        )
-        for name, dtype in tokens.items()
-    }
-    slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 (not a dict)
-    found = {
-        name: (part.get_dtype(), list(part.get_shape()))
-        for name, part in slices.items()
-    }
-    if found != wanted:
-        odd = min(
-            name
-            for name in found.keys() | wanted.keys()
-            if found.get(name) != wanted.get(name)
-        )
-        raise ValueError(f"{odd} is {found.get(odd)}, not {wanted.get(odd)}")
-
-
-def differing(origin: Origin, other: Origin) -> str | None:
-    """Name of the first field in which two origins differ."""
-    return next(
-        (
-            f.name
-            for f in fields(Origin)
-            if getattr(origin, f.name) != getattr(other, f.name)
-        ),
-        None,
+    """Read rows ``first`` to ``last`` − 1, those of one example, of a verified shard."""
+    found: dict[str, Any] = {}
+    file = path / shard_name(index)
+    with safe_open(file, framework="numpy") as tensors:
+        for name in _token_dtypes(origin):
+            # A slice reads these rows alone from the disk.
+            column = tensors.get_slice(name)
+            found[name] = column[first:last]
+    lengths = found["lengths"]  # (n,), in bytes
+    return TeacherRows(
+        values=found["values"],
+        ids=found["ids"],
+        logsumexp=found["logsumexp"],
+        mean=found.get("mean"),
+        std=found.get("std"),
+        nll=found["nll"],
+        ends=np.cumsum(lengths, dtype=np.int32),
     )
 
 
-def _lengths(ends: Sequence[NDArray[np.int32]]) -> NDArray[np.uint16]:
-    lengths = np.concatenate([np.diff(each, prepend=0) for each in ends])
-    if lengths.min() < 0 or lengths.max() >= 2**16:
+def _token_dtypes(origin: Origin) -> Mapping[str, str]:
+    """Names and types of the tensors that have one row for each token."""
+    if origin.logits:
+        return _TOKEN_DTYPES | _STATISTICS
+    return _TOKEN_DTYPES
+
+
+def _place(origin: Origin, index: int) -> str:
+    """Name a shard's store and number, so that files cannot change places unseen."""
+    return f"{origin.digest}/{index}"
+
+
+def _joined(
+    rows: Sequence[TeacherRows],
+    name: str,
+    dtype: str,
+    index: int,
+) -> NDArray[Any]:
+    """Join one quantity of all examples' tokens; refuse numbers that are not finite."""
+    parts = [getattr(row, name) for row in rows]
+    # Numbers that overflow become infinite, which is refused below.
+    with np.errstate(over="ignore"):
+        joined = np.concatenate(parts)  # (tokens,) or (tokens, k)
+        joined = joined.astype(_NUMPY[dtype])
+    if not np.isfinite(joined).all():
         raise ValueError(
-            f"tokens must be 0 to 65535 bytes long, but one is {lengths.min() if lengths.min() < 0 else lengths.max()}: "
+            f"teacher must give finite {name} that fit into {joined.dtype}, "
+            f"but does not in shard {index}: check the model's dtype and weights."
+        )
+    return joined
+
+
+def _lengths(parts: Sequence[NDArray[np.int32]]) -> NDArray[np.uint16]:
+    """Join the lengths of all examples' tokens, in bytes."""
+    lengths = np.concatenate(parts)  # (tokens,)
+    shortest = lengths.min()
+    longest = lengths.max()
+    # Bounds of uint16, in which they are stored.
+    if shortest < 0 or longest >= 2**16:
+        odd = shortest if shortest < 0 else longest
+        raise ValueError(
+            f"tokens must be 0 to 65535 bytes long, but one is {odd}: "
             "repair the tokenizer or drop that example."
         )
     return lengths.astype(np.uint16)
 
 
 def _bytes(digests: Sequence[str], length: int) -> NDArray[np.uint8]:
-    return np.frombuffer(
-        b"".join(bytes.fromhex(d)[:length] for d in digests), dtype=np.uint8
-    ).reshape(-1, length)
+    """Array (examples, length) of the beginnings of hexadecimal digests."""
+    whole = bytearray()
+    for digest in digests:
+        content = bytes.fromhex(digest)
+        whole += content[:length]
+    flat = np.frombuffer(whole, dtype=np.uint8)
+    return flat.reshape(-1, length)
+
+
+def _check_schema(tensors: Any, origin: Origin, shard: Shard) -> None:
+    """Require that a file is this shard, with tensors of the right types and shapes."""
+    metadata = tensors.metadata() or {}
+    place = _place(origin, shard.number)
+    if metadata.get("shard") != place:
+        raise ValueError("it belongs to another store or place")
+    wanted = _schema(origin, shard)
+    found: _Schema = {}
+    for name in tensors.keys():  # noqa: SIM118 (not a dict)
+        # Slices tell types and shapes without reading the numbers.
+        column = tensors.get_slice(name)
+        shape = list(column.get_shape())
+        found[name] = (column.get_dtype(), shape)
+    # Both may have tensors that the other lacks. The first by name is reported.
+    names = found.keys() | wanted.keys()
+    for name in sorted(names):
+        ours = found.get(name)
+        theirs = wanted.get(name)
+        if ours != theirs:
+            raise ValueError(f"{name} is {ours}, not {theirs}")
+
+
+def _schema(origin: Origin, shard: Shard) -> _Schema:
+    """Type and shape of each tensor of a shard."""
+    schema: _Schema = {
+        "keys": ("U8", [shard.examples, KEY_BYTES]),
+        "texts": ("U8", [shard.examples, TEXT_BYTES]),
+        "counts": ("I32", [shard.examples]),
+    }
+    for name, dtype in _token_dtypes(origin).items():
+        shape = [shard.tokens]
+        # The k largest logits have an axis more.
+        if name in ("values", "ids"):
+            shape.append(origin.k)
+        schema[name] = (dtype, shape)
+    return schema
 
 
 def _sha256(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(
-        json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+    """The sha256 of JSON that is the same for every order of the keys."""
+    text = json.dumps(
+        content,
+        sort_keys=True,
+        separators=(",", ":"),
+    )
+    digest = hashlib.sha256(text.encode())
+    return digest.hexdigest()
 
 
 def _broken(file: Path, error: Exception) -> ValueError:
+    """Say what is wrong with a file, and what to do."""
     if isinstance(error, FileNotFoundError):
         return ValueError(
             f"{file} must be as it was written, but is missing: capture again."
         )
-    reason = (
-        str(error)
-        if isinstance(error, ValueError)
-        else f"{type(error).__name__}: {error}"
-    )
+    # This module's own errors are sentences; those of libraries need their type.
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, ValueError):
+        reason = str(error)
     return ValueError(
         f"{file} must be as it was written, but {reason}: delete it and capture again."
     )
