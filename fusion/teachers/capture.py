@@ -1,11 +1,13 @@
-"""Asking a teacher once, and keeping what it says about every completion token."""
+"""Capture of a teacher's logits at every completion token, into a store."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -40,7 +42,9 @@ def capture(
     world: int = 1,
     progress: bool = True,
 ) -> None:
-    """Store the top-k logits of a teacher at every completion token; go on where an earlier run was interrupted.
+    """Store the top-k logits of a teacher at every completion token.
+
+    Where an earlier run was interrupted, this one goes on.
 
     Parameters
     ----------
@@ -72,24 +76,27 @@ def capture(
         If the folder holds the beginning of another capture, a prompt leaves no room
         for its completion, or a logit is not finite.
     """
+    # By key, which says the content: what occurs twice is asked once.
     asked = {example.key: example for example in examples}
     unique = list(asked.values())
+    vocabulary = model.config.get_text_config().vocab_size
     _check_sizes(
         unique,
         k,
-        model.config.get_text_config().vocab_size,
+        vocabulary,
         batch_size,
         shard_size,
         rank,
         world,
     )
+    dtype = str(model.dtype)
     origin = Origin(
         model=model_fingerprint(model),
         tokenizer=tokenizer_fingerprint(tokenizer),
         template=template_fingerprint(tokenizer),
-        vocabulary=model.config.get_text_config().vocab_size,
+        vocabulary=vocabulary,
         k=k,
-        dtype=str(model.dtype).removeprefix("torch."),
+        dtype=dtype.removeprefix("torch."),
         logits=True,
         data=data_fingerprint(asked),
         examples=len(unique),
@@ -97,117 +104,186 @@ def capture(
         max_length=max_length,
     )
     writer = StoreWriter(path, origin, rank)
-    open_shards = [
-        index for index in range(rank, origin.shards, world) if index not in writer.done
-    ]
-    for index in tqdm(open_shards, desc="capture", unit="shard", disable=not progress):
-        chosen = unique[index * shard_size : (index + 1) * shard_size]
+    own = range(rank, origin.shards, world)
+    missing = set(own) - writer.done
+    bar = tqdm(
+        sorted(missing),
+        desc="capture",
+        unit="shard",
+        disable=not progress,
+    )
+    for index in bar:
+        first = index * shard_size
+        chosen = unique[first : first + shard_size]
         encoded = [encode(example, tokenizer, max_length) for example in chosen]
         rows = _shard_rows(model, encoded, k, batch_size)
-        writer.write(
-            index,
-            [
-                Record(e.key, c.digest, r)
-                for e, c, r in zip(chosen, encoded, rows, strict=True)
-            ],
-        )
+        records = []
+        for example, code, found in zip(chosen, encoded, rows, strict=True):
+            record = Record(example.key, code.digest, found)
+            records.append(record)
+        # A shard is written whole or not at all: what an interruption loses is one.
+        writer.write(index, records)
 
 
 def _shard_rows(
-    model: PreTrainedModel, encoded: Sequence[Encoded], k: int, batch_size: int
+    model: PreTrainedModel,
+    encoded: Sequence[Encoded],
+    k: int,
+    batch_size: int,
 ) -> list[TeacherRows]:
-    """Rows in the order of the examples; batches are of similar length."""
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].input_ids))
+    """Ask a model about all examples of a shard; rows are in the examples' order."""
+    # Batches are of examples of similar length, so that little of them is padding. The
+    # sort is stable: a resumed run makes the same batches.
+    lengths = _lengths(encoded)
+    order = np.argsort(lengths, kind="stable")
     rows: dict[int, TeacherRows] = {}
     for first in range(0, len(order), batch_size):
-        batch = order[first : first + batch_size]
-        rows |= zip(
-            batch, teacher_rows(model, [encoded[i] for i in batch], k), strict=True
-        )
-    return [rows[i] for i in range(len(encoded))]
+        members = order[first : first + batch_size].tolist()
+        batch = [encoded[i] for i in members]
+        found = teacher_rows(model, batch, k)
+        rows.update(zip(members, found, strict=True))
+    in_order = []
+    for i in range(len(encoded)):
+        in_order.append(rows[i])
+    return in_order
+
+
+def _lengths(encoded: Sequence[Encoded]) -> list[int]:
+    """Tokens of each example, prompt and completion together."""
+    return [len(code.input_ids) for code in encoded]
 
 
 @torch.inference_mode()
 def teacher_rows(
-    model: PreTrainedModel, batch: Sequence[Encoded], k: int
+    model: PreTrainedModel,
+    batch: Sequence[Encoded],
+    k: int,
 ) -> list[TeacherRows]:
     """Ask a model about one batch.
 
     Parameters
     ----------
     model : PreTrainedModel
+        The teacher; it is left in the mode, training or evaluation, that it is in.
     batch : sequence of Encoded
+        Examples in its tokens.
     k : int
+        Logits a token.
 
     Returns
     -------
     list of TeacherRows
+        One for each example.
     """
+    # Dropout must not decide what a teacher says.
     was_training = model.training
     model.train(False)
     try:
-        logits = _logits(model, batch).split([len(code.ends) for code in batch])  # type: ignore[no-untyped-call]
-        return [_rows(rows, code, k) for rows, code in zip(logits, batch, strict=True)]
+        logits = _logits(model, batch)  # (N, V)
+        counts = []
+        for code in batch:
+            counts.append(len(code.ends))
+        # The rows of each example, as views.
+        parts = logits.split(counts)  # type: ignore[no-untyped-call]
+        rows = []
+        for part, code in zip(parts, batch, strict=True):
+            rows.append(_rows(part, code, k))
+        return rows
     finally:
         model.train(was_training)
 
 
 def _logits(model: PreTrainedModel, batch: Sequence[Encoded]) -> Tensor:
-    """The rows of full logits (N, V) that predict completion tokens, example after example."""
-    shape = (len(batch), max(len(code.input_ids) for code in batch))
-    ids, mask, wanted = (
-        torch.zeros(shape, dtype=kind)
-        for kind in (torch.int64, torch.int64, torch.bool)
-    )
-    for i, code in enumerate(
-        batch
-    ):  # padded on the right, so that positions need no shift
-        ids[i, : len(code.input_ids)], mask[i, : len(code.input_ids)] = (
-            torch.from_numpy(code.input_ids),
-            1,
+    """Full logits (N, V) that predict completion tokens, example after example."""
+    ids, mask, wanted = _padded(batch)  # (B, T) each
+    ids = ids.to(model.device)
+    mask = mask.to(model.device)
+    wanted = wanted.to(model.device)
+    with _head_at(model, wanted):
+        output = model(
+            input_ids=ids,
+            attention_mask=mask,
+            use_cache=False,
         )
-        wanted[i, torch.from_numpy(code.positions)] = True
-    ids, mask, wanted = (tensor.to(model.device) for tensor in (ids, mask, wanted))
+    logits: Tensor = output.logits
+    # Models that name no head have computed it at all positions: (B, T, V). Otherwise
+    # the logits are (1, N, V), where N < B · T, as no last token predicts anything.
+    if logits.shape[:2] == wanted.shape:
+        return logits[wanted]
+    return logits[0]
 
-    def select(_: Any, hidden: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (hidden[0][wanted][None], *hidden[1:])
 
-    # The head sees these positions alone: with short answers and large vocabularies it
-    # would be most of the work.
+def _padded(batch: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids, 1 where they are no padding, and True where completion is predicted."""
+    lengths = _lengths(batch)
+    shape = (len(batch), max(lengths))  # (B, T)
+    ids = torch.zeros(shape, dtype=torch.int64)
+    mask = torch.zeros(shape, dtype=torch.int64)
+    wanted = torch.zeros(shape, dtype=torch.bool)
+    for i, code in enumerate(batch):
+        # Padding is on the right, so that positions need no shift.
+        length = lengths[i]
+        ids[i, :length] = torch.from_numpy(code.input_ids)
+        mask[i, :length] = 1
+        positions = torch.from_numpy(code.positions)
+        wanted[i, positions] = True
+    return ids, mask, wanted
+
+
+@contextmanager
+def _head_at(model: PreTrainedModel, wanted: Tensor) -> Iterator[None]:
+    """Let the head of a model see the hidden states at some positions (B, T) alone.
+
+    With short answers and large vocabularies the head would be most of the work.
+    """
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    hook = None if head is None else head.register_forward_pre_hook(select)
+    if head is None:
+        yield
+        return
+
+    def select(_: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden, *others = inputs
+        # (N, d), and an axis in front: models expect a batch.
+        chosen = hidden[wanted][None]
+        return (chosen, *others)
+
+    hook = head.register_forward_pre_hook(select)
     try:
-        logits: Tensor = model(
-            input_ids=ids, attention_mask=mask, use_cache=False
-        ).logits
+        yield
     finally:
-        if hook is not None:
-            hook.remove()
-    return logits[wanted] if logits.shape[:2] == shape else logits[0]
+        hook.remove()
 
 
 def _rows(logits: Tensor, code: Encoded, k: int) -> TeacherRows:
-    """The rows of one example from its full logits (n, V)."""
-    targets = torch.from_numpy(code.input_ids[code.completion_mask]).to(logits.device)
+    """Read what is stored of one example from its full logits (n, V)."""
+    tokens = code.input_ids[code.completion_mask]  # (n,)
+    targets = torch.from_numpy(tokens)
+    targets = targets.to(logits.device)
     found = read_logits(
         logits,
         torch.arange(len(logits), device=logits.device),
         targets[:, None],
         Reading(k),
     )
-    mean, std = found.moments.half().unbind(1)
+    statistics = found.moments.half()  # (n, 2)
+    mean, std = statistics.unbind(1)
+    logsumexp = found.logsumexp[:, 0]
+    # The negative log-likelihood of a token is the log-sum-exp of its row less its
+    # logit. It is rounded last: a difference of rounded numbers would lose digits.
+    nll = logsumexp - found.at[:, 0]
     return TeacherRows(
         values=_array(found.values.half()),
         ids=_array(found.ids.int()),
-        logsumexp=_array(found.logsumexp[:, 0].float()),
+        logsumexp=_array(logsumexp.float()),
         mean=_array(mean),
         std=_array(std),
-        nll=_array((found.logsumexp[:, 0] - found.at[:, 0]).half()),
+        nll=_array(nll.half()),
         ends=code.ends,
     )
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
+    """Convert a tensor on any device to an array of NumPy."""
     return tensor.cpu().numpy()
 
 
@@ -220,6 +296,7 @@ def _check_sizes(
     rank: int,
     world: int,
 ) -> None:
+    """Refuse sizes that no capture can have, before the weights are hashed."""
     if not examples:
         raise ValueError(
             "examples must not be empty, but there are none: give at least one."
@@ -229,5 +306,6 @@ def _check_sizes(
     _check.count(shard_size, "shard_size")
     if not 0 <= rank < world:
         raise ValueError(
-            f"rank must be between 0 and world - 1 = {world - 1}, but is {rank}: number the processes from 0."
+            f"rank must be between 0 and world - 1 = {world - 1}, but is {rank}: "
+            "number the processes from 0."
         )
