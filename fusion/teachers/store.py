@@ -1,5 +1,6 @@
-"""Teachers' rows on disk: a folder of checked shards that is filled once, resumably, and read by content.
+"""Store of a teacher's top-k logits: a folder that is filled once and read by text.
 
+An interrupted capture goes on where it stopped, and what is read was verified first.
 Rows belong to the text of an example (:attr:`fusion.text.conversations.Example.key`),
 never to a place in a data set. Nothing of a store that is damaged, incomplete or not
 what its manifest says is ever read: it is named and refused.
@@ -98,7 +99,9 @@ class TeacherStore:
         self.manifest, listed = _read_manifests(self.path)
         _check_complete(self.path, self.manifest, listed)
         self.tokens = sum(shard.tokens for shard in listed)
+        # By key, cut to KEY_BYTES: the shard, its first row and the row after the last.
         self._positions: dict[bytes, tuple[int, int, int]] = {}
+        # By key: the digest of the text that the teacher read, cut to TEXT_BYTES.
         self._texts: dict[bytes, bytes] = {}
         for shard in listed:
             self._add(shard)
@@ -111,7 +114,9 @@ class TeacherStore:
         """Tell whether the teacher has seen the example of this key."""
         return _short(key) in self._positions
 
-    __iter__ = None  # keys are kept in part only
+    # Keys are kept in part, so the store cannot list them; without this line, Python
+    # would iterate by store[0], store[1], …
+    __iter__ = None
 
     def __getitem__(self, key: str) -> TeacherRows:
         """Return the rows of the example whose ``Example.key`` this is.
@@ -124,9 +129,12 @@ class TeacherStore:
         position = self._positions.get(_short(key))
         if position is None:
             raise KeyError(
-                f"{self.path} must hold the example {key}, but does not: capture it, or test `key in store`."
+                f"{self.path} must hold the example {key}, but does not: "
+                "capture it, or test `key in store`."
             )
-        return shards.read_rows(self.path, self.manifest, *position)
+        number, first, last = position
+        # Files are opened for each reading, so that a store can be sent to processes.
+        return shards.read_rows(self.path, self.manifest, number, first, last)
 
     def check(
         self,
@@ -157,56 +165,81 @@ class TeacherStore:
         """
         if k is not None and k > self.manifest.k:
             raise ValueError(
-                f"{self.path} must hold k = {k} logits a token, but holds {self.manifest.k}: capture again."
+                f"{self.path} must hold k = {k} logits a token, "
+                f"but holds {self.manifest.k}: capture again."
             )
         if logits and not self.manifest.logits:
             raise ValueError(
-                f"{self.path} must hold logits, but holds log-probabilities only: use the standardisation `logprob` or "
-                "`softmax`, or capture from the model itself."
+                f"{self.path} must hold logits, but holds log-probabilities only: "
+                "use the standardisation `logprob` or `softmax`, or capture from the "
+                "model itself."
             )
         if tokenizer is not None:
-            self._check_tokenizer(tokenizer, examples)
+            self._check_fingerprint(
+                "tokenizer",
+                self.manifest.tokenizer,
+                tokenizer_fingerprint(tokenizer),
+            )
+            self._check_fingerprint(
+                "template",
+                self.manifest.template,
+                template_fingerprint(tokenizer),
+            )
+            self._check_texts(tokenizer, examples)
 
-    def _check_tokenizer(
-        self, tokenizer: PreTrainedTokenizerBase, examples: Iterable[Example]
+    def _check_fingerprint(self, name: str, found: str, wanted: str) -> None:
+        """Require that the tokenizer or template of the capture is the one in use."""
+        if found != wanted:
+            # Empty for what a server said: its tokenizer and template are unknown.
+            known = found[:12] or "an unknown one"
+            raise ValueError(
+                f"{self.path} must be captured with the {name} {wanted[:12]}, but was "
+                f"with {known}: capture again, or pass the tokenizer of that time."
+            )
+
+    def _check_texts(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        examples: Iterable[Example],
     ) -> None:
-        for name, fingerprint in (
-            ("tokenizer", tokenizer_fingerprint),
-            ("template", template_fingerprint),
-        ):
-            found, wanted = getattr(self.manifest, name), fingerprint(tokenizer)
-            if found != wanted:
-                raise ValueError(
-                    f"{self.path} must be captured with the {name} {wanted[:12]}, but was with "
-                    f"{found[:12] or 'an unknown one'}: capture again, or pass the tokenizer of that time."
-                )
+        """Require that the teacher has read what a tokenizer makes of examples."""
         for example in examples:
-            text = bytes.fromhex(
-                encode(example, tokenizer, self.manifest.max_length).digest
-            )[:TEXT_BYTES]
-            if self._texts.get(_short(example.key), text) != text:
+            code = encode(example, tokenizer, self.manifest.max_length)
+            digest = bytes.fromhex(code.digest)
+            text = digest[:TEXT_BYTES]
+            # Examples that are not stored are no fault: nothing is read for them.
+            key = _short(example.key)
+            if key in self._texts and self._texts[key] != text:
                 raise ValueError(
-                    f"{self.path} must hold what the teacher says to the text of {example.key}, but it read another one: "
-                    "capture again."
+                    f"{self.path} must hold what the teacher says to the text of "
+                    f"{example.key}, but it read another one: capture again."
                 )
 
     def _add(self, shard: Shard) -> None:
-        keys, texts, counts = shards.open_shard(self.path, self.manifest, shard)
-        first = 0
-        for key, text, count in zip(keys, texts, counts.tolist(), strict=True):
-            if key.tobytes() in self._positions:
+        """Verify a shard and note where the rows of its examples are."""
+        contents = shards.open_shard(self.path, self.manifest, shard)
+        name = shards.shard_name(shard.number)
+        first = 0  # row of the shard
+        for i, count in enumerate(contents.counts.tolist()):
+            key = contents.keys[i].tobytes()
+            text = contents.texts[i].tobytes()
+            if key in self._positions:
+                other, _, _ = self._positions[key]
                 raise ValueError(
-                    f"{self.path / shards.shard_name(shard.number)} must hold examples of its own, but one is also in "
-                    f"{shards.shard_name(self._positions[key.tobytes()][0])}: delete one of them and capture again."
+                    f"{self.path / name} must hold examples of its own, "
+                    f"but one is also in {shards.shard_name(other)}: "
+                    "delete one of them and capture again."
                 )
-            self._positions[key.tobytes()] = (shard.number, first, first + count)
-            self._texts[key.tobytes()] = text.tobytes()
-            first += count
+            # Examples lie one after the other.
+            last = first + count
+            self._positions[key] = (shard.number, first, last)
+            self._texts[key] = text
+            first = last
 
 
 @final
 class StoreWriter:
-    """Fills a store, or goes on where an earlier run was interrupted: whole shards, each written once.
+    """Fills a store with whole shards, or goes on where an earlier run stopped.
 
     Parameters
     ----------
@@ -231,53 +264,67 @@ class StoreWriter:
     """
 
     def __init__(self, path: str | Path, origin: Origin, rank: int = 0) -> None:
-        self.path, self.origin, self._rank = Path(path), origin, rank
+        self.path = Path(path)
+        self.origin = origin
+        self._rank = rank
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / shards.partial_name(rank)).unlink(missing_ok=True)
-        listed: list[Shard] = []
-        if _manifests(self.path):
-            begun, listed = _read_manifests(self.path)
-            odd = shards.differing(begun, origin)
-            if odd is not None:
-                raise ValueError(
-                    f"{path} must be gone on with as it was begun, but {odd} was {getattr(begun, odd)!r} and is "
-                    f"{getattr(origin, odd)!r}: choose another folder, or delete this one."
-                )
+        # What an interrupted run of this writer left unfinished.
+        partial = self.path / shards.partial_name(rank)
+        partial.unlink(missing_ok=True)
+
+        # 1. What all writers have listed.
+        listed = _begun(path, origin)
+        # 2. What this writer has listed. Users delete shards to have them made again:
+        # those without a file are struck from its manifest.
         own = self.path / shards.manifest_name(rank)
-        before = shards.read_manifest(own)[1] if own.exists() else []
-        self._own = [
-            shard
-            for shard in before
-            if (self.path / shards.shard_name(shard.number)).exists()
-        ]
-        gone = set(before) - set(self._own)  # deleted since: made again
-        kept = [shard for shard in listed if shard not in gone]
-        for shard in kept:
+        before: list[Shard] = []
+        if own.exists():
+            _, before = shards.read_manifest(own)
+        self._own: list[Shard] = []
+        gone = set()
+        for shard in before:
+            file = self.path / shards.shard_name(shard.number)
+            if file.exists():
+                self._own.append(shard)
+            else:
+                gone.add(shard)
+        # 3. All others must be whole, also those of other writers.
+        done = []
+        for shard in listed:
+            if shard in gone:
+                continue
             shards.open_shard(self.path, origin, shard)
-        self.done = frozenset(shard.number for shard in kept)
+            done.append(shard.number)
+        self.done = frozenset(done)
+        # 4. A manifest that says nothing yet, or too much, is written.
         if gone or not before:
             shards.write_manifest(self.path, origin, self._own, rank)
 
     def write(self, index: int, records: Sequence[Record]) -> None:
         """Write the shard of this index, and only then say so in the manifest."""
         shard, content = shards.pack(self.origin, index, records)
-        shards.write_atomically(
-            self.path / shards.shard_name(index), content, self._rank
-        )
+        file = self.path / shards.shard_name(index)
+        shards.write_atomically(file, content, self._rank)
         self._own.append(shard)
+        # An interruption before this line leaves a file that is written again.
         shards.write_manifest(self.path, self.origin, self._own, self._rank)
 
 
 def data_fingerprint(keys: Iterable[str]) -> str:
     """The sha256 of the keys of examples, in their order."""
-    return hashlib.sha256("".join(keys).encode()).hexdigest()
+    joined = "".join(keys)
+    digest = hashlib.sha256(joined.encode())
+    return digest.hexdigest()
 
 
 def _short(key: str) -> bytes:
-    return bytes.fromhex(key)[:KEY_BYTES]
+    """The beginning of a key, as shards keep it."""
+    whole = bytes.fromhex(key)
+    return whole[:KEY_BYTES]
 
 
 def _manifests(path: Path) -> list[Path]:
+    """Files of all manifests of a folder."""
     return sorted(path.glob("manifest-*.json"))
 
 
@@ -286,44 +333,74 @@ def _read_manifests(path: Path) -> tuple[Origin, list[Shard]]:
     files = _manifests(path)
     if not files:
         raise ValueError(
-            f"{path} must be a teacher store, but holds no manifest: run `fusion capture` first."
+            f"{path} must be a teacher store, but holds no manifest: "
+            "run `fusion capture` first."
         )
+    # Each writer keeps a manifest of its own; what they list are parts of one store.
     origin, listed = shards.read_manifest(files[0])
     for file in files[1:]:
         other, more = shards.read_manifest(file)
         odd = shards.differing(origin, other)
         if odd is not None:
             raise ValueError(
-                f"{file} must agree with {files[0].name}, but their {odd} is not the same: delete the one that is foreign."
+                f"{file} must agree with {files[0].name}, but their {odd} is not the "
+                "same: delete the one that is foreign."
             )
         listed += more
     return origin, sorted(listed)
 
 
-def _check_complete(path: Path, origin: Origin, listed: Sequence[Shard]) -> None:
-    """Require that each shard is listed once, is full, and has its file, and that there are no other shards."""
-    for index, shard in enumerate(listed):
-        if shard.number != index:
-            fault = (
-                "listed twice"
-                if index and shard.number == listed[index - 1].number
-                else "not listed"
-            )
-            name = shards.shard_name(shard.number if fault == "listed twice" else index)
-            raise ValueError(
-                f"{path} must list {name} once, but it is {fault}: run the capture again."
-            )
-    if (
-        len(listed) != origin.shards
-        or sum(shard.examples for shard in listed) != origin.examples
-    ):
+def _begun(path: str | Path, origin: Origin) -> list[Shard]:
+    """Shards that any writer has listed; refuse a folder of another origin."""
+    folder = Path(path)
+    if not _manifests(folder):
+        return []
+    begun, listed = _read_manifests(folder)
+    odd = shards.differing(begun, origin)
+    if odd is not None:
+        was = getattr(begun, odd)
+        now = getattr(origin, odd)
         raise ValueError(
-            f"{path} must hold {origin.examples} examples, but has {sum(shard.examples for shard in listed)} in "
-            f"{len(listed)} of {origin.shards} shards: run the same capture again, it goes on where it stopped."
+            f"{path} must be gone on with as it was begun, "
+            f"but {odd} was {was!r} and is {now!r}: "
+            "choose another folder, or delete this one."
         )
+    return listed
+
+
+def _check_complete(path: Path, origin: Origin, listed: Sequence[Shard]) -> None:
+    """Require that all shards are listed, once each, and that no others are there."""
+    _check_numbers(path, listed)
+    # With these numbers only the last shards can be missing, or be of too few examples.
+    examples = sum(shard.examples for shard in listed)
+    if len(listed) != origin.shards or examples != origin.examples:
+        raise ValueError(
+            f"{path} must hold {origin.examples} examples, "
+            f"but has {examples} in {len(listed)} of {origin.shards} shards: "
+            "run the same capture again, it goes on where it stopped."
+        )
+    # Files that no manifest lists are of another store, or of an interrupted capture.
     names = {shards.shard_name(shard.number) for shard in listed}
     for file in sorted(path.glob("*.safetensors")):
         if file.name not in names:
             raise ValueError(
                 f"{file} must be listed in a manifest, but is not: delete it."
             )
+
+
+def _check_numbers(path: Path, listed: Sequence[Shard]) -> None:
+    """Require that sorted shards have the numbers 0, 1, … once each."""
+    for index, shard in enumerate(listed):
+        if shard.number == index:
+            continue
+        # All before are in their places: this is the last of them again, or one that
+        # comes later.
+        fault = "not listed"
+        odd = index
+        if index > 0 and shard.number == index - 1:
+            fault = "listed twice"
+            odd = shard.number
+        raise ValueError(
+            f"{path} must list {shards.shard_name(odd)} once, but it is {fault}: "
+            "run the capture again."
+        )
