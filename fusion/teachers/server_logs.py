@@ -1,4 +1,4 @@
-"""Teachers behind a server: a store from the log-probabilities that it exported."""
+"""Import of log-probabilities that a server returned, as a teacher's store."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def import_logprobs(
     vocabulary: int = 0,
     shard_size: int = 256,
 ) -> None:
-    """Make a store of what a server returns for completions, which is log-probabilities and no logits.
+    """Make a store of the log-probabilities that a server returned for completions.
+
+    Servers return no logits: standardisations that need them are refused later.
 
     Parameters
     ----------
@@ -55,22 +57,8 @@ def import_logprobs(
         If a row lacks log-probabilities, has fewer than k, or its tokens do not spell
         its completion; the message names it.
     """
-    rows = list(read_rows(source))
-    examples = read_examples(rows)
-    records: dict[str, Record] = {}
-    for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):
-        try:
-            made = Record(
-                example.key,
-                _digest(example),
-                _rows(row["logprobs"]["content"], example, k),
-            )
-            records.setdefault(example.key, made)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"Row {number} must have the log-probabilities of its completion's tokens, but does not "
-                f"({type(error).__name__}: {error}): ask the server for `logprobs` and `top_logprobs` = {k}, and keep all."
-            ) from error
+    records = _records(source, k)
+    # What cannot be known of a model behind a server is empty.
     origin = Origin(
         model=model,
         tokenizer="",
@@ -83,55 +71,124 @@ def import_logprobs(
         examples=len(records),
         shard_size=shard_size,
     )
-    writer, kept = StoreWriter(path, origin), list(records.values())
+    writer = StoreWriter(path, origin)
+    kept = list(records.values())
     for index in range(origin.shards):
-        if index not in writer.done:
-            writer.write(index, kept[index * shard_size : (index + 1) * shard_size])
+        if index in writer.done:
+            continue
+        first = index * shard_size
+        writer.write(index, kept[first : first + shard_size])
+
+
+def _records(
+    source: str | Path | Iterable[Mapping[str, Any]],
+    k: int,
+) -> dict[str, Record]:
+    """Read the records of all rows, by the keys of their examples."""
+    # A list, as rows are read twice: for their examples, and for the log-probabilities.
+    rows = list(read_rows(source))
+    examples = read_examples(rows)
+    records: dict[str, Record] = {}
+    for i, example in enumerate(examples):
+        try:
+            content = rows[i]["logprobs"]["content"]
+            record = Record(
+                key=example.key,
+                digest=_digest(example),
+                rows=_rows(content, example, k),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"Row {i + 1} must have the log-probabilities of its completion's "
+                f"tokens, but does not ({type(error).__name__}: {error}): ask the "
+                f"server for `logprobs` and `top_logprobs` = {k}, and keep all."
+            ) from error
+        # The first of several answers to one example counts.
+        records.setdefault(example.key, record)
+    return records
 
 
 def _digest(example: Example) -> str:
-    """The server's template is unknown: the content stands for the text."""
-    return hashlib.sha256(example.key.encode()).hexdigest()
+    """Digest of what the teacher read."""
+    # The server's template is unknown: the content stands for the text.
+    digest = hashlib.sha256(example.key.encode())
+    return digest.hexdigest()
 
 
 def _rows(
-    content: Sequence[Mapping[str, Any]], example: Example, k: int
+    content: Sequence[Mapping[str, Any]],
+    example: Example,
+    k: int,
 ) -> TeacherRows:
-    pieces = [_bytes(token) for token in content]
-    whole = example.completion.encode()
-    if b"".join(pieces[:-1]) == whole:  # the last token ends the text and says nothing
-        pieces[-1] = b""
-    if b"".join(pieces) != whole:
-        raise ValueError(
-            f"the tokens spell {b''.join(pieces)[:40]!r}, not {whole[:40]!r}"
-        )
-    tops = [
-        sorted(token["top_logprobs"], key=lambda top: -top["logprob"])[:k]
-        for token in content
-    ]
-    if min(map(len, tops)) < k:
-        raise ValueError(
-            f"a token has {min(map(len, tops))} top log-probabilities, not {k}"
-        )
-    n = len(content)
+    """Make the rows of one example from a server's entries for its n tokens."""
+    pieces = _pieces(content, example)
+    tops = _tops(content, k)
+    values = []  # (n, k)
+    ids = []  # (n, k), −1 where the server does not tell them
+    logprobs = []  # (n,), of the completion's own tokens
+    lengths = []  # (n,), in bytes
+    for piece, token, top in zip(pieces, content, tops, strict=True):
+        lengths.append(len(piece))
+        values.append([entry["logprob"] for entry in top])
+        ids.append([entry.get("id", -1) for entry in top])
+        logprobs.append(token["logprob"])
+    # Log-probabilities are logits whose log-sum-exp is 0. Moments of their full rows
+    # are unknown.
     return TeacherRows(
-        values=np.array(
-            [[top["logprob"] for top in row] for row in tops], dtype=np.float16
-        ),
-        ids=np.array(
-            [[top.get("id", -1) for top in row] for row in tops], dtype=np.int32
-        ),
-        logsumexp=np.zeros(n, dtype=np.float32),
+        values=np.array(values, dtype=np.float16),
+        ids=np.array(ids, dtype=np.int32),
+        logsumexp=np.zeros(len(content), dtype=np.float32),
         mean=None,
         std=None,
-        nll=-np.array([token["logprob"] for token in content], dtype=np.float16),
-        ends=np.cumsum([len(piece) for piece in pieces], dtype=np.int32),
+        nll=-np.array(logprobs, dtype=np.float16),
+        ends=np.cumsum(lengths, dtype=np.int32),
     )
+
+
+def _pieces(content: Sequence[Mapping[str, Any]], example: Example) -> list[bytes]:
+    """Bytes of each token; refuse tokens that do not spell the completion."""
+    pieces = []
+    for token in content:
+        pieces.append(_bytes(token))
+    whole = example.completion.encode()
+    # The entry after the completion ends the text and adds nothing to it, whatever
+    # string the server shows for it.
+    but_last = b"".join(pieces[:-1])
+    if but_last == whole:
+        pieces[-1] = b""
+    spelled = b"".join(pieces)
+    if spelled != whole:
+        raise ValueError(f"the tokens spell {spelled[:40]!r}, not {whole[:40]!r}")
+    return pieces
+
+
+def _tops(
+    content: Sequence[Mapping[str, Any]],
+    k: int,
+) -> list[list[Mapping[str, Any]]]:
+    """The k likeliest tokens at each position; refuse positions with fewer."""
+    tops = []
+    counts = []
+    for token in content:
+        # Servers promise no order, but stores hold values in descending order.
+        ranked = sorted(token["top_logprobs"], key=_negative_logprob)
+        top = ranked[:k]
+        tops.append(top)
+        counts.append(len(top))
+    fewest = min(counts)
+    if fewest < k:
+        raise ValueError(f"a token has {fewest} top log-probabilities, not {k}")
+    return tops
+
+
+def _negative_logprob(entry: Mapping[str, Any]) -> Any:
+    """Key by which the likeliest token comes first."""
+    return -entry["logprob"]
 
 
 def _bytes(token: Mapping[str, Any]) -> bytes:
-    return (
-        bytes(token["bytes"])
-        if token.get("bytes") is not None
-        else str(token["token"]).encode()
-    )
+    """Bytes of a token: its string is wrong for tokens that split a character."""
+    if token.get("bytes") is not None:
+        return bytes(token["bytes"])
+    text = str(token["token"])
+    return text.encode()
