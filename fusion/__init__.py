@@ -1,4 +1,6 @@
-"""Distillation of language models by optimal transport between their logits: losses, teacher stores and a trainer.
+"""Distillation of language models by optimal transport between their logits.
+
+The package holds losses, stores of teachers' logits, and a trainer.
 
 `read` keeps the largest logits of every position of the student, `top_k` those of a
 teacher, of whatever vocabulary; `align` pairs positions of one text in two
@@ -13,9 +15,9 @@ tokenizations; `FusionLoss` adds to the supervised loss how far they are apart:
 >>> teacher = fusion.top_k(
 ...     torch.tensor([[[4.0, 1.0, 0.0, 0.5], [2.0, 0.0, 3.0, 2.5]]]), k=2
 ... )
->>> ours, theirs = (
-...     torch.from_numpy(index)[None] for index in fusion.align([3, 7], [3, 7])
-... )
+>>> ours, theirs = fusion.align([3, 7], [3, 7])
+>>> ours = torch.from_numpy(ours)[None]
+>>> theirs = torch.from_numpy(theirs)[None]
 >>> loss = fusion.FusionLoss(weight=0.25)
 >>> result = loss(
 ...     output.topk, output.nll, {"teacher": fusion.TeacherTerm(teacher, ours, theirs)}
@@ -44,6 +46,7 @@ from fusion._extras import needed_by
 # otherwise hide the function.
 from fusion.text.align import align
 
+# Type checkers and editors do not run `__getattr__`, which loads these names.
 if TYPE_CHECKING:
     from fusion.logits.head import HeadOutput, chunked_head, read
     from fusion.logits.topk import TopKLogits, top_k
@@ -56,19 +59,28 @@ if TYPE_CHECKING:
     from fusion.training.config import FusionConfig
     from fusion.training.trainer import FusionTrainer
 
-_NAMES = {
-    "training.config": ("FusionConfig",),
-    "text.conversations": ("Example", "encode", "read_examples"),
-    "losses.graphs": ("graph_loss",),
-    "logits.head": ("HeadOutput", "chunked_head", "read"),
-    "losses.tokens": ("jsd_loss", "kl_loss", "uld_loss"),
-    "losses.objective": ("FusionLoss",),
-    "losses.terms": ("FusionLossOutput", "TeacherTerm", "Totals"),
-    "teachers.store": ("TeacherStore",),
-    "logits.topk": ("TopKLogits", "top_k"),
-    "training.trainer": ("FusionTrainer",),
+# The module that defines each public name.
+_MODULE_OF = {
+    "Example": "text.conversations",
+    "FusionConfig": "training.config",
+    "FusionLoss": "losses.objective",
+    "FusionLossOutput": "losses.terms",
+    "FusionTrainer": "training.trainer",
+    "HeadOutput": "logits.head",
+    "TeacherStore": "teachers.store",
+    "TeacherTerm": "losses.terms",
+    "TopKLogits": "logits.topk",
+    "Totals": "losses.terms",
+    "chunked_head": "logits.head",
+    "encode": "text.conversations",
+    "graph_loss": "losses.graphs",
+    "jsd_loss": "losses.tokens",
+    "kl_loss": "losses.tokens",
+    "read": "logits.head",
+    "read_examples": "text.conversations",
+    "top_k": "logits.topk",
+    "uld_loss": "losses.tokens",
 }
-_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "Example",
@@ -97,11 +109,15 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # The first use of a name imports its module, and what that needs.
     with needed_by(f"fusion.{name}"):
-        value = getattr(import_module(f"fusion.{_MODULE_OF[name]}"), name)
+        module = import_module(f"fusion.{_MODULE_OF[name]}")
+        value = getattr(module, name)
+    # The next use finds it without a call.
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
+    # Also names that have not been loaded.
     return sorted({*globals(), *__all__})

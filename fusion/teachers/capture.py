@@ -214,7 +214,7 @@ def _logits(model: PreTrainedModel, batch: Sequence[Encoded]) -> Tensor:
 
 
 def _padded(batch: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor]:
-    """Token ids, 1 where they are no padding, and True where completion is predicted."""
+    """Token ids, 1 where they are no padding, True where they predict completion."""
     lengths = _lengths(batch)
     shape = (len(batch), max(lengths))  # (B, T)
     ids = torch.zeros(shape, dtype=torch.int64)

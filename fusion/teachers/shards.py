@@ -317,7 +317,7 @@ def read_rows(
     first: int,
     last: int,
 ) -> TeacherRows:
-    """Read rows ``first`` to ``last`` − 1, those of one example, of a verified shard."""
+    """Read the rows ``first`` to ``last`` − 1 of a verified shard: one example's."""
     found: dict[str, Any] = {}
     file = path / shard_name(index)
     with safe_open(file, framework="numpy") as tensors:
