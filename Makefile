@@ -62,10 +62,11 @@ mutants: export OMP_NUM_THREADS := 1
 mutants: $(VENV) ## which changes of the modules that round outward no test notices (hours; ARGS=--list: the changes)
 	$(PY) -m tests.mutate $(ARGS)
 
-lint: $(VENV) ## style, formatting and types
+lint: $(VENV) ## style, formatting, types and docstrings of public names
 	$(PY) -m ruff check $(ARGS)
 	$(PY) -m ruff format --check
 	$(PY) -m mypy $(wildcard gwtools fusion)
+	$(PY) -m tests.docstrings
 
 notebooks: $(VENV) ## execute the notebooks in quick form (ARGS=--write: in full, keeping the outputs)
 	$(PY) notebooks/execute.py $(ARGS)
