@@ -1,4 +1,4 @@
-"""The public names of fusion: listed, documented, and loaded when they are asked for."""
+"""Public names of fusion: listed, documented, and loaded when they are asked for."""
 
 import subprocess
 import sys
@@ -13,10 +13,12 @@ ROOT = Path(__file__).parent.parent.parent
 
 def test_losses_need_neither_transformers_nor_what_the_trainer_needs():
     code = """
-import sys, fusion
+import sys
+import fusion
 fusion.FusionLoss, fusion.top_k, fusion.graph_loss, fusion.read
 assert callable(fusion.align)
-print(sorted(set(sys.modules) & {'transformers', 'datasets', 'accelerate', 'matplotlib'}))
+others = {'transformers', 'datasets', 'accelerate', 'matplotlib'}
+print(sorted(others & set(sys.modules)))
 """
     done = subprocess.run(
         [sys.executable, "-c", code],

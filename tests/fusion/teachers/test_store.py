@@ -1,4 +1,4 @@
-"""A store gives back what was written, or refuses by name; nothing damaged is read silently."""
+"""A store gives back what was written, or refuses what is damaged, by its name."""
 
 import contextlib
 import hashlib
@@ -56,9 +56,11 @@ def write(path, origin, records):
     """Fill a store with as many shards as the origin needs."""
     keys = [record.key for record in records]
     origin = replace(origin, examples=len(records), data=data_fingerprint(keys))
-    writer, size = StoreWriter(path, origin), origin.shard_size
+    writer = StoreWriter(path, origin)
     for index in range(origin.shards):
-        writer.write(index, records[index * size : (index + 1) * size])
+        first = index * origin.shard_size
+        last = first + origin.shard_size
+        writer.write(index, records[first:last])
     return origin
 
 
@@ -271,13 +273,13 @@ def test_what_was_deleted_is_captured_again(copy, captured, llama):
 
 def test_an_edited_manifest_is_blamed_itself(copy):
     file = copy / "manifest-0.json"
-    file.write_text(
-        file.read_text(encoding="utf-8").replace('"k": 4', '"k": 3'), encoding="utf-8"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace('"k": 4', '"k": 3'), encoding="utf-8")
+    match = (
+        r"manifest-0\.json must be as it was written, but "
+        r"its checksum is another"
     )
-    with pytest.raises(
-        ValueError,
-        match=r"manifest-0\.json must be as it was written, but its checksum is another",
-    ):
+    with pytest.raises(ValueError, match=match):
         TeacherStore(copy)
 
 
