@@ -71,12 +71,15 @@ def write(path, origin, records):
     st.booleans(),
 )
 def test_what_is_written_is_read(tmp_path_factory, seed, lengths, shard_size, logits):
-    rng, path = np.random.default_rng(seed), tmp_path_factory.mktemp("store")
-    records = [
-        Record(digest(i), digest(-i), rows(rng, n, 3, logits))
-        for i, n in enumerate(lengths)
-    ]
-    origin = write(path, replace(ORIGIN, shard_size=shard_size, logits=logits), records)
+    rng = np.random.default_rng(seed)
+    path = tmp_path_factory.mktemp("store")
+    records = []
+    for i, n in enumerate(lengths):
+        record = Record(digest(i), digest(-i), rows(rng, n, 3, logits))
+        records.append(record)
+    origin = replace(ORIGIN, shard_size=shard_size, logits=logits)
+    origin = write(path, origin, records)
+    # Loaders of other processes get a copy of the store.
     store = pickle.loads(pickle.dumps(TeacherStore(path)))
     assert store.manifest == origin
     assert (len(store), store.tokens) == (len(lengths), sum(lengths))
@@ -146,34 +149,36 @@ def install(path, content, index=1, **changes):
 
 def unpack(path, index=1):
     """The records of a shard."""
-    store, origin = TeacherStore(path), TeacherStore(path).manifest
-    size = origin.shard_size
-    return origin, [
-        Record(e.key, digest(0), store[e.key])
-        for e in EXAMPLES[index * size : (index + 1) * size]
-    ]
+    store = TeacherStore(path)
+    origin = store.manifest
+    first = index * origin.shard_size
+    last = first + origin.shard_size
+    records = []
+    for example in EXAMPLES[first:last]:
+        record = Record(example.key, digest(0), store[example.key])
+        records.append(record)
+    return origin, records
 
 
 def repack(path, change, index=1, **changed):
     """Write a shard anew from changed records, with every checksum right."""
     origin, records = unpack(path, index)
-    line, content = shards.pack(replace(origin, **changed), index, change(records))
+    other = replace(origin, **changed)
+    line, content = shards.pack(other, index, change(records))
     # Bytes of the shard carry the store's own mark, as those of a careful forger would.
-    content = content.replace(
-        replace(origin, **changed).digest.encode(), origin.digest.encode()
-    )
+    content = content.replace(other.digest.encode(), origin.digest.encode())
     install(path, content, index, tokens=line.tokens)
 
 
 def cut(records):
-    return [
-        Record(
-            r.key,
-            r.digest,
-            replace(r.rows, values=r.rows.values[:, :2], ids=r.rows.ids[:, :2]),
-        )
-        for r in records
-    ]
+    """Records of the two largest logits alone."""
+    found = []
+    for record in records:
+        values = record.rows.values[:, :2]
+        ids = record.rows.ids[:, :2]
+        rows = replace(record.rows, values=values, ids=ids)
+        found.append(record._replace(rows=rows))
+    return found
 
 
 CORRUPTIONS = {
@@ -295,13 +300,11 @@ def test_manifests_say_where_the_rows_are_from(copy, llama):
     assert [line.number for line in listed] == [0, 1, 2, 3]
     for line in listed:
         assert isinstance(line, Shard)
-        assert (
-            line.sha256
-            == hashlib.sha256(shard(copy, line.number).read_bytes()).hexdigest()
-        )
-    assert json.loads((copy / "manifest-0.json").read_text())["origin"][
-        "data"
-    ] == data_fingerprint(e.key for e in EXAMPLES)
+        content = shard(copy, line.number).read_bytes()
+        assert line.sha256 == hashlib.sha256(content).hexdigest()
+    manifest = json.loads((copy / "manifest-0.json").read_text())
+    keys = [example.key for example in EXAMPLES]
+    assert manifest["origin"]["data"] == data_fingerprint(keys)
 
 
 def test_checks_pass_where_all_is_as_it_was(copy, llama):
