@@ -73,8 +73,9 @@ def capture(
     Raises
     ------
     ValueError
-        If the folder holds the beginning of another capture, a prompt leaves no room
-        for its completion, or a logit is not finite.
+        If there are no examples, a size is out of range, the folder holds the
+        beginning of another capture, a prompt leaves no room for its completion, or a
+        logit is not finite.
     """
     # By key, which says the content: what occurs twice is asked once.
     asked = {example.key: example for example in examples}
@@ -104,6 +105,7 @@ def capture(
         max_length=max_length,
     )
     writer = StoreWriter(path, origin, rank)
+    # Shards of other ranks are theirs to write, also where they are missing.
     own = range(rank, origin.shards, world)
     missing = set(own) - writer.done
     bar = tqdm(
@@ -117,12 +119,26 @@ def capture(
         chosen = unique[first : first + shard_size]
         encoded = [encode(example, tokenizer, max_length) for example in chosen]
         rows = _shard_rows(model, encoded, k, batch_size)
-        records = []
-        for example, code, found in zip(chosen, encoded, rows, strict=True):
-            record = Record(example.key, code.digest, found)
-            records.append(record)
-        # A shard is written whole or not at all: what an interruption loses is one.
+        # A shard is written whole or not at all: an interruption loses one at most.
+        records = _records(chosen, encoded, rows)
         writer.write(index, records)
+
+
+def _records(
+    examples: Sequence[Example],
+    encoded: Sequence[Encoded],
+    rows: Sequence[TeacherRows],
+) -> list[Record]:
+    """Put the rows of examples beside their keys and the digests of their texts."""
+    records = []
+    for example, code, found in zip(examples, encoded, rows, strict=True):
+        record = Record(
+            key=example.key,
+            digest=code.digest,
+            rows=found,
+        )
+        records.append(record)
+    return records
 
 
 def _shard_rows(
@@ -265,6 +281,7 @@ def _rows(logits: Tensor, code: Encoded, k: int) -> TeacherRows:
         targets[:, None],
         Reading(k),
     )
+    # Rounded as they are stored, before they leave the device.
     statistics = found.moments.half()  # (n, 2)
     mean, std = statistics.unbind(1)
     logsumexp = found.logsumexp[:, 0]
