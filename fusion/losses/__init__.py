@@ -1,1 +1,1 @@
-"""What is minimised: losses of tokens, of graphs on logits, and their sum over teachers."""
+"""Losses of tokens, losses of graphs on logits, and their sum over teachers."""

@@ -1,4 +1,4 @@
-"""Solvers of the Gromov-Wasserstein problem: each takes a problem and returns a coupling with the reason it stopped."""
+"""Solvers: each takes a problem and returns a coupling with the reason it stopped."""
 
 from gwtools.solvers.base import Outcome, Progress, Solver
 from gwtools.solvers.closed_form import Sorted

@@ -98,9 +98,9 @@ class Atoms:
         """Return the exchange that lowers the objective most, or raises it least.
 
         Atoms s at (i, k) and t at (j, l) send τ, the lesser of their masses, to (i, l)
-        and (j, k) instead. Along Δ = τ (e_i − e_j)(e_l − e_k)ᵀ the objective changes by ⟨∇F, Δ⟩
-        − 2 ⟨Δ, R Δ S⟩ (theorem 8 b, g), which is τ (g_il + g_jk − g_ik − g_jl) − 2 τ²
-        (R_ii − 2 R_ij + R_jj)(S_kk − 2 S_kl + S_ll).
+        and (j, k) instead. Along Δ = τ (e_i − e_j)(e_l − e_k)ᵀ the objective changes by
+        ⟨∇F, Δ⟩ − 2 ⟨Δ, R Δ S⟩ (theorem 8 b, g), which is τ (g_il + g_jk − g_ik − g_jl)
+        − 2 τ² (R_ii − 2 R_ij + R_jj)(S_kk − 2 S_kl + S_ll).
         """
         moved = np.minimum(self.mass[:, None], self.mass)  # τ
         own_slope = self.slopes.diagonal()

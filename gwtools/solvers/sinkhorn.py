@@ -320,8 +320,8 @@ class Sinkhorn(IterativeSolver[State]):
         wanted = self._kernel_tolerance(problem, state)
         tolerance = larger(wanted, least_error)
         scaling = _scaled(problem, state, exponent, tolerance)
-        # Float errors may cause a few times what is attainable. A kernel that missed its
-        # marginals is scaled further, as long as that halves the error.
+        # Float errors may cause a few times what is attainable. A kernel that missed
+        # its marginals is scaled further, as long as that halves the error.
         missed = scaling.error > 10 * tolerance
         improved = scaling.error < state.error / 2
         unfinished = missed & improved

@@ -1,1 +1,1 @@
-"""Linear transport: sorts on the line, exact linear programs, kernels scaled to marginals, rows against rows."""
+"""Linear transport: on the line, by linear programs, by scaling, and between rows."""
