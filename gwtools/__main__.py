@@ -180,9 +180,9 @@ def _require_files_for_options(
         _require_such_a_file("--edge-length", "a file of GraphML", graphs)
 
 
-def _require_such_a_file(option: str, kind: str, given: bool) -> None:
-    """Require that a file of the kind that an option speaks of is given."""
-    if not given:
+def _require_such_a_file(option: str, kind: str, found: bool) -> None:
+    """Require that a file of the kind that an option speaks of is among the two."""
+    if not found:
         raise unreadable(
             option,
             f"go with {kind}",

@@ -41,7 +41,7 @@ def read_array(data: bytes, path: Path) -> NumpyArray:
     """
     array = _load(data, path)  # of any shape and dtype
     _require_real_numbers(array, path)
-    # float128 may overflow here; such an entry is finite, but not exact.
+    # A finite float128 may become infinite here; _is_exact then refuses it.
     with np.errstate(over="ignore"):
         values = array.astype(np.float64)
     _require_finite(array, values, path)
@@ -118,7 +118,7 @@ def _require_finite(array: NumpyArray, values: NumpyArray, path: Path) -> None:
     if bad.size == 0:
         return
     first = tuple(bad[0])
-    # Finite numbers beyond the range of float64 are refused as such, not as infinite.
+    # Finite in the file, and beyond the range of float64: _is_exact refuses that.
     if np.isfinite(array[first]):
         return
     entry = bad[0].tolist()

@@ -110,7 +110,7 @@ def decode(data: bytes, path: Path) -> str:
 
 
 def _byte_order_mark(data: bytes) -> tuple[bytes, str]:
-    """Return the mark that bytes start with, none at worst, and the encoding."""
+    """Return the mark that bytes start with, and its encoding: UTF-8 without one."""
     for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
             return mark, encoding
@@ -119,7 +119,8 @@ def _byte_order_mark(data: bytes) -> tuple[bytes, str]:
 
 def first_sentence(error: Exception) -> str:
     """Return the first sentence of another library's error, or its type without one."""
-    # Refusals are one sentence, to which NumPy and networkx add lines of advice.
+    # It goes into a refusal of ours, which is one sentence; NumPy and networkx write
+    # lines of advice behind their first.
     first_line = str(error).partition("\n")[0]
     sentence = first_line.partition(". ")[0].rstrip(".")
     return sentence or type(error).__name__

@@ -1,6 +1,6 @@
 """Spaces from files and plans into files, in the format that a file's name says.
 
-A table or array that looks like a matrix of all pairs is not taken for points unless
+A table or array that looks like a matrix of distances is not taken for points unless
 that is said.
 """
 
@@ -62,7 +62,7 @@ def read_space(
         ``.graphml``; any of them compressed, with ``.gz`` behind.
     holds : {"points", "distances", "edges"}, optional
         What a table or an array means: points, one a row, unless it is said or the
-        numbers look like a matrix of all pairs.
+        numbers look like a matrix of distances.
     metric : {"euclidean", "sqeuclidean"}
         Between points.
     header, index : bool, optional
@@ -111,7 +111,7 @@ def read_space(
         return _named(dense, table)
     # Taken for points, distances would give a result that looks sound and is wrong.
     if holds is None:
-        _require_no_pairs(table.values, path)
+        _require_no_distances(table.values, path)
     cloud = PointCloud(table.values, metric=metric)
     return _named(cloud, table)
 
@@ -136,7 +136,6 @@ def meaning_of(path: Path, holds: str | None = None) -> str:
     ValueError
         If its ending is that of no format, or of one that cannot hold this.
     """
-    # Names of graphs and arrays leave no choice, or less of it.
     suffix = _suffix(path)
     known = TABLES + ARRAYS + GRAPHS
     if suffix not in known:
@@ -239,9 +238,9 @@ def _dense(values: NumpyArray, path: Path) -> DenseSpace:
         return DenseSpace(values)
 
 
-def _require_no_pairs(values: NumpyArray, path: Path) -> None:
-    """Require points that do not look like a matrix of all pairs."""
-    if not _looks_like_pairs(values):
+def _require_no_distances(values: NumpyArray, path: Path) -> None:
+    """Require points that do not look like a matrix of distances."""
+    if not _looks_like_distances(values):
         return
     n = len(values)
     raise unreadable(
@@ -252,10 +251,13 @@ def _require_no_pairs(values: NumpyArray, path: Path) -> None:
     )
 
 
-def _looks_like_pairs(values: NumpyArray) -> bool:
-    """Tell whether numbers are a symmetric matrix between several atoms."""
+def _looks_like_distances(values: NumpyArray) -> bool:
+    """Tell whether numbers are a symmetric matrix between several atoms.
+
+    Its diagonal may be any, as that of similarities is.
+    """
     n, m = values.shape
-    # One number is a point, and a matrix of a single atom says nothing.
+    # A single number is a point rather than a matrix of one atom.
     if n != m or n < 2:
         return False
     # Numbers may have been rounded when they were written as text.
@@ -310,22 +312,24 @@ def read_weights(path: Path, named: Named) -> Space:
             "write one weight on every line",
         )
     values = table.values[:, 0]  # (n,)
-    # Positions are no names: weights then go by the order of the lines. So do those of
-    # another number of rows, which are refused below.
+    # Weights go by names where the atoms and the rows both have them, else by the order
+    # of the lines. Another number of rows than atoms is refused below, whatever its names.
     found = table.names
     if found is not None and not isinstance(named.names, range) and n == size:
         wanted = list(map(str, named.names))
         order = _order(found, wanted, path)
         values = values[order]
     with of_file(str(path)):
-        weights = _check_spaces.weights(values, np.empty(0), size)
+        dtype_of_space = np.empty(0)  # float64 of NumPy, as all spaces from files
+        weights = _check_spaces.weights(values, dtype_of_space, size)
     return named.space.with_data(named.space.data, weights)
 
 
 def _order(found: list[str], wanted: list[str], path: Path) -> list[int]:
-    """Return where each wanted name is found.
+    """Return the positions (n,) in ``found`` of the n wanted names.
 
-    Names that repeat cannot be told apart, so that they must be in the same order.
+    Names that repeat in ``found`` cannot be told apart, so that both lists must then be
+    the same.
     """
     if found == wanted:
         return list(range(len(found)))

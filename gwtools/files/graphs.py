@@ -92,7 +92,8 @@ def read_edges(text: str, name: str, header: bool | None = None) -> GraphSpace:
         # A name that is new gets the next position.
         i = nodes.setdefault(cells[0], len(nodes))
         j = nodes.setdefault(cells[1], len(nodes))
-        # An edge may be listed again, or the other way, but not with another length.
+        # An edge may be listed again, or the other way, but not with another length. Both
+        # ways are stored, so that one of them finds it.
         known = lengths.setdefault((i, j), length)
         if known != length:
             raise unreadable(
@@ -295,7 +296,7 @@ def _known_length(graph: Any, name: str) -> str | None:
     stronger one.
     """
     weights: list[Any] = []
-    others: list[str] = []  # attributes that may be lengths, at every edge
+    others: list[str] = []  # other attributes of any edge that may be lengths
     for _, _, data in graph.edges(data=True):
         if "weight" in data:
             weights.append(data["weight"])

@@ -42,7 +42,8 @@ class Hints:
 
     ``header`` and ``index`` say whether the first line and the first column are names;
     None leaves it to the file. ``size`` is the number of rows and ``columns`` that of
-    columns, where they are known; ``square`` that they are equal.
+    columns of numbers, both without names, where they are known; ``square`` says that
+    they are equal.
     """
 
     header: bool | None = None
@@ -86,7 +87,8 @@ def read_first_line(
     firsts = first_cells(below)
     width = below[0].width if below else len(head)
 
-    # 1. R leaves the title of the column of labels out, and pandas leaves it empty.
+    # 1. R leaves the title of the column of labels out, so that the first line is one
+    # cell shorter than those below, and pandas leaves it empty.
     short = len(head) == width - 1
     corner = is_corner(head[0])
     titles = head[1:] if corner else head
@@ -101,7 +103,8 @@ def read_first_line(
     if labelled and _are_titles_beside_labels(titles, firsts, short):
         return True, index
 
-    # 3. First lines that are names or data.
+    # 3. First lines that are names or data. A cell that is empty or missing in others
+    # is a gap in data, which is refused later.
     if not below or corner or short:
         return False, False
     named = width > 1 and kind(head[0]) == "word" and are_words(firsts)
@@ -142,18 +145,19 @@ def _may_be_titles(head: list[str], below: list[Row], named: bool) -> bool:
     """
     start = 1 if named else 0
     titles = head[start:]
-    called = named and head[0].casefold() in _LABEL_NAMES
-    # Other first lines are data, unless "id" or the like stands above the names.
+    # "id" or the like above the names says that the other cells may be titles, too.
+    is_id = named and head[0].casefold() in _LABEL_NAMES
+    # Without it, fractions and lines of different widths are data.
     for title in titles:
         if not INTEGER.fullmatch(title):
-            return called
+            return is_id
     for row in below:
         if row.width != len(head):
-            return called
+            return is_id
     numbers = np.array(titles, float)  # (d,)
     values = stack(below, start)  # (n, d), NaN at cells without a number
     steps = np.diff(numbers)  # (d − 1,)
-    if called or is_counting(titles):
+    if is_id or is_counting(titles):
         return True
     # Titles that are numbers increase from one column to the next.
     if steps.size == 0 or steps.min() <= 0:
@@ -169,7 +173,10 @@ def _may_be_titles(head: list[str], below: list[Row], named: bool) -> bool:
 
 
 def _are_like_years(numbers: NumpyArray, values: NumpyArray) -> bool:
-    """Tell whether numbers (d,) lie outside the range of each column of (n, d)."""
+    """Tell whether titles (d,) lie outside the ranges of their columns (n, d).
+
+    Years above other quantities do.
+    """
     # Unlike min and max, fmin and fmax pass NaN over.
     below = numbers < np.fmin.reduce(values)
     above = numbers > np.fmax.reduce(values)
@@ -233,8 +240,10 @@ def is_first_column_index(
         If the first column may be names or a coordinate.
     """
     width = rows[0].width
-    if hints.index is not None or width < 2:
-        return bool(hints.index)
+    if hints.index is not None:
+        return hints.index
+    if width < 2:
+        return False
     firsts = first_cells(rows)
     # A known number of columns leaves one over for names, or none.
     columns = len(rows) if hints.square else hints.columns
@@ -279,8 +288,8 @@ def _require_coordinate_first(
         received = f"it counts the rows from {start:g}"
         raise unreadable(place, requirement, received, remedy)
     firsts = first_cells(rows)
-    called = title is not None and title.casefold() in _LABEL_NAMES
-    if called and are_labels(firsts):
+    is_id = title is not None and title.casefold() in _LABEL_NAMES
+    if is_id and are_labels(firsts):
         received = "its name and its integers leave that open"
         raise unreadable(place, requirement, received, remedy)
 
@@ -304,10 +313,11 @@ def require_coordinates(rows: list[Row], titles: list[str], name: str) -> None:
         holds integers that differ.
     """
     for k, title in enumerate(titles[1:], start=1):
-        # A column without a title is no index here: pandas leaves out the first alone.
-        unnamed = title != "" and is_corner(title)
-        called = title.casefold() in _LABEL_NAMES
-        if not (unnamed or called):
+        # pandas calls an index that it wrote and read again "Unnamed: 0"; an empty title
+        # is that of the first column alone.
+        is_unnamed = title != "" and is_corner(title)
+        is_id = title.casefold() in _LABEL_NAMES
+        if not (is_unnamed or is_id):
             continue
         numbers = column(rows, k)  # (n,)
         distinct = np.unique(numbers)

@@ -146,7 +146,8 @@ def _delimiter(lines: list[Line]) -> str:
     if counts[most] > 0:
         return most
 
-    # One column: a title of words may hold spaces and delimiters, and is one cell.
+    # No line below holds a delimiter: these are one column, and a first line of words is
+    # its title, whatever delimiters it holds.
     head = _QUOTED.sub("_", lines[0][1])
     titles = map(str.strip, re.split("[;,\t]", head))
     if len(lines) > 1 and are_words(titles):
@@ -187,7 +188,7 @@ def _split_at_sign(lines: list[Line], sign: str, name: str) -> Iterator[Record]:
     """Split at a sign, where a quoted cell may hold the sign and ends of lines."""
     ended = (line + "\n" for _, line in lines)
     reader = csv.reader(ended, delimiter=sign, skipinitialspace=True, strict=True)
-    # A record of several lines is called by the first of them.
+    # A record of several lines is called by the first of them, which is lines[start].
     start = 0
     while True:
         try:
@@ -195,16 +196,16 @@ def _split_at_sign(lines: list[Line], sign: str, name: str) -> Iterator[Record]:
         except StopIteration:
             return
         except csv.Error as error:
-            last = len(lines) - 1
-            number = lines[min(start, last)][0]
+            number, _ = lines[start]
             raise unreadable(
                 f"{name}, line {number}",
                 "hold quoted or plain cells",
                 f"it does not ({error})",
                 "close the quotation marks, and double those within a cell",
             ) from error
-        yield lines[start][0], cells
-        start = reader.line_num
+        number, _ = lines[start]
+        yield number, cells
+        start = reader.line_num  # lines that are read so far
 
 
 def _drop_trailing(records: list[Record]) -> None:
@@ -220,7 +221,7 @@ def _drop_trailing(records: list[Record]) -> None:
 
 
 def _end_in_a_delimiter(head: list[str], below: list[list[str]]) -> bool:
-    """Tell whether all lines have an empty last cell, of titles at most as many."""
+    """Tell whether all lines end in an empty cell; a shorter first line need not."""
     if not below:
         return False  # the empty cell of a single line may be a gap
     width = len(below[0])
@@ -283,8 +284,8 @@ def kind(cell: str) -> str:
     Returns
     -------
     {"number", "missing", "infinite", "notation", "word"}
-        "notation" is a number in another notation, such as with a currency or as text
-        of a program, or a truth value.
+        "notation" is a number with a currency, a unit or separated thousands, in the
+        notation of Fortran and the like, or a truth value.
     """
     if NUMBER.fullmatch(cell):
         finite = math.isfinite(float(cell))  # 1e999 is not

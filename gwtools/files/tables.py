@@ -90,8 +90,9 @@ def read_table(text: str, name: str, hints: Hints) -> Table:
             "pass --index-column no",
         )
 
-    # 2. Whether the first column names the rows. Text behind it is at fault in either
-    # case, and is refused first: that sentence says more.
+    # 2. Whether the first column names the rows. The cells behind it must be numbers in
+    # either case, and are checked first: a bad cell says more than a question about the
+    # first column.
     _require_numbers(below, 1, titles, name, hints)
     index = index or is_first_column_index(below, titles, name, hints)
     start = 1 if index else 0
