@@ -155,8 +155,10 @@ def _require_numbers(
     column = describe_column(k, titles)
     received = "is empty" if cell == "" else f"is {shorten(cell)}"
     requirement = "hold a number"
-    # Without a header, text in the first line may be one that was not taken for it.
-    may_be_header = titles is None and row is rows[0]
+    # Text in the first line may be a header that was not taken for one, unless it is
+    # said that there is none.
+    undecided = titles is None and hints.header is None
+    may_be_header = undecided and row is rows[0]
     content = kind(cell)
     if content == "missing":
         remedy = _remedy_of_gap(row, k, may_be_header)
@@ -198,7 +200,7 @@ def _remedy_of_text(content: str, k: int, may_be_header: bool, hints: Hints) -> 
         )
     else:
         remedy = "remove that column or replace the text"
-    if may_be_header and hints.header is None:
+    if may_be_header:
         remedy += ", or pass --header yes if this line names the columns"
     # Only an option that was not given is offered.
     if k == 0 and hints.index is None:

@@ -80,6 +80,8 @@ REMEDIES = {
     "a later line": ("1.5,2\n2,a\n", {}, []),
     "below a header": ("x,y\n2,a\n", {}, []),
     "no header by what is said": ("1.5,a\n2,3\n", {"header": False}, []),
+    "empty corner": (",2\n1,3\n", {}, ["--header yes"]),
+    "empty corner, no header by what is said": (",2\n1,3\n", {"header": False}, []),
     "first column": ("1.5,2\na,3\n", {}, ["--index-column yes"]),
     "no index by what is said": ("1.5,2\na,3\n", {"index": False}, []),
 }
