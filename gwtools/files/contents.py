@@ -48,8 +48,8 @@ def read_bytes(path: Path) -> bytes:
             f"it cannot ({reason})",
             "check the name and its rights",
         ) from error
-    # Compressed files are told by their ending, so that other files with it are refused,
-    # and by their first bytes, since the ending gets lost in downloads.
+    # Compressed files are told by their ending, so that other files with it are
+    # refused, and by their first bytes, since the ending gets lost in downloads.
     if path.suffix.lower() != ".gz" and not data.startswith(_GZIPS_FIRST_BYTES):
         return data
     try:

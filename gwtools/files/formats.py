@@ -101,8 +101,8 @@ def read_space(
         graph = _graph(data, path, header, length)
         return Named(graph, graph.nodes)
 
-    # 2. Numbers, whose rows may have names. A matrix of distances is square, which tells
-    # names from numbers in its first line and column.
+    # 2. Numbers, whose rows may have names. A matrix of distances is square, which
+    # tells names from numbers in its first line and column.
     square = meaning == "distances"
     hints = Hints(header, index, square=square)
     table = _table(data, path, hints)
@@ -313,7 +313,7 @@ def read_weights(path: Path, named: Named) -> Space:
         )
     values = table.values[:, 0]  # (n,)
     # Weights go by names where the atoms and the rows both have them, else by the order
-    # of the lines. Another number of rows than atoms is refused below, whatever its names.
+    # of the lines. Another number of rows is refused below, whatever their names are.
     found = table.names
     if found is not None and not isinstance(named.names, range) and n == size:
         wanted = list(map(str, named.names))

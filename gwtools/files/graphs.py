@@ -92,8 +92,8 @@ def read_edges(text: str, name: str, header: bool | None = None) -> GraphSpace:
         # A name that is new gets the next position.
         i = nodes.setdefault(cells[0], len(nodes))
         j = nodes.setdefault(cells[1], len(nodes))
-        # An edge may be listed again, or the other way, but not with another length. Both
-        # ways are stored, so that one of them finds it.
+        # An edge may be listed again, or the other way, but not with another length.
+        # Both ways are stored, so that either finds it.
         known = lengths.setdefault((i, j), length)
         if known != length:
             raise unreadable(

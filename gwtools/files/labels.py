@@ -313,8 +313,8 @@ def require_coordinates(rows: list[Row], titles: list[str], name: str) -> None:
         holds integers that differ.
     """
     for k, title in enumerate(titles[1:], start=1):
-        # pandas calls an index that it wrote and read again "Unnamed: 0"; an empty title
-        # is that of the first column alone.
+        # pandas calls an index that it wrote and read again "Unnamed: 0"; an empty
+        # title is that of the first column alone.
         is_unnamed = title != "" and is_corner(title)
         is_id = title.casefold() in _LABEL_NAMES
         if not (is_unnamed or is_id):

@@ -146,8 +146,8 @@ def _delimiter(lines: list[Line]) -> str:
     if counts[most] > 0:
         return most
 
-    # No line below holds a delimiter: these are one column, and a first line of words is
-    # its title, whatever delimiters it holds.
+    # No line below holds a delimiter: these are one column, and a first line of words
+    # is its title, whatever delimiters it holds.
     head = _QUOTED.sub("_", lines[0][1])
     titles = map(str.strip, re.split("[;,\t]", head))
     if len(lines) > 1 and are_words(titles):
