@@ -46,7 +46,7 @@ class Modes(NamedTuple):
     values: NumpyArray  # λ, (n − 1,)
     vectors: NumpyArray  # U, (n, n − 1)
     error: float  # of diag(√a) R diag(√a) from U′ diag(λ) U′ᵀ
-    vectors_error: float  # of U from U′
+    vectors_error: float  # of U from the exactly orthonormal U′
 
 
 class LinearBounds(NamedTuple):
@@ -68,6 +68,7 @@ def linear(
     """
     radii_x = pair.x.radii
     radii_y = pair.y.radii
+    # Sorts, and one pass over the pairs of atoms of each space.
     transport = pair.additive_transport()
     row_means, norm, a_priori = pair.row_means_and_norm(transport)
     bounds = {
@@ -124,8 +125,8 @@ def _covariance_spectrum(
     # eigh reads one triangle alone.
     covariance = (covariance + covariance.T) / 2
     values, vectors = np.linalg.eigh(covariance)
-    # Its norm is ‖R‖, and the radius of this norm bounds the error of the whole matrix
-    # (theorem 13 e).
+    # Its norm is ‖R‖. The radius of ‖R‖ also bounds how far the computed R is from the
+    # exact one in the Frobenius norm, and with it all eigenvalues (theorem 13 e).
     norm = float(np.linalg.norm(covariance))
     error, _ = float_error.eigenpair_error(covariance, values, vectors)
     radius = radii.norm(norm) + error
@@ -161,8 +162,8 @@ def rank_one(
     """Theorem 12 (f): GW_2² itself of two Gram spaces C = h hᵀ and D = k kᵀ."""
     a = x.weights
     b = y.weights
-    h = only_row(x, "x")  # (n,)
-    k = only_row(y, "y")  # (m,)
+    h = only_row(x, "x")  # (n,), with C = h hᵀ
+    k = only_row(y, "y")  # (m,), with D = k kᵀ
     # 1. W, the lesser of W_2² between h and k and between h and −k.
     terms = max(radii_x.weights, radii_y.weights)
     alike = transport_on_line(h, a, k, b, terms=terms)
@@ -239,6 +240,7 @@ def _transport(
 
 def _larger_omega(x: EnclosedParts, y: EnclosedParts) -> float:
     """Return ω of the weights that are further from exactly normalised ones."""
+    # ω counts roundings: weights are 1 + γ_ω times the exactly normalised ones.
     omega_x = x.radii.weights
     omega_y = y.radii.weights
     return float(max(omega_x, omega_y))
@@ -257,6 +259,7 @@ def second(x: EnclosedParts, y: EnclosedParts) -> Bound:
     values_y, weights_y = _pairs(y.parts)
     # Each weight a_i a_k is one product of two weights.
     terms = 2 * _larger_omega(x, y) + 1
+    # Of equal weights the products are equal too, so that values may pair off exactly.
     same_weights = np.array_equal(x.parts.weights, y.parts.weights)
     transport = transport_on_line(
         values_x,
@@ -344,8 +347,8 @@ def linear_program(
     a = x.parts.weights
     b = y.parts.weights
     program = exact(costs, a, b)
-    # The proof takes nothing but one potential from the solver, whose own value is a
-    # lower one up to float error only.
+    # The solver's own lower value may be too high by float error. The proof takes
+    # nothing but one of its potentials.
     potential = program.potentials[1]  # (m,)
     omega = _larger_omega(x, y)
     proved = dual_value(

@@ -83,7 +83,8 @@ def _proved_point(
 
     By theorem 13 (f) with theorem 10 (i).
     """
-    # 1. A slack d that is surely not above the exact −2 λ μ − s − t.
+    # 1. A slack d that is surely not above the exact −2 λ μ − s − t, s and t the duals
+    #    of the spectra λ and μ.
     lowered, excess = _lowered_slack(minorants, point)
     # 2. The slope W of theorem 10 (i), and the linear program that it is the cost of.
     slope = lowered.slope(minorants)
@@ -100,12 +101,13 @@ def _proved_point(
     tilted = 2 * lowered.theta[0] * float(weighted_norm) * off
     # 4. The sums of the constant.
     entries = slope.size
-    squares = np.sum(point.d * point.q**2)
+    squares = np.sum(point.d * point.q**2)  # d is not lowered: the larger size
     sums = minorants.norms + abs(point.duals)
     sums = sums + float(squares) + abs(proved)
     sum_error = gamma(entries + 20) * sums
     constant = lowered.constant(minorants)
-    # One per cent pays for the float error of what step 3 takes off.
+    # The duals have the weight θ_0 ≤ 1: their fall costs no more than the excess. One
+    # per cent pays for the float error of what step 3 takes off.
     return float(constant + proved - excess - 1.01 * tilted - sum_error)
 
 
@@ -126,7 +128,8 @@ def _lowered_slack(
     margin = 64 * float_error.UNIT * largest
     slack = np.maximum(point.d - margin, 0.0)
     missing = np.maximum(margin - point.d, 0.0)
-    falls = missing.max(axis=1, initial=0.0)  # (n − 1,), of each dual s_i
+    # The fall of s_i raises the slack of all of row i: by the most that is missing.
+    falls = missing.max(axis=1, initial=0.0)  # (n − 1,)
     excess = float(falls.sum())
     return point._replace(d=slack), excess
 
@@ -274,6 +277,7 @@ def eigenvalue_product_of_kinds(
     """
     if sign_x * sign_y >= 0:
         return float(np.inf)
+    # Exact products are ≤ 0: stored ones exceed 0 by the radii of their factors only.
     radius_x = x.radii.residual
     radius_y = y.radii.residual
     norm_x = _squared_norm(x) ** 0.5

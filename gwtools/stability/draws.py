@@ -69,11 +69,12 @@ def subsampling(
     _check.indices(index, "index", whole.size)
     _check.same_library(index, whole.weights, "index", "the space")
     part = whole.restrict(index)
+    # Uniform by default.
     new_weights = _check_spaces.weights(weights, whole.weights, part.size)
     part = part.with_data(part.data, new_weights)
     part = in_float64(part)
     whole = in_float64(whole)
-    (whole, part), exponent = in_safe_units(whole, part, squares=True)
+    (whole, part), exponent = in_safe_units(whole, part, entries_are_squared=True)
     a = whole.weights
     # 1. Rows of C in units in which no square over- or underflows.
     rows, _ = near_one(whole.dense())  # (n, n)
@@ -237,7 +238,8 @@ def row_means_sampling(
     (x,), exponent = in_safe_units(x)
     _check_draws(draws, failure)
     # W_1 between row means of the drawn space and of x, as a share of max C − min C.
-    # 1. Its expectation: the error of drawn row means, and that of drawing atoms.
+    # 1. Its expectation: 1/(2√N) + 1/N for means over N drawn columns, and 1/(2√N) for
+    #    the rows that are drawn (theorem 6 f).
     expected = 1 / math.sqrt(draws) + 1 / draws
     # 2. Its tail by McDiarmid, as one draw moves it by at most 2/draws.
     tail = math.sqrt(-2 * math.log(failure) / draws)

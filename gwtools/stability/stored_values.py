@@ -230,10 +230,11 @@ def _stored_values_moved(
     _check_spaces.stored_values(x, _KINDS, "x")
     terms = terms_of_sums(x.size)
     x, _ = restrict_to_support(x)
+    # For ‖C‖ and m_C alone; all else is computed of the values as they are stored.
     (scaled,), exponent = in_safe_units(x)
     if isinstance(x, DenseSpace | GraphSpace):
         # ‖C‖ costs a pass over C, which a move that is absolute alone need not pay.
-        norm = _norm_above(scaled, exponent) if relative else 0.0
+        norm = _norm_of_scaled(scaled, exponent) if relative else 0.0
         bound = relative * norm + _summands(x) * absolute
         return rounded_up(bound, 8)
     a = x.weights
@@ -245,20 +246,24 @@ def _stored_values_moved(
     e = relative * lengths + math.sqrt(dimension) * absolute  # (n,)
     norm_of_e = norm_above(e, 2.0, terms, rows=a)
     if isinstance(x, GramSpace):
+        # ⟨v_i + e_i, v_k + e_k⟩ − ⟨v_i, v_k⟩ has a norm of at most 2 ‖v‖ ‖e‖ + ‖e‖².
         norm_of_lengths = norm_above(lengths, 2.0, terms, rows=a)
         return product_rounded_up(norm_of_e, 2 * norm_of_lengths + norm_of_e)
     if isinstance(x, PointCloud) and x.metric == "sqeuclidean":
         xp = _array.namespace(a)
+        # v_i − v_k moves by at most 2 max e, its square by 4 max e (|v_i − v_k| + max e).
         farthest = rounded_up(float(xp.max(e)), terms)
         # Distances have half the exponent of their squares.
-        root_of_mean = rounded_up(_root_of_mean(scaled), 4, exponent // 2)
+        root_of_mean = rounded_up(_root_of_mean_entry(scaled), 4, exponent // 2)
         return product_rounded_up(4 * farthest, root_of_mean + farthest)
+    # Distances move by at most e_i + e_k, and Σ a_i a_k (e_i + e_k)² is twice the sum
+    # of ‖e‖² and of the squared mean of e.
     mean_of_e = norm_above(e, 1.0, terms, rows=a)
     bound = math.sqrt(2.0) * math.hypot(norm_of_e, mean_of_e)
     return rounded_up(bound, 8)
 
 
-def _norm_above(scaled: Space, exponent: int) -> float:
+def _norm_of_scaled(scaled: Space, exponent: int) -> float:
     """Bound ‖C‖_2 of a space whose C was divided by 2^exponent."""
     norm = norm_of_space(scaled) + radius_of_entries(scaled)
     return rounded_up(norm, 4, exponent)
@@ -273,10 +278,11 @@ def _summands(x: DenseSpace | GraphSpace) -> int:
     return 1
 
 
-def _root_of_mean(x: Space) -> float:
+def _root_of_mean_entry(x: Space) -> float:
     """Bound √m_C of squared distances C."""
-    # m_C is twice the mean square of the points about their mean, and no more than that
-    # about any other centre. Rows of the factor are √2 times the centred points.
+    # m_C, the mean of C, is twice the mean square of the points about their mean; about
+    # the computed mean, or any other point, the mean square is no less. Rows of the
+    # factor are √2 times the centred points.
     form: Any = x.low_rank
     lengths = lengths_of_rows(form.factor)
     terms = terms_of_sums(x.size + form.rank)

@@ -37,16 +37,15 @@ def in_float64(x: Any, name: str = "x") -> Space:
 
 def in_safe_units(
     *spaces: Space,
-    squares: bool = False,
+    entries_are_squared: bool = False,
 ) -> tuple[tuple[Space, ...], int]:
     """Return spaces with C divided by one power of four, and its exponent of two.
 
     Squares of their values then neither over- nor underflow. Stored matrices are left
-    as they are unless their differences overflow, or ``squares`` says that their
-    entries will be squared.
+    as they are unless their differences overflow, or ``entries_are_squared``.
     """
     exponents = [_exponent_of_entries(space) for space in spaces]
-    half = _half_exponent_of_unit(spaces, max(exponents), squares)
+    half = _half_exponent_of_unit(spaces, max(exponents), entries_are_squared)
     if half != 0:
         spaces = tuple([_divided(space, half) for space in spaces])
     for space in spaces:
@@ -57,11 +56,11 @@ def in_safe_units(
 def _half_exponent_of_unit(
     spaces: tuple[Space, ...],
     exponent: int,
-    squares: bool,
+    entries_are_squared: bool,
 ) -> int:
     """Return h of the unit 4^h for entries up to 2^exponent; 0 where none is needed."""
     are_stored = [isinstance(space, DenseSpace) for space in spaces]
-    if all(are_stored) and not squares:
+    if all(are_stored) and not entries_are_squared:
         # Of stored entries only differences are formed, and a smaller unit would round
         # those entries that become subnormal.
         return 0 if exponent <= _LARGEST_EXPONENT else 1

@@ -60,7 +60,7 @@ def wasserstein(
         coupling = comonotone(y, b, x, a)
         y_first = cost(coupling, y, x, p)
         return (x_first + y_first) / 2
-    if _is_one_weight(a, b):
+    if _share_one_weight(a, b):
         weight = a[..., 0]
         return weight * _sum_of_powers(x, y, p)
     numbers = _numbers_of_equal_atoms(a, b)
@@ -183,12 +183,12 @@ def sorting_plan(
 
 
 def equal_weights(a: Array, b: Array) -> Array:
-    """Tell whether lists have as many atoms, all of one weight, shape (…).
+    """Tell whether lists have as many atoms, all of one weight.
 
-    Sorted values then pair off.
+    Sorted values then pair off. A bool for one pair, an array (B,) for a stack.
     """
     if a.ndim == 1:
-        return _is_one_weight(a, b)
+        return _share_one_weight(a, b)
     xp = _array.namespace(a, b)
     weight = xp.max(a, axis=-1, keepdims=True)  # (…, 1)
     one_weight = xp.all(_have_weight(a, weight), axis=-1)
@@ -258,12 +258,12 @@ def wasserstein_of_entries(
     if numbers is None:
         return wasserstein(x.values, x.masses, y.values, y.masses, p)
     # Entries of one weight need no masses, and the cells are known without a merge.
-    n, m = numbers
-    here_x = x.positions < n[:, None]  # (B, K)
-    here_y = y.positions < m[:, None]
+    count_x, count_y = numbers  # (B,) each
+    here_x = x.positions < count_x[:, None]  # (B, K)
+    here_y = y.positions < count_y[:, None]
     values_x = _padded_by_largest(x.values, here_x)
     values_y = _padded_by_largest(y.values, here_y)
-    return _between_equal_weights(values_x, values_y, n, m, p)
+    return _between_equal_weights(values_x, values_y, count_x, count_y, p)
 
 
 def _numbers_of_equal_entries(x: Entries, y: Entries) -> tuple[Array, Array] | None:
@@ -389,7 +389,7 @@ def _have_weight(a: Array, weight: Array) -> Array:
     return (a == weight) | is_padding
 
 
-def _is_one_weight(a: Array, b: Array) -> bool:
+def _share_one_weight(a: Array, b: Array) -> bool:
     """Tell whether lists without padding have as many atoms, all of one weight."""
     xp = _array.namespace(a, b)
     if a.shape != b.shape:

@@ -62,8 +62,9 @@ def equal_cells(
     whole_m = _array.to_numpy(m)[..., None]
     meetings = np.gcd(whole_n, whole_m)
     whole_kept = whole_n + whole_m - meetings
-    cells_between = whole_kept // meetings
-    whole = [whole_n, whole_m, whole_kept, cells_between]
+    # Ends of both lists meet at equal distances: cells between two meetings.
+    period = whole_kept // meetings
+    whole = [whole_n, whole_m, whole_kept, period]
     # One transfer for all four: each would cost a call on a device.
     counts = np.array(whole, dtype=float)
     counts = _array.from_numpy(counts, like)  # (4, …, 1)
@@ -72,8 +73,10 @@ def equal_cells(
     kept = counts[2, ...]
     period = counts[3, ...]
     # 2. The atoms of cell k. k + ⌊k / period⌋ ends come before it, those that meet
-    #    counted twice. Ends of x among them are the rows before its row, the other ends
-    #    the columns before its column. Lists may be long: arrays are changed in place.
+    #    counted twice: call them t − 1. The i-th end of x has ⌊i m / n⌋ ends of y
+    #    before it, so ⌈t n / (n + m)⌉ − 1 of the t − 1 are ends of x: the rows before
+    #    its row. The other ends are the columns before its column. Lists may be long:
+    #    arrays are changed in place.
     largest = int(whole_kept.max())
     device = _array.device(like)
     integers = xp.arange(largest, device=device)  # (K,)
