@@ -42,6 +42,17 @@ def second(
         In units of C to the power p; at most :func:`third` (theorem 7). O(n² log n)
         time and O(n²) memory.
 
+    Raises
+    ------
+    TypeError
+        If x or y is neither a space nor an array of floating-point numbers, or they
+        differ in array library, dtype or device.
+    ValueError
+        If an array is empty, not square, not symmetric or not finite, or p is no finite
+        number of at least 1.
+    MemoryError
+        If what the bound holds does not fit, before it is asked for.
+
     Examples
     --------
     >>> import numpy as np, gwtools as gw
@@ -106,10 +117,16 @@ def third(
 
     Raises
     ------
-    ValueError
-        If ``residual`` is asked for with another p than 2.
     TypeError
-        Within ``jax.grad``.
+        If x or y is neither a space nor an array of floating-point numbers, or they
+        differ in array library, dtype or device, or are within ``jax.grad`` or
+        ``torch.func.grad``. If ``residual`` is not True or False.
+    ValueError
+        If an array is empty, not square, not symmetric or not finite, values of C are
+        so large that squared differences are no numbers of the dtype, p is no finite
+        number of at least 1, or ``residual`` is asked for with another p than 2.
+    MemoryError
+        If what the bound holds does not fit, before it is asked for.
 
     Examples
     --------

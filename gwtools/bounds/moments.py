@@ -67,6 +67,15 @@ def row_means(
     0-d array
         In units of C to the power p. O(n log n) after one pass over the pairs.
 
+    Raises
+    ------
+    TypeError
+        If x or y is neither a space nor an array of floating-point numbers, or they
+        differ in array library, dtype or device.
+    ValueError
+        If an array is empty, not square, not symmetric or not finite, or p is no finite
+        number of at least 1.
+
     Examples
     --------
     Distances and twice the same ones: the bound is GW_1 itself, as the identity attains
@@ -101,6 +110,15 @@ def first(
     -------
     0-d array
         In units of C to the power p; at most GW_p^p.
+
+    Raises
+    ------
+    TypeError
+        If x or y is neither a space nor an array of floating-point numbers, or they
+        differ in array library, dtype or device.
+    ValueError
+        If an array is empty, not square, not symmetric or not finite, or p is no finite
+        number of at least 1.
 
     Examples
     --------
@@ -141,6 +159,14 @@ def norm(x: Any, y: Any) -> Array:
     -------
     0-d array
         In squared units of C; never below the square of theorem 1's bound.
+
+    Raises
+    ------
+    TypeError
+        If x or y is neither a space nor an array of floating-point numbers, or they
+        differ in array library, dtype or device.
+    ValueError
+        If an array is empty, not square, not symmetric or not finite.
 
     Examples
     --------
@@ -193,6 +219,16 @@ def spectral(x: Any, y: Any) -> Array:
     0-d array
         In squared units of C. O(n d²) for point clouds with squared distances and Gram
         spaces, else O(n³).
+
+    Raises
+    ------
+    TypeError
+        If x or y is neither a space nor an array of floating-point numbers, or they
+        differ in array library, dtype or device.
+    ValueError
+        If an array is empty, not square, not symmetric or not finite.
+    MemoryError
+        If what the bound holds does not fit, before it is asked for.
 
     Examples
     --------
@@ -276,8 +312,11 @@ def rank_one(x: Any, y: Any) -> Array:
 
     Raises
     ------
+    TypeError
+        If x or y is neither a space nor an array of floating-point numbers, or they
+        differ in array library, dtype or device.
     ValueError
-        If a space is no GramSpace with a factor of one row.
+        If x or y is no GramSpace with a factor of one row.
 
     Notes
     -----

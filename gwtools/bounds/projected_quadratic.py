@@ -253,7 +253,15 @@ def convex(
     Raises
     ------
     TypeError
-        Within ``jax.grad``.
+        If x or y is neither a space nor an array of floating-point numbers, or they
+        differ in array library, dtype or device, or are within ``jax.grad`` or
+        ``torch.func.grad``.
+    ValueError
+        If an array is empty, not square, not symmetric or not finite, values of C are
+        so large that squared differences are no numbers of the dtype, ``steps`` is no
+        integer of at least 0, or ``tolerance`` no finite number of at least 0.
+    MemoryError
+        If what the bound holds does not fit, before it is asked for.
 
     Examples
     --------
