@@ -13,7 +13,7 @@ from gwtools import _array, _check, _check_plans
 from gwtools._array import Array
 from gwtools._stacks import Numbers, at_atoms, dot, numbers
 from gwtools.plans import Plan, SparsePlan
-from gwtools.spaces import Space, fields_alone, row_blocks
+from gwtools.spaces import Space, detached, fields_alone, row_blocks
 from gwtools.spaces.double_centering import DenseResidual, LowRankResidual, Residual
 
 
@@ -245,10 +245,8 @@ class GWProblem(Quadratic):
     everywhere.
 
     >>> import numpy as np, gwtools as gw
-    >>> x, y = (
-    ...     gw.as_space(1 - np.eye(2)),
-    ...     gw.DenseSpace(1 - np.eye(3), weights=np.array([0.5, 0.25, 0.25])),
-    ... )
+    >>> x = gw.as_space(1 - np.eye(2))
+    >>> y = gw.DenseSpace(1 - np.eye(3), weights=np.array([0.5, 0.25, 0.25]))
     >>> problem = gw.GWProblem(x, y)
     >>> problem.product_objective
     0.5
@@ -271,7 +269,13 @@ class GWProblem(Quadratic):
         return fields_alone(self)
 
     def detached(self) -> GWProblem:
-        """Return the problem outside any gradient graph."""
+        """Return the problem outside any gradient graph.
+
+        Returns
+        -------
+        GWProblem
+            The problem itself where its spaces are in no graph.
+        """
         x = detached(self.x)
         y = detached(self.y)
         # The problem itself keeps its cached residuals.
@@ -303,6 +307,11 @@ class GWProblem(Quadratic):
             The coupling π and the one before it.
         cross : array of shape (n, m)
             The matrix R π S of the previous one.
+
+        Returns
+        -------
+        array of shape (n, m)
+            The matrix R π S of the plan, in squared units of C.
         """
         rows = plan.differing_rows(previous)
         if rows is None:
@@ -423,16 +432,6 @@ class GWProblem(Quadratic):
         """
         self._check_plan(plan)
         return self.gradient(self.cross(plan))
-
-
-def detached(space: Space) -> Space:
-    """Return the space outside any gradient graph."""
-    is_tracked = _array.tracked(space.data) or _array.tracked(space.weights)
-    if not is_tracked:
-        return space
-    data = _array.detached(space.data)
-    weights = _array.detached(space.weights)
-    return space.with_data(data, weights)
 
 
 def enveloped(

@@ -11,8 +11,14 @@ import numpy as np
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
 from gwtools.preparation import common_offset, safe_size
-from gwtools.problems import detached
-from gwtools.spaces import GramSpace, PointCloud, Space, as_space, converted
+from gwtools.spaces import (
+    GramSpace,
+    PointCloud,
+    Space,
+    as_space,
+    converted,
+    detached,
+)
 from gwtools.spaces.dense import dense_space
 
 # Entries that are computed with at a time. On a CPU they fit its cache; on other

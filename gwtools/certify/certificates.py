@@ -27,9 +27,9 @@ from gwtools.certify.objectives import (
 from gwtools.certify.plans import restricted, widened
 from gwtools.plans import Plan, as_plan
 from gwtools.preparation import Prepared, prepare
-from gwtools.problems import GWProblem, detached
+from gwtools.problems import GWProblem
 from gwtools.results import Certificate
-from gwtools.spaces import Space, as_space, converted
+from gwtools.spaces import Space, as_space, converted, detached
 
 EFFORTS = ("linear", "quadratic", "cubic")
 

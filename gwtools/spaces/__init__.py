@@ -3,6 +3,7 @@
 from gwtools.spaces.base import (
     Space,
     converted,
+    detached,
     fields_alone,
     numbers_at_atoms,
     numbers_in_blocks,
@@ -21,6 +22,7 @@ __all__ = [
     "Space",
     "as_space",
     "converted",
+    "detached",
     "fields_alone",
     "numbers_at_atoms",
     "numbers_in_blocks",

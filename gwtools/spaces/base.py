@@ -461,3 +461,13 @@ def converted(space: Space, convert: Callable[[Array], Array]) -> Space:
         return space
     data = convert(space.data)
     return space.with_data(data, _array.normalised(weights))
+
+
+def detached(space: Space) -> Space:
+    """Return the space outside any gradient graph."""
+    is_tracked = _array.tracked(space.data) or _array.tracked(space.weights)
+    if not is_tracked:
+        return space
+    data = _array.detached(space.data)
+    weights = _array.detached(space.weights)
+    return space.with_data(data, weights)
