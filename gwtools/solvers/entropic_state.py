@@ -7,10 +7,20 @@ from typing import NamedTuple
 
 from gwtools import _array
 from gwtools._array import Array
-from gwtools._stacks import Mask, Numbers, at_pairs, chosen, filled, numbers
+from gwtools._stacks import (
+    Mask,
+    Numbers,
+    at_pairs,
+    chosen,
+    expanded,
+    filled,
+    numbers,
+)
 from gwtools.plans import DensePlan, make_unchecked
 from gwtools.problems import Quadratic
 from gwtools.results import Status
+from gwtools.transport.scaling import Scaling
+from gwtools.transport.sinkhorn import sinkhorn
 
 # Why problems stop. A state stores positions in this list, as those of a stack are
 # numbers of its arrays; at 0 a problem goes on.
@@ -26,6 +36,10 @@ FIXED_POINT = float(STATUSES.index(Status.FIXED_POINT))
 STATIONARY = float(STATUSES.index(Status.STATIONARY))
 NOT_STATIONARY = float(STATUSES.index(Status.NOT_STATIONARY))
 UNFINISHED = float(STATUSES.index(Status.SCALING_UNFINISHED))
+
+# Exponents of padding: their exponentials are zero in float32 as well, and sums with
+# other exponents stay finite.
+_NOWHERE = -1e30
 
 # Largest marginal error by float error with which a plan at a fixed ε is stationary.
 MOST_MISSED = 1e-3
@@ -161,3 +175,25 @@ def log_masses(matrix: Array) -> Array:
     xp = _array.namespace(matrix)
     least = xp.finfo(matrix.dtype).smallest_normal
     return xp.log(xp.clip(matrix, min=least))
+
+
+def kernel_exponent(problem: Quadratic, state: State, gradient: Array) -> Array:
+    """Return the exponent of the next kernel (…, n, m), 0 at padding."""
+    a = problem.x.weights
+    b = problem.y.weights
+    epsilon = expanded(state.epsilon, 2)
+    exponent = state.exponent - gradient / epsilon
+    return at_pairs(a, b, exponent, 0.0)
+
+
+def scaled_kernel(
+    problem: Quadratic,
+    state: State,
+    exponent: Array,
+    tolerance: Numbers,
+) -> Scaling:
+    """Scale a kernel, from the scalings of the one before it."""
+    a = problem.x.weights
+    b = problem.y.weights
+    log_kernel = at_pairs(a, b, exponent, _NOWHERE)
+    return sinkhorn(log_kernel, a, b, state.u, state.v, tolerance)

@@ -10,7 +10,6 @@ from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools._stacks import (
     Numbers,
-    at_pairs,
     chosen,
     expanded,
     filled,
@@ -32,20 +31,19 @@ from gwtools.solvers.entropic_state import (
     STATIONARY,
     Rest,
     State,
+    kernel_exponent,
+    scaled_kernel,
     unscaled,
 )
 from gwtools.solvers.refinement import allows_programs, judged, refined
 from gwtools.solvers.starts import is_stationary_at_product, off_saddle, product_plan
 from gwtools.spaces import Space
 from gwtools.transport.scaling import Scaling, log_plan
-from gwtools.transport.sinkhorn import attainable, sinkhorn
+from gwtools.transport.sinkhorn import attainable
 
 # Proximal steps after which linear programs go on: they come to rest sooner.
 ENOUGH_STEPS = 10
 
-# Exponents of padding: their exponentials are zero in float32 as well, and sums with
-# other exponents stay finite.
-_NOWHERE = -1e30
 # Share of 4‖α‖‖β‖ + 2‖R‖‖S‖ that the final ε is.
 _FINAL_SHARE = 1e-3
 # Marginal errors of kernels: the least that is asked for, the largest, and the share of
@@ -100,6 +98,15 @@ class Sinkhorn(IterativeSolver[State]):
         Factor between the ε of two annealing steps, between 0 and 1. Slower cooling,
         towards 1, takes longer and mostly ends in a lower objective.
 
+    Raises
+    ------
+    TypeError
+        If ``proximal`` is not True or False.
+    ValueError
+        If ``max_iterations`` is no integer of at least 1, ``tolerance`` no finite
+        number of at least 0, ``epsilon`` no finite number above 0, or ``cooling`` no
+        number between 0 and 1.
+
     Notes
     -----
     Every plan is rounded onto the exact marginals, so that its objective is a true
@@ -125,18 +132,14 @@ class Sinkhorn(IterativeSolver[State]):
     ...     np.array([[0.0], [1.0], [3.0]]), weights=np.array([0.5, 0.25, 0.25])
     ... )
     >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
-    >>> plain, entropic = (
-    ...     gw.solve(x, y, gw.Sinkhorn()),
-    ...     gw.solve(x, y, gw.Sinkhorn(epsilon=1.0, proximal=False)),
-    ... )
+    >>> plain = gw.solve(x, y, gw.Sinkhorn())
+    >>> entropic = gw.solve(x, y, gw.Sinkhorn(epsilon=1.0, proximal=False))
     >>> entropic.plan.dense().round(2)
     array([[0.23, 0.27, 0.  ],
            [0.1 , 0.07, 0.08],
            [0.  , 0.  , 0.25]])
-    >>> [
-    ...     round(float(value), 2)
-    ...     for value in (plain.objective, entropic.objective, entropic.regularized)
-    ... ]
+    >>> values = plain.objective, entropic.objective, entropic.regularized
+    >>> [round(float(value), 2) for value in values]
     [0.74, 0.82, 1.29]
     """
 
@@ -199,16 +202,23 @@ class Sinkhorn(IterativeSolver[State]):
         return cast(float, epsilon)
 
     def final_epsilon(self, problem: Quadratic) -> Numbers:
-        """Return the ε at which annealing ends, or the fixed one, in squared units."""
+        """Return the ε at which annealing ends, or the fixed one.
+
+        Parameters
+        ----------
+        problem : Quadratic
+            One problem, outside any gradient graph, or a stack of them.
+
+        Returns
+        -------
+        float or array of shape (…)
+            In squared units of C, one number a problem.
+        """
         if self.epsilon is None:
             return _FINAL_SHARE * problem.variation
         return filled(problem.variation, self.epsilon)
 
-    def run(
-        self,
-        problem: GWProblem,
-        callback: Callback | None = None,
-    ) -> Outcome:
+    def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Scale kernels until their plans come to rest; finish a proximal plan."""
         _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
         if self.epsilon is not None:
@@ -227,11 +237,26 @@ class Sinkhorn(IterativeSolver[State]):
     ) -> Outcome:
         """Go on by conditional gradient where proximal steps came to rest.
 
-        Where programs are too large, or on other devices, the plan is judged only.
+        On other devices than the CPU the plan is judged only, by a linear program;
+        where programs are too large, it is left as it is.
+
+        Parameters
+        ----------
+        problem : GWProblem
+            The problem.
+        outcome : Outcome
+            A plan of proximal steps.
+        callback : callable, optional
+            Called after every step; it stops the solver by returning True.
+
+        Returns
+        -------
+        Outcome
+            The plan to answer with, and why the solver stopped.
         """
         at_rest = outcome.status in _AT_REST
         steps_left = self.max_iterations - outcome.iterations
-        if at_rest and self.ends_by_programs(problem) and steps_left > 0:
+        if at_rest and self._ends_by_programs(problem) and steps_left > 0:
             return refined(problem, outcome, self.tolerance, steps_left, callback)
         if outcome.status in _UNPROVED and allows_programs(problem):
             detached = problem.detached()
@@ -239,7 +264,7 @@ class Sinkhorn(IterativeSolver[State]):
             return judged(detached, outcome, negligible)
         return outcome
 
-    def ends_by_programs(self, problem: Quadratic) -> bool:
+    def _ends_by_programs(self, problem: Quadratic) -> bool:
         """Tell whether a plan at rest is handed to conditional gradient.
 
         That is on the CPU, where its linear programs are not too large.
@@ -315,11 +340,11 @@ class Sinkhorn(IterativeSolver[State]):
             state = self._not_above_product(problem, state)
         # 1. The kernel of the linearisation at the plan, scaled.
         gradient = problem.gradient(state.cross)  # (…, n, m)
-        exponent = _exponent(problem, state, gradient)
+        exponent = kernel_exponent(problem, state, gradient)
         least_error = attainable(exponent)
         wanted = self._kernel_tolerance(problem, state)
         tolerance = larger(wanted, least_error)
-        scaling = _scaled(problem, state, exponent, tolerance)
+        scaling = scaled_kernel(problem, state, exponent, tolerance)
         # Float errors may cause a few times what is attainable. A kernel that missed
         # its marginals is scaled further, as long as that halves the error.
         missed = scaling.error > 10 * tolerance
@@ -336,11 +361,7 @@ class Sinkhorn(IterativeSolver[State]):
             rest = Rest(settling, missed, least_error)
             following = self._assessed(problem, state, following, rest)
         # 4. Where the kernel is scaled further, the plan stays.
-        taken_up = state._replace(
-            u=scaling.u,
-            v=scaling.v,
-            error=scaling.error,
-        )
+        taken_up = state._replace(u=scaling.u, v=scaling.v, error=scaling.error)
         following = chosen(unfinished, taken_up, following)
         if self.proximal:
             return following
@@ -360,7 +381,7 @@ class Sinkhorn(IterativeSolver[State]):
     def _kernel_tolerance(self, problem: Quadratic, state: State) -> Numbers:
         """Return the marginal error of the next kernel: small where it proves a gap."""
         usual = filled(state.epsilon, self.scaling_tolerance)
-        if self.ends_by_programs(problem):
+        if self._ends_by_programs(problem):
             # Linear programs prove the gap: scalings need not.
             return usual
         proving = filled(state.epsilon, self.proving_tolerance)
@@ -436,7 +457,7 @@ class Sinkhorn(IterativeSolver[State]):
         """Give proximal states a status where steps gain less than the tolerance."""
         negligible = self.negligible(problem)
         still = rest.settling & (gain <= negligible)
-        if self.ends_by_programs(problem):
+        if self._ends_by_programs(problem):
             # Conditional gradient finds the gap itself, and a better plan.
             enough = rest.settling & (state.kernels_at_final > ENOUGH_STEPS)
             code = chosen(still | enough, rest.failure, state.code)
@@ -474,25 +495,3 @@ class Sinkhorn(IterativeSolver[State]):
             code=filled(state.code, FIXED_POINT),
         )
         return chosen(met, staying, following)
-
-
-def _exponent(problem: Quadratic, state: State, gradient: Array) -> Array:
-    """Return the exponent of the next kernel (…, n, m), 0 at padding."""
-    a = problem.x.weights
-    b = problem.y.weights
-    epsilon = expanded(state.epsilon, 2)
-    exponent = state.exponent - gradient / epsilon
-    return at_pairs(a, b, exponent, 0.0)
-
-
-def _scaled(
-    problem: Quadratic,
-    state: State,
-    exponent: Array,
-    tolerance: Numbers,
-) -> Scaling:
-    """Scale a kernel, from the scalings of the one before it."""
-    a = problem.x.weights
-    b = problem.y.weights
-    log_kernel = at_pairs(a, b, exponent, _NOWHERE)
-    return sinkhorn(log_kernel, a, b, state.u, state.v, tolerance)
