@@ -391,7 +391,13 @@ class GWResult:
         return rows
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the numbers as plain Python values, for JSON."""
+        """Return the numbers as plain Python values, for JSON.
+
+        Returns
+        -------
+        dict
+            Numbers and words, or None where there is none, by name.
+        """
         certificate = self.certificate
         regularized = self.regularized
         if regularized is not None:

@@ -120,35 +120,83 @@ class Solver(ABC):
         """Return the solver for spaces whose C is divided by ``unit``.
 
         Settings with units change with it.
+
+        Parameters
+        ----------
+        unit : float
+            What C was divided by.
+
+        Returns
+        -------
+        Solver
+            By default the solver itself, without settings in units of C.
         """
-        return self  # no setting has units
+        return self
 
     def on_atoms(self, prepared: Prepared, shape: tuple[int, int]) -> Self:
         """Return the solver for the atoms that carry weight.
 
-        ``shape`` counts the atoms of both spaces before those without weight were
-        dropped: settings such as a starting plan still have this shape.
+        Parameters
+        ----------
+        prepared : Prepared
+            The spaces without the other atoms, and the positions of those kept.
+        shape : pair of int
+            Numbers of atoms of both spaces before any were dropped: settings such as a
+            starting plan still have this shape.
+
+        Returns
+        -------
+        Solver
+            By default the solver itself, without settings for single atoms.
         """
         return self
 
     def accepted_gap(self, problem: GWProblem) -> float:
-        """Return the decrease that the solver neglects, in squared units of C.
+        """Return the decrease of the objective that the solver neglects.
 
-        A certificate of this width counts as closed; by default 0.
+        A certificate of this width counts as closed.
+
+        Parameters
+        ----------
+        problem : GWProblem
+            The problem that was answered.
+
+        Returns
+        -------
+        float
+            In squared units of C; by default 0.
         """
         return 0.0
 
     def numbers_held(self, x: Space, y: Space) -> float:
         """Estimate from above how many numbers are held at once between two spaces.
 
-        Residuals R and S included, where they are formed; by default 0, for few.
+        Residuals R and S included, where they are formed.
+
+        Parameters
+        ----------
+        x, y : Space
+            The spaces of a problem.
+
+        Returns
+        -------
+        float
+            A number of array entries; by default 0, for few.
         """
         return 0.0
 
     def entropy_weight(self, problem: GWProblem) -> float | None:
         """Return the ε of the entropy ε KL(π | a ⊗ b) that is part of the problem.
 
-        In squared units of C; by default None, for the plain problem.
+        Parameters
+        ----------
+        problem : GWProblem
+            The problem that was answered.
+
+        Returns
+        -------
+        float or None
+            In squared units of C; by default None, for the plain problem.
         """
         return None
 

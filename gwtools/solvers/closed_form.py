@@ -28,6 +28,11 @@ class Sorted(Solver):
     p : float
         Power of the row-means estimate, at least 1; the other kinds are of power 2.
 
+    Raises
+    ------
+    ValueError
+        If the kind is unknown, or p is no finite number of at least 1.
+
     Notes
     -----
     O(n log n) after the row means. The estimate is never above GW_p^p; the plan's

@@ -116,6 +116,16 @@ class ConditionalGradient(IterativeSolver[_State]):
         one lowers the objective. On the way to it the objective may rise first, so that
         no gradient shows it.
 
+    Raises
+    ------
+    TypeError
+        If ``init`` is neither a word nor a plan nor an array of floating-point numbers,
+        or ``exchange`` is not True or False.
+    ValueError
+        If ``tolerance`` is no finite number of at least 0, ``max_iterations`` no
+        integer of at least 1, or ``init`` another word than "product", or an array that
+        is empty or has not two axes.
+
     Notes
     -----
     Products with C and D stay in the array library and on the device of the spaces;
