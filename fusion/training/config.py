@@ -213,7 +213,23 @@ class FusionConfig(TrainingArguments):
             )
 
     def objective(self, teachers: Iterable[str]) -> FusionLoss:
-        """Return the loss at the first step, with factor 1 for every teacher."""
+        """Return the loss at the first step, with factor 1 for every teacher.
+
+        Parameters
+        ----------
+        teachers : iterable of str
+            Names of the teachers.
+
+        Returns
+        -------
+        FusionLoss
+            Its weight is `fusion_weight`, not scheduled.
+
+        Raises
+        ------
+        ValueError
+            If a setting of the loss is unknown or outside its range.
+        """
         # Teachers count by their weights for each example alone, which sum to 1.
         ones = dict.fromkeys(teachers, 1.0)
         return FusionLoss(
@@ -228,7 +244,18 @@ class FusionConfig(TrainingArguments):
         )
 
     def fusion_weight_at(self, progress: float) -> float:
-        """Return w after the share ``progress`` in [0, 1] of all steps."""
+        """Return the weight w after a share of all steps.
+
+        Parameters
+        ----------
+        progress : float
+            The share of steps done, in [0, 1].
+
+        Returns
+        -------
+        float
+            From `fusion_weight` to `final_fusion_weight`, as `fusion_schedule` says.
+        """
         start = self.fusion_weight
         end = self.final_fusion_weight
         if self.fusion_schedule == "linear":
