@@ -82,11 +82,12 @@ def term_names(teachers: Iterable[str]) -> list[str]:
     return means + gradients
 
 
-def counted(batches: Sequence[Batch]) -> Tensor:
+def denominators(batches: Sequence[Batch]) -> Tensor:
     """Return the denominators of the loss of some batches, a float64 tensor (3,).
 
-    They are tokens, weighted pairs and weighted sequences, as in `fusion.Totals`. Ranks
-    add up theirs.
+    In the order of `fusion.Totals`, they are the number of labels, and the sums over
+    all teachers and examples of weight · number of pairs and of the weight itself. They
+    are of this rank's batches alone.
     """
     tokens = 0.0
     pairs = 0.0
@@ -132,6 +133,7 @@ def record(
         positions = student.mask[seen].sum()
         pairs = batch["pairs"].sum()
         meter.add(f"coverage/{name}", pairs, positions)
-        weights = batch["weights"]
+        # The mean weight is over all examples of those batches that hold the teacher.
+        weights = batch["weights"]  # (B,)
         examples = len(weights)
         meter.add(f"weight/{name}", weights.sum(), examples)

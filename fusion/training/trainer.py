@@ -34,7 +34,7 @@ from fusion.training.batches import (
 )
 from fusion.training.checkpoints import newest_checkpoint
 from fusion.training.config import NORMALIZED, FusionConfig
-from fusion.training.terms import Meter, counted, record, term_names
+from fusion.training.terms import Meter, denominators, record, term_names
 
 AUTO = "auto"
 # Values of `standardize` that need mean and standard deviation of full rows of logits.
@@ -154,8 +154,9 @@ class FusionTrainer(Trainer):
             data_collator=collator,  # type: ignore[arg-type]
             **kwargs,
         )
-        # The loss comes divided by the totals of the whole step: it needs no division
-        # by the number of micro-batches.
+        # The loss comes divided by the totals of the whole step: the Trainer must not
+        # divide it by the number of micro-batches. Its older versions look at the first
+        # of these, newer ones at the second.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
         self._skips_prompts = _can_skip_prompts(model)
@@ -198,14 +199,14 @@ class FusionTrainer(Trainer):
         num_batches: int,
         *args: Any,
     ) -> Any:
-        """Take the micro-batches of a step, and count the denominators of its loss."""
+        """Take the micro-batches of a step, and set the denominators of its loss."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, *args)
         # float32: some accelerators have no float64.
-        counts = counted(batches).float()
+        counts = denominators(batches).float()
         counts = counts.to(self.args.device)
         step_counts = self.accelerator.reduce(counts, "sum")
-        # Gradients are averaged over ranks, but the ranks' losses add up to the step's:
-        # each is to be larger by the number of ranks.
+        # Ranks average their gradients, where the step needs their sum. So each rank's
+        # loss is multiplied by the number of ranks: its denominators are divided by it.
         self._totals = _totals(step_counts / self.accelerator.num_processes)
         return batches, items
 
@@ -228,11 +229,13 @@ class FusionTrainer(Trainer):
 
         objective = self._objective
         totals = self._totals
+        # Totals are None where a caller asks for a loss before the first step.
         if model.training and totals is not None:
             objective = replace(objective, weight=self._fusion_weight())
         else:
-            # Evaluations compare students: all have the first step's fusion weight.
-            totals = _totals(counted([inputs]))
+            # This batch alone, with the first step's fusion weight: evaluations compare
+            # students, whatever step they are at.
+            totals = _totals(denominators([inputs]))
         output = objective(head.topk, head.nll, teachers, totals)
 
         meter = self._meters["train" if model.training else "eval"]
@@ -250,7 +253,11 @@ class FusionTrainer(Trainer):
         return loss
 
     def _read(self, model: nn.Module, inputs: Batch) -> tuple[HeadOutput, Tensor]:
-        """Forward the student, and read its logits behind the prompts."""
+        """Forward the student, and read its logits behind the prompts.
+
+        Returned are what was read, and the logits themselves, (B, T − first, V), for
+        the norms of gradients.
+        """
         input_ids = inputs["input_ids"]  # (B, T)
         first = inputs["first"]
         options = {}
@@ -358,15 +365,15 @@ def _freeze_all_but_last(model: PreTrainedModel, count: int) -> None:
     for i, part in enumerate(parts):
         if isinstance(part, nn.ModuleList):
             layers = list(part)
-            # The final norm. The head, often tied to the embeddings, is no part of the
-            # base model, and stays as it is.
-            behind = parts[i + 1 :]
+            # What follows the layers: the final norm. The head, often tied to the
+            # embeddings, is no part of the base model, and stays frozen.
+            following = parts[i + 1 :]
     if layers is None:
         raise ValueError(
             f"student must keep its layers in a ModuleList for trained_layers, "
             f"but {type(model).__name__} does not: use lora."
         )
-    for part in layers[-count:] + behind:
+    for part in layers[-count:] + following:
         part.requires_grad_(True)
 
 
@@ -380,7 +387,7 @@ def _can_skip_prompts(student: Any) -> bool:
 
 
 def _totals(counts: Tensor) -> Totals:
-    """Denominators from their counts (3,), in the order of `counted`."""
+    """Denominators from their counts (3,), in the order of `denominators`."""
     tokens, pairs, sequences = counts.unbind()
     return Totals(tokens, pairs, sequences)
 
@@ -401,7 +408,7 @@ def _collator(
     tokenizer: PreTrainedTokenizerBase,
     args: FusionConfig,
 ) -> Collator:
-    """What joins the examples of a batch with the teachers' rows, by the settings."""
+    """Make the collator that the settings describe."""
     return Collator(
         stores,
         padding=_padding(tokenizer),
@@ -432,7 +439,7 @@ def _student(args: FusionConfig) -> str:
 
 
 def _checked(args: FusionConfig | None) -> FusionConfig:
-    """Require settings of fusion, for a process with one device."""
+    """Require settings of type FusionConfig, and at most one GPU in this process."""
     if not isinstance(args, FusionConfig):
         raise TypeError(
             f"args must be a FusionConfig, but is of type {type(args).__name__}: "

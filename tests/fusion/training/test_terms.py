@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fusion.training.terms import Meter, counted, term_names
+from fusion.training.terms import Meter, denominators, term_names
 
 
 class Ranks:
@@ -50,6 +50,6 @@ def test_names_are_unique_and_terms_have_gradients():
 def test_denominators_by_hand():
     first = batch([0.5, 0.25], [[True, True], [True, False]])
     second = batch([1.0, 0.0], [[True, False], [True, True]])
-    assert counted([first]).tolist() == [3, 2 * 0.5 + 0.25, 0.75]
-    assert counted([first, second]).tolist() == [6, 2.25, 1.75]
-    assert counted([]).tolist() == [0, 0, 0]
+    assert denominators([first]).tolist() == [3, 2 * 0.5 + 0.25, 0.75]
+    assert denominators([first, second]).tolist() == [6, 2.25, 1.75]
+    assert denominators([]).tolist() == [0, 0, 0]
