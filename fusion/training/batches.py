@@ -141,7 +141,7 @@ class Collator:
     k : int
         Logits kept per position.
     how : {"bytes", "positional"}
-        See :func:`fusion.align.align`.
+        See :func:`fusion.align`.
     weighting : {"uniform", "static", "ce"}
         Of the teachers that have seen an example; the weights of an example sum to 1.
     static_weights : mapping of str to float
@@ -161,20 +161,21 @@ class Collator:
     def __call__(self, features: Sequence[Feature]) -> Batch:
         """Return the batch; a teacher that has seen none of the examples is absent."""
         encoded: list[Encoded] = []
-        known: list[RowsByTeacher] = []
+        # For each example, what each teacher that has seen it said and weighs.
+        rows_by_teacher: list[RowsByTeacher] = []
         weights: list[WeightByTeacher] = []
         for feature in features:
-            rows_of_example = self._known(feature["key"])
+            seen = self._seen(feature["key"])
             encoded.append(feature["encoded"])
-            known.append(rows_of_example)
-            weights.append(self._weights(rows_of_example))
+            rows_by_teacher.append(seen)
+            weights.append(self._weights(seen))
 
         # Prompts predict no label: logits are read from the earliest completion on.
         first = min(map(_first_row, encoded))
 
         teachers: dict[str, TeacherBatch] = {}
         for name in self.stores:
-            rows = [rows_of_example.get(name) for rows_of_example in known]
+            rows = [seen.get(name) for seen in rows_by_teacher]
             if rows.count(None) < len(rows):
                 teacher = self._teacher(encoded, rows, first)
                 teacher["weights"] = _weights_of(name, weights)
@@ -189,8 +190,8 @@ class Collator:
             "teachers": teachers,
         }
 
-    def _known(self, key: str) -> RowsByTeacher:
-        """Rows of an example in the stores that hold it."""
+    def _seen(self, key: str) -> RowsByTeacher:
+        """Rows of an example by teacher, of those whose stores hold it."""
         rows = {}
         for name, store in self.stores.items():
             if key in store:
@@ -215,13 +216,14 @@ class Collator:
         )
 
     def _weights(self, rows: RowsByTeacher) -> WeightByTeacher:
-        """Weights of the teachers that have seen one example; they sum to 1."""
+        """Weights of the teachers that have seen one example; they sum to 1, or to 0.
+
+        The sum is 0 where all of their static weights are.
+        """
         scores = self._scores(rows)
         total = sum(scores.values())
         weights = {}
         for name, score in scores.items():
-            # Static weights may be 0 for all teachers that have seen the example: then
-            # none of them counts for it.
             weights[name] = score / total if total else 0.0
         return weights
 
@@ -267,7 +269,8 @@ class Collator:
         batch["values"] = _padded_field(rows, "values", no_values)
         batch["ids"] = _padded_field(rows, "ids", no_ids)
 
-        # A store of log-probabilities alone lacks the moments of all its examples.
+        # A store has a statistic for all of its examples or for none: any row that it
+        # holds tells which.
         seen = next(filter(None, rows))
         no_statistic = np.zeros(0, dtype=np.float32)
         for name in STATISTICS:
@@ -296,7 +299,9 @@ class Collator:
                 length = len(ends)
                 # (P,) each, as positions in the completion.
                 student, teacher = align(code.ends, ends, self.how)
-            start = _first_row(code) - first  # row of the student's position 0
+            # Rows are counted from ``first``, positions from the completion's start:
+            # ``start`` is the row of position 0.
+            start = _first_row(code) - first
             masks.append(np.ones(length, dtype=bool))
             student_index.append(student + start)
             teacher_index.append(teacher)
