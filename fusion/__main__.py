@@ -29,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     options = _parser().parse_args(arguments)
-    # What users can put right is one sentence on stderr. Other errors are faults of
-    # this package, and keep their trace.
+    # Errors of these types are taken for what users can put right: one sentence on
+    # stderr. All others are faults of this package, and keep their trace.
     try:
         _run(options)
     except (
@@ -128,7 +128,7 @@ def _help(name: str) -> str:
             "fusion.FusionConfig.",
             "",
         ]
-        lines += _listed(commands.trained_settings())
+        lines += _listed(commands.train_settings())
         lines += [
             "",
             "Every argument of transformers.TrainingArguments is a setting, too.",

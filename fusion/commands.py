@@ -14,7 +14,12 @@ from typing import Any, TypeVar
 
 from fusion._extras import require
 from fusion.tasks import Problem, read_data, read_problems
-from fusion.training.config import FusionConfig, known, read_config, read_settings
+from fusion.training.config import (
+    FusionConfig,
+    read_config,
+    read_settings,
+    require_known,
+)
 
 EXAMPLES = Path(__file__).parent / "examples"
 # What `train` prints of evaluations before and after: means over all teachers, and the
@@ -99,7 +104,8 @@ def settings_of(kind: type[_Settings], arguments: Sequence[str]) -> _Settings:
     settings = read_settings(arguments)
     entries: list[Field[Any]] = list(fields(kind))  # type: ignore[arg-type]
     # Unknown keys first: a necessary one may be missing because it is misspelt.
-    known(settings, [entry.name for entry in entries])
+    names = [entry.name for entry in entries]
+    require_known(settings, names)
     for entry in entries:
         name = entry.name
         if necessary(entry) and settings.get(name) is None:
@@ -250,7 +256,7 @@ def _changes(before: Metrics, after: Metrics) -> list[str]:
 
 def evaluate(arguments: Sequence[str]) -> None:
     """Run ``fusion evaluate``."""
-    from fusion import evaluate as room
+    from fusion.evaluate import generate, score, table
     from fusion.models import load_model, load_tokenizer
 
     settings = settings_of(EvaluateSettings, arguments)
@@ -259,18 +265,18 @@ def evaluate(arguments: Sequence[str]) -> None:
     start = time.perf_counter()
     model: Any = load_model(settings.model, settings.dtype)
     device = _device(settings.device)
-    texts = room.generate(
+    texts = generate(
         model.to(device),
         load_tokenizer(settings.model),
         problems,
         settings.max_new_tokens,
         settings.batch_size,
     )
-    scores = room.score(problems, texts)
-    print(room.table(scores), f"{spent(start)}.", sep="\n\n")
+    scores = score(problems, texts)
+    print(table(scores), f"{spent(start)}.", sep="\n\n")
     if settings.out is not None:
         out = _folder(settings.out)
-        rows = [score.as_dict() for score in scores]
+        rows = [of_task.as_dict() for of_task in scores]
         _write_json(out / "scores.json", rows)
         # Whole texts show why an answer was not found.
         _write(out / "texts.jsonl", _lines(problems, texts))
@@ -289,7 +295,7 @@ def _lines(problems: Sequence[Problem], texts: Sequence[str]) -> str:
     return "".join(lines)
 
 
-def trained_settings() -> list[Field[Any]]:
+def train_settings() -> list[Field[Any]]:
     """Settings of ``fusion train`` that the Trainer of transformers does not have."""
     parent = FusionConfig.__mro__[1]  # TrainingArguments
     inherited = {entry.name for entry in fields(parent)}

@@ -116,7 +116,7 @@ class FusionConfig(TrainingArguments):
     temperature: float = 1.0
     teacher_temperatures: dict[str, float] = field(default_factory=dict)
     align: str = "bytes"
-    # The losses and their weights.
+    # The losses and their weights: ULD at aligned positions, GLD between graphs.
     graph: str | None = "row_means"
     channels: str = "rank"
     uld_weight: float = 1.0
@@ -152,6 +152,7 @@ class FusionConfig(TrainingArguments):
         self.objective(self.stores)  # checks the settings of the losses
         self._check_teachers()
         self._check_trained()
+        self._check_inherited()
         super().__post_init__()  # type: ignore[no-untyped-call]
 
     def _check_teachers(self) -> None:
@@ -192,7 +193,7 @@ class FusionConfig(TrainingArguments):
             )
 
     def _check_trained(self) -> None:
-        """Require settings of the Trainer that fusion can do with."""
+        """Require adapters or a number of last layers, not both."""
         if self.trained_layers is not None:
             _check.count(self.trained_layers, "trained_layers")
         if self.lora is not None and self.trained_layers is not None:
@@ -200,6 +201,9 @@ class FusionConfig(TrainingArguments):
                 "lora and trained_layers must not both be set, "
                 "but are: choose one of them."
             )
+
+    def _check_inherited(self) -> None:
+        """Refuse settings of transformers' Trainer that fusion cannot train with."""
         # Smoothing would be a second loss beside the teachers', on other terms.
         if self.label_smoothing_factor:
             raise ValueError(
@@ -230,7 +234,8 @@ class FusionConfig(TrainingArguments):
         ValueError
             If a setting of the loss is unknown or outside its range.
         """
-        # Teachers count by their weights for each example alone, which sum to 1.
+        # λ = 1 for each teacher: how much one counts is said by its weights of the
+        # examples alone, and an example's weights sum to 1 over the teachers.
         ones = dict.fromkeys(teachers, 1.0)
         return FusionLoss(
             weight=self.fusion_weight,
@@ -285,7 +290,7 @@ def read_config(arguments: Iterable[str], **defaults: Any) -> FusionConfig:
     settings = defaults | read_settings(arguments)
     # Fields that __init__ does not take are results of other settings.
     names = [entry.name for entry in fields(FusionConfig) if entry.init]
-    known(settings, names)
+    require_known(settings, names)
     return FusionConfig(**settings)
 
 
@@ -317,7 +322,7 @@ def read_settings(arguments: Iterable[str]) -> dict[str, Any]:
     return settings
 
 
-def known(settings: Mapping[str, Any], names: Iterable[str]) -> None:
+def require_known(settings: Mapping[str, Any], names: Iterable[str]) -> None:
     """Require that every key is one of ``names``; the error offers the closest.
 
     Raises
@@ -346,7 +351,7 @@ def _nested(path: list[str], value: Any) -> dict[str, Any]:
 
 
 def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
-    """Overwrite settings by new ones; of mappings, the keys that are new alone."""
+    """Put new settings into others: a value replaces, a mapping is merged by key."""
     for key, value in new.items():
         if not isinstance(value, Mapping):
             into[key] = value
@@ -387,7 +392,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 
 # A number in scientific notation, with or without a point and a sign of the exponent.
 _SCIENTIFIC = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
-# With which such a number may begin: YAML tries the pattern behind these alone.
+# PyYAML tries the pattern only on values that begin with one of these.
 _FIRST_CHARACTERS = list("-+.0123456789")
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
