@@ -237,7 +237,7 @@ def pack(
     index: int,
     records: Sequence[Record],
 ) -> tuple[Shard, bytes]:
-    """Make the bytes of a shard and its line in the manifest.
+    """Make the bytes of the shard with number ``index`` and its line in the manifest.
 
     Raises
     ------
@@ -249,7 +249,7 @@ def pack(
     digests = [record.digest for record in records]
     rows = [record.rows for record in records]
     counts = []  # in tokens
-    lengths = []  # in bytes
+    lengths = []  # of each example's tokens, in bytes, (n_i,)
     for row in rows:
         counts.append(len(row.ends))
         # The first token of each example starts at byte 0.
@@ -407,13 +407,13 @@ def _check_schema(tensors: Any, origin: Origin, shard: Shard) -> None:
         column = tensors.get_slice(name)
         shape = list(column.get_shape())
         found[name] = (column.get_dtype(), shape)
-    # Both may have tensors that the other lacks. The first by name is reported.
+    # Either may have tensors that the other lacks. The first by name is reported.
     names = found.keys() | wanted.keys()
     for name in sorted(names):
-        ours = found.get(name)
-        theirs = wanted.get(name)
-        if ours != theirs:
-            raise ValueError(f"{name} is {ours}, not {theirs}")
+        actual = found.get(name)
+        expected = wanted.get(name)
+        if actual != expected:
+            raise ValueError(f"{name} is {actual}, not {expected}")
 
 
 def _schema(origin: Origin, shard: Shard) -> _Schema:

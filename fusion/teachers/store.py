@@ -154,7 +154,7 @@ class TeacherStore:
             The rows must hold at least so many entries.
         examples : iterable of Example, optional
             The teacher must have read the text that ``tokenizer`` makes of each one
-            that is stored.
+            that is stored; not asked without a tokenizer.
         logits : bool
             Whether more than log-probabilities is needed.
 
@@ -277,12 +277,12 @@ class StoreWriter:
         # 2. What this writer has listed. Users delete shards to have them made again:
         # those without a file are struck from its manifest.
         own = self.path / shards.manifest_name(rank)
-        before: list[Shard] = []
+        own_listed: list[Shard] = []
         if own.exists():
-            _, before = shards.read_manifest(own)
+            _, own_listed = shards.read_manifest(own)
         self._own: list[Shard] = []
         gone = set()
-        for shard in before:
+        for shard in own_listed:
             file = self.path / shards.shard_name(shard.number)
             if file.exists():
                 self._own.append(shard)
@@ -296,8 +296,9 @@ class StoreWriter:
             shards.open_shard(self.path, origin, shard)
             done.append(shard.number)
         self.done = frozenset(done)
-        # 4. A manifest that says nothing yet, or too much, is written.
-        if gone or not before:
+        # 4. The own manifest, where it is missing or lists shards that are gone. Others
+        #    then see at once which store this folder was begun for.
+        if gone or not own_listed:
             shards.write_manifest(self.path, origin, self._own, rank)
 
     def write(self, index: int, records: Sequence[Record]) -> None:
@@ -351,7 +352,10 @@ def _read_manifests(path: Path) -> tuple[Origin, list[Shard]]:
 
 
 def _begun(path: str | Path, origin: Origin) -> list[Shard]:
-    """Shards that any writer has listed; refuse a folder of another origin."""
+    """Shards that some writer has listed; none in a new folder.
+
+    A folder that was begun for another origin is refused.
+    """
     folder = Path(path)
     if not _manifests(folder):
         return []
@@ -393,8 +397,8 @@ def _check_numbers(path: Path, listed: Sequence[Shard]) -> None:
     for index, shard in enumerate(listed):
         if shard.number == index:
             continue
-        # All before are in their places: this is the last of them again, or one that
-        # comes later.
+        # Numbers ascend, and all before are right. So this one repeats the last, or is
+        # larger than ``index``, which no shard has.
         fault = "not listed"
         odd = index
         if index > 0 and shard.number == index - 1:
