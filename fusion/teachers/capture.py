@@ -222,8 +222,9 @@ def _logits(model: PreTrainedModel, batch: Sequence[Encoded]) -> Tensor:
             use_cache=False,
         )
     logits: Tensor = output.logits
-    # Models that name no head have computed it at all positions: (B, T, V). Otherwise
-    # the logits are (1, N, V), where N < B · T, as no last token predicts anything.
+    # Models that name no head have applied it to all positions: (B, T, V). All others
+    # give (1, N, V). The two shapes always differ: no example's last token is wanted,
+    # so that N < T where B = 1.
     if logits.shape[:2] == wanted.shape:
         return logits[wanted]
     return logits[0]
@@ -258,7 +259,7 @@ def _head_at(model: PreTrainedModel, wanted: Tensor) -> Iterator[None]:
         return
 
     def select(_: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        hidden, *others = inputs
+        hidden, *others = inputs  # (B, T, d), and what else the head is given
         # (N, d), and an axis in front: models expect a batch.
         chosen = hidden[wanted][None]
         return (chosen, *others)
@@ -275,19 +276,17 @@ def _rows(logits: Tensor, code: Encoded, k: int) -> TeacherRows:
     tokens = code.input_ids[code.completion_mask]  # (n,)
     targets = torch.from_numpy(tokens)
     targets = targets.to(logits.device)
-    found = read_logits(
-        logits,
-        torch.arange(len(logits), device=logits.device),
-        targets[:, None],
-        Reading(k),
-    )
+    every_row = torch.arange(len(logits), device=logits.device)
+    # Of each row also the logit of the token that follows it.
+    found = read_logits(logits, every_row, at=targets[:, None], reading=Reading(k))
+    logit_of_target = found.at[:, 0]  # (n,)
     # Rounded as they are stored, before they leave the device.
     statistics = found.moments.half()  # (n, 2)
     mean, std = statistics.unbind(1)
     logsumexp = found.logsumexp[:, 0]
     # The negative log-likelihood of a token is the log-sum-exp of its row less its
     # logit. It is rounded last: a difference of rounded numbers would lose digits.
-    nll = logsumexp - found.at[:, 0]
+    nll = logsumexp - logit_of_target
     return TeacherRows(
         values=_array(found.values.half()),
         ids=_array(found.ids.int()),

@@ -28,8 +28,8 @@ from fusion.teachers.store import TeacherRows
 from fusion.text.align import align
 from fusion.text.conversations import Example
 
-# Rows of one teacher by ``Example.key``, each with its example, whose text says how
-# many bytes the rows cover.
+# Rows of one teacher by ``Example.key``, each with its example, whose text is counted
+# in bytes.
 Held = Mapping[str, tuple[Example, TeacherRows]]
 
 # Relative spacing of float16: the precision of the stored logits and likelihoods.
@@ -246,10 +246,10 @@ def _relation(
         hits_y = _hits(y)[at_y]
         agreement_of_examples.append(hits_x == hits_y)
 
-        wrong_x = ~hits_x & _confident(x)[at_x]
-        wrong_y = ~hits_y & _confident(y)[at_y]
-        x_against_y = hits_x & wrong_y
-        y_against_x = hits_y & wrong_x
+        surely_wrong_x = ~hits_x & _confident(x)[at_x]
+        surely_wrong_y = ~hits_y & _confident(y)[at_y]
+        x_against_y = hits_x & surely_wrong_y
+        y_against_x = hits_y & surely_wrong_x
         conflict_of_examples.append(x_against_y | y_against_x)
     agreement = np.concatenate(agreement_of_examples)  # (positions,)
     conflict = np.concatenate(conflict_of_examples)

@@ -91,11 +91,11 @@ def _records(
     records: dict[str, Record] = {}
     for i, example in enumerate(examples):
         try:
-            content = rows[i]["logprobs"]["content"]
+            tokens = rows[i]["logprobs"]["content"]
             record = Record(
                 key=example.key,
                 digest=_digest(example),
-                rows=_rows(content, example, k),
+                rows=_rows(tokens, example, k),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
@@ -109,25 +109,26 @@ def _records(
 
 
 def _digest(example: Example) -> str:
-    """Digest of what the teacher read."""
-    # The server's template is unknown: the content stands for the text.
+    """Digest that stands for the text the teacher read."""
+    # The server's template is unknown, and so is that text: the example's own content,
+    # of which the key is a hash, takes its place.
     digest = hashlib.sha256(example.key.encode())
     return digest.hexdigest()
 
 
 def _rows(
-    content: Sequence[Mapping[str, Any]],
+    tokens: Sequence[Mapping[str, Any]],
     example: Example,
     k: int,
 ) -> TeacherRows:
     """Make the rows of one example from a server's entries for its n tokens."""
-    pieces = _pieces(content, example)
-    tops = _tops(content, k)
+    pieces = _pieces(tokens, example)
+    tops = _tops(tokens, k)
     values = []  # (n, k)
     ids = []  # (n, k), −1 where the server does not tell them
     logprobs = []  # (n,), of the completion's own tokens
     lengths = []  # (n,), in bytes
-    for piece, token, top in zip(pieces, content, tops, strict=True):
+    for piece, token, top in zip(pieces, tokens, tops, strict=True):
         lengths.append(len(piece))
         values.append([entry["logprob"] for entry in top])
         ids.append([entry.get("id", -1) for entry in top])
@@ -137,7 +138,7 @@ def _rows(
     return TeacherRows(
         values=np.array(values, dtype=np.float16),
         ids=np.array(ids, dtype=np.int32),
-        logsumexp=np.zeros(len(content), dtype=np.float32),
+        logsumexp=np.zeros(len(tokens), dtype=np.float32),
         mean=None,
         std=None,
         nll=-np.array(logprobs, dtype=np.float16),
@@ -145,10 +146,10 @@ def _rows(
     )
 
 
-def _pieces(content: Sequence[Mapping[str, Any]], example: Example) -> list[bytes]:
+def _pieces(tokens: Sequence[Mapping[str, Any]], example: Example) -> list[bytes]:
     """Bytes of each token; refuse tokens that do not spell the completion."""
     pieces = []
-    for token in content:
+    for token in tokens:
         pieces.append(_bytes(token))
     whole = example.completion.encode()
     # The entry after the completion ends the text and adds nothing to it, whatever
@@ -163,13 +164,13 @@ def _pieces(content: Sequence[Mapping[str, Any]], example: Example) -> list[byte
 
 
 def _tops(
-    content: Sequence[Mapping[str, Any]],
+    tokens: Sequence[Mapping[str, Any]],
     k: int,
 ) -> list[list[Mapping[str, Any]]]:
     """The k likeliest tokens at each position; refuse positions with fewer."""
     tops = []
     counts = []
-    for token in content:
+    for token in tokens:
         # Servers promise no order, but stores hold values in descending order.
         ranked = sorted(token["top_logprobs"], key=_negative_logprob)
         top = ranked[:k]
