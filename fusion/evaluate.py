@@ -36,7 +36,7 @@ class _Prompt(NamedTuple):
     """A prompt's tokens, and the tokens that end an answer to it."""
 
     ids: list[int]
-    ends: list[int]
+    end_ids: list[int]
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,10 @@ def score(problems: Sequence[Problem], texts: Sequence[str]) -> list[Score]:
 def _task_score(task: str, pairs: Sequence[Answered]) -> Score:
     """Score one task, and what guessing would give on its problems."""
     # Answers that differ in case and white space only are one answer.
-    right: Counter[str] = Counter()
+    frequency: Counter[str] = Counter()
     for problem, _ in pairs:
-        right[normal(problem.answer)] += 1
-    distinct = len(right)
+        frequency[normal(problem.answer)] += 1
+    distinct = len(frequency)
 
     correct = 0
     unextracted = 0
@@ -168,7 +168,7 @@ def _task_score(task: str, pairs: Sequence[Answered]) -> Score:
         choices = len(problem.choices) or distinct
         chances.append(1.0 / choices)
     total = len(pairs)
-    most_frequent = max(right.values())
+    most_frequent = max(frequency.values())
     return Score(
         task,
         total,
@@ -253,21 +253,22 @@ def generate(
 
 def _prompt(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> _Prompt:
     """Tokens of a prompt as in training, and those that end an answer to it."""
-    # A completion that is not empty, as an example must have one.
+    # What stands before and after the completion is wanted: any completion will do, but
+    # for an empty one.
     example = Example(problem.prompt, problem.answer or "?")
     head, tail = render(example, tokenizer)
     # A chat template writes the special tokens itself.
     plain = isinstance(problem.prompt, str)
     ids = tokenizer(head, add_special_tokens=plain)["input_ids"]
 
-    ends = []
+    end_ids = []
     if tail:
         # The template ends a turn, with a token that may not be the tokenizer's end.
         tail_ids = tokenizer(tail, add_special_tokens=False)["input_ids"]
-        ends += tail_ids[:1]
+        end_ids += tail_ids[:1]
     if tokenizer.eos_token_id is not None:
-        ends.append(tokenizer.eos_token_id)
-    return _Prompt(ids, ends)
+        end_ids.append(tokenizer.eos_token_id)
+    return _Prompt(ids, end_ids)
 
 
 def _continue(
@@ -277,8 +278,8 @@ def _continue(
     max_new_tokens: int,
 ) -> Iterator[str]:
     """Continue a batch of prompts, and yield the texts."""
-    ends = _all_ends(prompts)
-    filler = _filler(tokenizer, ends)
+    end_ids = _all_end_ids(prompts)
+    filler = _filler(tokenizer, end_ids)
     ids, mask = _left_padded(prompts, filler)
     written = model.generate(
         input_ids=ids.to(model.device),
@@ -291,29 +292,29 @@ def _continue(
         top_p=None,
         top_k=None,
         # Without a token that ends answers, texts run to the limit.
-        eos_token_id=ends or None,
+        eos_token_id=end_ids or None,
         pad_token_id=filler,
     )
     longest = ids.shape[1]
     new_tokens = written[:, longest:]  # (B, at most max_new_tokens)
     for row in new_tokens.tolist():
-        answer = _until_end(row, ends)
+        answer = _until_end(row, end_ids)
         yield str(tokenizer.decode(answer, skip_special_tokens=True))
 
 
-def _all_ends(prompts: Sequence[_Prompt]) -> list[int]:
+def _all_end_ids(prompts: Sequence[_Prompt]) -> list[int]:
     """Tokens that end an answer to any prompt of a batch."""
-    ends: set[int] = set()
+    end_ids: set[int] = set()
     for prompt in prompts:
-        ends.update(prompt.ends)
-    return sorted(ends)
+        end_ids.update(prompt.end_ids)
+    return sorted(end_ids)
 
 
-def _filler(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> int:
+def _filler(tokenizer: PreTrainedTokenizerBase, end_ids: Sequence[int]) -> int:
     """Token to pad with: any will do, as it is masked."""
     if tokenizer.pad_token_id is not None:
         return tokenizer.pad_token_id  # type: ignore[no-any-return]
-    return ends[0] if ends else 0
+    return end_ids[0] if end_ids else 0
 
 
 def _left_padded(
@@ -330,16 +331,16 @@ def _left_padded(
     for prompt in prompts:
         tokens = torch.tensor(prompt.ids)
         ones = torch.ones(len(tokens), dtype=torch.long)
-        left = (longest - len(tokens), 0)  # padding before and behind
+        left = (longest - len(tokens), 0)  # how much to put before, and behind
         ids.append(pad(tokens, left, value=filler))
         masks.append(pad(ones, left))
     return torch.stack(ids), torch.stack(masks)
 
 
-def _until_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
+def _until_end(tokens: list[int], end_ids: Sequence[int]) -> list[int]:
     """The tokens before the first that ends an answer."""
     for i, token in enumerate(tokens):
-        if token in ends:
+        if token in end_ids:
             return tokens[:i]
     return tokens
 
