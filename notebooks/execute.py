@@ -1,4 +1,7 @@
-"""Execute the notebooks: a quick check of copies, or with --write in full, keeping the outputs."""
+"""Execute the notebooks: a quick check of copies, or with --write, in full.
+
+A full run keeps the outputs.
+"""
 
 import argparse
 import os
@@ -14,7 +17,10 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def execute(path: Path, write: bool) -> None:
-    """Run one notebook from top to bottom in its own folder; a cell that fails raises CellExecutionError."""
+    """Run one notebook from top to bottom in its own folder.
+
+    A cell that fails raises CellExecutionError.
+    """
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
@@ -59,7 +65,8 @@ def main() -> int:
             failed.append(path.name)
             print(error, file=sys.stderr)
         print(
-            f"{path.name}: {'failed' if path.name in failed else 'passed'} in {time.perf_counter() - start:.0f} s"
+            f"{path.name}: {'failed' if path.name in failed else 'passed'} "
+            f"in {time.perf_counter() - start:.0f} s"
         )
     return 1 if failed else 0
 

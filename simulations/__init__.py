@@ -1,1 +1,4 @@
-"""One script for every measured claim: ``python -m simulations.NAME --out DIR`` writes its CSV, Markdown and figure."""
+"""One script for every measured claim.
+
+``python -m simulations.NAME --out DIR`` writes its CSV, Markdown and figure.
+"""

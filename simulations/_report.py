@@ -1,4 +1,7 @@
-"""What all simulations share: the command line, the folder of results, its metadata and tables, the look of figures."""
+"""What all simulations share: command line, folder of results, tables and figures.
+
+The folder holds the metadata of its results, and figures have one look.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ def command_line(description: str | None) -> argparse.ArgumentParser:
 
 
 def results_folder(arguments: argparse.Namespace) -> Path:
-    """Make the folder of results; quick ones have their own, so that they never replace those of a full run."""
+    """Make the folder of results.
+
+    Quick results have their own, so that they never replace those of a full run.
+    """
     out: Path = arguments.out
     folder = out.with_name(f"{out.name}-quick") if arguments.quick else out
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +54,7 @@ def results_folder(arguments: argparse.Namespace) -> Path:
 
 @dataclass(frozen=True)
 class Grid:
-    """A study over sizes, with several runs of each: what is run, and how it is published."""
+    """A study over sizes, with several runs of each: what is run, and how published."""
 
     run: Callable[[Path, Sequence[int], int, int], None]
     publish: Callable[[Path], None]
@@ -58,7 +64,7 @@ class Grid:
     unit: str
 
     def main(self, description: str | None, argv: Sequence[str] | None) -> int:
-        """Read the command line, run what an earlier run has not finished, and publish all of it."""
+        """Read the command line, run what is not finished, and publish all of it."""
         parser = command_line(description)
         full, quick = self.counts
         parser.add_argument(
@@ -80,7 +86,8 @@ class Grid:
             self.run(folder, sizes, count, arguments.seed)
         except KeyboardInterrupt:
             print(
-                f"Interrupted: what is finished is kept in {folder}; the same command resumes there.",
+                f"Interrupted: what is finished is kept in {folder}; "
+                "the same command resumes there.",
                 file=sys.stderr,
             )
             return 130
@@ -103,7 +110,10 @@ def _version(package: str) -> str:
 
 
 def claim(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write ``meta.json`` beside the results, or exit where the folder holds results made under other facts."""
+    """Write ``meta.json`` beside the results.
+
+    Exit where the folder holds results made under other facts.
+    """
     path = folder / "meta.json"
     if not path.exists():
         path.write_text(json.dumps(facts, indent=2) + "\n")
@@ -111,7 +121,8 @@ def claim(folder: Path, facts: Mapping[str, Any]) -> None:
     found = json.loads(path.read_text())
     if changed := [name for name, value in facts.items() if found.get(name) != value]:
         raise SystemExit(
-            f"{folder} holds results that differ in {', '.join(changed)} (see meta.json): "
+            f"{folder} holds results that differ in {', '.join(changed)} "
+            "(see meta.json): "
             "delete that folder, or choose another one with --out."
         )
 
@@ -135,7 +146,10 @@ def _parsed(text: str) -> int | float | str:
 
 
 def resume_rows(path: Path) -> list[Row]:
-    """Read the rows that an earlier run finished; a last line that was cut short is removed from the file."""
+    """Read the rows that an earlier run finished.
+
+    A last line that was cut short is removed from the file.
+    """
     if not path.exists():
         return []
     text = path.read_text()
@@ -146,7 +160,10 @@ def resume_rows(path: Path) -> list[Row]:
 
 
 def append_row(path: Path, row: Row) -> None:
-    """Append one row, after the header in a new file; it is handed to the system before this returns."""
+    """Append one row, after the header in a new file.
+
+    The row is handed to the system before this returns.
+    """
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, list(row), lineterminator="\n")
         if file.tell() == 0:
@@ -169,7 +186,7 @@ def _rounded(value: Any) -> Any:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Lay out a Markdown table with its numbers to the right, readable as plain text."""
+    """Lay out a Markdown table, numbers to the right, readable as plain text."""
     cells = [list(header), *([str(value) for value in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = [

@@ -1,14 +1,16 @@
-"""Throughput of batches: many pairs of small spaces at once against a Python loop over single calls, and against ot.batch.
+"""Throughput of batches: many pairs of small spaces at once against loops.
+
+The loops are Python's over single calls; a second table compares with ot.batch.
 
 The pairs are Euclidean distance matrices of 3-D Gaussian clouds of 10 to 64 points,
 uniform weights, both sizes at random. Every run makes its spaces anew, as they keep
 what was computed of them; making them is not timed. Loops run over the first pairs only
 (column "loop of"): throughput is in pairs a second. Batches of NumPy arrays may use
 threads, so they run once with all that they take and once with a single one. A bound is
-compared with two loops: over the bound itself, and over
-:func:`gwtools.solve`, whose result holds that bound among other things. In the second table all pairs are of one size, and
-POT's proximal solver runs at fixed ε with its own tolerances; its plans are rounded to
-the marginals before they are judged.
+compared with two loops: over the bound itself, and over :func:`gwtools.solve`, whose
+result holds that bound among other things. In the second table all pairs are of one
+size, and POT's proximal solver runs at fixed ε with its own tolerances; its plans are
+rounded to the marginals before they are judged.
 
     python -m simulations.batch --out DIR [--quick] [--seed S] [--repeats R] [--pairs B]
 
@@ -58,7 +60,10 @@ HELD = {
 
 @dataclass(frozen=True)
 class Scale:
-    """How many pairs run together and in the loop; the same for Sinkhorn; sizes and pairs against ot.batch."""
+    """How many pairs run together and in the loop, and their sizes.
+
+    The same for Sinkhorn, and the sizes and pairs against ot.batch.
+    """
 
     pairs: int
     loop: int
@@ -73,7 +78,10 @@ FULL, QUICK = Scale(4096, 512, 4096, 64, (16, 32), 16), Scale(64, 16, 16, 8, (12
 
 @dataclass(frozen=True)
 class Case:
-    """One computation: all pairs at once, one pair, and one pair by a solve whose result holds the same number."""
+    """One computation: all pairs at once, one pair, and one pair by a solve.
+
+    The result of the solve holds the same number.
+    """
 
     name: str
     together: Callable[[Any, Any], Any]
@@ -126,7 +134,11 @@ def spaces(
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a run takes place: how its arrays are made, the clock that it is timed by, its name, and threads of a batch."""
+    """Where a run takes place.
+
+    How its arrays are made, the clock that it is timed by, its name, and the threads of
+    a batch.
+    """
 
     convert: Convert
     clock: Callable[[], float]
@@ -197,7 +209,7 @@ def _loop(
 
 
 def summarise(rows: Sequence[Row]) -> Row:
-    """Return the throughputs by median times, and the ratios of the batch's to the loops'."""
+    """Return throughputs by median times, and ratios of the batch's to the loops'."""
     first = rows[0]
     batch = first["pairs"] / median(row["batch_s"] for row in rows)
     loop, solve_loop = (
@@ -214,7 +226,10 @@ def summarise(rows: Sequence[Row]) -> Row:
 def peers(
     size: int, count: int, seed: int, repeats: int, machine: Machine
 ) -> list[Row]:
-    """Let gw.solve_batch and ot.batch take turns on pairs of one size, and judge all plans by one objective."""
+    """Let gw.solve_batch and ot.batch take turns on pairs of one size.
+
+    All plans are judged by one objective.
+    """
     from ot.batch import solve_gromov_batch
 
     pairs = matrices(count, seed, size, size)
@@ -326,7 +341,10 @@ def run(folder: Path, arguments: Any, machine: Machine) -> int:
     ]
     report.write_rows(folder / "peers.csv", against)
     text = tables(summary, against)
-    note = f"On {machine.name}. Medians of {arguments.repeats} runs, in which all take turns."
+    note = (
+        f"On {machine.name}. Medians of {arguments.repeats} runs, "
+        "in which all take turns."
+    )
     (folder / f"{folder.name.removesuffix('-quick')}.md").write_text(
         f"# Throughput of batches\n\n{text}\n\n{note}\n"
     )

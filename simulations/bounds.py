@@ -4,7 +4,8 @@ Each bound as a share of the best objective found from 20 starts: conditional gr
 from the product coupling, from annealed Sinkhorn's plan and from random vertices. No
 bound may be above that objective; the column ``above`` counts those that are.
 
-    python -m simulations.bounds --out DIR [--quick] [--seed S] [--sizes N ...] [--seeds K]
+    python -m simulations.bounds --out DIR [--quick] [--seed S] [--sizes N ...]
+        [--seeds K]
 
 writes trials.csv (one row an instance, as soon as it is finished: an interrupted run
 resumes), summary.csv, meta.json, bounds.md and bounds.png.
@@ -56,10 +57,13 @@ UNITS = {
     "gap": "(best - lower) / best",
 }
 NOTES = f"""\
-- best: the least objective of {STARTS} starts: conditional gradient from the product coupling, from the plan of annealed
-  Sinkhorn and from random vertices (where the objective is convex: from the first two). It is an upper bound; the truth
+- best: the least objective of {STARTS} starts: conditional gradient from the product \
+coupling, from the plan of annealed
+  Sinkhorn and from random vertices (where the objective is convex: from the first \
+two). It is an upper bound; the truth
   may be lower, and the shares higher.
-- shares are means over the seeds of bound / best, in percent. {", ".join(EFFORTS)}: the lower end of `gwtools.certify` at
+- shares are means over the seeds of bound / best, in percent. \
+{", ".join(EFFORTS)}: the lower end of `gwtools.certify` at
   that effort, rounded outward; all others are the plain values of `gwtools.bounds`.
 - above: bounds above the best objective by more than rounding. It must be 0.
 - Weights: {"; ".join(f"{name}: {law}" for name, law in WEIGHTS.items())}."""
@@ -128,7 +132,10 @@ def _lower(x: gw.Space, y: gw.Space, plan: gw.Plan, effort: str) -> float:
 
 
 def _fresh(space: gw.Space) -> gw.Space:
-    """A copy that keeps nothing of what was computed from the space, but for the shortest paths of a graph."""
+    """A copy that keeps nothing of what was computed from the space.
+
+    Shortest paths of a graph are kept.
+    """
     return space.with_data(space.data, space.weights)
 
 
@@ -141,7 +148,10 @@ def _timed(name: str, run: Callable[[], Any]) -> Row:
 def search(
     x: gw.Space, y: gw.Space, rng: np.random.Generator, count: int
 ) -> gw.GWResult:
-    """Return the result with the least objective of all starts: a few steps from each, and many more from the best."""
+    """Return the result with the least objective of all starts.
+
+    A few steps are taken from each, and many more from the best.
+    """
     starts: list[Any] = ["product", _solve(x, y, gw.Sinkhorn()).plan]
     while len(starts) < count:
         starts.append(
@@ -183,7 +193,8 @@ def run(folder: Path, sizes: Sequence[int], seeds: int, seed: int) -> None:
     report.claim(folder, facts | {"versions": report.versions()} if pending else facts)
     if done:
         print(
-            f"{len(done)} instances are in {folder} already; delete that folder to run them again."
+            f"{len(done)} instances are in {folder} already; "
+            "delete that folder to run them again."
         )
     if pending:
         measure(
@@ -196,7 +207,10 @@ def run(folder: Path, sizes: Sequence[int], seeds: int, seed: int) -> None:
 
 
 def summarise(trials: Sequence[Row]) -> list[Row]:
-    """Return one row for each family, size and kind of weights: mean shares of the best objective, median times."""
+    """Return one row for each family, size and kind of weights.
+
+    A row holds mean shares of the best objective and median times.
+    """
     names = (*BOUNDS, *EFFORTS)
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for trial in trials:
@@ -263,14 +277,21 @@ def checks(trials: Sequence[Row]) -> str:
     strongest = np.maximum(share["second"], share["third"])
     lead = share["convex"] - share["third"]
     return f"""\
-- Bounds above the best objective: {sum(row["above"] for row in trials)} of {len(trials) * len(share)}.
-- {EFFORTS[-1]} minus the larger of second and third, least share: {(share[EFFORTS[-1]] - strongest).min():+.2e}.
-- convex minus third on uniform clouds and kernels, least share: {lead[close].min():+.2e}.
-- convex minus third on uniform Euclidean, squared and mixed clouds, mean share: {lead[clouds].mean():+.4f}."""
+- Bounds above the best objective: \
+{sum(row["above"] for row in trials)} of {len(trials) * len(share)}.
+- {EFFORTS[-1]} minus the larger of second and third, least share: \
+{(share[EFFORTS[-1]] - strongest).min():+.2e}.
+- convex minus third on uniform clouds and kernels, least share: \
+{lead[close].min():+.2e}.
+- convex minus third on uniform Euclidean, squared and mixed clouds, mean share: \
+{lead[clouds].mean():+.4f}."""
 
 
 def draw(trials: Sequence[Row], summary: Sequence[Row], path: Path) -> None:
-    """Draw the certified width against the time, a point for each bound, and the shares by family."""
+    """Draw the certified width against the time, and the shares by family.
+
+    Each bound is a point of the first.
+    """
     uniform = sorted(
         (row for row in summary if row["weights"] == "uniform"),
         key=lambda row: int(row["n"]),
@@ -285,7 +306,10 @@ def draw(trials: Sequence[Row], summary: Sequence[Row], path: Path) -> None:
 
 
 def _widths(axes: Axes, trials: Sequence[Row]) -> None:
-    """Draw medians over the instances of the commonest size, the larger of two: a star for each effort of certify."""
+    """Draw medians over the instances of the commonest size.
+
+    Of two such sizes the larger is taken; each effort of certify is a star.
+    """
     sizes = [row["n"] for row in trials]
     n = max(set(sizes), key=lambda size: (sizes.count(size), size))
     for i, name in enumerate((*BOUNDS, *EFFORTS)):
@@ -336,7 +360,10 @@ def _shares(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def publish(folder: Path) -> None:
-    """Write the summary, the Markdown and the figure of all instances in the folder, and print the tables."""
+    """Write the summary, the Markdown and the figure, and print the tables.
+
+    All instances in the folder count.
+    """
     trials = report.resume_rows(folder / "trials.csv")
     summary = summarise(trials)
     report.write_rows(folder / "summary.csv", summary)

@@ -1,4 +1,7 @@
-"""Families of instances on which bounds are compared: two random spaces each, made from a seed and a size alone."""
+"""Families of instances on which bounds are compared.
+
+An instance is two random spaces, made from a seed and a size alone.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +115,10 @@ def _adjacencies(rng: np.random.Generator, n: int) -> tuple[gw.Space, gw.Space]:
 
 
 def _rewired(rng: np.random.Generator, _: int, name: str) -> tuple[gw.Space, gw.Space]:
-    """A graph against itself after a tenth of its edges were swapped and its nodes shuffled; edges have length 1."""
+    """A graph against itself, rewired and shuffled.
+
+    A tenth of its edges are swapped and its nodes shuffled; edges have length 1.
+    """
     graph = nx.Graph(getattr(nx, f"{name}_graph")().edges())
     order = rng.permutation(len(graph)).tolist()
     other = nx.relabel_nodes(graph, dict(zip(graph, order, strict=True)))
@@ -131,7 +137,10 @@ def _connected(graph: nx.Graph) -> nx.Graph:
 
 
 def _coactivation(rng: np.random.Generator, n: int) -> tuple[gw.Space, gw.Space]:
-    """C = HᵀH/T of T = 256 rows of logits over n tokens, cut to the top tenth of each row: eight topics and noise."""
+    """C = HᵀH/T of T = 256 rows of logits over n tokens: eight topics and noise.
+
+    Each row is cut to its top tenth.
+    """
 
     def logits() -> Numbers:
         return 2 * rng.standard_normal((256, 8)) @ rng.standard_normal(
@@ -161,7 +170,10 @@ def _normal(
 
 
 def _classic(name: str, size: int) -> Family:
-    law = f"networkx's {name} graph against itself with a tenth of its edges swapped, shortest paths over unit edges"
+    law = (
+        f"networkx's {name} graph against itself with a tenth of its edges swapped, "
+        "shortest paths over unit edges"
+    )
     return Family(name, law, partial(_rewired, name=name), size=size)
 
 

@@ -1,4 +1,6 @@
-"""What fusing Gemma-3-270m into SmolLM2-135M costs and gives on reasoning-gym tasks: time, store, memory, losses, answers.
+"""What fusing Gemma-3-270m into SmolLM2-135M costs and gives on reasoning-gym tasks.
+
+Measured are time, store, memory, losses and answers.
 
 The teacher is captured on 300 examples. Two students are trained on 260 of them for 60
 steps of four: one on the labels alone, one fused. Both, and the student before, answer
@@ -62,7 +64,11 @@ FULL, QUICK = Size(300, 40, 60, 100), Size(24, 8, 4, 8)
 
 
 def write_data(folder: Path, size: Size, seed: int) -> None:
-    """Write the examples, those to train on, those held out, and problems of another seed."""
+    """Write the examples and the problems.
+
+    The examples are split in those to train on and those held out; the problems are of
+    another seed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     examples = [
         problem.example()
@@ -199,9 +205,18 @@ def tables(ran: Sequence[Row], training: Sequence[Row], scores: Sequence[Row]) -
         [r["arm"], r["step"], *(f"{r[term]:.3f}" for term in TERMS)] for r in held
     ]
     answers = [
-        [s["student"], s["task"], s["problems"], f"{s['accuracy']:.1%}", f"{s['low']:.1%} – {s['high']:.1%}",
-         f"{s['majority']:.1%}", f"{s['chance']:.1%}", s["unextracted"]] for s in scores
-    ]  # fmt: skip
+        [
+            s["student"],
+            s["task"],
+            s["problems"],
+            f"{s['accuracy']:.1%}",
+            f"{s['low']:.1%} – {s['high']:.1%}",
+            f"{s['majority']:.1%}",
+            f"{s['chance']:.1%}",
+            s["unextracted"],
+        ]
+        for s in scores
+    ]
     header = [
         "student",
         "task",
@@ -216,14 +231,16 @@ def tables(ran: Sequence[Row], training: Sequence[Row], scores: Sequence[Row]) -
         [
             "## Costs",
             report.markdown_table(["command", "seconds", "peak memory, GiB"], costs),
-            f"The store holds {stored['examples']:.0f} examples, {stored['tokens']:.0f} tokens, at "
+            f"The store holds {stored['examples']:.0f} examples, "
+            f"{stored['tokens']:.0f} tokens, at "
             f"{stored['bytes_a_token']:.1f} bytes a token.",
             "## Held-out losses",
             report.markdown_table(["student", "step", *TERMS], losses),
             "## Answers to problems of another seed",
             report.markdown_table(header, answers),
-            "Times are of a shared machine, so those of the two trainings do not compare. Where an interval holds the "
-            "majority's share, nothing is shown to be learnt beyond the frequency of answers.",
+            "Times are of a shared machine, so those of the two trainings "
+            "do not compare. Where an interval holds the majority's share, nothing is "
+            "shown to be learnt beyond the frequency of answers.",
         ]
     )
 

@@ -1,4 +1,6 @@
-"""Timing tables on a CUDA device: throughput of batches, and Sinkhorn on large clouds against POT and OTT-JAX.
+"""Timing tables on a CUDA device: batches, and Sinkhorn on large clouds.
+
+The tables are throughput of batches, and Sinkhorn against POT and OTT-JAX.
 
 All arrays are PyTorch's, float64, on the device; times are wall clock with the device's
 queue empty at both ends. Sinkhorn runs at a fixed number of points on squared Euclidean
@@ -89,7 +91,10 @@ def ott(x: Any, y: Any) -> float:
 def large(
     sizes: Sequence[int], seed: int, machine: batch.Machine, path: Path
 ) -> list[Row]:
-    """Time the solvers that are there on growing clouds; each row is written as soon as it is known."""
+    """Time the solvers that are there on growing clouds.
+
+    Each row is written as soon as it is known.
+    """
     solvers: dict[str, Callable[[Any, Any], float]] = {
         "gw.Sinkhorn()": ours,
         "POT, torch": pot,

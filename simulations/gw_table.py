@@ -1,10 +1,13 @@
-"""The Gromov-Wasserstein simulation of InfiGFusion, beside the published table and with what that table lacks.
+"""The Gromov-Wasserstein simulation of InfiGFusion, beside the published table.
+
+The table adds what the published one lacks.
 
 n points from N(0, I) against n from N(1, I) in three dimensions, Euclidean distances,
 squared loss. Exact is conditional gradient; Sinkhorn is the proximal solver, which
 never sees Exact's plan; Approx is the sorting-based estimate with p = 1.
 
-    python -m simulations.gw_table --out DIR [--quick] [--seed S] [--sizes N ...] [--trials T]
+    python -m simulations.gw_table --out DIR [--quick] [--seed S] [--sizes N ...]
+        [--trials T]
 
 writes trials.csv (one row a trial, as soon as it is finished: an interrupted run
 resumes), summary.csv, meta.json, gw_table.md and gw_table.png.
@@ -45,27 +48,38 @@ UNITS = {
     "exact, sinkhorn": "GW_2^2, squared units of the distances",
     "approx": "W_1 of the row means, units of the distances",
     "lower, upper, approx_squared": "squared units of the distances",
-    "time": "seconds of the call of gwtools.solve, its certificate included, the distance matrices excluded",
+    "time": "seconds of the call of gwtools.solve, its certificate included, "
+    "the distance matrices excluded",
     "std": "standard deviation over the trials (divisor trials - 1)",
 }
 NOTES = f"""\
-Points in {DIMENSION} dimensions, Euclidean distances; the published page does not state its dimension, loss and units.
+Points in {DIMENSION} dimensions, Euclidean distances; the published page does not \
+state its dimension, loss and units.
 
-- Exact, Sinkhorn and the interval are GW_2^2, in squared units of the distances. Approx is in units of the distances:
-  its RE, formed as published, depends on the unit of length (gwtools/THEORY.md, theorem 9). Approx^2 is in the unit of
+- Exact, Sinkhorn and the interval are GW_2^2, in squared units of the distances. \
+Approx is in units of the distances:
+  its RE, formed as published, depends on the unit of length (gwtools/THEORY.md, \
+theorem 9). Approx^2 is in the unit of
   Exact, and a lower bound of GW_2^2 (theorem 1).
-- RE of Sinkhorn is the mean of (Sinkhorn - Exact) / Exact with its sign, RE of Approx that of |Approx - Exact| / Exact.
-- Our ± is the standard deviation over the trials. The published ± is not explained; that of Exact is about our standard
+- RE of Sinkhorn is the mean of (Sinkhorn - Exact) / Exact with its sign, \
+RE of Approx that of |Approx - Exact| / Exact.
+- Our ± is the standard deviation over the trials. The published ± is not \
+explained; that of Exact is about our standard
   deviation over the root of the number of trials, so probably a standard error.
-- The interval is proved: no coupling is below its lower end, and some coupling attains its upper end.
+- The interval is proved: no coupling is below its lower end, \
+and some coupling attains its upper end.
 - Times are seconds a solve, certificate included."""
 READINGS = """\
-z is (ours - published) / root of (deviation^2 + published ±^2). "sd" takes our standard deviation as the deviation;
+z is (ours - published) / root of (deviation^2 + published ±^2). \
+"sd" takes our standard deviation as the deviation;
 "se", the stricter reading, our standard error, as the published ± probably is one."""
 
 
 def clouds(seed: int, n: int, trial: int) -> tuple[Numbers, Numbers]:
-    """Draw n points from N(0, I) and n from N(1, I); they depend on nothing but the arguments."""
+    """Draw n points from N(0, I) and n from N(1, I).
+
+    They depend on nothing but the arguments.
+    """
     rng = np.random.default_rng(np.random.SeedSequence((seed, n, trial)))
     return rng.standard_normal((n, DIMENSION)), 1 + rng.standard_normal((n, DIMENSION))
 
@@ -115,7 +129,8 @@ def run(folder: Path, sizes: Sequence[int], trials: int, seed: int) -> None:
     report.claim(folder, facts | {"versions": report.versions()} if pending else facts)
     if done:
         print(
-            f"{len(done)} trials are in {folder} already; delete that folder to run them again."
+            f"{len(done)} trials are in {folder} already; "
+            "delete that folder to run them again."
         )
     if pending:
         measure(
@@ -128,7 +143,11 @@ def run(folder: Path, sizes: Sequence[int], trials: int, seed: int) -> None:
 
 
 def summarise(trials: Sequence[Row]) -> list[Row]:
-    """Return one row a size: the published columns in their order, what they lack, then the published figures."""
+    """Return one row a size.
+
+    A row holds the published columns in their order, what they lack, then the published
+    figures.
+    """
     published = {row["n"]: row for row in report.read_rows(PUBLISHED)}
     names = [name for name in next(iter(published.values())) if name != "n"]
     rows = []
@@ -145,7 +164,10 @@ def summarise(trials: Sequence[Row]) -> list[Row]:
 
 
 def _summary(trials: Sequence[Row]) -> Row:
-    """Summarise the trials of one size; relative errors are means over trials, not ratios of means."""
+    """Summarise the trials of one size.
+
+    Relative errors are means over trials, not ratios of means.
+    """
     column = {name: np.array([trial[name] for trial in trials]) for name in trials[0]}
     exact, sinkhorn, approx = column["exact"], column["sinkhorn"], column["approx"]
     row: Row = {}
@@ -178,7 +200,10 @@ def _std(values: Numbers) -> float:
 
 
 def _deviations(ours: Row, published: Row) -> Row:
-    """Return by how many combined deviations our means differ from the published ones, in two readings of their ±."""
+    """Return by how many combined deviations our means differ from the published ones.
+
+    Their ± is read in two ways.
+    """
     row = {}
     for name in ("exact", "approx"):
         difference = ours[f"{name}_mean"] - published.get(f"{name}_mean", float("nan"))
@@ -191,7 +216,10 @@ def _deviations(ours: Row, published: Row) -> Row:
 
 
 def table(summary: Sequence[Row]) -> str:
-    """Lay out the table: our figures, what the published table lacks, and the published figures of the same row."""
+    """Lay out the table: our figures, then what the published table lacks.
+
+    Each row ends in the published figures of its size.
+    """
     header = [
         "n",
         "Exact",
@@ -233,7 +261,10 @@ def _pm(row: Row, name: str) -> str:
 
 
 def checks(summary: Sequence[Row]) -> str:
-    """Lay out the comparison with the published means, and on how many trials Sinkhorn was above Exact."""
+    """Lay out the comparison with the published means.
+
+    It also tells on how many trials Sinkhorn was above Exact.
+    """
     z = ["exact_z_sd", "exact_z_se", "approx_z_sd", "approx_z_se"]
     header = [
         "n",
@@ -254,7 +285,10 @@ def checks(summary: Sequence[Row]) -> str:
 
 
 def draw(summary: Sequence[Row], path: Path) -> None:
-    """Draw values with error bars, and times, against n; filled is ours, hollow is published."""
+    """Draw values with error bars, and times, against n.
+
+    Filled is ours, hollow is published.
+    """
     column = {name: np.array([row[name] for row in summary]) for name in summary[0]}
     with report.figure_style():
         figure = Figure(figsize=(9, 3.8))
@@ -292,7 +326,11 @@ def draw(summary: Sequence[Row], path: Path) -> None:
 def _curve(
     axes: Axes, n: Numbers, mean: Numbers, std: Numbers | None, i: int, whose: str
 ) -> None:
-    """Draw one solver; the sizes are moved apart a little, as published Exact and Sinkhorn are equal to every digit."""
+    """Draw one solver.
+
+    The sizes are moved apart a little, as published Exact and Sinkhorn are equal to
+    every digit.
+    """
     label = f"{whose.rstrip('_')} {list(SOLVERS)[i].capitalize()}".strip()
     style: dict[str, Any] = {"ls": ":", "mfc": "white"} if whose else {"ls": "-"}
     axes.errorbar(
@@ -309,7 +347,10 @@ def _curve(
 
 
 def publish(folder: Path) -> None:
-    """Write the summary, the Markdown and the figure of all trials in the folder, and print the tables."""
+    """Write the summary, the Markdown and the figure, and print the tables.
+
+    All trials in the folder count.
+    """
     summary = summarise(report.resume_rows(folder / "trials.csv"))
     report.write_rows(folder / "summary.csv", summary)
     text = "\n\n".join(

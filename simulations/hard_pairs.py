@@ -1,4 +1,6 @@
-"""Pairs of spaces on which solvers get stuck: 17 families of noisy or exact copies, each pair made from a seed alone.
+"""Pairs of spaces on which solvers get stuck, each made from a seed alone.
+
+There are 17 families of noisy or exact copies.
 
 In every pair the second space is a copy of the first, moved, disturbed by noise and
 shuffled. The coupling that undoes the shuffle is known, and with it a low objective (0
@@ -27,7 +29,10 @@ BLOCKS = (30, 20, 10)
 
 
 class Pair(NamedTuple):
-    """Two symmetric matrices (n, n), and the atom of C that atom j of D is a copy of, for every j."""
+    """Two symmetric matrices (n, n), one a copy of the other.
+
+    For every atom j of D: the atom of C that it is a copy of.
+    """
 
     C: Numbers
     D: Numbers
@@ -39,7 +44,10 @@ def _distances(points: Numbers, others: Numbers, planted: Numbers) -> Pair:
 
 
 def _rotation(rng: np.random.Generator, dimension: int) -> Numbers:
-    """A random orthogonal matrix: the signs make the decomposition unique, and so the law that of Haar."""
+    """A random orthogonal matrix, of the law of Haar.
+
+    The signs make the decomposition unique, and so the law that of Haar.
+    """
     q, upper = np.linalg.qr(rng.standard_normal((dimension, dimension)))
     return q * np.sign(np.diag(upper))
 
@@ -64,7 +72,10 @@ def _shape(seed: int, points: Numbers, noise: float) -> Pair:
 
 
 def _clusters(seed: int, count: int, each: int) -> Pair:
-    """Clusters against others of the same, rotated centres; a point's copy is any of its cluster, this one is planted."""
+    """Clusters against others of the same, rotated centres.
+
+    A point's copy may be any of its cluster; one of these is planted.
+    """
     rng = np.random.default_rng(seed)
 
     def around(centres: Numbers) -> Numbers:
@@ -80,7 +91,10 @@ def _clusters(seed: int, count: int, each: int) -> Pair:
 
 
 def _colours(seed: int, noise: float, levels: int | None = None) -> Pair:
-    """Dissimilarities of colours in a cylinder as two people judge them, on a scale of so many levels or a continuous one."""
+    """Dissimilarities of colours in a cylinder as two people judge them.
+
+    The scale has a number of levels or is continuous.
+    """
     rng = np.random.default_rng(seed)
     hue = rng.random(COLOURS) * 2 * np.pi
     saturation = np.sqrt(rng.random(COLOURS))
@@ -115,7 +129,10 @@ def _relabelled(seed: int, matrix: Callable[[int], Numbers]) -> Pair:
 
 
 def _paths(graph: nx.Graph) -> Numbers:
-    """Shortest paths over edges of length 1; nodes that no path joins are twice the diameter apart."""
+    """Shortest paths over edges of length 1.
+
+    Nodes that no path joins are twice the diameter apart.
+    """
     lengths = np.asarray(nx.floyd_warshall_numpy(graph, weight=None), float)
     return np.where(np.isinf(lengths), 2 * lengths[np.isfinite(lengths)].max(), lengths)
 

@@ -1,12 +1,17 @@
-"""What each loss moves: gradients with respect to the logits where one thing differs between student and teacher.
+"""What each loss moves: gradients with respect to the logits.
+
+In each case one thing differs between student and teacher.
 
 Both have T positions and V = k logits each, always in the same order, so that ranks are
 tokens. The cases differ in
-  co-activation   each channel's logits are the teacher's in another order of positions: every channel has the teacher's values,
-                  but channels no longer move together;
-  positions       whole rows are the teacher's in another order: the graph is the teacher's;
+  co-activation   each channel's logits are the teacher's in another order of positions:
+                  every channel has the teacher's values, but channels no longer move
+                  together;
+  positions       whole rows are the teacher's in another order: the graph is the
+                  teacher's;
   constants       a number is added to each row: the probabilities are the teacher's;
-  marginals       the channels' means are moved apart: the way channels move together is the teacher's.
+  marginals       the channels' means are moved apart: the way channels move together is
+                  the teacher's.
 
     python -m simulations.loss_fields --out DIR [--quick] [--seed S]
 
@@ -33,9 +38,12 @@ POSITIONS, CHANNELS, QUICK_POSITIONS = 32, 8, 12
 ROUNDING = 1e-9
 SHARES = ("rows", "channels", "single")
 NOTES = """\
-- Values and gradients are of raw logits, one sequence. KL is KL(teacher ‖ student) in nats a token, ULD in logits a token, the
-  row-means graph loss in squared logits, the others in their fourth power: only the pattern of a column is comparable.
-- rows, channels, single: shares of the squared gradient that move all logits of a position alike, all positions of a channel
+- Values and gradients are of raw logits, one sequence. KL is KL(teacher ‖ student) \
+in nats a token, ULD in logits a token, the
+  row-means graph loss in squared logits, the others in their fourth power: \
+only the pattern of a column is comparable.
+- rows, channels, single: shares of the squared gradient that move all logits of a \
+position alike, all positions of a channel
   alike, and neither. Whole rows are the constant that no probability depends on.
 - Where a loss is zero up to rounding its gradient is shown as zero."""
 
@@ -114,7 +122,10 @@ def field(
 
 
 def shares(gradient: Tensor) -> dict[str, float]:
-    """Split the energy of a gradient (T, k) into what moves whole rows, whole channels and single logits."""
+    """Split the energy of a gradient (T, k).
+
+    Its parts move whole rows, whole channels and single logits.
+    """
     total = float((gradient**2).sum())
     if total < 1e-24:
         return dict.fromkeys(SHARES, 0.0)
@@ -207,7 +218,8 @@ def draw(
                 if i == len(names) - 1:
                     axes.set_xlabel("channel")
         figure.suptitle(
-            "Gradients with respect to the student's logits, by what differs from the teacher",
+            "Gradients with respect to the student's logits, "
+            "by what differs from the teacher",
             fontsize="medium",
         )
         figure.savefig(path)

@@ -1,4 +1,6 @@
-"""Time and memory of the fusion losses: by themselves, on a chunked head, and as a share of a training step.
+"""Time and memory of the fusion losses.
+
+Measured by themselves, on a chunked head, and as a share of a training step.
 
 Each loss runs forward and backward from the student's logits, against stored top-k
 logits of a teacher; beside them the cross-entropy of the same logits, the k × k graph
@@ -6,7 +8,8 @@ by outer products, and TRL's ULD loss where that is installed (it sorts whole ro
 both models, and has no k). "sft + uld + graph" reads all it needs in one pass, the
 cross-entropy included.
 
-    python -m simulations.loss_speed --out DIR [--quick] [--seed S] [--repeats R] [--parts step head losses]
+    python -m simulations.loss_speed --out DIR [--quick] [--seed S] [--repeats R]
+        [--parts step head losses]
 
 writes step.csv, head.csv, losses.csv, meta.json and loss_speed.md. With a CUDA device
 everything runs there, at B = 4 and T = 2048. Times on a CPU are those of the processor,
@@ -75,7 +78,10 @@ QUICK = Sizes(1, 64, (4096,), (10,), 256, 64, 2)
 
 
 def seconds_and_peak(run: Run, repeats: int) -> tuple[float, float | str]:
-    """Return the median time of a run and, of the first one, the peak of memory above what was there before, in MB."""
+    """Return the median time of a run, and the peak of memory of the first one.
+
+    The peak is above what was there before, in MB.
+    """
     gc.collect()
     before = _memory(reset=True)
     times = []
@@ -90,7 +96,10 @@ def seconds_and_peak(run: Run, repeats: int) -> tuple[float, float | str]:
 
 
 def _clock() -> float:
-    """Seconds: of the processor in this process on a CPU, which other work on the machine does not enter, else of the wall."""
+    """Seconds: of the processor in this process on a CPU, else of the wall.
+
+    The processor's time does not count other work on the machine.
+    """
     if not CUDA:
         return time.process_time()
     torch.cuda.synchronize()
@@ -98,7 +107,10 @@ def _clock() -> float:
 
 
 def _memory(reset: bool = False) -> int | None:
-    """Bytes in use after a reset of the peak, or the peak since then; None where the system tells neither."""
+    """Bytes in use after a reset of the peak, or the peak since then.
+
+    None where the system tells neither.
+    """
     if CUDA:
         if reset:
             torch.cuda.reset_peak_memory_stats()
@@ -185,7 +197,10 @@ def losses(sizes: Sizes, V: int, k: int, seed: int) -> Iterator[tuple[str, Run]]
 
 
 def outer_products(student: Tensor, teacher: Tensor) -> Tensor:
-    """The graph-on-logits loss as it is told: outer products, a k × k graph, its row means, sorted."""
+    """The graph-on-logits loss as it is told.
+
+    Outer products, a k × k graph, its row means, sorted.
+    """
     features = []
     for H in (student, teacher):
         graph = (H[..., :, None] * H[..., None, :]).mean(dim=1)
@@ -194,7 +209,10 @@ def outer_products(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def trl_uld(logits: Tensor, labels: Tensor, seed: int) -> Callable[[], Tensor] | None:
-    """TRL's loss on the same positions, with its cross-entropy left out; None where it is not installed."""
+    """TRL's loss on the same positions, with its cross-entropy left out.
+
+    None where it is not installed.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -242,7 +260,10 @@ def measure_losses(sizes: Sizes, repeats: int, seed: int, path: Path) -> None:
 
 
 def measure_head(sizes: Sizes, repeats: int, seed: int, path: Path) -> None:
-    """Measure the largest head, whole and in chunks: negative log-likelihoods, top-k logits and the gradient; once on a CPU."""
+    """Measure the largest head, whole and in chunks; once on a CPU.
+
+    Negative log-likelihoods, top-k logits and the gradient.
+    """
     V, d = sizes.vocabularies[-1], sizes.head_width
     generator = torch.Generator(DEVICE).manual_seed(seed)
     weight = (
@@ -378,7 +399,8 @@ def _head_table(rows: Sequence[Row]) -> str:
     share = (
         ""
         if "" in peaks
-        else f"The chunked head's peak is {peaks[1] / peaks[0]:.1%} of the whole one's at B = 1."
+        else f"The chunked head's peak is {peaks[1] / peaks[0]:.1%} "
+        "of the whole one's at B = 1."
     )
     title = "## The head: cross-entropy and 10 logits a position, forward and backward"
     return "\n\n".join(
@@ -398,11 +420,13 @@ def _step_table(rows: Sequence[Row]) -> str:
     ]
     return "\n\n".join(
         [
-            f"## A training step of a 135M-parameter decoder, T = {STEP_TOKENS}, k = {STEP_K}",
+            "## A training step of a 135M-parameter decoder, "
+            f"T = {STEP_TOKENS}, k = {STEP_K}",
             report.markdown_table(["step", "s", "added"], lines),
-            f"Medians of {len(rows) // len(names)}, in turns, with AdamW's step. `sft`: the model's own loss. `sft, then "
-            "top_k`: that plus ULD and the row-means graph of `fusion.top_k`. `read once`: all three from `fusion.read`, with "
-            "one gradient array.",
+            f"Medians of {len(rows) // len(names)}, in turns, with AdamW's step. "
+            "`sft`: the model's own loss. `sft, then top_k`: that plus ULD and the "
+            "row-means graph of `fusion.top_k`. `read once`: all three from "
+            "`fusion.read`, with one gradient array.",
         ]
     )
 
@@ -452,7 +476,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         path.unlink(missing_ok=True)
         PARTS[name](sizes, arguments.repeats, arguments.seed, path)
     found = {name: report.resume_rows(folder / f"{name}.csv") for name in PARTS}
-    text = f"{device}; B = {sizes.batch}, T = {sizes.length} for the losses.\n\n{tables(found)}"
+    text = (
+        f"{device}; B = {sizes.batch}, T = {sizes.length} for the losses.\n\n"
+        f"{tables(found)}"
+    )
     (folder / "loss_speed.md").write_text(f"# What the fusion losses cost\n\n{text}\n")
     print(text, f"Written to {folder}.", sep="\n\n")
     return 0

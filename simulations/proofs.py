@@ -1,4 +1,6 @@
-"""Whether certificates are true: small pairs of every kind, held against rational arithmetic without any tolerance.
+"""Whether certificates are true: small pairs, held against rational arithmetic.
+
+The pairs are of every kind, and the comparison has no tolerance.
 
 Values, weights, kinds of spaces, dtypes and plans are drawn to upset rounding: ties,
 copies up to an ulp, large offsets, squares that underflow, scales far apart, weights
@@ -8,8 +10,10 @@ lower bound above a coupling's objective, an upper one below its own coupling's,
 priori radius that does not reach, an interval called closed that is open, numbers that
 are not finite, and exceptions other than a refusal of the range in a sentence.
 
-    python -m simulations.proofs --out DIR [--quick] [--seed S] [--instances N] [--jobs J]
-    python -m simulations.proofs --only SEED --name "offset float32" --call certify [--effort EFFORT]
+    python -m simulations.proofs --out DIR [--quick] [--seed S] [--instances N]
+        [--jobs J]
+    python -m simulations.proofs --only SEED --name "offset float32" --call certify
+        [--effort EFFORT]
 
 The first writes chunks.csv (one row for each fifty instances, as soon as they are
 finished: an interrupted run resumes), violations.csv (one row a false statement),
@@ -41,7 +45,9 @@ from tests.instances import NAMES, Instance, instance
 INSTANCES, QUICK_INSTANCES = 200_000, 2_000
 JOBS = 2
 CHUNK = 50
-EVERY_EFFORT = 10  # one chunk in so many is certified with every effort, and has better couplings looked for
+# One chunk in so many is certified with every effort, and better couplings are
+# looked for.
+EVERY_EFFORT = 10
 ROUNDS = 2
 EFFORTS = ("linear", "quadratic", "cubic")
 SOLVERS: dict[str, gw.Solver] = {
@@ -76,12 +82,18 @@ SORTS = (
 # Errors that say that values are out of range.
 RANGE = re.compile(r"too (large|small)|\brange\b|smallest normal|overflow|underflow")
 NOTES = """\
-- bound: a lower bound above a coupling's objective; upper: below its own coupling's objective; a_priori: GW_2² may lie
-  farther above the `norm` bound; crossed: lower above upper; objective below, above: a solver's number outside.
-- misjudged: GLOBAL where the interval is wider than its tolerance, or not GLOBAL where it is not; tolerance: more than
-  1e-8 Ω², Ω the largest |C_ik − D_jl|, or than the proof of a convex problem; wide, open: a GLOBAL interval that is.
-- refused: a ValueError that names the range; warned: a warning other than ConvergenceWarning. Neither is a violation.
-- One instance again: `python -m simulations.proofs --only SEED --name NAME --call CALL --effort EFFORT`."""
+- bound: a lower bound above a coupling's objective; upper: below its own \
+coupling's objective; a_priori: GW_2² may lie
+  farther above the `norm` bound; crossed: lower above upper; \
+objective below, above: a solver's number outside.
+- misjudged: GLOBAL where the interval is wider than its tolerance, or not GLOBAL \
+where it is not; tolerance: more than
+  1e-8 Ω², Ω the largest |C_ik − D_jl|, or than the proof of a convex \
+problem; wide, open: a GLOBAL interval that is.
+- refused: a ValueError that names the range; warned: a warning other than \
+ConvergenceWarning. Neither is a violation.
+- One instance again: `python -m simulations.proofs --only SEED --name NAME \
+--call CALL --effort EFFORT`."""
 
 
 class Chunk(NamedTuple):
@@ -106,7 +118,10 @@ class Chunk(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a call gave: a certificate with its plan and objective, or an error, and how many warnings came along."""
+    """What a call gave: a certificate with its plan and objective, or an error.
+
+    The number of warnings comes along.
+    """
 
     certificate: Any = None
     plan: Any = None
@@ -190,7 +205,10 @@ def _answer(call: Any) -> Answer:
 
 
 def judged(one: Instance, answer: Answer, rounds: int = 0) -> list[str]:
-    """Return what is false in an answer; ``["refused"]`` where values are refused for their range."""
+    """Return what is false in an answer.
+
+    ``["refused"]`` where values are refused for their range.
+    """
     if answer.error is not None:
         return _raised(answer.error)
     certificate = answer.certificate
@@ -214,7 +232,7 @@ def _raised(error: Exception) -> list[str]:
 
 
 def examine(chunk: Chunk) -> tuple[Chunk, Row, list[Row]]:
-    """Certify a chunk; return its row of counts, and one row for each false statement."""
+    """Certify a chunk; return its row of counts, and a row for each false statement."""
     drawn: list[Instance] = []
     judgements: list[tuple[int, list[str]]] = []
     counts: Counter[str] = Counter()
@@ -287,7 +305,8 @@ def run(folder: Path, seed: int, instances: int, jobs: int) -> None:
     report.claim(folder, facts | {"versions": report.versions()} if pending else facts)
     if done:
         print(
-            f"{len(done)} chunks are in {folder} already; delete that folder to run them again."
+            f"{len(done)} chunks are in {folder} already; "
+            "delete that folder to run them again."
         )
     total, violating = sum(len(chunk.seeds) for chunk in pending), 0
     with tqdm(total=total, unit="instance", disable=not pending) as progress:
@@ -332,7 +351,10 @@ def totals(rows: Sequence[Row], key: str) -> str:
 
 
 def publish(folder: Path) -> int:
-    """Write the summary and the Markdown of all chunks, print them, and return how many instances violate."""
+    """Write the summary and the Markdown of all chunks, and print them.
+
+    Return how many instances violate.
+    """
     rows = report.resume_rows(folder / "chunks.csv")
     summary = summarise(rows)
     report.write_rows(folder / "summary.csv", summary)
@@ -420,7 +442,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         run(folder, arguments.seed, instances, arguments.jobs)
     except KeyboardInterrupt:
         print(
-            f"Interrupted: what is finished is kept in {folder}; the same command resumes there.",
+            f"Interrupted: what is finished is kept in {folder}; "
+            "the same command resumes there.",
             file=sys.stderr,
         )
         return 130

@@ -1,4 +1,4 @@
-"""Running times of gwtools against POT, on the points of the Gromov-Wasserstein simulation.
+"""Running times of gwtools against POT, on points of the Gromov-Wasserstein table.
 
 Both sides go from arrays to a plan and its objective, as a user would call them, ours
 with the certificate. They run in one process and take turns; the times are medians, of
@@ -58,7 +58,10 @@ class Case:
 
 
 def cases(quick: bool) -> list[Case]:
-    """Return the comparisons; the quick ones are a tenth the size, so their ratios say nothing."""
+    """Return the comparisons.
+
+    The quick ones are a tenth the size, so their ratios say nothing.
+    """
     small, large = (100, 200) if quick else (1000, 2000)
     both = [name for name in SOLVERS if name != "Sinkhorn"]
     return [
@@ -157,7 +160,10 @@ def measure(case: Case, repeats: int, seed: int, path: Path) -> list[Row]:
 
 
 def summarise(repeats: Sequence[Row]) -> Row:
-    """Return the medians of one case, their ratio, and how far our objective is from POT's."""
+    """Return the medians of one case, their ratio, and how far objectives differ.
+
+    The difference is that of our objective from POT's.
+    """
     ours, pot = (
         median(row[f"{side}_s"] for row in repeats) for side in ("ours", "pot")
     )

@@ -1,4 +1,6 @@
-"""What a solver's success means: whether plans said to be stationary are, on pairs on which solvers get stuck.
+"""What a solver's success means: whether plans said to be stationary are.
+
+The pairs are those on which solvers get stuck.
 
 Every plan is judged by quantities that share no code with the solvers: the Frank-Wolfe
 gap of the objective from the dense gradient and one exact linear program; where the
@@ -39,33 +41,51 @@ SOLVERS: dict[str, gw.Solver] = {
     "ConditionalGradient": gw.ConditionalGradient(),
     "Sinkhorn": gw.Sinkhorn(),
 }
-NEAR = 1e-6  # mass by which a plan may differ from the product coupling or a permutation and still be taken for it
-ROUNDING = 1e-3  # share of the tolerance by which a gap computed in another order may differ from the solver's own
+# Mass by which a plan may differ from the product coupling or a permutation and still
+# be taken for it.
+NEAR = 1e-6
+# Share of the tolerance by which a gap computed in another order may differ from the
+# solver's own.
+ROUNDING = 1e-3
 UNITS = {
     "objective, best, product, scale": "GW_2^2, squared units of C",
     "over_best": "objective / best; empty where best is 0",
     "excess": "(objective - best) / product",
-    "gap, swap, saddle": "decrease promised or made, over tolerance * (4 |alpha||beta| + 2 |R||S|); empty: does not apply",
+    "gap, swap, saddle": "decrease promised or made, "
+    "over tolerance * (4 |alpha||beta| + 2 |R||S|); empty: does not apply",
     "seconds": "of the call of gwtools.solve, its certificate included",
 }
 NOTES = """\
-- gap: the Frank-Wolfe gap of the plan, computed apart from the solvers; swap: the best gain of exchanging the images of two
-  atoms, where the plan is a permutation; saddle: the gain of the step along eigenvectors, where the plan is the product
-  coupling. All are the worst over the seeds, over tolerance * (4 |alpha||beta| + 2 |R||S|): above 1 the plan is not
-  stationary to the solver's tolerance (swaps are no small steps: a plan may be stationary and a swap still gain).
-- success, and the gap of these alone; over best: the mean of objective / best, where best is not 0; excess: the mean of
-  (objective - best) / (objective of the product coupling), everywhere; seconds: the median.
-- best is the least objective known, from `simulations/reference/hard_pairs.csv`. Weights are uniform."""
+- gap: the Frank-Wolfe gap of the plan, computed apart from the solvers; swap: \
+the best gain of exchanging the images of two
+  atoms, where the plan is a permutation; saddle: the gain of the step along \
+eigenvectors, where the plan is the product
+  coupling. All are the worst over the seeds, \
+over tolerance * (4 |alpha||beta| + 2 |R||S|): above 1 the plan is not
+  stationary to the solver's tolerance (swaps are no small steps: \
+a plan may be stationary and a swap still gain).
+- success, and the gap of these alone; over best: the mean of objective / best, \
+where best is not 0; excess: the mean of
+  (objective - best) / (objective of the product coupling), everywhere; \
+seconds: the median.
+- best is the least objective known, from `simulations/reference/hard_pairs.csv`. \
+Weights are uniform."""
 
 
 def scale(C: Numbers, D: Numbers) -> float:
-    """Return 4 |α||β| + 2 |R||S|, the most that a plan gains on the product coupling, in squared units of C."""
+    """Return 4 |α||β| + 2 |R||S|, in squared units of C.
+
+    It is the most that a plan gains on the product coupling.
+    """
     (row_x, rest_x), (row_y, rest_y) = _norms(C), _norms(D)
     return 4 * row_x * row_y + 2 * rest_x * rest_y
 
 
 def _norms(C: Numbers) -> tuple[float, float]:
-    """Norms of the centred row means and of the doubly centred matrix, under uniform weights."""
+    """Norms of the centred row means and of the doubly centred matrix.
+
+    Weights are uniform.
+    """
     rows = C.mean(axis=1) - C.mean()
     rest = C - C.mean() - rows[:, None] - rows[None, :]
     return float(np.sqrt(np.mean(rows**2))), float(np.sqrt(np.mean(rest**2)))
@@ -78,7 +98,10 @@ def gradient(C: Numbers, D: Numbers, plan: Numbers) -> Numbers:
 
 
 def frank_wolfe_gap(C: Numbers, D: Numbers, plan: Numbers) -> float:
-    """Return what the linearisation at the plan still promises, rounded up: the program's dual is its lower end."""
+    """Return what the linearisation at the plan still promises, rounded up.
+
+    The program's dual is its lower end.
+    """
     cost = gradient(C, D, plan)
     least = cost.min()
     unit = np.ptp(cost) or 1.0  # the simplex has absolute tolerances
@@ -91,7 +114,10 @@ def frank_wolfe_gap(C: Numbers, D: Numbers, plan: Numbers) -> float:
 
 
 def images(plan: Numbers) -> Numbers | None:
-    """Return the permutation that a plan is, as the image of every atom of C; None where it is none."""
+    """Return the permutation that a plan is, as the image of every atom of C.
+
+    None where it is none.
+    """
     n, m = plan.shape
     image = plan.argmax(axis=1)
     if (
@@ -104,7 +130,9 @@ def images(plan: Numbers) -> Numbers | None:
 
 
 def swap_gain(C: Numbers, D: Numbers, image: Numbers) -> float:
-    """Return the largest decrease by exchanging the images of two atoms (below 0 where every exchange climbs).
+    """Return the largest decrease by exchanging the images of two atoms.
+
+    It is below 0 where every exchange climbs.
 
     With B = D over the images, F = const − 2/n² Σ C_ik B_ik, and an exchange of i and j
     changes the rows and columns i and j of B alone. O(n³) for all pairs, in one product
@@ -124,7 +152,10 @@ def swap_gain(C: Numbers, D: Numbers, image: Numbers) -> float:
 
 
 def saddle_gain(C: Numbers, D: Numbers) -> float:
-    """Return the largest decrease by a step from the product coupling along the extreme eigenvectors (theorem 8 d)."""
+    """Return the largest decrease by a step from the product coupling.
+
+    The step is along the extreme eigenvectors (theorem 8 d).
+    """
     n, m = len(C), len(D)
     product = np.full((n, m), 1 / (n * m))
     slope = gradient(C, D, product)
@@ -141,14 +172,20 @@ def saddle_gain(C: Numbers, D: Numbers) -> float:
 
 
 def _mode(C: Numbers, end: int) -> Numbers:
-    """The eigenvector at one end of the spectrum of the doubly centred matrix; of zero sum, as every other one is."""
+    """The eigenvector at one end of the spectrum of the doubly centred matrix.
+
+    It is of zero sum, as every other one is.
+    """
     rows = C.mean(axis=1) - C.mean()
     vector = np.linalg.eigh(C - C.mean() - rows[:, None] - rows[None, :])[1][:, end]
     return vector - vector.mean()
 
 
 def judge(C: Numbers, D: Numbers, plan: Numbers, tolerated: float) -> Row:
-    """Return gap, swap and saddle of a plan as multiples of the tolerated decrease; empty where one does not apply."""
+    """Return gap, swap and saddle of a plan as multiples of the tolerated decrease.
+
+    Empty where one does not apply.
+    """
     image = images(plan)
     at_product = np.abs(plan - 1 / plan.size).sum() <= NEAR
     return {
@@ -216,7 +253,8 @@ def run(folder: Path, first: int, count: int) -> None:
     report.claim(folder, facts | {"versions": report.versions()} if pending else facts)
     if done:
         print(
-            f"{len(done)} solves are in {folder} already; delete that folder to run them again."
+            f"{len(done)} solves are in {folder} already; "
+            "delete that folder to run them again."
         )
     for name in SOLVERS if pending else ():
         measure(
@@ -295,10 +333,14 @@ def _number(value: float, form: str) -> str:
 
 
 def checks(trials: Sequence[Row]) -> str:
-    """Say in sentences how many successes are none, and what the solvers took, solver by solver."""
+    """Say in sentences how many successes are none, and what the solvers took.
+
+    One line for each solver.
+    """
     seeds = [row["seed"] for row in trials]
     lines = [
-        f"- Pairs: {len(trials) // len(SOLVERS)}, of seeds {min(seeds)} to {max(seeds)}."
+        f"- Pairs: {len(trials) // len(SOLVERS)}, "
+        f"of seeds {min(seeds)} to {max(seeds)}."
     ]
     for solver in SOLVERS:
         rows = [row for row in trials if row["solver"] == solver]
@@ -314,15 +356,16 @@ def checks(trials: Sequence[Row]) -> str:
             for status in statuses
         )
         lines.append(
-            f"- {solver}: {len(successes)} of {len(rows)} successes ({counted}). Successes above the tolerance: by the gap "
-            f"{above['gap']}, by a swap {above['swap']}, at the saddle {above['saddle']}. "
+            f"- {solver}: {len(successes)} of {len(rows)} successes ({counted}). "
+            f"Successes above the tolerance: by the gap {above['gap']}, "
+            f"by a swap {above['swap']}, at the saddle {above['saddle']}. "
             f"{sum(seconds):.1f} s in all, median {np.median(seconds):.3f} s."
         )
     return "\n".join(lines)
 
 
 def publish(folder: Path) -> None:
-    """Write the summary and the Markdown of all trials in the folder, and print the tables."""
+    """Write the summary and the Markdown of all trials, and print the tables."""
     trials = report.resume_rows(folder / "trials.csv")
     summary = summarise(trials)
     report.write_rows(folder / "summary.csv", summary)
@@ -354,7 +397,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         run(folder, arguments.seed, count)
     except KeyboardInterrupt:
         print(
-            f"Interrupted: what is finished is kept in {folder}; the same command resumes there.",
+            f"Interrupted: what is finished is kept in {folder}; "
+            "the same command resumes there.",
             file=sys.stderr,
         )
         return 130

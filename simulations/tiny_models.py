@@ -1,4 +1,7 @@
-"""Two small language models of different architectures and tokenizers, made on the spot, and sums to ask them about."""
+"""Two small language models made on the spot, and sums to ask them about.
+
+They are of different architectures and tokenizers.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class Pair(NamedTuple):
 
 
 def sums(count: int, seed: int = 0, below: int = 100) -> list[Example]:
-    """Sums and differences of numbers as conversations, in two domains; no two alike."""
+    """Sums and differences as conversations, in two domains; no two alike."""
     questions = [
         (a, b, sign)
         for a in range(below)

@@ -1,4 +1,6 @@
-"""Tokens a second and memory of `fusion.FusionTrainer` against TRL's GOLD trainer, on the same small models and examples.
+"""Tokens a second and memory of `fusion.FusionTrainer` against TRL's GOLD trainer.
+
+Both train the same small models on the same examples.
 
 Both distil a GPT-2 into a Llama of another tokenizer with half the loss on the labels
 and half on ULD; ours with the graph loss, too. GOLD (`trl.experimental.gold`,
@@ -251,7 +253,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             report.append_row(folder / "trials.csv", rows[-1])
     summary = summarise(rows)
     report.write_rows(folder / "summary.csv", summary)
-    text = f"# Fusion from a store against distillation with a live teacher\n\n{table(summary)}\n\nMedians; CPU.\n"
+    text = (
+        "# Fusion from a store against distillation with a live teacher\n\n"
+        f"{table(summary)}\n\nMedians; CPU.\n"
+    )
     (folder / "trainer_speed.md").write_text(text, encoding="utf-8")
     print(text, f"Written to {folder}.", sep="\n")
     return 0
