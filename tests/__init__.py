@@ -1,4 +1,6 @@
-"""The test suite, laid out as the packages are: tests/ROOM/test_FILE.py tests gwtools/ROOM/FILE.py; tests/fusion, fusion.
+"""The test suite, laid out as the packages are.
+
+tests/ROOM/test_FILE.py tests gwtools/ROOM/FILE.py; tests/fusion tests fusion.
 
 Further files of one module are called test_FILE_WHAT.py. What cuts across rooms is in
 tests/whole; what tests share is here.

@@ -19,7 +19,7 @@ def euclidean(points: np.ndarray) -> np.ndarray:
 
 
 def costs(C: np.ndarray, D: np.ndarray, p: float = 2.0) -> np.ndarray:
-    """|C_ik − D_jl|^p for every quadruple, shape (n, m, n, m), in extended precision."""
+    """|C_ik − D_jl|^p in extended precision, of shape (n, m, n, m)."""
     wide_C, wide_D = C.astype(np.longdouble), D.astype(np.longdouble)
     return np.abs(wide_C[:, None, :, None] - wide_D[None, :, None, :]) ** p
 
@@ -166,7 +166,10 @@ def best_permutation(C: np.ndarray, D: np.ndarray) -> float:
 
 
 def two_by_two(C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray) -> float:
-    """GW_2² of two spaces of two atoms: the objective is a parabola in the one free mass."""
+    """GW_2² of two spaces of two atoms.
+
+    The objective is a parabola in the one free mass.
+    """
     low, high = max(0.0, a[0] + b[0] - 1), min(a[0], b[0])
 
     def value(t: float) -> float:
@@ -196,7 +199,10 @@ def check_result(
     b: np.ndarray,
     tolerance: float = 1e-12,
 ) -> float:
-    """Hold a result against its own plan; return the plan's objective. ``tolerance`` is that of the dtype."""
+    """Hold a result against its own plan; return the plan's objective.
+
+    ``tolerance`` is that of the dtype.
+    """
     plan = to_numpy(result.plan.dense())
     assert plan.shape == (len(a), len(b))
     assert coupling_error(plan, a, b) <= tolerance
@@ -223,7 +229,10 @@ def check_result(
 def check_certificate(
     certificate: Any, C: np.ndarray, a: np.ndarray, D: np.ndarray, b: np.ndarray
 ) -> None:
-    """Hold a certificate's lower bounds against the independent ones, and its parts against each other."""
+    """Hold a certificate's lower bounds against the independent ones.
+
+    Its parts are held against each other.
+    """
     assert 0 <= certificate.lower <= certificate.upper < np.inf
     assert certificate.gap == certificate.upper - certificate.lower
     assert (

@@ -31,7 +31,10 @@ def rng():
 
 @pytest.fixture
 def coarse(monkeypatch):
-    """Round as a machine of six digits would: at the true unit a term of a radius drowns in the value that it is taken off."""
+    """Round as a machine of six digits would.
+
+    At the true unit a term of a radius drowns in the value that it is taken off.
+    """
     monkeypatch.setattr(float_error, "UNIT", 2.0**-20)
     monkeypatch.setattr(float_error, "UNDERFLOW", 2.0**-22)
     monkeypatch.setattr(float_error, "UNDERFLOW_OF_ROOTS", 2.0**-14)

@@ -19,7 +19,10 @@ _VARIABLE = "TESTS_HIDDEN_PACKAGES"
 
 
 class _Hiding:
-    """Finds what the other finders find, but for some packages: a search for these ends as where they are not installed."""
+    """Finds what the other finders find, but for some packages.
+
+    A search for these ends as where they are not installed.
+    """
 
     def __init__(self, packages: Iterable[str]) -> None:
         self._packages, self._finders = set(packages), list(sys.meta_path)
@@ -57,7 +60,10 @@ def all_but_core() -> set[str]:
 def run(
     packages: Iterable[str], *arguments: str, folder: Path, paths: Iterable[Path] = ()
 ) -> subprocess.CompletedProcess:
-    """Run Python without some packages; ``folder`` is for what makes it so, and ``paths`` go before the installed packages."""
+    """Run Python without some packages.
+
+    ``folder`` is for what makes it so, and ``paths`` go before the installed packages.
+    """
     (folder / "sitecustomize.py").write_text(
         "from tests.hidden import hide\n\nhide()\n"
     )

@@ -1,4 +1,6 @@
-"""Small pairs of spaces with all that upsets rounding, each drawn from a family's name and a seed alone.
+"""Small pairs of spaces with all that upsets rounding.
+
+Each is drawn from a family's name and a seed alone.
 
 Sizes are 1 to 5. A name is a family and a dtype, such as "offset float32"; families say
 what the values are ("any": those of one of the others), and weights, kinds of spaces,
@@ -38,7 +40,7 @@ SIZES = (1, 2, 2, 3, 3, 3, 4, 4, 5)
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """A space before it is made: its kind, values and weights, None for uniform ones."""
+    """A space before it is made: kind, values and weights, None for uniform ones."""
 
     kind: str
     values: np.ndarray
@@ -76,7 +78,10 @@ class Raw:
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """Two spaces, a plan between them or None, and what may be a coupling of small objective."""
+    """Two spaces, and what may be a coupling of small objective.
+
+    There is a plan between the spaces, or None.
+    """
 
     name: str
     seed: int
@@ -149,7 +154,10 @@ class Draw:
         return float(10.0 ** self.rng.uniform(low, high))
 
     def pair(self) -> tuple[Raw, Raw, np.ndarray | None]:
-        """Draw two spaces, and the order in which the second repeats the first, if it does."""
+        """Draw two spaces.
+
+        Draw also the order in which the second repeats the first, if it does.
+        """
         kind, n = self.among(KINDS), self.among(SIZES)
         x = Raw(kind, self.values(kind, n), None)
         if self.family == "perturbed" or self.chance(0.1):
@@ -222,7 +230,10 @@ class Draw:
         return values
 
     def numbers(self, shape: tuple[int, int], root: bool) -> np.ndarray:
-        """Draw numbers of the family; roots of them for kinds whose entries are squares."""
+        """Draw numbers of the family.
+
+        Roots of them for kinds whose entries are squares.
+        """
         rng, gaussian = self.rng, self.rng.standard_normal(shape)
         simple: dict[str, Callable[[], np.ndarray]] = {
             "lattice": lambda: rng.integers(-3, 4, shape) / self.among([1, 2, 3, 10]),
@@ -263,7 +274,10 @@ class Draw:
         return np.asarray(10.0 ** (top * self.rng.choice([-1.0, 0.0, 1.0], shape)))
 
     def shifted(self, x: Raw, y: Raw) -> tuple[Raw, Raw]:
-        """Add one large number to both spaces, to a matrix's entries or to each coordinate."""
+        """Add one large number to both spaces.
+
+        It is added to a matrix's entries or to each coordinate.
+        """
         shift = 2.0 ** self.rng.uniform(*(8, 14) if self.single else (20, 30))
         feature = self.power(1, 3) if self.single else self.power(3, 6)
 
@@ -275,7 +289,10 @@ class Draw:
         return moved(x), moved(y)
 
     def weights(self, n: int) -> np.ndarray | None:
-        """Draw weights: uniform, equal, unequal, of wrong sums by rounding, with zeros or nearly so."""
+        """Draw weights.
+
+        Uniform, equal, unequal, of wrong sums by rounding, with zeros or nearly so.
+        """
         rng = self.rng
         sort = self.among(
             ["none", "none", "equal", "unequal", "simple", "biased", "zeros", "nearly"]
@@ -319,7 +336,10 @@ class Draw:
     def plan(
         self, x: gw.Space, y: gw.Space, hints: Sequence[gw.Plan]
     ) -> gw.Plan | None:
-        """Draw a plan: none, product, vertices, permutations, mixtures, mostly off their marginals a little."""
+        """Draw a plan, mostly off its marginals a little.
+
+        None, product, vertices, permutations, mixtures.
+        """
         a, b = (np.asarray(space.weights, dtype=float) for space in (x, y))
         sort = self.among(["none", "product", "vertex", "vertex", "mixture", "mixture"])
         if hints and self.chance(0.7):
@@ -360,7 +380,10 @@ class Draw:
         return masses
 
     def disturbed(self, masses: np.ndarray) -> np.ndarray:
-        """Multiply masses by 1 + noise, or make rows or columns alone too heavy or too light, in half of the cases."""
+        """Multiply masses by 1 + noise, or make rows or columns alone wrong.
+
+        In half of the cases rows or columns alone are too heavy or too light.
+        """
         sort = self.among(
             ["none", "none", "none", "noise", "noise", "rows", "cols", "all"]
         )

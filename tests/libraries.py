@@ -67,7 +67,10 @@ EAGER = [library for library in LIBRARIES if library.name != "jax"]
 
 
 def tried(values: Iterable[Any], few: Collection[Any]) -> list[Any]:
-    """Pairs of a library and a value: all, but for JAX, which compiles every operation for every shape anew, only a few."""
+    """Pairs of a library and a value: all of them, but only a few of JAX.
+
+    JAX compiles every operation for every shape anew.
+    """
     pairs = itertools.product(LIBRARIES, values)
     return [
         pytest.param(library, value, id=f"{library}-{value}")

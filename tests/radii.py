@@ -1,4 +1,7 @@
-"""Radii without a space behind them: generic numbers, in which no term of a formula vanishes or drowns."""
+"""Radii without a space behind them: generic numbers.
+
+No term of a formula vanishes or drowns in them.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ def some_extent(seed: int) -> Extent:
 def enclosed(
     x: Space, y: Space, of_x: Radii, of_y: Radii, size_x: Extent, size_y: Extent
 ) -> Any:
-    """The problem of two spaces, and their moments with the given radii and sizes of parts."""
+    """The problem of two spaces, and their moments.
+
+    Radii and sizes of parts are given.
+    """
     left = Enclosure(moments(x), of_x, size_x, x.float_operations)
     return GWProblem(x, y), EnclosedPair(
         left, Enclosure(moments(y), of_y, size_y, y.float_operations)

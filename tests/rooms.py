@@ -1,4 +1,4 @@
-"""The picture of the rooms: every file, what its first line says, and the rooms that it uses.
+"""The picture of the rooms: each file, its first line and the rooms that it uses.
 
 ``python -m tests.rooms`` writes it from the imports into CONTRIBUTING.md, between two
 marks.

@@ -1,4 +1,7 @@
-"""Hypothesis strategies: spaces with their matrices, couplings, and pairs whose distance is known beforehand."""
+"""Hypothesis strategies: spaces with their matrices, and couplings.
+
+Also pairs whose distance is known beforehand.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ CONDITIONALLY_NEGATIVE = ("euclidean", "sqeuclidean")
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A space as a test knows it: the stored values, the weights and, computed apart, the matrix C."""
+    """A space as a test knows it.
+
+    The stored values, the weights and, computed apart, the matrix C.
+    """
 
     kind: str
     data: np.ndarray
@@ -57,7 +63,10 @@ class Drawn:
         )
 
     def scaled(self, factor: float) -> Drawn:
-        """The space with ``factor`` · C, up to rounding of the root where C is quadratic in the data."""
+        """The space with ``factor`` · C.
+
+        Up to rounding of the root where C is quadratic in the data.
+        """
         return replace(
             self,
             data=self.data
@@ -100,7 +109,7 @@ def orders(size: int) -> st.SearchStrategy[list[int]]:
 
 @st.composite
 def weights(draw: st.DrawFn, size: int, null: bool = False) -> np.ndarray:
-    """Non-uniform, uniform and very unequal weights; with ``null``, some of them zero."""
+    """Non-uniform, uniform and very unequal weights; with ``null``, some are zero."""
     counts = np.array([1, 1, 2, 3, 7, 50])[
         digits(draw(st.integers(0, 6**size - 1)), 6, size)
     ]
@@ -197,7 +206,10 @@ def permuted_copies(
 
 @st.composite
 def one_points(draw: st.DrawFn) -> Known:
-    """One point against any space: there is one coupling, and its objective is a second moment about C_11."""
+    """One point against any space.
+
+    There is one coupling, and its objective is a second moment about C_11.
+    """
     x, y = draw(spaces(most=1)), draw(spaces())
     centre, b = x.matrix[0, 0], y.weights
     return Known(x, y, float(b @ ((y.matrix - centre) ** 2 @ b)), y.weights[None, :])
@@ -205,7 +217,10 @@ def one_points(draw: st.DrawFn) -> Known:
 
 @st.composite
 def two_points(draw: st.DrawFn) -> Known:
-    """Two spaces of two points at distances s and t: (s − t)²/2 for uniform weights, else the end of a segment."""
+    """Two spaces of two points at distances s and t.
+
+    (s − t)²/2 for uniform weights, else the end of a segment.
+    """
     s, t = draw(st.tuples(st.integers(0, 8), st.integers(0, 8)))
     x, y = (
         Drawn("dense", float(d) * (1 - np.eye(2)), draw(weights(2))) for d in (s, t)
@@ -217,7 +232,9 @@ def two_points(draw: st.DrawFn) -> Known:
 
 @st.composite
 def simplices(draw: st.DrawFn, uniform: bool = False) -> Known:
-    """Simplices of weights a and b where b splits the atoms of a: Σ a_i² − Σ b_j², so 1/n − 1/m for uniform weights.
+    """Simplices of weights a and b where b splits the atoms of a: Σ a_i² − Σ b_j².
+
+    1/n − 1/m for uniform weights.
 
     The objective is Σ a_i² + Σ b_j² − 2 P(i = k, j = l), and P(i = k, j = l) ≤ Σ b_j²
     with equality where j tells i.
@@ -238,7 +255,10 @@ def simplices(draw: st.DrawFn, uniform: bool = False) -> Known:
 
 @st.composite
 def scaled_copies(draw: st.DrawFn, generic: bool = False) -> Known:
-    """A space and s ≥ 0 times it: (1 − s)² Σ a_i a_k C_ik², attained by the identity (theorem 7 v)."""
+    """A space and s ≥ 0 times it: (1 − s)² Σ a_i a_k C_ik².
+
+    Attained by the identity (theorem 7 v).
+    """
     x = draw(spaces(generic=generic))
     s = draw(st.sampled_from([0.25, 0.5, 4.0, 2.25]))
     second_moment = float(x.weights @ (x.matrix**2 @ x.weights))

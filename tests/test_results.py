@@ -1,4 +1,7 @@
-"""A result read as pairs of atoms: against every assignment, and with the names of the atoms."""
+"""A result read as pairs of atoms.
+
+Against every assignment, and with the names of the atoms.
+"""
 
 import math
 import xml.etree.ElementTree as ET
@@ -194,7 +197,10 @@ def page(value):
 
 
 def drawn(root):
-    """The ends of the bar and the place of the mark, in shares of the place of the upper end."""
+    """The ends of the bar and the place of the mark.
+
+    In shares of the place of the upper end.
+    """
     (bar,) = root.iter("rect")
     start, width = float(bar.get("x")), float(bar.get("width"))
     marks = [

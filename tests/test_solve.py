@@ -1,4 +1,7 @@
-"""The entry point: status, warnings, callbacks, weights of zero, precision and the result itself."""
+"""The entry point: status, warnings, callbacks, precision and the result.
+
+Also weights of zero.
+"""
 
 import json
 import warnings
@@ -59,7 +62,10 @@ def test_spaces_of_zeros(solver, n):
 @given(pair=pairs(most=5))
 @QUIET
 def test_null_atoms_are_dropped_and_come_back_without_mass(solver, pair):
-    """The same answer as without them, bit for bit, in a plan with zeros in their rows and columns."""
+    """The same answer as without them, bit for bit.
+
+    In a plan with zeros in their rows and columns.
+    """
     padded = []
     for drawn in pair:
         order = np.r_[0, drawn.size, 1 : drawn.size]
@@ -269,7 +275,8 @@ def test_values_whose_squares_are_no_numbers_are_refused(dtype, factor):
     for solver in SOLVERS:
         with pytest.raises(
             ValueError,
-            match=f"values of C must be at most .* the range in which .* {dtype}, but reach",
+            match="values of C must be at most .* "
+            f"the range in which .* {dtype}, but reach",
         ):
             gw.solve(one, space, solver)
     if dtype == "float64":

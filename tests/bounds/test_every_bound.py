@@ -1,4 +1,7 @@
-"""Every bound: its value is that of plain loops, below couplings and known answers, and blind to labels."""
+"""Every bound: its value by plain loops, below couplings, blind to labels.
+
+Where the answer is known, bounds stay below it.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Theorem 12 (f): Gram spaces of one row are solved by sorting one list of numbers alike or against the other."""
+"""Theorem 12 (f): Gram spaces of one row are solved by sorting a list of numbers.
+
+The other list is sorted alike or against it.
+"""
 
 import doctest
 import warnings
@@ -21,7 +24,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def lists(seed, uniform=False, most=8):
-    """Two lists of numbers, on a lattice or not, about 0 or far from it, with weights."""
+    """Two lists of numbers with weights, on a lattice or not, near 0 or far from it."""
     rng = np.random.default_rng(seed)
     n, m = rng.integers(1, most + 1, 2)
     found = []
@@ -48,7 +51,10 @@ def scale(h, a, k, b):
 
 
 def closed_form(h, a, k, b):
-    """‖C‖² + ‖D‖² − 2 max(Z₊², Z₋²), in rational arithmetic for exactly normalised weights."""
+    """‖C‖² + ‖D‖² − 2 max(Z₊², Z₋²), in rational arithmetic.
+
+    Weights are normalised exactly.
+    """
     h, a, k, b = ([Fraction(float(v)) for v in values] for values in (h, a, k, b))
     a, b = ([v / sum(w) for v in w] for w in (a, b))
     p, q = (
@@ -127,7 +133,10 @@ def test_theorem_12_rank_one_is_rounded_down(seed, uniform, unit):
 
 
 def test_theorem_12_rank_one_stays_sharp_near_equality(rng):
-    """Copies that differ by a share of 1e-9 are 1e-18 apart in the objective: most of it is proved."""
+    """Most of a distance of 1e-18 is proved.
+
+    Copies that differ by a share of 1e-9 are 1e-18 apart in the objective.
+    """
     h = rng.standard_normal(50)
     x, y = gram(h, np.full(50, 0.02)), gram(h * (1 + 1e-9), np.full(50, 0.02))
     bound = certified.rank_one(x, y, float_error.radii(x), float_error.radii(y))
@@ -162,7 +171,10 @@ def test_a_given_start_is_kept(rng):
 
 @given(SEEDS)
 def test_theorem_12_one_number_decides(seed):
-    """Squared distances of two points of equal mass against any points of a line: α = 0, so that Z alone is left."""
+    """Squared distances of two points of equal mass against any points of a line.
+
+    α = 0, so that Z alone is left.
+    """
     rng = np.random.default_rng(seed)
     signs, y = (
         np.array([1.0, 1.0, -1.0, -1.0]) * rng.uniform(0.5, 2),
@@ -178,7 +190,10 @@ def test_theorem_12_one_number_decides(seed):
 
 
 def test_theorem_12_opposite_signs_have_the_least_square():
-    """C = hhᵀ and D = 1 − kkᵀ: F = const + 2 Z², least at the Z nearest to 0, which no sorting need attain."""
+    """C = hhᵀ and D = 1 − kkᵀ: F = const + 2 Z², least at the Z nearest to 0.
+
+    No sorting need attain it.
+    """
     h, k, a = np.array([1.0, 2.0, 4.0]), np.array([1.0, -1.0, 0.5]), np.full(3, 1 / 3)
     C, D = np.outer(h, h), 1 - np.outer(k, k)
     plans = [

@@ -62,7 +62,10 @@ def test_theorem_10_below_known_answers(known):
 
 @given(coupled(generic=True), st.data())
 def test_theorem_10_every_step(instance, data):
-    """Any weights, feasible duals and matrix q give a bound, and at the plan's own q its tangent touches the function."""
+    """Any weights, feasible duals and matrix q give a bound.
+
+    At the plan's own q its tangent touches the function.
+    """
     x, y, plan = instance
     minorants = projected_quadratic.minorants(centred(x.space()), centred(y.space()))
     point, (s, t) = drawn_point(data, minorants, plan)
@@ -98,7 +101,7 @@ def test_theorem_10_every_step(instance, data):
 
 @given(pairs(generic=True))
 def test_theorem_10_contains_spectral(pair):
-    """With largest duals and q = 0 the first function alone leaves the spectral bound."""
+    """Largest duals and q = 0: the first function alone leaves the spectral bound."""
     x, y = pair
     p = projected_quadratic.minorants(centred(x.space()), centred(y.space()))
     s, t = projected_quadratic.eigenvalue_duals(
@@ -167,7 +170,10 @@ def test_middle_duals_are_taken_where_any_are_optimal():
 
 @given(pairs(generic=True, least=3))
 def test_theorem_10_constant_rows(pair):
-    """Where a space has constant row means the first function is never above the spectral bound (vi)."""
+    """Theorem 10 (vi), where a space has constant row means.
+
+    The first function is never above the spectral bound.
+    """
     x, _ = pair
     n = x.size
     circle = checkers.euclidean(

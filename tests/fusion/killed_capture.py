@@ -1,4 +1,7 @@
-"""Kills captures at random events and resumes them; prints whether each ended with the bytes of an undisturbed one."""
+"""Kills captures at random events and resumes them.
+
+Prints whether each ended with the bytes of an undisturbed one.
+"""
 
 import builtins
 import io
@@ -24,7 +27,9 @@ def content(path):
 
 
 def kill_at(model, path, event, number):
-    """Have this process kill itself at so many events of a kind, counted from 0, however fast it gets there.
+    """Have this process kill itself at so many events of a kind, counted from 0.
+
+    It happens however fast it gets there.
 
     Files of the folder are half written then, or about to get their name.
     """

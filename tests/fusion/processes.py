@@ -17,7 +17,7 @@ CASES += [(kind, "vocabulary") for kind in ("row_means", "norm", "spectral")]
 
 
 def run():
-    """Run every case in two processes joined by gloo; return what rank 0 puts together."""
+    """Run every case in two processes joined by gloo; return what rank 0 assembles."""
     with tempfile.TemporaryDirectory() as folder:
         context = multiprocessing.get_context("spawn")
         members = [
@@ -64,7 +64,10 @@ def _sides():
 
 
 def split_graphs(rank):
-    """For each kind: the whole loss and its gradient, and those of both ranks, as gradients of a shared parameter."""
+    """For each kind: the whole loss and its gradient, and those of both ranks.
+
+    The latter are gradients of a shared parameter.
+    """
     logits, mask, other = _sides()
     results = {}
     for kind, channels in CASES:
@@ -94,7 +97,10 @@ def split_graphs(rank):
 
 
 def split_objective(rank):
-    """The whole objective and its gradient, and those of both ranks, for each token-level loss."""
+    """The whole objective and its gradient, and those of both ranks.
+
+    For each token-level loss.
+    """
     logits, mask, other = _sides()
     labels = torch.where(mask, torch.arange(6)[None, :], -100)
     results = {}

@@ -1,4 +1,7 @@
-"""The losses written out from their formulas, in float64 and loops: slow, and apart from everything they check."""
+"""The losses written out from their formulas, in float64 and loops.
+
+They are slow, and apart from everything that they check.
+"""
 
 import math
 
@@ -106,7 +109,10 @@ def compare(C, D, kind):
 
 
 def graph_loss(student, teacher, kind, over="rank"):
-    """Mean over the sequences that both sides have; a side is (values, tokens, V) as of ``rows``."""
+    """Mean over the sequences that both sides have.
+
+    A side is (values, tokens, V) as of ``rows``.
+    """
     found = []
     for H, i, G, j in zip(*student[:2], *teacher[:2], strict=True):
         if len(H) and len(G):
@@ -145,7 +151,9 @@ def jsd(p, q, beta):
 
 
 def objective(logits, labels, teachers, w, a, g, totals=None):
-    """The total of FusionLoss with ULD and row means, as its module states it: one example, one pair after the other.
+    """The total of FusionLoss with ULD and row means, as its module states it.
+
+    One example, one pair after the other.
 
     A teacher is a mapping: share λ, weights c of the examples, its logits, mask and k,
     and pairs of positions (b, i, j). ``totals`` are the denominators: of SFT, and of

@@ -29,7 +29,9 @@ MOMENTS = ("forward", "backward", "optimizer", "end", *FILES, "deletion", "saved
 def train(
     folder: str, store: str, settings: dict, kill: tuple[int, str] | None = None
 ) -> FusionTrainer:
-    """Train the tiny Llama on what the store holds, and keep its weights beside the checkpoints when it is done.
+    """Train the tiny Llama on what the store holds, and keep its weights.
+
+    They lie beside the checkpoints when it is done.
 
     ``kill`` is a step and one of its ``MOMENTS``, at which the process ends instead.
     """
@@ -55,7 +57,7 @@ def train(
 
 
 def kill_at(trainer: FusionTrainer, step: int, moment: str) -> None:
-    """Have this process kill itself at a moment of a step, however fast it gets there."""
+    """Have this process kill itself at a moment of a step, however fast it is."""
 
     def reached(name: str, steps: int = step - 1) -> bool:
         return name == moment and trainer.state.global_step == steps
@@ -110,7 +112,10 @@ def kill_at(trainer: FusionTrainer, step: int, moment: str) -> None:
 
 
 def rank(place: int, world: int, folder: str, store: str, settings: dict) -> None:
-    """Train as one rank of several on this machine, which meet in a file: a port that is free may be taken a moment later."""
+    """Train as one rank of several on this machine.
+
+    The ranks meet in a file: a port that is free may be taken a moment later.
+    """
     told = {
         "RANK": place,
         "LOCAL_RANK": place,

@@ -56,8 +56,15 @@ def test_capture_report_train_evaluate(capsys, models, tmp_path):
     The folder that training leaves can be used again.
     """
     for name in ("teacher", "student"):
-        told = done(capsys, "capture", f"teacher={models / name}", f"data={models / 'all.jsonl'}",
-                    f"store={tmp_path / name}", "k=8", "device=cpu")  # fmt: skip
+        told = done(
+            capsys,
+            "capture",
+            f"teacher={models / name}",
+            f"data={models / 'all.jsonl'}",
+            f"store={tmp_path / name}",
+            "k=8",
+            "device=cpu",
+        )
         assert "24 examples" in told
     stores = [
         f"stores.gpt2={tmp_path / 'teacher'}",
@@ -78,8 +85,12 @@ def test_capture_report_train_evaluate(capsys, models, tmp_path):
     }
 
     run = tmp_path / "run.yaml"
-    run.write_text(f"student: {models / 'student'}\noutput_dir: {tmp_path / 'fused'}\nlearning_rate: 5e-3\nmax_steps: 20\n"
-                   "use_cpu: true\ndisable_tqdm: true\nk: 8\nstandardize: center\ngraph_weight: 0.2\n")  # fmt: skip
+    run.write_text(
+        f"student: {models / 'student'}\noutput_dir: {tmp_path / 'fused'}\n"
+        "learning_rate: 5e-3\nmax_steps: 20\n"
+        "use_cpu: true\ndisable_tqdm: true\nk: 8\n"
+        "standardize: center\ngraph_weight: 0.2\n"
+    )
     train = (
         "train",
         run,
@@ -93,8 +104,15 @@ def test_capture_report_train_evaluate(capsys, models, tmp_path):
     )
     assert after < 0.8 * before
     assert "20 steps" in told
-    told = done(capsys, "evaluate", f"model={tmp_path / 'fused'}", f"data={models / 'problems.jsonl'}", "max_new_tokens=4",
-                f"out={tmp_path / 'scores'}", "device=cpu")  # fmt: skip
+    told = done(
+        capsys,
+        "evaluate",
+        f"model={tmp_path / 'fused'}",
+        f"data={models / 'problems.jsonl'}",
+        "max_new_tokens=4",
+        f"out={tmp_path / 'scores'}",
+        "device=cpu",
+    )
     assert "| sums | 4 |" in told
     assert (
         json.loads((tmp_path / "scores" / "scores.json").read_text())[0]["problems"]
@@ -174,8 +192,14 @@ def test_the_plain_loop_is_short_and_runs(models, tmp_path):
         models / "train.jsonl",
         tmp_path / "out",
     ]
-    done = subprocess.run([*command, "--steps", "20", "--learning-rate", "5e-3"], cwd=ROOT, env=environment(),
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [*command, "--steps", "20", "--learning-rate", "5e-3"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
     assert [line[0] for line in lines] == ["10", "20"]

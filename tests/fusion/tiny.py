@@ -1,4 +1,7 @@
-"""Two tiny language models whose tokenizers have nothing in common but bytes, and examples to ask them about."""
+"""Two tiny language models, and examples to ask them about.
+
+Their tokenizers have nothing in common but bytes.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +45,11 @@ SENTENCES = [
     for b in range(0, 90, 17)
 ]
 CHATS = {
-    "llama": "{{ bos_token }}{% for m in messages %}<|{{ m.role }}|>\n{{ m.content | trim }}<|end|>\n{% endfor %}"
+    "llama": "{{ bos_token }}{% for m in messages %}"
+    "<|{{ m.role }}|>\n{{ m.content | trim }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}",
-    "gpt2": "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}"
+    "gpt2": "{% for m in messages %}"
+    "{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}",
 }
 
@@ -78,13 +83,19 @@ def digits_tokenizer() -> PreTrainedTokenizerFast:
 
 @cache
 def whole_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level pairs of GPT-2's pattern, in which numbers are whole, no start token."""
+    """Byte-level pairs of GPT-2's pattern.
+
+    Numbers are whole, and there is no start token.
+    """
     return _tokenizer("gpt2", 700, None, None, "<|endoftext|>", [])
 
 
 @cache
 def fallback_tokenizer() -> PreTrainedTokenizerFast:
-    """SentencePiece-like pairs of characters, with bytes for the unknown ones and a space put first."""
+    """SentencePiece-like pairs of characters.
+
+    Bytes are for the unknown ones, and a space is put first.
+    """
     bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence(

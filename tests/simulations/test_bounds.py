@@ -1,4 +1,4 @@
-"""The suite of bounds: instances from seeds alone, resuming, the shares and what must hold."""
+"""The suite of bounds: instances by seeds alone, resuming, shares and checks."""
 
 import json
 

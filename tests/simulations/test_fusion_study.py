@@ -1,4 +1,7 @@
-"""The study of fusion: commands that are understood, figures read from what they print, and the tables of both simulations."""
+"""The study of fusion: commands, what they print, and the tables.
+
+The tables are of both simulations.
+"""
 
 from pathlib import Path
 
@@ -58,7 +61,10 @@ def test_commands_are_understood():
 
 
 def test_what_a_command_prints_becomes_a_row(tmp_path, monkeypatch):
-    printed = "store: 300 examples, 3112 tokens, 75.5 bytes a token; 334 s, peak memory 2.1 GiB.\n"
+    printed = (
+        "store: 300 examples, 3112 tokens, 75.5 bytes a token; "
+        "334 s, peak memory 2.1 GiB.\n"
+    )
 
     def run(*_, **__):
         return fusion_study.subprocess.CompletedProcess([], 0, printed, "")

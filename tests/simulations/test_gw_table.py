@@ -1,4 +1,4 @@
-"""The simulation table: resuming, the columns, and the published data it stands beside."""
+"""The simulation table: resuming, the columns, and the published data beside it."""
 
 import json
 

@@ -120,7 +120,10 @@ def test_images_are_those_of_permutations_alone(rng):
 
 
 def test_saddle_gain_leaves_the_product_coupling_where_no_vertex_does():
-    """Two disjoint edges against four isolated loops, by theorem 8 (d): 3/8 at the product coupling, 1/4 at the minimum."""
+    """Two disjoint edges against four isolated loops, by theorem 8 (d).
+
+    3/8 at the product coupling, 1/4 at the minimum.
+    """
     C, D = np.kron(np.eye(2), [[0.0, 1.0], [1.0, 0.0]]), np.eye(4)
     product = np.full((4, 4), 1 / 16)
     assert stationarity.frank_wolfe_gap(C, D, product) <= 1e-15

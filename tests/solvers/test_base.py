@@ -89,7 +89,10 @@ def test_the_gap_without_a_step_is_a_bound_at_every_start():
 @pytest.mark.parametrize("solver", SOLVERS, ids=str)
 @pytest.mark.parametrize("seed", range(8))
 def test_comes_to_rest_on_pairs_of_any_curvature(solver, seed):
-    """Adjacency, integers with ties, kernels, paths and distances against each other, weights unequal on one side."""
+    """Matrices of every kind against each other, weights unequal on one side.
+
+    Adjacency, integers with ties, kernels, paths and distances.
+    """
     rng = np.random.default_rng(seed)
     n, m = rng.integers(8, 24, 2)
 
@@ -156,7 +159,10 @@ def test_success_at_a_fixed_epsilon_means_a_gap_with_the_entropy(epsilon, pair):
 
 
 def test_what_no_plan_changes_is_global():
-    """A constant matrix, one point, and a space without spread: every coupling has the same objective."""
+    """Every coupling has the same objective.
+
+    A constant matrix, one point, and a space without spread.
+    """
     rng = np.random.default_rng(0)
     weights = rng.dirichlet(np.ones(7))
     D = cdist(*[rng.standard_normal((7, 2))] * 2)
@@ -192,7 +198,10 @@ def test_what_no_plan_changes_is_global():
     ],
 )
 def test_batches_of_symmetric_shapes_are_single_solves(solver):
-    """Rings, grids, graphs with exchangeable nodes and their noisy copies: to 1e-6 of what a plan can change."""
+    """Rings, grids, graphs with exchangeable nodes and their noisy copies.
+
+    To 1e-6 of what a plan can change.
+    """
     t, rng = 2 * np.pi * np.arange(24) / 24, np.random.default_rng(3)
     shapes = [
         np.c_[np.cos(t), np.sin(t)],

@@ -48,7 +48,10 @@ def test_never_ends_above_its_start_at_any_tolerance(pair, step):
     ("dtype", "small"), [(np.float32, 1e-24), (np.float64, 1e-200), (np.float64, 1e-30)]
 )
 def test_weights_whose_products_have_no_number(dtype, small):
-    """Two atoms of next to no weight change nothing that can be seen, and no success is claimed of what is not a number."""
+    """Two atoms of next to no weight change nothing that can be seen.
+
+    No success is claimed of what is not a number.
+    """
     rng = np.random.default_rng(2)
     points = [rng.standard_normal((n, 2)) for n in (7, 6)]
     spaces = [
@@ -117,7 +120,10 @@ def test_no_success_is_claimed_of_kernels_that_no_scaling_meets(share):
 
 
 def test_starts_that_miss_their_marginals_a_little_are_rounded():
-    """As plans of other libraries do; a start within a gradient graph leaves no trace in the plan."""
+    """As plans of other libraries do.
+
+    A start within a gradient graph leaves no trace in the plan.
+    """
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(4)
     C, D = (cdist(p, p) for p in rng.standard_normal((2, 9, 2)))

@@ -25,7 +25,10 @@ EXCHANGEABLE = {
 
 @pytest.mark.parametrize("name", EXCHANGEABLE)
 def test_proximal_steps_leave_saddles_of_exchangeable_atoms(name):
-    """A plan that spreads mass evenly over atoms that look alike is stationary, and no minimum."""
+    """A plan that spreads mass evenly over atoms that look alike is stationary.
+
+    It is no minimum.
+    """
     C = paths(EXCHANGEABLE[name])
     for seed in range(3):
         result = gw.solve(C, relabelled(C, seed)[0], gw.Sinkhorn())

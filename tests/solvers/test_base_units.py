@@ -63,7 +63,10 @@ def test_similarities_near_one_are_matched(solver, dtype, spread):
     scale=st.sampled_from([4.0**-10, 4.0**-2, 4.0**3, 4.0**13]),
 )
 def test_the_path_does_not_depend_on_powers_of_four(solver, pair, scale):
-    """Such a scale of one space changes no digit of deviations, residuals, their factors and what is judged against them."""
+    """Such a scale of one space changes no digit.
+
+    Deviations, residuals, their factors and what is judged against them stay.
+    """
     x, y = pair
     first = gw.solve(
         gw.DenseSpace(x.matrix, x.weights), gw.DenseSpace(y.matrix, y.weights), solver

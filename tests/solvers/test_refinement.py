@@ -14,7 +14,10 @@ from tests.solvers.test_base import QUIET, paths, variation
 @QUIET
 @pytest.mark.parametrize("limit", [10**7, 1])
 def test_on_other_devices_potentials_prove_the_gap(limit, monkeypatch):
-    """Without a hand-over: success still means that the gap is below the tolerance, proved by potentials or one program."""
+    """Success still means that the gap is below the tolerance.
+
+    Without a hand-over, potentials or one program prove it.
+    """
     monkeypatch.setattr(_array, "on_cpu", lambda _: False)
     monkeypatch.setattr(refinement, "MOST_PROGRAM_ENTRIES", limit)
     rng, solver, seen = np.random.default_rng(0), gw.Sinkhorn(), set()

@@ -85,7 +85,10 @@ def test_proximal_is_never_above_the_product(pair):
 @pytest.mark.parametrize("name", REACHED)
 @given(data=st.data())
 def test_reaches_known_answers(name, data):
-    """To the share of the product coupling's objective that its tolerance and its final ε allow."""
+    """To a share of the product coupling's objective.
+
+    The share is what its tolerance and its final ε allow.
+    """
     known = data.draw(REACHED[name])
     assume(
         name not in ("permuted copy", "scaled copy")
@@ -111,7 +114,7 @@ def test_does_not_depend_on_labels_or_on_the_order_of_the_spaces(pair, data):
 
 
 def test_atoms_of_little_weight_find_their_place():
-    """Mass below a thousandth of the whole, which only sharp kernels can tell where to go."""
+    """Mass below a thousandth of the whole, which only sharp kernels can place."""
     points = np.array([[0.126, -0.132], [0.640, 0.105], [-0.536, 0.362]])
     spaces = (
         gw.PointCloud(points[:2], weights=np.array([50.0, 1.0]) / 51),
@@ -170,7 +173,9 @@ def scaled_to(kernel, a, b):
 @pytest.mark.parametrize("share", [0.1, 0.3, 1.0])
 @pytest.mark.parametrize("seed", [1, 3, 4])
 def test_entropic_plan_is_a_fixed_point(share, seed):
-    """Scaling a ⊗ b exp(−∇F(π) / ε) gives π back, as far as a decrease by the tolerance can move a plan.
+    """Scaling a ⊗ b exp(−∇F(π) / ε) gives π back.
+
+    As far as a decrease by the tolerance can move a plan.
 
     A step of a concave problem decreases F + ε KL by ε KL(π | π⁺) at least (theorem 8
     e), and ‖π − π⁺‖² ≤ 2 KL.
@@ -261,7 +266,10 @@ def test_scales(factor, pair):
 
 @QUIET
 def test_epsilon_is_in_the_units_of_the_spaces(rng):
-    """ε and the spaces may be scaled together, also where the problem is solved in other units inside."""
+    """ε and the spaces may be scaled together.
+
+    Also where the problem is solved in other units inside.
+    """
     x, y = (checkers.euclidean(rng.standard_normal((n, 2))) for n in (8, 6))
     plans = [
         gw.solve(
@@ -276,7 +284,7 @@ def test_epsilon_is_in_the_units_of_the_spaces(rng):
 
 @QUIET
 def test_exponents_out_of_range_end_with_a_status_and_no_other_warning():
-    """Weights of 7e-41 make ε as small, so that costs divided by it are no float32 numbers."""
+    """Weights of 7e-41: costs divided by so small an ε are no float32 numbers."""
     points = np.array([[-0.1, 0.3], [-0.3, -0.1]], np.float32)
     space = gw.PointCloud(points, np.array([1.0, 7e-41], np.float32))
     result = gw.solve(space, space, gw.Sinkhorn(proximal=False))

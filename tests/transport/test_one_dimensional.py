@@ -1,4 +1,4 @@
-"""Transport on the line: its value is that of the linear program, and its plan sorts."""
+"""Transport on the line: the value of the linear program, and a plan that sorts."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,10 @@ from tests.transport.test_programs import stacked
 
 @st.composite
 def lines(draw, null=False, equal=False):
-    """Two weighted lists of numbers, with ties; of equal weights, some of them may be zero as well."""
+    """Two weighted lists of numbers, with ties.
+
+    Of equal weights, some of them may be zero as well.
+    """
     n, m = draw(st.integers(1, 7)), draw(st.integers(1, 7))
     a, b = draw(weights(n, null)), draw(weights(m, null))
     if equal:
@@ -123,7 +126,10 @@ def test_comonotone_ties_do_not_matter(rng):
 @pytest.mark.parametrize("p", [2.0, 3.0])
 @pytest.mark.parametrize("stacked", [False, True])
 def test_atoms_without_mass_cost_nothing_in_extreme_units(p, stacked):
-    """Quantile cells end together at 1/2: between the ends is an atom without mass, whose cost is no number."""
+    """Between the ends of quantile cells is an atom without mass.
+
+    They end together at 1/2, and the atom's cost is no number.
+    """
     unit = 1e160 if p == 2 else 1e110
     lists = (
         unit * np.array([0.0, 1.0]),

@@ -1,4 +1,4 @@
-"""Exact linear programs, small and large: against other solvers, and their proved values."""
+"""Exact linear programs, small and large: other solvers, and their proved values."""
 
 import numpy as np
 import ot
@@ -14,7 +14,10 @@ from tests.strategies import couplings, values, vertex, weights
 
 
 def stacked(pairs):
-    """Pad pairs of lists with atoms of weight zero and of values that have no say, at most one more than needed."""
+    """Pad pairs of lists with atoms of weight zero.
+
+    Their values have no say; at most one more than needed is added.
+    """
 
     def padded(lists, filled):
         size = max(map(len, lists)) + len(pairs) % 2
@@ -114,7 +117,7 @@ def starting_plan(a, b, rng):
 
 
 def dense_optimum(cost, a, b):
-    """POT's dense simplex on shifted costs, with its own dual as a proof of optimality."""
+    """POT's dense simplex on shifted costs, its own dual a proof of optimality."""
     plan, log = ot.lp.emd(a, b, cost - cost.min(), numItermax=10**8, log=True)
     value = float((plan * cost).sum())
     dual = float(log["u"] @ a + log["v"] @ b) + cost.min()
@@ -144,7 +147,10 @@ def test_large_programs(name, shape, rng):
 @pytest.mark.parametrize("name", LARGE)
 @pytest.mark.parametrize("quality", ["near", "random", "huge"])
 def test_large_programs_from_any_potentials(name, quality, rng):
-    """Potentials of another program only cost time: near ones, random ones and ones far out of scale."""
+    """Potentials of another program only cost time.
+
+    Near ones, random ones and ones far out of scale.
+    """
     n = 310
     cost, w = large_costs(name, n, n, rng), np.full(n, 1 / n)
     rows, cols = linear_sum_assignment(cost)
@@ -190,7 +196,10 @@ def test_a_simplex_that_fails_is_not_trusted(monkeypatch):
 
 @st.composite
 def missed(draw):
-    """A coupling, its marginals, and factors of its masses that are off by up to a thousandth."""
+    """A coupling, its marginals, and factors of its masses.
+
+    The factors are off by up to a thousandth.
+    """
     a, b = (draw(weights(draw(st.integers(1, 7)))) for _ in range(2))
     noise = 1 + 1e-3 * np.random.default_rng(draw(st.integers(0, 999))).uniform(
         -1, 1, (len(a), len(b))
@@ -213,7 +222,10 @@ def test_plans_of_a_simplex_that_stopped_early_are_set_right(instance):
 
 
 def test_float32_weights_that_the_simplex_misses():
-    """The network simplex misses these marginals by 4e-10, as its own comparisons are absolute."""
+    """The network simplex misses these marginals by 4e-10.
+
+    Its own comparisons are absolute.
+    """
     rng = np.random.default_rng(11)
     for n in (65, 120, 200):
         points, mass = (
@@ -228,7 +240,10 @@ def test_float32_weights_that_the_simplex_misses():
 
 @pytest.mark.parametrize(("n", "m"), [(310, 310), (301, 400)])
 def test_large_programs_do_not_need_a_feasible_start(n, m, rng):
-    """Arcs of a start that is no coupling of these weights, as one may be that was made in float32, cannot carry them."""
+    """Arcs of a start that is no coupling of these weights cannot carry them.
+
+    A start may be so that was made in float32.
+    """
     a, b, cost = (
         rng.dirichlet(np.full(n, 0.3)),
         rng.dirichlet(np.full(m, 0.3)),

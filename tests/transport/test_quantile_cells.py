@@ -10,7 +10,7 @@ from gwtools.transport.quantile_cells import equal_cells, merged_cells
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_cells_of_equal_weights_are_counted_without_rounding(dtype):
-    """Those of 2047 and 2048, and of 1 and 2895 atoms, are the largest that float32 holds."""
+    """Those of 2047 and 2048, and of 1 and 2895 atoms, are float32's largest."""
     cases = [
         (1, 1),
         (1, 2047),
@@ -39,7 +39,7 @@ def test_cells_of_equal_weights_are_counted_without_rounding(dtype):
 
 @given(st.integers(1, 12), st.integers(1, 12))
 def test_merged_cells_are_those_of_equal_weights_where_ends_are_exact(n, m):
-    """Of the merged cells those with a length are the n + m − gcd(n, m) of both grids."""
+    """The merged cells with a length are the n + m − gcd(n, m) of both grids."""
     merged = merged_cells(np.arange(1, n + 1) / n, np.arange(1, m + 1) / m)
     equal = equal_cells(np.array(n), np.array(m), np.zeros(1))
     whole = merged.mass > 1e-9

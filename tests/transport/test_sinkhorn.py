@@ -11,7 +11,10 @@ from tests.transport.test_programs import small_programs
 
 @given(small_programs(), st.sampled_from([1.0, 1e-2, 1e-4, 1e-6]))
 def test_sinkhorn_scales_to_the_marginals(program, epsilon):
-    """However sharp the kernel, from any start; exponents of a million have lost six digits more."""
+    """However sharp the kernel, from any start.
+
+    Exponents of a million have lost six digits more.
+    """
     cost, a, b = program
     kernel = np.log(np.outer(a, b)) - cost / epsilon
     found = sinkhorn.sinkhorn(

@@ -1,4 +1,7 @@
-"""The direction of the arrows: who may import whom, and that gwtools works without what it must not need."""
+"""The direction of the arrows: who may import whom.
+
+Also that gwtools works without what it must not need.
+"""
 
 import ast
 import doctest
@@ -121,14 +124,20 @@ def local(name):
 
 
 def place(module):
-    """Package and place of the room of a module; a package itself stands behind all its rooms."""
+    """Package and place of the room of a module.
+
+    A package itself stands behind all its rooms.
+    """
     package, room = module.split(".")[:2]
     rooms = ROOMS[package]
     return package, len(rooms) if room == "__init__" else rooms.index(room)
 
 
 def arrows(module):
-    """The modules of the same package that a module imports; what is imported from a package itself is public."""
+    """The modules of the same package that a module imports.
+
+    What is imported from a package itself is public.
+    """
     package = module.partition(".")[0]
     return {
         n
@@ -185,7 +194,10 @@ REJECTIONS = ("ValueError", "TypeError", "MemoryError")
 
 
 def rejects(path):
-    """Yield the lines where a file raises an error about an argument in words of its own, outside handlers of errors."""
+    """Yield the lines where a file raises an error in words of its own.
+
+    The error is about an argument and outside handlers of errors.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     handlers = [node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)]
     handled = {node for handler in handlers for node in ast.walk(handler)}
@@ -247,7 +259,10 @@ def run(code, **environment):
 
 
 def test_import_loads_no_optional_library():
-    code = "import sys, gwtools; print(sorted(set(sys.modules) & {'torch', 'jax', 'ot', 'matplotlib', 'networkx'}))"
+    code = (
+        "import sys, gwtools; print(sorted(set(sys.modules) & "
+        "{'torch', 'jax', 'ot', 'matplotlib', 'networkx'}))"
+    )
     done = run(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
@@ -347,7 +362,10 @@ print(gwtools.__version__)
 
 
 def theorems():
-    """Title, functions and tests of every theorem; `::name` continues the path before it."""
+    """Title, functions and tests of every theorem.
+
+    `::name` continues the path before it.
+    """
     text = (PACKAGE / "THEORY.md").read_text(encoding="utf-8")
     for entry in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         functions = re.search(
@@ -445,7 +463,10 @@ TESTS_OF_A_ROOM = {
 
 
 def mirrored(module):
-    """The file of tests of a module: its path within gwtools, or with fusion, without leading underscores."""
+    """The file of tests of a module, without leading underscores.
+
+    Its path within gwtools, or with fusion.
+    """
     package, *rooms, name = module.split(".")
     folders = rooms if package == "gwtools" else [package, *rooms]
     return TESTS.joinpath(*folders, f"test_{name.strip('_')}.py")
@@ -469,7 +490,10 @@ def test_every_module_is_tested_at_its_mirrored_path():
 
 
 def mirrors(path):
-    """Tell whether a file of tests has the name of a module, or of a helper of tests, alone or with what of it is tested."""
+    """Tell whether a file of tests has the name of a module or of a helper of tests.
+
+    The name stands alone or with what of it is tested.
+    """
     folder = path.parent.relative_to(TESTS)
     beside = (PACKAGE / folder, ROOT / folder, TESTS / folder)
     names = {

@@ -1,4 +1,7 @@
-"""Array in, same array out: library, dtype and device are kept, and every library gives the numbers of NumPy."""
+"""Array in, same array out: library, dtype and device are kept.
+
+Every library gives the numbers of NumPy.
+"""
 
 import numpy as np
 import pytest
@@ -44,7 +47,9 @@ def agree(found, expected, library, scale=1.0):
 
 
 def stopping(solver, dtype="float64"):
-    """What an iteration that may stop a step earlier or later leaves open, as a share of the product's objective.
+    """What an iteration that may stop a step earlier or later leaves open.
+
+    As a share of the product's objective.
 
     At a fixed ε also the mass that no kernel puts in place: twice the rounding of
     exponents, which are about 1000 long.
@@ -189,7 +194,10 @@ def test_start_from_a_plan(library):
 @pytest.mark.parametrize("library", EAGER, indirect=True, ids=str)
 @pytest.mark.parametrize("solver", SOLVERS[:3], ids=str)
 def test_saddles(library, solver):
-    """Constant row means are where the libraries' own kernels (eigenvectors, sorts with ties) take part."""
+    """Constant row means are where the libraries' own kernels take part.
+
+    Eigenvectors, and sorts with ties.
+    """
     result = gw.solve(
         library.array(1 - np.eye(2)), library.array(1 - np.eye(4)), solver
     )
@@ -333,7 +341,7 @@ MADE = {
 
 @pytest.mark.parametrize("name", MADE)
 def test_arrays_are_made_on_the_device_of_their_neighbours(name):
-    """The meta device has no values: an array made on the CPU beside it fails or shows."""
+    """The meta device has no values: an array of the CPU beside it fails or shows."""
     found = MADE[name]()
     assert found.device.type == "meta"
     assert str(found.dtype) == (
@@ -345,7 +353,10 @@ def test_arrays_are_made_on_the_device_of_their_neighbours(name):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("n", [2, 3, 7, 48, 49, 103, 300])
 def test_uniform_weights_passed_or_left_out_are_the_same(n, dtype, name):
-    """The float sum of n times 1/n may miss 1: dividing by it would give other weights than those for None."""
+    """The float sum of n times 1/n may miss 1.
+
+    Dividing by it would give other weights than those for None.
+    """
     xp = np if name == "numpy" else pytest.importorskip("torch")
     rng = np.random.default_rng(n)
     C, D = (

@@ -1,4 +1,4 @@
-"""The check of public docstrings: it finds the faults it is for, and leaves the rest."""
+"""The check of public docstrings: it finds the faults it is for, and no others."""
 
 import dataclasses
 import enum

@@ -1,4 +1,7 @@
-"""What is said where an optional package is missing: one sentence that names the extra; and what works without any."""
+"""What is said where an optional package is missing, and what works without any.
+
+One sentence names the extra.
+"""
 
 import ast
 import json
@@ -32,7 +35,10 @@ SEPARATE = ("torch", "transformers", "accelerate")
 
 def sentence(user, package):
     name, extra = _extras.PACKAGES[package]
-    return f"{user} needs {name}, which is not installed: run pip install 'gwfusion[{extra}]'."
+    return (
+        f"{user} needs {name}, which is not installed: "
+        f"run pip install 'gwfusion[{extra}]'."
+    )
 
 
 def without(package, *arguments, folder, paths=()):
@@ -167,7 +173,10 @@ def test_adapters_say_which_extra_they_need(monkeypatch):
 
 
 def test_heatmaps_say_which_extra_they_need(tmp_path):
-    code = "from fusion.teachers.report import Report, heatmap; heatmap(Report((), ()), 'x.png')"
+    code = (
+        "from fusion.teachers.report import Report, heatmap; "
+        "heatmap(Report((), ()), 'x.png')"
+    )
     done = without("matplotlib", "-c", code, folder=tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith(
@@ -232,7 +241,8 @@ for module in pkgutil.walk_packages(gw.__path__, "gwtools."):
 rng = np.random.default_rng(0)
 spaces = [gw.PointCloud(rng.standard_normal((n, 2))) for n in (200, 210, 220, 230)]
 for solver in (gw.Sorted(kind="spectral"), gw.Sinkhorn()):
-    assert [r.certificate.lower >= 0 for r in gw.solve_batch(spaces, spaces[::-1], solver)] == [True] * 4
+    results = gw.solve_batch(spaces, spaces[::-1], solver)
+    assert [r.certificate.lower >= 0 for r in results] == [True] * 4
 assert gw.solve(spaces[0], spaces[1]).certificate.lower >= 0
 """
 

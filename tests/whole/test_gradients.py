@@ -1,4 +1,7 @@
-"""Gradients against finite differences: closed forms and bounds by autograd, objectives by the envelope theorem."""
+"""Gradients against finite differences.
+
+Closed forms and bounds by autograd, objectives by the envelope theorem.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +19,10 @@ BATCHED = {f"batch.{name}": getattr(gw.batch, name) for name in SINGLE}
 
 
 def drawn(kind, n, seed):
-    """Generic data and weights; a dense space is the matrix plus its transpose, whose diagonal has no ties."""
+    """Generic data and weights.
+
+    A dense space is the matrix plus its transpose, whose diagonal has no ties.
+    """
     rng = np.random.default_rng(seed)
     points, weights = rng.standard_normal((n, 2)), rng.uniform(1, 2, n)
     data = {"gram": points.T.copy(), "dense": rng.standard_normal((n, n))}.get(
@@ -153,7 +159,10 @@ SOLVED = {
 @pytest.mark.parametrize("solver", [gw.ConditionalGradient(), gw.Sorted()], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
 def test_objectives_by_the_envelope_theorem(kind, solver, call):
-    """At a vertex that stays optimal nearby, the plan is constant: the gradient at the held plan is the objective's."""
+    """At a vertex that stays optimal nearby, the plan is constant.
+
+    The gradient at the held plan is the objective's.
+    """
     (data_x, a), (data_y, b) = drawn(kind, 4, 1), drawn(kind, 5, 2)
     if kind == "dense":  # distances, whose optima are vertices
         data_x, data_y = (
@@ -173,7 +182,10 @@ def test_objectives_by_the_envelope_theorem(kind, solver, call):
 
 @pytest.mark.parametrize("kind", ["dense", "euclidean", "sqeuclidean"])
 def test_weights_by_the_potentials_of_the_last_program(kind):
-    """Distances whose optimum is a nondegenerate vertex: n + m − 1 atoms of positive mass, so unique potentials."""
+    """Distances whose optimum is a nondegenerate vertex.
+
+    n + m − 1 atoms of positive mass, so unique potentials.
+    """
     (data_x, a), (data_y, b) = drawn(kind, 4, 1), drawn(kind, 5, 2)
     if kind == "dense":
         data_x, data_y = (
@@ -200,7 +212,10 @@ def test_weights_by_the_potentials_of_the_last_program(kind):
 @pytest.mark.parametrize("part", ["data", "weights"])
 @pytest.mark.parametrize("kind", ["dense", "euclidean", "sqeuclidean"])
 def test_proximal_optimum_by_the_envelope_theorem(kind, part, call):
-    """A nondegenerate vertex, reached by proximal steps: along one direction, as every value is a solve."""
+    """A nondegenerate vertex, reached by proximal steps.
+
+    Along one direction, as every value is a solve.
+    """
     (data_x, a), (data_y, b) = drawn(kind, 4, 1), drawn(kind, 5, 2)
     if kind == "dense":
         data_x, data_y = (
@@ -232,7 +247,10 @@ def test_proximal_optimum_by_the_envelope_theorem(kind, part, call):
 
 @pytest.mark.parametrize("part", ["data", "weights"])
 def test_entropic_optimum_by_the_envelope_theorem(part):
-    """At a fixed ε, the gradient is that of the objective plus ε KL(π | a ⊗ b), which is the value of ``regularized``."""
+    """At a fixed ε, the gradient is that of the objective plus ε KL(π | a ⊗ b).
+
+    This is the value of ``regularized``.
+    """
     (data_x, a), (data_y, b) = drawn("euclidean", 3, 1), drawn("euclidean", 4, 2)
     solver = gw.Sinkhorn(
         epsilon=20.0, proximal=False, tolerance=1e-14, max_iterations=100
@@ -349,7 +367,10 @@ def test_regularized_has_the_gradient_at_the_epsilon_that_follows_from_the_data(
 @pytest.mark.parametrize("sizes", [(5, 5), (4, 6)])
 @pytest.mark.parametrize("stacked", [False, True])
 def test_gradients_in_equal_weights_are_subgradients(rng, sizes, stacked):
-    """Transport on the line is convex in both weights, with a kink where quantile cells end together."""
+    """Transport on the line is convex in both weights.
+
+    It has a kink where quantile cells end together.
+    """
     values = [torch.asarray(rng.standard_normal(n)) for n in sizes]
     weights = [
         torch.full((n,), 1 / n, dtype=torch.float64, requires_grad=True) for n in sizes

@@ -1,4 +1,7 @@
-"""Gradients by ``jax.grad``: those of PyTorch, for everything that PyTorch differentiates; what cannot be is refused."""
+"""Gradients by ``jax.grad``: those of PyTorch, where PyTorch differentiates.
+
+What cannot be differentiated is refused.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Gradients with respect to matrices: symmetric, those of the function of symmetric matrices, and fit for a descent."""
+"""Gradients with respect to matrices: symmetric, and fit for a descent.
+
+They are those of the function of symmetric matrices.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Stored notebooks are whole runs of themselves, name no machine and stay small; the quick run of CI leaves them alone."""
+"""Stored notebooks are whole runs of themselves, name no machine and stay small.
+
+The quick run of CI leaves them alone.
+"""
 
 import base64
 import re
@@ -13,7 +16,8 @@ nbformat = pytest.importorskip("nbformat")
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 MACHINE = re.compile(
-    r"/(tmp|work|home|root|Users|mnt|opt|usr|var)/|[A-Z]:\\\\|site-packages|0x[0-9a-f]{6,}"
+    r"/(tmp|work|home|root|Users|mnt|opt|usr|var)/|[A-Z]:\\\\|"
+    r"site-packages|0x[0-9a-f]{6,}"
 )
 MOST_IMAGE_BYTES = 200_000  # of all notebooks together
 
@@ -31,7 +35,10 @@ def outputs(path):
 
 
 def shows(source):
-    """Tell whether a cell prints, displays or draws at its top level; one that captures its output shows nothing."""
+    """Tell whether a cell prints, displays or draws at its top level.
+
+    One that captures its output shows nothing.
+    """
     calls = re.search(
         r"^(for .*:\n\s+|    )*(print|display|plt\.show)\(", source, flags=re.MULTILINE
     )
@@ -39,7 +46,10 @@ def shows(source):
 
 
 def texts(output):
-    """Return every text of an output: what was printed, and what is shown but for images."""
+    """Return every text of an output.
+
+    What was printed, and what is shown but for images.
+    """
     data = {
         kind: value
         for kind, value in output.get("data", {}).items()
@@ -85,7 +95,11 @@ def test_images_of_notebooks_stay_small():
 @pytest.mark.parametrize(("words", "stored"), [([], None), (["--write"], "full")])
 def test_only_a_full_run_is_stored(words, stored, tmp_path):
     pytest.importorskip("ipykernel")
-    source = "import os, sys\nprint('quick' if os.environ.get('GWFUSION_QUICK') else 'full')\nprint(sys.path, file=sys.stderr)"
+    source = (
+        "import os, sys\n"
+        "print('quick' if os.environ.get('GWFUSION_QUICK') else 'full')\n"
+        "print(sys.path, file=sys.stderr)"
+    )
     path = tmp_path / "one.ipynb"
     nbformat.write(
         nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), path

@@ -1,4 +1,7 @@
-"""Certificates at the ends of the range of floats, far from the origin, and where weights or atoms count for nothing."""
+"""Certificates at the ends of the range of floats and far from the origin.
+
+Also where weights or atoms count for nothing.
+"""
 
 from fractions import Fraction
 
@@ -15,7 +18,10 @@ DIAGONAL = gw.SparsePlan(np.arange(3), np.arange(3), np.full(3, 1 / 3), (3, 3))
 
 
 def certificate_of(call, x, y, plan, effort="linear"):
-    """A certificate, its plan and the objective that comes with it, from one problem or from a batch of one."""
+    """A certificate, its plan and the objective that comes with it.
+
+    From one problem or from a batch of one.
+    """
     if call == "certify":
         return gw.certify(x, y, plan, effort), plan, None
     solve = (
@@ -114,7 +120,8 @@ def test_values_whose_squared_differences_are_no_numbers_are_refused(space):
         for pair in ((space, other), (other, space)):
             with pytest.raises(
                 ValueError,
-                match=r"values of C must be at most .*, the range in which .*, but reach .*: divide",
+                match=r"values of C must be at most .*, "
+                r"the range in which .*, but reach .*: divide",
             ):
                 call(*pair)
 
@@ -174,7 +181,7 @@ def test_weights_at_the_end_of_the_range_are_certified(weight, effort):
 @pytest.mark.parametrize("shift", [0.0, 2.0**20, 2.0**24, 2.0**27, -(2.0**27)])
 @pytest.mark.parametrize("form", ["identity", "product", "mixture", "none"])
 def test_a_constant_added_to_both_matrices_changes_nothing(shift, form):
-    """Of values that stay exact: neither kind, nor ends, nor what rounding accounts for."""
+    """Of values that stay exact: neither kind, ends nor what rounding accounts for."""
     rng, n = np.random.default_rng(0), 30
     A, B = (
         np.triu(m) + np.triu(m, 1).T

@@ -1,4 +1,6 @@
-"""The default solver answers on graphs: matrices of few distinct values make linear programs that are all ties.
+"""The default solver answers on graphs.
+
+Matrices of few distinct values make linear programs that are all ties.
 
 Solves run in a child process that may be killed: a loop in compiled code can be ended
 in no other way.
@@ -19,7 +21,9 @@ from scipy.spatial import KDTree
 
 import gwtools as gw
 
-PROGRAMS = 15  # linear programs of a solve at most: where one of them may not end, one of the first does not
+# Linear programs of a solve at most: where one of them may not end, one of the first
+# does not.
+PROGRAMS = 15
 SIZES = (
     299,
     301,
@@ -82,7 +86,10 @@ GRAPHS = {
 
 @functools.cache
 def matrix(name, kind, n):
-    """The 0/1 adjacency, or the numbers of edges on shortest paths: twice the longest where there is none."""
+    """The 0/1 adjacency, or the numbers of edges on shortest paths.
+
+    Twice the longest where there is none.
+    """
     graph = GRAPHS[name](n)
     adjacency = nx.to_numpy_array(graph, nodelist=sorted(graph), weight=None)
     assert adjacency.shape == (n, n)
@@ -98,14 +105,20 @@ def relabelled(C):
 
 
 def answer(first, second, kind, n):
-    """The objective and the name of the status, of a graph against another one or a relabelled copy of itself."""
+    """The objective and the name of the status, of two graphs.
+
+    The second is another one or a relabelled copy of the first.
+    """
     C, D = matrix(first, kind, n), relabelled(matrix(second, kind, n))
     result = gw.solve(C, D, callback=lambda progress: progress.iteration >= PROGRAMS)
     return float(result.objective), result.status.name
 
 
 def serve(pipe):
-    """Answer one question after the other; a question that takes too much time ends the process."""
+    """Answer one question after the other.
+
+    A question that takes too much time ends the process.
+    """
     with contextlib.suppress(EOFError):
         while True:
             question = pipe.recv()
@@ -116,7 +129,10 @@ def serve(pipe):
 
 
 class Child:
-    """A process that answers questions; where one ended it, the next one starts another."""
+    """A process that answers questions.
+
+    Where one ended it, the next one starts another.
+    """
 
     def __init__(self):
         self.process = self.pipe = None

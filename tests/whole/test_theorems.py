@@ -1,4 +1,7 @@
-"""Theorems of gwtools/THEORY.md that join several rooms: one property each, named after it."""
+"""Theorems of gwtools/THEORY.md that join several rooms.
+
+One property each, named after it.
+"""
 
 from fractions import Fraction
 
@@ -174,7 +177,10 @@ def test_theorem_8_line_search(instance, data):
 @pytest.mark.parametrize("solver", [gw.ConditionalGradient(), gw.Sinkhorn()], ids=str)
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [2, 0, 3, 1]])
 def test_theorem_8_saddle(solver, order):
-    """Two edges against the identity: no permutation goes below 1/2, the product is at 3/8, the minimum is 1/4."""
+    """Two edges against the identity: no permutation goes below 1/2.
+
+    The product is at 3/8, the minimum is 1/4.
+    """
     C = np.kron(np.eye(2), np.array([[0.0, 1.0], [1.0, 0.0]]))[np.ix_(order, order)]
     assert checkers.best_permutation(C, np.eye(4)) == 0.5
     for pair in ((C, np.eye(4)), (np.eye(4), C)):
@@ -184,7 +190,10 @@ def test_theorem_8_saddle(solver, order):
 
 @given(pairs(generic=True), st.sampled_from([1e-3, 0.5, 100.0]))
 def test_theorem_9_units(pair, unit):
-    """Bound and objective grow by different powers of the unit, so that their relative difference measures the unit."""
+    """Bound and objective grow by different powers of the unit.
+
+    Their relative difference therefore measures the unit.
+    """
     x, y = pair
     solver = gw.Sorted(kind="row_means", p=1)
     here, there = (
@@ -203,7 +212,10 @@ def test_theorem_9_units(pair, unit):
 @pytest.mark.filterwarnings("ignore::gwtools.ConvergenceWarning")
 @given(st.data())
 def test_theorem_11_convex(data):
-    """A kernel against a distance: the objective minus the Frank-Wolfe gap is below every coupling, at every step."""
+    """A kernel against a distance: the linearisation is a lower bound.
+
+    At every step the objective minus the Frank-Wolfe gap is below every coupling.
+    """
     x, y = (
         data.draw(spaces(kinds=("gram",))),
         data.draw(spaces(kinds=CONDITIONALLY_NEGATIVE)),
@@ -263,7 +275,10 @@ def test_theorem_12_line():
 
 
 def lattice_pairs() -> st.SearchStrategy[tuple[np.ndarray, ...]]:
-    """Integer matrices with weights that are dyadic, so that float64 holds the instance exactly."""
+    """Integer matrices with weights that are dyadic.
+
+    float64 holds the instance exactly.
+    """
 
     @st.composite
     def side(draw):
@@ -298,7 +313,10 @@ def test_theorem_13_outward(instance, data):
 
 @given(lattice_pairs(), st.sampled_from([2.0**-490, 2.0**490, 1.0]))
 def test_theorem_13_exact_bounds(instance, unit):
-    """The row-means bound itself, computed in fractions, is not below the certified one."""
+    """The row-means bound itself is not below the certified one.
+
+    It is computed in fractions.
+    """
     C, a, D, b = instance
     exact_a, exact_b = ([Fraction(v) for v in w] for w in (a, b))
     f, g = (
@@ -341,7 +359,10 @@ def test_theorem_13_scales(factor, pair):
     st.integers(0, 2**32 - 1),
 )
 def test_theorem_13_near_equal(x, size, seed):
-    """Nearly equal spaces: rounding is as large as the distance, and still the bound stays below a coupling."""
+    """Nearly equal spaces: the bound stays below a coupling.
+
+    Rounding is as large as the distance.
+    """
     noise = np.random.default_rng(seed).standard_normal(x.data.shape) * size
     if x.kind == "dense":
         noise = (noise + noise.T) / 2
@@ -355,7 +376,10 @@ def test_theorem_13_near_equal(x, size, seed):
     lattice_pairs(), st.sampled_from([1e-9, 1e-12, 1e-15]), st.integers(0, 2**32 - 1)
 )
 def test_theorem_13_marginals(instance, size, seed):
-    """A plan that misses its marginals a little still gives an upper bound of a true coupling's objective."""
+    """A plan that misses its marginals a little still gives an upper bound.
+
+    It bounds a true coupling's objective.
+    """
     C, a, D, b = instance
     noise = 1 + size * np.random.default_rng(seed).uniform(-1, 1, (len(a), len(b)))
     certificate = gw.certify(
@@ -366,7 +390,7 @@ def test_theorem_13_marginals(instance, size, seed):
 
 @given(coupled(kinds=("dense",)), st.integers(0, 2**32 - 1))
 def test_theorem_14_asymmetry(instance, seed):
-    """Skew parts of rounding size, which DenseSpace accepts, only raise the objective."""
+    """Skew parts of rounding size, which DenseSpace accepts, only raise objectives."""
     x, y, plan = instance
     skew = (
         np.random.default_rng(seed).uniform(-1, 1, x.data.shape)

@@ -1,4 +1,7 @@
-"""What is read of a head, whole or in chunks, is the same as from stored logits, and so is the gradient."""
+"""What is read of a head is the same as from stored logits, with its gradient.
+
+The head is read whole or in chunks.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +19,10 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def heads(rng, B=2, T=5, d=4, V=9, dtype=torch.float64):
-    """Hidden states, a head with its bias, labels of which some are ignored, and further tokens."""
+    """Hidden states, a head with its bias, labels and further tokens.
+
+    Some of the labels are ignored.
+    """
     hidden, weight, bias = (
         torch.tensor(rng.standard_normal(shape)).to(dtype)
         for shape in ((B, T, d), (V, d), (V,))
@@ -109,7 +115,9 @@ def test_nll_is_the_cross_entropy_and_topk_that_of_the_logits(seed):
 def test_bfloat16_heads_give_the_loss_of_single_precision(
     alignment, graph, tolerance, autocast, rng
 ):
-    """To 1 % in the loss; in the gradient's norm to 3 %, and to 10 % where ranks or signs matter.
+    """To 1 % in the loss, to 3 % in the gradient's norm.
+
+    To 10 % in the gradient's norm where ranks or signs matter.
 
     The logits themselves are rounded to 8 bits: ranks that then change places hand
     their gradient to another token, and differences that then change sign turn it
@@ -144,7 +152,10 @@ def test_bfloat16_heads_give_the_loss_of_single_precision(
 
 @pytest.mark.parametrize("graph", ["row_means", "norm", "spectral", "gw"])
 def test_bfloat16_logits_have_the_loss_of_their_values(graph, rng):
-    """Exactly, and the gradient to its own rounding: nothing is summed in half precision."""
+    """Exactly, and the gradient to its own rounding.
+
+    Nothing is summed in half precision.
+    """
     half = (reference.draw(rng, 2, 300, 60) + 10).bfloat16()
     labels = torch.zeros(2, 300, dtype=torch.int64)
     teacher = fusion.top_k(reference.draw(rng, 2, 200, 60).float())

@@ -1,4 +1,4 @@
-"""One block of rows: the largest in two stages, and what impossible tokens count for."""
+"""One block of rows: the largest in two stages; what impossible tokens count for."""
 
 import numpy as np
 import pytest

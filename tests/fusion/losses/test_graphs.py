@@ -1,4 +1,4 @@
-"""Graph losses: the formula, its invariances, what it is a bound of, and where it degenerates."""
+"""Graph losses: the formula, invariances, what they bound, and degeneracy."""
 
 import warnings
 from dataclasses import replace
@@ -41,7 +41,10 @@ def slow(side):
 
 @st.composite
 def pairs(draw, k=None):
-    """Student and teacher with other lengths, masks and vocabularies; the first example has a position on both sides."""
+    """Student and teacher with other lengths, masks and vocabularies.
+
+    The first example has a position on both sides.
+    """
     rng = np.random.default_rng(draw(SEEDS))
     B, k = draw(st.integers(1, 3)), draw(st.integers(1, 4)) if k is None else k
     sizes = st.tuples(st.integers(1, 5), st.integers(max(k, 2), 8))

@@ -1,4 +1,7 @@
-"""The objective that puts all terms together: its terms, its gradient, micro-batches, ranks and what it refuses."""
+"""The objective that puts all terms together.
+
+Its terms, its gradient, micro-batches, ranks and what it refuses.
+"""
 
 import numpy as np
 import pytest
@@ -10,7 +13,10 @@ from tests.fusion.reference import number
 
 
 def batch(rng, B=3, T=4, V=9, k=3):
-    """A student's reading and two teachers: one aligned position by position, one shorter and over other tokens."""
+    """A student's reading and two teachers.
+
+    One teacher is aligned position by position, one is shorter and over other tokens.
+    """
     logits = reference.draw(rng, B, T, V).requires_grad_()
     labels = torch.tensor(rng.integers(0, V, (B, T)))
     labels[0, 2:] = -100

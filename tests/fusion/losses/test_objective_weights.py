@@ -20,7 +20,10 @@ LOSS = fusion.FusionLoss(W, alignment_weight=A, graph_weight=G, teacher_weights=
 
 
 def drawn(seed, B=3):
-    """A student, and two teachers of other vocabularies and k, of which each lacks an example and has weights of 0."""
+    """A student, and two teachers of other vocabularies and k.
+
+    Each teacher lacks an example and has weights of 0.
+    """
     rng = np.random.default_rng(seed)
     logits = reference.draw(rng, B, 4, 9).requires_grad_()
     labels = torch.tensor(rng.integers(0, 9, (B, 4)))
@@ -74,7 +77,10 @@ def fused(logits, labels, teachers, totals=None, loss=LOSS):
 
 
 def expected(logits, labels, teachers, totals=None):
-    """The formula; top-k logits of a teacher stand for its full rows, of which it needs no more."""
+    """The formula, where top-k logits of a teacher stand for its full rows.
+
+    The formula needs no more of them.
+    """
     plain = [
         {
             "share": SHARES[name],
@@ -114,7 +120,7 @@ def test_total_with_weights_is_that_of_the_formula(seed):
 @few
 @given(SEEDS)
 def test_a_weight_of_zero_takes_a_teacher_away_from_an_example(seed):
-    """As if the teacher had not seen it; without any weight, as if it were not there."""
+    """As if the teacher had not seen it; without any weight, as if it were absent."""
     logits, labels, teachers = drawn(seed)
     unseen = {
         name: replace(
@@ -174,7 +180,7 @@ def test_equal_weights_are_those_that_are_left_out(seed):
 @few
 @given(SEEDS)
 def test_micro_batches_with_weights_add_up(seed):
-    """Their sums and counts are those of the examples, and make the totals of the step."""
+    """Their sums and counts are those of the examples, and give the step's totals."""
     logits, labels, teachers = drawn(seed)
     labels[:, 0] = 2
     whole = fused(logits, labels, teachers)

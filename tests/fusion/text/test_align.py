@@ -1,4 +1,4 @@
-"""Positions that are paired predict the same next byte, and none that do are left out."""
+"""Positions that are paired predict the same next byte, and all that do are paired."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Ends of tokens in bytes: every byte of the answer is accounted for, also where a token splits a character."""
+"""Ends of tokens in bytes: every byte of the answer is accounted for.
+
+Also where a token splits a character.
+"""
 
 import numpy as np
 import pytest
@@ -71,7 +74,10 @@ def test_bytes_of_split_characters():
 
 
 class Halving:
-    """Byte-level tokens that cut 東 after its second byte, behind a space that the tokenizer put there, or not."""
+    """Byte-level tokens that cut 東 after its second byte.
+
+    Before them is a space that the tokenizer put there, or not.
+    """
 
     def __init__(self, *tokens):
         self.convert_ids_to_tokens = lambda ids: [tokens[i] for i in ids]

@@ -1,4 +1,7 @@
-"""Examples are read as they are written, keyed by content, and cut and wrapped so that the answer stays whole."""
+"""Examples are read as they are written, and keyed by content.
+
+They are cut and wrapped so that the answer stays whole.
+"""
 
 import hashlib
 import json

@@ -162,8 +162,16 @@ def test_bad_files_are_refused(tmp_path, name, text, words):
     assert "\n" not in str(caught.value)
 
 
-SCHEDULES = {name: FusionConfig(output_dir="unused", use_cpu=True, fusion_schedule=name, fusion_weight=0.8,
-                                final_fusion_weight=0.2) for name in ("constant", "linear", "cosine")}  # fmt: skip
+SCHEDULES = {
+    name: FusionConfig(
+        output_dir="unused",
+        use_cpu=True,
+        fusion_schedule=name,
+        fusion_weight=0.8,
+        final_fusion_weight=0.2,
+    )
+    for name in ("constant", "linear", "cosine")
+}
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

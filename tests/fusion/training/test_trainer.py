@@ -50,8 +50,16 @@ def trainer(tmp_path, llama, stores):
 
     def make(examples=EXAMPLES, held_out=None, teachers=("gpt2", "other"), **settings):
         model, tokenizer = llama
-        defaults = {"output_dir": str(tmp_path / "out"), "use_cpu": True, "disable_tqdm": True, "save_strategy": "no", "k": K,
-                    "stores": {name: stores[name] for name in teachers}, "max_steps": 3, "logging_steps": 1}  # fmt: skip
+        defaults = {
+            "output_dir": str(tmp_path / "out"),
+            "use_cpu": True,
+            "disable_tqdm": True,
+            "save_strategy": "no",
+            "k": K,
+            "stores": {name: stores[name] for name in teachers},
+            "max_steps": 3,
+            "logging_steps": 1,
+        }
         return FusionTrainer(
             copy.deepcopy(model),
             FusionConfig(**defaults | settings),
@@ -107,8 +115,13 @@ def expected_loss(model, tokenizer, stores, examples, config):
     )
 
 
-SETTINGS = {"standardize": "center", "uld_weight": 0.7, "graph_weight": 0.2, "fusion_weight": 0.4,
-            "teacher_temperatures": {"other": 2.0}}  # fmt: skip
+SETTINGS = {
+    "standardize": "center",
+    "uld_weight": 0.7,
+    "graph_weight": 0.2,
+    "fusion_weight": 0.4,
+    "teacher_temperatures": {"other": 2.0},
+}
 
 
 def test_loss_is_that_of_the_formula_whatever_the_batches(trainer):
@@ -127,8 +140,15 @@ def test_a_step_is_that_of_the_public_loss_on_its_micro_batches(
 ):
     """Three micro-batches, some examples of which one teacher has not seen."""
     weights = {"gpt2": 1.0, "other": 3.0}
-    made = trainer(weighting=weighting, static_weights=weights, per_device_train_batch_size=3, gradient_accumulation_steps=3,
-                   max_steps=1, ce_temperature=0.5, **SETTINGS)  # fmt: skip
+    made = trainer(
+        weighting=weighting,
+        static_weights=weights,
+        per_device_train_batch_size=3,
+        gradient_accumulation_steps=3,
+        max_steps=1,
+        ce_temperature=0.5,
+        **SETTINGS,
+    )
     model, batches = copy.deepcopy(made.model), []
     take = made.get_batch_samples
 
@@ -158,8 +178,14 @@ def test_a_step_is_that_of_the_public_loss_on_its_micro_batches(
         pairs,
         sum(float(w.sum()) for w in seen),
     )
-    loss = fusion.FusionLoss(0.4, alignment_weight=0.7, graph_weight=0.2, standardize="center",
-                             teacher_weights={"gpt2": 1.0, "other": 1.0})  # fmt: skip
+    loss = fusion.FusionLoss(
+        0.4,
+        alignment_weight=0.7,
+        graph_weight=0.2,
+        standardize="center",
+        teacher_weights={"gpt2": 1.0, "other": 1.0},
+    )
+    parts = ("values", "ids", "mask", "logsumexp", "mean", "std")
     total = 0.0
     for batch, own in zip(batches, labels, strict=True):
         logits = model(
@@ -168,12 +194,18 @@ def test_a_step_is_that_of_the_public_loss_on_its_micro_batches(
         out = fusion.read(logits, own, K, statistics=True)
         terms = {
             name: fusion.TeacherTerm(
-                fusion.TopKLogits(*(t[part] for part in ("values", "ids", "mask", "logsumexp", "mean", "std")), 10**6),
-                t["student_index"] + batch["first"], t["teacher_index"], t["pairs"], weights=t["weights"],
+                fusion.TopKLogits(
+                    *(t[part] for part in parts),
+                    10**6,
+                ),
+                t["student_index"] + batch["first"],
+                t["teacher_index"],
+                t["pairs"],
+                weights=t["weights"],
                 temperature={"other": 2.0}.get(name),
             )
             for name, t in batch["teachers"].items()
-        }  # fmt: skip
+        }
         total += float(loss(out.topk, out.nll, terms, totals).total.detach())
     assert made.state.log_history[0]["loss"] == pytest.approx(total, rel=1e-5)
 
@@ -201,9 +233,19 @@ def test_eight_accumulation_steps_equal_one_large_batch(trainer, graph):
     """Also in the last step of an epoch, which has fewer examples."""
     found = []
     for size, steps in ((8, 1), (1, 8), (2, 4)):
-        made = trainer(EXAMPLES[:20], per_device_train_batch_size=size, gradient_accumulation_steps=steps, max_steps=4,
-                       optim="sgd", learning_rate=0.05, graph=graph, graph_weight=0.01, standardize="center",
-                       weighting="ce", max_grad_norm=0.0)  # fmt: skip
+        made = trainer(
+            EXAMPLES[:20],
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=steps,
+            max_steps=4,
+            optim="sgd",
+            learning_rate=0.05,
+            graph=graph,
+            graph_weight=0.01,
+            standardize="center",
+            weighting="ce",
+            max_grad_norm=0.0,
+        )
         before = weights_of(made)
         made.train()
         assert float((weights_of(made) - before).abs().max()) > 1e-3
@@ -263,8 +305,16 @@ def test_fused_loss_falls_on_held_out_text_by_a_quarter(trainer):
 
     Student and teacher differ in tokenizer and architecture.
     """
-    made = trainer(held_out=HELD_OUT, teachers=("gpt2",), max_steps=24, learning_rate=5e-3, standardize="center",
-                   graph_weight=0.2, per_device_train_batch_size=8, logging_steps=24)  # fmt: skip
+    made = trainer(
+        held_out=HELD_OUT,
+        teachers=("gpt2",),
+        max_steps=24,
+        learning_rate=5e-3,
+        standardize="center",
+        graph_weight=0.2,
+        per_device_train_batch_size=8,
+        logging_steps=24,
+    )
     before = made.evaluate()
     made.train()
     after = made.evaluate()

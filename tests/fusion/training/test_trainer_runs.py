@@ -50,8 +50,15 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(
 
     Each step makes a checkpoint.
     """
-    settings = {"max_steps": 12, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 2,
-                "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "learning_rate": 1e-2}  # fmt: skip
+    settings = {
+        "max_steps": 12,
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "save_total_limit": 2,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "learning_rate": 1e-2,
+    }
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()
@@ -82,8 +89,14 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(
 
 def test_two_ranks_equal_one(context, store, tmp_path):
     """Four examples a step on one rank, two on each of two, which differ in tokens."""
-    settings = {"max_steps": 3, "save_strategy": "no", "optim": "sgd", "learning_rate": 0.05, "max_grad_norm": 0.0,
-                "report_to": "none"}  # fmt: skip
+    settings = {
+        "max_steps": 3,
+        "save_strategy": "no",
+        "optim": "sgd",
+        "learning_rate": 0.05,
+        "max_grad_norm": 0.0,
+        "report_to": "none",
+    }
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     one = started(
