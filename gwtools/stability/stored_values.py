@@ -251,7 +251,7 @@ def _stored_values_moved(
         return product_rounded_up(norm_of_e, 2 * norm_of_lengths + norm_of_e)
     if isinstance(x, PointCloud) and x.metric == "sqeuclidean":
         xp = _array.namespace(a)
-        # v_i − v_k moves by at most 2 max e, its square by 4 max e (|v_i − v_k| + max e).
+        # v = v_i − v_k moves by at most 2 max e, and |v|² by 4 max e (|v| + max e).
         farthest = rounded_up(float(xp.max(e)), terms)
         # Distances have half the exponent of their squares.
         root_of_mean = rounded_up(_root_of_mean_entry(scaled), 4, exponent // 2)
