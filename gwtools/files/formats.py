@@ -326,10 +326,9 @@ def read_weights(path: Path, named: Named) -> Space:
 
 
 def _order(found: list[str], wanted: list[str], path: Path) -> list[int]:
-    """Return the positions (n,) in ``found`` of the n wanted names.
+    """Return the positions (n,) in ``found``, of n names too, of the wanted names.
 
-    Names that repeat in ``found`` cannot be told apart, so that both lists must then be
-    the same.
+    Names that repeat cannot be told apart, so that both lists must then be the same.
     """
     if found == wanted:
         return list(range(len(found)))
@@ -344,12 +343,23 @@ def _order(found: list[str], wanted: list[str], path: Path) -> list[int]:
                 f"has none for {name!r}",
                 "use the names of the atoms, or remove the names",
             )
+    # Where atoms share a name, every atom may have a weight and a weight still no atom.
+    atoms = set(wanted)
+    for name in found:
+        if name not in atoms:
+            raise unreadable(
+                str(path),
+                "hold weights of the atoms alone",
+                f"no atom is called {name!r}",
+                "use the names of the atoms, or remove the names",
+            )
+    # Both lists hold the same names and are as long: one repeats names if both do.
     if len(place) < len(found):
         raise unreadable(
             str(path),
             "hold weights that can be told apart",
-            "names repeat in another order",
-            "bring the lines into the order of the atoms",
+            "names repeat, and not in the order of the atoms",
+            "write the names as the atoms have them, in their order",
         )
     return [place[name] for name in wanted]
 

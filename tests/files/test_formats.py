@@ -68,6 +68,11 @@ WEIGHTS = {
     "of pandas": ("w.csv", ",0\n0,0.5\n1,0.25\n2,0.25\n", None),
     "beside id": ("w.csv", "id;w\n7;0,5\n8;0,25\n9;0,25\n", None),
     "by name": ("w.csv", "a,0.5\nc,0.25\nb,0.25\n", ("a", "b", "c")),
+    "names that repeat in the same order": (
+        "w.csv",
+        "a,0.5\na,0.25\nb,0.25\n",
+        ("a", "a", "b"),
+    ),
     "npy": ("w.npy", array(np.array([0.5, 0.25, 0.25])), ("a", "b", "c")),
 }
 
@@ -107,6 +112,30 @@ BAD_WEIGHTS = {
     "names that repeat": (
         "w.csv",
         "b,0.5\na,0.25\na,0.25\n",
+        ("a", "a", "b"),
+        "repeat",
+    ),
+    "a name of no atom, where atoms share one": (
+        "w.csv",
+        "ann,0.3\nbob,0.4\ncid,0.3\n",
+        ("ann", "ann", "bob"),
+        "no atom is called 'cid'",
+    ),
+    "a name of no atom, where all atoms share one": (
+        "w.csv",
+        "b,0.3\na,0.4\nc,0.3\n",
+        ("a", "a", "a"),
+        "no atom is called 'b'",
+    ),
+    "a name of no atom, where nodes are numbers": (
+        "w.csv",
+        "node,w\n1,0.3\n3,0.4\n2,0.3\n",
+        (1, 1, 2),
+        "no atom is called '3'",
+    ),
+    "another name that repeats": (
+        "w.csv",
+        "a,0.3\nb,0.4\nb,0.3\n",
         ("a", "a", "b"),
         "repeat",
     ),
