@@ -101,12 +101,10 @@ def read_space(
         graph = _graph(data, path, header, length)
         return Named(graph, graph.nodes)
 
-    # 2. Numbers, whose rows may have names. A matrix of distances is square, which
-    # tells names from numbers in its first line and column.
-    square = meaning == "distances"
-    hints = Hints(header, index, square=square)
+    # 2. Numbers, whose rows may have names.
+    hints = Hints(header, index, holds=holds)
     table = _table(data, path, hints)
-    if square:
+    if meaning == "distances":
         dense = _dense(table.values, path)
         return _named(dense, table)
     # Taken for points, distances would give a result that looks sound and is wrong.

@@ -42,15 +42,16 @@ class Hints:
 
     ``header`` and ``index`` say whether the first line and the first column are names;
     None leaves it to the file. ``size`` is the number of rows and ``columns`` that of
-    columns of numbers, both without names, where they are known; ``square`` says that
-    they are equal.
+    columns of numbers, both without names, where they are known. ``holds`` is
+    "distances", of which there are as many rows as columns, or "points", where that is
+    said.
     """
 
     header: bool | None = None
     index: bool | None = None
     size: int | None = None
     columns: int | None = None
-    square: bool = False
+    holds: str | None = None
 
 
 def read_first_line(
@@ -195,12 +196,13 @@ def _is_header_by_size(
 ) -> bool:
     """Tell from known sizes whether a first line of numbers is names or data."""
     count = len(rows)  # the line in question included
-    if hints.square:
+    if hints.holds == "distances":
         return count == columns + 1
     if hints.size is not None:
         return hints.size == count - 1
     remedy = "pass --header yes if it holds names and --header no if it holds data"
-    if count == columns:
+    # A matrix of distances is offered only where it is not said that these are points.
+    if hints.holds is None and count == columns:
         remedy += ", or --distances for a matrix of distances"
     raise unreadable(
         f"{name}, line {rows[0].line}",
@@ -246,7 +248,7 @@ def is_first_column_index(
         return False
     firsts = first_cells(rows)
     # A known number of columns leaves one over for names, or none.
-    columns = len(rows) if hints.square else hints.columns
+    columns = len(rows) if hints.holds == "distances" else hints.columns
     if columns == width:
         return False
     if columns == width - 1:
@@ -294,7 +296,12 @@ def _require_coordinate_first(
         raise unreadable(place, requirement, received, remedy)
 
 
-def require_coordinates(rows: list[Row], titles: list[str], name: str) -> None:
+def require_coordinates(
+    rows: list[Row],
+    titles: list[str],
+    name: str,
+    hints: Hints,
+) -> None:
     """Require that no column behind the first looks like an index by its title.
 
     Parameters
@@ -305,6 +312,8 @@ def require_coordinates(rows: list[Row], titles: list[str], name: str) -> None:
         The header, with one title for each column.
     name : str
         What errors call the file.
+    hints : Hints
+        What is known of the table.
 
     Raises
     ------
@@ -327,9 +336,19 @@ def require_coordinates(rows: list[Row], titles: list[str], name: str) -> None:
                 f"{name}, {describe_column(k, titles)}",
                 "be a coordinate",
                 "its name and its integers look like an index",
-                "remove that column, or pass --index-column no if all columns are "
-                "coordinates",
+                _remedy_of_second_index(rows, hints),
             )
+
+
+def _remedy_of_second_index(rows: list[Row], hints: Hints) -> str:
+    """Return what to do about a column behind the first that looks like an index."""
+    firsts = first_cells(rows)
+    # The first column is no coordinate where it is said to be names, or holds words.
+    if hints.index or are_words(firsts):
+        return "remove that column, or give it another name if it is a coordinate"
+    return (
+        "remove that column, or pass --index-column no if all columns are coordinates"
+    )
 
 
 def describe_column(k: int, titles: list[str] | None) -> str:

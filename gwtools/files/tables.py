@@ -87,7 +87,7 @@ def read_table(text: str, name: str, hints: Hints) -> Table:
             name,
             "hold numbers",
             "has no column beside the names of its rows",
-            "pass --index-column no",
+            "write numbers beside the names, or leave --index-column out",
         )
 
     # 2. Whether the first column names the rows. The cells behind it must be numbers in
@@ -99,7 +99,7 @@ def read_table(text: str, name: str, hints: Hints) -> Table:
     _require_numbers(below, start, titles, name, hints)
     # Only who says that there is no index says that all columns are coordinates.
     if titles is not None and hints.index is not False:
-        require_coordinates(below, titles, name)
+        require_coordinates(below, titles, name, hints)
 
     # 3. Numbers and names.
     values = stack(below, start)  # (n, d)

@@ -1,5 +1,7 @@
 """Names of columns and rows: what first lines and first columns are taken for."""
 
+import re
+
 import pytest
 
 from tests.files.cases import (
@@ -12,6 +14,7 @@ from tests.files.cases import (
     Read,
     Refused,
     check,
+    read,
 )
 
 INDEX = Refused("column 1", "--index-column yes")
@@ -152,3 +155,60 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_read_is_what_was_meant(name, tmp_path):
     check(CASES[name], tmp_path)
+
+
+ONE_OF_TWO = ["--header yes", "--header no"]
+REMEDIES = {
+    "integers first": ("0,1\n2.5,3\n", {}, [*ONE_OF_TWO, "--distances"]),
+    "integers first, of points by what is said": (
+        "0,1\n2.5,3\n",
+        {"holds": "points"},
+        ONE_OF_TWO,
+    ),
+    "integers first, no index by what is said": (
+        "0,1\n2.5,3\n",
+        {"holds": "points", "index": False},
+        ONE_OF_TWO,
+    ),
+    "integers beside names, of points by what is said": (
+        "id,1,2\na,2.5,3\nb,2.5,3\n",
+        {"holds": "points", "index": True},
+        ONE_OF_TWO,
+    ),
+    "id behind a number": (
+        "n,id,x\n3,7,1.5\n5,8,2.5\n",
+        {},
+        ["--index-column no"],
+    ),
+    "id behind an index by what is said": (
+        "n,id,x\n1,7,1.5\n2,8,2.5\n",
+        {"index": True},
+        [],
+    ),
+    "id behind an empty corner, an index by what is said": (
+        ",x,id\n1,1.5,7\n2,2.5,8\n",
+        {"index": True},
+        [],
+    ),
+    "two indices of pandas, the first said": (
+        "Unnamed: 0.1,Unnamed: 0,x\n0,0,1.5\n1,1,3\n",
+        {"index": True},
+        [],
+    ),
+    "id behind names": ("who,id,x\nanna,7,1.5\nben,8,2.5\n", {}, []),
+}
+
+
+@pytest.mark.parametrize("case", REMEDIES)
+def test_options_are_named_where_they_may_help(case, tmp_path):
+    text, said, options = REMEDIES[case]
+    with pytest.raises(ValueError, match="must be") as caught:
+        read(Case("p.csv", text, PLAIN, said), tmp_path)
+    found = re.findall(r"--\S+(?: yes| no)?", str(caught.value))
+    assert found == options
+
+
+def test_a_coordinate_by_another_name_is_read(tmp_path):
+    text = "n,count,x\n1,7,1.5\n2,8,2.5\n"
+    meant = Read([[7.0, 1.5], [8.0, 2.5]], ("1", "2"))
+    check(Case("p.csv", text, meant, {"index": True}), tmp_path)

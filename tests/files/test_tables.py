@@ -60,6 +60,12 @@ CASES = {
     "text in the first line": Case(
         "p.csv", "1.5,four\n3,2\n", Refused("line 1, column 2", "--header yes")
     ),
+    "names alone by what is said": Case(
+        "p.csv",
+        "1\n2\n",
+        Refused("", "leave --index-column out"),
+        {"index": True},
+    ),
     "a class behind the numbers": Case(
         "p.csv",
         "x,y,kind\n1,2,a\n3,4,b\n",
