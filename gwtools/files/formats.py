@@ -21,7 +21,8 @@ from gwtools._check import of_file, unreadable
 from gwtools.files.arrays import read_array
 from gwtools.files.contents import decode, read_bytes
 from gwtools.files.graphs import read_edges, read_graphml
-from gwtools.files.labels import Hints
+from gwtools.files.labels import Hints, is_counting
+from gwtools.files.names import order_by_names
 from gwtools.files.tables import Table, read_table
 from gwtools.plans import Plan
 from gwtools.spaces import DenseSpace, GraphSpace, PointCloud, Space
@@ -212,9 +213,11 @@ def _table(data: bytes, path: Path, hints: Hints) -> Table:
 
 def _named(space: Space, table: Table) -> Named:
     """Return a space with the names of the rows, or positions where there are none."""
-    if table.names is None:
+    names = table.names
+    # Names that count from 0 in order are positions, which are numbers in results.
+    if names is None or is_counting(names):
         return Named(space, range(space.size))
-    return Named(space, table.names)
+    return Named(space, names)
 
 
 def _dense(values: NumpyArray, path: Path) -> DenseSpace:
@@ -267,8 +270,8 @@ def _looks_like_distances(values: NumpyArray) -> bool:
 def read_weights(path: Path, named: Named) -> Space:
     """Return the space with the weights of a file.
 
-    Where both the atoms and the rows of the file have names, each atom gets the weight
-    beside its name.
+    Each atom gets the weight beside its name, see :mod:`gwtools.files.names`. Without
+    names weights go by the order of the lines.
 
     Parameters
     ----------
@@ -285,8 +288,8 @@ def read_weights(path: Path, named: Named) -> Space:
     Raises
     ------
     ValueError
-        If the file cannot be read, has other names or another number of rows than the
-        space, or its numbers are no weights.
+        If the file cannot be read, has other names than the atoms or another number of
+        rows, or its numbers are no weights.
     """
     size = named.space.size
     if _suffix(path) not in TABLES + ARRAYS:
@@ -310,56 +313,14 @@ def read_weights(path: Path, named: Named) -> Space:
             "write one weight on every line",
         )
     values = table.values[:, 0]  # (n,)
-    # Weights go by names where the atoms and the rows both have them, else by the order
-    # of the lines. Another number of rows is refused below, whatever their names are.
-    found = table.names
-    if found is not None and not isinstance(named.names, range) and n == size:
-        wanted = list(map(str, named.names))
-        order = _order(found, wanted, path)
+    # Another number of rows is refused below, whatever their names are.
+    if table.names is not None and n == size:
+        order = order_by_names(table.names, named.names, str(path))
         values = values[order]
     with of_file(str(path)):
         dtype_of_space = np.empty(0)  # float64 of NumPy, as all spaces from files
         weights = _check_spaces.weights(values, dtype_of_space, size)
     return named.space.with_data(named.space.data, weights)
-
-
-def _order(found: list[str], wanted: list[str], path: Path) -> list[int]:
-    """Return the positions (n,) in ``found``, of n names too, of the wanted names.
-
-    Names that repeat cannot be told apart, so that both lists must then be the same.
-    """
-    if found == wanted:
-        return list(range(len(found)))
-    place: dict[str, int] = {}  # of names that repeat, the last
-    for i, name in enumerate(found):
-        place[name] = i
-    for name in wanted:
-        if name not in place:
-            raise unreadable(
-                str(path),
-                "hold a weight for every atom by its name",
-                f"has none for {name!r}",
-                "use the names of the atoms, or remove the names",
-            )
-    # Where atoms share a name, every atom may have a weight and a weight still no atom.
-    atoms = set(wanted)
-    for name in found:
-        if name not in atoms:
-            raise unreadable(
-                str(path),
-                "hold weights of the atoms alone",
-                f"no atom is called {name!r}",
-                "use the names of the atoms, or remove the names",
-            )
-    # Both lists hold the same names and are as long: one repeats names if both do.
-    if len(place) < len(found):
-        raise unreadable(
-            str(path),
-            "hold weights that can be told apart",
-            "names repeat, and not in the order of the atoms",
-            "write the names as the atoms have them, in their order",
-        )
-    return [place[name] for name in wanted]
 
 
 def require_writable(

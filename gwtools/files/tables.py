@@ -14,7 +14,6 @@ from gwtools._check import unreadable
 from gwtools.files.labels import (
     Hints,
     describe_column,
-    is_counting,
     is_first_column_index,
     read_first_line,
     require_coordinates,
@@ -46,7 +45,7 @@ def read_table(text: str, name: str, hints: Hints) -> Table:
     Returns
     -------
     Table
-        The numbers, and the names of the rows unless these count from 0.
+        The numbers, and the names of the rows where there are any.
 
     Raises
     ------
@@ -105,9 +104,8 @@ def read_table(text: str, name: str, hints: Hints) -> Table:
     values = stack(below, start)  # (n, d)
     if not index:
         return Table(values, None)
-    # Positions from 0 are what rows without names are called, too.
     names = first_cells(below)
-    return Table(values, None if is_counting(names) else names)
+    return Table(values, names)
 
 
 def _require_one_width(rows: list[Row], name: str) -> None:

@@ -108,6 +108,7 @@ BAD_WEIGHTS = {
     "of another sum": ("w.csv", "1\n2\n3\n", None, "sum to 1"),
     "two columns": ("w.csv", "0.5,0.5\n0.5,0.25\n0,0.25\n", None, "2 columns"),
     "a gap": ("w.csv", "0.5\nNA\n0.5\n", None, "line 2, column 1"),
+    "other numbers": ("w.csv", "2,0.5\n0,0.25\n1,0.25\n", ("a", "b", "c"), "'a'"),
     "other names": ("w.csv", "a,0.5\nd,0.25\nb,0.25\n", ("a", "b", "c"), "'c'"),
     "names that repeat": (
         "w.csv",
