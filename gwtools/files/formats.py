@@ -302,7 +302,7 @@ def read_weights(path: Path, named: Named) -> Space:
         )
     data = read_bytes(path)
     # The sizes tell a title or a column of names from the weights.
-    hints = Hints(size=size, columns=1)
+    hints = Hints(size=size, columns=1, options=False)
     table = _table(data, path, hints)
     n, columns = table.values.shape
     if columns != 1:

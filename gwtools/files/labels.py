@@ -44,7 +44,8 @@ class Hints:
     None leaves it to the file. ``size`` is the number of rows and ``columns`` that of
     columns of numbers, both without names, where they are known. ``holds`` is
     "distances", of which there are as many rows as columns, or "points", where that is
-    said.
+    said. ``options`` is False where no option says ``header`` and ``index``, so that
+    refusals must not advise one.
     """
 
     header: bool | None = None
@@ -52,6 +53,7 @@ class Hints:
     size: int | None = None
     columns: int | None = None
     holds: str | None = None
+    options: bool = True
 
 
 def read_first_line(
@@ -256,7 +258,9 @@ def is_first_column_index(
     # Without it, words are names, and numbers a coordinate unless they look like names.
     if are_words(firsts):
         return True
-    _require_coordinate_first(rows, titles, name)
+    # Where the number of columns is known, this one is wrong in either case.
+    if hints.columns is None:
+        _require_coordinate_first(rows, titles, name)
     return False
 
 

@@ -96,8 +96,10 @@ def read_table(text: str, name: str, hints: Hints) -> Table:
     index = index or is_first_column_index(below, titles, name, hints)
     start = 1 if index else 0
     _require_numbers(below, start, titles, name, hints)
-    # Only who says that there is no index says that all columns are coordinates.
-    if titles is not None and hints.index is not False:
+    # Only who says that there is no index says that all columns are coordinates. Where
+    # their number is known, a second index is one column too many.
+    may_have_index = hints.index is not False and hints.columns is None
+    if titles is not None and may_have_index:
         require_coordinates(below, titles, name, hints)
 
     # 3. Numbers and names.
@@ -159,12 +161,12 @@ def _require_numbers(
     may_be_header = undecided and row is rows[0]
     content = kind(cell)
     if content == "missing":
-        remedy = _remedy_of_gap(row, k, may_be_header)
+        remedy = _remedy_of_gap(row, k, may_be_header and hints.options)
     elif content == "infinite":
         requirement = "hold a finite number"
         remedy = "remove that row or replace the value"
     else:
-        remedy = _remedy_of_text(content, k, may_be_header, hints)
+        remedy = _remedy_of_text(content, row, k, may_be_header, hints)
     place = f"{name}, line {row.line}, {column}"
     raise unreadable(place, requirement, received, remedy)
 
@@ -188,7 +190,9 @@ def _remedy_of_gap(row: Row, k: int, may_be_header: bool) -> str:
     return remedy
 
 
-def _remedy_of_text(content: str, k: int, may_be_header: bool, hints: Hints) -> str:
+def _remedy_of_text(
+    content: str, row: Row, k: int, may_be_header: bool, hints: Hints
+) -> str:
     """Return what to do about text at column ``k``, of the kind ``content``."""
     # Text that means a number can be mended, other text cannot.
     if content == "notation":
@@ -196,11 +200,23 @@ def _remedy_of_text(content: str, k: int, may_be_header: bool, hints: Hints) -> 
             "write plain numbers with decimal points, without units and separators of "
             "thousands"
         )
-    else:
+    elif row.width > 1:
         remedy = "remove that column or replace the text"
-    if may_be_header:
+    else:
+        remedy = "replace the text"
+    # Without options only the file itself can say what its lines and columns are.
+    if may_be_header and hints.options:
         remedy += ", or pass --header yes if this line names the columns"
-    # Only an option that was not given is offered.
-    if k == 0 and hints.index is None:
+    elif may_be_header:
+        remedy += ", or remove this line if it names the columns"
+    # A single column names no rows, and only an option that was not given is offered.
+    if k > 0 or row.width == 1 or hints.index is not None:
+        return remedy
+    if hints.options:
         remedy += ", or pass --index-column yes if this column names the rows"
+    else:
+        remedy += (
+            ", or write words alone, or integers that differ, into this column if it "
+            "names the rows"
+        )
     return remedy

@@ -155,3 +155,41 @@ def test_weights_that_do_not_match(case, tmp_path):
         str(tmp_path / name),
         words,
     )
+
+
+OPEN_WEIGHTS = {
+    "a title that is a number": ("node,0\n2,0.5\n0,0.25\n1,0.25\n", "remove this line"),
+    "a title that is a year": (
+        "node,2024\n2,0.5\n0,0.25\n1,0.25\n",
+        "remove this line",
+    ),
+    "a price first": ("$5\n0.5\n0.5\n", "write plain numbers"),
+    "a gap first": ("NA\n0.5\n0.5\n", "remove that row"),
+    "a gap in a header": ("node,\na,1\nb,0\nc,0\n", "remove that row"),
+    "words and numbers": ("a,0.5\n2,0.25\n1,0.25\n", "write words alone"),
+    "numbers, then a word": ("3,0.5\n2,0.25\na,0.25\n", "integers that differ"),
+    "text below": ("0.5\n0.5\nhalf\n", "replace the text"),
+    "an index behind": ("w,id\n.5,1\n.25,2\n.25,3\n", "has 2 columns"),
+    "two indices": ("Unnamed: 0.1,Unnamed: 0,w\n0,0,1\n1,1,0\n2,2,0\n", "2 columns"),
+    "an empty corner": (",w,a\n.5,0,1\n.25,1,2\n.25,2,3\n", "has 3 columns"),
+    "counting": ("0,2,.5\n1,3,.5\n2,4,0\n", "has 3 columns"),
+    "id": ("id,w,x\n1,.5,2\n2,.5,3\n3,0,4\n", "has 3 columns"),
+}
+
+
+@pytest.mark.parametrize("case", OPEN_WEIGHTS)
+def test_no_option_is_advised_of_weights(case, tmp_path):
+    text, words = OPEN_WEIGHTS[case]
+    (tmp_path / "w.csv").write_text(text)
+    with pytest.raises(ValueError, match=" must ") as caught:
+        read_weights(tmp_path / "w.csv", named())
+    message = str(caught.value).removeprefix(str(tmp_path))
+    assert words in message
+    assert "--" not in message
+
+
+def test_a_column_of_weights_may_be_called_id(tmp_path):
+    (tmp_path / "w.csv").write_text("node,id\nb,1\na,0\n")
+    (tmp_path / "g.edges").write_text("a b\n")
+    space = read_weights(tmp_path / "w.csv", read_space(tmp_path / "g.edges"))
+    assert space.weights.tolist() == [0.0, 1.0]

@@ -89,6 +89,7 @@ REMEDIES = {
     "empty corner": (",2\n1,3\n", {}, ["--header yes"]),
     "empty corner, no header by what is said": (",2\n1,3\n", {"header": False}, []),
     "first column": ("1.5,2\na,3\n", {}, ["--index-column yes"]),
+    "a single column": ("1.5\na\n", {}, []),
     "no index by what is said": ("1.5,2\na,3\n", {"index": False}, []),
 }
 
