@@ -129,13 +129,15 @@ def _result(options: argparse.Namespace) -> gw.GWResult:
     # of both.
     x_holds = options.x_holds or options.holds
     y_holds = options.y_holds or options.holds
-    x_meaning = formats.meaning_of(options.x, x_holds)
-    y_meaning = formats.meaning_of(options.y, y_holds)
+    x_side = "x" if options.x_holds else None
+    y_side = "y" if options.y_holds else None
+    x_meaning = formats.meaning_of(options.x, x_holds, x_side)
+    y_meaning = formats.meaning_of(options.y, y_holds, y_side)
     _require_files_for_options(options, x_meaning, y_meaning)
 
     # 3. The work.
-    x = _read(options.x, x_holds, options.weights_x, options)
-    y = _read(options.y, y_holds, options.weights_y, options)
+    x = _read(options.x, x_holds, x_side, options.weights_x, options)
+    y = _read(options.y, y_holds, y_side, options.weights_y, options)
     solver = _SOLVERS[options.solver]()
     with warnings.catch_warnings(), _progress() as callback:
         # The status says the same in one line.
@@ -194,6 +196,7 @@ def _require_such_a_file(option: str, kind: str, found: bool) -> None:
 def _read(
     path: Path,
     holds: str | None,
+    side: str | None,
     weights: Path | None,
     options: argparse.Namespace,
 ) -> formats.Named:
@@ -206,6 +209,7 @@ def _read(
         header=_YES_OR_NO[options.header],
         index=_YES_OR_NO[options.index_column],
         length=options.edge_length,
+        side=side,
     )
     # Weights may go by the names of the atoms, so that the space is read first.
     if weights is None:

@@ -111,6 +111,70 @@ def test_files_of_unlike_meaning(capsys, tmp_path, points, graphs):
     assert told["objective"] == 0.0
 
 
+REFUSED_MEANINGS = {
+    "a graph, of both": (
+        "g.edges p.csv --points",
+        "--points is given: say --x-holds points or --y-holds points of the other",
+        "g.edges p.csv --y-holds points",
+    ),
+    "a graph, points": (
+        "g.edges p.csv --x-holds points",
+        "--x-holds points is given: say --x-holds edges instead.",
+        "g.edges p.csv --x-holds edges",
+    ),
+    "a graph, distances": (
+        "p.csv g.edges --y-holds distances",
+        "--y-holds distances is given: say --y-holds edges instead.",
+        "p.csv g.edges --y-holds edges",
+    ),
+    "a graph, against what is said of both": (
+        "g.edges p.csv --points --x-holds distances",
+        "--x-holds distances is given: say --x-holds edges instead.",
+        "g.edges p.csv --points --x-holds edges",
+    ),
+    "an array, of both": (
+        "g.edges p.npy --edges",
+        "--edges is given: write",
+        None,
+    ),
+    "an array": (
+        "p.csv p.npy --y-holds edges",
+        "--y-holds edges is given: write",
+        None,
+    ),
+    "no matrix, of both": (
+        "p.csv p.csv --distances",
+        "leave --distances out if these are points",
+        "p.csv p.csv",
+    ),
+    "no matrix": (
+        "p.csv p.csv --x-holds distances",
+        "say --x-holds points if these are points",
+        "p.csv p.csv --x-holds points",
+    ),
+    "no matrix, against what is said of both": (
+        "d.csv p.csv --distances --y-holds distances",
+        "say --y-holds points if these are points",
+        "d.csv p.csv --distances --y-holds points",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_MEANINGS)
+def test_refused_meanings_name_the_option_that_was_given(
+    capsys, tmp_path, monkeypatch, case
+):
+    given, words, advised = REFUSED_MEANINGS[case]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "g.edges").write_text("a b\nb c\n")
+    (tmp_path / "p.csv").write_text("1.5,2\n3,4\n2,7\n")
+    (tmp_path / "d.csv").write_text("0,1.5\n1.5,0\n")
+    save(tmp_path / "p.npy", np.array([[1.5], [2.0]]))
+    assert words in refusal(capsys, *given.split())
+    if advised is not None:
+        assert printed(capsys, *advised.split())["lower"] >= 0
+
+
 def test_options_that_would_change_nothing_are_refused(
     capsys, tmp_path, points, graphs, files
 ):

@@ -52,6 +52,7 @@ def read_space(
     header: bool | None = None,
     index: bool | None = None,
     length: str | None = None,
+    side: str | None = None,
 ) -> Named:
     r"""Read a file into a space with uniform weights.
 
@@ -72,6 +73,8 @@ def read_space(
     length : str, optional
         Attribute of GraphML's edges that is their length, or "none"; see
         :func:`gwtools.files.graphs.read_graphml`.
+    side : {"x", "y"}, optional
+        For errors, which file ``holds`` is said of alone; None where of both.
 
     Returns
     -------
@@ -95,7 +98,7 @@ def read_space(
     ([[1.75], [1.5]], ['anna', 'ben'])
     >>> folder.cleanup()
     """
-    meaning = meaning_of(path, holds)
+    meaning = meaning_of(path, holds, side)
     data = read_bytes(path)
     # 1. Graphs, whose nodes have names.
     if meaning == "edges":
@@ -106,7 +109,7 @@ def read_space(
     hints = Hints(header, index, holds=holds)
     table = _table(data, path, hints)
     if meaning == "distances":
-        dense = _dense(table.values, path)
+        dense = _dense(table.values, path, side)
         return _named(dense, table)
     # Taken for points, distances would give a result that looks sound and is wrong.
     if holds is None:
@@ -115,7 +118,11 @@ def read_space(
     return _named(cloud, table)
 
 
-def meaning_of(path: Path, holds: str | None = None) -> str:
+def meaning_of(
+    path: Path,
+    holds: str | None = None,
+    side: str | None = None,
+) -> str:
     """Return what a file is read as, from its name and what is said of it alone.
 
     Parameters
@@ -124,6 +131,8 @@ def meaning_of(path: Path, holds: str | None = None) -> str:
         The file, which need not exist.
     holds : {"points", "distances", "edges"}, optional
         What is said of it.
+    side : {"x", "y"}, optional
+        For errors, which file ``holds`` is said of alone; None where of both.
 
     Returns
     -------
@@ -146,18 +155,26 @@ def meaning_of(path: Path, holds: str | None = None) -> str:
             received,
             "save it in one of these formats",
         )
+    option = f"--{side}-holds {holds}" if side else f"--{holds}"
     if suffix in GRAPHS and holds in ("points", "distances"):
+        if side:
+            # To leave the option out is not enough where another speaks of both files.
+            remedy = f"say --{side}-holds edges instead"
+        else:
+            remedy = (
+                f"say --x-holds {holds} or --y-holds {holds} of the other file alone"
+            )
         raise unreadable(
             str(path),
             "be read as a graph, by its name",
-            f"--{holds} is given",
-            f"say --x-holds {holds} or --y-holds {holds} of the other file alone",
+            f"{option} is given",
+            remedy,
         )
     if suffix in ARRAYS and holds == "edges":
         raise unreadable(
             str(path),
             "hold points or distances, by its name",
-            "--edges is given",
+            f"{option} is given",
             "write the edges as text, two names of nodes and a length on every line",
         )
     if suffix in GRAPHS:
@@ -220,11 +237,13 @@ def _named(space: Space, table: Table) -> Named:
     return Named(space, names)
 
 
-def _dense(values: NumpyArray, path: Path) -> DenseSpace:
-    """Return the space of a matrix of distances."""
+def _dense(values: NumpyArray, path: Path, side: str | None) -> DenseSpace:
+    """Return the space of a matrix of distances; ``side`` is that of `meaning_of`."""
     n, m = values.shape
     if n != m:
         remedy = "leave --distances out if these are points"
+        if side:
+            remedy = f"say --{side}-holds points if these are points"
         # SciPy's pdist gives the distances above the diagonal in one row.
         if m == 1:
             remedy += ", or save scipy.spatial.distance.squareform of a condensed list"

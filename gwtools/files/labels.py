@@ -16,7 +16,8 @@ The first column names the rows where the first line says so in one of these way
 all its cells are words, and where known sizes leave a column over. A column that counts
 the rows from 0 or 1, or that is called ``id`` or the like and holds integers that
 differ, may be names or a coordinate: it is refused unless ``index`` says which. So is a
-column called so behind the first, as a second index of pandas.
+column called so behind the first, as a second index of pandas. Neither is asked where
+the number of columns is known, as that of weights is.
 """
 
 from __future__ import annotations
