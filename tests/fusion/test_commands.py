@@ -50,40 +50,22 @@ def done(capsys, *words):
     return captured.out
 
 
-def test_capture_report_train_evaluate(capsys, models, tmp_path):
-    """The student's fused loss on held-out text falls by a fifth.
-
-    The folder that training leaves can be used again.
-    """
-    for name in ("teacher", "student"):
-        told = done(
-            capsys,
-            "capture",
-            f"teacher={models / name}",
-            f"data={models / 'all.jsonl'}",
-            f"store={tmp_path / name}",
-            "k=8",
-            "device=cpu",
-        )
-        assert "24 examples" in told
-    stores = [
-        f"stores.gpt2={tmp_path / 'teacher'}",
-        f"stores.llama={tmp_path / 'student'}",
-    ]
+def capture(capsys, models, tmp_path, name):
+    """Capture what a model says of all examples, into a store of its name."""
     told = done(
         capsys,
-        "report",
-        *stores,
+        "capture",
+        f"teacher={models / name}",
         f"data={models / 'all.jsonl'}",
-        f"out={tmp_path / 'report'}",
+        f"store={tmp_path / name}",
+        "k=8",
+        "device=cpu",
     )
-    assert "| even | gpt2, llama |" in told
-    assert {path.name for path in (tmp_path / "report").iterdir()} == {
-        "report.md",
-        "report.json",
-        "report.png",
-    }
+    assert "24 examples" in told
 
+
+def train(capsys, models, tmp_path, store):
+    """Return the losses on held-out text before and after twenty steps."""
     run = tmp_path / "run.yaml"
     run.write_text(
         f"student: {models / 'student'}\noutput_dir: {tmp_path / 'fused'}\n"
@@ -91,19 +73,36 @@ def test_capture_report_train_evaluate(capsys, models, tmp_path):
         "use_cpu: true\ndisable_tqdm: true\nk: 8\n"
         "standardize: center\ngraph_weight: 0.2\n"
     )
-    train = (
-        "train",
-        run,
-        stores[0],
-        f"data={models / 'train.jsonl'}",
-        f"eval_data={models / 'held_out.jsonl'}",
-    )
-    told = done(capsys, *train)
-    before, after = map(
-        float, told.partition("eval_loss ")[2].splitlines()[0].split(" -> ")
-    )
-    assert after < 0.8 * before
+    data = f"data={models / 'train.jsonl'}"
+    eval_data = f"eval_data={models / 'held_out.jsonl'}"
+    told = done(capsys, "train", run, store, data, eval_data)
     assert "20 steps" in told
+    losses = told.partition("eval_loss ")[2].splitlines()[0]
+    before, after = losses.split(" -> ")
+    return float(before), float(after)
+
+
+def test_capture_report_train_evaluate(capsys, models, tmp_path):
+    """The student's fused loss on held-out text falls by a fifth.
+
+    The folder that training leaves can be used again.
+    """
+    for name in ("teacher", "student"):
+        capture(capsys, models, tmp_path, name)
+    stores = [
+        f"stores.gpt2={tmp_path / 'teacher'}",
+        f"stores.llama={tmp_path / 'student'}",
+    ]
+    report = tmp_path / "report"
+    data = f"data={models / 'all.jsonl'}"
+    told = done(capsys, "report", *stores, data, f"out={report}")
+    assert "| even | gpt2, llama |" in told
+    names = {path.name for path in report.iterdir()}
+    assert names == {"report.md", "report.json", "report.png"}
+
+    before, after = train(capsys, models, tmp_path, stores[0])
+    assert after < 0.8 * before
+
     told = done(
         capsys,
         "evaluate",
@@ -114,10 +113,8 @@ def test_capture_report_train_evaluate(capsys, models, tmp_path):
         "device=cpu",
     )
     assert "| sums | 4 |" in told
-    assert (
-        json.loads((tmp_path / "scores" / "scores.json").read_text())[0]["problems"]
-        == 4
-    )
+    scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    assert scores[0]["problems"] == 4
     assert len((tmp_path / "scores" / "texts.jsonl").read_text().splitlines()) == 4
 
 

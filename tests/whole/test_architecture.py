@@ -4,22 +4,16 @@ Also that gwtools works without what it must not need.
 """
 
 import ast
-import doctest
-import importlib
-import inspect
 import os
 import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
-from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import gwtools
-from fusion._extras import PACKAGES
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "gwtools"
@@ -283,82 +277,6 @@ print(float(gw.solve(1 - np.eye(2), 1 - np.eye(4), gw.{solver}()).objective))
     done = run(code)
     assert done.returncode == 0, done.stderr
     assert abs(float(done.stdout) - 0.25) < 1e-3
-
-
-def test_public_names_exist_and_are_listed():
-    assert sorted(gwtools.__all__) == list(gwtools.__all__)
-    for name in gwtools.__all__:
-        public = getattr(gwtools, name)
-        assert public.__doc__, name
-
-
-def skip_where_extras_are_missing(module):
-    needed = [package for package, (_, extra) in PACKAGES.items() if extra == "fusion"]
-    missing = [package for package in needed if find_spec(package) is None]
-    if module.startswith("fusion") and missing:
-        pytest.skip(
-            f"the examples of fusion need its extra: {', '.join(missing)} not installed"
-        )
-
-
-WITH_EXAMPLES = sorted(
-    m for m, path in MODULES.items() if ">>> " in path.read_text(encoding="utf-8")
-)
-
-
-@pytest.mark.parametrize("module", WITH_EXAMPLES)
-def test_examples_run(module, tmp_path, monkeypatch):
-    skip_where_extras_are_missing(module)
-    monkeypatch.chdir(tmp_path)  # where stores and students are written
-    found = doctest.testmod(importlib.import_module(module.removesuffix(".__init__")))
-    assert found.failed == 0, module
-    assert found.attempted > 0, module
-
-
-@pytest.mark.parametrize(
-    "module",
-    ["gwtools", "gwtools.bounds", "gwtools.batch", "gwtools.stability", "fusion"],
-)
-def test_every_public_name_has_an_example(module):
-    skip_where_extras_are_missing(module)
-    public = importlib.import_module(module)
-    assert ">>> " in public.__doc__
-    sections = {
-        name: (getattr(public, name).__doc__ or "").partition("Examples\n")[2]
-        for name in public.__all__
-    }
-    assert [name for name, examples in sections.items() if ">>> " not in examples] == []
-
-
-@pytest.mark.parametrize("module", ["bounds", "batch", "stability"])
-def test_all_lists_every_public_function(module):
-    public = getattr(gwtools, module)
-    defined = {
-        name
-        for name, value in vars(public).items()
-        if inspect.isfunction(value) and name[0] != "_"
-    }
-    own = {
-        name
-        for name in defined
-        if vars(public)[name].__module__.startswith(public.__name__)
-    }
-    assert own == set(public.__all__)
-    assert sorted(public.__all__) == list(public.__all__)
-
-
-def test_version_is_that_of_the_distribution():
-    assert gwtools.__version__ == metadata.version("gwfusion")
-    code = """
-from importlib import metadata
-def absent(name):
-    raise metadata.PackageNotFoundError(name)
-metadata.version = absent
-import gwtools
-print(gwtools.__version__)
-"""
-    done = run(code)
-    assert (done.returncode, done.stdout.strip()) == (0, "0+unknown"), done.stderr
 
 
 def theorems():

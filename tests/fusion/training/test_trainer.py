@@ -134,22 +134,9 @@ def test_loss_is_that_of_the_formula_whatever_the_batches(trainer):
         assert made.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("weighting", ["uniform", "static", "ce"])
-def test_a_step_is_that_of_the_public_loss_on_its_micro_batches(
-    trainer, weighting, monkeypatch
-):
-    """Three micro-batches, some examples of which one teacher has not seen."""
-    weights = {"gpt2": 1.0, "other": 3.0}
-    made = trainer(
-        weighting=weighting,
-        static_weights=weights,
-        per_device_train_batch_size=3,
-        gradient_accumulation_steps=3,
-        max_steps=1,
-        ce_temperature=0.5,
-        **SETTINGS,
-    )
-    model, batches = copy.deepcopy(made.model), []
+def kept_batches(made, monkeypatch):
+    """Return a list that fills with the batches that a trainer takes."""
+    batches = []
     take = made.get_batch_samples
 
     def kept(*arguments):
@@ -158,6 +145,61 @@ def test_a_step_is_that_of_the_public_loss_on_its_micro_batches(
         return taken
 
     monkeypatch.setattr(made, "get_batch_samples", kept)
+    return batches
+
+
+def targets(batch):
+    """The token that each position of a batch predicts."""
+    return batch["labels"][:, 1:]
+
+
+def totals_of(batches):
+    """The denominators of one step: tokens, and weighted pairs and sequences."""
+    tokens = 0
+    pairs = 0.0
+    sequences = 0.0
+    for batch in batches:
+        tokens += int((targets(batch) != -100).sum())
+        for teacher in batch["teachers"].values():
+            weights = teacher["weights"]
+            pairs += float((weights[:, None] * teacher["pairs"]).sum())
+            sequences += float(weights.sum())
+    return fusion.Totals(tokens, pairs, sequences)
+
+
+def terms_of(batch):
+    """The term of each teacher, from the arrays of a batch."""
+    parts = ("values", "ids", "mask", "logsumexp", "mean", "std")
+    terms = {}
+    for name, teacher in batch["teachers"].items():
+        rows = [teacher[part] for part in parts]
+        terms[name] = fusion.TeacherTerm(
+            fusion.TopKLogits(*rows, 10**6),
+            teacher["student_index"] + batch["first"],
+            teacher["teacher_index"],
+            teacher["pairs"],
+            weights=teacher["weights"],
+            temperature={"other": 2.0}.get(name),
+        )
+    return terms
+
+
+@pytest.mark.parametrize("weighting", ["uniform", "static", "ce"])
+def test_a_step_is_that_of_the_public_loss_on_its_micro_batches(
+    trainer, weighting, monkeypatch
+):
+    """Three micro-batches, some examples of which one teacher has not seen."""
+    made = trainer(
+        weighting=weighting,
+        static_weights={"gpt2": 1.0, "other": 3.0},
+        per_device_train_batch_size=3,
+        gradient_accumulation_steps=3,
+        max_steps=1,
+        ce_temperature=0.5,
+        **SETTINGS,
+    )
+    model = copy.deepcopy(made.model)
+    batches = kept_batches(made, monkeypatch)
     made.train()
     assert len(batches) == 3
     seen = [
@@ -167,17 +209,6 @@ def test_a_step_is_that_of_the_public_loss_on_its_micro_batches(
     ]
     assert any((w == 0).any() and (w > 0).any() for w in seen)
 
-    labels = [batch["labels"][:, 1:] for batch in batches]
-    pairs = sum(
-        float((t["weights"][:, None] * t["pairs"]).sum())
-        for b in batches
-        for t in b["teachers"].values()
-    )
-    totals = fusion.Totals(
-        sum(int((own != -100).sum()) for own in labels),
-        pairs,
-        sum(float(w.sum()) for w in seen),
-    )
     loss = fusion.FusionLoss(
         0.4,
         alignment_weight=0.7,
@@ -185,28 +216,14 @@ def test_a_step_is_that_of_the_public_loss_on_its_micro_batches(
         standardize="center",
         teacher_weights={"gpt2": 1.0, "other": 1.0},
     )
-    parts = ("values", "ids", "mask", "logsumexp", "mean", "std")
+    totals = totals_of(batches)
     total = 0.0
-    for batch, own in zip(batches, labels, strict=True):
-        logits = model(
-            batch["input_ids"], attention_mask=batch["attention_mask"]
-        ).logits[:, :-1]
-        out = fusion.read(logits, own, K, statistics=True)
-        terms = {
-            name: fusion.TeacherTerm(
-                fusion.TopKLogits(
-                    *(t[part] for part in parts),
-                    10**6,
-                ),
-                t["student_index"] + batch["first"],
-                t["teacher_index"],
-                t["pairs"],
-                weights=t["weights"],
-                temperature={"other": 2.0}.get(name),
-            )
-            for name, t in batch["teachers"].items()
-        }
-        total += float(loss(out.topk, out.nll, terms, totals).total.detach())
+    for batch in batches:
+        mask = batch["attention_mask"]
+        logits = model(batch["input_ids"], attention_mask=mask).logits[:, :-1]
+        out = fusion.read(logits, targets(batch), K, statistics=True)
+        result = loss(out.topk, out.nll, terms_of(batch), totals)
+        total += float(result.total.detach())
     assert made.state.log_history[0]["loss"] == pytest.approx(total, rel=1e-5)
 
 
