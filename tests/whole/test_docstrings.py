@@ -3,8 +3,11 @@
 import dataclasses
 import enum
 
+import pytest
+
 from gwtools import _check
-from tests import docstrings
+
+docstrings = pytest.importorskip("tests.docstrings", reason="numpydoc is missing")
 
 
 def described(value: float, unit: float = 1.0) -> float:
