@@ -28,9 +28,8 @@ from fusion.teachers.store import TeacherRows
 from fusion.text.align import align
 from fusion.text.conversations import Example
 
-# Rows of one teacher by ``Example.key``, each with its example, whose text is counted
-# in bytes.
-Held = Mapping[str, tuple[Example, TeacherRows]]
+# Rows of one teacher by ``Example.key``.
+Held = Mapping[str, TeacherRows]
 
 # Relative spacing of float16: the precision of the stored logits and likelihoods.
 _HALF_PRECISION = 2.0**-10
@@ -57,7 +56,8 @@ class Knowledge:
     examples, tokens : int
         How many of the domain the teacher's store holds.
     nll : float
-        Negative log-likelihood of the completions, in nats a byte.
+        Negative log-likelihood of the completions, in nats a byte. A completion that
+        the capture cut counts as far as its tokens reach.
     hits : float
         Share of tokens that the teacher ranks first.
     """
@@ -196,7 +196,7 @@ def _held(store: Store, examples: Iterable[Example]) -> Held:
     for example in examples:
         key = example.key
         if key in store:
-            held[key] = (example, store[key])
+            held[key] = store[key]
     return held
 
 
@@ -205,22 +205,26 @@ def _knowledge(domain: str, teacher: str, held: Held) -> Knowledge:
     nll_of_examples = []  # in nats
     sizes = []  # in bytes
     hits_of_examples = []
-    for example, rows in held.values():
+    for rows in held.values():
         # Sums of float16 numbers are made in float64: a long completion has more nats
         # than float16 can tell apart.
         nll_of_tokens = _wide(rows.nll)  # (n,)
         nll = float(nll_of_tokens.sum())
         nll_of_examples.append(nll)
-        text = example.completion.encode()
-        sizes.append(len(text))
+        # A capture with ``max_length`` may cover the beginning of the text alone: bytes
+        # without likelihood would make such a teacher look too good.
+        covered = rows.ends.max(initial=0)
+        sizes.append(int(covered))
         hits_of_examples.append(_hits(rows))
     hits = np.concatenate(hits_of_examples)  # (tokens,)
+    # End tokens cover no byte, and there may be no other token.
+    size = max(1, sum(sizes))
     return Knowledge(
         domain=domain,
         teacher=teacher,
         examples=len(held),
         tokens=len(hits),
-        nll=sum(nll_of_examples) / sum(sizes),
+        nll=sum(nll_of_examples) / size,
         hits=float(hits.mean()),
     )
 
@@ -237,8 +241,8 @@ def _relation(
     agreement_of_examples = [np.zeros(0, bool)]
     conflict_of_examples = [np.zeros(0, bool)]
     for key in held_first.keys() & held_second.keys():
-        _, x = held_first[key]
-        _, y = held_second[key]
+        x = held_first[key]
+        y = held_second[key]
         # Tokens of both that start at the same byte predict the same next byte.
         at_x, at_y = align(x.ends, y.ends)  # (p,) each
 

@@ -68,6 +68,45 @@ def test_counts():
     assert math.isnan(none.agreement)
 
 
+def test_likelihoods_are_of_the_bytes_that_rows_cover():
+    """Also where a capture has cut some of the completions."""
+    cut = rows([HIT, SURE], [1, 2])  # of four bytes
+    whole = rows([UNSURE, HIT], [1, 2])
+    store = {FIRST.key: cut, SECOND.key: whole}
+    examples = [Example(e.prompt, e.completion) for e in (FIRST, SECOND)]
+    (found,) = report({"one": store}, examples).knowledge
+    nll = -(2 * math.log(0.8) + math.log(0.1) + math.log(0.3)) / 4
+    assert found.nll == pytest.approx(nll, rel=1e-3)
+
+
+def test_rows_that_cover_no_byte_have_a_likelihood():
+    end = rows([HIT], [0])
+    (found,) = report({"one": {FIRST.key: end}}, [FIRST]).knowledge
+    assert found.nll == pytest.approx(-math.log(0.8), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_likelihoods_of_cut_captures_are_those_of_training(tmp_path, request, name):
+    from fusion.teachers.capture import capture
+    from fusion.teachers.store import TeacherStore
+    from fusion.text.conversations import encode
+    from fusion.training.batches import nats_per_byte
+    from tests.fusion import tiny
+
+    model, tokenizer = request.getfixturevalue(name)
+    (example,) = tiny.sums(1)
+    code = encode(example, tokenizer)
+    prompt = int((~code.completion_mask).sum())
+    for length in range(prompt + 1, len(code.input_ids) + 1):
+        path = tmp_path / str(length)
+        capture(
+            model, tokenizer, [example], path, k=3, max_length=length, progress=False
+        )
+        store = TeacherStore(path)
+        (found,) = report({name: store}, [example]).knowledge
+        assert found.nll == pytest.approx(nats_per_byte(store[example.key]))
+
+
 def test_relations_are_symmetric():
     (found,) = report(STORES, [FIRST]).relations
     turned_stores = dict(reversed(STORES.items()))
