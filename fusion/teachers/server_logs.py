@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fusion import _check
 from fusion.teachers.store import (
     Origin,
     Record,
@@ -17,6 +20,9 @@ from fusion.teachers.store import (
     data_fingerprint,
 )
 from fusion.text.conversations import Example, read_examples, read_rows
+
+# The largest id that stores can hold: they have int32.
+_LARGEST_ID = 2**31 - 1
 
 
 def import_logprobs(
@@ -54,9 +60,12 @@ def import_logprobs(
     Raises
     ------
     ValueError
-        If a row lacks log-probabilities, has fewer than k, or its tokens do not spell
-        its completion; the message names it.
+        If k or the shard size is less than 1, or there are no rows. If a row lacks
+        log-probabilities, has fewer than k, or numbers that a store cannot hold, or its
+        tokens do not spell its completion; the message names it.
     """
+    _check.count(k, "k")
+    _check.count(shard_size, "shard_size")
     records = _records(source, k)
     # What cannot be known of a model behind a server is empty.
     origin = Origin(
@@ -87,6 +96,12 @@ def _records(
     """Read the records of all rows, by the keys of their examples."""
     # A list, as rows are read twice: for their examples, and for the log-probabilities.
     rows = list(read_rows(source))
+    # A store of nothing would be complete, and be refused only where it is used.
+    if not rows:
+        raise ValueError(
+            "source must hold at least one row, but holds none: "
+            "give what the server returned."
+        )
     examples = read_examples(rows)
     records: dict[str, Record] = {}
     for i, example in enumerate(examples):
@@ -97,7 +112,14 @@ def _records(
                 digest=_digest(example),
                 rows=_rows(tokens, example, k),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (
+            AttributeError,
+            KeyError,
+            OverflowError,
+            TypeError,
+            ValueError,
+        ) as error:
+            # Whatever a row lacks, or has of another form, shows as one of these.
             raise ValueError(
                 f"Row {i + 1} must have the log-probabilities of its completion's "
                 f"tokens, but does not ({type(error).__name__}: {error}): ask the "
@@ -131,17 +153,17 @@ def _rows(
     for piece, token, top in zip(pieces, tokens, tops, strict=True):
         lengths.append(len(piece))
         values.append([entry["logprob"] for entry in top])
-        ids.append([entry.get("id", -1) for entry in top])
+        ids.append([_id(entry) for entry in top])
         logprobs.append(token["logprob"])
     # Log-probabilities are logits whose log-sum-exp is 0. Moments of their full rows
     # are unknown.
     return TeacherRows(
-        values=np.array(values, dtype=np.float16),
+        values=_half(values),
         ids=np.array(ids, dtype=np.int32),
         logsumexp=np.zeros(len(tokens), dtype=np.float32),
         mean=None,
         std=None,
-        nll=-np.array(logprobs, dtype=np.float16),
+        nll=-_half(logprobs),
         ends=np.cumsum(lengths, dtype=np.int32),
     )
 
@@ -180,6 +202,29 @@ def _tops(
     if fewest < k:
         raise ValueError(f"a token has {fewest} top log-probabilities, not {k}")
     return tops
+
+
+def _id(entry: Mapping[str, Any]) -> int:
+    """Id of a token, or −1 where the server does not tell it."""
+    number = entry.get("id", -1)
+    # Stores would cut what is no integer. True and False are integers to Python.
+    integer = isinstance(number, Integral) and not isinstance(number, bool)
+    if not integer or not -1 <= number <= _LARGEST_ID:
+        raise ValueError(
+            f"an id is {number!r}, not an integer from 0 to {_LARGEST_ID}; "
+            "leave out ids that are not known"
+        )
+    return int(number)
+
+
+def _half(logprobs: Sequence[Any]) -> NDArray[np.float16]:
+    """Log-probabilities as they are stored; refuse what is not finite then."""
+    # Numbers that overflow become infinite, which is refused below.
+    with np.errstate(over="ignore"):
+        stored = np.array(logprobs, dtype=np.float16)
+    if not np.isfinite(stored).all():
+        raise ValueError("a log-probability is not finite in float16")
+    return stored
 
 
 def _negative_logprob(entry: Mapping[str, Any]) -> Any:

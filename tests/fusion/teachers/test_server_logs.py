@@ -1,6 +1,7 @@
 """Exported log-probabilities make the store of the captured logits, or are refused."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from fusion.teachers.capture import capture
 from fusion.teachers.server_logs import import_logprobs
 from fusion.teachers.store import TeacherStore
-from fusion.text.conversations import encode
+from fusion.text.conversations import encode, read_examples
 from tests.fusion.teachers.test_capture import EXAMPLES, said
 
 
@@ -88,3 +89,70 @@ def test_refuses_exports_that_do_not_fit_their_text(tmp_path, llama, damage):
         row["logprobs"] = None
     with pytest.raises(ValueError, match=r"^Row 1 must have the log-probabilities"):
         import_logprobs([row], tmp_path, k=3)
+
+
+def plain(**changed):
+    """A row of one token, without a model; changes are of its likeliest token."""
+    top = {"token": "yes", "logprob": -0.5, "id": 7} | changed
+    token = {"token": "yes", "logprob": -0.5, "top_logprobs": [top]}
+    return {
+        "prompt": "right?",
+        "completion": "yes",
+        "logprobs": {"content": [token]},
+    }
+
+
+def refused(path, match, rows, **settings):
+    """Nothing is written, and the refusal is one sentence with its remedy."""
+    with pytest.raises(ValueError, match=match) as caught:
+        import_logprobs(rows, path / "store", **{"k": 1, **settings})
+    assert re.fullmatch(r"[^\n]+, but [^\n]+: [^\n]+\.", str(caught.value))
+    assert not (path / "store").exists()
+
+
+@pytest.mark.parametrize("name", ["k", "shard_size"])
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, None])
+def test_refuses_sizes_before_rows_are_read(tmp_path, name, size):
+    def unread():
+        pytest.fail("the source was read")
+        yield
+
+    match = f"^{name} must be an integer at least 1"
+    refused(tmp_path, match, unread(), **{name: size})
+
+
+def test_refuses_sources_without_rows(tmp_path):
+    empty = tmp_path / "log.jsonl"
+    empty.write_text("")
+    for source in ([], iter([]), empty, str(empty)):
+        refused(tmp_path, "^source must hold at least one row", source)
+
+
+@pytest.mark.parametrize("number", [2**31, 2**32, 10**30, -2, -(2**40), 1.5, "7", True])
+def test_refuses_ids_that_stores_cannot_hold(tmp_path, number):
+    match = rf"^Row 2 must .*an id is {number!r}, not an integer from 0 to 2147483647"
+    refused(tmp_path, match, [plain(), plain(id=number)])
+
+
+@pytest.mark.parametrize("logprob", [-1e6, -(10**400), float("-inf"), float("nan")])
+def test_refuses_log_probabilities_that_stores_cannot_hold(tmp_path, logprob):
+    of_top = plain(logprob=logprob)
+    refused(tmp_path, "^Row 2 must ", [plain(), of_top])
+    of_token = plain()
+    of_token["logprobs"]["content"][0]["logprob"] = logprob
+    refused(tmp_path, "^Row 2 must ", [plain(), of_token])
+
+
+@pytest.mark.parametrize("content", ["yes", ["yes"], {"yes": 1}, [], None])
+def test_refuses_rows_of_another_form(tmp_path, content):
+    row = plain()
+    row["logprobs"]["content"] = content
+    refused(tmp_path, "^Row 2 must have the log-probabilities", [plain(), row])
+
+
+@pytest.mark.parametrize("number", [0, 2**31 - 1, -1, np.int64(7)])
+def test_ids_that_fit_are_kept(tmp_path, number):
+    import_logprobs([plain(id=number)], tmp_path, k=1)
+    store = TeacherStore(tmp_path)
+    (example,) = read_examples([plain()])
+    assert store[example.key].ids.tolist() == [[number]]
