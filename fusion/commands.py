@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import sys
@@ -338,6 +339,17 @@ def _write(path: Path, text: str) -> None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    """Write JSON that people can read."""
-    text = json.dumps(value, indent=2)
+    """Write JSON that people and strict parsers can read."""
+    text = json.dumps(_without_nan(value), indent=2, allow_nan=False)
     _write(path, text + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    """Put None for floats that JSON has no form for: NaN and the infinities."""
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

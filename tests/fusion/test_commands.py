@@ -1,14 +1,17 @@
 """The command line: example files, the steps in a row, mistakes in one sentence."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fusion import commands
 from fusion.__main__ import main
+from fusion.teachers.server_logs import import_logprobs
 from fusion.training.config import read_config
 from tests.fusion import tiny
 
@@ -62,6 +65,50 @@ def capture(capsys, models, tmp_path, name):
         "device=cpu",
     )
     assert "24 examples" in told
+
+
+def without_constants(text):
+    """Read JSON as strict parsers do, to which NaN and infinities are unknown."""
+    return json.loads(text, parse_constant=pytest.fail)
+
+
+def answers(path, completions):
+    """Store log-probabilities of completions of one byte, and return their rows."""
+    rows = []
+    for completion in completions:
+        top = {"token": completion, "logprob": -0.5}
+        content = [top | {"top_logprobs": [top]}]
+        row = {
+            "prompt": "which?",
+            "completion": completion,
+            "logprobs": {"content": content},
+        }
+        rows.append(row)
+    import_logprobs(rows, path, k=1)
+    return rows
+
+
+def test_reports_of_teachers_without_a_common_example_are_strict_json(capsys, tmp_path):
+    rows = [*answers(tmp_path / "a", "xy"), *answers(tmp_path / "b", "z")]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stores = [f"stores.{name}={tmp_path / name}" for name in "ab"]
+    done(capsys, "report", *stores, f"data={data}", f"out={tmp_path / 'out'}")
+    found = without_constants((tmp_path / "out" / "report.json").read_text())
+    (relation,) = found["relations"]
+    assert relation["positions"] == 0
+    assert relation["agreement"] is relation["conflict"] is None
+    assert [line["nll"] for line in found["knowledge"]] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    "bad", [math.nan, math.inf, -math.inf, np.float64("nan")], ids=repr
+)
+def test_json_is_strict_at_any_depth(tmp_path, bad):
+    path = tmp_path / "some.json"
+    commands._write_json(path, {"a": [{"b": (bad, 1.5)}], "c": bad, "d": "NaN"})
+    found = without_constants(path.read_text())
+    assert found == {"a": [{"b": [None, 1.5]}], "c": None, "d": "NaN"}
 
 
 def train(capsys, models, tmp_path, store):
