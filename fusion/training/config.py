@@ -298,7 +298,9 @@ def read_settings(arguments: Iterable[str]) -> dict[str, Any]:
     """Merge YAML files and ``key=value`` arguments; the last one on a key wins.
 
     Values are YAML, with numbers like ``1e-4`` as in YAML 1.2. A dotted key reaches
-    into a mapping: ``stores.gemma=DIR``.
+    into a mapping: ``stores.gemma=DIR``. Mappings are merged, and ``null`` unsets one
+    that an earlier argument gives; no other value replaces a mapping, or is replaced
+    by one.
 
     Parameters
     ----------
@@ -308,13 +310,14 @@ def read_settings(arguments: Iterable[str]) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If an argument is neither ``key=value`` nor a YAML file that holds a mapping.
+        If an argument is neither ``key=value`` nor a YAML file that holds a mapping, a
+        key is empty, or one is given both a mapping and another value.
     """
     settings: dict[str, Any] = {}
     for argument in arguments:
         key, equals, text = argument.partition("=")
         if equals:
-            path = key.strip().split(".")
+            path = _path(key)
             value = _parsed(text, source=key)
             _merge(settings, _nested(path, value))
         else:
@@ -343,6 +346,19 @@ def require_known(settings: Mapping[str, Any], names: Iterable[str]) -> None:
             )
 
 
+def _path(key: str) -> list[str]:
+    """The names that a dotted key consists of."""
+    key = key.strip()
+    path = key.split(".")
+    for name in path:
+        if not name.strip():
+            raise ValueError(
+                "The key of an argument must be names joined by dots, "
+                f"but {key!r} lacks one: write key=value or key.name=value."
+            )
+    return path
+
+
 def _nested(path: list[str], value: Any) -> dict[str, Any]:
     """The mapping of mappings in which the keys of ``path`` lead to the value."""
     for key in reversed(path):
@@ -350,16 +366,35 @@ def _nested(path: list[str], value: Any) -> dict[str, Any]:
     return value  # type: ignore[no-any-return]
 
 
-def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
+def _merge(
+    into: dict[str, Any],
+    new: Mapping[str, Any],
+    prefix: str = "",  # of the keys, in errors
+) -> None:
     """Put new settings into others: a value replaces, a mapping is merged by key."""
     for key, value in new.items():
+        name = f"{prefix}{key}"
+        earlier = into.get(key)
+        _check_kind(name, earlier, value)
         if not isinstance(value, Mapping):
             into[key] = value
-        elif isinstance(into.get(key), dict):
-            _merge(into[key], value)
+        elif isinstance(earlier, dict):
+            _merge(earlier, value, f"{name}.")
         else:
             # A copy: what is merged later must not change the mapping given.
             into[key] = dict(value)
+
+
+def _check_kind(name: str, earlier: Any, later: Any) -> None:
+    """Require that a mapping is not replaced by a value, nor a value by a mapping."""
+    # None is no value: a setting is unset by it, and set again afterwards.
+    if earlier is None or later is None:
+        return
+    if isinstance(earlier, Mapping) != isinstance(later, Mapping):
+        raise ValueError(
+            f"{name} must be a mapping or a single value throughout, "
+            f"but is {earlier!r} first and {later!r} later: leave out one of them."
+        )
 
 
 def _file(path: Path) -> dict[str, Any]:
@@ -380,10 +415,13 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _has_text_keys(settings: Any) -> bool:
-    """Tell whether settings are a mapping whose keys are text; YAML allows others."""
+    """Tell whether settings are a mapping whose keys are text; YAML allows others.
+
+    Empty text is none.
+    """
     if not isinstance(settings, dict):
         return False
-    return all(isinstance(key, str) for key in settings)
+    return all(isinstance(key, str) and key.strip() for key in settings)
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
