@@ -151,7 +151,7 @@ def read_problems(source: str) -> list[Problem]:
     """Read problems from JSONL or make them: ``reasoning-gym:TASK+TASK:SIZE:SEED``.
 
     Each line of JSONL has ``prompt`` (text, or a list of ``{"role", "content"}``) and
-    ``answer``, and perhaps ``task`` (or ``domain``) and ``choices``.
+    ``answer``, and perhaps ``task`` (or ``domain``) and ``choices`` (a list of texts).
 
     Parameters
     ----------
@@ -219,13 +219,26 @@ def _problem(row: Mapping[str, Any], number: int) -> Problem:
             raise TypeError("prompt must not be empty, and answer must be text")
         # Examples to learn from have a domain where problems have a task.
         task = row.get("task") or row.get("domain") or ""
-        choices = row.get("choices") or ()
-        return Problem(prompt, answer, str(task), tuple(choices))
+        choices = _choices(row.get("choices"))
+        return Problem(prompt, answer, str(task), choices)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"Line {number} must be a JSON object with `prompt` and `answer`, "
             f"but is not ({type(error).__name__}: {error}): repair or drop it."
         ) from error
+
+
+def _choices(value: Any) -> tuple[str, ...]:
+    """The choices of a row; none where it does not say them."""
+    if value is None:
+        return ()
+    # Text is iterable, too: its characters would become choices.
+    if not isinstance(value, list | tuple):
+        raise TypeError("choices must be a list of texts")
+    for choice in value:
+        if not isinstance(choice, str):
+            raise TypeError("choices must be a list of texts")
+    return tuple(value)
 
 
 def _conversation(turns: Iterable[Mapping[str, str]]) -> tuple[Message, ...]:

@@ -89,9 +89,11 @@ def test_lines_are_read_as_written(tmp_path):
             "domain": "logic",
             "choices": ["yes", "no"],
         },
+        {"prompt": "a", "answer": "b", "choices": []},
+        {"prompt": "a", "answer": "b", "choices": None},
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    first, second = tasks.read_problems(str(path))
+    first, second, *others = tasks.read_problems(str(path))
     assert (first.prompt, first.answer, first.task, first.choices) == (
         "1 + 1 =",
         "2",
@@ -103,6 +105,7 @@ def test_lines_are_read_as_written(tmp_path):
         "logic",
         ("yes", "no"),
     )
+    assert [problem.choices for problem in others] == [(), ()]
 
 
 @pytest.mark.parametrize(
@@ -120,3 +123,17 @@ def test_bad_lines_are_named(tmp_path, line):
     path.write_text('{"prompt": "a", "answer": "b"}\n' + line + "\n")
     with pytest.raises(ValueError, match=r"(?i)line 2"):
         tasks.read_problems(str(path))
+
+
+@pytest.mark.parametrize(
+    "choices",
+    ["xy", "", "b", {"b": 1}, {}, 2, 0, True, False, [1, 2], ["b", None], [["b"]]],
+)
+def test_choices_that_are_no_list_of_texts_are_refused(tmp_path, choices):
+    path = tmp_path / "problems.jsonl"
+    good = {"prompt": "a", "answer": "b"}
+    rows = [good, good | {"choices": choices}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ValueError, match=r"Line 2 .*choices must be a list") as caught:
+        tasks.read_problems(str(path))
+    assert "\n" not in str(caught.value)
