@@ -148,6 +148,11 @@ class Collator:
         Weights of the teachers up to a factor, for "static".
     ce_temperature : float
         In nats a byte, for "ce".
+
+    Raises
+    ------
+    ValueError
+        Of a call, if the batch is empty or a store holds fewer than ``k`` logits.
     """
 
     stores: Mapping[str, Store]
@@ -160,6 +165,11 @@ class Collator:
 
     def __call__(self, features: Sequence[Feature]) -> Batch:
         """Return the batch; a teacher that has seen none of the examples is absent."""
+        if not features:
+            raise ValueError(
+                "features must hold at least one example, "
+                "but the batch is empty: leave it out."
+            )
         encoded: list[Encoded] = []
         # For each example, what each teacher that has seen it said and weighs.
         rows_by_teacher: list[RowsByTeacher] = []
@@ -177,6 +187,7 @@ class Collator:
         for name in self.stores:
             rows = [seen.get(name) for seen in rows_by_teacher]
             if rows.count(None) < len(rows):
+                self._check_k(name, rows)
                 teacher = self._teacher(encoded, rows, first)
                 teacher["weights"] = _weights_of(name, weights)
                 teachers[name] = teacher
@@ -197,6 +208,21 @@ class Collator:
             if key in store:
                 rows[name] = store[key]
         return rows
+
+    def _check_k(self, name: str, rows: Rows) -> None:
+        """Require that one teacher's rows hold k logits a position."""
+        widths = []
+        for row in rows:
+            if row is not None:
+                _, width = row.values.shape
+                widths.append(width)
+        # Of all rows: the sentence is the same in whatever order the examples come.
+        least = min(widths)
+        if least < self.k:
+            raise ValueError(
+                f"k must be at most that of the store of {name}, "
+                f"but is {self.k} where it holds {least}: lower k, or capture again."
+            )
 
     def _tokens(self, encoded: Codes) -> tuple[Tensor, Tensor, Tensor]:
         """Input ids, attention mask and labels of the examples, padded to (B, T)."""

@@ -1,6 +1,7 @@
 """Batches: examples meet their own rows, aligned, and weights sum to one."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -154,6 +155,52 @@ def test_log_probabilities_alone_have_no_moments():
     )
     assert "mean" not in batch["teachers"]["server"]
     assert "logsumexp" in batch["teachers"]["server"]
+
+
+@pytest.mark.parametrize("stores", [STORES, {}])
+def test_empty_batches_are_refused(stores):
+    with pytest.raises(ValueError, match="at least one example") as caught:
+        Collator(stores, padding=0, k=K)([])
+    assert "\n" not in str(caught.value)
+
+
+def cut(rows, k):
+    return dataclasses.replace(rows, values=rows.values[:, :k], ids=rows.ids[:, :k])
+
+
+# Widths of the rows of the first examples; None where the teacher has not seen one.
+@pytest.mark.parametrize(
+    ("widths", "k"),
+    [
+        ((K, K, K), K + 1),
+        ((K, None, K), K + 1),
+        ((1, None, 1), K),
+        ((K, K + 2, None), K + 1),
+    ],
+)
+def test_stores_of_fewer_logits_are_refused_in_any_order(widths, k):
+    narrow = {
+        e.key: cut(told(e, 3), width)
+        for e, width in zip(EXAMPLES, widths, strict=False)
+        if width is not None
+    }
+    collator = Collator({"narrow": narrow}, padding=0, k=k)
+    sentences = set()
+    for places in itertools.permutations(range(len(widths))):
+        with pytest.raises(ValueError, match="k must be at most") as caught:
+            collator([FEATURES[i] for i in places])
+        sentences.add(str(caught.value))
+    least = min(width for width in widths if width is not None)
+    assert sentences == {
+        "k must be at most that of the store of narrow, "
+        f"but is {k} where it holds {least}: lower k, or capture again."
+    }
+
+
+def test_all_logits_of_a_store_may_be_used():
+    narrow = {EXAMPLES[0].key: cut(told(EXAMPLES[0], 3), K)}
+    batch = Collator({"narrow": narrow}, padding=0, k=K)([FEATURES[0], FEATURES[1]])
+    assert batch["teachers"]["narrow"]["values"].shape[-1] == K
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=5))
