@@ -37,7 +37,7 @@ class FusionConfig(TrainingArguments):
     Attributes
     ----------
     student : str
-        Folder or name of the student, a Hugging Face causal language model.
+        Local folder of the student, a Hugging Face causal language model.
     data, eval_data : str
         Training and held-out examples, read by the command line; see
         `fusion.tasks.read_data`.

@@ -245,3 +245,11 @@ def test_schedules_fall_from_the_first_weight_to_the_last(name, first, second):
     )
     early, late = (config.fusion_weight_at(p) for p in sorted((first, second)))
     assert early >= late - 1e-12
+
+
+@pytest.mark.skipif(FusionConfig.__doc__ is None, reason="docstrings are dropped")
+def test_the_student_is_described_as_the_folder_that_it_must_be():
+    described = FusionConfig.__doc__.partition("student : str\n")[2]
+    first = described.splitlines()[0]
+    assert "Local folder" in first
+    assert "name" not in first
