@@ -231,7 +231,7 @@ def generate(
     list of str
         The text after each prompt, without special tokens.
     """
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
     prompts = [_prompt(problem, tokenizer) for problem in problems]
 
     # Long prompts first: if memory is short, one learns it at once; and a batch pads
@@ -312,8 +312,9 @@ def _all_end_ids(prompts: Sequence[_Prompt]) -> list[int]:
 
 def _filler(tokenizer: PreTrainedTokenizerBase, end_ids: Sequence[int]) -> int:
     """Token to pad with: any will do, as it is masked."""
-    if tokenizer.pad_token_id is not None:
-        return tokenizer.pad_token_id  # type: ignore[no-any-return]
+    padding: int | None = tokenizer.pad_token_id
+    if padding is not None:
+        return padding
     return end_ids[0] if end_ids else 0
 
 

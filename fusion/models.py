@@ -288,12 +288,13 @@ def load_model(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
     """
     _check_folder(path)
     _check.choice(dtype, "dtype", tuple(DTYPES))
-    model = AutoModelForCausalLM.from_pretrained(
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         path,
         dtype=DTYPES[dtype],
         local_files_only=True,
     )
-    return model.train(False)  # type: ignore[no-any-return]
+    model.train(False)
+    return model
 
 
 def model_fingerprint(model: PreTrainedModel) -> str:

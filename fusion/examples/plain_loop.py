@@ -81,7 +81,7 @@ def train(
         # 3. The loss, and a step down its gradient.
         term = aligned(topk, ours, theirs)
         result = loss(out.topk, out.nll, {"teacher": term})
-        result.total.backward()  # type: ignore[no-untyped-call]
+        result.total.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -200,7 +200,7 @@ def teacher_rows(
         for code in batch:
             counts.append(len(code.ends))
         # The rows of each example, as views.
-        parts = logits.split(counts)  # type: ignore[no-untyped-call]
+        parts = logits.split(counts)
         rows = []
         for part, code in zip(parts, batch, strict=True):
             rows.append(_rows(part, code, k))
@@ -253,7 +253,7 @@ def _head_at(model: PreTrainedModel, wanted: Tensor) -> Iterator[None]:
 
     With short answers and large vocabularies the head would be most of the work.
     """
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    head = model.get_output_embeddings()
     if head is None:
         yield
         return

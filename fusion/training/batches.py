@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
@@ -302,7 +302,7 @@ class Collator:
         for name in STATISTICS:
             if getattr(seen, name) is not None:
                 batch[name] = _padded_field(rows, name, no_statistic)
-        return batch  # type: ignore[no-any-return]
+        return cast(TeacherBatch, batch)
 
     def _pairs(
         self,

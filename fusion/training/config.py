@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 from transformers import TrainingArguments
@@ -361,9 +361,11 @@ def _path(key: str) -> list[str]:
 
 def _nested(path: list[str], value: Any) -> dict[str, Any]:
     """The mapping of mappings in which the keys of ``path`` lead to the value."""
-    for key in reversed(path):
-        value = {key: value}
-    return value  # type: ignore[no-any-return]
+    *outer, last = path
+    nested: dict[str, Any] = {last: value}
+    for key in reversed(outer):
+        nested = {key: nested}
+    return nested
 
 
 def _merge(
@@ -411,10 +413,10 @@ def _file(path: Path) -> dict[str, Any]:
             f"{path} must hold a mapping of settings, "
             "but does not: write one `key: value` a line."
         )
-    return settings  # type: ignore[no-any-return]
+    return settings
 
 
-def _has_text_keys(settings: Any) -> bool:
+def _has_text_keys(settings: Any) -> TypeGuard[dict[str, Any]]:
     """Tell whether settings are a mapping whose keys are text; YAML allows others.
 
     Empty text is none.

@@ -422,9 +422,10 @@ def _collator(
 
 def _padding(tokenizer: PreTrainedTokenizerBase) -> int:
     """Token to pad with: any will do, as it is masked."""
-    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+    tokens: list[int | None] = [tokenizer.pad_token_id, tokenizer.eos_token_id]
+    for token in tokens:
         if token is not None:
-            return token  # type: ignore[no-any-return]
+            return token
     return 0
 
 
