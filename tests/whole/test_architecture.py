@@ -46,6 +46,7 @@ ROOMS = {
             "linear",
             "preparation",
             "problems",
+            "verdicts",
             "results",
             "bounds",
             "certify",
@@ -371,6 +372,10 @@ TESTED_ELSEWHERE = {
     "gwtools.bounds.enclosures": (
         "tests/certify/test_objectives.py",
         "each enclosure beside the certificate that it is part of",
+    ),
+    "gwtools.verdicts": (
+        "tests/certify/test_intervals.py",
+        "certificates beside the intervals that they tell of",
     ),
     "gwtools.bounds.memory": ("tests/test_memory.py", "estimates beside what is held"),
 }
