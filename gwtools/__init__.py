@@ -36,6 +36,7 @@ from importlib import metadata as _metadata
 from gwtools import batch, bounds, stability
 from gwtools.batch import solve_batch
 from gwtools.certify import certify
+from gwtools.history import Step
 from gwtools.marginals import round_plan
 from gwtools.plans import DensePlan, Plan, SparsePlan
 from gwtools.problems import GWProblem
@@ -79,6 +80,7 @@ __all__ = [
     "Space",
     "SparsePlan",
     "Status",
+    "Step",
     "as_space",
     "batch",
     "bounds",

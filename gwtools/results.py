@@ -9,6 +9,7 @@ import numpy as np
 
 from gwtools import _array, _check, _html
 from gwtools._array import Array, NumpyArray
+from gwtools.history import Step
 from gwtools.plans import Plan
 from gwtools.verdicts import Certificate as Certificate
 from gwtools.verdicts import Kind as Kind
@@ -54,6 +55,36 @@ class GWResult:
     names : pair of sequences
         What the atoms of x and of y are called: the nodes of a
         :class:`gwtools.GraphSpace`, else their positions from 0.
+    history : tuple of Step
+        What each step of an iterative solver led to; see :class:`gwtools.Step`. Empty
+        where no step was taken, as for closed forms. In :func:`gwtools.solve_batch`,
+        seconds are counted from the start of the problems that were solved together.
+    potentials : pair of arrays of shape (n,) and (m,), or None
+        Potentials f and g of the linear program over couplings with the costs
+        ``GWProblem(x, y).linearize(plan)``, in squared units of C, without gradients;
+        None of closed forms. See the notes.
+
+    Notes
+    -----
+    What the potentials are depends on the solver.
+
+    Linear programs (:class:`gwtools.ConditionalGradient`, and a proximal
+    :class:`gwtools.Sinkhorn` that goes on by them): where ``frank_wolfe_gap`` is a
+    number, f_i + g_j ≤ cost_ij up to float error, and ⟨a, f⟩ + ⟨b, g⟩ is below ⟨π,
+    cost⟩ by at most that gap. Where it is None, they are those of the last program
+    solved, whose costs were those of the plan before the last step. Where no program
+    was solved, as every coupling is as good as the product coupling, or this is a
+    minimum at which no linearisation descends, they are zeros.
+
+    Kernels: ε u and ε v of the last scalings, so that f_i + g_j is cost_ij where the
+    plan of a proximal solver at rest has mass; it may be above cost_ij elsewhere. At a
+    fixed ε they are ε (u − log a) and ε (v − log b), the potentials of ⟨cost, ·⟩ + ε
+    KL(· | a ⊗ b): f_i + g_j = cost_ij + ε log(π_ij / a_i b_j), up to the tolerance.
+
+    Atoms without weight get the c-transform, f_i = min_j (cost_ij − g_j) over the atoms
+    j of y with weight and g_j = min_i (cost_ij − f_i) over all atoms i of x, so that
+    their rows and columns meet f_i + g_j ≤ cost_ij for every solver; 0 where values of
+    C there are too large for the costs to be numbers.
 
     Examples
     --------
@@ -83,6 +114,8 @@ class GWResult:
     solver: str
     regularized: Array | None = None  # in squared units of C
     names: Any = None
+    history: tuple[Step, ...] = ()
+    potentials: tuple[Array, Array] | None = None  # (n,), (m,), squared units of C
 
     def __post_init__(self) -> None:
         if self.names is None:

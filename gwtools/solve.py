@@ -15,7 +15,9 @@ from gwtools.certify import (
     certified_objective,
     with_upper,
 )
+from gwtools.history import in_units
 from gwtools.plans import Plan, embed, relative_entropy
+from gwtools.potentials import of_given_spaces
 from gwtools.preparation import Prepared, prepare
 from gwtools.problems import GWProblem, enveloped
 from gwtools.results import (
@@ -270,6 +272,8 @@ def result_of(
         solver=str(solver),
         regularized=regularized,
         names=(x.names, y.names),
+        history=in_units(outcome.history, unit),
+        potentials=of_given_spaces(x, y, ready, plan, outcome.potentials),
     )
 
 

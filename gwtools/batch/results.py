@@ -73,5 +73,7 @@ def results(
             frank_wolfe_gap=outcome.frank_wolfe_gap,
             solver=name,
             regularized=regularized,
+            history=outcome.history,
+            potentials=outcome.potentials,
         )
         yield position, result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from gwtools._stacks import Mask, chosen, filled, is_finite, repeated, split, to
 from gwtools.batch import certificates, gather, threads
 from gwtools.batch.fields import read_fields
 from gwtools.batch.gather import Convert, Pairs
+from gwtools.batch.history import StackHistory
 from gwtools.batch.results import Group, results
 from gwtools.certify import CertifiedObjective
+from gwtools.history import Step
 from gwtools.plans import DensePlan, make_unchecked
 from gwtools.preparation import Prepared, prepare
 from gwtools.problems import GWProblem, PaddedSpaces, Quadratic
@@ -68,8 +70,12 @@ class Scaled(NamedTuple):
     problem: Quadratic  # outside any gradient graph
     plan: Array  # (b, n, m)
     gap: Array  # Frank-Wolfe gaps (b,), NaN where none was computed
+    f: Array  # potentials (b, n) and
+    g: Array  # (b, m), in squared units of C
     statuses: list[Status]
     iterations: list[int]
+    histories: list[tuple[Step, ...]]
+    started: float  # in seconds, by the clock of the histories
 
     def outcome(
         self,
@@ -80,11 +86,18 @@ class Scaled(NamedTuple):
         """Return the outcome of the k-th pair, its plan without padding."""
         matrix = self.plan[k, : x.size, : y.size]
         gap = float(self.gap[k])
+        # Copies, which do not keep the potentials of all pairs.
+        xp = _array.namespace(matrix)
+        f = xp.asarray(self.f[k, : x.size], copy=True)
+        g = xp.asarray(self.g[k, : y.size], copy=True)
         return Outcome(
             plan=make_unchecked(DensePlan, matrix=matrix),
             status=self.statuses[k],
             iterations=self.iterations[k],
             frank_wolfe_gap=None if math.isnan(gap) else gap,
+            potentials=(f, g),
+            history=self.histories[k],
+            started=self.started,
         )
 
 
@@ -175,7 +188,8 @@ def _scaled(
     if without_slope:
         positions = positions[sloping]
         problem = problems(*pairs.at(positions))
-    last, iterations = _repeated(problem, solver)
+    history = StackHistory(problem)
+    last, iterations = _repeated(problem, solver, history)
     codes = _array.to_numpy(last.code).astype(int)
     statuses = []
     for code in codes.tolist():
@@ -186,14 +200,19 @@ def _scaled(
         problem=problem,
         plan=last.plan,
         gap=last.gap,
+        f=last.f,
+        g=last.g,
         statuses=statuses,
         iterations=iterations,
+        histories=history.finished(),
+        started=history.started,
     )
 
 
 class _Run(NamedTuple):
     """What is iterated: problems leave the stack together with their states."""
 
+    position: Array  # (b,), in the stack at the start
     problem: Quadratic
     state: State
 
@@ -203,10 +222,16 @@ class _Last(NamedTuple):
 
     plan: Array  # (b, n, m)
     gap: Array  # (b,)
+    f: Array  # (b, n), potentials
+    g: Array  # (b, m)
     code: Array  # (b,), positions in STATUSES
 
 
-def _repeated(problem: Quadratic, solver: Sinkhorn) -> tuple[_Last, list[int]]:
+def _repeated(
+    problem: Quadratic,
+    solver: Sinkhorn,
+    history: StackHistory,
+) -> tuple[_Last, list[int]]:
     """Repeat the solver's step until each problem stops.
 
     A problem whose objective is no longer finite stops at its last finite state.
@@ -214,6 +239,7 @@ def _repeated(problem: Quadratic, solver: Sinkhorn) -> tuple[_Last, list[int]]:
 
     def step(run: _Run) -> _Run:
         following = solver.step(run.problem, run.state)
+        history.record(run.position, run.state, following)
         non_finite = filled(following.code, STATUSES.index(Status.NON_FINITE))
         stopped = run.state._replace(code=non_finite)
         finite = is_finite(following.relative_objective)
@@ -223,10 +249,15 @@ def _repeated(problem: Quadratic, solver: Sinkhorn) -> tuple[_Last, list[int]]:
         return run.state.code > 0
 
     def last(run: _Run) -> _Last:
-        return _Last(run.state.matrix, run.state.gap, run.state.code)
+        state = run.state
+        f, g = solver.potentials(run.problem, state)
+        return _Last(state.matrix, state.gap, f, g, state.code)
 
     with QUIET():
-        start = _Run(problem, solver.start(problem))
+        state = solver.start(problem)
+        positions = np.arange(state.code.shape[0])
+        position = _array.from_numpy(positions, state.code)
+        start = _Run(position, problem, state)
         return repeated(step, is_done, start, last, solver.max_iterations)
 
 
@@ -253,13 +284,18 @@ def _finished_outcome(
 ) -> Outcome:
     """Have the solver go on with a plan, or judge it, on the atoms with weight."""
     matrix = outcome.plan.dense()
+    f, g = cast(tuple[Array, Array], outcome.potentials)
     xp = _array.namespace(matrix)
-    for axis, atoms in enumerate(ready.atoms):
-        if atoms is not None:
-            matrix = xp.take(matrix, atoms, axis=axis)
+    kept_x, kept_y = ready.atoms
+    if kept_x is not None:
+        matrix = xp.take(matrix, kept_x, axis=0)
+        f = xp.take(f, kept_x)
+    if kept_y is not None:
+        matrix = xp.take(matrix, kept_y, axis=1)
+        g = xp.take(g, kept_y)
     plan = make_unchecked(DensePlan, matrix=matrix)
     problem = GWProblem(ready.x, ready.y)
-    outcome = replace(outcome, plan=plan)
+    outcome = replace(outcome, plan=plan, potentials=(f, g))
     return solver.finished(problem, outcome)
 
 

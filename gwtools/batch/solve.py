@@ -11,6 +11,7 @@ from gwtools import _array, _check, _check_spaces, _memory
 from gwtools.batch import closed_form, gather, sinkhorn, threads
 from gwtools.batch.gather import Pairs
 from gwtools.certify import EFFORTS
+from gwtools.potentials import with_c_transforms
 from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult
 from gwtools.solve import require_memory, solve
 from gwtools.solvers import ConditionalGradient, Sinkhorn, Solver, Sorted
@@ -171,6 +172,13 @@ def _together(
     else:
         found = sinkhorn.solve(Pairs(left, right), solver, effort)
     for k, result in found:
+        was_replaced = left[k] is not chosen.left[k] or right[k] is not chosen.right[k]
+        if was_replaced and result.potentials is not None:
+            # Potentials of the atoms that were copied over are those of other atoms.
+            x = chosen.left[k]
+            y = chosen.right[k]
+            potentials = with_c_transforms(x, y, result.plan, result.potentials)
+            result = replace(result, potentials=potentials)
         yield padded[k], result
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools._stacks import Numbers, is_stack, larger
+from gwtools.history import Step, now, with_gap
 from gwtools.plans import Plan
 from gwtools.preparation import Prepared
 from gwtools.problems import GWProblem, Quadratic
@@ -65,7 +66,8 @@ class Outcome:
 
     ``estimate`` is that value, a closed-form lower bound; None where it is the
     objective. ``potentials`` solve the dual of the linear program at a stationary
-    plan, which is then outside any gradient graph.
+    plan, which is then outside any gradient graph. ``history`` are the steps of an
+    iterative solver, and ``started`` is when it started, by the clock of these.
     """
 
     plan: Plan
@@ -75,6 +77,8 @@ class Outcome:
     estimate: Array | None = None  # in units of C to the power ``power``
     power: float = 2.0
     potentials: tuple[Array, Array] | None = None  # (n,) and (m,), squared units of C
+    history: tuple[Step, ...] = ()
+    started: float = 0.0  # in seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,6 +231,12 @@ class _State(Protocol):
     def status(self) -> Status | None: ...
     @property
     def frank_wolfe_gap(self) -> float | None: ...
+    # that of the plan which the last step started from
+    @property
+    def gap_before(self) -> float | None: ...
+    # of the kernel that the next step scales, None of linear programs
+    @property
+    def epsilon(self) -> float | None: ...
 
 
 S = TypeVar("S", bound=_State)
@@ -347,6 +357,7 @@ class IterativeSolver(Solver, Generic[S]):
             If the problem is no :class:`GWProblem`.
         """
         _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
+        started = now()
         problem = problem.detached()
         if problem.variation <= problem.float_error:
             return self._without_steps(problem)
@@ -355,6 +366,7 @@ class IterativeSolver(Solver, Generic[S]):
             state = self.start(problem)
         status = state.status
         iteration = 0
+        steps: list[Step] = []
         while status is None:  # for max_iterations steps at most
             iteration += 1
             with QUIET():
@@ -363,10 +375,14 @@ class IterativeSolver(Solver, Generic[S]):
                 # The last finite state is the answer.
                 status = Status.NON_FINITE
                 break
+            seconds = now() - started
+            step = _step(problem, iteration, following, state.epsilon, seconds)
+            with_gap(steps, following.gap_before)
+            steps.append(step)
             state = following
             stopped = False
             if callback is not None:
-                progress = _progress(problem, iteration, state)
+                progress = Progress(iteration, step.objective, step.frank_wolfe_gap)
                 stopped = _is_true(callback(progress))
             status = self._status_after(state, iteration, stopped)
         return Outcome(
@@ -375,6 +391,8 @@ class IterativeSolver(Solver, Generic[S]):
             iteration,
             state.frank_wolfe_gap,
             potentials=self.potentials(problem, state),
+            history=tuple(steps),
+            started=started,
         )
 
     def _without_steps(self, problem: GWProblem) -> Outcome:
@@ -442,13 +460,15 @@ def _is_true(answer: Any) -> bool:
     return isinstance(answer, bool | np.bool_) and bool(answer)
 
 
-def _progress(
+def _step(
     problem: GWProblem,
     iteration: int,
     state: _State,
-) -> Progress:
-    """Return what a callback is told after a step."""
+    epsilon: float | None,
+    seconds: float,
+) -> Step:
+    """Return what a step led to."""
     # The sum may fall below 0 by float error.
     objective = problem.product_objective + state.relative_objective
     objective = max(0.0, objective)
-    return Progress(iteration, objective, state.frank_wolfe_gap)
+    return Step(iteration, objective, state.frank_wolfe_gap, epsilon, seconds)

@@ -70,6 +70,8 @@ class _State:
     tried : bool
         Whether since the objective last fell a vertex has already replaced a mixture
         that was as good.
+    gap_before : float or None
+        The Frank-Wolfe gap of the plan that the last step started from.
     """
 
     plan: Plan
@@ -82,6 +84,12 @@ class _State:
     potentials: tuple[NumpyArray, NumpyArray] | None = None
     stalled: int = 0
     tried: bool = False
+    gap_before: float | None = None
+
+    @property
+    def epsilon(self) -> None:
+        """Linear programs have no entropy."""
+        return None
 
 
 @final
@@ -315,7 +323,12 @@ class ConditionalGradient(IterativeSolver[_State]):
         # In squared units of C, as all values below.
         value = float(state.plan.inner(gradient))
         gap = gap_above(program.lower, value)
-        state = replace(state, frank_wolfe_gap=gap, potentials=program.potentials)
+        state = replace(
+            state,
+            frank_wolfe_gap=gap,
+            gap_before=gap,
+            potentials=program.potentials,
+        )
         negligible = self.negligible(problem)
         is_stationary = gap <= negligible
         # A vertex that solves its own program needs no further step.
@@ -326,7 +339,11 @@ class ConditionalGradient(IterativeSolver[_State]):
         cross = _cross(problem, state, vertex)
         active = cast(ActiveSet, state.active)
         following = self._corrected(problem, active, vertex, cross)
-        following = replace(following, potentials=program.potentials)
+        following = replace(
+            following,
+            gap_before=gap,
+            potentials=program.potentials,
+        )
         decrease = state.relative_objective - following.relative_objective
         if decrease > negligible:
             return following
@@ -394,6 +411,7 @@ class ConditionalGradient(IterativeSolver[_State]):
                 return replace(
                     at_vertex,
                     vertex=vertex,
+                    gap_before=state.gap_before,
                     potentials=state.potentials,
                     tried=True,
                 )
@@ -417,6 +435,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         return replace(
             _alone(problem, plan),
             vertex=changed(plan),
+            gap_before=state.gap_before,
             potentials=state.potentials,
         )
 

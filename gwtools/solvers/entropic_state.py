@@ -60,6 +60,7 @@ class State(NamedTuple):
     relative_objective: Numbers  # (…), F(π) − F(a ⊗ b), in squared units of C
     entropy: Numbers  # (…), KL(π | a ⊗ b), or 0
     gap: Numbers  # (…), in squared units of C, NaN where it was not computed
+    last_gap: Numbers  # (…), of the plan that the last step started from, or NaN
     exponent: Array  # (…, n, m), log of what the next kernel is relative to
     epsilon: Numbers  # (…), in squared units of C
     u: Array  # (…, n), scalings that the next kernel starts from
@@ -86,9 +87,17 @@ class State(NamedTuple):
     @property
     def frank_wolfe_gap(self) -> float | None:
         """The gap of one problem, where it was computed."""
-        if math.isnan(self.gap):
-            return None
-        return float(self.gap)
+        return _known(self.gap)
+
+    @property
+    def gap_before(self) -> float | None:
+        """The gap of the plan that the last step started from, of one problem."""
+        return _known(self.last_gap)
+
+
+def _known(gap: float) -> float | None:
+    """Return the gap of one problem, None where it was not computed."""
+    return None if math.isnan(gap) else float(gap)
 
 
 class Rest(NamedTuple):
@@ -131,6 +140,7 @@ def unscaled(
         relative_objective=problem.relative_objective(plan, cross),
         entropy=entropy(problem, plan, epsilon, proximal),
         gap=filled(epsilon, math.nan),
+        last_gap=filled(epsilon, math.nan),
         exponent=xp.zeros_like(plan.matrix),
         epsilon=epsilon,
         u=xp.zeros_like(problem.x.weights),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from gwtools.history import continued
 from gwtools.problems import GWProblem, Quadratic
 from gwtools.results import Status
 from gwtools.solvers.base import Callback, Outcome, Progress, gap_above
@@ -47,7 +48,7 @@ def refined(
     Returns
     -------
     Outcome
-        The refined plan.
+        The refined plan, with the history of both solvers.
     """
     follower = ConditionalGradient(
         tolerance=tolerance,
@@ -58,7 +59,14 @@ def refined(
     counted = _counted_from(outcome.iterations, callback)
     further = follower.run(problem, counted)
     iterations = outcome.iterations + further.iterations
-    return replace(further, iterations=iterations)
+    seconds = further.started - outcome.started
+    later = continued(further.history, outcome.iterations, seconds)
+    return replace(
+        further,
+        iterations=iterations,
+        history=(*outcome.history, *later),
+        started=outcome.started,
+    )
 
 
 def _counted_from(

@@ -321,7 +321,7 @@ class Sinkhorn(IterativeSolver[State]):
         weight = 0.0 if self.proximal else epsilon
         return off_saddle(problem, negligible, weight)
 
-    def potentials(self, problem: GWProblem, state: State) -> tuple[Array, Array]:
+    def potentials(self, problem: Quadratic, state: State) -> tuple[Array, Array]:
         """Return potentials ε u and ε v, less ε log a and ε log b at a fixed ε.
 
         Where a proximal fixed point has mass, ε (u_i + v_j) = ∇F_ij.
@@ -332,7 +332,8 @@ class Sinkhorn(IterativeSolver[State]):
             log_a, log_b = problem.log_weights
             u = u - log_a
             v = v - log_b
-        return state.epsilon * u, state.epsilon * v
+        epsilon = expanded(state.epsilon, 1)
+        return epsilon * u, epsilon * v
 
     def step(self, problem: Quadratic, state: State) -> State:
         """Scale the kernel of the current linearisation, and go to its plan."""
@@ -354,6 +355,7 @@ class Sinkhorn(IterativeSolver[State]):
         if not self.proximal:
             gap = gap_with_entropy(problem, state, gradient, scaling)
             state = state._replace(gap=gap)
+        state = state._replace(last_gap=state.gap)
         # 3. The plan of the kernel. From the final ε on, steps must not climb.
         following = self._moved(problem, state, scaling, exponent)
         settling = (state.kernels_at_final > 0) & opposite(unfinished)
@@ -416,6 +418,7 @@ class Sinkhorn(IterativeSolver[State]):
             exponent=reference,
             u=scaling.u * carried,
             v=scaling.v * carried,
+            last_gap=state.gap,
         )
 
     def _assessed(

@@ -1,0 +1,118 @@
+"""Potentials of plans, in the units and on all atoms of the spaces as given."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gwtools import _array
+from gwtools._array import Array
+from gwtools.plans import Plan
+from gwtools.preparation import Prepared, without_offset
+from gwtools.problems import GWProblem
+from gwtools.spaces import Space, converted, detached
+
+Potentials = tuple[Array, Array]  # (n,) and (m,), in squared units of C
+
+
+def of_given_spaces(
+    x: Space,
+    y: Space,
+    ready: Prepared,
+    plan: Plan,
+    potentials: Potentials | None,
+) -> Potentials | None:
+    """Return potentials between prepared spaces as those between the given ones.
+
+    Parameters
+    ----------
+    x, y : Space
+        The given spaces, of n and m atoms.
+    ready : Prepared
+        The spaces of the potentials.
+    plan : Plan
+        The plan (n, m) at which they are potentials.
+    potentials : pair of arrays or None
+        In squared units of the prepared C, on its atoms.
+
+    Returns
+    -------
+    pair of arrays of shape (n,) and (m,), or None
+        In squared units of C. Atoms without weight get c-transforms, see
+        :func:`with_c_transforms`.
+    """
+    if potentials is None:
+        return None
+    kept_x, kept_y = ready.atoms
+    f = _at_all_atoms(potentials[0], kept_x, x.size)
+    g = _at_all_atoms(potentials[1], kept_y, y.size)
+    if kept_x is not None or kept_y is not None:
+        f, g = with_c_transforms(x, y, plan, (f, g), ready.unit)
+    # Factor by factor: the square alone may overflow.
+    return f * ready.unit * ready.unit, g * ready.unit * ready.unit
+
+
+def _at_all_atoms(values: Array, kept: Array | None, size: int) -> Array:
+    """Return values at the kept atoms as (size,) values, 0 at all others."""
+    if kept is None:
+        return values
+    return _array.scatter_sum(kept, values, size)
+
+
+def with_c_transforms(
+    x: Space,
+    y: Space,
+    plan: Plan,
+    potentials: Potentials,
+    unit: float = 1.0,
+) -> Potentials:
+    """Give the atoms without weight the largest potentials that are feasible.
+
+    Parameters
+    ----------
+    x, y : Space
+        Spaces of n and m atoms, some of them without weight.
+    plan : Plan
+        The plan (n, m) at which the potentials are.
+    potentials : pair of arrays of shape (n,) and (m,)
+        In squared units of C / ``unit``; of any value at atoms without weight.
+    unit : float
+        What C is divided by.
+
+    Returns
+    -------
+    pair of arrays of shape (n,) and (m,)
+        The given potentials f and g at the atoms with weight. At the others f_i = min_j
+        (cost_ij − g_j) over the atoms j of y with weight, and then g_j = min_i (cost_ij
+        − f_i) over all atoms i of x: so f_i + g_j ≤ cost_ij in all their rows and
+        columns, for the costs of the linearisation at the plan. 0 where values of C
+        there are too large for the costs to be numbers.
+    """
+    f, g = potentials
+    # Without what the spaces have cached, which may be n × n numbers.
+    whole_x, whole_y = without_offset(_rescaled(x, unit), _rescaled(y, unit))
+    # Values at atoms without weight may be of any size.
+    with np.errstate(over="ignore", invalid="ignore"):
+        cost = GWProblem(whole_x, whole_y).linearize(plan)  # (n, m)
+        xp = _array.namespace(cost)
+        a_positive = whole_x.weights > 0
+        b_positive = whole_y.weights > 0
+        g_counted = xp.where(b_positive, g, -xp.inf)
+        of_rows = xp.min(cost - g_counted[None, :], axis=1)  # (n,)
+        f = xp.where(a_positive, f, _finite(of_rows))
+        of_columns = xp.min(cost - f[:, None], axis=0)  # (m,)
+        g = xp.where(b_positive, g, _finite(of_columns))
+    return f, g
+
+
+def _rescaled(space: Space, unit: float) -> Space:
+    """Return a space outside any gradient graph, in other units."""
+    space = converted(detached(space), _array.at_least_single)
+    if unit == 1.0:
+        return space.with_data(space.data, space.weights)
+    return space.scaled(1 / unit)
+
+
+def _finite(values: Array) -> Array:
+    """Return values with 0 in place of those that are no numbers."""
+    xp = _array.namespace(values)
+    return xp.where(xp.isfinite(values), values, xp.zeros_like(values))
