@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from os import PathLike
+from typing import Any, Self
 
 import numpy as np
 
-from gwtools import _array, _check, _html
+from gwtools import _array, _check, _html, saved_results
 from gwtools._array import Array, NumpyArray
 from gwtools.history import Step
 from gwtools.plans import Plan
@@ -169,6 +170,86 @@ class GWResult:
         x, y = self.names
         pairs = zip(rows.tolist(), cols.tolist(), shares.tolist(), strict=True)
         return [(x[i], y[j], share) for i, j, share in pairs]
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the result to one file, with all its digits.
+
+        Parameters
+        ----------
+        path : str or path
+            The file; any ending, usually ``.npz``. It is written beside first and then
+            put in place, so that it is there as a whole or as it was before.
+
+        Raises
+        ------
+        TypeError
+            If the path is none, or a name of an atom is no number, text or tuple of
+            these, which is all that the file can hold.
+        ValueError
+            If the file cannot be written, or is a directory.
+
+        Notes
+        -----
+        The file is an archive of NumPy without pickled objects: an array for every
+        array of the result, such as "plan.mass", and the entry "result.json" with all
+        else. Arrays of every library are saved as NumPy's, without gradients.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> import numpy as np, gwtools as gw
+        >>> result = gw.solve(1 - np.eye(2), 1 - np.eye(4))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "result.npz")
+        ...     result.save(path)
+        ...     loaded = gw.GWResult.load(path)
+        >>> loaded
+        GWResult(distance=0.5, objective=0.25,
+                 certificate=[0.0669873, 0.25] (bracket, lower bound by norm),
+                 status=STATIONARY, iterations=2, solver=ConditionalGradient(),
+                 plan=SparsePlan of shape (2, 4))
+        """
+        saved_results.write(path, self)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], like: Any = None) -> Self:
+        """Read a result that :meth:`save` has written.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+        like : array, optional
+            An array whose library, dtype and device the arrays of the result get; by
+            default they are NumPy's, of the dtype that was saved.
+
+        Returns
+        -------
+        GWResult
+            Equal to the one that was saved, in all its fields.
+
+        Raises
+        ------
+        TypeError
+            If the path is none, or ``like`` no array of floating-point numbers.
+        ValueError
+            If the file cannot be read, is no saved result, or was written by a newer
+            gwtools in a form that this one does not know.
+
+        Examples
+        --------
+        See :meth:`save`; a result for computations in single precision:
+
+        >>> import pathlib, tempfile
+        >>> import numpy as np, gwtools as gw
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "result.npz")
+        ...     gw.solve(1 - np.eye(2), 1 - np.eye(4)).save(path)
+        ...     loaded = gw.GWResult.load(path, like=np.zeros(1, dtype=np.float32))
+        >>> loaded.plan.masses.dtype
+        dtype('float32')
+        """
+        return saved_results.read(path, cls, like)
 
     def __str__(self) -> str:
         """Lay the number, its certificate and the status out for a reader."""

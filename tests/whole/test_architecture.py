@@ -35,6 +35,7 @@ ROOMS = {
             "_check",
             "_check_graphs",
             "_check_plans",
+            "_check_saved",
             "_check_spaces",
             "_memory",
             "history",
@@ -49,6 +50,7 @@ ROOMS = {
             "problems",
             "potentials",
             "verdicts",
+            "saved_results",
             "results",
             "bounds",
             "certify",
@@ -366,6 +368,10 @@ TESTED_ELSEWHERE = {
     "gwtools._check_graphs": (
         "tests/spaces/test_graph.py",
         "each refusal beside what a graph may be",
+    ),
+    "gwtools._check_saved": (
+        "tests/test_saved_results.py",
+        "each refusal beside what may be saved",
     ),
     "gwtools.batch.results": (
         "tests/batch/test_solve.py",
