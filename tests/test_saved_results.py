@@ -366,6 +366,13 @@ def test_a_file_that_cannot_be_written_to_the_end_stays_as_it_was(path, monkeypa
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_who_reads_the_old_file_meanwhile_reads_it_to_the_end(path):
+    path.write_text("of before")
+    with path.open() as file:
+        RESULT.save(path)
+        assert file.read() == "of before"
+
+
 def test_a_file_is_replaced_and_links_to_it_stay(path, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(path)

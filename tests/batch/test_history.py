@@ -80,6 +80,17 @@ def test_steps_are_cut_by_problem_and_end_before_values_that_are_not_finite():
     assert 0.0 <= one.seconds <= two.seconds <= three.seconds
 
 
+def test_no_gap_is_that_of_the_next_problems_first_plan():
+    spaces = [gw.DenseSpace(1 - np.eye(n)) for n in (2, 3)]
+    history = StackHistory(sinkhorn.problems(spaces, spaces[::-1]))
+    nan = math.nan
+    before = state([0.0, 0.0], [nan, nan], [nan, nan], [0.5, 0.25])
+    after = state([-0.1, -0.1], [nan, nan], [3.0, 4.0], [0.5, 0.25])
+    history.record(np.array([0, 1]), before, after)
+    for steps in history.finished():
+        assert [step.frank_wolfe_gap for step in steps] == [None]
+
+
 def test_without_steps_there_is_no_history():
     spaces = [gw.DenseSpace(1 - np.eye(2))] * 3
     assert StackHistory(sinkhorn.problems(spaces, spaces)).finished() == [()] * 3
