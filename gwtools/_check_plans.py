@@ -64,6 +64,39 @@ def coupling_shape(
         )
 
 
+def start(value: Any, name: str) -> None:
+    """Require two potentials, or a plan and its potentials, by their number alone."""
+    if isinstance(value, tuple) and len(value) == 2:
+        return
+    is_tuple = isinstance(value, tuple)
+    received = f"a tuple of {len(value)}" if is_tuple else _words.shown(value)
+    raise TypeError(
+        f"{name} must hold two potentials (f, g), or a plan and its potentials "
+        f"(plan, (f, g)), but is {received}: "
+        "pass one array for each space, of one potential an atom."
+    )
+
+
+def potentials_shape(potentials: Array, size: int, side: str, name: str) -> None:
+    """Require one potential for each of the ``size`` atoms of a space."""
+    received = potentials.shape[0]
+    if received != size:
+        raise ValueError(
+            f"{name} must have one potential for each of the {size} atoms of {side}, "
+            f"but has {received}: pass (f, g) in the order of the spaces."
+        )
+
+
+def finite_scalings(are_finite: bool, epsilon: float) -> None:
+    """Require potentials whose quotients by ε are numbers."""
+    if not are_finite:
+        raise ValueError(
+            "init must have potentials f and g such that f/epsilon and g/epsilon are "
+            f"numbers, but they overflow at epsilon={epsilon:.3g}: "
+            "pass potentials in squared units of C, as a result has them."
+        )
+
+
 def marginal(
     sums: Array,
     weights: Array,

@@ -83,6 +83,7 @@ OPTIONS = {
     "effort": (lambda v: gw.certify(GOOD, GOOD, effort=v), "'linear'"),
     "effort of solve": (lambda v: gw.solve(GOOD, GOOD, effort=v), "'linear'"),
     "init": (lambda v: gw.ConditionalGradient(init=v), "'product'"),
+    "init of Sinkhorn": (lambda v: gw.Sinkhorn(init=v), "'product'"),
 }
 
 
@@ -99,7 +100,7 @@ def test_unknown_options(option):
     )
 
 
-@pytest.mark.parametrize("option", [o for o in OPTIONS if o != "init"])
+@pytest.mark.parametrize("option", [o for o in OPTIONS if "init" not in o])
 @pytest.mark.parametrize("value", [None, 1, ["linear"]], ids=["None", "number", "list"])
 def test_options_of_another_type(option, value):
     refused(lambda: OPTIONS[option][0](value), ValueError, "must be one of")

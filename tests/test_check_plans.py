@@ -38,10 +38,15 @@ BAD_PLANS = {
 PLAN_ENTRIES = {
     "certify": lambda plan: gw.certify(SPACE, SPACE, plan),
     "init": lambda plan: gw.solve(SPACE, SPACE, gw.ConditionalGradient(init=plan)),
+    "init of Sinkhorn": lambda plan: gw.solve(SPACE, SPACE, gw.Sinkhorn(init=plan)),
 }
 
 
-NAMES = {"certify": "plan must", "init": "init must"}
+NAMES = {
+    "certify": "plan must",
+    "init": "init must",
+    "init of Sinkhorn": "init must",
+}
 
 
 @pytest.mark.parametrize("entry", PLAN_ENTRIES)

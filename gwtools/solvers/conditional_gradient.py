@@ -11,25 +11,19 @@ from typing import Any, Self, cast, final
 
 import numpy as np
 
-from gwtools import _array, _check, _check_plans
+from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
 from gwtools.bounds.moments import has_one_row
 from gwtools.marginals import has_marginals, rounded_plan
-from gwtools.plans import (
-    DensePlan,
-    Plan,
-    SparsePlan,
-    as_plan,
-    changed,
-    detached_plan,
-    make_unchecked,
-)
+from gwtools.plans import Plan, SparsePlan, changed
 from gwtools.preparation import Prepared
 from gwtools.problems import GWProblem
 from gwtools.results import Status
+from gwtools.solvers import given_starts
 from gwtools.solvers.active_set import ActiveSet
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, gap_above
 from gwtools.solvers.exchange import MOST_ATOMS, exchanged
+from gwtools.solvers.given_starts import given_plan
 from gwtools.solvers.starts import (
     is_stationary_at_product,
     off_saddle,
@@ -168,30 +162,15 @@ class ConditionalGradient(IterativeSolver[_State]):
     def __post_init__(self) -> None:
         _check.number(self.tolerance, "tolerance", least=0.0)
         _check.integer(self.max_iterations, "max_iterations", least=1)
-        if isinstance(self.init, str):
-            _check.choice(self.init, "init", ("product",))
-        elif not isinstance(self.init, Plan):
-            matrix = _check.floating(self.init, "init", 2)
-            object.__setattr__(self, "init", matrix)
+        init = given_starts.checked_plan(self.init)
+        object.__setattr__(self, "init", init)
         _check.flag(self.exchange, "exchange")
 
     def on_atoms(self, prepared: Prepared, shape: tuple[int, int]) -> Self:
         """Return the solver whose ``init`` is cut to the atoms that carry weight."""
-        if isinstance(self.init, str):
+        init = given_starts.on_atoms(self.init, prepared, shape)
+        if init is self.init:
             return self
-        # None where a space keeps all its atoms.
-        kept_x, kept_y = prepared.atoms
-        if kept_x is None and kept_y is None:
-            return self
-        plan = as_plan(self.init, shape, "init")
-        _check.same_kind(plan.masses, prepared.x.weights, "init", "the spaces")
-        matrix = plan.dense()
-        xp = _array.namespace(matrix)
-        if kept_x is not None:
-            matrix = xp.take(matrix, kept_x, axis=0)
-        if kept_y is not None:
-            matrix = xp.take(matrix, kept_y, axis=1)
-        init = make_unchecked(DensePlan, matrix=matrix)
         return replace(self, init=init)
 
     def numbers_held(self, x: Space, y: Space) -> float:
@@ -242,22 +221,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         """Return the given coupling, or the product coupling."""
         if isinstance(self.init, str):
             return product_plan(problem)
-        return self._given(problem)
-
-    def _given(self, problem: GWProblem) -> Plan:
-        """Return the given coupling, rounded where it misses the weights a little."""
-        a = problem.x.weights
-        b = problem.y.weights
-        plan = as_plan(self.init, problem.shape, "init")
-        plan = detached_plan(plan)
-        rows, cols = plan.marginals()
-        _check.same_kind(rows, a, "init", "the spaces")
-        _check_plans.marginal(rows, a, "x", name="init")
-        _check.same_kind(cols, b, "init", "the spaces")
-        _check_plans.marginal(cols, b, "y", name="init")
-        if has_marginals(plan, a, b):
-            return plan
-        return rounded_plan(plan.dense(), a, b)
+        return given_plan(self.init, problem)
 
     def start(self, problem: GWProblem) -> _State:
         """Return the given coupling, or where the product coupling leads first."""
@@ -265,7 +229,7 @@ class ConditionalGradient(IterativeSolver[_State]):
             return self._from_product(problem)
         # The first program starts from the sorting coupling all the same.
         vertex = sorting_coupling(problem)
-        state = _alone(problem, self._given(problem))
+        state = _alone(problem, given_plan(self.init, problem))
         return replace(state, vertex=vertex)
 
     def _from_product(self, problem: GWProblem) -> _State:

@@ -16,10 +16,11 @@ from gwtools._stacks import (
     filled,
     numbers,
 )
+from gwtools.marginals import rounded_plan
 from gwtools.plans import DensePlan, make_unchecked
 from gwtools.problems import Quadratic
 from gwtools.results import Status
-from gwtools.transport.scaling import Scaling
+from gwtools.transport.scaling import Scaling, log_plan
 from gwtools.transport.sinkhorn import sinkhorn
 
 # Why problems stop. A state stores positions in this list, as those of a stack are
@@ -207,3 +208,39 @@ def scaled_kernel(
     b = problem.y.weights
     log_kernel = at_pairs(a, b, exponent, _NOWHERE)
     return sinkhorn(log_kernel, a, b, state.u, state.v, tolerance)
+
+
+def moved(
+    problem: Quadratic,
+    state: State,
+    scaling: Scaling,
+    exponent: Array,
+    cooler: Numbers,
+    final: Numbers,
+    proximal: bool,
+) -> State:
+    """Return the state at a kernel's plan, rounded onto the marginals.
+
+    ``cooler`` is the ε of the next kernel, ``final`` the one at which annealing ends.
+    """
+    a = problem.x.weights
+    b = problem.y.weights
+    plan = rounded_plan(scaling.plan, a, b)
+    epsilon = state.epsilon
+    one_more = state.kernels_at_final + 1.0
+    kernels_at_final = chosen(epsilon == final, one_more, state.kernels_at_final)
+    # Kernels are relative to the product coupling while ε falls, and proximal ones to
+    # the last plan from then on.
+    reference = state.exponent
+    if proximal:
+        at_plan = log_plan(exponent, scaling.u, scaling.v)
+        reference = chosen(kernels_at_final > 0, at_plan, reference)
+    new = unscaled(problem, plan, cooler, kernels_at_final, proximal)
+    # Potentials ε u carry over to the next ε, so that scalings grow as it falls.
+    carried = expanded(epsilon / cooler, 1)
+    return new._replace(
+        exponent=reference,
+        u=scaling.u * carried,
+        v=scaling.v * carried,
+        last_gap=state.gap,
+    )

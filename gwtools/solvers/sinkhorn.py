@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Self, cast, final
+from typing import Any, Self, cast, final
 
 from gwtools import _array, _check
 from gwtools._array import Array
@@ -18,27 +18,29 @@ from gwtools._stacks import (
     replaced,
     some,
 )
-from gwtools.marginals import rounded_plan
-from gwtools.plans import DensePlan
+from gwtools.plans import Plan
+from gwtools.preparation import Prepared
 from gwtools.problems import GWProblem, Quadratic
 from gwtools.results import Status
+from gwtools.solvers import given_starts
 from gwtools.solvers.backtracking import shortened
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome
 from gwtools.solvers.conditional_gradient import ConditionalGradient
 from gwtools.solvers.dual_gaps import gap_of_objective, gap_with_entropy
+from gwtools.solvers.entropic_start import at_product, first_state
 from gwtools.solvers.entropic_state import (
     FIXED_POINT,
     STATIONARY,
     Rest,
     State,
     kernel_exponent,
+    moved,
     scaled_kernel,
-    unscaled,
 )
 from gwtools.solvers.refinement import allows_programs, judged, refined
-from gwtools.solvers.starts import is_stationary_at_product, off_saddle, product_plan
+from gwtools.solvers.starts import product_plan
 from gwtools.spaces import Space
-from gwtools.transport.scaling import Scaling, log_plan
+from gwtools.transport.scaling import Scaling
 from gwtools.transport.sinkhorn import attainable
 
 # Proximal steps after which linear programs go on: they come to rest sooner.
@@ -97,15 +99,26 @@ class Sinkhorn(IterativeSolver[State]):
     cooling : float
         Factor between the ε of two annealing steps, between 0 and 1. Slower cooling,
         towards 1, takes longer and mostly ends in a lower objective.
+    init : "product", Plan, array of shape (n, m), or tuple
+        Start. A coupling is rounded as by :class:`gwtools.ConditionalGradient`, its
+        kernel scaled from what suits it best, and no step climbs from there: a fixed
+        point is recognised at once. Proximal steps then begin at the final ε, as flat
+        kernels would forget the plan, and at first relative to the plan and 1/1000 of
+        the product coupling, as mass could else not move to where a plan has none.
+        Potentials (f, g) of shapes (n,) and (m,), in squared units of C, are what the
+        kernel at the product coupling is scaled from: its plan does not depend on them.
+        Those of a plan go with it, as (plan, (f, g)).
 
     Raises
     ------
     TypeError
-        If ``proximal`` is not True or False.
+        If ``proximal`` is not True or False, or ``init`` neither a word, nor a plan,
+        nor an array of floating-point numbers, nor a tuple of two such starts.
     ValueError
         If ``max_iterations`` is no integer of at least 1, ``tolerance`` no finite
-        number of at least 0, ``epsilon`` no finite number above 0, or ``cooling`` no
-        number between 0 and 1.
+        number of at least 0, ``epsilon`` no finite number above 0, ``cooling`` no
+        number between 0 and 1, or ``init`` another word than "product", or an array
+        that is empty or has another number of axes, or potentials that are not finite.
 
     Notes
     -----
@@ -141,6 +154,13 @@ class Sinkhorn(IterativeSolver[State]):
     >>> values = plain.objective, entropic.objective, entropic.regularized
     >>> [round(float(value), 2) for value in values]
     [0.74, 0.82, 1.29]
+
+    From the plan of another ε it is a shorter way.
+
+    >>> sharper = gw.Sinkhorn(epsilon=0.9, proximal=False)
+    >>> warm = gw.Sinkhorn(epsilon=0.9, proximal=False, init=entropic.plan)
+    >>> gw.solve(x, y, sharper).iterations, gw.solve(x, y, warm).iterations
+    (7, 3)
     """
 
     tolerance: float = 1e-5
@@ -148,6 +168,7 @@ class Sinkhorn(IterativeSolver[State]):
     epsilon: float | None = None
     proximal: bool = True
     cooling: float = 0.7
+    init: Any = "product"
 
     def __post_init__(self) -> None:
         _check.number(self.tolerance, "tolerance", least=0.0)
@@ -156,6 +177,8 @@ class Sinkhorn(IterativeSolver[State]):
             _check.number(self.epsilon, "epsilon", above=0.0)
         _check.flag(self.proximal, "proximal")
         _check.number(self.cooling, "cooling", above=0.0, below=1.0)
+        init = given_starts.checked_start(self.init)
+        object.__setattr__(self, "init", init)
 
     @property
     def scaling_tolerance(self) -> float:
@@ -176,11 +199,20 @@ class Sinkhorn(IterativeSolver[State]):
         return max(_LEAST_ERROR, wanted)
 
     def in_units(self, unit: float) -> Self:
-        """Return the solver with ε divided by ``unit`` squared."""
-        if self.epsilon is None:
+        """Return the solver with ε and given potentials divided by ``unit`` squared."""
+        epsilon = self.epsilon
+        if epsilon is not None:
+            # Factor by factor: the square alone may overflow.
+            epsilon = epsilon / unit / unit
+        init = given_starts.in_units(self.init, unit)
+        return replace(self, epsilon=epsilon, init=init)
+
+    def on_atoms(self, prepared: Prepared, shape: tuple[int, int]) -> Self:
+        """Return the solver whose ``init`` is cut to the atoms that carry weight."""
+        init = given_starts.on_atoms(self.init, prepared, shape)
+        if init is self.init:
             return self
-        # Factor by factor: the square alone may overflow.
-        return replace(self, epsilon=self.epsilon / unit / unit)
+        return replace(self, init=init)
 
     def numbers_held(self, x: Space, y: Space) -> float:
         """Estimate from above how many numbers are held at once, R and S included.
@@ -219,11 +251,30 @@ class Sinkhorn(IterativeSolver[State]):
         return filled(problem.variation, self.epsilon)
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
-        """Scale kernels until their plans come to rest; finish a proximal plan."""
+        """Scale kernels until their plans come to rest; finish a proximal plan.
+
+        Parameters
+        ----------
+        problem : GWProblem
+            The problem to answer.
+        callback : callable or None
+            Called with :class:`gwtools.Progress` after each step; True ends the solver.
+
+        Raises
+        ------
+        TypeError
+            If ``problem`` is no :class:`gwtools.GWProblem`, or ``init`` differs from
+            the spaces in library, dtype or device.
+        ValueError
+            If ``epsilon`` is no normal number of the dtype, or ``init`` has another
+            shape, misses the weights by more than a thousandth of the mass, or has
+            potentials that overflow when they are divided by ε.
+        """
         _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
         if self.epsilon is not None:
             like = problem.x.weights
             _check.representable(self.epsilon, "epsilon", like)
+        given_starts.require_fit(self.init, problem)
         outcome = super().run(problem, callback)
         if not self.proximal:
             return outcome
@@ -272,54 +323,18 @@ class Sinkhorn(IterativeSolver[State]):
         allowed = self.proximal and allows_programs(problem)
         return allowed and _array.on_cpu(problem.x.weights)
 
+    def first_plan(self, problem: GWProblem) -> Plan:
+        """Return the given coupling, or the product coupling."""
+        given = given_starts.plan_of_start(self.init)
+        if given is None:
+            return product_plan(problem)
+        return given_starts.given_plan(given, problem)
+
     def start(self, problem: Quadratic) -> State:
-        """Return the state at a ⊗ b, or off that saddle, with flat scalings."""
+        """Return the state at the given start, at a ⊗ b, or off that saddle."""
         final = self.final_epsilon(problem)
-        if not self.proximal:
-            counted = filled(final, 1.0)
-            return self._start(problem, final, counted)
-        none_at_final = filled(final, 0.0)
-        # Annealing starts where the kernel is nearly flat.
-        first = larger(problem.variation / 8, final)
-        return self._start(problem, first, none_at_final)
-
-    def _start(
-        self,
-        problem: Quadratic,
-        epsilon: Numbers,
-        kernels_at_final: Numbers,
-    ) -> State:
-        """Return the unscaled state at the first plan."""
-        at_plan = partial(
-            unscaled,
-            epsilon=epsilon,
-            kernels_at_final=kernels_at_final,
-            proximal=self.proximal,
-        )
-        plan = self._first_coupling(problem, epsilon)
-        if plan is not None:
-            return at_plan(problem, plan)
-        # No coupling near a ⊗ b is better: it is the answer.
-        state = at_plan(problem, product_plan(problem))
-        code = STATIONARY if self.proximal else FIXED_POINT
-        return state._replace(code=code, gap=problem.slope_range)
-
-    def _first_coupling(
-        self,
-        problem: Quadratic,
-        epsilon: Numbers,
-    ) -> DensePlan | None:
-        """Return a ⊗ b, or a coupling off it at a saddle; None where a ⊗ b is kept."""
-        product = product_plan(problem)
-        # All problems of a stack have a slope at the product coupling.
-        if not isinstance(problem, GWProblem):
-            return product
         negligible = self.negligible(problem)
-        if not is_stationary_at_product(problem, negligible):
-            return product
-        # No iteration of Sinkhorn's leaves such a saddle (theorem 8 d, f).
-        weight = 0.0 if self.proximal else epsilon
-        return off_saddle(problem, negligible, weight)
+        return first_state(problem, self.init, final, negligible, self.proximal)
 
     def potentials(self, problem: Quadratic, state: State) -> tuple[Array, Array]:
         """Return potentials ε u and ε v, less ε log a and ε log b at a fixed ε.
@@ -357,7 +372,11 @@ class Sinkhorn(IterativeSolver[State]):
             state = state._replace(gap=gap)
         state = state._replace(last_gap=state.gap)
         # 3. The plan of the kernel. From the final ε on, steps must not climb.
-        following = self._moved(problem, state, scaling, exponent)
+        final = self.final_epsilon(problem)
+        cooler = larger(self.cooling * state.epsilon, final)  # (…)
+        following = moved(
+            problem, state, scaling, exponent, cooler, final, self.proximal
+        )
         settling = (state.kernels_at_final > 0) & opposite(unfinished)
         if some(settling):
             rest = Rest(settling, missed, least_error)
@@ -371,14 +390,22 @@ class Sinkhorn(IterativeSolver[State]):
 
     def _not_above_product(self, problem: Quadratic, state: State) -> State:
         """Restart where annealing has led above the product coupling."""
+        # From a given plan no step climbs.
+        if given_starts.plan_of_start(self.init) is not None:
+            return state
         above = state.relative_objective > problem.float_error
         uphill = (state.kernels_at_final > 0) & above
         return replaced(uphill, state, self._restarted, problem)
 
     def _restarted(self, state: State, problem: Quadratic) -> State:
         """Return the state at the first plan, at the final ε."""
-        final = self.final_epsilon(problem)
-        return self._start(problem, final, state.kernels_at_final)
+        return at_product(
+            problem,
+            self.final_epsilon(problem),
+            state.kernels_at_final,
+            self.negligible(problem),
+            self.proximal,
+        )
 
     def _kernel_tolerance(self, problem: Quadratic, state: State) -> Numbers:
         """Return the marginal error of the next kernel: small where it proves a gap."""
@@ -388,38 +415,6 @@ class Sinkhorn(IterativeSolver[State]):
             return usual
         proving = filled(state.epsilon, self.proving_tolerance)
         return chosen(state.kernels_at_final > 0, proving, usual)
-
-    def _moved(
-        self,
-        problem: Quadratic,
-        state: State,
-        scaling: Scaling,
-        exponent: Array,
-    ) -> State:
-        """Return the state at a kernel's plan, rounded onto the marginals."""
-        a = problem.x.weights
-        b = problem.y.weights
-        plan = rounded_plan(scaling.plan, a, b)
-        epsilon = state.epsilon
-        final = self.final_epsilon(problem)
-        cooler = larger(self.cooling * epsilon, final)  # (…)
-        one_more = state.kernels_at_final + 1.0
-        kernels_at_final = chosen(epsilon == final, one_more, state.kernels_at_final)
-        # Kernels are relative to the product coupling while ε falls, and proximal ones
-        # to the last plan from then on.
-        reference = state.exponent
-        if self.proximal:
-            at_plan = log_plan(exponent, scaling.u, scaling.v)
-            reference = chosen(kernels_at_final > 0, at_plan, reference)
-        new = unscaled(problem, plan, cooler, kernels_at_final, self.proximal)
-        # Potentials ε u carry over to the next ε, so that scalings grow as it falls.
-        carried = expanded(epsilon / cooler, 1)
-        return new._replace(
-            exponent=reference,
-            u=scaling.u * carried,
-            v=scaling.v * carried,
-            last_gap=state.gap,
-        )
 
     def _assessed(
         self,

@@ -1,0 +1,199 @@
+"""First states of the Sinkhorn solver: at a ⊗ b, off a saddle, or at a given start."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from gwtools import _array, _check_plans
+from gwtools._array import Array
+from gwtools._stacks import Numbers, filled, larger
+from gwtools.plans import DensePlan, make_unchecked
+from gwtools.problems import GWProblem, Quadratic
+from gwtools.solvers.entropic_state import (
+    FIXED_POINT,
+    STATIONARY,
+    State,
+    kernel_exponent,
+    log_masses,
+    unscaled,
+)
+from gwtools.solvers.given_starts import given_plan, given_potentials, plan_of_start
+from gwtools.solvers.starts import is_stationary_at_product, off_saddle, product_plan
+from gwtools.transport.newton import schur_solve
+
+# Share of a ⊗ b in what the first kernel at a given plan is relative to.
+SHARE_OF_PRODUCT = 1e-3
+
+
+def first_state(
+    problem: Quadratic,
+    init: Any,
+    final: Numbers,
+    negligible: Numbers,
+    proximal: bool,
+) -> State:
+    """Return the state that the first step starts from.
+
+    Parameters
+    ----------
+    problem : Quadratic
+        One problem, outside any gradient graph, or a stack, which has no given start.
+    init : start
+        As :func:`gwtools.solvers.given_starts.checked_start` returns it.
+    final : float or array of shape (…)
+        The ε at which annealing ends, or the fixed one.
+    negligible : float or array of shape (…)
+        The change of the objective that counts as none, in squared units of C.
+    proximal : bool
+        Whether the entropy is only a means.
+
+    Returns
+    -------
+    State
+        At the ε of the first kernel.
+    """
+    given = plan_of_start(init)
+    if given is not None:
+        state = _at_given(problem, given, final, proximal)
+    elif proximal:
+        # Annealing starts where the kernel is nearly flat.
+        first = larger(problem.variation / 8, final)
+        none_at_final = filled(final, 0.0)
+        state = at_product(problem, first, none_at_final, negligible, proximal)
+    else:
+        counted = filled(final, 1.0)
+        state = at_product(problem, final, counted, negligible, proximal)
+    if isinstance(init, str):
+        return state
+    pair = given_potentials(init, cast(GWProblem, problem))
+    if pair is None:
+        return _scaled_to_plan(problem, state)
+    is_relative = proximal and given is not None
+    return _scaled_from(problem, state, pair, is_relative)
+
+
+def at_product(
+    problem: Quadratic,
+    epsilon: Numbers,
+    kernels_at_final: Numbers,
+    negligible: Numbers,
+    proximal: bool,
+) -> State:
+    """Return the state at a ⊗ b, or off that saddle, with flat scalings."""
+    # No iteration of Sinkhorn's leaves such a saddle (theorem 8 d, f).
+    weight = 0.0 if proximal else epsilon
+    plan = _first_coupling(problem, weight, negligible)
+    if plan is not None:
+        return unscaled(problem, plan, epsilon, kernels_at_final, proximal)
+    # No coupling near a ⊗ b is better: it is the answer.
+    plan = product_plan(problem)
+    state = unscaled(problem, plan, epsilon, kernels_at_final, proximal)
+    code = STATIONARY if proximal else FIXED_POINT
+    return state._replace(code=code, gap=problem.slope_range)
+
+
+def _first_coupling(
+    problem: Quadratic,
+    weight: Any,
+    negligible: Any,
+) -> DensePlan | None:
+    """Return a ⊗ b, or a coupling off it at a saddle; None where a ⊗ b is kept.
+
+    ``weight`` is that of the entropy in the problem.
+    """
+    product = product_plan(problem)
+    # All problems of a stack have a slope at the product coupling.
+    if not isinstance(problem, GWProblem):
+        return product
+    if not is_stationary_at_product(problem, negligible):
+        return product
+    return off_saddle(problem, negligible, weight)
+
+
+def _at_given(
+    problem: Quadratic,
+    given: Any,
+    final: Numbers,
+    proximal: bool,
+) -> State:
+    """Return the state at a given plan, at the final ε: no step climbs from there."""
+    plan = given_plan(given, cast(GWProblem, problem))
+    dense = make_unchecked(DensePlan, matrix=plan.dense())
+    counted = filled(final, 1.0)
+    state = unscaled(problem, dense, final, counted, proximal)
+    if not proximal:
+        return state
+    # Relative to a plan alone, a step could move no mass to where that has none.
+    product = product_plan(problem).matrix
+    share = SHARE_OF_PRODUCT
+    mixed = (1 - share) * dense.matrix + share * product  # (n, m)
+    return state._replace(exponent=log_masses(mixed))
+
+
+def _scaled_from(
+    problem: Quadratic,
+    state: State,
+    pair: tuple[Array, Array],
+    is_relative: bool,
+) -> State:
+    """Return the state whose first kernel is scaled from potentials f and g.
+
+    ``is_relative`` tells whether that kernel is relative to a plan, as proximal ones
+    are, instead of a ⊗ b.
+    """
+    f, g = pair
+    u = f / state.epsilon
+    v = g / state.epsilon
+    _check_plans.finite_scalings(_are_finite(u, v), state.epsilon)
+    if is_relative:
+        return state._replace(u=u, v=v)
+    log_a, log_b = problem.log_weights
+    return state._replace(u=u + log_a, v=v + log_b)
+
+
+def _scaled_to_plan(problem: Quadratic, state: State) -> State:
+    """Return the state whose first kernel is scaled from what suits the plan.
+
+    At a fixed point log π is the kernel's exponent plus u_i + v_j, so that the plan
+    tells the scalings. Elsewhere these fit it best: they minimise
+    Σ π_ij (log π_ij − exponent_ij − u_i − v_j)².
+    """
+    a = problem.x.weights
+    b = problem.y.weights
+    plan = state.matrix
+    gradient = problem.gradient(state.cross)  # (n, m)
+    exponent = kernel_exponent(problem, state, gradient)
+    wanted = log_masses(plan) - exponent
+    weighted = plan * wanted
+    xp = _array.namespace(plan)
+    totals_x = xp.sum(weighted, axis=1)  # (n,)
+    totals_y = xp.sum(weighted, axis=0)  # (m,)
+    # The system of the smaller space is solved.
+    if plan.shape[0] < plan.shape[1]:
+        transposed = xp.matrix_transpose(plan)
+        v, u = _least_squares(transposed, b, a, totals_y, totals_x)
+    else:
+        u, v = _least_squares(plan, a, b, totals_x, totals_y)
+    if not _are_finite(u, v):
+        return state
+    return state._replace(u=u, v=v)
+
+
+def _least_squares(
+    plan: Array,
+    rows: Array,
+    cols: Array,
+    row_totals: Array,
+    col_totals: Array,
+) -> tuple[Array, Array]:
+    """Solve rows · u + P v = row_totals and Pᵀ u + cols · v = col_totals."""
+    eliminated = (row_totals / rows) @ plan
+    v = schur_solve(plan, rows, cols, col_totals - eliminated)
+    u = (row_totals - plan @ v) / rows
+    return u, v
+
+
+def _are_finite(u: Array, v: Array) -> bool:
+    """Tell whether no scaling is NaN or infinite."""
+    xp = _array.namespace(u, v)
+    return bool(xp.all(xp.isfinite(u))) and bool(xp.all(xp.isfinite(v)))
