@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from gwtools import _array, _check_plans
 from gwtools._array import Array
-from gwtools._stacks import Numbers, filled, larger
+from gwtools._stacks import Numbers, dot, filled, larger
 from gwtools.plans import DensePlan, make_unchecked
 from gwtools.problems import GWProblem, Quadratic
 from gwtools.solvers.entropic_state import (
@@ -20,6 +20,7 @@ from gwtools.solvers.entropic_state import (
 from gwtools.solvers.given_starts import given_plan, given_potentials, plan_of_start
 from gwtools.solvers.starts import is_stationary_at_product, off_saddle, product_plan
 from gwtools.transport.newton import schur_solve
+from gwtools.transport.scaling import Kernel, log_domain_sweep
 
 # Share of a ⊗ b in what the first kernel at a given plan is relative to.
 SHARE_OF_PRODUCT = 1e-3
@@ -65,11 +66,20 @@ def first_state(
         state = at_product(problem, final, counted, negligible, proximal)
     if isinstance(init, str):
         return state
+    gradient = problem.gradient(state.cross)
+    exponent = kernel_exponent(problem, state, gradient)  # (n, m)
     pair = given_potentials(init, cast(GWProblem, problem))
     if pair is None:
-        return _scaled_to_plan(problem, state)
-    is_relative = proximal and given is not None
-    return _scaled_from(problem, state, pair, is_relative)
+        u, v = _scalings_of_plan(problem, state, exponent)
+    else:
+        is_relative = proximal and given is not None
+        u, v = _scalings_of_potentials(problem, state, pair, is_relative)
+    # Potentials of other spaces, and plans far from a fixed point, may be worse than
+    # nothing.
+    flat = _dual_value(problem, exponent, state.u)
+    if _dual_value(problem, exponent, u) > flat:
+        return state._replace(u=u, v=v)
+    return state
 
 
 def at_product(
@@ -130,13 +140,13 @@ def _at_given(
     return state._replace(exponent=log_masses(mixed))
 
 
-def _scaled_from(
+def _scalings_of_potentials(
     problem: Quadratic,
     state: State,
     pair: tuple[Array, Array],
     is_relative: bool,
-) -> State:
-    """Return the state whose first kernel is scaled from potentials f and g.
+) -> tuple[Array, Array]:
+    """Return the scalings of the first kernel whose potentials are f and g.
 
     ``is_relative`` tells whether that kernel is relative to a plan, as proximal ones
     are, instead of a ⊗ b.
@@ -146,25 +156,32 @@ def _scaled_from(
     v = g / state.epsilon
     _check_plans.finite_scalings(_are_finite(u, v), state.epsilon)
     if is_relative:
-        return state._replace(u=u, v=v)
+        return u, v
     log_a, log_b = problem.log_weights
-    return state._replace(u=u + log_a, v=v + log_b)
+    return u + log_a, v + log_b
 
 
-def _scaled_to_plan(problem: Quadratic, state: State) -> State:
-    """Return the state whose first kernel is scaled from what suits the plan.
+def _are_finite(u: Array, v: Array) -> bool:
+    """Tell whether no scaling is NaN or infinite."""
+    xp = _array.namespace(u, v)
+    return bool(xp.all(xp.isfinite(u))) and bool(xp.all(xp.isfinite(v)))
+
+
+def _scalings_of_plan(
+    problem: Quadratic,
+    state: State,
+    exponent: Array,
+) -> tuple[Array, Array]:
+    """Return the scalings of the first kernel that suit the plan best.
 
     At a fixed point log π is the kernel's exponent plus u_i + v_j, so that the plan
-    tells the scalings. Elsewhere these fit it best: they minimise
-    Σ π_ij (log π_ij − exponent_ij − u_i − v_j)².
+    tells the scalings. Elsewhere they minimise Σ π_ij (log π_ij − exponent_ij − u_i −
+    v_j)².
     """
     a = problem.x.weights
     b = problem.y.weights
     plan = state.matrix
-    gradient = problem.gradient(state.cross)  # (n, m)
-    exponent = kernel_exponent(problem, state, gradient)
-    wanted = log_masses(plan) - exponent
-    weighted = plan * wanted
+    weighted = plan * (log_masses(plan) - exponent)
     xp = _array.namespace(plan)
     totals_x = xp.sum(weighted, axis=1)  # (n,)
     totals_y = xp.sum(weighted, axis=0)  # (m,)
@@ -172,11 +189,8 @@ def _scaled_to_plan(problem: Quadratic, state: State) -> State:
     if plan.shape[0] < plan.shape[1]:
         transposed = xp.matrix_transpose(plan)
         v, u = _least_squares(transposed, b, a, totals_y, totals_x)
-    else:
-        u, v = _least_squares(plan, a, b, totals_x, totals_y)
-    if not _are_finite(u, v):
-        return state
-    return state._replace(u=u, v=v)
+        return u, v
+    return _least_squares(plan, a, b, totals_x, totals_y)
 
 
 def _least_squares(
@@ -193,7 +207,13 @@ def _least_squares(
     return u, v
 
 
-def _are_finite(u: Array, v: Array) -> bool:
-    """Tell whether no scaling is NaN or infinite."""
-    xp = _array.namespace(u, v)
-    return bool(xp.all(xp.isfinite(u))) and bool(xp.all(xp.isfinite(v)))
+def _dual_value(problem: Quadratic, exponent: Array, u: Array) -> float:
+    """Return the dual value a·u + b·v of a kernel's scalings, after one sweep from u.
+
+    The dual is concave, and largest where the kernel is scaled. A sweep leaves mass 1.
+    """
+    a = problem.x.weights
+    b = problem.y.weights
+    kernel = Kernel(exponent, a, b, *problem.log_weights, tolerance=0.0)
+    u, v = log_domain_sweep(kernel, u)
+    return float(dot(a, u) + dot(b, v))

@@ -111,6 +111,26 @@ def test_potentials_alone_change_no_kernel(kind, form):
     assert np.abs(found - expected).sum() <= 1e-9
 
 
+@pytest.mark.parametrize("size", [-1e2, 1e5, 1e10, 1e300])
+@pytest.mark.parametrize("proximal", [True, False])
+@pytest.mark.parametrize("with_plan", [True, False])
+def test_potentials_that_do_not_suit_do_no_harm(size, proximal, with_plan):
+    """A kernel is scaled from nothing where its dual is larger there."""
+    x, y = (s.space() for s in random_problem("euclidean", 13, 9, 2))
+    rng = np.random.default_rng(0)
+    pair = (size * rng.standard_normal(13), size * rng.standard_normal(9))
+    plain = "product"
+    init = pair
+    if with_plan:
+        plain = gw.solve(x, y, gw.Sorted()).plan
+        init = (plain, pair)
+    expected = gw.solve(x, y, gw.Sinkhorn(proximal=proximal, init=plain))
+    found = gw.solve(x, y, gw.Sinkhorn(proximal=proximal, init=init))
+    assert found.status is expected.status
+    assert found.iterations <= expected.iterations + 5
+    assert float(found.objective) <= float(expected.objective) * (1 + 1e-4)
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_proximal_steps_keep_a_plan_at_rest(kind, form):
