@@ -49,7 +49,14 @@ from gwtools.results import (
     Status,
 )
 from gwtools.solve import solve
-from gwtools.solvers import ConditionalGradient, Progress, Sinkhorn, Solver, Sorted
+from gwtools.solvers import (
+    ConditionalGradient,
+    MultiStart,
+    Progress,
+    Sinkhorn,
+    Solver,
+    Sorted,
+)
 from gwtools.spaces import (
     DenseSpace,
     GramSpace,
@@ -58,6 +65,7 @@ from gwtools.spaces import (
     Space,
     as_space,
 )
+from gwtools.start_records import Start, Starts
 
 __all__ = [
     "Certificate",
@@ -71,6 +79,7 @@ __all__ = [
     "GramSpace",
     "GraphSpace",
     "Kind",
+    "MultiStart",
     "Plan",
     "PointCloud",
     "Progress",
@@ -79,6 +88,8 @@ __all__ = [
     "Sorted",
     "Space",
     "SparsePlan",
+    "Start",
+    "Starts",
     "Status",
     "Step",
     "as_space",

@@ -12,6 +12,7 @@ from gwtools import _array, _check, _html, saved_results
 from gwtools._array import Array, NumpyArray
 from gwtools.history import Step
 from gwtools.plans import Plan
+from gwtools.start_records import Starts
 from gwtools.verdicts import Certificate as Certificate
 from gwtools.verdicts import Kind as Kind
 from gwtools.verdicts import Status as Status
@@ -40,7 +41,7 @@ class GWResult:
     certificate : Certificate
         A proved interval for GW_2².
     iterations : int
-        Steps made.
+        Steps made; of a search, those of the start that won.
     frank_wolfe_gap : float or None
         Upper bound of the decrease that the linearisation at the plan still promises,
         in squared units of C; of the objective F, but for :class:`gwtools.Sinkhorn` at
@@ -64,6 +65,9 @@ class GWResult:
         Potentials f and g of the linear program over couplings with the costs
         ``GWProblem(x, y).linearize(plan)``, in squared units of C, without gradients;
         None of closed forms. See the notes.
+    starts : Starts or None
+        The starts of a search, where each of them ended, and which won; printed as
+        "best of 23 starts; 9 reached it". None of solvers that make one start.
 
     Notes
     -----
@@ -117,6 +121,7 @@ class GWResult:
     names: Any = None
     history: tuple[Step, ...] = ()
     potentials: tuple[Array, Array] | None = None  # (n,), (m,), squared units of C
+    starts: Starts | None = None
 
     def __post_init__(self) -> None:
         if self.names is None:
@@ -305,6 +310,8 @@ class GWResult:
             regularized = _array.number(self.regularized)
             rows.append(("regularized", f"{regularized:.6g}  (objective + ε KL)"))
         rows.append(("certificate", str(self.certificate)))
+        if self.starts is not None:
+            rows.append(("starts", str(self.starts)))
         rows.append(("status", f"{self.status.value} ({self.iterations} iterations)"))
         return rows
 

@@ -27,6 +27,7 @@ from gwtools._array import Array, NumpyArray
 from gwtools._check import unreadable
 from gwtools.history import Step
 from gwtools.plans import DensePlan, SparsePlan
+from gwtools.start_records import Start, Starts
 from gwtools.verdicts import Certificate, Kind, Status
 
 _ENTRY = "result.json"
@@ -37,7 +38,12 @@ _VERSION = 1
 # numbers. A field of another class needs its class here.
 _ENUMERATIONS: dict[str, type[Enum]] = {"Kind": Kind, "Status": Status}
 _OF_ARRAYS: dict[str, type[Any]] = {"DensePlan": DensePlan, "SparsePlan": SparsePlan}
-_OF_NUMBERS: dict[str, type[Any]] = {"Certificate": Certificate, "Step": Step}
+_OF_NUMBERS: dict[str, type[Any]] = {
+    "Certificate": Certificate,
+    "Start": Start,
+    "Starts": Starts,
+    "Step": Step,
+}
 
 # What NumPy and zipfile raise for files that are cut off or are no archives, and what a
 # wrong content leads to.

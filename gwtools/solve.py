@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 from gwtools import _array, _check, _memory
@@ -28,7 +29,14 @@ from gwtools.results import (
     Kind,
     Status,
 )
-from gwtools.solvers import ConditionalGradient, Outcome, Progress, Solver
+from gwtools.solvers import (
+    Choice,
+    MultiStart,
+    Outcome,
+    Progress,
+    Solver,
+    chosen_solver,
+)
 from gwtools.solvers.base import Callback
 from gwtools.spaces import Space, as_space
 
@@ -45,7 +53,7 @@ _OPEN_ENDED = (
 def solve(
     x: Any,
     y: Any,
-    solver: Solver | None = None,
+    solver: Solver | str | None = None,
     *,
     effort: str = "linear",
     throw: bool = False,
@@ -59,9 +67,10 @@ def solve(
     x, y : Space or square array
         Spaces of n and m atoms, of one array library, dtype and device. A raw array is
         a :class:`gwtools.DenseSpace` with uniform weights.
-    solver : Solver, optional
-        :class:`gwtools.ConditionalGradient` by default; or :class:`gwtools.Sinkhorn`,
-        :class:`gwtools.Sorted`.
+    solver : Solver or "auto", optional
+        By default ``"auto"``, which chooses by the structure of the problem; see the
+        notes. Or :class:`gwtools.MultiStart`, :class:`gwtools.ConditionalGradient`,
+        :class:`gwtools.Sinkhorn`, :class:`gwtools.Sorted`.
     effort : {"linear", "quadratic", "cubic"}
         What the certificate may spend; see :func:`gwtools.certify`.
     throw : bool
@@ -103,6 +112,36 @@ def solve(
 
     Notes
     -----
+    ``"auto"`` runs what stands in the first line that holds, and ``result.solver`` says
+    which:
+
+    =====================================  =============================================
+    the problem                            solver
+    =====================================  =============================================
+    gradients are asked for                ``ConditionalGradient()``: one start, whose
+                                           plan changes least from call to call
+    a space of one atom                    ``ConditionalGradient()``: one coupling
+    two Gram spaces of one row             ``ConditionalGradient()``: the better of two
+                                           sorts is optimal (theorem 12)
+    a space with C_ik = u_i + u_k          ``ConditionalGradient()``: one sort is
+                                           optimal, as R or S is 0
+    λ μ ≤ 0 for all eigenvalues λ of R     ``ConditionalGradient()``: the objective is
+    and μ of S                             convex over couplings, as between a kernel
+                                           and distances
+    at most nine atoms in both spaces, of  ``MultiStart()``, which tries all bijections
+    equal weights                          and ends there where the objective is concave
+    constant row means                     ``MultiStart()``: the product coupling is a
+                                           saddle, left along eigenvectors
+    squared distances, inner products      ``MultiStart()``, whose eigenvectors are
+                                           principal axes
+    n m above 500², above 2500²            ``MultiStart()`` with fewer starts;
+                                           ``result.starts`` names those left out
+    all others                             ``MultiStart()``
+    =====================================  =============================================
+
+    Above 2500² entries that takes at most about twice the time of a single
+    ``ConditionalGradient()``, above 500² about four times.
+
     PyTorch, and ``jax.grad``, differentiate ``objective``, ``distance``, ``estimate``
     and ``regularized`` with respect to distances, points, factors and weights.
     Gradients with respect to a matrix are symmetric, so that steps keep it so.
@@ -143,30 +182,54 @@ def solve(
     # 1. The arguments.
     x = as_space(x, "x")
     y = as_space(y, "y")
-    solver = ConditionalGradient() if solver is None else solver
-    advice = "pass an instance such as gwtools.ConditionalGradient()"
-    _check.instance(solver, "solver", Solver, advice)
+    given = None if solver is None or isinstance(solver, str) else solver
+    if isinstance(solver, str):
+        _check.choice(solver, "solver", ("auto",))
+    if given is not None:
+        advice = 'pass "auto" or an instance such as gwtools.MultiStart()'
+        _check.instance(given, "solver", Solver, advice)
     _check.choice(effort, "effort", EFFORTS)
     _check.flag(throw, "throw")
     _check.callback(callback)
     _check.memory_limit(memory_limit)
-    require_memory(x, y, solver, effort, memory_limit)
+    require_memory(x, y, given or MultiStart(), effort, memory_limit)
     # 2. The problem of the atoms that carry weight, in units near 1: fourth powers of
     # values in other units may have no numbers.
     ready = prepare(x, y)
-    solver_here = solver.in_units(ready.unit)
-    solver_here = solver_here.on_atoms(ready, (x.size, y.size))
     callback_here = _in_units(callback, ready.unit)
-    # The problem keeps its residuals: without a name it is freed before step 3.
-    outcome = solver_here.run(GWProblem(ready.x, ready.y), callback_here)
+    choice = Choice(given) if given is not None else None
+    outcome, choice = _outcome(x, y, ready, choice, callback_here)
     # 3. The result, in the units and on the atoms of the spaces.
-    result = result_of(x, y, ready, outcome, solver, effort)
+    result = result_of(x, y, ready, outcome, choice.solver, effort)
+    if given is None:
+        result = replace(result, solver=str(choice))
     if result.status.failure:
         if throw:
             raise ConvergenceError(result)
         # The warning is shown at the line that called ``solve``.
         warnings.warn(result.status.value, ConvergenceWarning, stacklevel=2)
     return result
+
+
+def _outcome(
+    x: Space,
+    y: Space,
+    ready: Prepared,
+    choice: Choice | None,
+    callback: Callback | None,
+) -> tuple[Outcome, Choice]:
+    """Run the given solver, or the one that suits the problem.
+
+    The problem keeps its residuals, which are freed with it on return.
+    """
+    problem = GWProblem(ready.x, ready.y)
+    if choice is None:
+        arrays = (x.data, x.weights, y.data, y.weights)
+        gradients = any(_array.tracked(array) for array in arrays)
+        choice = chosen_solver(problem.detached(), gradients)
+    solver = choice.solver.in_units(ready.unit)
+    solver = solver.on_atoms(ready, (x.size, y.size))
+    return solver.run(problem, callback), choice
 
 
 def require_memory(
@@ -272,6 +335,7 @@ def result_of(
         solver=str(solver),
         regularized=regularized,
         names=(x.names, y.names),
+        starts=None if outcome.starts is None else outcome.starts.scaled(unit),
         history=in_units(outcome.history, unit),
         potentials=of_given_spaces(x, y, ready, plan, outcome.potentials),
     )

@@ -21,6 +21,7 @@ from gwtools.problems import GWProblem, Quadratic
 from gwtools.results import Status
 from gwtools.solvers.starts import product_plan
 from gwtools.spaces import Space
+from gwtools.start_records import Starts
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Outcome:
     potentials: tuple[Array, Array] | None = None  # (n,) and (m,), squared units of C
     history: tuple[Step, ...] = ()
     started: float = 0.0  # in seconds
+    starts: Starts | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,7 +56,7 @@ def refined(
         init=outcome.plan,
     )
     # The callback is told the number of all steps.
-    counted = _counted_from(outcome.iterations, callback)
+    counted = counted_from(outcome.iterations, callback)
     further = follower.run(problem, counted)
     iterations = outcome.iterations + further.iterations
     seconds = further.started - outcome.started
@@ -69,7 +69,7 @@ def refined(
     )
 
 
-def _counted_from(
+def counted_from(
     iterations: int,
     callback: Callback | None,
 ) -> Callback | None:

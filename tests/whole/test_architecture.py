@@ -50,6 +50,7 @@ ROOMS = {
             "problems",
             "potentials",
             "verdicts",
+            "start_records",
             "saved_results",
             "results",
             "bounds",

@@ -1,0 +1,392 @@
+"""Search from many starts: conditional gradient from each start of a portfolio."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, final
+
+import numpy as np
+
+from gwtools import _check
+from gwtools.bounds.moments import moments, norm_bound
+from gwtools.history import now
+from gwtools.problems import GWProblem
+from gwtools.results import Status
+from gwtools.solvers.base import Callback, Outcome, Progress, Solver
+from gwtools.solvers.conditional_gradient import ConditionalGradient
+from gwtools.solvers.portfolio import (
+    ENDLESS,
+    PARTS,
+    SMALL,
+    Candidate,
+    Search,
+    left_out,
+)
+from gwtools.solvers.refinement import counted_from
+from gwtools.spaces import Space
+from gwtools.start_records import Start, Starts
+
+_MOST_STARTS = 64
+_PATIENCE = 16  # starts in a row that gained nothing: the search ends
+# Between larger spaces, or where independent starts agree, fewer are enough.
+_LITTLE_PATIENCE = 5
+_PATIENT = 150**2  # entries n m
+_AGREEING = 5  # independent starts that ended at the best objective
+_COARSE_STARTS = 16
+# Above the small sizes a later start may take this share of the first one's steps, and
+# more only while it is below the best objective.
+_STEPS_OF_LATER_STARTS = 0.5
+
+
+@dataclass(eq=False)
+class _Limit:
+    """A callback that ends a start after some steps, unless it is below the best.
+
+    Parameters
+    ----------
+    callback : callable or None
+        What the caller of the search gave.
+    most : float
+        Steps.
+    least : float
+        The best objective, in squared units of C.
+    """
+
+    callback: Callback | None
+    most: float
+    least: float
+    was_reached: bool = False
+
+    def __call__(self, progress: Progress) -> Any:
+        """Tell whether to stop after a step."""
+        is_late = progress.iteration > self.most
+        if is_late and progress.objective >= self.least:
+            self.was_reached = True
+            return True
+        return None if self.callback is None else self.callback(progress)
+
+
+class _Made(NamedTuple):
+    """A start that was made, and where it led to."""
+
+    candidate: Candidate
+    outcome: Outcome
+    objective: float  # in squared units of C; infinite where it is no number
+    seconds: float
+
+
+@dataclass(eq=False)
+class _Ledger:
+    """The starts made so far.
+
+    Parameters
+    ----------
+    negligible : float
+        Objectives that differ by no more count as equal, in squared units of C.
+    float_error : float
+        The first of those that differ by no more is kept, in squared units of C.
+    made : list of _Made
+        The starts.
+    best : int
+        The place of the best of them.
+    last_gain : int
+        How many had been made when the best objective last fell.
+    planned : int
+        How many of them are no restarts or random vertices.
+    """
+
+    negligible: float
+    float_error: float
+    made: list[_Made] = field(default_factory=list)
+    best: int = 0
+    last_gain: int = 0
+    planned: int = 0
+
+    @property
+    def least(self) -> float:
+        """The best objective, in squared units of C; infinite before the first."""
+        return self.made[self.best].objective if self.made else math.inf
+
+    def add(self, made: _Made) -> None:
+        """Enter a start."""
+        before = self.least
+        self.made.append(made)
+        if made.objective < before - self.float_error:
+            self.best = len(self.made) - 1
+        if made.objective < before - self.negligible:
+            self.last_gain = len(self.made)
+
+    def reached(self, made: _Made) -> bool:
+        """Tell whether a start ended at the best objective."""
+        return made.objective <= self.least + self.negligible
+
+    @property
+    def agree(self) -> bool:
+        """Whether enough independent starts ended at the best objective."""
+        count = 0
+        for made in self.made:
+            count += made.candidate.independent and self.reached(made)
+        return count >= _AGREEING
+
+    def starts(self, missing: str) -> Starts:
+        """Return the records that a result holds."""
+        records = []
+        for place, made in enumerate(self.made):
+            record = Start(
+                name=made.candidate.name,
+                objective=made.objective,
+                iterations=made.outcome.iterations,
+                seconds=made.seconds,
+                reached=self.reached(made),
+                won=place == self.best,
+            )
+            records.append(record)
+        return Starts(tuple(records), missing)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class MultiStart(Solver):
+    """Search for the best stationary plan by conditional gradient from many starts.
+
+    The objective mostly has many stationary plans. A single start finds one of them;
+    that several unrelated starts end at the same objective is a sign, no proof, that no
+    better one is left.
+
+    Parameters
+    ----------
+    starts : int, optional
+        Starts to make, at most; the number that a result printed reproduces it. By
+        default the search ends by itself: after the planned starts below it goes on
+        until 16 in a row gained nothing (5 where five independent starts agree, or
+        above 150² entries n m), at 64 at the latest.
+    budget : float, optional
+        Seconds after which no further start is made. The clock is looked at between
+        starts, so that the result depends on the machine; ``result.starts`` tells how
+        many were made, and that number as ``starts`` gives the same result anywhere.
+        With a budget the search does not end by itself, unless ``starts`` is given too.
+    seed : int
+        Of random starts.
+    tolerance : float
+        That of :class:`gwtools.ConditionalGradient`, which goes on from every start.
+        The search ends where the objective is within it of a lower bound.
+    max_iterations : int
+        Linear programs at most, from each start.
+
+    Raises
+    ------
+    TypeError
+        If ``starts`` or ``seed`` is no integer.
+    ValueError
+        If ``starts`` is below 1, ``seed`` below 0, ``budget`` or ``tolerance`` no
+        finite number of at least 0, or ``max_iterations`` no integer of at least 1.
+
+    Notes
+    -----
+    The starts, in this order; those above their size are left out, and the result says
+    so:
+
+    ==================  ================================================  ==========
+    start               coupling                                          n m up to
+    ==================  ================================================  ==========
+    product coupling    that of :class:`gwtools.ConditionalGradient`      any
+    exact copy          the bijection that keeps all values, if there is  2500²
+                        one
+    all permutations    the best bijection of at most nine atoms of       9²
+                        equal weights
+    third bound         that of the third bound's program, of residuals   2500²
+    coarse to fine      the best vertex at the plan of two quantised      any, from
+                        spaces, themselves searched                       250 atoms
+    eigenvectors        the best of all signs of three leading            500²
+                        eigenvectors
+    first bound         that which sorts the eccentricities               500²
+    second bound        the (i, j) marginal of the coupling of pairs      500²
+    annealing           that of :class:`gwtools.Sinkhorn`                 500²
+    restart             the best plan, some atoms exchanged, five times,  500²
+                        then a vertex for random costs
+    ==================  ================================================  ==========
+
+    As soon as five independent starts agree the remaining planned ones are skipped.
+    Where larger spaces leave starts out, a start after the first may take half as many
+    steps as that took, and more only while its objective is the best. Starts are made
+    one after the other, so that the result does not depend on the number of threads.
+    Those but the last do not depend on the order of the atoms, but for ties. What is
+    computed in NumPy on the CPU: the linear programs, and all starts but annealing; the
+    products with C and D stay in the library and on the device of the spaces.
+
+    With gradients the envelope theorem holds at the plan that was found, which may
+    change from one call to the next; loops had better start from their last plan,
+    ``ConditionalGradient(init=result.plan)``.
+
+    Examples
+    --------
+    Two shapes that a single start does not match.
+
+    >>> import numpy as np, gwtools as gw
+    >>> points = np.array([[0, 0], [1, 0], [3, 0], [3, 2], [3, 5], [0, 4], [1, 1.5]])
+    >>> x = gw.PointCloud(points, weights=np.array([2, 1, 1, 2, 1, 1, 2]) / 10)
+    >>> y = gw.PointCloud(points[:5] @ np.array([[0.0, 1.0], [-1.0, 0.5]]))
+    >>> single = gw.solve(x, y, gw.ConditionalGradient())
+    >>> result = gw.solve(x, y, gw.MultiStart())
+    >>> bool(result.objective <= single.objective)
+    True
+    >>> again = gw.solve(x, y, gw.MultiStart(starts=len(result.starts)))
+    >>> bool(again.objective == result.objective)
+    True
+    """
+
+    starts: int | None = None
+    budget: float | None = None
+    seed: int = 0
+    tolerance: float = 1e-9
+    max_iterations: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.starts is not None:
+            _check.integer(self.starts, "starts", least=1)
+        if self.budget is not None:
+            _check.number(self.budget, "budget", least=0.0)
+        _check.integer(self.seed, "seed", least=0)
+        _check.number(self.tolerance, "tolerance", least=0.0)
+        _check.integer(self.max_iterations, "max_iterations", least=1)
+
+    @property
+    def descent(self) -> ConditionalGradient:
+        """The solver that goes on from every start."""
+        return ConditionalGradient(
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
+        )
+
+    def accepted_gap(self, problem: GWProblem) -> float:
+        """Return the decrease that the tolerance neglects, in squared units of C."""
+        return self.descent.accepted_gap(problem)
+
+    def numbers_held(self, x: Space, y: Space) -> float:
+        """Estimate from above how many numbers are held at once, R and S included."""
+        held = self.descent.numbers_held(x, y)
+        if self.starts == 1 or x.size * y.size > SMALL:
+            return held
+        # Annealing, and the parts of both spaces that the other starts read.
+        annealing = 18.0 * x.size * y.size
+        parts = 4.0 * (x.size**2 + y.size**2)
+        return held + annealing + parts
+
+    def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
+        """Make starts until the search ends.
+
+        Parameters
+        ----------
+        problem : GWProblem
+            The problem to answer.
+        callback : callable or None
+            Called with :class:`gwtools.Progress` after each step of each start, which
+            are counted together; True ends the search with the best plan so far.
+
+        Returns
+        -------
+        Outcome
+            That of the best start, with the records of all.
+
+        Raises
+        ------
+        TypeError
+            If ``problem`` is no :class:`gwtools.GWProblem`.
+        """
+        _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
+        problem = problem.detached()
+        search = Search(
+            problem,
+            np.random.default_rng(self.seed),
+            coarse_solver=replace(self, starts=_COARSE_STARTS, budget=None),
+        )
+        negligible = max(self.accepted_gap(problem), problem.float_error)
+        ledger = _Ledger(negligible, problem.float_error)
+        began = now()
+        lower = -math.inf
+        for candidate in self._candidates(search, ledger):
+            steps = sum(made.outcome.iterations for made in ledger.made)
+            outcome = self._descended(search, ledger, candidate, steps, callback)
+            objective = float(problem.objective(outcome.plan))
+            if not math.isfinite(objective):
+                objective = math.inf
+            seconds = now() - began - sum(made.seconds for made in ledger.made)
+            ledger.add(_Made(candidate, outcome, objective, seconds))
+            search.best = ledger.made[ledger.best].outcome.plan
+            search.least = ledger.least
+            if outcome.status is Status.STOPPED or candidate.optimal:
+                break
+            if len(ledger.made) == self.starts:
+                break
+            if self.budget is not None and now() - began >= self.budget:
+                break
+            # No start can gain anything where the interval is closed.
+            if lower < 0.0:
+                lower = _lower_bound(problem)
+            if ledger.least - lower <= negligible:
+                break
+        best = ledger.made[ledger.best].outcome
+        if outcome.status is Status.STOPPED:
+            best = replace(best, status=Status.STOPPED)
+        return replace(best, starts=ledger.starts(left_out(search)))
+
+    def _candidates(self, search: Search, ledger: _Ledger) -> Iterator[Candidate]:
+        """Yield the planned starts, then random and perturbed ones."""
+        ends_by_itself = self.starts is None and self.budget is None
+        for part in PARTS:
+            if search.entries > part.most_entries:
+                continue
+            for candidate in part.starts(search):
+                yield candidate
+                ledger.planned = len(ledger.made)
+                if ends_by_itself and ledger.agree:
+                    break
+            if ends_by_itself and ledger.agree:
+                break
+        if search.entries > ENDLESS.most_entries:
+            return
+        for candidate in ENDLESS.starts(search):
+            if ends_by_itself and _is_enough(search, ledger):
+                return
+            yield candidate
+
+    def _descended(
+        self,
+        search: Search,
+        ledger: _Ledger,
+        candidate: Candidate,
+        steps: int,
+        callback: Callback | None,
+    ) -> Outcome:
+        """Go on from a start by conditional gradient."""
+        solver = self.descent
+        if candidate.plan is not None:
+            solver = replace(solver, init=candidate.plan)
+        counted = counted_from(steps, callback)
+        if search.entries <= SMALL or not ledger.made:
+            return solver.run(search.problem, counted)
+        first = ledger.made[0].outcome.iterations
+        limit = _Limit(counted, _STEPS_OF_LATER_STARTS * first, ledger.least)
+        outcome = solver.run(search.problem, limit)
+        if limit.was_reached:
+            return replace(outcome, status=Status.MAX_ITERATIONS)
+        return outcome
+
+
+def _lower_bound(problem: GWProblem) -> float:
+    """Return the bound of theorem 3, at least 0, in squared units of C."""
+    x = moments(problem.x, problem.left)
+    y = moments(problem.y, problem.right)
+    return max(0.0, float(norm_bound(x, y)))
+
+
+def _is_enough(search: Search, ledger: _Ledger) -> bool:
+    """Tell whether a search that ends by itself does so now."""
+    number = len(ledger.made)
+    patience = _PATIENCE
+    if ledger.agree or search.entries > _PATIENT:
+        patience = _LITTLE_PATIENCE
+    without_gain = number - max(ledger.last_gain, ledger.planned)
+    return number >= _MOST_STARTS or without_gain >= patience

@@ -1,0 +1,362 @@
+"""The portfolio of starts of a search: one generator for each kind, listed at the end.
+
+Starts are computed in NumPy and float64 on the CPU, and brought to the library, dtype
+and device of the spaces; annealing and eigenvectors are computed there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from gwtools import _array
+from gwtools._array import Array, NumpyArray
+from gwtools.bounds.distributions import third_costs
+from gwtools.plans import DensePlan, Plan, SparsePlan, make_unchecked
+from gwtools.problems import GWProblem
+from gwtools.solvers.base import Solver
+from gwtools.solvers.coarsening import coarse_costs
+from gwtools.solvers.exact_copies import exact_copy
+from gwtools.solvers.permutations import MOST_ATOMS, best_permutation
+from gwtools.solvers.perturbed import perturbed_plan
+from gwtools.solvers.sinkhorn import Sinkhorn
+from gwtools.solvers.vertices import vertex_like
+from gwtools.transport.local_distributions import Centred, centred, uniform
+from gwtools.transport.one_dimensional import comonotone, sorting_plan
+from gwtools.transport.programs import exact
+
+# Entries n m up to which a part is worth its time.
+SMALL = 500**2
+MEDIUM = 2500**2
+
+_SAME = 1000  # spacings of 1.0: values of exact copies that differ by less are equal
+_MODES = 3  # pairs of eigenvectors whose signs are tried: 2³ combinations
+_KEPT_FLIPS = 3  # of these, the best by objective are started from
+_ANNEALING_STEPS = 14  # kernels until ε is 1/1000 of 4‖α‖‖β‖ + 2‖R‖‖S‖
+_FEWEST_TO_COARSEN = 250  # atoms: below this, coarse problems are hardly smaller
+_RESTARTS_PER_VERTEX = 5  # restarts from the best plan for each random vertex
+
+
+class Candidate(NamedTuple):
+    """A start of conditional gradient.
+
+    Parameters
+    ----------
+    name : str
+        What a user reads.
+    plan : Plan or None
+        The coupling; None for the product coupling as the solver itself leaves it.
+    independent : bool
+        Whether it depends on no start before it.
+    optimal : bool
+        Whether no coupling has a lower objective.
+    """
+
+    name: str
+    plan: Plan | None
+    independent: bool = True
+    optimal: bool = False
+
+
+@dataclass(eq=False)
+class Search:
+    """What the parts of a portfolio know: the problem, and the best plan so far.
+
+    Parameters
+    ----------
+    problem : GWProblem
+        The problem, outside any gradient graph.
+    rng : numpy.random.Generator
+        Where random starts come from.
+    coarse_solver : Solver
+        Solves coarse problems.
+    best : Plan or None
+        The best coupling that a start has led to.
+    least : float
+        Its objective, in squared units of C.
+    """
+
+    problem: GWProblem
+    rng: np.random.Generator
+    coarse_solver: Solver
+    best: Plan | None = None
+    least: float = math.inf
+
+    @property
+    def entries(self) -> int:
+        """The number n m of entries of a coupling's matrix."""
+        n, m = self.problem.shape
+        return n * m
+
+    @cached_property
+    def x(self) -> Centred:
+        """The first space and its parts, in NumPy."""
+        return centred(self.problem.x)
+
+    @cached_property
+    def y(self) -> Centred:
+        """The second space and its parts, in NumPy."""
+        return centred(self.problem.y)
+
+    @cached_property
+    def weights(self) -> tuple[NumpyArray, NumpyArray]:
+        """The weights a and b in NumPy and float64."""
+        return numpy64(self.problem.x.weights), numpy64(self.problem.y.weights)
+
+    def vertex(self, costs: NumpyArray) -> SparsePlan:
+        """Return the vertex of least cost, for costs (n, m)."""
+        a, b = self.weights
+        program = exact(np.ascontiguousarray(costs), a, b)
+        return vertex_like(program.plan, self.problem.x.weights)
+
+    def bijection(self, images: NumpyArray) -> SparsePlan:
+        """Return the coupling of atoms i with atoms images[i] of equal weights."""
+        a, _ = self.weights
+        plan = make_unchecked(
+            SparsePlan,
+            rows=np.arange(len(images)),
+            cols=images,
+            mass=a,
+            size=self.problem.shape,
+        )
+        return vertex_like(plan, self.problem.x.weights)
+
+
+def numpy64(array: Array) -> NumpyArray:
+    """Bring an array to NumPy, in float64."""
+    return _array.to_numpy(array).astype(np.float64, copy=False)
+
+
+def product_coupling(_: Search) -> Iterator[Candidate]:
+    """The product coupling, at which the first program sorts the row means."""
+    yield Candidate("product coupling", None)
+
+
+def exact_copies(search: Search) -> Iterator[Candidate]:
+    """The bijection that keeps all values, where one space is a copy of the other."""
+    problem = search.problem
+    # Copies have equal moments.
+    (alpha, left), (beta, right) = problem.norms
+    float_error = problem.float_error
+    differ_in_means = abs(alpha**2 - beta**2) > float_error
+    if differ_in_means or abs(left**2 - right**2) > float_error:
+        return
+    tolerance = _SAME * _array.epsilon(problem.x.weights)
+    images = exact_copy(search.x, search.y, tolerance)
+    if images is not None:
+        yield Candidate("exact copy", search.bijection(images))
+
+
+def permutations(search: Search) -> Iterator[Candidate]:
+    """The best of all bijections between a few atoms of equal weights.
+
+    Where F is concave over couplings it is least at a vertex, which between equal
+    weights is a bijection (Birkhoff): no coupling is then better.
+    """
+    n, m = search.problem.shape
+    a, b = search.weights
+    if n != m or n > MOST_ATOMS or not (uniform(a) and uniform(b)):
+        return
+    images = best_permutation(search.x.matrix, search.y.matrix, search.least * n * n)
+    concave = curvatures(search.problem).is_concave
+    if images is not None:
+        plan = search.bijection(images)
+        yield Candidate("all permutations", plan, optimal=concave)
+
+
+class Curvatures(NamedTuple):
+    """The least and the largest product λ μ of eigenvalues of R and of S.
+
+    F curves by −2 λ μ along the modes of λ and μ (theorem 8 d).
+    """
+
+    least: float
+    largest: float
+    float_error: float
+
+    @property
+    def is_concave(self) -> bool:
+        """Whether F is concave over couplings, up to float error."""
+        return self.least >= -self.float_error
+
+    @property
+    def is_convex(self) -> bool:
+        """Whether F is convex over couplings, up to float error."""
+        return self.largest <= self.float_error
+
+
+def curvatures(problem: GWProblem) -> Curvatures:
+    """Return the extreme products of eigenvalues of both residuals."""
+    lam = numpy64(problem.left.spectrum())
+    mu = numpy64(problem.right.spectrum())
+    # Eigenvalues that are left out are zeros.
+    ends_x = (min(0.0, float(lam[0])), max(0.0, float(lam[-1])))
+    ends_y = (min(0.0, float(mu[0])), max(0.0, float(mu[-1])))
+    products = [p * q for p in ends_x for q in ends_y]
+    return Curvatures(min(products), max(products), problem.float_error)
+
+
+def third_bound(search: Search) -> Iterator[Candidate]:
+    """The coupling that attains Mémoli's third bound, of the residuals (theorem 7).
+
+    It pairs atoms whose distances to all others are distributed alike.
+    """
+    a, b = search.weights
+    # Other weights need a merge for each pair of atoms.
+    if search.entries > SMALL and not (uniform(a) and uniform(b)):
+        return
+    _, costs = third_costs(search.x, search.y, residual=True)
+    yield Candidate("third bound", search.vertex(costs))
+
+
+def eigenvectors(search: Search) -> Iterator[Candidate]:
+    """Alignments of leading eigenvectors of both residuals, whose signs are arbitrary.
+
+    With R = Σ λ_r u_r u_rᵀ in L²(a) and S = Σ μ_s v_s v_sᵀ in L²(b), the objective has
+    the part −2 Σ λ_r μ_s (E_π u_r v_s)². Each choice of signs for the leading pairs
+    with λ μ > 0 gives one linear program, whose costs are the gradient where u_r and
+    ±v_r agree. The best of their vertices are started from. For clouds with squared
+    distances the signs are flips of the principal axes.
+    """
+    problem = search.problem
+    aligned = _aligned_modes(search)
+    if aligned is None:
+        return
+    U, V, products = aligned
+    bilinear = numpy64(problem.bilinear_cost)
+    found: list[tuple[float, int, str, SparsePlan]] = []
+    for signs in itertools.product((1.0, -1.0), repeat=len(products)):
+        slopes = -4 * products * np.asarray(signs)
+        plan = search.vertex(bilinear + (U * slopes) @ V.T)
+        objective = float(problem.objective(plan))
+        shown = "".join("+" if sign > 0 else "-" for sign in signs)
+        # The place in the list decides between equal objectives.
+        found.append((objective, len(found), f"eigenvectors {shown}", plan))
+    for _, _, name, plan in sorted(found)[:_KEPT_FLIPS]:
+        yield Candidate(name, plan)
+
+
+def _aligned_modes(
+    search: Search,
+) -> tuple[NumpyArray, NumpyArray, NumpyArray] | None:
+    """Return leading eigenfunctions u (n, k) and v (m, k), and their products λ μ.
+
+    Eigenvalues of one sign are paired by rank; the pairs of the largest products are
+    kept. None where no product is positive.
+    """
+    problem = search.problem
+    a, b = search.weights
+    values_x, modes_x = problem.left.modes()
+    values_y, modes_y = problem.right.modes()
+    lam = numpy64(values_x)
+    mu = numpy64(values_y)
+    count = min(len(lam), len(mu), _MODES)
+    # Positive eigenvalues from the largest down, negative ones from the least up.
+    from_the_top = [-1 - k for k in range(count)]
+    from_the_bottom = list(range(count))
+    ends = []
+    for end in from_the_top + from_the_bottom:
+        sign = 1.0 if end < 0 else -1.0
+        if sign * lam[end] > 0.0 and sign * mu[end] > 0.0:
+            ends.append(end)
+    products = lam[ends] * mu[ends]
+    if len(ends) == 0 or products.max() <= problem.float_error:
+        return None
+    leading = np.argsort(-products, kind="stable")[:_MODES]
+    kept = [ends[k] for k in leading]
+    # Modes are a ∘ u for the eigenfunctions u in L²(a).
+    U = numpy64(modes_x)[:, kept] / a[:, None]
+    V = numpy64(modes_y)[:, kept] / b[:, None]
+    return U, V, products[leading]
+
+
+def annealing(search: Search) -> Iterator[Candidate]:
+    """The plan of proximal Sinkhorn at the end of annealing its entropy."""
+    outcome = Sinkhorn(max_iterations=_ANNEALING_STEPS).run(search.problem)
+    yield Candidate("annealing", outcome.plan)
+
+
+def first_bound(search: Search) -> Iterator[Candidate]:
+    """The coupling that attains Mémoli's first bound: it sorts the eccentricities."""
+    x = search.problem.x
+    y = search.problem.y
+    of_x = x.power_means(2.0)
+    of_y = y.power_means(2.0)
+    plan = sorting_plan(of_x, x.weights, of_y, y.weights)
+    yield Candidate("first bound", plan)
+
+
+def second_bound(search: Search) -> Iterator[Candidate]:
+    """The (i, j) marginal of the coupling of pairs that attains Mémoli's second bound.
+
+    Pairs (i, k) of x and (j, l) of y are coupled in the order of C_ik and D_jl.
+    """
+    x = search.x
+    y = search.y
+    pairs_x = np.outer(x.weights, x.weights).ravel()
+    pairs_y = np.outer(y.weights, y.weights).ravel()
+    coupling = comonotone(x.matrix.ravel(), pairs_x, y.matrix.ravel(), pairs_y)
+    # The pair (i, k) has the position i n + k.
+    n, m = search.problem.shape
+    positions = (coupling.rows // n) * m + coupling.cols // m
+    masses = np.bincount(positions, weights=coupling.mass, minlength=n * m)
+    matrix = _array.from_numpy(masses.reshape(n, m), search.problem.x.weights)
+    yield Candidate("second bound", make_unchecked(DensePlan, matrix=matrix))
+
+
+def coarse_to_fine(search: Search) -> Iterator[Candidate]:
+    """The best vertex at the lifted coupling of two quantised spaces."""
+    if min(search.problem.shape) < _FEWEST_TO_COARSEN:
+        return
+    costs = coarse_costs(search.problem, search.coarse_solver)
+    yield Candidate("coarse to fine", search.vertex(costs))
+
+
+def endless(search: Search) -> Iterator[Candidate]:
+    """The best plan so far, perturbed; in turns with vertices for random costs."""
+    for number in itertools.count(1):
+        for _ in range(_RESTARTS_PER_VERTEX):
+            best = cast(Plan, search.best)
+            plan = perturbed_plan(best, search.problem, search.rng)
+            yield Candidate("restart from the best", plan, independent=False)
+        costs = search.rng.random(search.problem.shape)
+        yield Candidate(f"random vertex {number}", search.vertex(costs))
+
+
+class Part(NamedTuple):
+    """A part of the portfolio, and the entries n m up to which it is used."""
+
+    name: str
+    starts: Callable[[Search], Iterator[Candidate]]
+    most_entries: float
+
+
+# In this order. A new kind of start is a generator above, and a line here.
+PARTS = (
+    Part("the product coupling", product_coupling, math.inf),
+    Part("exact copies", exact_copies, MEDIUM),
+    Part("permutations", permutations, MOST_ATOMS**2),
+    Part("the third bound", third_bound, MEDIUM),
+    Part("coarse to fine", coarse_to_fine, math.inf),
+    Part("eigenvectors", eigenvectors, SMALL),
+    Part("the first bound", first_bound, SMALL),
+    Part("the second bound", second_bound, SMALL),
+    Part("annealing", annealing, SMALL),
+)
+ENDLESS = Part("random and perturbed starts", endless, SMALL)
+
+
+def left_out(search: Search) -> str:
+    """Name the parts that are too large for the problem; empty for none."""
+    names = []
+    for part in (*PARTS, ENDLESS):
+        # Few atoms leave out no more than what only they can have.
+        if search.entries > part.most_entries > MOST_ATOMS**2:
+            names.append(part.name)
+    return ", ".join(names)
