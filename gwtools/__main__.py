@@ -28,6 +28,8 @@ _DESCRIPTION = (
     "points, of distances or of edges."
 )
 _SOLVERS = {
+    "auto": lambda: "auto",
+    "multi-start": gw.MultiStart,
     "conditional-gradient": gw.ConditionalGradient,
     "sinkhorn": gw.Sinkhorn,
     "sorted": gw.Sorted,
@@ -331,8 +333,8 @@ def _add_options_of_solving(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--solver",
         choices=tuple(_SOLVERS),
-        default="conditional-gradient",
-        help="(default: conditional-gradient)",
+        default="auto",
+        help="(default: auto, a search from several starts where that can find more)",
     )
     parser.add_argument(
         "--effort",

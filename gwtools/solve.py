@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from gwtools import _array, _check, _memory
 from gwtools._array import Array
@@ -182,12 +182,7 @@ def solve(
     # 1. The arguments.
     x = as_space(x, "x")
     y = as_space(y, "y")
-    given = None if solver is None or isinstance(solver, str) else solver
-    if isinstance(solver, str):
-        _check.choice(solver, "solver", ("auto",))
-    if given is not None:
-        advice = 'pass "auto" or an instance such as gwtools.MultiStart()'
-        _check.instance(given, "solver", Solver, advice)
+    given = _given_solver(solver)
     _check.choice(effort, "effort", EFFORTS)
     _check.flag(throw, "throw")
     _check.callback(callback)
@@ -209,6 +204,15 @@ def solve(
         # The warning is shown at the line that called ``solve``.
         warnings.warn(result.status.value, ConvergenceWarning, stacklevel=2)
     return result
+
+
+def _given_solver(solver: Any) -> Solver | None:
+    """Return the solver that was passed; None for "auto"."""
+    if solver is None or (isinstance(solver, str) and solver == "auto"):
+        return None
+    advice = 'pass "auto" or an instance such as gwtools.ConditionalGradient()'
+    _check.instance(solver, "solver", Solver, advice)
+    return cast(Solver, solver)
 
 
 def _outcome(

@@ -37,6 +37,24 @@ def test_results_stay_on_the_device_and_agree(solver):
     )
 
 
+def test_a_search_stays_on_the_device():
+    rng = np.random.default_rng(4)
+    x, y = rng.standard_normal((30, 3)), rng.standard_normal((40, 2))
+    a = rng.dirichlet(np.ones(30))
+    there = [torch.tensor(values, device="cuda") for values in (x, a, y)]
+    spaces = gw.PointCloud(there[0], there[1]), gw.PointCloud(there[2])
+    found = gw.solve(*spaces)
+    single = gw.solve(*spaces, gw.ConditionalGradient())
+    assert found.plan.dense().device.type == found.objective.device.type == "cuda"
+    assert found.starts.best.objective == min(s.objective for s in found.starts)
+    assert float(found.objective) <= float(single.objective) * (1 + 1e-12)
+    # Starts that begin at the same coupling end at the same one as on the CPU.
+    here = gw.solve(gw.PointCloud(x, a), gw.PointCloud(y))
+    for one, other in zip(found.starts, here.starts, strict=False):
+        if one.name in ("product coupling", "third bound", "first bound"):
+            assert one.objective == pytest.approx(other.objective, rel=1e-8)
+
+
 @pytest.mark.parametrize("solver", [gw.Sinkhorn(), gw.Sorted(kind="norm")], ids=str)
 def test_batches_stay_on_the_device_and_agree(solver):
     rng = np.random.default_rng(1)
