@@ -35,37 +35,62 @@ _LITTLE_PATIENCE = 5
 _PATIENT = 150**2  # entries n m
 _AGREEING = 5  # independent starts that ended at the best objective
 _COARSE_STARTS = 16
-# Above the small sizes a later start may take this share of the first one's steps, and
-# more only while it is below the best objective.
-_STEPS_OF_LATER_STARTS = 0.5
+_MOST_STEPS = 300  # of all starts together: no restart follows
+# A start is given up when it is above the best objective and has taken more steps than
+# these, unless the last few lower it so fast that a few more may bring it there.
+_FEWEST_STEPS = 8
+_LAST_STEPS = 4
+_FURTHER_STEPS = 20
+# Between large spaces it is given up after this share of the first start's steps.
+_SHARE_OF_STEPS = 0.5
 
 
 @dataclass(eq=False)
 class _Limit:
-    """A callback that ends a start after some steps, unless it is below the best.
+    """A callback that gives up a start which does not come near the best.
 
     Parameters
     ----------
     callback : callable or None
         What the caller of the search gave.
-    most : float
-        Steps.
     least : float
         The best objective, in squared units of C.
+    most : float
+        Steps after which a start that is above it is given up in any case.
+    objectives : list of float
+        Those of the steps so far, in squared units of C.
+    has_given_up : bool
+        Whether this ended the start.
     """
 
     callback: Callback | None
-    most: float
     least: float
-    was_reached: bool = False
+    most: float
+    objectives: list[float] = field(default_factory=list)
+    has_given_up: bool = False
 
     def __call__(self, progress: Progress) -> Any:
         """Tell whether to stop after a step."""
-        is_late = progress.iteration > self.most
-        if is_late and progress.objective >= self.least:
-            self.was_reached = True
+        self.objectives.append(progress.objective)
+        stopped = None
+        if self.callback is not None:
+            stopped = self.callback(progress)
+        if progress.objective > self.least and self._is_hopeless():
+            self.has_given_up = True
             return True
-        return None if self.callback is None else self.callback(progress)
+        return stopped
+
+    def _is_hopeless(self) -> bool:
+        """Tell whether the steps so far are too many for what they gained."""
+        number = len(self.objectives)
+        if number > self.most:
+            return True
+        if number <= _FEWEST_STEPS:
+            return False
+        last = self.objectives[-1]
+        decrease = self.objectives[-1 - _LAST_STEPS] - last
+        further = decrease * _FURTHER_STEPS / _LAST_STEPS
+        return last - further > self.least
 
 
 class _Made(NamedTuple):
@@ -161,7 +186,7 @@ class MultiStart(Solver):
         Starts to make, at most; the number that a result printed reproduces it. By
         default the search ends by itself: after the planned starts below it goes on
         until 16 in a row gained nothing (5 where five independent starts agree, or
-        above 150² entries n m), at 64 at the latest.
+        above 150² entries n m), at 64 starts or 300 steps of all at the latest.
     budget : float, optional
         Seconds after which no further start is made. The clock is looked at between
         starts, so that the result depends on the machine; ``result.starts`` tells how
@@ -208,11 +233,13 @@ class MultiStart(Solver):
                         then a vertex for random costs
     ==================  ================================================  ==========
 
-    As soon as five independent starts agree the remaining planned ones are skipped.
-    Where larger spaces leave starts out, a start after the first may take half as many
-    steps as that took, and more only while its objective is the best. Starts are made
-    one after the other, so that the result does not depend on the number of threads.
-    Those but the last do not depend on the order of the atoms, but for ties. What is
+    As soon as five independent starts agree the remaining planned ones are skipped. A
+    start is given up, and its objective the last one, where after eight steps or more
+    twenty further ones at the pace of the last four would not bring it below the best;
+    where larger spaces leave starts out also after half of the first start's steps.
+    Starts are made one after the other, so that the result does not depend on the
+    number of threads. Those but the last do not depend on the order of the atoms, but
+    for ties. What is
     computed in NumPy on the CPU: the linear programs, and all starts but annealing; the
     products with C and D stay in the library and on the device of the spaces.
 
@@ -365,12 +392,14 @@ class MultiStart(Solver):
         if candidate.plan is not None:
             solver = replace(solver, init=candidate.plan)
         counted = counted_from(steps, callback)
-        if search.entries <= SMALL or not ledger.made:
+        if not ledger.made:
             return solver.run(search.problem, counted)
-        first = ledger.made[0].outcome.iterations
-        limit = _Limit(counted, _STEPS_OF_LATER_STARTS * first, ledger.least)
+        most = math.inf
+        if search.entries > SMALL:
+            most = _SHARE_OF_STEPS * ledger.made[0].outcome.iterations
+        limit = _Limit(counted, ledger.least, most)
         outcome = solver.run(search.problem, limit)
-        if limit.was_reached:
+        if limit.has_given_up:
             return replace(outcome, status=Status.MAX_ITERATIONS)
         return outcome
 
@@ -388,5 +417,8 @@ def _is_enough(search: Search, ledger: _Ledger) -> bool:
     patience = _PATIENCE
     if ledger.agree or search.entries > _PATIENT:
         patience = _LITTLE_PATIENCE
+    steps = sum(made.outcome.iterations for made in ledger.made)
+    if steps >= _MOST_STEPS:
+        return True
     without_gain = number - max(ledger.last_gain, ledger.planned)
     return number >= _MOST_STARTS or without_gain >= patience
