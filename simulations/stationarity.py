@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 import gwtools as gw
 from simulations import _report as report
-from simulations import hard_pairs
+from simulations import hard_families
 from simulations._report import Row
 
 Numbers = npt.NDArray[Any]
@@ -197,7 +197,7 @@ def judge(C: Numbers, D: Numbers, plan: Numbers, tolerated: float) -> Row:
 
 def measure(known: Row, name: str) -> Row:
     """Solve one pair by one solver and judge the plan."""
-    C, D, _ = hard_pairs.draw(known["family"], known["seed"])
+    C, D, _ = hard_families.draw(known["family"], known["seed"])
     solver = SOLVERS[name]
     start = time.perf_counter()
     with warnings.catch_warnings():
@@ -225,7 +225,7 @@ def known_pairs(first: int, count: int) -> list[Row]:
     """Return the rows of the reference with so many seeds from the first."""
     return [
         row
-        for row in report.read_rows(hard_pairs.REFERENCE)
+        for row in report.read_rows(hard_families.REFERENCE)
         if first <= row["seed"] < first + count
     ]
 

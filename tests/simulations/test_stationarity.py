@@ -9,10 +9,10 @@ from scipy.optimize import linear_sum_assignment
 
 import gwtools as gw
 from simulations import _report as report
-from simulations import hard_pairs, stationarity
+from simulations import hard_families, stationarity
 from tests import checkers
 
-KNOWN = report.read_rows(hard_pairs.REFERENCE)
+KNOWN = report.read_rows(hard_families.REFERENCE)
 
 
 def symmetric(rng, n):
@@ -33,8 +33,8 @@ def objective(C, D, image):
 def test_reference_has_twelve_seeds_of_every_family():
     found = {(row["family"], row["seed"]) for row in KNOWN}
     seeds = range(stationarity.FIRST_SEED, stationarity.FIRST_SEED + stationarity.SEEDS)
-    assert found == {(family, seed) for family in hard_pairs.FAMILIES for seed in seeds}
-    assert len(hard_pairs.FAMILIES) == 17
+    assert found == {(family, seed) for family in hard_families.FAMILIES for seed in seeds}
+    assert len(hard_families.FAMILIES) == 17
     assert len(KNOWN) == 204
 
 
@@ -42,7 +42,7 @@ def test_reference_has_twelve_seeds_of_every_family():
 def test_pairs_depend_on_their_seed_alone(known):
     family, seed = known["family"], known["seed"]
     (C, D, planted), again, other = (
-        hard_pairs.draw(family, s) for s in (seed, seed, seed + 1)
+        hard_families.draw(family, s) for s in (seed, seed, seed + 1)
     )
     assert np.array_equal(C, again.C)
     assert np.array_equal(D, again.D)

@@ -29,21 +29,24 @@ BLOCKS = (30, 20, 10)
 
 
 class Pair(NamedTuple):
-    """Two symmetric matrices (n, n), one a copy of the other.
+    """Symmetric matrices C (n, n) and D (m, m), and what is known of them.
 
-    For every atom j of D: the atom of C that it is a copy of.
+    ``planted``: for every atom j of D the atom of C that it is a copy of, None where
+    there is none. ``a``, ``b``: weights; None for uniform ones.
     """
 
     C: Numbers
     D: Numbers
-    planted: Numbers
+    planted: Numbers | None
+    a: Numbers | None = None
+    b: Numbers | None = None
 
 
 def _distances(points: Numbers, others: Numbers, planted: Numbers) -> Pair:
     return Pair(cdist(points, points), cdist(others, others), planted)
 
 
-def _rotation(rng: np.random.Generator, dimension: int) -> Numbers:
+def rotation(rng: np.random.Generator, dimension: int) -> Numbers:
     """A random orthogonal matrix, of the law of Haar.
 
     The signs make the decomposition unique, and so the law that of Haar.
@@ -57,9 +60,9 @@ def _isometric(seed: int, n: int, dimension: int, noise: float) -> Pair:
     rng = np.random.default_rng(seed)
     points = rng.standard_normal((n, dimension))
     planted = rng.permutation(n)
-    others = (points @ _rotation(rng, dimension))[
-        planted
-    ] + noise * rng.standard_normal((n, dimension))
+    others = (points @ rotation(rng, dimension))[planted] + noise * rng.standard_normal(
+        (n, dimension)
+    )
     return _distances(points, others, planted)
 
 
@@ -85,7 +88,7 @@ def _clusters(seed: int, count: int, each: int) -> Pair:
 
     centres = 4 * rng.standard_normal((count, 2))
     points = around(centres)
-    others = around(centres @ _rotation(rng, 2))
+    others = around(centres @ rotation(rng, 2))
     planted = rng.permutation(count * each)
     return _distances(points, others[planted], planted)
 
@@ -128,7 +131,7 @@ def _relabelled(seed: int, matrix: Callable[[int], Numbers]) -> Pair:
     return Pair(C, C[np.ix_(planted, planted)], planted)
 
 
-def _paths(graph: nx.Graph) -> Numbers:
+def paths(graph: nx.Graph) -> Numbers:
     """Shortest paths over edges of length 1.
 
     Nodes that no path joins are twice the diameter apart.
@@ -138,19 +141,19 @@ def _paths(graph: nx.Graph) -> Numbers:
 
 
 def _random_tree(seed: int) -> Numbers:
-    return _paths(nx.random_labeled_tree(60, seed=seed))
+    return paths(nx.random_labeled_tree(60, seed=seed))
 
 
 def _binary_tree(_: int) -> Numbers:
-    return _paths(nx.balanced_tree(2, 5))
+    return paths(nx.balanced_tree(2, 5))
 
 
 def _cubic_graph(seed: int) -> Numbers:
-    return _paths(nx.random_regular_graph(3, 40, seed=seed))
+    return paths(nx.random_regular_graph(3, 40, seed=seed))
 
 
 def _hypercube(_: int) -> Numbers:
-    return _paths(nx.hypercube_graph(6))
+    return paths(nx.hypercube_graph(6))
 
 
 def _block_model(seed: int) -> nx.Graph:
@@ -160,7 +163,7 @@ def _block_model(seed: int) -> nx.Graph:
 
 
 def _block_model_paths(seed: int) -> Numbers:
-    return _paths(_block_model(seed))
+    return paths(_block_model(seed))
 
 
 def _block_model_adjacency(seed: int) -> Numbers:
