@@ -295,6 +295,24 @@ def spaces(pair: Pair) -> tuple[gw.DenseSpace, gw.DenseSpace]:
     return gw.DenseSpace(pair.C, pair.a), gw.DenseSpace(pair.D, pair.b)
 
 
+def weights(pair: Pair) -> tuple[Numbers, Numbers]:
+    """Return both lists of weights, where there are none uniform ones."""
+    n, m = len(pair.C), len(pair.D)
+    a = np.full(n, 1 / n) if pair.a is None else pair.a
+    b = np.full(m, 1 / m) if pair.b is None else pair.b
+    return a, b
+
+
+def rounded(pair: Pair, plan: Numbers) -> Numbers:
+    """Return a coupling near a matrix (n, m) of masses.
+
+    It is the product coupling where these have no numbers.
+    """
+    if not np.isfinite(plan).all():
+        plan = np.zeros_like(plan)
+    return np.asarray(gw.round_plan(np.maximum(plan, 0.0), *weights(pair)))
+
+
 def planted_coupling(pair: Pair) -> Numbers | None:
     """Return the coupling (n, m) of copies with what they copy, rounded onto weights.
 
@@ -302,9 +320,7 @@ def planted_coupling(pair: Pair) -> Numbers | None:
     """
     if pair.planted is None:
         return None
-    n, m = len(pair.C), len(pair.D)
-    a = np.full(n, 1 / n) if pair.a is None else pair.a
-    b = np.full(m, 1 / m) if pair.b is None else pair.b
-    matrix = np.zeros((n, m))
-    matrix[pair.planted, np.arange(m)] = b
-    return np.asarray(gw.round_plan(matrix, a, b))
+    _, b = weights(pair)
+    matrix = np.zeros((len(pair.C), len(pair.D)))
+    matrix[pair.planted, np.arange(len(b))] = b
+    return rounded(pair, matrix)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import gwtools as gw
 from simulations import _report as report
 from simulations import gw_table
 
@@ -39,7 +40,8 @@ def test_published_table_has_its_nine_sizes():
 def test_summary_begins_with_the_published_columns(uninterrupted):
     names = list(report.read_rows(gw_table.PUBLISHED)[0])
     rows = report.read_rows(uninterrupted / "summary.csv")
-    assert list(rows[0])[: len(names) + 2] == [*names, "lower_mean", "upper_mean"]
+    added = ["best_mean", "best_std", "time_best_s", "lower_mean", "upper_mean"]
+    assert list(rows[0])[: len(names) + len(added)] == [*names, *added]
     assert [row["n"] for row in rows] == [6, 8]
 
 
@@ -47,19 +49,20 @@ def test_summary_is_that_of_the_trials(uninterrupted):
     trials = [
         row for row in report.read_rows(uninterrupted / "trials.csv") if row["n"] == 8
     ]
-    exact, sinkhorn, approx = (
+    exact, sinkhorn, approx, best = (
         np.array([row[name] for row in trials])
-        for name in ("exact", "sinkhorn", "approx")
+        for name in ("exact", "sinkhorn", "approx", "best")
     )
     row = gw_table.summarise(trials)[0]
     assert row["exact_std"] == pytest.approx(abs(exact[0] - exact[1]) / np.sqrt(2))
     assert row["sinkhorn_re"] == pytest.approx(np.mean(sinkhorn / exact) - 1)
     assert row["approx_re"] == pytest.approx(np.mean(abs(approx / exact - 1)))
+    assert row["best_mean"] == pytest.approx(np.mean(best))
+    assert row["best_std"] == pytest.approx(abs(best[0] - best[1]) / np.sqrt(2))
     for trial in trials:
         assert trial["approx"] ** 2 <= trial["lower"] * (1 + 1e-6) + 1e-12
-        assert (
-            trial["lower"] <= min(trial["exact"], trial["sinkhorn"]) <= trial["upper"]
-        )
+        least = min(trial[name] for name in ("exact", "sinkhorn", "best"))
+        assert trial["lower"] <= least <= trial["upper"] <= least * (1 + 1e-9)
 
 
 def test_all_outputs_are_written(uninterrupted):
@@ -120,3 +123,26 @@ def test_points_depend_on_seed_size_and_trial_alone():
     assert np.array_equal(x, again)
     assert not np.array_equal(x, other)
     assert x.shape == y.shape == (5, gw_table.DIMENSION)
+
+
+def test_exact_starts_at_the_product_coupling_and_best_by_default(monkeypatch):
+    calls, solve = [], gw.solve
+
+    def recorded(x, y, solver=None):
+        calls.append(solver)
+        return solve(x, y, solver)
+
+    monkeypatch.setattr(gw, "solve", recorded)
+    gw_table.measure(0, 6, 0)
+    exact, _, _, best = calls
+    assert exact.init == "product"
+    assert best is None
+
+
+def test_markdown_has_a_column_of_the_best_found(uninterrupted):
+    text = (uninterrupted / "gw_table.md").read_text()
+    header, _, first = text.splitlines()[2:5]
+    cells = dict(zip(header.split("|"), first.split("|"), strict=True))
+    cells = {name.strip(): cell.strip() for name, cell in cells.items()}
+    summary = report.read_rows(uninterrupted / "summary.csv")[0]
+    assert cells["Best found"].startswith(f"{summary['best_mean']:.4f}")
