@@ -130,13 +130,21 @@ def hexagons() -> Pair:
 
 
 def curves(count: int, points: int) -> list[Numbers]:
-    """Return distances along closed curves of waves with decreasing amplitudes."""
+    """Return distances along closed curves, by fours of nearly the same shape.
+
+    A curve that is near another one is nearly as far from a third as this one is, which
+    only couplings of one quality show.
+    """
     rng = np.random.default_rng(0)
     waves = np.arange(1, 7)
-    phase = 2 * np.pi * np.arange(points)[:, None] / points * waves
     matrices = []
-    for _ in range(count):
-        cosines, sines = rng.standard_normal((2, 6, 2)) / waves[:, None] ** 1.5
+    for k in range(count):
+        if k % 4 == 0:
+            shape = rng.standard_normal((2, 6, 2)) / waves[:, None] ** 1.5
+        change = 0.03 * rng.standard_normal((2, 6, 2)) / waves[:, None]
+        cosines, sines = shape + change  # each (waves, 2)
+        start = rng.random()
+        phase = 2 * np.pi * (start + np.arange(points)[:, None] / points) * waves
         curve = np.cos(phase) @ cosines + np.sin(phase) @ sines  # (points, 2)
         matrices.append(cdist(curve, curve))
     return matrices
