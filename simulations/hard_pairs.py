@@ -39,6 +39,7 @@ from simulations.hard_families import Numbers, Pair
 Method = Callable[[], Numbers]
 
 REPEATS, QUICK_REPEATS = 5, 1
+QUICK_STARTS = 3
 SINGLE, DEFAULT = "ConditionalGradient", "solve"
 SETS = ("given", "seeds from 200", "own families")
 # An objective is far from the best known above the first multiple of it, and above this
@@ -61,7 +62,7 @@ product coupling's); above 2: above
 - time: seconds over those of a single `{SINGLE}()` measured beside it in the same \
 process; the median over the pairs of
   a family, then the median over families and the largest of them.
-- POT, {search_peers.STARTS} starts: random couplings, the best objective. epsilon \
+- POT, {search_peers.STARTS} starts: the best of so many random couplings. epsilon \
 tuned: the best plan of POT's entropic solver over {search_peers.EPSILONS} \
 epsilons with
   {search_peers.INITS} starts each; then CG: POT's conditional gradient from that \
@@ -143,10 +144,9 @@ def measure(known: Known, quick: bool) -> list[Row]:
             plans[name], once = _timed(method)
             seconds[name].append(once)
     # 2. The others run once.
-    starts = 3 if quick else search_peers.STARTS
+    starts = QUICK_STARTS if quick else search_peers.STARTS
     random = search_peers.pot_best_of(pair, starts, known.seed)
-    name = f"POT, {search_peers.STARTS} starts"
-    slow = {name: random}
+    slow = {f"POT, {starts} starts": random}
     if find_spec("ott"):
         slow["OTT"] = search_peers.ott(pair)
     for name, method in slow.items():

@@ -18,7 +18,7 @@ METHODS = {
     "Sinkhorn",
     "solve",
     "POT",
-    "POT, 50 starts",
+    "POT, 3 starts",
     "epsilon tuned",
     "epsilon tuned, then CG",
 }
