@@ -139,10 +139,20 @@ def test_exact_starts_at_the_product_coupling_and_best_by_default(monkeypatch):
     assert best is None
 
 
-def test_markdown_has_a_column_of_the_best_found(uninterrupted):
-    text = (uninterrupted / "gw_table.md").read_text()
-    header, _, first = text.splitlines()[2:5]
+def test_best_found_has_its_columns_and_ends_the_interval(tmp_path, monkeypatch):
+    """Sorted stands for the named solvers: what the default finds is below them."""
+    plain = gw.Sorted(kind="row_means", p=1)
+    monkeypatch.setattr(gw_table, "SOLVERS", dict.fromkeys(gw_table.SOLVERS, plain))
+    assert table(tmp_path) == 0
+    for trial in report.read_rows(tmp_path / "trials.csv"):
+        assert trial["best"] < trial["exact"]
+        assert trial["upper"] == pytest.approx(trial["best"], rel=1e-9)
+    summary = report.read_rows(tmp_path / "summary.csv")[0]
+    header, _, first = (tmp_path / "gw_table.md").read_text().splitlines()[2:5]
     cells = dict(zip(header.split("|"), first.split("|"), strict=True))
     cells = {name.strip(): cell.strip() for name, cell in cells.items()}
-    summary = report.read_rows(uninterrupted / "summary.csv")[0]
     assert cells["Best found"].startswith(f"{summary['best_mean']:.4f}")
+    assert float(cells["s Best found"]) == pytest.approx(
+        summary["time_best_s"], abs=1e-4
+    )
+    assert summary["best_mean"] < summary["exact_mean"]
