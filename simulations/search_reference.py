@@ -36,7 +36,7 @@ from simulations.hard_families import Numbers, Pair
 REFERENCE = Path(__file__).parent / "reference" / "hard_pairs_200.csv"
 FIRST_SEED, SEEDS, QUICK_SEEDS = 200, 6, 1
 STARTS, QUICK_STARTS = 2000, 4
-SECONDS = 60.0
+SECONDS = 60.0  # of the processor
 # Of the product coupling's objective: what is below is 0 but for rounding.
 ZERO = 1e-12
 COLUMNS = ("family", "seed", "best", "product", "found_by", "starts")
@@ -121,10 +121,10 @@ def search(family: str, seed: int, folder: Path, done: Row, target: int) -> Row:
     kept = folder / "plans" / f"{name}.npy"
     state = Search(search_families.draw(family, seed), kept)
     state.first(done)
-    starts, begin = int(done.get("starts", 0)), time.perf_counter()
+    starts, begin = int(done.get("starts", 0)), time.process_time()
     limit = SECONDS * target / STARTS
     while starts < target and not state.is_zero():
-        if time.perf_counter() - begin > limit:
+        if time.process_time() - begin > limit:
             break
         state.try_from(*state.coupling(starts))
         starts += 1
@@ -139,7 +139,7 @@ def search(family: str, seed: int, folder: Path, done: Row, target: int) -> Row:
         "found_by": state.found_by,
         "starts": starts,
         "target": target,
-        "seconds": time.perf_counter() - begin,
+        "seconds": time.process_time() - begin,
     }
 
 

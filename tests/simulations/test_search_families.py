@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 import gwtools as gw
-from simulations import hard_families, search_families
-from tests import checkers
+from simulations import hard_families, search_families, search_peers
 
 OWN = tuple(search_families.FAMILIES)
 # Spaces that are no distances: values on the diagonal, or 0 between unlike atoms.
@@ -75,15 +74,15 @@ def test_planted_couplings_have_the_weights(family):
     assert np.abs(plan.sum(axis=0) - b).max() <= 1e-14
     largest = plan.argmax(axis=0)
     assert np.mean(largest == pair.planted) > 0.5
-    product = checkers.objective(pair.C, pair.D, np.outer(a, b))
+    product = search_peers.objective(pair, np.outer(a, b))
     share = UNLIKE.get(family, 0.35)
-    assert checkers.objective(pair.C, pair.D, plan) < share * product
+    assert search_peers.objective(pair, plan) < share * product
 
 
 def test_a_shuffled_tree_is_a_copy():
     pair = search_families.draw("tree with lengths and weights relabelled", 200)
     plan = search_families.planted_coupling(pair)
-    assert checkers.objective(pair.C, pair.D, plan) <= 1e-12
+    assert search_peers.objective(pair, plan) <= 1e-12
     problem = gw.GWProblem(*search_families.spaces(pair))
     assert float(problem.objective(gw.DensePlan(plan))) <= 1e-12
 

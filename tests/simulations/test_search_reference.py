@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 
 from simulations import _report as report
-from simulations import hard_families, search_families, search_reference
-from tests import checkers
+from simulations import (
+    hard_families,
+    search_families,
+    search_peers,
+    search_reference,
+)
 
 FAMILY = "star of 75 against 45 of it"
 
@@ -48,7 +52,7 @@ def test_search_goes_on_from_fewer_starts_and_never_climbs(tmp_path, few, monkey
     # The row says what the kept plan attains.
     pair = search_families.draw(FAMILY, 200)
     plan = np.load(tmp_path / "plans" / "star_of_75_against_45_of_it_200.npy")
-    attained = checkers.objective(pair.C, pair.D, plan)
+    attained = search_peers.objective(pair, plan)
     assert attained == pytest.approx(second["best"], rel=1e-9)
     (best,) = report.read_rows(tmp_path / "best.csv")
     assert best == {name: second[name] for name in search_reference.COLUMNS}
