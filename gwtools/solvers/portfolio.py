@@ -266,9 +266,11 @@ def _aligned_modes(
         if sign * lam[end] > 0.0 and sign * mu[end] > 0.0:
             ends.append(end)
     products = lam[ends] * mu[ends]
-    if len(ends) == 0 or products.max() <= problem.float_error:
+    # Eigenfunctions of eigenvalues that are float error are not defined.
+    resolved = int(np.count_nonzero(products > problem.float_error))
+    if resolved == 0:
         return None
-    leading = np.argsort(-products, kind="stable")[:_MODES]
+    leading = np.argsort(-products, kind="stable")[: min(resolved, _MODES)]
     kept = [ends[k] for k in leading]
     # Modes are a ∘ u for the eigenfunctions u in L²(a).
     U = numpy64(modes_x)[:, kept] / a[:, None]
