@@ -74,7 +74,9 @@ def exact_copy(x: Centred, y: Centred, tolerance: float) -> NumpyArray | None:
     copied = y.matrix[np.ix_(partners, partners)]
     error = float(np.abs(x.matrix - copied).max())
     largest = float(np.abs(x.matrix).max())
-    return partners if error <= tolerance * largest else None
+    missed = float(np.abs(x.weights - y.weights[partners]).sum())
+    is_copy = error <= tolerance * largest and missed <= tolerance
+    return partners if is_copy else None
 
 
 def _numbered(x: Centred, y: Centred, tolerance: float) -> _Pair | None:
