@@ -362,15 +362,16 @@ class MultiStart(Solver):
     def _candidates(self, search: Search, ledger: _Ledger) -> Iterator[Candidate]:
         """Yield the planned starts, then random and perturbed ones."""
         ends_by_itself = self.starts is None and self.budget is None
+        # Also where a number of starts is given, which makes them the same ones.
         for part in PARTS:
             if search.entries > part.most_entries:
                 continue
             for candidate in part.starts(search):
                 yield candidate
                 ledger.planned = len(ledger.made)
-                if ends_by_itself and ledger.agree:
+                if ledger.agree:
                     break
-            if ends_by_itself and ledger.agree:
+            if ledger.agree:
                 break
         if search.entries > ENDLESS.most_entries:
             return
