@@ -385,7 +385,7 @@ class IterativeSolver(Solver, Generic[S]):
             stopped = False
             if callback is not None:
                 progress = Progress(iteration, step.objective, step.frank_wolfe_gap)
-                stopped = _is_true(callback(progress))
+                stopped = is_true(callback(progress))
             status = self._status_after(state, iteration, stopped)
         return Outcome(
             state.plan,
@@ -454,7 +454,7 @@ def gap_above(lower: Numbers, value: Numbers) -> Numbers:
     return max(0.0, gap)
 
 
-def _is_true(answer: Any) -> bool:
+def is_true(answer: Any) -> bool:
     """Tell whether a callback returned True, as a Python or a NumPy truth value.
 
     Nothing else stops a solver: callbacks may return what their last call returned.

@@ -14,7 +14,7 @@ from gwtools.bounds.moments import moments, norm_bound
 from gwtools.history import now
 from gwtools.problems import GWProblem
 from gwtools.results import Status
-from gwtools.solvers.base import Callback, Outcome, Progress, Solver
+from gwtools.solvers.base import Callback, Outcome, Progress, Solver, is_true
 from gwtools.solvers.conditional_gradient import ConditionalGradient
 from gwtools.solvers.portfolio import (
     ENDLESS,
@@ -43,6 +43,28 @@ _LAST_STEPS = 4
 _FURTHER_STEPS = 20
 # Between large spaces it is given up after this share of the first start's steps.
 _SHARE_OF_STEPS = 0.5
+
+
+@dataclass(eq=False)
+class _Heard:
+    """A callback, and whether it has asked to stop.
+
+    A start whose criterion is met at that very step does not say so.
+
+    Parameters
+    ----------
+    callback : callable
+        What the caller of the search gave.
+    """
+
+    callback: Callback
+    stopped: bool = False
+
+    def __call__(self, progress: Progress) -> Any:
+        """Pass the answer on."""
+        answer = self.callback(progress)
+        self.stopped = self.stopped or is_true(answer)
+        return answer
 
 
 @dataclass(eq=False)
@@ -202,11 +224,10 @@ class MultiStart(Solver):
 
     Raises
     ------
-    TypeError
-        If ``starts`` or ``seed`` is no integer.
     ValueError
-        If ``starts`` is below 1, ``seed`` below 0, ``budget`` or ``tolerance`` no
-        finite number of at least 0, or ``max_iterations`` no integer of at least 1.
+        If ``starts`` or ``max_iterations`` is no integer of at least 1, ``seed`` no
+        integer of at least 0, or ``budget`` or ``tolerance`` no finite number of at
+        least 0.
 
     Notes
     -----
@@ -331,11 +352,13 @@ class MultiStart(Solver):
         )
         negligible = max(self.accepted_gap(problem), problem.float_error)
         ledger = _Ledger(negligible, problem.float_error)
+        heard = None if callback is None else _Heard(callback)
         began = now()
         lower = -math.inf
+        stopped = False
         for candidate in self._candidates(search, ledger):
             steps = sum(made.outcome.iterations for made in ledger.made)
-            outcome = self._descended(search, ledger, candidate, steps, callback)
+            outcome = self._descended(search, ledger, candidate, steps, heard)
             objective = float(problem.objective(outcome.plan))
             if not math.isfinite(objective):
                 objective = math.inf
@@ -343,7 +366,7 @@ class MultiStart(Solver):
             ledger.add(_Made(candidate, outcome, objective, seconds))
             search.best = ledger.made[ledger.best].outcome.plan
             search.least = ledger.least
-            if outcome.status is Status.STOPPED or candidate.optimal:
+            if candidate.optimal:
                 break
             if len(ledger.made) == self.starts:
                 break
@@ -354,8 +377,11 @@ class MultiStart(Solver):
                 lower = _lower_bound(problem)
             if ledger.least - lower <= negligible:
                 break
+            stopped = heard is not None and heard.stopped
+            if stopped:
+                break
         best = ledger.made[ledger.best].outcome
-        if outcome.status is Status.STOPPED:
+        if stopped or outcome.status is Status.STOPPED:
             best = replace(best, status=Status.STOPPED)
         return replace(best, starts=ledger.starts(left_out(search)))
 
