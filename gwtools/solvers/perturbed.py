@@ -30,7 +30,7 @@ def perturbed_plan(
     problem : GWProblem
         Its problem: the result is of its library, dtype and device.
     rng : numpy.random.Generator
-        Draws the number of exchanges, up to a quarter of the atoms, and the atoms.
+        Draws the number of exchanges, up to half that of the atoms, and the atoms.
 
     Returns
     -------
