@@ -1,0 +1,495 @@
+"""The search: what it starts from, where it ends, and that it can be repeated."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import gwtools as gw
+from gwtools.solvers import multi_start
+from gwtools.solvers.portfolio import Candidate
+from tests import checkers
+from tests.libraries import LIBRARIES, to_numpy
+from tests.strategies import known, pairs
+from tests.test_check import refused
+
+QUIET = pytest.mark.filterwarnings("ignore::gwtools.ConvergenceWarning")
+
+
+def clouds(n=9, m=12, seed=0, array=np.asarray, metric="euclidean"):
+    rng = np.random.default_rng(seed)
+    weights = rng.dirichlet(np.full(n, 3.0)), rng.dirichlet(np.full(m, 3.0))
+    points = rng.standard_normal((n, 2)), rng.standard_normal((m, 3))
+    return [
+        gw.PointCloud(array(p), array(w), metric=metric)
+        for p, w in zip(points, weights, strict=True)
+    ]
+
+
+def same(first, second):
+    """Whether two results are the same, bit for bit, but for seconds and names."""
+    assert float(first.objective) == float(second.objective)
+    assert float(first.distance) == float(second.distance)
+    assert np.array_equal(first.plan.dense(), second.plan.dense())
+    assert type(first.plan) is type(second.plan)
+    assert first.status is second.status
+    assert first.iterations == second.iterations
+    assert first.frank_wolfe_gap == second.frank_wolfe_gap
+    assert first.certificate.bounds == second.certificate.bounds
+    for f, g in zip(first.potentials, second.potentials, strict=True):
+        assert np.array_equal(f, g)
+    steps, others = (
+        [step._replace(seconds=0.0) for step in result.history]
+        for result in (first, second)
+    )
+    assert steps == others
+
+
+def without_seconds(starts):
+    return [start._replace(seconds=0.0) for start in starts]
+
+
+# --------------------------------------------------------------------------------
+# one start, and as many as were made
+
+
+@QUIET
+@settings(max_examples=40)
+@given(pair=pairs(null=True))
+def test_one_start_is_conditional_gradient(pair):
+    x, y = (side.space() for side in pair)
+    single = gw.solve(x, y, gw.ConditionalGradient())
+    result = gw.solve(x, y, gw.MultiStart(starts=1))
+    same(result, single)
+    (start,) = result.starts
+    assert start.name == "product coupling"
+    assert start.iterations == single.iterations
+    assert start.won
+    assert start.reached
+    assert single.starts is None
+
+
+@QUIET
+def test_one_start_has_the_settings_of_the_search():
+    x, y = clouds(12, 15)
+    for options in ({"tolerance": 1e-3}, {"max_iterations": 1}):
+        result = gw.solve(x, y, gw.MultiStart(starts=1, **options))
+        same(result, gw.solve(x, y, gw.ConditionalGradient(**options)))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_number_of_starts_reproduces_a_result(seed):
+    rng = np.random.default_rng(seed)
+    n, m = rng.integers(4, 14, 2)
+    x, y = clouds(n, m, seed)
+    result = gw.solve(x, y, gw.MultiStart())
+    again = gw.solve(x, y, gw.MultiStart(starts=len(result.starts)))
+    same(again, result)
+    assert without_seconds(again.starts) == without_seconds(result.starts)
+    # Five independent starts agree, and the other planned ones are skipped.
+    if seed in (2, 4, 6, 8):
+        assert "annealing" not in [start.name for start in result.starts]
+
+
+def test_the_seed_is_that_of_random_starts_alone():
+    x, y = clouds(14, 17, seed=3)
+    first, again, other = (
+        gw.solve(x, y, gw.MultiStart(starts=26, seed=seed)) for seed in (0, 0, 1)
+    )
+    same(first, again)
+    names = [start.name for start in first.starts]
+    planned = names.index("restart from the best")
+    assert planned >= 7
+    records, others = without_seconds(first.starts), without_seconds(other.starts)
+    for ours, theirs in zip(records[:planned], others[:planned], strict=True):
+        assert (ours.name, ours.objective) == (theirs.name, theirs.objective)
+    assert [start.name for start in others] == names
+    assert [s.objective for s in records] != [s.objective for s in others]
+
+
+@QUIET
+@settings(max_examples=40)
+@given(pair=pairs(null=True))
+def test_results_are_what_they_claim(pair):
+    x, y = pair
+    result = gw.solve(x.space(), y.space(), gw.MultiStart(starts=12))
+    checkers.check_result(result, x.matrix, x.weights, y.matrix, y.weights)
+    single = gw.solve(x.space(), y.space(), gw.ConditionalGradient())
+    assert float(result.objective) <= float(single.objective)
+    starts = result.starts
+    assert 1 <= len(starts) <= 12
+    assert sum(start.won for start in starts) == 1
+    scale = max(1e-300, *(np.abs(side.matrix).max() ** 2 for side in pair))
+    assert starts.best.objective <= min(s.objective for s in starts) + 1e-12 * scale
+    assert abs(starts.best.objective - float(result.objective)) <= 1e-12 * scale
+    assert starts.best.iterations == result.iterations
+    assert starts.best.reached
+    for start in starts:
+        assert start.seconds >= 0
+        assert start.objective >= 0
+        above = start.objective - starts.best.objective
+        assert start.reached or above > 0
+        assert not start.reached or above <= 1e-8 * scale
+
+
+@QUIET
+@settings(max_examples=40)
+@given(instance=known())
+def test_known_answers_are_reached(instance):
+    result = gw.solve(instance.x.space(), instance.y.space(), gw.MultiStart())
+    scale = max(np.abs(side.matrix).max() ** 2 for side in (instance.x, instance.y))
+    assert float(result.objective) <= instance.value + 1e-9 * scale + 1e-300
+
+
+# --------------------------------------------------------------------------------
+# ends
+
+
+class Clock:
+    """A clock that moves on by a second each time that it is read."""
+
+    def __init__(self, seconds=1.0):
+        self.seconds, self.time = seconds, 0.0
+
+    def __call__(self):
+        self.time += self.seconds
+        return self.time
+
+
+def test_budgets_end_between_starts(monkeypatch):
+    x, y = clouds(10, 13, seed=2)
+    numbers = []
+    for budget in (0, 0.0, 3, 20, 60):
+        monkeypatch.setattr(multi_start, "now", Clock())
+        result = gw.solve(x, y, gw.MultiStart(budget=budget))
+        numbers.append(len(result.starts))
+        # The clock is read twice in each start, at its end and for the budget.
+        *before, last = itertools.accumulate(s.seconds for s in result.starts)
+        assert last + 1 >= budget
+        assert all(seconds + 1 < budget for seconds in before)
+        monkeypatch.undo()
+        again = gw.solve(x, y, gw.MultiStart(starts=len(result.starts)))
+        same(result, again)
+    assert numbers[:2] == [1, 1]
+    assert numbers == sorted(numbers)
+    assert 1 < numbers[2] < numbers[3] < numbers[4]
+
+
+def test_a_budget_makes_the_search_go_on(monkeypatch):
+    x, y = clouds(5, 6, seed=1)
+    by_itself = len(gw.solve(x, y, gw.MultiStart()).starts)
+    monkeypatch.setattr(multi_start, "now", Clock(0.1))
+    result = gw.solve(x, y, gw.MultiStart(budget=20.0))
+    assert len(result.starts) > max(64, by_itself)
+    monkeypatch.setattr(multi_start, "now", Clock(0.1))
+    result = gw.solve(x, y, gw.MultiStart(budget=20.0, starts=by_itself + 2))
+    assert len(result.starts) == by_itself + 2
+
+
+def test_objective_zero_ends_the_search():
+    x, _ = clouds()
+    points = to_numpy(x.data)[::-1].copy()
+    y = gw.PointCloud(points, x.weights[::-1].copy())
+    result = gw.solve(x, y, gw.MultiStart())
+    assert len(result.starts) <= 2
+    assert result.status is gw.Status.GLOBAL
+    assert str(result.starts).startswith("best of")
+
+
+def test_a_closed_interval_ends_the_search():
+    """A space and twice it: the norm bound is attained by the identity."""
+    x, _ = clouds(7)
+    y = gw.DenseSpace(2 * x.dense(), x.weights)
+    x = gw.DenseSpace(x.dense(), x.weights)
+    result = gw.solve(x, y, gw.MultiStart())
+    assert result.status is gw.Status.GLOBAL
+    assert float(result.objective) > 0.1
+    assert len(result.starts) < 7
+
+
+def test_optimal_starts_end_the_search():
+    """Distances of nine atoms: all bijections are tried, and none is better."""
+    rng = np.random.default_rng(0)
+    x, y = (gw.PointCloud(rng.standard_normal((8, 2))) for _ in range(2))
+    result = gw.solve(x, y, gw.MultiStart())
+    names = [start.name for start in result.starts]
+    assert names[-1] == "all permutations"
+    assert len(names) <= 3
+
+
+def from_plans(monkeypatch, plans, independent=True):
+    """Make the planned starts those from given plans, after the product coupling."""
+
+    def starts(_):
+        yield Candidate("product coupling", None)
+        for place, plan in enumerate(plans):
+            yield Candidate(f"plan {place}", gw.DensePlan(plan), independent)
+
+    part = multi_start.PARTS[0]._replace(starts=starts)
+    monkeypatch.setattr(multi_start, "PARTS", (part,))
+
+
+@pytest.mark.parametrize("independent", [True, False])
+def test_five_independent_starts_agree(monkeypatch, independent):
+    x, y = clouds(6, 8, seed=2)
+    plan = np.outer(x.weights, y.weights)
+    from_plans(monkeypatch, [plan] * 9, independent)
+    names = [s.name for s in gw.solve(x, y, gw.MultiStart()).starts]
+    # The first of them ends elsewhere, or at the same objective.
+    if independent:
+        assert names.index("restart from the best") <= 6
+        assert len(names) <= 6 + multi_start._LITTLE_PATIENCE
+    else:
+        assert names.index("restart from the best") == 10
+        assert len(names) >= 10 + multi_start._PATIENCE
+
+
+def test_patience_begins_anew_after_a_gain():
+    """The search ends 16 starts after the last one that gained something."""
+    gained, agreed = [], []
+    for seed in range(8):
+        x, y = clouds(9, 12, seed)
+        starts = list(gw.solve(x, y, gw.MultiStart()).starts)
+        names = [start.name for start in starts]
+        planned = sum(
+            not name.startswith(("restart", "random vertex")) for name in names
+        )
+        assert names[planned:] == endless_names(len(names) - planned)
+        last = next(place for place, start in enumerate(starts, 1) if start.reached)
+        independent = [s for s in starts if not s.name.startswith("restart")]
+        agreeing = sum(start.reached for start in independent)
+        gained.append(last > planned)
+        agreed.append(agreeing >= multi_start._AGREEING)
+        most = max(last, planned) + multi_start._PATIENCE
+        if agreed[-1]:
+            assert max(last, planned) + multi_start._LITTLE_PATIENCE <= len(starts)
+            assert len(starts) <= most
+        else:
+            assert len(starts) == min(multi_start._MOST_STARTS, most)
+    assert any(gained)
+    assert not all(gained)
+    assert any(agreed)
+    assert not all(agreed)
+
+
+def endless_names(count):
+    names = ["restart from the best"] * count
+    for number, place in enumerate(range(5, count, 6), 1):
+        names[place] = f"random vertex {number}"
+    return names
+
+
+def test_steps_are_counted_over_all_starts():
+    x, y = clouds(8, 9, seed=4)
+    told = []
+    result = gw.solve(x, y, gw.MultiStart(), callback=told.append)
+    assert [step.iteration for step in told] == list(range(1, len(told) + 1))
+    assert sum(start.iterations for start in result.starts) == len(told)
+    assert len(result.history) == result.iterations
+    same(result, gw.solve(x, y, gw.MultiStart()))
+
+
+@pytest.mark.parametrize("step", range(1, 25))
+def test_true_ends_the_search_with_the_best_plan_so_far(step):
+    x, y = clouds(8, 9, seed=4)
+    told = []
+
+    def stop(progress):
+        told.append(progress)
+        return progress.iteration == step
+
+    result = gw.solve(x, y, gw.MultiStart(), callback=stop)
+    assert len(told) == step
+    assert result.status is gw.Status.STOPPED
+    single = gw.solve(x, y, gw.ConditionalGradient(), callback=stop)
+    if len(result.starts) > 1:
+        whole = gw.solve(x, y, gw.MultiStart(starts=len(result.starts) - 1))
+        assert float(result.objective) <= float(whole.objective)
+        assert result.starts.best.objective <= told[-1].objective + 1e-12
+    else:
+        assert np.array_equal(result.plan.dense(), single.plan.dense())
+    objective = checkers.objective(x.dense(), y.dense(), result.plan.dense())
+    assert float(result.objective) == pytest.approx(objective, rel=1e-12)
+
+
+def test_other_answers_do_not_stop_a_search():
+    x, y = clouds(5, 6)
+    answers = itertools.cycle([1, "yes", None, False, [True]])
+    asked = gw.solve(x, y, gw.MultiStart(), callback=lambda _: next(answers))
+    same(asked, gw.solve(x, y, gw.MultiStart()))
+    stopped = gw.solve(x, y, gw.MultiStart(), callback=lambda _: np.True_)
+    assert stopped.status is gw.Status.STOPPED
+    assert len(stopped.starts) == 1
+
+
+def test_a_stop_at_the_end_of_the_last_start_is_none():
+    """As of a single solver, a criterion that is met at that step counts."""
+    x, y = clouds(8, 9, seed=4)
+    told = []
+    gw.solve(x, y, gw.MultiStart(starts=3), callback=told.append)
+    last = told[-1].iteration
+    solver = gw.MultiStart(starts=3)
+    result = gw.solve(x, y, solver, callback=lambda p: p.iteration == last)
+    assert result.status is gw.Status.STATIONARY
+
+
+BAD_SETTINGS = {
+    "starts": [0, True, 1.5, "3"],
+    "budget": [-1, math.nan, math.inf],
+    "seed": [-1, 0.5, None],
+    "tolerance": [-1e-9, math.nan],
+    "max_iterations": [0, 2.5, False],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name, values in BAD_SETTINGS.items() for value in values],
+)
+def test_bad_settings(name, value):
+    refused(lambda: gw.MultiStart(**{name: value}), ValueError, name)
+
+
+def test_settings_are_named():
+    assert str(gw.MultiStart()) == "MultiStart()"
+    assert str(gw.MultiStart(starts=7, budget=2.0)) == (
+        "MultiStart(starts=7, budget=2.0)"
+    )
+    assert gw.MultiStart(starts=np.int64(3)).starts == 3
+
+
+def test_no_problem():
+    refused(lambda: gw.MultiStart().run(np.eye(3)), TypeError, "problem")
+
+
+@QUIET
+def test_steps_that_run_out_are_told():
+    x, y = clouds(20, 25, seed=1)
+    result = gw.solve(x, y, gw.MultiStart(starts=2, max_iterations=1))
+    assert result.status is gw.Status.MAX_ITERATIONS
+    assert all(start.iterations == 1 for start in result.starts)
+
+
+def test_memory():
+    x, y = clouds(40, 30)
+    single, search = (
+        solver.numbers_held(x, y)
+        for solver in (gw.ConditionalGradient(), gw.MultiStart())
+    )
+    assert gw.MultiStart(starts=1).numbers_held(x, y) == single
+    assert search > single + 18 * 40 * 30
+    between = 8 * (single + search) / 2
+    with pytest.raises(MemoryError, match=r"small enough for MultiStart\(\)"):
+        gw.solve(x, y, gw.MultiStart(), memory_limit=between)
+    gw.solve(x, y, gw.MultiStart(starts=1), memory_limit=between)
+
+
+# --------------------------------------------------------------------------------
+# sizes, libraries, corners
+
+
+def test_medium_sizes_make_few_starts():
+    rng = np.random.default_rng(0)
+    x, y = (gw.PointCloud(rng.standard_normal((n, 2))) for n in (510, 520))
+    result = gw.solve(x, y, gw.MultiStart())
+    assert len(result.starts) <= 5
+    assert "left out at this size: eigenvectors, the first bound" in str(result.starts)
+    first, *others = result.starts
+    for start in others:
+        late = start.iterations > multi_start._STEPS_OF_LATER_STARTS * first.iterations
+        assert not late or start.iterations <= first.iterations // 2 + 1 or start.won
+    assert result.status is gw.Status.STATIONARY
+
+
+def test_later_starts_of_medium_sizes_stop_where_they_are_worse(monkeypatch):
+    monkeypatch.setattr(multi_start, "SMALL", 50)
+    told = []
+    for seed in range(5):
+        x, y = clouds(20, 25, seed)
+        steps = []
+        result = gw.solve(x, y, gw.MultiStart(starts=12), callback=steps.append)
+        first = result.starts[0].iterations
+        for start in list(result.starts)[1:]:
+            told.append(start.iterations > first / 2)
+        # The caller is told of all steps, of the last ones too.
+        assert len(steps) == sum(start.iterations for start in result.starts)
+        assert result.status is gw.Status.STATIONARY
+        assert float(result.objective) <= float(
+            gw.solve(x, y, gw.ConditionalGradient()).objective
+        )
+    assert any(told)
+    assert not all(told)
+
+
+FEW = [library for library in LIBRARIES if library.name != "jax"]
+
+
+@pytest.mark.parametrize("library", FEW, ids=str)
+def test_libraries(library):
+    x, y = clouds(6, 8, seed=2, array=library.array)
+    result = gw.solve(x, y, gw.MultiStart(starts=11))
+    for value in (result.objective, result.distance, result.plan.dense()):
+        assert library.owns(value)
+    expected = gw.solve(*clouds(6, 8, seed=2), gw.MultiStart(starts=11))
+    difference = abs(float(result.objective) - float(expected.objective))
+    assert difference <= library.rtol * float(expected.objective)
+    assert [s.name for s in result.starts][:3] == [s.name for s in expected.starts][:3]
+    narrow = [to_numpy(space.weights) for space in (x, y)]
+    plan = to_numpy(result.plan.dense())
+    most = 1e-12 if library.dtype == "float64" else 1e-6
+    assert checkers.coupling_error(plan, *narrow) <= most
+
+
+def test_nearly_equal_weights_in_single_precision():
+    """Weights that are each equal to the next are no weights of a copy."""
+    n = 64
+    step = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    C = np.minimum(step, n - step).astype(np.float32)
+    rng = np.random.default_rng(0)
+    weights = rng.permutation(np.linspace(1, 1 + n * 1e-4, n))
+    a = (weights / weights.sum()).astype(np.float32)
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(n)
+        copy = np.ascontiguousarray(C[np.ix_(order, order)])
+        x, y = gw.DenseSpace(C, a), gw.DenseSpace(copy, a[order])
+        result = gw.solve(x, y, gw.MultiStart(starts=3))
+        assert checkers.coupling_error(result.plan.dense(), a, a[order]) <= 1e-6
+
+
+HOSTILE = {
+    "zeros": np.zeros((6, 6)),
+    "ones": np.ones((5, 5)),
+    "one": np.full((1, 1), 2.0),
+    "two": 1 - np.eye(2),
+    "simplex": 1 - np.eye(8),
+    "identity": np.eye(7),
+    "huge": 1e150 * np.abs(np.subtract.outer(np.arange(6), np.arange(6))),
+    "tiny": 1e-160 * np.abs(np.subtract.outer(np.arange(5), np.arange(5))),
+    "subnormal": 1e-310 * (1 - np.eye(4)),
+    "mixed": np.diag([1e-100, 1.0, 1e100, 0.0]) + 1e50 * (1 - np.eye(4)),
+    "offset": 1e8 + np.abs(np.subtract.outer(np.arange(6), np.arange(6))) ** 1.5,
+}
+
+
+@pytest.mark.parametrize("first", HOSTILE)
+@pytest.mark.parametrize("unequal", [True, False])
+def test_hostile_values_end(first, unequal):
+    rng = np.random.default_rng(0)
+    for second in HOSTILE:
+        spaces = []
+        for name in (first, second):
+            n = len(HOSTILE[name])
+            a = rng.dirichlet(np.ones(n)) if unequal else np.full(n, 1 / n)
+            spaces.append(gw.DenseSpace(HOSTILE[name], a))
+        result = gw.solve(*spaces, gw.MultiStart())
+        assert len(result.starts) <= multi_start._MOST_STARTS
+        plan = result.plan.dense()
+        weights = [space.weights for space in spaces]
+        assert checkers.coupling_error(plan, *weights) <= 1e-12
+        assert np.isfinite(float(result.objective))
+        assert all(np.isfinite(start.objective) for start in result.starts)
+        assert float(result.objective) <= float(
+            gw.solve(*spaces, gw.ConditionalGradient()).objective
+        )
