@@ -27,7 +27,7 @@ _DESCRIPTION = (
     "Command line: the certified Gromov-Wasserstein distance between two files of "
     "points, of distances or of edges."
 )
-_SOLVERS = {
+_SOLVERS: dict[str, Callable[[], gw.Solver | str]] = {
     "auto": lambda: "auto",
     "multi-start": gw.MultiStart,
     "conditional-gradient": gw.ConditionalGradient,

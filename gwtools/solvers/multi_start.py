@@ -29,9 +29,11 @@ from gwtools.spaces import Space
 from gwtools.start_records import Start, Starts
 
 _MOST_STARTS = 64
-_PATIENCE = 16  # starts in a row that gained nothing: the search ends
-# Between larger spaces, or where independent starts agree, fewer are enough.
-_LITTLE_PATIENCE = 5
+# Starts in a row that gained nothing, after which the search ends: usually, where
+# independent starts agree, and between larger spaces.
+_PATIENCE = 20
+_PATIENCE_AGREEING = 10
+_PATIENCE_LARGE = 5
 _PATIENT = 150**2  # entries n m
 _AGREEING = 5  # independent starts that ended at the best objective
 _COARSE_STARTS = 16
@@ -207,7 +209,7 @@ class MultiStart(Solver):
     starts : int, optional
         Starts to make, at most; the number that a result printed reproduces it. By
         default the search ends by itself: after the planned starts below it goes on
-        until 16 in a row gained nothing (5 where five independent starts agree, or
+        until 20 in a row gained nothing (10 where five independent starts agree, 5
         above 150² entries n m), at 64 starts or 300 steps of all at the latest.
     budget : float, optional
         Seconds after which no further start is made. The clock is looked at between
@@ -441,9 +443,9 @@ def _lower_bound(problem: GWProblem) -> float:
 def _is_enough(search: Search, ledger: _Ledger) -> bool:
     """Tell whether a search that ends by itself does so now."""
     number = len(ledger.made)
-    patience = _PATIENCE
-    if ledger.agree or search.entries > _PATIENT:
-        patience = _LITTLE_PATIENCE
+    patience = _PATIENCE_AGREEING if ledger.agree else _PATIENCE
+    if search.entries > _PATIENT:
+        patience = _PATIENCE_LARGE
     steps = sum(made.outcome.iterations for made in ledger.made)
     if steps >= _MOST_STEPS:
         return True
