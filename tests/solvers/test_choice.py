@@ -7,7 +7,7 @@ from scipy.spatial.distance import cdist
 import gwtools as gw
 from gwtools.solvers.choice import Choice, chosen_solver
 from gwtools.solvers.portfolio import SMALL
-from tests.libraries import LIBRARIES, to_numpy
+from tests.libraries import EAGER, to_numpy
 from tests.solvers.test_multi_start import same
 from tests.test_check import refused
 
@@ -246,9 +246,7 @@ def test_gradients_are_finite_differences(solver):
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    "library", [each for each in LIBRARIES if each.name != "jax"], ids=str
-)
+@pytest.mark.parametrize("library", EAGER, ids=str)
 def test_libraries(library):
     x, y = (
         gw.PointCloud(library.array(POINTS[part]), library.array(weights(size)))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import gwtools as gw
 from gwtools.solvers.coarsening import coarse_costs, quantised
 from tests import checkers
-from tests.libraries import to_numpy
+from tests.libraries import EAGER, to_numpy
 from tests.strategies import Drawn, spaces
 
 
@@ -125,9 +125,8 @@ def test_costs_are_the_gradient_at_the_lifted_coupling(kinds):
     assert np.abs(rest - rest.mean(0)).max() <= 1e-11 * np.abs(slope).max()
 
 
+@pytest.mark.parametrize("library", EAGER, ids=str)
 def test_costs_in_every_library(library):
-    if library.name == "jax":
-        pytest.skip("compiles every operation anew")
     _, x = large("euclidean", 30, 3, library.array)
     _, y = large("gram", 20, 4, library.array)
     found = coarse_costs(gw.GWProblem(x, y), gw.ConditionalGradient())

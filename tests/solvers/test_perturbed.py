@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import gwtools as gw
 from gwtools.solvers.perturbed import perturbed_plan
 from tests.checkers import coupling_error
-from tests.libraries import to_numpy
+from tests.libraries import EAGER, to_numpy
 from tests.strategies import coupled
 
 
@@ -109,6 +109,7 @@ def test_one_atom():
     assert perturbed_plan(one, alone, np.random.default_rng(0)).dense() == [[1.0]]
 
 
+@pytest.mark.parametrize("library", EAGER, ids=str)
 def test_in_every_library(library):
     a, b = np.array([0.2, 0.3, 0.5]), np.array([0.25, 0.75])
     spaces = [

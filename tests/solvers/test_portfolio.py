@@ -11,7 +11,7 @@ import gwtools as gw
 from gwtools.solvers import portfolio
 from gwtools.solvers.portfolio import MEDIUM, PARTS, SMALL, Search, left_out
 from tests import checkers
-from tests.libraries import to_numpy, tried
+from tests.libraries import EAGER, to_numpy
 from tests.strategies import Drawn, pairs, permuted_copies, spaces
 
 GENERATORS = {
@@ -407,7 +407,8 @@ def test_what_is_left_out_at_a_size(n, m, words):
     assert found == "" or found.endswith("random and perturbed starts")
 
 
-@pytest.mark.parametrize(("library", "name"), tried(GENERATORS, ("first_bound",)))
+@pytest.mark.parametrize("library", EAGER, ids=str)
+@pytest.mark.parametrize("name", GENERATORS)
 def test_starts_are_of_the_library_of_the_spaces(library, name):
     first, second, _, _ = flips(0, n=9)
     with library.active():
