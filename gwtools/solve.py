@@ -31,7 +31,7 @@ from gwtools.results import (
 )
 from gwtools.solvers import (
     Choice,
-    MultiStart,
+    ConditionalGradient,
     Outcome,
     Progress,
     Solver,
@@ -134,13 +134,14 @@ def solve(
                                            saddle, left along eigenvectors
     squared distances, inner products      ``MultiStart()``, whose eigenvectors are
                                            principal axes
-    n m above 500², above 2500²            ``MultiStart()`` with fewer starts;
+    more than 500, than 2500 atoms         ``MultiStart()`` with fewer starts;
                                            ``result.starts`` names those left out
     all others                             ``MultiStart()``
     =====================================  =============================================
 
-    Above 2500² entries that takes at most about twice the time of a single
-    ``ConditionalGradient()``, above 500² about four times.
+    Above 2500 atoms that takes about twice the time of a single
+    ``ConditionalGradient()`` at most, above 500 about four times. Where a search would
+    not fit memory, one start is made.
 
     PyTorch, and ``jax.grad``, differentiate ``objective``, ``distance``, ``estimate``
     and ``regularized`` with respect to distances, points, factors and weights.
@@ -187,13 +188,14 @@ def solve(
     _check.flag(throw, "throw")
     _check.callback(callback)
     _check.memory_limit(memory_limit)
-    require_memory(x, y, given or MultiStart(), effort, memory_limit)
+    least = ConditionalGradient() if given is None else given
+    require_memory(x, y, least, effort, memory_limit)
     # 2. The problem of the atoms that carry weight, in units near 1: fourth powers of
     # values in other units may have no numbers.
     ready = prepare(x, y)
     callback_here = _in_units(callback, ready.unit)
     choice = Choice(given) if given is not None else None
-    outcome, choice = _outcome(x, y, ready, choice, callback_here)
+    outcome, choice = _outcome(x, y, ready, choice, callback_here, memory_limit)
     # 3. The result, in the units and on the atoms of the spaces.
     result = result_of(x, y, ready, outcome, choice.solver, effort)
     if given is None:
@@ -221,6 +223,7 @@ def _outcome(
     ready: Prepared,
     choice: Choice | None,
     callback: Callback | None,
+    limit: float | None,
 ) -> tuple[Outcome, Choice]:
     """Run the given solver, or the one that suits the problem.
 
@@ -231,9 +234,24 @@ def _outcome(
         arrays = (x.data, x.weights, y.data, y.weights)
         gradients = any(_array.tracked(array) for array in arrays)
         choice = chosen_solver(problem.detached(), gradients)
+        if not _fits(x, y, choice.solver, limit):
+            reason = "one start, as a search does not fit memory"
+            choice = Choice(ConditionalGradient(), reason)
     solver = choice.solver.in_units(ready.unit)
     solver = solver.on_atoms(ready, (x.size, y.size))
     return solver.run(problem, callback), choice
+
+
+def _fits(x: Space, y: Space, solver: Solver, limit: float | None) -> bool:
+    """Tell whether what a solver holds fits memory."""
+    if limit is None and _memory.atoms_surely_fit(x.size, y.size):
+        return True
+    held = solver.numbers_held(x, y)
+    try:
+        _memory.require(held, (x.size, y.size), str(solver), x.weights, limit, "x, y")
+    except MemoryError:
+        return False
+    return True
 
 
 def require_memory(

@@ -70,5 +70,5 @@ def _is_convex(problem: GWProblem) -> bool:
     n, m = problem.shape
     low_rank_x = isinstance(problem.left, LowRankResidual)
     low_rank_y = isinstance(problem.right, LowRankResidual)
-    small = max(n, m) ** 2 <= SMALL
+    small = max(n, m) <= SMALL
     return (small or (low_rank_x and low_rank_y)) and curvatures(problem).is_convex

@@ -13,7 +13,10 @@ import numpy as np
 from gwtools._array import NumpyArray
 from gwtools.transport.local_distributions import Centred
 
-_MOST_REFINEMENTS = 400  # colourings tried, before the search gives up
+# The search gives up after so many refinements, or after fewer where each sorts many
+# entries: it takes less than a second.
+_MOST_REFINEMENTS = 400
+_MOST_ENTRIES = 10**6
 
 
 class _Pair(NamedTuple):
@@ -51,9 +54,8 @@ def exact_copy(x: Centred, y: Centred, tolerance: float) -> NumpyArray | None:
     Returns
     -------
     integer array of shape (n,) or None
-        The positions σ(i). None where there is none, or where none was found within 400
-        refinements: between regular graphs of one degree that are no copies of each
-        other the search tree may be larger.
+        The positions σ(i). None where there is none, or where the search gave up:
+        between regular graphs that are no copies of each other its tree may be large.
     """
     if len(x.weights) != len(y.weights):
         return None
@@ -209,6 +211,7 @@ def _searched(pair: _Pair) -> NumpyArray | None:
 
     Each stack entry is a refined colouring, and the partners left to try.
     """
+    most = min(_MOST_REFINEMENTS, _MOST_ENTRIES // pair.size**2)
     tried = 0
     waiting = [_branches(pair.colours)]
     while waiting:
@@ -220,7 +223,7 @@ def _searched(pair: _Pair) -> NumpyArray | None:
             continue
         waiting[-1] = (atom, partners[1:], colours)
         tried += 1
-        if tried > _MOST_REFINEMENTS:
+        if tried > most:
             return None
         singled = _singled(colours, atom, int(partners[0]))
         refined = _refined(pair._replace(colours=singled))

@@ -18,6 +18,7 @@ from gwtools.solvers.base import Callback, Outcome, Progress, Solver, is_true
 from gwtools.solvers.conditional_gradient import ConditionalGradient
 from gwtools.solvers.portfolio import (
     ENDLESS,
+    MEDIUM,
     PARTS,
     SMALL,
     Candidate,
@@ -34,7 +35,7 @@ _MOST_STARTS = 64
 _PATIENCE = 20
 _PATIENCE_AGREEING = 10
 _PATIENCE_LARGE = 5
-_PATIENT = 150**2  # entries n m
+_PATIENT = 150  # atoms of the larger space
 _AGREEING = 5  # independent starts that ended at the best objective
 _COARSE_STARTS = 16
 _MOST_STEPS = 300  # of all starts together: no restart follows
@@ -210,7 +211,7 @@ class MultiStart(Solver):
         Starts to make, at most; the number that a result printed reproduces it. By
         default the search ends by itself: after the planned starts below it goes on
         until 20 in a row gained nothing (10 where five independent starts agree, 5
-        above 150² entries n m), at 64 starts or 300 steps of all at the latest.
+        above 150 atoms), at 64 starts or 300 steps of all at the latest.
     budget : float, optional
         Seconds after which no further start is made. The clock is looked at between
         starts, so that the result depends on the machine; ``result.starts`` tells how
@@ -233,28 +234,27 @@ class MultiStart(Solver):
 
     Notes
     -----
-    The starts, in this order; those above their size are left out, and the result says
-    so:
+    The starts, in this order; those above their size, the atoms of the larger space,
+    are left out, and the result says so:
 
-    ==================  ================================================  ==========
-    start               coupling                                          n m up to
-    ==================  ================================================  ==========
+    ==================  ================================================  ===========
+    start               coupling                                          atoms up to
+    ==================  ================================================  ===========
     product coupling    that of :class:`gwtools.ConditionalGradient`      any
-    exact copy          the bijection that keeps all values, if there is  2500²
+    exact copy          the bijection that keeps all values, if there is  2500
                         one
-    all permutations    the best bijection of at most nine atoms of       9²
-                        equal weights
-    third bound         that of the third bound's program, of residuals   2500²
+    all permutations    the best bijection between equal weights          9
+    third bound         that of the third bound's program, of residuals   2500
     coarse to fine      the best vertex at the plan of two quantised      any, from
-                        spaces, themselves searched                       250 atoms
-    eigenvectors        the best of all signs of three leading            500²
+                        spaces, themselves searched                       250
+    eigenvectors        the best of all signs of three leading            500
                         eigenvectors
-    first bound         that which sorts the eccentricities               500²
-    second bound        the (i, j) marginal of the coupling of pairs      500²
-    annealing           that of :class:`gwtools.Sinkhorn`                 500²
-    restart             the best plan, some atoms exchanged, five times,  500²
+    first bound         that which sorts the eccentricities               500
+    second bound        the (i, j) marginal of the coupling of pairs      500
+    annealing           that of :class:`gwtools.Sinkhorn`                 500
+    restart             the best plan, some atoms exchanged, five times,  500
                         then a vertex for random costs
-    ==================  ================================================  ==========
+    ==================  ================================================  ===========
 
     As soon as five independent starts agree the remaining planned ones are skipped. A
     start is given up, and its objective the last one, where after eight steps or more
@@ -317,12 +317,13 @@ class MultiStart(Solver):
     def numbers_held(self, x: Space, y: Space) -> float:
         """Estimate from above how many numbers are held at once, R and S included."""
         held = self.descent.numbers_held(x, y)
-        if self.starts == 1 or x.size * y.size > SMALL:
+        atoms = max(x.size, y.size)
+        if self.starts == 1 or atoms > MEDIUM:
             return held
-        # Annealing, and the parts of both spaces that the other starts read.
-        annealing = 18.0 * x.size * y.size
-        parts = 4.0 * (x.size**2 + y.size**2)
-        return held + annealing + parts
+        # The parts of both spaces that the other starts read, and annealing.
+        parts = 6.0 * (x.size**2 + y.size**2)
+        annealing = 18.0 * x.size * y.size if atoms <= SMALL else 0.0
+        return held + parts + annealing
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Make starts until the search ends.
@@ -392,7 +393,7 @@ class MultiStart(Solver):
         ends_by_itself = self.starts is None and self.budget is None
         # Also where a number of starts is given, which makes them the same ones.
         for part in PARTS:
-            if search.entries > part.most_entries:
+            if search.atoms > part.most_atoms:
                 continue
             for candidate in part.starts(search):
                 yield candidate
@@ -401,7 +402,7 @@ class MultiStart(Solver):
                     break
             if ledger.agree:
                 break
-        if search.entries > ENDLESS.most_entries:
+        if search.atoms > ENDLESS.most_atoms:
             return
         for candidate in ENDLESS.starts(search):
             if ends_by_itself and _is_enough(search, ledger):
@@ -424,7 +425,7 @@ class MultiStart(Solver):
         if not ledger.made:
             return solver.run(search.problem, counted)
         most = math.inf
-        if search.entries > SMALL:
+        if search.atoms > SMALL:
             most = _SHARE_OF_STEPS * ledger.made[0].outcome.iterations
         limit = _Limit(counted, ledger.least, most)
         outcome = solver.run(search.problem, limit)
@@ -444,7 +445,7 @@ def _is_enough(search: Search, ledger: _Ledger) -> bool:
     """Tell whether a search that ends by itself does so now."""
     number = len(ledger.made)
     patience = _PATIENCE_AGREEING if ledger.agree else _PATIENCE
-    if search.entries > _PATIENT:
+    if search.atoms > _PATIENT:
         patience = _PATIENCE_LARGE
     steps = sum(made.outcome.iterations for made in ledger.made)
     if steps >= _MOST_STEPS:

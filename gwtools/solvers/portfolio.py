@@ -14,10 +14,12 @@ from functools import cached_property
 from typing import NamedTuple, cast
 
 import numpy as np
+import scipy.sparse
 
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.bounds.distributions import third_costs
+from gwtools.bounds.moments import squared_distance_of_spectra
 from gwtools.plans import DensePlan, Plan, SparsePlan, make_unchecked
 from gwtools.problems import GWProblem
 from gwtools.solvers.base import Solver
@@ -31,10 +33,11 @@ from gwtools.transport.local_distributions import Centred, centred, uniform
 from gwtools.transport.one_dimensional import comonotone, sorting_plan
 from gwtools.transport.programs import exact
 
-# Entries n m up to which a part is worth its time.
-SMALL = 500**2
-MEDIUM = 2500**2
+# Atoms of the larger space up to which a part is worth its time.
+SMALL = 500
+MEDIUM = 2500
 
+_SAME_SPECTRUM = 1e-6  # of ‖R‖‖S‖: spectra nearer to each other count as equal
 _SAME = 1000  # spacings of 1.0: values of exact copies that differ by less are equal
 _MODES = 3  # pairs of eigenvectors whose signs are tried: 2³ combinations
 _KEPT_FLIPS = 3  # of these, the best by objective are started from
@@ -89,10 +92,9 @@ class Search:
     least: float = math.inf
 
     @property
-    def entries(self) -> int:
-        """The number n m of entries of a coupling's matrix."""
-        n, m = self.problem.shape
-        return n * m
+    def atoms(self) -> int:
+        """The number of atoms of the larger space."""
+        return max(self.problem.shape)
 
     @cached_property
     def x(self) -> Centred:
@@ -146,6 +148,12 @@ def exact_copies(search: Search) -> Iterator[Candidate]:
     float_error = problem.float_error
     differ_in_means = abs(alpha**2 - beta**2) > float_error
     if differ_in_means or abs(left**2 - right**2) > float_error:
+        return
+    # And equal spectra, which few others have: regular graphs have equal moments too.
+    lam = problem.left.spectrum()
+    mu = problem.right.spectrum()
+    between = float(squared_distance_of_spectra(lam, mu))
+    if between > _SAME_SPECTRUM * left * right:
         return
     tolerance = _SAME * _array.epsilon(problem.x.weights)
     images = exact_copy(search.x, search.y, tolerance)
@@ -209,7 +217,7 @@ def third_bound(search: Search) -> Iterator[Candidate]:
     """
     a, b = search.weights
     # Other weights need a merge for each pair of atoms.
-    if search.entries > SMALL and not (uniform(a) and uniform(b)):
+    if search.atoms > SMALL and not (uniform(a) and uniform(b)):
         return
     _, costs = third_costs(search.x, search.y, residual=True)
     yield Candidate("third bound", search.vertex(costs))
@@ -295,21 +303,43 @@ def first_bound(search: Search) -> Iterator[Candidate]:
 
 
 def second_bound(search: Search) -> Iterator[Candidate]:
-    """The (i, j) marginal of the coupling of pairs that attains Mémoli's second bound.
+    """The (i, j) marginal of a coupling of pairs that attains Mémoli's second bound.
 
-    Pairs (i, k) of x and (j, l) of y are coupled in the order of C_ik and D_jl.
+    Pairs (i, k) of x and (j, l) of y are coupled in the order of C_ik and D_jl, those
+    of one value independently: so that the order of the atoms does not matter.
     """
-    x = search.x
-    y = search.y
-    pairs_x = np.outer(x.weights, x.weights).ravel()
-    pairs_y = np.outer(y.weights, y.weights).ravel()
-    coupling = comonotone(x.matrix.ravel(), pairs_x, y.matrix.ravel(), pairs_y)
-    # The pair (i, k) has the position i n + k.
-    n, m = search.problem.shape
-    positions = (coupling.rows // n) * m + coupling.cols // m
-    masses = np.bincount(positions, weights=coupling.mass, minlength=n * m)
-    matrix = _array.from_numpy(masses.reshape(n, m), search.problem.x.weights)
-    yield Candidate("second bound", make_unchecked(DensePlan, matrix=matrix))
+    values_x, masses_x, starts_x = _pairs_by_value(search.x)
+    values_y, masses_y, starts_y = _pairs_by_value(search.y)
+    coupling = comonotone(values_x, masses_x, values_y, masses_y)
+    shares = coupling.mass / masses_x[coupling.rows] / masses_y[coupling.cols]
+    between = scipy.sparse.csr_array(
+        (shares, (coupling.rows, coupling.cols)),
+        shape=(len(values_x), len(values_y)),
+    )
+    matrix = (starts_x @ between @ starts_y.T).toarray()
+    plan = _array.from_numpy(matrix, search.problem.x.weights)
+    yield Candidate("second bound", make_unchecked(DensePlan, matrix=plan))
+
+
+def _pairs_by_value(
+    space: Centred,
+) -> tuple[NumpyArray, NumpyArray, scipy.sparse.csr_array]:
+    """Return the values of C, ascending, their masses, and the atoms they start from.
+
+    The last is the matrix (n, number of values) of Σ a_i a_k over the atoms k with C_ik
+    of a value.
+    """
+    values, numbers = np.unique(space.matrix, return_inverse=True)
+    a = space.weights
+    n = len(a)
+    products = np.outer(a, a).ravel()  # of the pairs (i, k)
+    masses = np.bincount(numbers.ravel(), weights=products)
+    rows = np.repeat(np.arange(n), n)
+    # Compressed rows add the masses of one position.
+    starts = scipy.sparse.csr_array(
+        (products, (rows, numbers.ravel())), shape=(n, len(values))
+    )
+    return values, masses, starts
 
 
 def coarse_to_fine(search: Search) -> Iterator[Candidate]:
@@ -332,18 +362,18 @@ def endless(search: Search) -> Iterator[Candidate]:
 
 
 class Part(NamedTuple):
-    """A part of the portfolio, and the entries n m up to which it is used."""
+    """A part of the portfolio, and the atoms of a space up to which it is used."""
 
     name: str
     starts: Callable[[Search], Iterator[Candidate]]
-    most_entries: float
+    most_atoms: float
 
 
 # In this order. A new kind of start is a generator above, and a line here.
 PARTS = (
     Part("the product coupling", product_coupling, math.inf),
     Part("exact copies", exact_copies, MEDIUM),
-    Part("permutations", permutations, MOST_ATOMS**2),
+    Part("permutations", permutations, MOST_ATOMS),
     Part("the third bound", third_bound, MEDIUM),
     Part("coarse to fine", coarse_to_fine, math.inf),
     Part("eigenvectors", eigenvectors, SMALL),
@@ -359,6 +389,6 @@ def left_out(search: Search) -> str:
     names = []
     for part in (*PARTS, ENDLESS):
         # Few atoms leave out no more than what only they can have.
-        if search.entries > part.most_entries > MOST_ATOMS**2:
+        if search.atoms > part.most_atoms > MOST_ATOMS:
             names.append(part.name)
     return ", ".join(names)

@@ -194,7 +194,6 @@ def test_starts_do_not_depend_on_the_order_of_the_atoms(name, case):
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-@pytest.mark.xfail(reason="pairs (i, k) and (k, i) tie, and are taken by position")
 def test_the_second_bound_does_not_depend_on_the_order_of_the_atoms():
     x, y = random_space("dense", 7, 0), random_space("dense", 9, 1)
     expected = objectives("second_bound", x, y)
