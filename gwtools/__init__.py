@@ -14,7 +14,7 @@ them:
 >>> result
 GWResult(distance=0.858896, objective=0.737702,
          certificate=[0.215718, 0.737702] (bracket, lower bound by norm),
-         status=STATIONARY, iterations=2, solver=ConditionalGradient(),
+         status=STATIONARY, iterations=2, solver=auto: MultiStart(),
          plan=SparsePlan of shape (3, 3))
 
 A result holds the distance, in units of the data's distances, and the objective, its

@@ -102,7 +102,7 @@ class GWResult:
     >>> result
     GWResult(distance=0.858896, objective=0.737702,
              certificate=[0.215718, 0.737702] (bracket, lower bound by norm),
-             status=STATIONARY, iterations=2, solver=ConditionalGradient(),
+             status=STATIONARY, iterations=2, solver=auto: MultiStart(),
              plan=SparsePlan of shape (3, 3))
     >>> round(float(result.distance), 4), result.status.success
     (0.8589, True)
@@ -211,7 +211,7 @@ class GWResult:
         >>> loaded
         GWResult(distance=0.5, objective=0.25,
                  certificate=[0.0669873, 0.25] (bracket, lower bound by norm),
-                 status=STATIONARY, iterations=2, solver=ConditionalGradient(),
+                 status=STATIONARY, iterations=2, solver=auto: MultiStart(),
                  plan=SparsePlan of shape (2, 4))
         """
         saved_results.write(path, self)

@@ -169,10 +169,11 @@ def solve(
     >>> y = gw.PointCloud(np.array([[0.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
     >>> result = gw.solve(x, y)
     >>> print(result)  # doctest: +NORMALIZE_WHITESPACE
-    Gromov-Wasserstein between 3 and 3 atoms by ConditionalGradient()
+    Gromov-Wasserstein between 3 and 3 atoms by auto: MultiStart()
       distance     0.858896
       objective    0.737702  (GW_2^2 of the plan)
       certificate  [0.215718, 0.737702] (bracket, lower bound by norm)
+      starts       best of 15 starts; 15 reached it
       status       The plan is stationary: the Frank-Wolfe gap fell below the
                    tolerance. (2 iterations)
     >>> result.plan.dense().round(4)

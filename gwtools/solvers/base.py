@@ -41,7 +41,8 @@ class Progress:
     --------
     >>> import numpy as np, gwtools as gw
     >>> steps = []
-    >>> result = gw.solve(1 - np.eye(2), 1 - np.eye(4), callback=steps.append)
+    >>> x, y, solver = 1 - np.eye(2), 1 - np.eye(4), gw.ConditionalGradient()
+    >>> result = gw.solve(x, y, solver, callback=steps.append)
     >>> steps[-1].iteration == result.iterations, steps[-1].objective
     (True, 0.25)
 
