@@ -20,7 +20,7 @@ from gwtools.solvers.base import Solver
 from gwtools.spaces import DenseSpace, Space
 from gwtools.spaces.double_centering import Residual
 
-_CELLS = 150  # of each space at most
+_CELLS = 120  # of each space at most
 _ATOMS_PER_CELL = 5  # at least, on average
 _LANDMARKS = 16  # atoms whose values describe all others
 _ROUNDS = 5  # of moving the centres of cells

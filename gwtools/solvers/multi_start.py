@@ -37,7 +37,7 @@ _PATIENCE_AGREEING = 10
 _PATIENCE_LARGE = 5
 _PATIENT = 150  # atoms of the larger space
 _AGREEING = 5  # independent starts that ended at the best objective
-_COARSE_STARTS = 16
+_COARSE_STARTS = 8
 _MOST_STEPS = 300  # of all starts together: no restart follows
 # A start is given up when it is above the best objective and has taken more steps than
 # these, unless the last few lower it so fast that a few more may bring it there.
