@@ -244,9 +244,9 @@ class MultiStart(Solver):
     exact copy          the bijection that keeps all values, if there is  2500
                         one
     all permutations    the best bijection between equal weights          9
-    third bound         that of the third bound's program, of residuals   2500
     coarse to fine      the best vertex at the plan of two quantised      any, from
                         spaces, themselves searched                       250
+    third bound         that of the third bound's program, of residuals   2500
     eigenvectors        the best of all signs of three leading            500
                         eigenvectors
     first bound         that which sorts the eccentricities               500
