@@ -58,10 +58,11 @@ def stopped_after(step, x, y, solver):
 @given(pair=pairs())
 def test_gaps_are_those_of_the_plan_after_the_step(pair):
     x, y = (side.space() for side in pair)
-    steps = gw.solve(x, y).history
+    solver = gw.ConditionalGradient()
+    steps = gw.solve(x, y, solver).history
     scale = max(np.abs(side.matrix).max() ** 2 for side in pair)
     for step in steps:
-        plan = stopped_after(step.iteration, x, y, None).plan.dense()
+        plan = stopped_after(step.iteration, x, y, solver).plan.dense()
         gap = checkers.frank_wolfe_gap(*arguments(*pair), plan)
         assert step.frank_wolfe_gap == pytest.approx(gap, abs=1e-11 * scale)
 

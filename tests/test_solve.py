@@ -304,8 +304,9 @@ def test_as_dict_is_json_and_agrees_with_the_result(solver):
 
 def test_str_lays_out_number_certificate_and_status():
     lines = str(gw.solve(np.array([[1.0]]), np.array([[3.0]]))).splitlines()
-    assert (
-        lines[0] == "Gromov-Wasserstein between 1 and 1 atoms by ConditionalGradient()"
+    assert lines[0] == (
+        "Gromov-Wasserstein between 1 and 1 atoms by "
+        "auto: ConditionalGradient(), as one atom leaves one coupling"
     )
     assert [line.split()[:2] for line in lines[1:4]] == [
         ["distance", "2"],
@@ -352,11 +353,14 @@ def test_solving_leaves_the_input_alone(pair):
         assert np.array_equal(drawn.weights, weights)
 
 
-def test_default_solver_is_conditional_gradient(instance):
-    clouds = [
-        gw.PointCloud(np.random.default_rng(n).standard_normal((n, 2))) for n in (9, 7)
-    ]
-    assert (
-        gw.solve(*clouds).as_dict()
-        == gw.solve(*clouds, gw.ConditionalGradient()).as_dict()
-    )
+def test_default_solver_is_auto(instance):
+    """By default, and by the word, the solver is chosen; here a search."""
+    default = gw.solve(*instance)
+    search = gw.solve(*instance, gw.MultiStart())
+    assert default.solver == "auto: MultiStart()"
+    assert default.as_dict() == gw.solve(*instance, "auto").as_dict()
+    assert default.as_dict() == search.as_dict() | {"solver": default.solver}
+    assert np.array_equal(default.plan.dense(), search.plan.dense())
+    # It ends no higher than one start.
+    single = gw.solve(*instance, gw.ConditionalGradient())
+    assert float(default.objective) <= float(single.objective)

@@ -148,13 +148,15 @@ def test_large_convex_problems_are_known_by_their_kinds(monkeypatch):
     x, y, _ = CASES["kernel against distances"]
     problem = gw.GWProblem(x, y)
     assert chosen_solver(problem, False).reason.endswith("convex over couplings")
+    monkeypatch.setattr("gwtools.solvers.choice.SMALL", 9)
+    assert chosen_solver(problem, False).reason.endswith("convex over couplings")
     monkeypatch.setattr("gwtools.solvers.choice.SMALL", 8)
     # Eigenvalues of matrices take as long as a start; factors have few.
     assert str(chosen_solver(problem, False)) == SEARCH
     x, y, _ = CASES["inner products against squares"]
     problem = gw.GWProblem(x, y)
     assert chosen_solver(problem, False).reason.endswith("convex over couplings")
-    assert SMALL == 500**2
+    assert SMALL == 500  # atoms of the larger space
 
 
 def test_convex_by_opposite_eigenvalues_of_factors():
@@ -171,10 +173,11 @@ def test_choices_are_named():
     assert str(Choice(gw.Sorted(), "as it is")).endswith(", as it is")
 
 
-@pytest.mark.parametrize("word", ["Auto", "multistart", ""])
+@pytest.mark.parametrize("word", ["Auto", "multistart", "sinkhorn", ""])
 def test_other_words_are_refused(word):
     x, y, _ = CASES["distances"]
-    refused(lambda: gw.solve(x, y, word), ValueError, "solver", "'auto'", repr(word))
+    words = ("solver", '"auto"', repr(word), "gwtools.ConditionalGradient()")
+    refused(lambda: gw.solve(x, y, word), TypeError, *words)
 
 
 def test_classes_are_refused():
@@ -266,9 +269,44 @@ def test_libraries(library):
 
 
 def test_memory_is_that_of_the_solver_that_is_chosen():
-    x, y = cloud(4000, "sqeuclidean"), cloud(1, "sqeuclidean")
-    single = gw.ConditionalGradient().numbers_held(x, y)
-    search = gw.MultiStart().numbers_held(x, y)
-    between = 8 * (single + search) / 2
+    x, y = cloud(2400, "sqeuclidean"), cloud(1, "sqeuclidean")
+    single, search = bytes_held(x, y)
+    assert search > 1.5 * single
+    between = (single + search) / 2
     gw.solve(x, y, gw.ConditionalGradient(), memory_limit=between)
-    gw.solve(x, y, memory_limit=between)
+    result = gw.solve(x, y, memory_limit=between)
+    assert result.solver == ONE_START + "as one atom leaves one coupling"
+
+
+def bytes_held(x, y):
+    """What one start holds, and what a search does."""
+    solvers = (gw.ConditionalGradient(), gw.MultiStart())
+    return [8 * solver.numbers_held(x, y) for solver in solvers]
+
+
+def test_one_start_is_made_where_a_search_does_not_fit():
+    x, y = cloud(40), cloud(30, seed=1)
+    single, search = bytes_held(x, y)
+    between = (single + search) / 2
+    result = gw.solve(x, y, memory_limit=between)
+    assert result.solver == ONE_START + "one start, as a search does not fit memory"
+    assert result.starts is None
+    same(result, gw.solve(x, y, gw.ConditionalGradient()))
+    # Who asks for a search is told.
+    with pytest.raises(MemoryError, match=r"small enough for MultiStart\(\)"):
+        gw.solve(x, y, gw.MultiStart(), memory_limit=between)
+    assert gw.solve(x, y, memory_limit=1.01 * search).solver == SEARCH
+    with pytest.raises(MemoryError, match=r"small enough for ConditionalGradient\(\)"):
+        gw.solve(x, y, memory_limit=single / 2)
+
+
+def test_what_is_free_decides_without_a_limit(monkeypatch):
+    x, y = cloud(40), cloud(30, seed=1)
+    single, search = bytes_held(x, y)
+    monkeypatch.setattr("gwtools._memory.free", lambda _: (single + search) / 2)
+    # Between so few atoms it is not asked.
+    assert gw.solve(x, y).solver == SEARCH
+    monkeypatch.setattr("gwtools._memory._WORTH_ASKING", 1)
+    assert gw.solve(x, y).solver.endswith("as a search does not fit memory")
+    monkeypatch.setattr("gwtools._memory.free", lambda _: 2 * search)
+    assert gw.solve(x, y).solver == SEARCH
