@@ -9,7 +9,6 @@ from hypothesis import given, settings
 
 import gwtools as gw
 from gwtools.solvers import multi_start, portfolio
-from gwtools.solvers.portfolio import Candidate
 from tests import checkers
 from tests.libraries import to_numpy
 from tests.strategies import known, pairs
@@ -88,9 +87,9 @@ def test_the_number_of_starts_reproduces_a_result(seed):
     again = gw.solve(x, y, gw.MultiStart(starts=len(result.starts)))
     same(again, result)
     assert without_seconds(again.starts) == without_seconds(result.starts)
-    # Five independent starts agree, and the other planned ones are skipped.
-    if seed in (2, 4, 6, 8):
-        assert "annealing" not in [start.name for start in result.starts]
+    # Where five independent starts agree the other planned ones are skipped.
+    names = [start.name for start in result.starts]
+    assert ("annealing" in names) == (seed not in (2, 6, 8))
 
 
 def test_the_seed_is_that_of_random_starts_alone():
@@ -219,39 +218,6 @@ def test_optimal_starts_end_the_search():
     assert len(names) <= 3
 
 
-def from_plans(monkeypatch, plans, independent=True):
-    """Make the planned starts those from given plans, after the product coupling."""
-
-    def starts(_):
-        yield Candidate("product coupling", None)
-        for place, plan in enumerate(plans):
-            yield Candidate(f"plan {place}", gw.DensePlan(plan), independent)
-
-    part = multi_start.PARTS[0]._replace(starts=starts)
-    monkeypatch.setattr(multi_start, "PARTS", (part,))
-
-
-@pytest.mark.parametrize("independent", [True, False])
-@pytest.mark.parametrize("seed", range(4))
-def test_five_independent_starts_agree(monkeypatch, independent, seed):
-    x, y = clouds(6, 8, seed)
-    plan = gw.solve(x, y, gw.MultiStart()).plan.dense()
-    from_plans(monkeypatch, [plan] * 9, independent)
-    starts = gw.solve(x, y, gw.MultiStart()).starts
-    names = [start.name for start in starts]
-    # Where nothing better is found, all starts at that plan are the best.
-    assert all(start.reached for start in starts if start.name.startswith("plan"))
-    # The first of equal ones wins.
-    assert starts.best.name in ("product coupling", "plan 0")
-    planned = names.index("restart from the best")
-    if independent:
-        assert planned == (5 if starts[0].reached else 6)
-        assert len(names) == planned + 5
-    else:
-        assert planned == 10
-        assert len(names) == 26
-
-
 def test_restarts_are_from_the_best_plan(monkeypatch):
     x, y = clouds(11, 14, seed=5)
     problem = gw.GWProblem(x, y)
@@ -269,42 +235,6 @@ def test_restarts_are_from_the_best_plan(monkeypatch):
     expected = [least[k - 1] for k in restarts]
     np.testing.assert_allclose(given_plans[: len(expected)], expected, rtol=1e-12)
     assert max(start.objective for start in starts) > 1.01 * least[-1]
-
-
-def test_patience_begins_anew_after_a_gain():
-    """The search ends 16 starts after the last one that gained something."""
-    assert (multi_start._PATIENCE, multi_start._LITTLE_PATIENCE) == (16, 5)
-    gained, agreed = [], []
-    for seed in range(8):
-        x, y = clouds(9, 12, seed)
-        starts = list(gw.solve(x, y, gw.MultiStart()).starts)
-        names = [start.name for start in starts]
-        planned = sum(
-            not name.startswith(("restart", "random vertex")) for name in names
-        )
-        assert names[planned:] == endless_names(len(names) - planned)
-        last = next(place for place, start in enumerate(starts, 1) if start.reached)
-        independent = [s for s in starts if not s.name.startswith("restart")]
-        agreeing = sum(start.reached for start in independent)
-        gained.append(last > planned)
-        agreed.append(agreeing >= multi_start._AGREEING)
-        most = max(last, planned) + multi_start._PATIENCE
-        if agreed[-1]:
-            assert max(last, planned) + multi_start._LITTLE_PATIENCE <= len(starts)
-            assert len(starts) <= most
-        else:
-            assert len(starts) == min(multi_start._MOST_STARTS, most)
-    assert any(gained)
-    assert not all(gained)
-    assert any(agreed)
-    assert not all(agreed)
-
-
-def endless_names(count):
-    names = ["restart from the best"] * count
-    for number, place in enumerate(range(5, count, 6), 1):
-        names[place] = f"random vertex {number}"
-    return names
 
 
 def test_steps_are_counted_over_all_starts():
@@ -424,13 +354,13 @@ def test_medium_sizes_make_few_starts():
     assert "left out at this size: eigenvectors, the first bound" in str(result.starts)
     first, *others = result.starts
     for start in others:
-        late = start.iterations > multi_start._STEPS_OF_LATER_STARTS * first.iterations
+        late = start.iterations > multi_start._SHARE_OF_STEPS * first.iterations
         assert not late or start.iterations <= first.iterations // 2 + 1 or start.won
     assert result.status is gw.Status.STATIONARY
 
 
 def test_later_starts_of_medium_sizes_stop_where_they_are_worse(monkeypatch):
-    monkeypatch.setattr(multi_start, "SMALL", 50)
+    monkeypatch.setattr(multi_start, "SMALL", 24)
     told = []
     for seed in range(5):
         x, y = clouds(20, 25, seed)
