@@ -321,7 +321,7 @@ def test_plans_of_either_form_start_alike(pair, data):
 def test_objective_falls_at_every_step(rng):
     x, y = (checkers.euclidean(rng.standard_normal((n, 3))) for n in (40, 30))
     seen = []
-    gw.solve(x, y, callback=seen.append)
+    gw.solve(x, y, gw.ConditionalGradient(), callback=seen.append)
     objectives = [step.objective for step in seen]
     assert len(objectives) > 2
     assert all(
