@@ -23,6 +23,7 @@ from gwtools.solvers.portfolio import (
     SMALL,
     Candidate,
     Search,
+    is_left_out,
     left_out,
 )
 from gwtools.solvers.refinement import counted_from
@@ -246,7 +247,8 @@ class MultiStart(Solver):
     all permutations    the best bijection between equal weights          9
     coarse to fine      the best vertex at the plan of two quantised      any, from
                         spaces, themselves searched                       250
-    third bound         that of the third bound's program, of residuals   2500
+    third bound         that of the third bound's program, of residuals;  2500
+                        500 between unequal weights
     eigenvectors        the best of all signs of three leading            500
                         eigenvectors
     first bound         that which sorts the eccentricities               500
@@ -262,9 +264,9 @@ class MultiStart(Solver):
     where larger spaces leave starts out also after half of the first start's steps.
     Starts are made one after the other, so that the result does not depend on the
     number of threads. Those but the last do not depend on the order of the atoms, but
-    for ties. What is
-    computed in NumPy on the CPU: the linear programs, and all starts but annealing; the
-    products with C and D stay in the library and on the device of the spaces.
+    for ties. What is computed in NumPy on the CPU: the linear programs, and all starts
+    but annealing; the products with C and D stay in the library and on the device of
+    the spaces.
 
     With gradients the envelope theorem holds at the plan that was found, which may
     change from one call to the next; loops had better start from their last plan,
@@ -393,7 +395,7 @@ class MultiStart(Solver):
         ends_by_itself = self.starts is None and self.budget is None
         # Also where a number of starts is given, which makes them the same ones.
         for part in PARTS:
-            if search.atoms > part.most_atoms:
+            if is_left_out(search, part):
                 continue
             for candidate in part.starts(search):
                 yield candidate
@@ -402,7 +404,7 @@ class MultiStart(Solver):
                     break
             if ledger.agree:
                 break
-        if search.atoms > ENDLESS.most_atoms:
+        if is_left_out(search, ENDLESS):
             return
         for candidate in ENDLESS.starts(search):
             if ends_by_itself and _is_enough(search, ledger):

@@ -215,10 +215,6 @@ def third_bound(search: Search) -> Iterator[Candidate]:
 
     It pairs atoms whose distances to all others are distributed alike.
     """
-    a, b = search.weights
-    # Other weights need a merge for each pair of atoms.
-    if search.atoms > SMALL and not (uniform(a) and uniform(b)):
-        return
     _, costs = third_costs(search.x, search.y, residual=True)
     yield Candidate("third bound", search.vertex(costs))
 
@@ -384,11 +380,22 @@ PARTS = (
 ENDLESS = Part("random and perturbed starts", endless, SMALL)
 
 
+def is_left_out(search: Search, part: Part) -> bool:
+    """Tell whether a part takes too long for the size of the problem."""
+    if search.atoms > part.most_atoms:
+        return True
+    if part.starts is not third_bound or search.atoms <= SMALL:
+        return False
+    a, b = search.weights
+    # Unequal weights need a merge for each pair of atoms.
+    return not (uniform(a) and uniform(b))
+
+
 def left_out(search: Search) -> str:
-    """Name the parts that are too large for the problem; empty for none."""
+    """Name the parts that are left out at the size of the problem; empty for none."""
     names = []
     for part in (*PARTS, ENDLESS):
-        # Few atoms leave out no more than what only they can have.
-        if search.atoms > part.most_atoms > MOST_ATOMS:
+        # That of a few atoms is not missed by more of them.
+        if part.most_atoms > MOST_ATOMS and is_left_out(search, part):
             names.append(part.name)
     return ", ".join(names)
