@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,25 @@ def results_folder(arguments: argparse.Namespace) -> Path:
     return folder
 
 
+def run_and_publish(
+    folder: Path,
+    run: Callable[[], None],
+    publish: Callable[[Path], None],
+) -> int:
+    """Run what is not finished, and publish all of it; return the exit status."""
+    try:
+        run()
+    except KeyboardInterrupt:
+        print(
+            f"Interrupted: what is finished is kept in {folder}; "
+            "the same command resumes there.",
+            file=sys.stderr,
+        )
+        return 130
+    publish(folder)
+    return 0
+
+
 @dataclass(frozen=True)
 class Grid:
     """A study over sizes, with several runs of each: what is run, and how published."""
@@ -82,17 +102,8 @@ class Grid:
         sizes = arguments.sizes or (self.quick_sizes if arguments.quick else self.sizes)
         count = getattr(arguments, self.unit) or (quick if arguments.quick else full)
         folder = results_folder(arguments)
-        try:
-            self.run(folder, sizes, count, arguments.seed)
-        except KeyboardInterrupt:
-            print(
-                f"Interrupted: what is finished is kept in {folder}; "
-                "the same command resumes there.",
-                file=sys.stderr,
-            )
-            return 130
-        self.publish(folder)
-        return 0
+        run = partial(self.run, folder, sizes, count, arguments.seed)
+        return run_and_publish(folder, run, self.publish)
 
 
 def versions() -> dict[str, str]:

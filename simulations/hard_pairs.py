@@ -21,6 +21,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -368,17 +369,9 @@ def publish(folder: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = report.command_line(__doc__).parse_args(argv)
     folder = report.results_folder(arguments)
-    try:
-        run(folder, arguments.quick)
-    except KeyboardInterrupt:
-        print(
-            f"Interrupted: what is finished is kept in {folder}; "
-            "the same command resumes there.",
-            file=sys.stderr,
-        )
-        return 130
-    publish(folder)
-    return 0
+    return report.run_and_publish(
+        folder, partial(run, folder, arguments.quick), publish
+    )
 
 
 if __name__ == "__main__":

@@ -347,17 +347,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--large", action="store_true", help="n = 5000 too")
     arguments = parser.parse_args(argv)
     folder = report.results_folder(arguments)
-    try:
-        run(folder, arguments.quick, arguments.large)
-    except KeyboardInterrupt:
-        print(
-            f"Interrupted: what is finished is kept in {folder}; "
-            "the same command resumes there.",
-            file=sys.stderr,
-        )
-        return 130
-    publish(folder)
-    return 0
+    return report.run_and_publish(
+        folder, partial(run, folder, arguments.quick, arguments.large), publish
+    )
 
 
 if __name__ == "__main__":

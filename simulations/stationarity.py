@@ -21,6 +21,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -393,17 +394,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"the reference has seeds {FIRST_SEED} to {FIRST_SEED + SEEDS - 1}"
         )
     folder = report.results_folder(arguments)
-    try:
-        run(folder, arguments.seed, count)
-    except KeyboardInterrupt:
-        print(
-            f"Interrupted: what is finished is kept in {folder}; "
-            "the same command resumes there.",
-            file=sys.stderr,
-        )
-        return 130
-    publish(folder)
-    return 0
+    return report.run_and_publish(
+        folder, partial(run, folder, arguments.seed, count), publish
+    )
 
 
 if __name__ == "__main__":
