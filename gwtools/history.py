@@ -10,6 +10,8 @@ from typing import NamedTuple
 class Step(NamedTuple):
     """What a step of an iterative solver led to; ``result.history`` holds all of them.
 
+    Of a search, those of the start that won.
+
     Attributes
     ----------
     iteration : int
@@ -107,7 +109,7 @@ def continued(
 
 
 def in_units(steps: tuple[Step, ...], unit: float) -> tuple[Step, ...]:
-    """Return steps between spaces whose C was divided by ``unit`` in the units of C.
+    """Return steps, made with C divided by ``unit``, in squared units of C.
 
     Parameters
     ----------

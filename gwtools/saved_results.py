@@ -76,7 +76,7 @@ def write(path: Any, result: Any) -> None:
     Raises
     ------
     TypeError
-        If the path is none, or a name of an atom is nothing that JSON holds.
+        If the path is no path, or a name of an atom is nothing that JSON holds.
     ValueError
         If the file cannot be written, or is a directory.
     """

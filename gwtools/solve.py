@@ -78,8 +78,8 @@ def solve(
         instead of warning.
     callback : callable, optional
         Called with a :class:`gwtools.Progress` after every step; return True to stop
-        with the plan of that step. The status is then STOPPED, of which nothing warns
-        or raises.
+        with the plan of that step, of a search with the best so far. The status is then
+        STOPPED, of which nothing warns or raises.
     memory_limit : float, optional
         Bytes that may be used; by default what is free: the least of what the system,
         the limits of the process and its control group leave, or what is free on the
@@ -121,27 +121,28 @@ def solve(
     gradients are asked for                ``ConditionalGradient()``: one start, whose
                                            plan changes least from call to call
     a space of one atom                    ``ConditionalGradient()``: one coupling
-    two Gram spaces of one row             ``ConditionalGradient()``: the better of two
-                                           sorts is optimal (theorem 12)
-    a space with C_ik = u_i + u_k          ``ConditionalGradient()``: one sort is
-                                           optimal, as R or S is 0
+    two Gram spaces, C = h hᵀ, D = k kᵀ    ``ConditionalGradient()``: sorting h and k
+                                           alike, or against each other, is optimal
+                                           (theorem 12)
+    a space with C_ik = u_i + u_k          ``ConditionalGradient()``: the coupling that
+                                           sorts the row means is optimal (theorem 5)
     λ μ ≤ 0 for all eigenvalues λ of R     ``ConditionalGradient()``: the objective is
-    and μ of S                             convex over couplings, as between a kernel
-                                           and distances
-    at most nine atoms in both spaces, of  ``MultiStart()``, which tries all bijections
-    equal weights                          and ends there where the objective is concave
-    constant row means                     ``MultiStart()``: the product coupling is a
-                                           saddle, left along eigenvectors
-    squared distances, inner products      ``MultiStart()``, whose eigenvectors are
-                                           principal axes
-    more than 500, than 2500 atoms         ``MultiStart()`` with fewer starts;
-                                           ``result.starts`` names those left out
+    and μ of S                             convex over couplings (theorem 11), as
+                                           between a kernel and distances; above 500
+                                           atoms where the kinds of the spaces tell
+    a search does not fit memory           ``ConditionalGradient()``
     all others                             ``MultiStart()``
     =====================================  =============================================
 
-    Above 2500 atoms that takes about twice the time of a single
-    ``ConditionalGradient()`` at most, above 500 about four times. Where a search would
-    not fit memory, one start is made.
+    What ``MultiStart()`` does depends on the structure too. Between equally many atoms,
+    at most nine, of equal weights it tries all bijections, and ends there where the
+    objective is concave. Where row means are constant its first start leaves the
+    product coupling, a saddle, along eigenvectors. Between squared distances or inner
+    products its eigenvectors are principal axes. Above 500 atoms, and again above 2500,
+    it makes fewer starts, and ``result.starts`` names those left out.
+
+    Above 2500 atoms a search takes about twice the time of a single
+    ``ConditionalGradient()`` at most, above 500 about four times.
 
     PyTorch, and ``jax.grad``, differentiate ``objective``, ``distance``, ``estimate``
     and ``regularized`` with respect to distances, points, factors and weights.
@@ -173,7 +174,7 @@ def solve(
       distance     0.858896
       objective    0.737702  (GW_2^2 of the plan)
       certificate  [0.215718, 0.737702] (bracket, lower bound by norm)
-      starts       best of 15 starts; 15 reached it
+      starts       best of 15 starts; 6 reached it
       status       The plan is stationary: the Frank-Wolfe gap fell below the
                    tolerance. (2 iterations)
     >>> result.plan.dense().round(4)

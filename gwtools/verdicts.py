@@ -53,7 +53,10 @@ class Status(Enum):
         "tolerance: raise epsilon or the tolerance, or, after a proximal Sinkhorn, go "
         "on with ConditionalGradient(init=result.plan)."
     )
-    STOPPED = "The callback asked to stop: the plan is that of the last step."
+    STOPPED = (
+        "The callback asked to stop: the plan is that of the last step, or the best so "
+        "far of a search."
+    )
     NON_FINITE = "A step gave NaN or infinite values: the plan is the last finite one."
 
     @property

@@ -62,7 +62,8 @@ def chosen_solver(problem: GWProblem, gradients: bool) -> Choice:
 def _is_convex(problem: GWProblem) -> bool:
     """Tell whether F is known to be convex over couplings.
 
-    Between large spaces only their kinds tell, as eigenvalues take as long as a start.
+    Between large spaces only their kinds tell, or few eigenvalues of both, as those of
+    matrices take as long as a start.
     """
     signs = problem.left.sign * problem.right.sign
     if signs != 0:

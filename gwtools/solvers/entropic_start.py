@@ -126,7 +126,7 @@ def _at_given(
     final: Numbers,
     proximal: bool,
 ) -> State:
-    """Return the state at a given plan, at the final ε: no step climbs from there."""
+    """Return the state at a given plan and the final ε, not to climb from there."""
     plan = given_plan(given, cast(GWProblem, problem))
     dense = make_unchecked(DensePlan, matrix=plan.dense())
     counted = filled(final, 1.0)

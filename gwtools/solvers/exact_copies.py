@@ -14,7 +14,7 @@ from gwtools._array import NumpyArray
 from gwtools.transport.local_distributions import Centred
 
 # The search gives up after so many refinements, or after fewer where each sorts many
-# entries: it takes less than a second.
+# entries; above a thousand atoms no choice of partners is taken back.
 _MOST_REFINEMENTS = 400
 _MOST_ENTRIES = 10**6
 

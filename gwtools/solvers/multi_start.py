@@ -39,7 +39,7 @@ _PATIENCE_LARGE = 5
 _PATIENT = 150  # atoms of the larger space
 _AGREEING = 5  # independent starts that ended at the best objective
 _COARSE_STARTS = 8
-_MOST_STEPS = 300  # of all starts together: no restart follows
+_MOST_STEPS = 300  # of all starts together: no restart or random vertex follows
 # A start is given up when it is above the best objective and has taken more steps than
 # these, unless the last few lower it so fast that a few more may bring it there.
 _FEWEST_STEPS = 8
@@ -53,7 +53,7 @@ _SHARE_OF_STEPS = 0.5
 class _Heard:
     """A callback, and whether it has asked to stop.
 
-    A start whose criterion is met at that very step does not say so.
+    A start that meets its criterion at the step of the stop reports that instead.
 
     Parameters
     ----------
@@ -137,13 +137,15 @@ class _Ledger:
     negligible : float
         Objectives that differ by no more count as equal, in squared units of C.
     float_error : float
-        The first of those that differ by no more is kept, in squared units of C.
+        A later start replaces the best where it is lower by more, in squared units of
+        C.
     made : list of _Made
         The starts.
     best : int
         The place of the best of them.
     last_gain : int
-        How many had been made when the best objective last fell.
+        How many had been made when the best objective last fell by more than is
+        negligible.
     planned : int
         How many of them are no restarts or random vertices.
     """
@@ -192,6 +194,7 @@ class _Ledger:
                 seconds=made.seconds,
                 reached=self.reached(made),
                 won=place == self.best,
+                independent=made.candidate.independent,
             )
             records.append(record)
         return Starts(tuple(records), missing)
@@ -211,20 +214,22 @@ class MultiStart(Solver):
     starts : int, optional
         Starts to make, at most; the number that a result printed reproduces it. By
         default the search ends by itself: after the planned starts below it goes on
-        until 20 in a row gained nothing (10 where five independent starts agree, 5
-        above 150 atoms), at 64 starts or 300 steps of all at the latest.
+        until 20 in a row gained nothing (10 where five planned or random starts agree,
+        5 above 150 atoms). Before each of these, 64 starts or 300 steps of all end it.
     budget : float, optional
         Seconds after which no further start is made. The clock is looked at between
         starts, so that the result depends on the machine; ``result.starts`` tells how
-        many were made, and that number as ``starts`` gives the same result anywhere.
-        With a budget the search does not end by itself, unless ``starts`` is given too.
+        many were made, and that number as ``starts`` gives the same result anywhere. A
+        start in progress is finished, with all it begins with. With a budget no number
+        of starts without gain ends the search.
     seed : int
         Of random starts.
     tolerance : float
         That of :class:`gwtools.ConditionalGradient`, which goes on from every start.
-        The search ends where the objective is within it of a lower bound.
+        The search ends where the objective is within it, as that share, of a lower
+        bound.
     max_iterations : int
-        Linear programs at most, from each start.
+        Linear programs at most, from each start, those of coarse problems included.
 
     Raises
     ------
@@ -235,8 +240,8 @@ class MultiStart(Solver):
 
     Notes
     -----
-    The starts, in this order; those above their size, the atoms of the larger space,
-    are left out, and the result says so:
+    The starts, in this order. The larger space decides up to which size they are made;
+    ``result.starts`` names those that would be made between fewer atoms:
 
     ==================  ================================================  ===========
     start               coupling                                          atoms up to
@@ -245,8 +250,8 @@ class MultiStart(Solver):
     exact copy          the bijection that keeps all values, if there is  2500
                         one
     all permutations    the best bijection between equal weights          9
-    coarse to fine      the best vertex at the plan of two quantised      any, from
-                        spaces, themselves searched                       250
+    coarse to fine      the best vertex at the plan of two quantised      any, from 250
+                        spaces, searched by eight starts                  in both
     third bound         that of the third bound's program, of residuals;  2500
                         500 between unequal weights
     eigenvectors        the best of all signs of three leading            500
@@ -258,15 +263,17 @@ class MultiStart(Solver):
                         then a vertex for random costs
     ==================  ================================================  ===========
 
-    As soon as five independent starts agree the remaining planned ones are skipped. A
-    start is given up, and its objective the last one, where after eight steps or more
-    twenty further ones at the pace of the last four would not bring it below the best;
-    where larger spaces leave starts out also after half of the first start's steps.
+    As soon as five of them agree the remaining planned ones are skipped. A start is
+    given up, and its objective the last one, where after more than eight steps twenty
+    further ones at the pace of the last four would not bring it below the best; above
+    500 atoms also after half of the first start's steps. ``result.iterations`` and
+    ``result.history`` are those of the start that won; callbacks count the steps of
+    all.
     Starts are made one after the other, so that the result does not depend on the
     number of threads. Those but the last do not depend on the order of the atoms, but
-    for ties. What is computed in NumPy on the CPU: the linear programs, and all starts
-    but annealing; the products with C and D stay in the library and on the device of
-    the spaces.
+    for ties. What is computed in NumPy on the CPU: the linear programs, and the starts
+    but for annealing, eigenvectors and eccentricities; the products with C and D stay
+    in the library and on the device of the spaces.
 
     With gradients the envelope theorem holds at the plan that was found, which may
     change from one call to the next; loops had better start from their last plan,

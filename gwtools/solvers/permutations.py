@@ -19,7 +19,7 @@ def best_permutation(
 ) -> NumpyArray | None:
     """Find the bijection of least Σ_ik (C_ik − D_σ(i)σ(k))².
 
-    Level by level: after step t every list of images of the atoms 0 … t − 1 is kept
+    Level by level: before step t every list of images of the atoms 0 … t − 1 is kept
     that a lower bound does not exclude.
 
     Parameters

@@ -1,7 +1,7 @@
 """The portfolio of starts of a search: one generator for each kind, listed at the end.
 
 Starts are computed in NumPy and float64 on the CPU, and brought to the library, dtype
-and device of the spaces; annealing and eigenvectors are computed there.
+and device of the spaces; annealing, eigenvectors and eccentricities are computed there.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from gwtools.transport.programs import exact
 SMALL = 500
 MEDIUM = 2500
 
-_SAME_SPECTRUM = 1e-6  # of ‖R‖‖S‖: spectra nearer to each other count as equal
+_SAME_SPECTRUM = 1e-6  # of ‖R‖‖S‖: the squared distance of spectra that count as equal
 _SAME = 1000  # spacings of 1.0: values of exact copies that differ by less are equal
 _MODES = 3  # pairs of eigenvectors whose signs are tried: 2³ combinations
 _KEPT_FLIPS = 3  # of these, the best by objective are started from
 _ANNEALING_STEPS = 14  # kernels until ε is 1/1000 of 4‖α‖‖β‖ + 2‖R‖‖S‖
-_FEWEST_TO_COARSEN = 250  # atoms: below this, coarse problems are hardly smaller
+_FEWEST_TO_COARSEN = 250  # atoms: below this, the other starts take little time
 _RESTARTS_PER_VERTEX = 5  # restarts from the best plan for each random vertex
 
 
@@ -56,7 +56,7 @@ class Candidate(NamedTuple):
     plan : Plan or None
         The coupling; None for the product coupling as the solver itself leaves it.
     independent : bool
-        Whether it depends on no start before it.
+        Whether it does not begin at a plan that an earlier start led to.
     optimal : bool
         Whether no coupling has a lower objective.
     """
@@ -171,7 +171,9 @@ def permutations(search: Search) -> Iterator[Candidate]:
     a, b = search.weights
     if n != m or n > MOST_ATOMS or not (uniform(a) and uniform(b)):
         return
-    images = best_permutation(search.x.matrix, search.y.matrix, search.least * n * n)
+    # What the best start attained, up to the float error of its objective.
+    attained = (search.least + search.problem.float_error) * n * n
+    images = best_permutation(search.x.matrix, search.y.matrix, attained)
     concave = curvatures(search.problem).is_concave
     if images is not None:
         plan = search.bijection(images)
@@ -181,7 +183,7 @@ def permutations(search: Search) -> Iterator[Candidate]:
 class Curvatures(NamedTuple):
     """The least and the largest product λ μ of eigenvalues of R and of S.
 
-    F curves by −2 λ μ along the modes of λ and μ (theorem 8 d).
+    Along the modes of λ and μ, the term of second order of F is −2 λ μ t² (theorem 11).
     """
 
     least: float
@@ -213,7 +215,8 @@ def curvatures(problem: GWProblem) -> Curvatures:
 def third_bound(search: Search) -> Iterator[Candidate]:
     """The coupling that attains Mémoli's third bound, of the residuals (theorem 7).
 
-    It pairs atoms whose distances to all others are distributed alike.
+    It pairs atoms whose α and β are near, and whose rows of R and S are distributed
+    alike.
     """
     _, costs = third_costs(search.x, search.y, residual=True)
     yield Candidate("third bound", search.vertex(costs))
@@ -387,7 +390,7 @@ def is_left_out(search: Search, part: Part) -> bool:
     if part.starts is not third_bound or search.atoms <= SMALL:
         return False
     a, b = search.weights
-    # Unequal weights need a merge for each pair of atoms.
+    # Transports between unequal weights take far longer.
     return not (uniform(a) and uniform(b))
 
 
