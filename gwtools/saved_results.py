@@ -136,7 +136,7 @@ def read(path: Any, kind: type[R], like: Any = None) -> R:
         )
     with _refusing(source):
         values = {}
-        for field in fields(kind):  # type: ignore[arg-type]
+        for field in fields(cast(Any, kind)):
             if field.name in saved:
                 values[field.name] = _decoded(saved[field.name], arrays, like)
         return kind(**values)
@@ -183,7 +183,8 @@ def _plain(value: Any) -> Json:
 def _parts(record: Any) -> dict[str, Any]:
     """Return the fields of a dataclass or a named tuple by their names."""
     if isinstance(record, tuple):
-        return dict(record._asdict())  # type: ignore[attr-defined]
+        named = cast(Any, record)
+        return dict(named._asdict())
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, cast, final
 
 import numpy as np
 
@@ -120,11 +120,12 @@ class _Limit:
 
 
 class _Made(NamedTuple):
-    """A start that was made, and where it led to."""
+    """What is kept of a start that was made; its plan is not, unless it is the best."""
 
-    candidate: Candidate
-    outcome: Outcome
+    name: str
+    independent: bool
     objective: float  # in squared units of C; infinite where it is no number
+    iterations: int
     seconds: float
 
 
@@ -143,6 +144,8 @@ class _Ledger:
         The starts.
     best : int
         The place of the best of them.
+    outcome : Outcome or None
+        Where the best of them led to.
     last_gain : int
         How many had been made when the best objective last fell by more than is
         negligible.
@@ -154,6 +157,7 @@ class _Ledger:
     float_error: float
     made: list[_Made] = field(default_factory=list)
     best: int = 0
+    outcome: Outcome | None = None
     last_gain: int = 0
     planned: int = 0
 
@@ -162,12 +166,19 @@ class _Ledger:
         """The best objective, in squared units of C; infinite before the first."""
         return self.made[self.best].objective if self.made else math.inf
 
-    def add(self, made: _Made) -> None:
+    @property
+    def steps(self) -> int:
+        """Steps of all starts together."""
+        return sum(made.iterations for made in self.made)
+
+    def add(self, made: _Made, outcome: Outcome) -> None:
         """Enter a start."""
         before = self.least
         self.made.append(made)
-        if made.objective < before - self.float_error:
+        is_lower = made.objective < before - self.float_error
+        if is_lower or self.outcome is None:
             self.best = len(self.made) - 1
+            self.outcome = outcome
         if made.objective < before - self.negligible:
             self.last_gain = len(self.made)
 
@@ -180,7 +191,7 @@ class _Ledger:
         """Whether enough independent starts ended at the best objective."""
         count = 0
         for made in self.made:
-            count += made.candidate.independent and self.reached(made)
+            count += made.independent and self.reached(made)
         return count >= _AGREEING
 
     def starts(self, missing: str) -> Starts:
@@ -188,13 +199,13 @@ class _Ledger:
         records = []
         for place, made in enumerate(self.made):
             record = Start(
-                name=made.candidate.name,
+                name=made.name,
                 objective=made.objective,
-                iterations=made.outcome.iterations,
+                iterations=made.iterations,
                 seconds=made.seconds,
                 reached=self.reached(made),
                 won=place == self.best,
-                independent=made.candidate.independent,
+                independent=made.independent,
             )
             records.append(record)
         return Starts(tuple(records), missing)
@@ -369,14 +380,21 @@ class MultiStart(Solver):
         lower = -math.inf
         stopped = False
         for candidate in self._candidates(search, ledger):
-            steps = sum(made.outcome.iterations for made in ledger.made)
-            outcome = self._descended(search, ledger, candidate, steps, heard)
+            outcome = self._descended(search, ledger, candidate, heard)
             objective = float(problem.objective(outcome.plan))
             if not math.isfinite(objective):
                 objective = math.inf
             seconds = now() - began - sum(made.seconds for made in ledger.made)
-            ledger.add(_Made(candidate, outcome, objective, seconds))
-            search.best = ledger.made[ledger.best].outcome.plan
+            made = _Made(
+                candidate.name,
+                candidate.independent,
+                objective,
+                outcome.iterations,
+                seconds,
+            )
+            ledger.add(made, outcome)
+            best = cast(Outcome, ledger.outcome)
+            search.best = best.plan
             search.least = ledger.least
             if candidate.optimal:
                 break
@@ -392,7 +410,6 @@ class MultiStart(Solver):
             stopped = heard is not None and heard.stopped
             if stopped:
                 break
-        best = ledger.made[ledger.best].outcome
         if stopped or outcome.status is Status.STOPPED:
             best = replace(best, status=Status.STOPPED)
         return replace(best, starts=ledger.starts(left_out(search)))
@@ -423,19 +440,19 @@ class MultiStart(Solver):
         search: Search,
         ledger: _Ledger,
         candidate: Candidate,
-        steps: int,
         callback: Callback | None,
     ) -> Outcome:
         """Go on from a start by conditional gradient."""
         solver = self.descent
         if candidate.plan is not None:
             solver = replace(solver, init=candidate.plan)
-        counted = counted_from(steps, callback)
+        # The callback is told the number of all steps.
+        counted = counted_from(ledger.steps, callback)
         if not ledger.made:
             return solver.run(search.problem, counted)
         most = math.inf
         if search.atoms > SMALL:
-            most = _SHARE_OF_STEPS * ledger.made[0].outcome.iterations
+            most = _SHARE_OF_STEPS * ledger.made[0].iterations
         limit = _Limit(counted, ledger.least, most)
         outcome = solver.run(search.problem, limit)
         if limit.has_given_up:
@@ -456,8 +473,7 @@ def _is_enough(search: Search, ledger: _Ledger) -> bool:
     patience = _PATIENCE_AGREEING if ledger.agree else _PATIENCE
     if search.atoms > _PATIENT:
         patience = _PATIENCE_LARGE
-    steps = sum(made.outcome.iterations for made in ledger.made)
-    if steps >= _MOST_STEPS:
+    if ledger.steps >= _MOST_STEPS:
         return True
     without_gain = number - max(ledger.last_gain, ledger.planned)
     return number >= _MOST_STARTS or without_gain >= patience

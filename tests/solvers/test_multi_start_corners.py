@@ -1,10 +1,13 @@
 """Searches in every library, in single precision, and between hostile values."""
 
+import gc
+
 import numpy as np
 import pytest
 
 import gwtools as gw
 from gwtools.solvers import multi_start
+from gwtools.solvers.base import Outcome
 from tests import checkers
 from tests.libraries import EAGER, to_numpy
 from tests.solvers.test_multi_start import clouds
@@ -77,3 +80,19 @@ def test_hostile_values_end(first, unequal):
         assert float(result.objective) <= float(
             gw.solve(*spaces, gw.ConditionalGradient()).objective
         )
+
+
+def test_only_the_best_plan_is_kept():
+    rng = np.random.default_rng(0)
+    x, y = (gw.PointCloud(rng.standard_normal((12, 2))) for _ in range(2))
+    alive = []
+
+    def count(progress):
+        gc.collect()  # states may refer to themselves
+        kept = [item for item in gc.get_objects() if type(item) is Outcome]
+        alive.append(len(kept))
+
+    result = gw.solve(x, y, gw.MultiStart(starts=12), callback=count)
+    assert len(result.starts) == 12
+    # The best, the one before, and annealing's: not those of eleven other starts.
+    assert max(alive) <= 4
