@@ -29,6 +29,7 @@ ROOMS = {
     "gwtools": (
         *(
             "_array",
+            "_compiled",
             "_stacks",
             "_words",
             "_html",
