@@ -18,18 +18,23 @@ A lower bound is below every objective, of whatever plan.
 """
 
 from gwtools.bounds.distributions import second, third
+from gwtools.bounds.level_one_values import find_multipliers, reformulation
 from gwtools.bounds.moments import first, norm, rank_one, row_means, spectral
+from gwtools.bounds.nested_programs import Multipliers
 from gwtools.bounds.projected_quadratic import convex
 
 # Mémoli's names.
 flb, slb, tlb = first, second, third
 
 __all__ = [
+    "Multipliers",
     "convex",
+    "find_multipliers",
     "first",
     "flb",
     "norm",
     "rank_one",
+    "reformulation",
     "row_means",
     "second",
     "slb",

@@ -16,9 +16,8 @@ from gwtools._array import NumpyArray
 from gwtools.bounds import float_error
 from gwtools.bounds.float_error import gamma
 from gwtools.bounds.transport_error import dual_value
-from gwtools.plans import SparsePlan
 from gwtools.transport.local_distributions import Centred
-from gwtools.transport.programs import exact
+from gwtools.transport.programs import Program, exact
 
 
 class Multipliers(NamedTuple):
@@ -100,9 +99,8 @@ class NestedBound:
     value: float  # of the outer program as computed; without (m_C − m_D)²
     lower: float  # the same as proved for the stored parts
     potentials: NumpyArray  # ψ_ijl of the inner programs, (n, m, m)
-    outer: SparsePlan  # σ
-    outer_potential: NumpyArray  # of the outer program, (m,)
-    inner: dict[tuple[int, int], SparsePlan]  # τ of pairs that σ couples
+    outer: Program  # σ
+    inner: dict[tuple[int, int], Program]  # τ of pairs, among them all that σ couples
 
 
 def inner_values(
@@ -170,7 +168,7 @@ def solve(program: NestedProgram, refine: bool = True) -> NestedBound:
     #    its plan uses none whose value is not exact.
     missed, missed_error = program.missed_centring()
     additive = program.h + missed  # (n, m)
-    inner: dict[tuple[int, int], SparsePlan] = {}
+    inner: dict[tuple[int, int], Program] = {}
     while True:
         costs = values + additive
         outer = exact(costs, a, b)
@@ -185,7 +183,7 @@ def solve(program: NestedProgram, refine: bool = True) -> NestedBound:
     costs_error = gamma(8) * size + missed_error
     potential = outer.potentials[1]
     lower = dual_value(costs, potential, a, b, program.omega, costs_error)
-    return NestedBound(outer.lower, lower, potentials, outer.plan, potential, inner)
+    return NestedBound(outer.lower, lower, potentials, outer, inner)
 
 
 def _solve_inner(
@@ -194,7 +192,7 @@ def _solve_inner(
     potentials: NumpyArray,
     i: int,
     j: int,
-) -> SparsePlan:
+) -> Program:
     """Solve one inner program, and keep its potentials where they prove more."""
     only = np.array([j])
     costs = program.costs_of(i, only)[0]  # (n, m)
@@ -204,4 +202,4 @@ def _solve_inner(
     if proved > values[i, j]:
         values[i, j] = proved
         potentials[i, j] = potential
-    return solved.plan
+    return solved
