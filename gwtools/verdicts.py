@@ -143,6 +143,11 @@ class Certificate:
         adds the largest values of spaces whose entries are computed from others, r is
         the larger number of float operations behind an entry and u = 2⁻⁵³ (theorem 13
         h).
+    seconds : dict
+        What each lower bound took, in seconds by name; "linear" are those of that
+        effort together. Not compared by ``==``.
+    left_out : dict
+        Why lower bounds that the effort has were left out, by name.
 
     Examples
     --------
@@ -166,6 +171,8 @@ class Certificate:
     a_priori: float | None = None  # GW_2² is above the norm bound by at most this
     tolerance: float = 0.0  # width that counts as closed, at least ``rounding``
     rounding: float = 0.0  # width that float errors account for
+    seconds: dict[str, float] = field(default_factory=dict, compare=False)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def gap(self) -> float:

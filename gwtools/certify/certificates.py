@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
 from gwtools import _array, _check, _check_plans, _check_spaces
-from gwtools._array import Array
-from gwtools.bounds import certified, certified_quadratic
-from gwtools.bounds.certified import EnclosedParts
-from gwtools.bounds.float_error import Bound
+from gwtools.bounds import certified
 from gwtools.bounds.memory import require_memory_of_certificate
+from gwtools.certify.efforts import EFFORTS, Collected, Work, from_matrices
 from gwtools.certify.intervals import (
     CertifiedObjective,
     certified_interval,
@@ -25,22 +24,48 @@ from gwtools.certify.objectives import (
     objectives_of_sorting,
 )
 from gwtools.certify.plans import restricted, widened
+from gwtools.history import now
 from gwtools.plans import Plan, as_plan
 from gwtools.preparation import Prepared, prepare
 from gwtools.problems import GWProblem
 from gwtools.results import Certificate
 from gwtools.spaces import Space, as_space, converted, detached
 
-EFFORTS = ("linear", "quadratic", "cubic")
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What a caller asks of a certificate.
+
+    Parameters
+    ----------
+    effort : str
+        One of :data:`gwtools.certify.EFFORTS`.
+    tolerance : float
+        Width that counts as closed, in squared units of C.
+    evaluated : PlanObjective or None
+        The objective of the plan, where it was computed already.
+    deadline : float
+        When to end, by the clock of :func:`gwtools.history.now`.
+    memory_limit : float or None
+        Bytes that may be used; None for what is free.
+    """
+
+    effort: str
+    tolerance: float = 0.0
+    evaluated: PlanObjective | None = None
+    deadline: float = math.inf
+    memory_limit: float | None = None
 
 
 def certify(
     x: Any,
     y: Any,
     plan: Any = None,
-    effort: str = "linear",
+    effort: str | None = None,
     tolerance: float | None = None,
     memory_limit: float | None = None,
+    budget: float | None = None,
+    keep_proof: bool = False,
 ) -> Certificate:
     """Prove an interval that contains GW_2² of the stored values.
 
@@ -56,13 +81,16 @@ def certify(
         without the charge. Without a plan it is a cheap coupling's: the product
         coupling, and from "quadratic" on the best of it and of couplings that sort row
         means or eccentricities.
-    effort : {"linear", "quadratic", "cubic"}
-        What may be spent on lower bounds. "linear": ``row_means``, ``norm`` and, where
+    effort : {"linear", "quadratic", "cubic", "quartic"}, optional
+        What may be spent on lower bounds; by default "linear", and "quartic" with a
+        budget. "linear": ``row_means``, ``norm`` and, where
         the spaces have a low-rank form, ``spectral`` or ``rank_one``, by sorts and one
         pass over the pairs. "quadratic" adds ``first`` and ``second`` in O(n² log n)
         and, for a plan between spaces whose kinds make the problem convex,
         ``convexity``, which is one linear program. "cubic" adds ``third``,
         ``residual_third``, ``spectral``, ``convex`` and ``convexity`` for any spaces.
+        "quartic" adds ``reformulation``, for a number of steps that depends on the
+        sizes alone: below ten seconds between 60 and 60 atoms with the extra ``fast``.
     tolerance : float, optional
         Width of an interval that is good enough to be called GLOBAL, in squared units
         of C; by default, and at least, what float64 errors of the values account for.
@@ -70,7 +98,16 @@ def certify(
         Bytes that may be used; by default what is free for this process, or on the
         device. "linear" needs few beside the spaces, and beside a plan that is a
         :class:`gwtools.SparsePlan`; other plans need n × m arrays, and n × n and m × m
-        ones where a space has no form of low rank; so do the other efforts.
+        ones where a space has no form of low rank; so do the other efforts. Bounds of
+        "quartic" that hold n² m² numbers are left out where these do not fit.
+    budget : float, optional
+        Seconds that "quartic" may take in all: it spends them where they pay, and the
+        certificate is what is proved by then. Interrupted (KeyboardInterrupt) in a
+        search, it goes on with what was found. By default no clock is looked at, and
+        certificates are the same bit for bit on one machine.
+    keep_proof : bool
+        Whether to keep multipliers, potentials and the plan, of which
+        :meth:`gwtools.Certificate.verify` computes both ends again.
 
     Returns
     -------
@@ -85,9 +122,9 @@ def certify(
     TypeError
         If the spaces or the plan differ in array library, dtype or device.
     ValueError
-        If the effort is unknown, the tolerance negative, the plan misses the weights by
-        more than that, or values of C are so large that squared differences are no
-        float64 numbers.
+        If the effort is unknown, the tolerance negative, the budget not above 0 or for
+        a lower effort, the plan misses the weights by more than that, or values of C
+        are so large that squared differences are no float64 numbers.
     MemoryError
         If what the effort needs does not fit, before it is asked for.
 
@@ -106,7 +143,11 @@ def certify(
     [0.215718, 0.737702] (bracket, lower bound by norm)
     >>> print(gw.certify(x, y, plan, effort="quadratic"))
     [0.268576, 0.737702] (bracket, lower bound by second)
+    >>> certificate = gw.certify(x, y, plan, effort="quartic")
+    >>> certificate.bound, certificate.lower > 0.9999 * certificate.upper
+    ('reformulation', True)
     """
+    started = now()
     if tolerance is None:
         tolerance = 0.0
     _check.number(tolerance, "tolerance", least=0.0)
@@ -115,9 +156,35 @@ def certify(
     _check.memory_limit(memory_limit)
     x = as_space(x, "x")
     y = as_space(y, "y")
+    if effort is None:
+        effort = "linear" if budget is None else "quartic"
     _check.choice(effort, "effort", EFFORTS)
+    _check_budget(budget, effort)
+    _check.flag(keep_proof, "keep_proof")
     require_memory_of_certificate(x, y, plan, effort, memory_limit)
-    return certified_objective(x, y, plan, effort, tolerance).certificate
+    deadline = math.inf if budget is None else started + budget
+    return certified_objective(
+        x,
+        y,
+        plan,
+        effort,
+        tolerance,
+        deadline=deadline,
+        memory_limit=memory_limit,
+        keep_proof=keep_proof,
+    ).certificate
+
+
+def _check_budget(budget: Any, effort: str) -> None:
+    """Require no budget, or seconds for the one effort that can use them."""
+    if budget is None:
+        return
+    _check.number(budget, "budget", above=0.0)
+    if effort != "quartic":
+        raise ValueError(
+            f"budget must be left out with effort={effort!r}, but is {budget!r}: "
+            'pass effort="quartic", which spends it.'
+        )
 
 
 def certified_objective(
@@ -127,6 +194,9 @@ def certified_objective(
     effort: str,
     tolerance: float = 0.0,
     evaluated: PlanObjective | None = None,
+    deadline: float = math.inf,
+    memory_limit: float | None = None,
+    keep_proof: bool = False,
 ) -> CertifiedObjective:
     """Certify as :func:`certify`, with the objective of the plan as computed.
 
@@ -156,7 +226,8 @@ def certified_objective(
     ready = prepare(x, y)
     if plan is not None:
         plan = restricted(plan, ready)
-    return _certified(ready, plan, effort, tolerance, evaluated)
+    asked = Asked(effort, tolerance, evaluated, deadline, memory_limit)
+    return _certified(ready, plan, asked)
 
 
 def _wide(space: Space) -> Space:
@@ -167,73 +238,58 @@ def _wide(space: Space) -> Space:
 def _certified(
     ready: Prepared,
     plan: Plan | None,
-    effort: str,
-    tolerance: float,
-    evaluated: PlanObjective | None,
+    asked: Asked,
 ) -> CertifiedObjective:
     """Certify prepared spaces and a plan between them, or cheap couplings."""
     problem = GWProblem(ready.x, ready.y)
+    unit = ready.unit
     pair = enclosed(problem)
     # 1. Lower bounds by sorts and one pass over the pairs, and one coupling.
+    started = now()
     bounds, a_priori = certified.linear(problem.x, problem.y, pair)
+    collected = Collected(bounds)
+    collected.seconds["linear"] = now() - started
     upper = (
         objective_of_product(problem, pair)
         if plan is None
-        else objective_of_plan(problem, pair, plan, evaluated)
+        else objective_of_plan(problem, pair, plan, asked.evaluated)
     )
     # 2. Lower bounds from matrices, and more couplings where none was given.
-    if effort != "linear":
+    if asked.effort != "linear":
         parts_x = certified.enclosed_parts(problem.x)
         parts_y = certified.enclosed_parts(problem.y)
-        matrix = None if plan is None else _array.to_numpy(plan.dense())  # (n, m)
-        bounds |= _bounds_from_matrices(parts_x, parts_y, ready, matrix, effort)
         if plan is None:
             sorting = objectives_of_sorting(problem, pair, parts_x, parts_y)
             upper = min([upper, *sorting], key=attrgetter("upper"))
+        matrix = None if plan is None else _array.to_numpy(plan.dense())  # (n, m)
+        best = finite_or_zero(collected.best)
+        least_width = max(pair.float_error_above(best), asked.tolerance / unit / unit)
+        work = Work(
+            parts_x,
+            parts_y,
+            ready,
+            matrix,
+            asked.effort,
+            asked.deadline,
+            closed=upper.upper - least_width,
+            memory_limit=asked.memory_limit,
+        )
+        from_matrices(work, collected)
     # 3. The interval, with the width that float errors of the values account for.
-    lower = {name: bound.lower for name, bound in bounds.items()}
+    lower = {name: bound.lower for name, bound in collected.bounds.items()}
     best = max([finite_or_zero(value) for value in lower.values()])
-    return certified_interval(
+    interval = certified_interval(
         lower,
         upper,
         a_priori,
         error_width=pair.float_error_above(best),
-        tolerance=tolerance,
-        unit=ready.unit,
+        tolerance=asked.tolerance,
+        unit=unit,
         of_plan=plan is not None,
     )
-
-
-def _bounds_from_matrices(
-    x: EnclosedParts,
-    y: EnclosedParts,
-    ready: Prepared,
-    plan: Array | None,
-    effort: str,
-) -> dict[str, Bound]:
-    """Return the lower bounds that need the matrices C and D."""
-    bounds = {}
-    bounds["first"] = certified.first(x, y)
-    bounds["second"] = certified.second(x, y)
-    # The largest product of eigenvalues of R and S, as far as kinds of spaces tell it:
-    # what the objective may curve below a tangent (theorem 11).
-    curvature = certified_quadratic.eigenvalue_product_of_kinds(
-        x,
-        y,
-        ready.x.sign,
-        ready.y.sign,
+    certificate = replace(
+        interval.certificate,
+        seconds=collected.seconds,
+        left_out=collected.left_out,
     )
-    if effort == "cubic":
-        modes_x = certified.modes(x)
-        modes_y = certified.modes(y)
-        bounds["third"] = certified.third(x, y, residual=False)
-        bounds["residual_third"] = certified.third(x, y, residual=True)
-        bounds["spectral"] = certified.spectral(x, y, modes_x, modes_y)
-        bounds["convex"] = certified_quadratic.convex(x, y, modes_x, modes_y)
-        # Spectra may tell more than kinds.
-        by_spectra = certified_quadratic.largest_eigenvalue_product(modes_x, modes_y)
-        curvature = min(curvature, by_spectra)
-    # The tangent at a plan; there is none where nothing is known of the curvature.
-    if plan is not None and math.isfinite(curvature):
-        bounds["convexity"] = certified_quadratic.convexity(x, y, plan, curvature)
-    return bounds
+    return interval._replace(certificate=certificate)

@@ -1,0 +1,199 @@
+"""Lower bounds by the effort allowed: which ones, for how long, and what each cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gwtools import _memory
+from gwtools._array import NumpyArray
+from gwtools.bounds import certified, certified_level_one, certified_quadratic
+from gwtools.bounds.certified import EnclosedParts
+from gwtools.bounds.float_error import Bound
+from gwtools.bounds.level_one import best_multipliers
+from gwtools.bounds.level_one_values import numbers_held
+from gwtools.bounds.nested_programs import NestedBound
+from gwtools.history import now
+from gwtools.preparation import Prepared
+
+EFFORTS = ("linear", "quadratic", "cubic", "quartic")
+# Entries n² m² times steps of a search for multipliers without a budget: 300 steps
+# between 60 and 60 atoms, about four seconds.
+_WORK = 300 * 60**4
+_FEWEST_STEPS = 40
+_MOST_STEPS = 3000
+_MOST_PAIRS = 150**2  # pairs of atoms n m: above, the search needs a budget
+_WITHOUT_END = 10**9  # steps of a search that ends by its budget
+# Part of a budget that may go by before the last multipliers are proved.
+_SEARCH_SHARE = 0.85
+
+
+@dataclass
+class Collected:
+    """Lower bounds, what each cost and left behind, and what was left out."""
+
+    bounds: dict[str, Bound] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    proofs: dict[str, dict[str, NumpyArray]] = field(default_factory=dict)
+
+    def add(self, name: str, compute: Callable[[], Bound]) -> None:
+        """Compute a bound and note the time."""
+        started = now()
+        self.bounds[name] = compute()
+        self.seconds[name] = now() - started
+
+    @property
+    def best(self) -> float:
+        """The largest lower end so far."""
+        return max((float(bound.lower) for bound in self.bounds.values()), default=0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What the bounds from matrices need of a problem and of the caller.
+
+    Parameters
+    ----------
+    x, y : EnclosedParts
+        The spaces.
+    ready : Prepared
+        The spaces that these are the parts of.
+    plan : numpy array of shape (n, m) or None
+        A coupling that was given.
+    effort : str
+        "quadratic", "cubic" or "quartic".
+    deadline : float
+        When to end, by the clock of :func:`gwtools.history.now`; infinite without a
+        budget.
+    closed : float
+        A lower end that needs no more work.
+    memory_limit : float or None
+        Bytes that may be used; None for what is free.
+    """
+
+    x: EnclosedParts
+    y: EnclosedParts
+    ready: Prepared
+    plan: NumpyArray | None
+    effort: str
+    deadline: float
+    closed: float
+    memory_limit: float | None
+
+
+def from_matrices(work: Work, collected: Collected) -> None:
+    """Add the lower bounds that need the matrices C and D."""
+    x = work.x
+    y = work.y
+    collected.add("first", lambda: certified.first(x, y))
+    collected.add("second", lambda: certified.second(x, y))
+    # The largest product of eigenvalues of R and S, as far as kinds of spaces tell it:
+    # what the objective may curve below a tangent (theorem 11).
+    curvature = certified_quadratic.eigenvalue_product_of_kinds(
+        x,
+        y,
+        work.ready.x.sign,
+        work.ready.y.sign,
+    )
+    if work.effort != "quadratic":
+        by_spectra = _cubic(x, y, collected)
+        # Spectra may tell more than kinds.
+        curvature = min(curvature, by_spectra)
+    # The tangent at a plan; there is none where nothing is known of the curvature.
+    plan = work.plan
+    if plan is not None and math.isfinite(curvature):
+        collected.add(
+            "convexity",
+            lambda: certified_quadratic.convexity(x, y, plan, curvature),
+        )
+    if work.effort == "quartic":
+        _quartic(work, collected)
+
+
+def _cubic(x: EnclosedParts, y: EnclosedParts, collected: Collected) -> float:
+    """Add the bounds from spectra and rows; return the largest eigenvalue product."""
+    modes_x = certified.modes(x)
+    modes_y = certified.modes(y)
+    collected.add("third", lambda: certified.third(x, y, residual=False))
+    collected.add("residual_third", lambda: certified.third(x, y, residual=True))
+    collected.add("spectral", lambda: certified.spectral(x, y, modes_x, modes_y))
+    collected.add("convex", lambda: certified_quadratic.convex(x, y, modes_x, modes_y))
+    return certified_quadratic.largest_eigenvalue_product(modes_x, modes_y)
+
+
+def _quartic(work: Work, collected: Collected) -> None:
+    """Add what makes costs dearer than rows and spectra do, until the deadline."""
+    if collected.best >= work.closed:
+        return
+    reason = _too_large(work)
+    if reason is not None:
+        collected.left_out["reformulation"] = reason
+        return
+    collected.add("reformulation", lambda: _reformulation(work, collected))
+
+
+def _too_large(work: Work) -> str | None:
+    """Say why no multipliers are searched for; None where they are."""
+    n = len(work.x.parts.weights)
+    m = len(work.y.parts.weights)
+    if n * m > _MOST_PAIRS and math.isinf(work.deadline):
+        return f"more than {_MOST_PAIRS} pairs of atoms: pass a budget in seconds"
+    numbers = numbers_held(n, m)
+    needed = _memory.NUMBER * numbers
+    if _memory.numbers_surely_fit(numbers, work.memory_limit):
+        return None
+    limit = work.memory_limit
+    if limit is None:
+        limit = _memory.free(work.ready.x.weights)
+    if needed <= limit:
+        return None
+    return f"{needed / 1e9:.3g} GB do not fit memory"
+
+
+def _reformulation(work: Work, collected: Collected) -> Bound:
+    """Theorem 15, for the multipliers that a search finds in the time."""
+    x = work.x
+    y = work.y
+    n = len(x.parts.weights)
+    m = len(y.parts.weights)
+    steps = _WITHOUT_END
+    deadline = work.deadline
+    if math.isinf(deadline):
+        by_work = _WORK // (n * m) ** 2
+        steps = min(_MOST_STEPS, max(_FEWEST_STEPS, by_work))
+    else:
+        left = max(deadline - now(), 0.0)
+        deadline = now() + _SEARCH_SHARE * left
+    omega = float(max(x.radii.weights, y.radii.weights))
+    mean_gap = x.parts.mean - y.parts.mean
+    multipliers = best_multipliers(
+        x.parts,
+        y.parts,
+        omega,
+        steps,
+        deadline,
+        enough=work.closed - mean_gap**2,
+    )
+    bound, nested = certified_level_one.reformulation(x, y, multipliers)
+    if nested is not None:
+        collected.proofs["reformulation"] = proof_of_nested(multipliers, nested)
+    return bound
+
+
+def proof_of_nested(
+    multipliers: Any,
+    nested: NestedBound,
+) -> dict[str, NumpyArray]:
+    """Return what the proof by a nested program can be repeated from."""
+    kept = {
+        "first": multipliers.first,
+        "second": multipliers.second,
+        "inner": nested.potentials,
+        "outer": nested.outer.potentials[1],
+    }
+    if multipliers.tensor is not None:
+        kept["tensor"] = multipliers.tensor
+    return kept
