@@ -40,6 +40,7 @@ from gwtools.history import Step
 from gwtools.marginals import round_plan
 from gwtools.plans import DensePlan, Plan, SparsePlan
 from gwtools.problems import GWProblem
+from gwtools.proofs import Proof, Verification
 from gwtools.results import (
     Certificate,
     ConvergenceError,
@@ -83,6 +84,7 @@ __all__ = [
     "Plan",
     "PointCloud",
     "Progress",
+    "Proof",
     "Sinkhorn",
     "Solver",
     "Sorted",
@@ -92,6 +94,7 @@ __all__ = [
     "Starts",
     "Status",
     "Step",
+    "Verification",
     "as_space",
     "batch",
     "bounds",

@@ -27,19 +27,22 @@ from gwtools._array import Array, NumpyArray
 from gwtools._check import unreadable
 from gwtools.history import Step
 from gwtools.plans import DensePlan, SparsePlan
+from gwtools.proofs import Proof
 from gwtools.start_records import Start, Starts
-from gwtools.verdicts import Certificate, Kind, Status
 
 _ENTRY = "result.json"
 _FORMAT = "version of gwtools' results"
 _VERSION = 1
 
-# Classes that a field may hold: enumerations, records of arrays and records of Python's
-# numbers. A field of another class needs its class here.
-_ENUMERATIONS: dict[str, type[Enum]] = {"Kind": Kind, "Status": Status}
-_OF_ARRAYS: dict[str, type[Any]] = {"DensePlan": DensePlan, "SparsePlan": SparsePlan}
+# Classes that a field may hold: enumerations, records that may have arrays and records
+# of Python's numbers. A field of another class needs its class here, or registered.
+_ENUMERATIONS: dict[str, type[Enum]] = {}
+_OF_ARRAYS: dict[str, type[Any]] = {
+    "DensePlan": DensePlan,
+    "Proof": Proof,
+    "SparsePlan": SparsePlan,
+}
 _OF_NUMBERS: dict[str, type[Any]] = {
-    "Certificate": Certificate,
     "Start": Start,
     "Starts": Starts,
     "Step": Step,
@@ -63,15 +66,25 @@ R = TypeVar("R")
 Json = Any
 
 
+def register(*kinds: type[Any]) -> None:
+    """Let fields hold further classes: enumerations, or records that may have arrays.
+
+    For classes of modules that save by this one.
+    """
+    for kind in kinds:
+        known = _ENUMERATIONS if issubclass(kind, Enum) else _OF_ARRAYS
+        known[kind.__name__] = kind
+
+
 def write(path: Any, result: Any) -> None:
-    """Write a result to a file.
+    """Write a result, or a certificate alone, to a file.
 
     Parameters
     ----------
     path : str or path
         The file.
     result : GWResult
-        A dataclass with the field ``names`` and others of the classes above.
+        A dataclass whose fields are of the classes above.
 
     Raises
     ------
@@ -81,13 +94,16 @@ def write(path: Any, result: Any) -> None:
         If the file cannot be written, or is a directory.
     """
     target = _check_saved.path(path)
-    _check_saved.names(result.names)
+    names = getattr(result, "names", None)
+    if names is not None:
+        _check_saved.names(names)
     arrays: dict[str, NumpyArray] = {}
     encoded = {}
     for field in fields(result):
         value = getattr(result, field.name)
         encoded[field.name] = _encoded(value, field.name, arrays)
-    document = {_FORMAT: _VERSION, "fields": encoded}
+    kind = type(result).__name__
+    document = {_FORMAT: _VERSION, "class": kind, "fields": encoded}
     text = json.dumps(document, allow_nan=False)
     arrays[_ENTRY] = np.frombuffer(text.encode(), dtype=np.uint8)
     with _replacing(target) as file:
@@ -127,6 +143,14 @@ def read(path: Any, kind: type[R], like: Any = None) -> R:
         document = json.loads(arrays[_ENTRY].tobytes())
         version = int(document[_FORMAT])
         saved = dict(document["fields"])
+        held = str(document.get("class", "GWResult"))
+    if held != kind.__name__:
+        raise unreadable(
+            str(source),
+            f"hold a {kind.__name__}",
+            f"holds a {held}",
+            f"read it by gwtools.{held}.load",
+        )
     if version > _VERSION:
         raise unreadable(
             str(source),
@@ -151,8 +175,15 @@ def _encoded(value: Any, name: str, arrays: dict[str, NumpyArray]) -> Json:
         return {tag: name}
     kind = type(value).__name__
     if kind in _OF_ARRAYS:
-        parts = _parts(value)
-        return {kind: {k: _encoded(v, f"{name}.{k}", arrays) for k, v in parts.items()}}
+        encoded = {}
+        for key, part in _parts(value).items():
+            # Numbers of a record are Python's, also where they were computed in NumPy.
+            part = part.item() if isinstance(part, np.generic) else part
+            encoded[key] = _encoded(part, f"{name}.{key}", arrays)
+        return {kind: encoded}
+    if isinstance(value, dict):
+        items = value.items()
+        return {"dict": {k: _encoded(v, f"{name}.{k}", arrays) for k, v in items}}
     if isinstance(value, tuple) and kind not in _OF_NUMBERS:
         entries = enumerate(value)
         return {"tuple": [_encoded(v, f"{name}.{i}", arrays) for i, v in entries]}

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum
+from os import PathLike
+from typing import Any, Self
 
-from gwtools import _html
+from gwtools import _html, saved_results
+from gwtools.proofs import Proof, Verification, verify
+from gwtools.spaces import as_space
 
 
 class Status(Enum):
@@ -148,6 +152,8 @@ class Certificate:
         effort together. Not compared by ``==``.
     left_out : dict
         Why lower bounds that the effort has were left out, by name.
+    proof : Proof or None
+        What both ends can be computed from again, where it was kept.
 
     Examples
     --------
@@ -173,11 +179,121 @@ class Certificate:
     rounding: float = 0.0  # width that float errors account for
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
     left_out: dict[str, str] = field(default_factory=dict)
+    proof: Proof | None = field(default=None, compare=False, repr=False)
 
     @property
     def gap(self) -> float:
         """``upper − lower``, in squared units of C."""
         return self.upper - self.lower
+
+    def verify(self, x: Any, y: Any) -> Verification:
+        """Compute both ends again, by short code that knows no solver.
+
+        Parameters
+        ----------
+        x, y : Space or square array
+            The spaces of the certificate.
+
+        Returns
+        -------
+        Verification
+            Both ends in plain float64, and whether they agree with the certificate. Of
+            the lower bounds it is the largest one that can be computed again: closed
+            forms, and those whose multipliers and potentials are kept.
+
+        Raises
+        ------
+        TypeError
+            If x or y is neither a space nor an array of floating-point numbers.
+        ValueError
+            If no proof was kept, or the spaces are of other sizes.
+
+        Examples
+        --------
+        >>> import numpy as np, gwtools as gw
+        >>> x, y = 1 - np.eye(2), 1 - np.eye(3)
+        >>> plan = gw.solve(x, y).plan
+        >>> certificate = gw.certify(x, y, plan, effort="quartic", keep_proof=True)
+        >>> certificate.verify(x, y).agrees
+        True
+        """
+        if self.proof is None:
+            raise ValueError(
+                "a certificate must keep its proof to be verified, but this one does "
+                "not: call gwtools.certify(…, keep_proof=True)."
+            )
+        space_x = as_space(x, "x")
+        space_y = as_space(y, "y")
+        return verify(space_x, space_y, self.bounds, self.upper, self.proof)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the certificate to one file, with its proof if it keeps one.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, of the form that :meth:`gwtools.GWResult.save` describes.
+
+        Raises
+        ------
+        TypeError
+            If the path is none.
+        ValueError
+            If the file cannot be written, or is a directory.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> import numpy as np, gwtools as gw
+        >>> x, y = 1 - np.eye(2), 1 - np.eye(3)
+        >>> certificate = gw.certify(x, y, effort="quartic", keep_proof=True)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "certificate.npz")
+        ...     certificate.save(path)
+        ...     loaded = gw.Certificate.load(path)
+        >>> loaded == certificate, loaded.verify(x, y).agrees
+        (True, True)
+        """
+        saved_results.write(path, self)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read a certificate that :meth:`save` has written.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+
+        Returns
+        -------
+        Certificate
+            Equal to the one that was saved, in all its fields.
+
+        Raises
+        ------
+        TypeError
+            If the path is none.
+        ValueError
+            If the file cannot be read, is no saved certificate, or was written by a
+            newer gwtools in a form that this one does not know.
+
+        Examples
+        --------
+        See :meth:`save`; what is no certificate is refused.
+
+        >>> import pathlib, tempfile
+        >>> import numpy as np, gwtools as gw
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "result.npz")
+        ...     gw.solve(1 - np.eye(2), 1 - np.eye(4)).save(path)
+        ...     try:
+        ...         gw.Certificate.load(path)
+        ...     except ValueError as error:
+        ...         print(str(error).endswith("read it by gwtools.GWResult.load."))
+        True
+        """
+        return saved_results.read(path, cls)
 
     def __str__(self) -> str:
         """Say the interval, its kind and the theorem."""
@@ -214,3 +330,6 @@ def _one_digit(value: float) -> str:
     # One more in the last digit, which is the only one.
     exponent = math.floor(math.log10(nearest))
     return f"{nearest + 10.0**exponent:.1g}"
+
+
+saved_results.register(Certificate, Kind, Status)

@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from gwtools import _array, _check, _check_plans, _check_spaces
+from gwtools._array import NumpyArray
 from gwtools.bounds import certified
 from gwtools.bounds.memory import require_memory_of_certificate
 from gwtools.certify.efforts import EFFORTS, Collected, Work, from_matrices
@@ -28,6 +29,7 @@ from gwtools.history import now
 from gwtools.plans import Plan, as_plan
 from gwtools.preparation import Prepared, prepare
 from gwtools.problems import GWProblem
+from gwtools.proofs import Proof
 from gwtools.results import Certificate
 from gwtools.spaces import Space, as_space, converted, detached
 
@@ -209,8 +211,10 @@ def certified_objective(
     _check.choice(effort, "effort", EFFORTS)
     _check.same_kind(x.weights, y.weights, "x", "y")
     _check_spaces.readable((x.data, x.weights, y.data, y.weights), "x and y")
+    given = None
     if plan is not None:
         plan = as_plan(plan, (x.size, y.size))
+        given = plan
         _check.same_library(plan.masses, x.weights, "plan", "the spaces")
     # 2. The same in float64, which is exact.
     epsilon = _array.epsilon(x.weights)
@@ -227,7 +231,12 @@ def certified_objective(
     if plan is not None:
         plan = restricted(plan, ready)
     asked = Asked(effort, tolerance, evaluated, deadline, memory_limit)
-    return _certified(ready, plan, asked)
+    certified_pair, arrays = _certified(ready, plan, asked)
+    if keep_proof:
+        kept = Proof(arrays, given)
+        certificate = replace(certified_pair.certificate, proof=kept)
+        return certified_pair._replace(certificate=certificate)
+    return certified_pair
 
 
 def _wide(space: Space) -> Space:
@@ -239,8 +248,11 @@ def _certified(
     ready: Prepared,
     plan: Plan | None,
     asked: Asked,
-) -> CertifiedObjective:
-    """Certify prepared spaces and a plan between them, or cheap couplings."""
+) -> tuple[CertifiedObjective, dict[str, dict[str, NumpyArray]]]:
+    """Certify prepared spaces and a plan between them, or cheap couplings.
+
+    Arrays of the proofs are returned too, in squared units of C.
+    """
     problem = GWProblem(ready.x, ready.y)
     unit = ready.unit
     pair = enclosed(problem)
@@ -292,4 +304,8 @@ def _certified(
         seconds=collected.seconds,
         left_out=collected.left_out,
     )
-    return interval._replace(certificate=certificate)
+    arrays = {
+        name: {key: unit * values * unit for key, values in kept.items()}
+        for name, kept in collected.proofs.items()
+    }
+    return interval._replace(certificate=certificate), arrays

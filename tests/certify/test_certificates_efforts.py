@@ -219,6 +219,6 @@ def test_graphs_are_certified_at_every_effort():
 
 def test_unknown_efforts_are_refused():
     one = np.ones((1, 1))
-    message = "effort must be one of 'linear', 'quadratic', 'cubic'"
+    message = "effort must be one of 'linear', 'quadratic', 'cubic', 'quartic'"
     with pytest.raises(ValueError, match=message):
         gw.certify(one, one, effort="quartic")

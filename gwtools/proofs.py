@@ -1,0 +1,319 @@
+"""Proofs that can be repeated: a certificate's ends, computed again by plain sums.
+
+Nothing here searches or solves, and nothing is shared with what found the proof but the
+spaces and the plan. Numbers are plain float64, without outward rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from gwtools import _array
+from gwtools._array import NumpyArray
+from gwtools.plans import Plan
+from gwtools.spaces import Space
+
+# By how much an end may differ from the one that is computed again, relative to the
+# largest square of a difference of values.
+_FLOAT_ERROR = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """What a certificate was proved by, kept by ``gw.certify(…, keep_proof=True)``.
+
+    Attributes
+    ----------
+    arrays : dict
+        For each bound that has any, the NumPy arrays of its multipliers and potentials
+        by name, in squared units of C and over the atoms that have mass.
+    plan : Plan or None
+        The plan whose objective is the upper end; None where none was given.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> x, y = 1 - np.eye(2), 1 - np.eye(4)
+    >>> plan = gw.solve(x, y).plan
+    >>> certificate = gw.certify(x, y, plan, effort="quartic", keep_proof=True)
+    >>> proof = certificate.proof
+    >>> isinstance(proof, gw.Proof), proof.plan is plan
+    (True, True)
+    """
+
+    arrays: dict[str, dict[str, NumpyArray]] = field(default_factory=dict)
+    plan: Plan | None = None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Both ends of a certificate, computed again.
+
+    Attributes
+    ----------
+    lower : float
+        The lower bound, in squared units of C.
+    upper : float or None
+        The objective of the plan, in squared units of C; None without a plan.
+    bound : str
+        Which bound that is: the certificate's, or the best of those that can be
+        computed again.
+    agrees : bool
+        Whether no end of the certificate claims more than these, up to float error.
+
+    Examples
+    --------
+    >>> import numpy as np, gwtools as gw
+    >>> x, y = 1 - np.eye(2), 1 - np.eye(4)
+    >>> plan = gw.solve(x, y).plan
+    >>> certificate = gw.certify(x, y, plan, effort="quadratic", keep_proof=True)
+    >>> print(certificate.verify(x, y))
+    [0.25, 0.25] by second: agrees
+    """
+
+    lower: float
+    upper: float | None
+    bound: str
+    agrees: bool
+
+    def __str__(self) -> str:
+        """Say both ends and whether they agree."""
+        upper = "no plan" if self.upper is None else f"{self.upper:.6g}"
+        verdict = "agrees" if self.agrees else "does not agree"
+        return f"[{self.lower:.6g}, {upper}] by {self.bound}: {verdict}"
+
+
+class Values(NamedTuple):
+    """Two spaces as matrices and weights of sum 1, of the atoms that have mass."""
+
+    C: NumpyArray  # (n, n)
+    a: NumpyArray  # (n,)
+    D: NumpyArray  # (m, m)
+    b: NumpyArray  # (m,)
+
+
+def verify(
+    x: Space,
+    y: Space,
+    bounds: dict[str, float],
+    upper: float,
+    proof: Proof,
+) -> Verification:
+    """Compute both ends again, and compare them with those of a certificate.
+
+    Parameters
+    ----------
+    x, y : Space
+        The spaces.
+    bounds : dict
+        The certificate's lower bounds by name.
+    upper : float
+        Its upper end.
+    proof : Proof
+        What was kept of its proof.
+    """
+    C, a, kept_x = _matrix(x)
+    D, b, kept_y = _matrix(y)
+    values = Values(C, a, D, b)
+    _require_sizes(proof, (x.size, y.size), (len(a), len(b)))
+    # 1. The largest lower bound that can be computed again.
+    known = [name for name in bounds if name in CLOSED_FORMS or name in proof.arrays]
+    best = max(known, key=bounds.__getitem__)
+    if best in proof.arrays:
+        lower = FROM_ARRAYS[best](values, proof.arrays[best])
+    else:
+        lower = CLOSED_FORMS[best](values)
+    # 2. The objective of the plan.
+    again = None
+    if proof.plan is not None:
+        plan = _array.to_numpy(_array.detached(proof.plan.dense())).astype(np.float64)
+        again = objective(values, plan[np.ix_(kept_x, kept_y)])
+    # 3. The certificate may claim less, but no more.
+    size = float(max(abs(C.max() - D.min()), abs(D.max() - C.min()))) ** 2
+    off = _FLOAT_ERROR * size
+    agrees = bounds[best] <= lower + off and (again is None or again <= upper + off)
+    return Verification(lower, again, best, bool(agrees))
+
+
+def _require_sizes(
+    proof: Proof,
+    sizes: tuple[int, int],
+    with_mass: tuple[int, int],
+) -> None:
+    """Refuse the proof of spaces of other sizes."""
+    found = None
+    if proof.plan is not None and proof.plan.shape != sizes:
+        found = proof.plan.shape
+    for arrays in proof.arrays.values():
+        n, m, _ = arrays["inner"].shape
+        if (n, m) != with_mass:
+            found = (n, m)
+    if found is not None:
+        raise ValueError(
+            f"x and y must be the spaces of the certificate, but have {sizes[0]} and "
+            f"{sizes[1]} atoms ({with_mass[0]} and {with_mass[1]} of them with mass) "
+            f"where its proof has {found[0]} and {found[1]}: pass the spaces it is of."
+        )
+
+
+def _matrix(space: Space) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
+    """Return C, the normalised weights and the positions of the atoms with mass."""
+    matrix = _array.to_numpy(_array.detached(space.dense())).astype(np.float64)
+    weights = _array.to_numpy(_array.detached(space.weights)).astype(np.float64)
+    kept = np.flatnonzero(weights > 0)
+    matrix = matrix[np.ix_(kept, kept)]
+    return (matrix + matrix.T) / 2, weights[kept] / weights.sum(), kept
+
+
+def objective(values: Values, plan: NumpyArray) -> float:
+    """Return Σ (C_ik − D_jl)² π_ij π_kl, summed over the atoms j of y."""
+    C, _, D, _ = values
+    total = 0.0
+    for j in range(len(D)):
+        moved = plan[:, j]  # π_ij, (n,)
+        differences = (C[:, :, None] - D[j]) ** 2  # (n, n, m)
+        total += float(moved @ np.tensordot(differences, plan, 2))
+    return total
+
+
+class _Parts(NamedTuple):
+    mean: float
+    deviations: NumpyArray
+    residual: NumpyArray
+
+
+def _split(C: NumpyArray, a: NumpyArray) -> _Parts:
+    """Split C = m + α1ᵀ + 1αᵀ + R."""
+    row_means = C @ a
+    mean = float(a @ row_means)
+    alpha = row_means - mean
+    return _Parts(mean, alpha, C - mean - alpha[:, None] - alpha)
+
+
+def _transport(x: NumpyArray, a: NumpyArray, y: NumpyArray, b: NumpyArray) -> float:
+    """Return W_2² on the line: both lists are walked through in ascending order."""
+    order_x = np.argsort(x)
+    order_y = np.argsort(y)
+    x = x[order_x]
+    y = y[order_y]
+    ends_x = np.cumsum(a[order_x])
+    ends_y = np.cumsum(b[order_y])
+    ends = np.sort(np.concatenate([ends_x[:-1], ends_y[:-1], [1.0]]))
+    starts = np.concatenate([[0.0], ends[:-1]])
+    middles = (starts + ends) / 2
+    i = np.minimum(np.searchsorted(ends_x, middles), len(x) - 1)
+    j = np.minimum(np.searchsorted(ends_y, middles), len(y) - 1)
+    return float((ends - starts) @ (x[i] - y[j]) ** 2)
+
+
+def _additive(values: Values, factor: float) -> float:
+    """Return (m_C − m_D)² + factor · W_2²(α, β)."""
+    C, a, D, b = values
+    x = _split(C, a)
+    y = _split(D, b)
+    transport = _transport(x.deviations, a, y.deviations, b)
+    return (x.mean - y.mean) ** 2 + factor * transport
+
+
+def _row_means(values: Values) -> float:
+    """Theorem 1."""
+    return _additive(values, 1.0)
+
+
+def _first(values: Values) -> float:
+    """Theorem 1, for eccentricities."""
+    C, a, D, b = values
+    return _transport(np.sqrt(C**2 @ a), a, np.sqrt(D**2 @ b), b)
+
+
+def _second(values: Values) -> float:
+    """Theorem 7, for all values."""
+    C, a, D, b = values
+    weights_C = np.outer(a, a).ravel()
+    weights_D = np.outer(b, b).ravel()
+    return _transport(C.ravel(), weights_C, D.ravel(), weights_D)
+
+
+def _spectrum(C: NumpyArray, a: NumpyArray) -> NumpyArray:
+    """Return the eigenvalues of diag(√a) R diag(√a)."""
+    root = np.sqrt(a)
+    matrix = root[:, None] * _split(C, a).residual * root
+    return np.linalg.eigvalsh(matrix)
+
+
+def _norm(values: Values) -> float:
+    """Theorem 3."""
+    C, a, D, b = values
+    gap = np.linalg.norm(_spectrum(C, a)) - np.linalg.norm(_spectrum(D, b))
+    return _additive(values, 2.0) + float(gap) ** 2
+
+
+def _spectral(values: Values) -> float:
+    """Theorem 4: positive eigenvalues from the top, negative ones from the bottom."""
+    C, a, D, b = values
+    total = _additive(values, 2.0)
+    count = max(len(a), len(b))
+    for sign in (1.0, -1.0):
+        sorted_parts = []
+        for spectrum in (_spectrum(C, a), _spectrum(D, b)):
+            part = np.sort(np.maximum(sign * spectrum, 0.0))[::-1]
+            sorted_parts.append(np.pad(part, (0, count - len(part))))
+        difference = sorted_parts[0] - sorted_parts[1]
+        total += float(difference @ difference)
+    return total
+
+
+def _rank_one(values: Values) -> float:
+    """Theorem 12 (f): C = h hᵀ and D = k kᵀ."""
+    C, a, D, b = values
+    h = _root_of(C)
+    k = _root_of(D)
+    p = float(a @ h**2)
+    q = float(b @ k**2)
+    W = min(_transport(h, a, k, b), _transport(h, a, -k, b))
+    return (p - q) ** 2 / 2 + W * (p + q - W / 2)
+
+
+def _root_of(C: NumpyArray) -> NumpyArray:
+    """Return h of C = h hᵀ, up to its sign."""
+    i = int(np.argmax(np.diagonal(C)))
+    if C[i, i] == 0:
+        return np.zeros(len(C))
+    return np.asarray(C[i] / C[i, i] ** 0.5)
+
+
+def _nested(values: Values, arrays: dict[str, NumpyArray]) -> float:
+    """Theorem 15: any multipliers, and potentials of all programs."""
+    C, a, D, b = values
+    x = _split(C, a)
+    y = _split(D, b)
+    h = (x.deviations[:, None] - y.deviations) ** 2  # (n, m)
+    first = arrays["first"]  # G¹_jkl
+    second = arrays["second"]  # G²_ikl
+    inner = arrays["inner"]  # ψ_ijl
+    costs = h + np.tensordot(b, first, 1) + np.tensordot(a, second, 1)
+    for i in range(len(a)):
+        for j in range(len(b)):
+            differences = x.residual[i][:, None] - y.residual[j]
+            reduced = differences**2 + h - first[j] - second[i] - inner[i, j]
+            costs[i, j] += a @ reduced.min(axis=1) + b @ inner[i, j]
+    outer = arrays["outer"]
+    least = (costs - outer).min(axis=1)
+    return float((x.mean - y.mean) ** 2 + a @ least + b @ outer)
+
+
+CLOSED_FORMS: dict[str, Callable[[Values], float]] = {
+    "row_means": _row_means,
+    "first": _first,
+    "norm": _norm,
+    "rank_one": _rank_one,
+    "second": _second,
+    "spectral": _spectral,
+}
+FROM_ARRAYS: dict[str, Callable[[Values, dict[str, NumpyArray]], float]] = {
+    "reformulation": _nested,
+}
