@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Self
@@ -10,6 +11,7 @@ import numpy as np
 
 from gwtools import _array, _check, _html, saved_results
 from gwtools._array import Array, NumpyArray
+from gwtools.excess import Excess as Excess
 from gwtools.history import Step
 from gwtools.plans import Plan
 from gwtools.start_records import Starts
@@ -310,6 +312,7 @@ class GWResult:
             regularized = _array.number(self.regularized)
             rows.append(("regularized", f"{regularized:.6g}  (objective + ε KL)"))
         rows.append(("certificate", str(self.certificate)))
+        rows.append(("excess", str(self.certificate.excess)))
         if self.starts is not None:
             rows.append(("starts", str(self.starts)))
         rows.append(("status", f"{self.status.value} ({self.iterations} iterations)"))
@@ -324,6 +327,7 @@ class GWResult:
             Numbers and words, or None where there is none, by name.
         """
         certificate = self.certificate
+        excess = certificate.excess
         regularized = self.regularized
         if regularized is not None:
             regularized = _array.number(regularized)
@@ -337,6 +341,9 @@ class GWResult:
             "lower": certificate.lower,
             "upper": certificate.upper,
             "gap": certificate.gap,
+            # JSON has no infinite numbers, which stand for "no bound".
+            "objective_excess": _finite(excess.objective),
+            "distance_excess": _finite(excess.distance),
             "kind": certificate.kind.value,
             "tolerance": certificate.tolerance,
             "bound": certificate.bound,
@@ -347,6 +354,11 @@ class GWResult:
             "frank_wolfe_gap": self.frank_wolfe_gap,
             "solver": self.solver,
         }
+
+
+def _finite(value: float) -> float | None:
+    """Return a number, or None where it is infinite."""
+    return value if math.isfinite(value) else None
 
 
 def _largest_of_rows(

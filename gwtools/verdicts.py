@@ -9,6 +9,7 @@ from os import PathLike
 from typing import Any, Self
 
 from gwtools import _html, saved_results
+from gwtools.excess import Excess, excess_of_interval
 from gwtools.proofs import Proof, Verification, verify
 from gwtools.spaces import as_space
 
@@ -164,6 +165,8 @@ class Certificate:
     [0.0669873, 0.25] (bracket, lower bound by norm)
     >>> round(certificate.gap, 4)
     0.183
+    >>> print(certificate.excess)
+    objective at most 3.8 times the minimum, distance at most 2 times
     >>> {theorem: round(lower, 4) for theorem, lower in certificate.bounds.items()}
     {'row_means': 0.0625, 'norm': 0.067}
     """
@@ -295,13 +298,32 @@ class Certificate:
         """
         return saved_results.read(path, cls)
 
+    @property
+    def excess(self) -> Excess:
+        """How far the coupling behind ``upper`` can lie above the minimum.
+
+        A share of the minimum, ``upper / lower − 1`` for the objective and the same of
+        the roots for the distance, rounded up; ``str`` says it in a sentence.
+        """
+        closed = ""
+        if self.kind is Kind.GLOBAL:
+            closed = self._accepted() or "rounding"
+        return excess_of_interval(self.lower, self.upper, closed)
+
+    def _accepted(self) -> str:
+        """Return the tolerance asked for; empty where it is the float error."""
+        if self.tolerance > self.rounding:
+            return _one_digit(self.tolerance)
+        return ""
+
     def __str__(self) -> str:
         """Say the interval, its kind and the theorem."""
         interval = f"[{self.lower:.6g}, {self.upper:.6g}]"
         kind = self.kind.value
         # An interval that is closed up to more than float error says up to what.
-        if self.kind is Kind.GLOBAL and self.tolerance > self.rounding:
-            kind = f"{kind} to {_one_digit(self.tolerance)}"
+        accepted = self._accepted()
+        if self.kind is Kind.GLOBAL and accepted:
+            kind = f"{kind} to {accepted}"
         return f"{interval} ({kind}, lower bound by {self.bound})"
 
     def __repr__(self) -> str:
@@ -311,7 +333,11 @@ class Certificate:
 
     def _repr_html_(self) -> str:
         """Return the same as ``str`` for notebooks, with the interval as a bar."""
-        rows = [("certificate", str(self)), self._share()]
+        rows = [
+            ("certificate", str(self)),
+            ("excess", str(self.excess)),
+            self._share(),
+        ]
         drawing = _html.bar(self.lower, self.upper)
         return _html.table("GW_2^2 lies in", rows, drawing)
 

@@ -233,6 +233,7 @@ def test_notebooks_show_what_str_says_and_draw_the_interval():
     assert marks == []
     assert {row[1].text for row in page(result.certificate).iter("tr")} == {
         str(result.certificate),
+        str(result.certificate.excess),
         share,
     }
 

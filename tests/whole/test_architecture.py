@@ -51,6 +51,7 @@ ROOMS = {
             "problems",
             "potentials",
             "proofs",
+            "excess",
             "start_records",
             "saved_results",
             "verdicts",
