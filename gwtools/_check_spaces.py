@@ -80,6 +80,26 @@ def one_row(rows: int | None, space: object, name: str) -> None:
         )
 
 
+def permutable(x: Any, y: Any) -> None:
+    """Require two spaces between which bijections are couplings."""
+    if x.size != y.size:
+        raise ValueError(
+            f"x and y must have equally many atoms, but have {x.size} and {y.size}: "
+            "use gwtools.bounds.spectral, which bounds couplings of any weights."
+        )
+    for space, name in ((x, "x"), (y, "y")):
+        a = _array.detached(space.weights)
+        xp = _array.namespace(a)
+        least = float(xp.min(a))
+        largest = float(xp.max(a))
+        if largest - least > 128 * _array.epsilon(a) * largest:
+            raise ValueError(
+                f"{name} must have equal weights, but they are between {least:.3g} and "
+                f"{largest:.3g}: use gwtools.bounds.spectral, which bounds couplings "
+                "of any weights."
+            )
+
+
 def weights(value: Any, data: Array, size: int, name: str = "weights") -> Array:
     """Return probability weights (size,) that match an array ``data``.
 

@@ -1,7 +1,9 @@
 """Lower bounds of Gromov-Wasserstein distances, one function a theorem of THEORY.md.
 
 Each returns the plain, differentiable value in the arrays' own dtype, in units of C to
-the power p; :func:`gwtools.certify` takes the best of them and rounds it down.
+the power p; :func:`gwtools.certify` takes the best of them and rounds it down. But for
+:func:`permutation_spectral`, which is below bijections and not below couplings, so that
+no certificate uses it.
 
 Examples
 --------
@@ -21,6 +23,7 @@ from gwtools.bounds.distributions import second, third
 from gwtools.bounds.level_one_values import find_multipliers, reformulation
 from gwtools.bounds.moments import first, norm, rank_one, row_means, spectral
 from gwtools.bounds.nested_programs import Multipliers
+from gwtools.bounds.permutations import permutation_spectral
 from gwtools.bounds.projected_quadratic import convex
 
 # Mémoli's names.
@@ -33,6 +36,7 @@ __all__ = [
     "first",
     "flb",
     "norm",
+    "permutation_spectral",
     "rank_one",
     "reformulation",
     "row_means",
