@@ -70,13 +70,18 @@ def in_range(largest: float, most: float, like: Array) -> None:
         )
 
 
-def one_row(rows: int | None, space: object, name: str) -> None:
+def one_row(
+    rows: int | None,
+    space: object,
+    name: str,
+    remedy: str = "use gwtools.bounds.spectral, which takes any space",
+) -> None:
     """Require a factor of one row; ``rows`` is None where the space has no factor."""
     if rows != 1:
         received = f"is {space!r}" if rows is None else f"has a factor of {rows} rows"
         raise ValueError(
             f"{name} must be a gwtools.GramSpace with a factor of one row, "
-            f"but {received}: use gwtools.bounds.spectral, which takes any space."
+            f"but {received}: {remedy}."
         )
 
 

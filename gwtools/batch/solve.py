@@ -158,6 +158,9 @@ def _together(
     """Yield positions and results of the problems that are solved together."""
     if not isinstance(solver, Sorted | Sinkhorn):
         return
+    # Plans of this kind do not sort the row means.
+    if isinstance(solver, Sorted) and solver.kind == "rank_one":
+        return
     # A given start has the shape of one pair, and is checked with that pair.
     if isinstance(solver, Sinkhorn) and not isinstance(solver.init, str):
         return

@@ -354,17 +354,16 @@ def rank_one(x: Any, y: Any) -> Array:
 
 def only_row(space: Space, name: str) -> Array:
     """Return the numbers h (n,) of a space C = h hᵀ."""
-    rows = _number_of_rows(space)
-    _check_spaces.one_row(rows, space, name)
+    _check_spaces.one_row(number_of_rows(space), space, name)
     return space.data[0, :]  # of the factor F of C = FᵀF
 
 
 def has_one_row(space: Space) -> bool:
     """Tell whether a space is given as C = h hᵀ."""
-    return _number_of_rows(space) == 1
+    return number_of_rows(space) == 1
 
 
-def _number_of_rows(space: Space) -> int | None:
+def number_of_rows(space: Space) -> int | None:
     """Return the number of rows of the factor of a Gram space, None for others."""
     if not isinstance(space, GramSpace):
         return None

@@ -5,38 +5,48 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from gwtools import _check, bounds
+from gwtools import _array, _check, _check_spaces, bounds
+from gwtools._array import Array
+from gwtools.bounds.moments import number_of_rows
+from gwtools.plans import SparsePlan
 from gwtools.problems import GWProblem
 from gwtools.results import Status
 from gwtools.solvers.base import Callback, Outcome, Solver
-from gwtools.solvers.starts import sorting_coupling
+from gwtools.solvers.starts import couplings_of_one_row, sorting_coupling
 from gwtools.spaces import Space, numbers_at_atoms
+
+_KINDS = ("row_means", "norm", "spectral", "rank_one")
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Sorted(Solver):
-    """Sort the row means of both spaces.
+    """Sort the row means of both spaces, or the numbers of two spaces C = h hᵀ.
 
     The estimate is a lower bound, the plan the sorting coupling.
 
     Parameters
     ----------
-    kind : {"row_means", "norm", "spectral"}
+    kind : {"row_means", "norm", "spectral", "rank_one"}
         Which closed form is the estimate: theorem 1 (W_p^p between row means, the
-        "approximate GW" of InfiGFusion), 3 or 4.
+        "approximate GW" of InfiGFusion), 3 or 4; or GW_2² itself between Gram spaces
+        with a factor of one row, whose plan is then optimal (theorem 12 f).
     p : float
         Power of the row-means estimate, at least 1; the other kinds are of power 2.
 
     Raises
     ------
     ValueError
-        If the kind is unknown, or p is no finite number of at least 1.
+        If the kind is unknown, or p is no finite number of at least 1. ``solve`` raises
+        it where the kind is "rank_one" and a space is none of these.
 
     Notes
     -----
     O(n log n) after the row means. The estimate is never above GW_p^p; the plan's
-    objective is never below GW_2², and a poor answer in general: theorem 8.
+    objective is never below GW_2², and a poor answer in general: theorem 8. Between C =
+    h hᵀ and D = k kᵀ the better of two plans is optimal, which sort h and k alike, or
+    against each other. Matrices of rank one are not recognised: pass h and k as
+    :class:`gwtools.GramSpace`.
 
     Examples
     --------
@@ -51,13 +61,21 @@ class Sorted(Solver):
     >>> result = gw.solve(x, y, gw.Sorted("norm"))
     >>> round(float(result.estimate), 4), round(float(result.objective), 4)
     (0.2157, 0.7902)
+
+    Between inner products of numbers the estimate is the objective, and that is proved.
+
+    >>> x = gw.GramSpace(np.array([[0.0, 1.0, 3.0]]), np.array([0.5, 0.25, 0.25]))
+    >>> y = gw.GramSpace(np.array([[-2.0, 0.5, 1.0]]))
+    >>> result = gw.solve(x, y, gw.Sorted("rank_one"))
+    >>> round(float(result.estimate), 4), result.certificate.kind.value
+    (4.2986, 'global')
     """
 
     kind: str = "row_means"
     p: float = 1.0
 
     def __post_init__(self) -> None:
-        _check.choice(self.kind, "kind", ("row_means", "norm", "spectral"))
+        _check.choice(self.kind, "kind", _KINDS)
         _check.number(self.p, "p", least=1.0)
 
     def numbers_held(self, x: Space, y: Space) -> float:
@@ -86,6 +104,9 @@ class Sorted(Solver):
         ------
         TypeError
             If ``problem`` is no :class:`gwtools.GWProblem`.
+        ValueError
+            If the kind is "rank_one" and a space is no Gram space with a factor of one
+            row.
         """
         _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
         x = problem.x
@@ -97,13 +118,46 @@ class Sorted(Solver):
             estimate = bounds.row_means(x, y, p=self.p)
         elif self.kind == "norm":
             estimate = bounds.norm(x, y)
-        else:
+        elif self.kind == "spectral":
             estimate = bounds.spectral(x, y)
+        else:
+            _require_one_row(problem)
+            estimate = bounds.rank_one(x, y)
         # Every coupling's objective is an upper bound of GW_2² (theorem 8 a).
-        plan = sorting_coupling(problem)
+        plan = self._plan(problem)
         return Outcome(
             plan=plan,
             status=Status.CLOSED_FORM,
             estimate=estimate,
             power=power,
         )
+
+    def _plan(self, problem: GWProblem) -> SparsePlan:
+        """Return the sorting coupling of the row means, or the best of C = h hᵀ."""
+        if self.kind != "rank_one":
+            return sorting_coupling(problem)
+        alike, against = couplings_of_one_row(problem)
+        h = problem.x.data[0, :]
+        k = problem.y.data[0, :]
+        # The larger |Z| is that of the lesser distance, in which no digits cancel where
+        # spaces nearly agree.
+        if _squared_distance(against, h, -k) < _squared_distance(alike, h, k):
+            return against
+        return alike
+
+
+def _squared_distance(plan: SparsePlan, h: Array, k: Array) -> float:
+    """Return Σ π_ij (h_i − k_j)²."""
+    xp = _array.namespace(h)
+    differences = xp.take(h, plan.rows) - xp.take(k, plan.cols)
+    return _array.number(xp.vecdot(plan.mass, differences**2))
+
+
+def _require_one_row(problem: GWProblem) -> None:
+    """Require two Gram spaces C = h hᵀ and D = k kᵀ."""
+    remedy = (
+        "pass gwtools.GramSpace(h[None, :]) where C is h hᵀ, or take "
+        'gwtools.Sorted("spectral"), which takes any space'
+    )
+    for space, name in ((problem.x, "x"), (problem.y, "y")):
+        _check_spaces.one_row(number_of_rows(space), space, name, remedy)

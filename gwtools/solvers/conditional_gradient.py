@@ -25,6 +25,7 @@ from gwtools.solvers.base import Callback, IterativeSolver, Outcome, gap_above
 from gwtools.solvers.exchange import MOST_ATOMS, exchanged
 from gwtools.solvers.given_starts import given_plan
 from gwtools.solvers.starts import (
+    couplings_of_one_row,
     is_stationary_at_product,
     off_saddle,
     product_plan,
@@ -32,7 +33,6 @@ from gwtools.solvers.starts import (
 )
 from gwtools.solvers.vertices import has_same_atoms, linear_program, vertex_like
 from gwtools.spaces import Space, numbers_at_atoms
-from gwtools.transport.one_dimensional import sorting_plan
 
 _STALLED = 20  # steps in a row that hardly lower the objective
 
@@ -409,14 +409,7 @@ def _of_one_row(problem: GWProblem) -> _State:
 
     It sorts h and k alike, or against each other.
     """
-    h = problem.x.data[0, :]  # (n,)
-    k = problem.y.data[0, :]  # (m,)
-    a = problem.x.weights
-    b = problem.y.weights
-    # F is concave in Z = E_π hk, so that its minimum is at an end of the range of Z.
-    # Sorting couplings attain both ends.
-    plan_alike = sorting_plan(h, a, k, b)
-    plan_against = sorting_plan(h, a, -k, b)
+    plan_alike, plan_against = couplings_of_one_row(problem)
     alike = replace(_alone(problem, plan_alike), vertex=plan_alike)
     against = replace(_alone(problem, plan_against), vertex=plan_against)
     if against.relative_objective < alike.relative_objective:

@@ -36,6 +36,22 @@ def sorting_coupling(problem: GWProblem) -> SparsePlan:
     return sorting_plan(x.row_means, x.weights, y.row_means, y.weights)
 
 
+def couplings_of_one_row(problem: GWProblem) -> tuple[SparsePlan, SparsePlan]:
+    """Return two couplings of C = h hᵀ and D = k kᵀ, of which one is optimal.
+
+    They sort h and k alike, and against each other (theorem 12 f): the objective is
+    concave in Z = E_π hk, so that its minimum is at an end of the range of Z, and
+    sorting couplings attain both ends.
+    """
+    h = problem.x.data[0, :]  # (n,)
+    k = problem.y.data[0, :]  # (m,)
+    a = problem.x.weights
+    b = problem.y.weights
+    alike = sorting_plan(h, a, k, b)
+    against = sorting_plan(h, a, -k, b)
+    return alike, against
+
+
 def is_stationary_at_product(problem: Quadratic, negligible: Numbers) -> Mask:
     """Tell whether the product coupling is stationary, up to ``negligible``.
 
