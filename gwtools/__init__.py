@@ -35,7 +35,8 @@ from importlib import metadata as _metadata
 
 from gwtools import batch, bounds, stability
 from gwtools.batch import solve_batch
-from gwtools.certify import certify
+from gwtools.certify import certify, landmark_interval
+from gwtools.glued_plans import glued_plan
 from gwtools.history import Step
 from gwtools.marginals import round_plan
 from gwtools.plans import DensePlan, Plan, SparsePlan
@@ -101,6 +102,8 @@ __all__ = [
     "batch",
     "bounds",
     "certify",
+    "glued_plan",
+    "landmark_interval",
     "round_plan",
     "solve",
     "solve_batch",

@@ -8,11 +8,13 @@ from gwtools.certify.intervals import (
     closed_up_to,
     with_upper,
 )
+from gwtools.certify.landmarks import DistanceInterval, landmark_interval
 from gwtools.certify.objectives import PlanObjective, coupling_distance, enclosed
 
 __all__ = [
     "EFFORTS",
     "CertifiedObjective",
+    "DistanceInterval",
     "PlanObjective",
     "certified_interval",
     "certified_objective",
@@ -20,5 +22,6 @@ __all__ = [
     "closed_up_to",
     "coupling_distance",
     "enclosed",
+    "landmark_interval",
     "with_upper",
 ]

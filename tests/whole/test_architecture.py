@@ -36,11 +36,13 @@ ROOMS = {
             "_check",
             "_check_graphs",
             "_check_plans",
+            "_check_landmarks",
             "_check_saved",
             "_check_spaces",
             "_memory",
             "history",
             "plans",
+            "glued_plans",
             "marginals",
             "spaces",
         ),
@@ -90,6 +92,7 @@ KNOWS_COMPAT = {
     "gwtools._array.libraries",
     "gwtools._array.matrices",
     "gwtools._array.precision",
+    "gwtools.glued_plans",
     "gwtools.plans",
 }
 KNOWS_NETWORKX = {"gwtools.files.graphs"}  # where a file of GraphML is read
