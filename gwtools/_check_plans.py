@@ -87,6 +87,32 @@ def potentials_shape(potentials: Array, size: int, side: str, name: str) -> None
         )
 
 
+def multipliers(values: Any, shape: tuple[int, ...]) -> None:
+    """Require a NumPy array of floating-point numbers, one for each triple of atoms."""
+    remedy = "pass what gwtools.bounds.find_multipliers returns for these spaces"
+    is_array = isinstance(values, np.ndarray)
+    if not is_array or not np.issubdtype(values.dtype, np.floating):
+        received = _words.shown(values)
+        raise TypeError(
+            "multipliers must be NumPy arrays of floating-point numbers, but hold "
+            f"{received}: {remedy}."
+        )
+    if values.shape != shape:
+        raise ValueError(
+            f"multipliers must have shape {shape} here, by the atoms that have mass, "
+            f"but have {values.shape}: {remedy}."
+        )
+
+
+def finite_multipliers(are_finite: bool) -> None:
+    """Refuse multipliers beyond the range of numbers."""
+    if not are_finite:
+        raise ValueError(
+            "multipliers must be finite in the units of the spaces, but some are not: "
+            "pass what gwtools.bounds.find_multipliers returns for these spaces."
+        )
+
+
 def finite_scalings(are_finite: bool, epsilon: float) -> None:
     """Require potentials whose quotients by ε are numbers."""
     if not are_finite:

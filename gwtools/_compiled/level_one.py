@@ -30,7 +30,8 @@ def douglas_rachford_step(
     roots : pair
         √a, (n,), and √b, (m,).
     costs : tuple
-        −2 M / β, (n, n); N, (m, m); √a α (√b β)ᵀ · 2 / β, (n, m); √a √bᵀ, (n, m).
+        −2 M ‖N‖ / β, (n, n); N / ‖N‖, (m, m); √a α (√b β)ᵀ · 2 / β, (n, m); √a √bᵀ,
+        (n, m).
     corrections : tuple
         g¹_jkl, (m, n, m), and g²_ikl, (n, n, m); the same as arrays [i, j, l] of
         g¹_lij, (n, m, m), and [i, j, k] of g²_kij, (n, m, n).

@@ -7,7 +7,7 @@ import numpy as np
 from gwtools.bounds.certified import EnclosedParts, lower_by_root
 from gwtools.bounds.float_error import Bound, gamma
 from gwtools.bounds.level_one import bound_of
-from gwtools.bounds.nested_programs import Multipliers, NestedBound
+from gwtools.bounds.nested_programs import Multipliers, NestedBound, in_range
 
 
 def reformulation(
@@ -25,7 +25,7 @@ def reformulation(
     NestedBound or None
         The programs' potentials and plans, with which the proof can be repeated.
     """
-    if not all(np.isfinite(array).all() for array in multipliers[:3]):
+    if not in_range(multipliers):
         return Bound(-np.inf, -np.inf), None
     omega = float(max(x.radii.weights, y.radii.weights))
     nested = bound_of(x.parts, y.parts, omega, multipliers)

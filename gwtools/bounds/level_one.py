@@ -21,6 +21,7 @@ from gwtools.bounds.nested_programs import (
     Multipliers,
     NestedBound,
     NestedProgram,
+    in_range,
     solve,
 )
 from gwtools.history import now
@@ -57,11 +58,16 @@ class Search:
         self.x = x
         self.y = y
         # 1. The penalty β, in squared units of C. Costs over β are near 1, whatever the
-        #    units of C.
-        norms = np.linalg.norm(M) * np.linalg.norm(N)
-        size = max(float(norms), float(np.linalg.norm(deviations)))
-        self.penalty = _PENALTY * size if size > 0 else 1.0
-        scaled_M = -2 * M / self.penalty
+        #    units of C, and so are both factors of their products R_ik S_jl.
+        norm_M = float(np.linalg.norm(M))
+        norm_N = float(np.linalg.norm(N))
+        norms = norm_M * norm_N
+        size = max(norms, float(np.linalg.norm(deviations)))
+        penalty = _PENALTY * size
+        self.penalty = penalty if penalty > 0 else 1.0
+        factor = -2 * norms / self.penalty
+        scaled_M = factor * (M / norm_M if norm_M > 0 else M)
+        scaled_N = N / norm_N if norm_N > 0 else N
         scaled_deviations = 2 * deviations / self.penalty
         product = np.outer(root_a, root_b)
         # 2. The arrays in single precision, on the device.
@@ -69,7 +75,7 @@ class Search:
         self._like = np.empty(0, np.float32) if like is None else like
         self._root_a = self._single(root_a)
         self._root_b = self._single(root_b)
-        arrays = (scaled_M, N, scaled_deviations, product)
+        arrays = (scaled_M, scaled_N, scaled_deviations, product)
         self._costs: Any = tuple(self._single(array) for array in arrays)
         # 3. The iterate starts at the product coupling, y = q ⊗ q: blocks of rows i.
         q = self._costs[3]
@@ -251,7 +257,7 @@ def best_multipliers(
         An array on the device where to iterate; by default the CPU.
     """
     search = Search(x, y, like)
-    best = search.multipliers()
+    best = residual_third_multipliers(x, y)
     best_value = -math.inf
     try:
         for done in range(1, iterations + 1):
@@ -261,6 +267,8 @@ def best_multipliers(
                 continue
             # Their own potentials tell nearly as much as exact inner programs.
             multipliers = search.multipliers()
+            if not in_range(multipliers):
+                break
             value = bound_of(x, y, omega, multipliers, refine=False).lower
             gain = value - best_value
             if gain > 0:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gwtools import _array, _check
+from gwtools import _array, _check, _check_plans
 from gwtools._array import Array, NumpyArray
 from gwtools.bounds.arguments import centred_pair, in_given_units, read_pair
 from gwtools.bounds.distributions import third_costs
@@ -17,7 +17,7 @@ from gwtools.bounds.level_one import (
     residual_third_multipliers,
 )
 from gwtools.bounds.memory import require_memory
-from gwtools.bounds.nested_programs import Multipliers, NestedBound
+from gwtools.bounds.nested_programs import Multipliers, NestedBound, in_range
 from gwtools.history import now
 from gwtools.preparation import Prepared, prepare
 from gwtools.spaces import Space, detached
@@ -127,11 +127,12 @@ def reformulation(
     ------
     TypeError
         If x or y is neither a space nor an array of floating-point numbers, or they
-        differ in array library, dtype or device, or the multipliers are none.
+        differ in array library, dtype or device, or the multipliers are no NumPy arrays
+        of floating-point numbers.
     ValueError
         If an array is empty, not square, not symmetric or not finite, the multipliers
-        are of other shapes, there is no step to take, or the time limit is no number
-        above 0.
+        are not finite or of other shapes, there is no step to take, or the time limit
+        is no number above 0.
     MemoryError
         If what the search holds does not fit, before it is asked for.
 
@@ -224,14 +225,13 @@ def _given(multipliers: Multipliers, ready: Prepared) -> Multipliers:
     shapes = ((m, n, m), (n, n, m), (n, m, m))
     scaled = []
     for array, shape in zip(multipliers[:3], shapes, strict=True):
-        if np.shape(array) != shape:
-            raise ValueError(
-                "multipliers must be those of spaces of as many atoms with mass: got "
-                f"an array of shape {np.shape(array)} in the place of {shape}; call "
-                "gwtools.bounds.find_multipliers for these spaces"
-            )
-        scaled.append(np.asarray(array, np.float64) / ready.unit / ready.unit)
-    return Multipliers(*scaled)
+        _check_plans.multipliers(array, shape)
+        with np.errstate(over="ignore"):
+            wide = np.asarray(array, np.float64) / ready.unit / ready.unit
+        scaled.append(wide)
+    used = Multipliers(*scaled)
+    _check_plans.finite_multipliers(in_range(used))
+    return used
 
 
 class _Support(NamedTuple):

@@ -32,6 +32,16 @@ class Multipliers(NamedTuple):
     tensor: NumpyArray | None = None  # Ξ_ijkl / √(a_i b_j a_k b_l), (n, m, n, m)
 
 
+# Sums of costs from multipliers of this size are numbers of float64.
+_LARGEST = 2.0**1000
+
+
+def in_range(multipliers: Multipliers) -> bool:
+    """Tell whether all costs from multipliers are numbers of float64."""
+    arrays = [array for array in multipliers if array is not None]
+    return all(bool((np.abs(array) < _LARGEST).all()) for array in arrays)
+
+
 @dataclass(frozen=True, eq=False)
 class NestedProgram:
     """The costs that multipliers make of two spaces, and their float errors.
