@@ -1,10 +1,15 @@
-"""Rejects plans that are no couplings: wrong shapes, positions, signs or marginals."""
+"""Rejects plans that are no couplings: wrong shapes, positions, signs or marginals.
+
+Also potentials and multipliers that belong to other spaces.
+"""
 
 from __future__ import annotations
 
 import math
 from numbers import Integral
 from typing import Any
+
+import numpy as np
 
 from gwtools import _array, _check, _words
 from gwtools._array import Array
@@ -92,7 +97,7 @@ def multipliers(values: Any, shape: tuple[int, ...]) -> None:
     remedy = "pass what gwtools.bounds.find_multipliers returns for these spaces"
     is_array = isinstance(values, np.ndarray)
     if not is_array or not np.issubdtype(values.dtype, np.floating):
-        received = _words.shown(values)
+        received = f"numbers of {values.dtype}" if is_array else _words.shown(values)
         raise TypeError(
             "multipliers must be NumPy arrays of floating-point numbers, but hold "
             f"{received}: {remedy}."

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gwtools._array import NumpyArray
-from gwtools._compiled import compiled
+from gwtools._compiled.compilation import compiled
 
 
 @compiled

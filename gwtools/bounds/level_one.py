@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from gwtools import _array, _compiled
+from gwtools import _array
 from gwtools._array import Array, NumpyArray
+from gwtools._compiled import compilation
 from gwtools._compiled.level_one import douglas_rachford_step
 from gwtools.bounds.nested_programs import (
     Multipliers,
@@ -71,7 +72,7 @@ class Search:
         scaled_deviations = 2 * deviations / self.penalty
         product = np.outer(root_a, root_b)
         # 2. The arrays in single precision, on the device.
-        self._compiled = like is None and _compiled.available()
+        self._compiled = like is None and compilation.available()
         self._like = np.empty(0, np.float32) if like is None else like
         self._root_a = self._single(root_a)
         self._root_b = self._single(root_b)
@@ -212,9 +213,11 @@ class Search:
 def _off_space(values: Array, root_a: Array, root_b: Array) -> Array:
     """Return the part of (…, n, m) that is off V, in the last two axes."""
     xp = _array.namespace(values)
-    of_rows = values @ root_b  # (…, n)
+    last = values.ndim - 1
+    # Where NumPy's matmul reads past the end of a row, it warns of what it finds there.
+    of_rows = xp.tensordot(values, root_b, axes=([last], [0]))  # (…, n)
     of_cols = xp.sum(values * root_a[:, None], axis=-2)  # (…, m)
-    of_both = of_rows @ root_a  # (…,)
+    of_both = xp.tensordot(of_rows, root_a, axes=([last - 1], [0]))  # (…,)
     off = root_a[:, None] * of_cols[..., None, :] + of_rows[..., None] * root_b
     return off - 2 * of_both[..., None, None] * root_a[:, None] * root_b
 

@@ -23,13 +23,39 @@ from gwtools.transport.programs import Program, exact
 class Multipliers(NamedTuple):
     """What moves costs between pairs without changing any Σ c_ijkl π_ij π_kl.
 
-    All arrays are float64, in squared units of C.
+    Parameters
+    ----------
+    first : numpy array of shape (m, n, m)
+        G¹_jkl, in squared units of C, as is all that follows; float64.
+    second : numpy array of shape (n, n, m)
+        G²_ikl.
+    potentials : numpy array of shape (n, m, m)
+        Potentials ψ_ijl of the inner programs.
+    tensor : numpy array of shape (n, m, n, m), optional
+        Ξ_ijkl / √(a_i b_j a_k b_l).
+
+    Examples
+    --------
+    Any numbers prove a bound, those of a search a better one.
+
+    >>> import numpy as np, gwtools as gw
+    >>> C = np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 2.5], [3.0, 2.5, 0.0]])
+    >>> D = np.array([[0.0, 2.0], [2.0, 0.0]])
+    >>> none = gw.bounds.Multipliers(
+    ...     np.zeros((2, 3, 2)), np.zeros((3, 3, 2)), np.zeros((3, 2, 2))
+    ... )
+    >>> found = gw.bounds.find_multipliers(C, D)
+    >>> found.first.shape, found.second.shape, found.potentials.shape
+    ((2, 3, 2), (3, 3, 2), (3, 2, 2))
+    >>> bound = gw.bounds.reformulation(C, D, multipliers=none)
+    >>> bound < gw.bounds.reformulation(C, D, multipliers=found)
+    np.True_
     """
 
-    first: NumpyArray  # G¹_jkl, (m, n, m)
-    second: NumpyArray  # G²_ikl, (n, n, m)
-    potentials: NumpyArray  # ψ_ijl of the inner programs, (n, m, m)
-    tensor: NumpyArray | None = None  # Ξ_ijkl / √(a_i b_j a_k b_l), (n, m, n, m)
+    first: NumpyArray
+    second: NumpyArray
+    potentials: NumpyArray
+    tensor: NumpyArray | None = None
 
 
 # Sums of costs from multipliers of this size are numbers of float64.

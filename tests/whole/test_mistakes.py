@@ -73,6 +73,9 @@ NAMES = {
     "INDEX": np.arange(3),
     "MATRIX": C.view(np.matrix),
     "NARROW": gw.DenseSpace(C.astype(np.float32)),
+    "MULTIPLIERS": bounds.Multipliers(
+        np.zeros((2, 3, 2)), np.zeros((3, 3, 2)), np.zeros((3, 2, 2))
+    ),
     "LOPSIDED": np.outer(A, [0.6, 0.4]),  # its columns sum to other weights than Y's
 }
 
@@ -101,8 +104,9 @@ def read(subject):
 
 def at_bounds_of_a_pair():
     """Yield what is no space, at every bound of one pair."""
-    of_dense = ("row_means", "first", "norm", "spectral", "second", "third", "convex")
-    for name in (*of_dense, "rank_one"):
+    by_moments = ("row_means", "first", "norm", "spectral", "rank_one")
+    by_programs = ("second", "third", "convex", "reformulation", "find_multipliers")
+    for name in (*by_moments, *by_programs):
         bound = getattr(bounds, name)
         good = ROW if name == "rank_one" else X
         entry = f"bounds.{name}"

@@ -59,12 +59,12 @@ def test_every_public_name_has_an_example(module):
 
 
 @pytest.mark.parametrize("module", ["bounds", "batch", "stability"])
-def test_all_lists_every_public_function(module):
+def test_all_lists_every_public_function_and_class(module):
     public = getattr(gwtools, module)
     defined = {
         name
         for name, value in vars(public).items()
-        if inspect.isfunction(value) and name[0] != "_"
+        if (inspect.isfunction(value) or inspect.isclass(value)) and name[0] != "_"
     }
     own = {
         name
