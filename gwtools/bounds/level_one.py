@@ -32,7 +32,9 @@ from gwtools.transport.local_distributions import Centred
 # 200 steps differ by less than one per cent of the best objective.
 _PENALTY = 0.2
 _RELAXATION = 1.8
-_CHECKPOINT = 50  # steps between two values
+# The first value is taken after so many steps, and the next ones after half as many
+# again as were done, at least as many as at first: a value costs as much as some steps.
+_CHECKPOINT = 50
 _LEAST_GAIN = 1e-5  # of a value, from one checkpoint to the next
 _BLOCK = 2**18  # numbers that an array operation takes at once on a CPU
 
@@ -262,12 +264,14 @@ def best_multipliers(
     search = Search(x, y, like)
     best = residual_third_multipliers(x, y)
     best_value = -math.inf
+    checkpoint = min(_CHECKPOINT, iterations)
     try:
         for done in range(1, iterations + 1):
             search.step()
             late = now() > deadline
-            if not late and done % _CHECKPOINT and done < iterations:
+            if not late and done < checkpoint:
                 continue
+            checkpoint = min(max(done + _CHECKPOINT, done + done // 2), iterations)
             # Their own potentials tell nearly as much as exact inner programs.
             multipliers = search.multipliers()
             if not in_range(multipliers):

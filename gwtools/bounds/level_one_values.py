@@ -60,7 +60,7 @@ def find_multipliers(
     Multipliers
         NumPy arrays in squared units of C, over the atoms that have mass: G¹ (m, n, m),
         G² (n, n, m) and potentials of the inner programs (n, m, m). Those of the best
-        of all checkpoints, which are 50 steps apart.
+        of all checkpoints, the first of which is after 50 steps.
 
     Raises
     ------
