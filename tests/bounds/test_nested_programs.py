@@ -180,9 +180,7 @@ def test_values_are_those_of_transport_within_transport(name, tensor):
     one = program(name, tensor)
     a, b = one.x.weights, one.y.weights
     n, m = one.h.shape
-    inner = [
-        checkers.linear_program(cost(one, i, j), a, b) for i, j in every_pair(one)
-    ]
+    inner = [checkers.linear_program(cost(one, i, j), a, b) for i, j in every_pair(one)]
     wanted = checkers.linear_program(
         np.reshape(inner, (n, m)) + one.h + missed(one)[0], a, b
     )
@@ -369,7 +367,9 @@ def test_proofs_are_below_exact_ones():
         for refine in REFINED:
             bound = nested_programs.solve(one, refine)
             values = [
-                exact_dual(exact_cost(one, i, j), rational(bound.potentials[i, j]), a, b)
+                exact_dual(
+                    exact_cost(one, i, j), rational(bound.potentials[i, j]), a, b
+                )
                 for i, j in every_pair(one)
             ]
             costs = np.reshape(values, (n, m)) + exact_missed(one)

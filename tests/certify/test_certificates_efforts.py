@@ -221,4 +221,4 @@ def test_unknown_efforts_are_refused():
     one = np.ones((1, 1))
     message = "effort must be one of 'linear', 'quadratic', 'cubic', 'quartic'"
     with pytest.raises(ValueError, match=message):
-        gw.certify(one, one, effort="quartic")
+        gw.certify(one, one, effort="sextic")

@@ -1,0 +1,106 @@
+"""What an effort costs and leaves out, and what a budget buys."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+import gwtools as gw
+from gwtools.bounds import level_one
+from gwtools.certify import efforts
+from tests import checkers
+from tests.strategies import coupled, known
+
+
+def clouds(n=8, m=7, dimension=3):
+    rng = np.random.default_rng(5)
+    x = gw.PointCloud(rng.standard_normal((n, 2)), rng.dirichlet(np.ones(n)))
+    y = gw.PointCloud(rng.standard_normal((m, dimension)), rng.dirichlet(np.ones(m)))
+    return x, y
+
+
+@given(coupled(null=True))
+def test_theorem_15_quartic_certificates_are_below_every_coupling(instance):
+    x, y, plan = instance
+    certificate = gw.certify(x.space(), y.space(), plan, effort="quartic")
+    cubic = gw.certify(x.space(), y.space(), plan, effort="cubic")
+    assert cubic.lower <= certificate.lower <= certificate.upper
+    assert certificate.lower <= checkers.objective(x.matrix, y.matrix, plan)
+
+
+@given(known())
+def test_theorem_15_quartic_certificates_are_below_known_answers(known):
+    certificate = gw.certify(known.x.space(), known.y.space(), effort="quartic")
+    assert certificate.lower <= known.value * (1 + 1e-12)
+
+
+def test_every_bound_says_what_it_cost():
+    x, y = clouds()
+    plan = gw.solve(x, y).plan
+    certificate = gw.certify(x, y, plan, effort="quartic")
+    linear = {"row_means", "norm"}
+    assert set(certificate.seconds) == set(certificate.bounds) - linear | {"linear"}
+    assert all(seconds >= 0 for seconds in certificate.seconds.values())
+    assert certificate.left_out == {}
+
+
+def test_certificates_are_the_same_bit_for_bit():
+    x, y = clouds()
+    plan = gw.solve(x, y).plan
+    first, second = (gw.certify(x, y, plan, effort="quartic") for _ in range(2))
+    assert first == second
+
+
+def test_searches_that_do_not_fit_are_left_out_with_the_reason():
+    x, y = clouds()
+    certificate = gw.certify(x, y, effort="quartic", memory_limit=60_000)
+    assert "reformulation" not in certificate.bounds
+    assert "GB do not fit memory" in certificate.left_out["reformulation"]
+
+
+def test_large_searches_ask_for_a_budget(monkeypatch):
+    monkeypatch.setattr(efforts, "_MOST_PAIRS", 50)
+    x, y = clouds()
+    certificate = gw.certify(x, y, effort="quartic")
+    assert "pass a budget in seconds" in certificate.left_out["reformulation"]
+    certificate = gw.certify(x, y, budget=0.5)
+    assert certificate.bound == "reformulation"
+
+
+def test_closed_intervals_are_not_searched():
+    x, _ = clouds()
+    certificate = gw.certify(x, x, np.diag(x.weights), effort="quartic")
+    assert certificate.kind is gw.Kind.GLOBAL
+    assert "reformulation" not in certificate.bounds
+
+
+def test_a_budget_is_for_quartic_alone():
+    x, y = clouds()
+    with pytest.raises(ValueError, match='pass effort="quartic", which spends it'):
+        gw.certify(x, y, effort="cubic", budget=1.0)
+    with pytest.raises(ValueError, match="budget must be a finite number greater"):
+        gw.certify(x, y, budget=0.0)
+
+
+def test_a_budget_that_is_over_still_proves_an_interval():
+    x, y = clouds()
+    certificate = gw.certify(x, y, budget=1e-9)
+    assert 0 < certificate.lower <= certificate.upper
+
+
+def test_an_interrupted_search_keeps_what_was_found(monkeypatch):
+    x, y = clouds()
+    whole = gw.certify(x, y, effort="quartic")
+    calls = []
+    step = level_one.Search.step
+
+    def interrupted(self):
+        calls.append(None)
+        if len(calls) > 60:
+            raise KeyboardInterrupt
+        step(self)
+
+    monkeypatch.setattr(level_one.Search, "step", interrupted)
+    certificate = gw.certify(x, y, effort="quartic")
+    assert len(calls) == 61
+    cubic = gw.certify(x, y, effort="cubic")
+    assert cubic.lower < certificate.lower <= whole.lower

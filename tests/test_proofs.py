@@ -1,0 +1,139 @@
+"""Proofs that are kept: both ends again from them, and proofs tampered with."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gwtools as gw
+from gwtools import proofs
+from tests import checkers
+from tests.strategies import coupled, pairs
+
+NAMES = sorted(set(proofs.CLOSED_FORMS) - {"rank_one"})
+
+
+def size(x, y):
+    return max(np.abs(x.matrix).max(), np.abs(y.matrix).max(), 1e-300) ** 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(pairs(null=True))
+def test_closed_forms_are_those_of_the_bounds(name, pair):
+    x, y = pair
+    C, a, _ = proofs._matrix(x.space())
+    D, b, _ = proofs._matrix(y.space())
+    found = proofs.CLOSED_FORMS[name](proofs.Values(C, a, D, b))
+    expected = float(getattr(gw.bounds, name)(x.space(), y.space()))
+    assert found == pytest.approx(expected, rel=1e-8, abs=1e-10 * size(x, y))
+
+
+@given(st.data())
+def test_rank_one_is_that_of_the_bounds(data):
+    def factor():
+        entries = st.integers(-8, 8).map(float)
+        row = data.draw(st.lists(entries, min_size=1, max_size=4))
+        return np.array([row])
+
+    x = gw.GramSpace(factor())
+    y = gw.GramSpace(factor())
+    certificate = gw.certify(x, y, keep_proof=True)
+    assert "rank_one" in certificate.bounds
+    assert certificate.verify(x, y).agrees
+    values = proofs.Values(*proofs._matrix(x)[:2], *proofs._matrix(y)[:2])
+    expected = float(gw.bounds.rank_one(x, y))
+    assert proofs.CLOSED_FORMS["rank_one"](values) == pytest.approx(
+        expected, rel=1e-9, abs=1e-9
+    )
+
+
+@given(coupled(null=True))
+def test_theorem_15_proofs_are_computed_again(instance):
+    x, y, plan = instance
+    certificate = gw.certify(
+        x.space(), y.space(), plan, effort="quartic", keep_proof=True
+    )
+    again = certificate.verify(x.space(), y.space())
+    slack = 1e-9 * size(x, y)
+    assert again.agrees
+    assert again.lower == pytest.approx(certificate.bounds[again.bound], abs=slack)
+    objective = checkers.objective(x.matrix, y.matrix, plan)
+    assert again.upper == pytest.approx(objective, rel=1e-9, abs=slack)
+
+
+@pytest.fixture
+def instance():
+    rng = np.random.default_rng(0)
+    x = gw.PointCloud(rng.standard_normal((7, 2)), rng.dirichlet(np.ones(7)))
+    y = gw.PointCloud(rng.standard_normal((6, 3)), rng.dirichlet(np.ones(6)))
+    plan = gw.solve(x, y).plan
+    certificate = gw.certify(x, y, plan, effort="quartic", keep_proof=True)
+    assert certificate.bound == "reformulation"
+    assert certificate.verify(x, y).agrees
+    return x, y, certificate
+
+
+@pytest.mark.parametrize("name", ["first", "second", "inner", "outer"])
+def test_tampered_multipliers_prove_less(instance, name):
+    x, y, certificate = instance
+    arrays = dict(certificate.proof.arrays["reformulation"])
+    rng = np.random.default_rng(1)
+    arrays[name] = arrays[name] + 0.1 * rng.standard_normal(arrays[name].shape)
+    proof = replace(certificate.proof, arrays={"reformulation": arrays})
+    again = replace(certificate, proof=proof).verify(x, y)
+    assert not again.agrees
+    # What they prove is a bound in any case.
+    assert again.lower <= certificate.upper
+
+
+@pytest.mark.parametrize("end", ["lower", "upper"])
+def test_ends_that_claim_more_do_not_agree(instance, end):
+    x, y, certificate = instance
+    if end == "lower":
+        bounds = certificate.bounds | {"reformulation": 1.001 * certificate.lower}
+        claimed = replace(certificate, bounds=bounds)
+    else:
+        claimed = replace(certificate, upper=0.999 * certificate.upper)
+    assert not claimed.verify(x, y).agrees
+    assert str(claimed.verify(x, y)).endswith("does not agree")
+
+
+def test_proofs_of_other_spaces_are_refused_or_do_not_agree(instance):
+    x, y, certificate = instance
+    with pytest.raises(ValueError, match="x and y must be the spaces"):
+        certificate.verify(y, x)
+    other = gw.PointCloud(1.1 * x.points, x.weights)
+    assert not certificate.verify(other, y).agrees
+
+
+def test_certificates_without_proof_are_not_verified():
+    one = np.ones((2, 2))
+    with pytest.raises(ValueError, match="must keep its proof to be verified"):
+        gw.certify(one, one).verify(one, one)
+
+
+def test_proofs_survive_a_file(instance, tmp_path):
+    x, y, certificate = instance
+    path = tmp_path / "certificate.npz"
+    certificate.save(path)
+    loaded = gw.Certificate.load(path)
+    assert loaded == certificate
+    assert loaded.seconds == certificate.seconds
+    assert loaded.verify(x, y) == certificate.verify(x, y)
+    result = replace(gw.solve(x, y), certificate=certificate)
+    result.save(path)
+    assert gw.GWResult.load(path).certificate.verify(x, y).agrees
+    with pytest.raises(ValueError, match="must hold a Certificate"):
+        gw.Certificate.load(path)
+
+
+def test_proofs_of_other_libraries_are_read(instance):
+    x, y, certificate = instance
+    of_torch = [
+        gw.PointCloud(torch.as_tensor(s.points), torch.as_tensor(s.weights))
+        for s in (x, y)
+    ]
+    assert certificate.verify(*of_torch).agrees
