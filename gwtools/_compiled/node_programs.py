@@ -1,0 +1,267 @@
+"""The linear program of a node: the largest chord value under cuts, by a dual simplex.
+
+Over z = (w, Z) in a box, with cuts w + ⟨B, Z⟩ ≤ h, of w + Σ_e (l_e + u_e) Z_e / 2 less
+Σ_e l_e u_e / 2. A loop for numba and the same steps in array operations beside it. Both
+return weights of cuts, which prove a bound whatever the simplex did (theorem 17).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gwtools._compiled import available, compiled
+
+_VIOLATED = 1e-11  # relative to the value: what counts as a violated constraint
+_PIVOTABLE = 1e-12
+_MOST_PIVOTS = 500
+
+
+class NodeProgram(NamedTuple):
+    """A solved program of a node.
+
+    Parameters
+    ----------
+    value : float
+        Its value as computed; no bound before it is rounded up.
+    point : numpy array of shape (q + 1,)
+        z = (w, Z) at the end, within the box.
+    cuts : integer array of shape (k,)
+        The cuts that bind, k ≤ q + 1.
+    weights : numpy array of shape (k,)
+        Their multipliers θ > 0.
+    """
+
+    value: float
+    point: Any
+    cuts: Any
+    weights: Any
+
+
+def node_program(
+    slopes: Any,
+    heights: Any,
+    low: Any,
+    high: Any,
+    target: float,
+    use_numba: bool | None = None,
+) -> NodeProgram:
+    """Solve the program of a node, or stop once its value is at most a target.
+
+    Parameters
+    ----------
+    slopes : numpy array of shape (K, q)
+        The B of the cuts, at least one.
+    heights : numpy array of shape (K,)
+        Their h(B).
+    low, high : numpy arrays of shape (q + 1,)
+        Ends of the box, of w and of the entries of Z.
+    target : float
+        A value at which the node needs no further work.
+    use_numba : bool, optional
+        Whether to run the compiled loop; by default where numba is installed.
+    """
+    if use_numba is None:
+        use_numba = available()
+    solver = _loop if use_numba else _in_arrays
+    z, basis, multipliers = solver(slopes, heights, low, high, target)
+    is_cut = (basis >= 0) & (multipliers > 0)
+    cuts = basis[is_cut]
+    weights = multipliers[is_cut]
+    point = np.minimum(np.maximum(z, low), high)
+    # The value that these weights prove, up to float error.
+    middle = (low + high) / 2
+    middle[0] = 1.0
+    rest = middle.copy()
+    rest[0] -= weights.sum()
+    rest[1:] -= weights @ slopes[cuts]
+    largest = np.maximum(rest * low, rest * high).sum()
+    corners = (low[1:] @ high[1:]) / 2
+    value = float(weights @ heights[cuts] + largest - corners)
+    return NodeProgram(value, point, cuts, weights)
+
+
+# Constraints have numbers: cuts k ≥ 0; below them −1 − 2e for the upper end of
+# coordinate e and −2 − 2e for the lower one.
+
+
+@compiled
+def _loop(slopes: Any, heights: Any, low: Any, high: Any, target: float) -> Any:
+    """Run the dual simplex, one number at a time."""
+    count, q = slopes.shape
+    size = q + 1
+    middle = np.empty(size)
+    middle[0] = 1.0
+    corners = 0.0
+    for e in range(1, size):
+        middle[e] = (low[e] + high[e]) / 2
+        corners += low[e] * high[e] / 2
+    # 1. Start at the cut that is best alone, and the corner of the box beyond it.
+    first = 0
+    least = np.inf
+    for k in range(count):
+        value = heights[k]
+        for e in range(1, size):
+            rest = middle[e] - slopes[k, e - 1]
+            value += rest * (high[e] if rest > 0 else low[e])
+        if value < least:
+            least = value
+            first = k
+    basis = np.empty(size, np.int64)
+    sides = np.empty(size)
+    matrix = np.zeros((size, size))
+    basis[0] = first
+    sides[0] = heights[first]
+    matrix[0, 0] = 1.0
+    for e in range(1, size):
+        matrix[0, e] = slopes[first, e - 1]
+        if middle[e] - slopes[first, e - 1] > 0:
+            basis[e] = -1 - 2 * e
+            matrix[e, e] = 1.0
+            sides[e] = high[e]
+        else:
+            basis[e] = -2 - 2 * e
+            matrix[e, e] = -1.0
+            sides[e] = -low[e]
+    inverse = np.linalg.inv(matrix)
+    z = np.zeros(size)
+    multipliers = np.zeros(size)
+    row = np.empty(size)
+    image = np.empty(size)
+    column = np.empty(size)
+    for pivot in range(_MOST_PIVOTS + 1):
+        value = -corners
+        for i in range(size):
+            total = 0.0
+            multiplier = 0.0
+            for j in range(size):
+                total += inverse[i, j] * sides[j]
+                multiplier += middle[j] * inverse[j, i]
+            z[i] = total
+            multipliers[i] = multiplier
+        for i in range(size):
+            value += multipliers[i] * sides[i]
+        if value <= target or pivot == _MOST_PIVOTS:
+            break
+        # 2. The constraint that is violated most.
+        worst = _VIOLATED * (1 + abs(value))
+        found = False
+        enters = 0
+        for k in range(count):
+            violation = z[0] - heights[k]
+            for e in range(1, size):
+                violation += slopes[k, e - 1] * z[e]
+            if violation > worst:
+                worst = violation
+                enters = k
+                found = True
+        for e in range(size):
+            if z[e] - high[e] > worst:
+                worst = z[e] - high[e]
+                enters = -1 - 2 * e
+                found = True
+            if low[e] - z[e] > worst:
+                worst = low[e] - z[e]
+                enters = -2 - 2 * e
+                found = True
+        if not found:
+            break
+        row[:] = 0.0
+        if enters >= 0:
+            row[0] = 1.0
+            row[1:] = slopes[enters]
+            side = heights[enters]
+        else:
+            e = (-enters - 1) // 2
+            is_upper = (-enters - 1) % 2 == 0
+            row[e] = 1.0 if is_upper else -1.0
+            side = high[e] if is_upper else -low[e]
+        # 3. The constraint that leaves, by the least ratio of multipliers.
+        leaves = -1
+        ratio = np.inf
+        for i in range(size):
+            total = 0.0
+            for j in range(size):
+                total += row[j] * inverse[j, i]
+            image[i] = total
+            if total > _PIVOTABLE:
+                here = max(multipliers[i], 0.0) / total
+                if here < ratio:
+                    ratio = here
+                    leaves = i
+        if leaves < 0:
+            break
+        # 4. The inverse after one row is replaced.
+        basis[leaves] = enters
+        sides[leaves] = side
+        for i in range(size):
+            column[i] = inverse[i, leaves] / image[leaves]
+        for i in range(size):
+            for j in range(size):
+                if j != leaves:
+                    inverse[i, j] -= column[i] * image[j]
+            inverse[i, leaves] = column[i]
+    return z, basis, multipliers
+
+
+def _in_arrays(slopes: Any, heights: Any, low: Any, high: Any, target: float) -> Any:
+    """Run the same dual simplex, all constraints at once."""
+    count, q = slopes.shape
+    size = q + 1
+    middle = (low + high) / 2
+    middle[0] = 1.0
+    corners = (low[1:] @ high[1:]) / 2
+    # 1. Start at the cut that is best alone, and the corner of the box beyond it.
+    rest = middle[1:] - slopes  # (K, q)
+    alone = heights + np.maximum(rest * high[1:], rest * low[1:]).sum(axis=1)
+    first = int(alone.argmin())
+    rows = np.concatenate([np.ones((count, 1)), slopes], axis=1)  # (K, q + 1)
+    upward = rest[first] > 0
+    basis = np.concatenate([[first], np.zeros(q, dtype=np.int64)])
+    matrix = np.diag(np.concatenate([[1.0], np.where(upward, 1.0, -1.0)]))
+    matrix[0] = rows[first]
+    sides = np.concatenate(
+        [[heights[first]], np.where(upward, high[1:], -low[1:])],
+    )
+    for e in range(1, size):
+        basis[e] = -1 - 2 * e if upward[e - 1] else -2 - 2 * e
+    inverse = np.linalg.inv(matrix)
+    for pivot in range(_MOST_PIVOTS + 1):
+        z = inverse @ sides
+        multipliers = middle @ inverse
+        value = float(multipliers @ sides) - corners
+        if value <= target or pivot == _MOST_PIVOTS:
+            break
+        # 2. The constraint that is violated most.
+        of_cuts = rows @ z - heights
+        of_box = np.stack([z - high, low - z], axis=1).ravel()
+        violations = np.concatenate([of_cuts, of_box])
+        worst = int(violations.argmax())
+        if violations[worst] <= _VIOLATED * (1 + abs(value)):
+            break
+        row = np.zeros(size)
+        if worst < count:
+            enters = worst
+            row = rows[enters]
+            side = heights[enters]
+        else:
+            e, is_lower = divmod(worst - count, 2)
+            enters = -1 - 2 * e - is_lower
+            row[e] = -1.0 if is_lower else 1.0
+            side = -low[e] if is_lower else high[e]
+        # 3. The constraint that leaves, by the least ratio of multipliers.
+        image = row @ inverse
+        ratios = np.full(size, np.inf)
+        positive = image > _PIVOTABLE
+        ratios[positive] = np.maximum(multipliers[positive], 0.0) / image[positive]
+        leaves = int(ratios.argmin())
+        if not positive[leaves]:
+            break
+        # 4. The inverse after one row is replaced.
+        basis[leaves] = enters
+        sides[leaves] = side
+        column = inverse[:, leaves] / image[leaves]
+        inverse = inverse - np.outer(column, image)
+        inverse[:, leaves] = column
+    return z, basis, multipliers

@@ -1,0 +1,344 @@
+"""Lower bounds of GW_2² on boxes of few coordinates, by transport duals (theorem 17).
+
+Between squared-Euclidean clouds, and between Gram spaces, the objective depends on a
+coupling through q + 1 numbers: F(π) = F₀ − 4 (w + ½ ‖Z‖²) with w = Σ π_ij α_i β_j and Z
+= Gᵀ π H. They are the coordinates z = (w, Z) here, and Ψ = w + ½ ‖Z‖² is the gain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from gwtools import _array
+from gwtools._array import NumpyArray
+from gwtools.bounds import float_error
+from gwtools.bounds.certified import lower_by_root
+from gwtools.bounds.float_error import UNDERFLOW, UNIT, gamma, lower_end
+from gwtools.bounds.transport_error import dual_value, transport_on_line
+from gwtools.plans import SparsePlan
+from gwtools.spaces import GramSpace, Space, converted, detached
+
+# Axes that hold a smaller share of the second moment are left out, and charged.
+_NO_MOMENT = 1e-24
+# More than underflow can cost where values are scaled in a dtype narrower than float64,
+# to spaces whose largest value is at most 2²⁴.
+_NARROW_UNDERFLOW = 2.0**-100
+
+
+class _Side(NamedTuple):
+    """A space in coordinates: C_ik is near m + α_i + α_k ± ⟨g_i, g_k⟩."""
+
+    weights: NumpyArray  # a, (n,)
+    mean: float  # m, in units of C as all that follows
+    deviations: NumpyArray  # α, (n,)
+    factor: NumpyArray  # G, (n, d), in the root of the units of C
+    radius: float  # of the vector (m, √2 α, ±GGᵀ) from that of the stored values
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """Two spaces whose objective depends on a coupling through few coordinates.
+
+    For every coupling, √F(π) is at least √(F₀ − 4 Ψ) less the radius. The numbers of
+    this class are taken as exact in that, float errors are part of the radius.
+
+    Parameters
+    ----------
+    a, b : numpy arrays of shape (n,) and (m,)
+        Stored weights, all positive.
+    alpha, beta : numpy arrays of shape (n,) and (m,)
+        The deviations α and β in units of C; zeros between Gram spaces.
+    left, right : numpy arrays of shape (n, d) and (m, d')
+        G and H, on principal axes, in the root of the units of C.
+    constant : float
+        F₀ in squared units of C, rounded down.
+    omega : float
+        ω of the weights.
+    radius : float
+        Of both spaces together, in units of C.
+    """
+
+    a: NumpyArray
+    b: NumpyArray
+    alpha: NumpyArray
+    beta: NumpyArray
+    left: NumpyArray
+    right: NumpyArray
+    constant: float
+    omega: float
+    radius: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(d, d')."""
+        return self.left.shape[1], self.right.shape[1]
+
+    @property
+    def number(self) -> int:
+        """The number q = d d' of entries of Z."""
+        return self.left.shape[1] * self.right.shape[1]
+
+    @cached_property
+    def products(self) -> NumpyArray:
+        """The matrix α_i β_j, shape (n, m), in squared units of C."""
+        return np.outer(self.alpha, self.beta)
+
+    def costs(self, slope: NumpyArray) -> NumpyArray:
+        """Return −α_i β_j − g_iᵀ B h_j, (n, m): the program of the cut at B (q,)."""
+        matrix = slope.reshape(self.shape)
+        return -(self.products + (self.left @ matrix) @ self.right.T)
+
+    def costs_error(self, slope: NumpyArray) -> float:
+        """Return how far the computed costs may be from the exact ones."""
+        largest_alpha = np.abs(self.alpha).max()
+        largest_beta = np.abs(self.beta).max()
+        largest_left = np.abs(self.left).max(axis=0)  # (d,)
+        largest_right = np.abs(self.right).max(axis=0)  # (d',)
+        matrix = np.abs(slope.reshape(self.shape))
+        size = largest_alpha * largest_beta + largest_left @ matrix @ largest_right
+        terms = sum(self.shape) + 8
+        return float(gamma(terms) * size + UNDERFLOW)
+
+    def point(self, plan: SparsePlan) -> NumpyArray:
+        """Return the coordinates (w, Z) of a coupling, (q + 1,), as computed."""
+        mass = plan.mass
+        w = mass @ (self.alpha[plan.rows] * self.beta[plan.cols])
+        weighted = mass[:, None] * self.left[plan.rows]
+        Z = weighted.T @ self.right[plan.cols]  # (d, d')
+        return np.concatenate([[w], Z.ravel()])
+
+    def lower(self, gain: float) -> float:
+        """Return a lower bound of GW_2² where no coupling's Ψ is above ``gain``."""
+        rounding = 4 * UNIT * (self.constant + 4 * abs(gain))
+        value = self.constant - 4 * gain - rounding
+        return lower_by_root(max(value, 0.0), self.radius)
+
+
+def gain_of(point: NumpyArray) -> float:
+    """Return Ψ = w + ½ ‖Z‖² of coordinates (q + 1,)."""
+    Z = point[1:]
+    return float(point[0] + (Z @ Z) / 2)
+
+
+def coordinates(x: Space, y: Space) -> Coordinates:
+    """Return the coordinates of two prepared spaces.
+
+    Parameters
+    ----------
+    x, y : Space
+        Two clouds with squared distances or two Gram spaces, all weights positive.
+    """
+    left = _side(x)
+    right = _side(y)
+    omega_x = float_error.weight_terms(left.weights)
+    omega_y = float_error.weight_terms(right.weights)
+    # F₀ = (m_C − m_D)² + 2 ‖α‖² + 2 ‖β‖² + ‖GᵀG‖² + ‖HᵀH‖², of terms ≥ 0.
+    gap = abs(left.mean - right.mean)
+    gap = lower_end(gap, UNIT * gap)
+    total = gap**2 + _least_square(left, omega_x) + _least_square(right, omega_y)
+    underflow = 4 * (len(left.weights) + len(right.weights)) * UNDERFLOW
+    constant = lower_end(float_error.rounded_down(total), underflow)
+    return Coordinates(
+        a=left.weights,
+        b=right.weights,
+        alpha=left.deviations,
+        beta=right.deviations,
+        left=left.factor,
+        right=right.factor,
+        constant=float(constant),
+        omega=float(max(omega_x, omega_y)),
+        radius=1.01 * (left.radius + right.radius),
+    )
+
+
+def _side(space: Space) -> _Side:
+    """Read a prepared space, and turn its factor to principal axes."""
+    wide = converted(detached(space), _array.widen)
+    weights = _array.to_numpy(wide.weights)
+    n = len(weights)
+    if isinstance(wide, GramSpace):
+        # C = FᵀF as it is: Z alone decides (theorem 12 b).
+        mean = 0.0
+        deviations = np.zeros(n)
+        factor = _array.to_numpy(wide.factor).T  # (n, t)
+        radius = float_error.UNDERFLOW_OF_ROOTS
+    else:
+        form = wide.low_rank
+        assert form is not None, "squared distances have a form of low rank"
+        mean = float(_array.to_numpy(form.mean))
+        deviations = _array.to_numpy(form.deviations)
+        factor = _array.to_numpy(form.factor)  # (n, d)
+        radius = float(float_error.radii(wide).root_radius())
+    if wide is not space and wide.weights.dtype != space.weights.dtype:
+        radius += _NARROW_UNDERFLOW
+    turned, off = on_principal_axes(factor, weights)
+    return _Side(weights, mean, deviations, turned, radius + off)
+
+
+def on_principal_axes(
+    factor: NumpyArray,
+    weights: NumpyArray,
+) -> tuple[NumpyArray, float]:
+    """Turn a factor G to the axes of its second moments, the largest first.
+
+    Parameters
+    ----------
+    factor : numpy array of shape (n, d)
+        G.
+    weights : numpy array of shape (n,)
+        Stored weights.
+
+    Returns
+    -------
+    turned : numpy array of shape (n, d')
+        G U without the axes that hold next to nothing; one axis is always kept.
+    radius : float
+        How far its products are from those of G, in the norm of L²(a ⊗ a).
+    """
+    d = factor.shape[1]
+    moments = factor.T @ (weights[:, None] * factor)
+    moments = (moments + moments.T) / 2
+    axes = np.linalg.eigh(moments)[1][:, ::-1]  # U, (d, d)
+    turned = factor @ axes
+    # 1. U is off an orthogonal matrix by o ≤ ‖UᵀU − I‖, and a row of the product by
+    #    γ_d √d |g_i| more.
+    gram_error = 2 * d * gamma(d + 1)
+    off = 1.01 * float(np.linalg.norm(axes.T @ axes - np.eye(d))) + gram_error
+    off = off + 2 * d**0.5 * gamma(d + 1)
+    total = 1.01 * float(weights @ (factor**2).sum(axis=1))
+    radius = 1.01 * off * (2 + off) * total
+    # 2. Axes without moment: their products are charged.
+    of_axes = weights @ turned**2  # (d,)
+    kept = of_axes > _NO_MOMENT * of_axes.sum()
+    kept[0] = True
+    radius = radius + 1.01 * float(of_axes[~kept].sum())
+    radius = radius + float_error.UNDERFLOW_OF_ROOTS
+    return np.ascontiguousarray(turned[:, kept]), radius
+
+
+def _least_square(side: _Side, omega: float) -> float:
+    """Return a lower bound of 2 ‖α‖² + ‖Gᵀ diag(a) G‖², in squared units of C."""
+    weights = side.weights
+    terms = len(weights) + omega + 6
+    deviations = 2 * float(weights @ side.deviations**2)
+    deviations = deviations * (1 - gamma(terms))
+    covariance = side.factor.T @ (weights[:, None] * side.factor)
+    trace = float(np.trace(covariance))
+    norm = float(np.linalg.norm(covariance))
+    # Entries are off by γ Σ a |g_e g_f|, whose Frobenius norm is at most the trace.
+    count = covariance.size + 4
+    error = 1.01 * gamma(terms) * trace + gamma(count) * norm
+    return deviations + float(lower_end(norm, error)) ** 2
+
+
+def cut_height(
+    pair: Coordinates,
+    slope: NumpyArray,
+    costs: NumpyArray,
+    potential: NumpyArray,
+) -> float:
+    """Return h(B), proved: w + ⟨B, Z⟩ ≤ h(B) for every coupling (theorem 17 a).
+
+    Parameters
+    ----------
+    pair : Coordinates
+        The spaces.
+    slope : numpy array of shape (q,)
+        B; any.
+    costs : numpy array of shape (n, m)
+        What ``pair.costs(slope)`` returns.
+    potential : numpy array of shape (m,)
+        Any potential of the second space; a good one makes the cut tight.
+    """
+    error = pair.costs_error(slope)
+    return -dual_value(costs, potential, pair.a, pair.b, pair.omega, error)
+
+
+def root_box(pair: Coordinates) -> tuple[NumpyArray, NumpyArray]:
+    """Return proved bounds of the coordinates (w, Z) of all couplings, each (q + 1,).
+
+    The extremes of each coordinate are attained by sorting (lemma A).
+    """
+    ends = [_product_range(pair, pair.alpha, pair.beta)]
+    for e in range(pair.left.shape[1]):
+        for f in range(pair.right.shape[1]):
+            ends.append(_product_range(pair, pair.left[:, e], pair.right[:, f]))
+    low, high = np.array(ends).T
+    return np.ascontiguousarray(low), np.ascontiguousarray(high)
+
+
+def _product_range(
+    pair: Coordinates,
+    x: NumpyArray,
+    y: NumpyArray,
+) -> tuple[float, float]:
+    """Enclose Σ π_ij x_i y_j over all couplings, outward."""
+    if not x.any() or not y.any():
+        return 0.0, 0.0
+    p = float(pair.a @ x**2)
+    q = float(pair.b @ y**2)
+    # E xy = (p + q − E (x − y)²)/2, and E (x − y)² is at least W_2².
+    alike = transport_on_line(x, pair.a, y, pair.b, terms=pair.omega)
+    against = transport_on_line(x, pair.a, -y, pair.b, terms=pair.omega)
+    atoms = len(x) + len(y)
+    error = gamma(atoms + pair.omega + 12) * (p + q) + atoms * UNDERFLOW
+    high = (p + q - float(alike.lower)) / 2 + error
+    low = -(p + q - float(against.lower)) / 2 - error
+    return float(low), float(high)
+
+
+def node_values(
+    low: NumpyArray,
+    high: NumpyArray,
+    slopes: NumpyArray,
+    heights: NumpyArray,
+    weights: NumpyArray,
+) -> NumpyArray:
+    """Bound Ψ on boxes by weighted cuts, rounded up (theorem 17 b).
+
+    Any weights θ ≥ 0 prove a bound: what they are, and whether they sum to 1, has no
+    say in the proof.
+
+    Parameters
+    ----------
+    low, high : numpy arrays of shape (N, q + 1)
+        Ends of the boxes, of w and of the entries of Z.
+    slopes : numpy array of shape (N, k, q)
+        The B of k cuts for each box.
+    heights : numpy array of shape (N, k)
+        Their h(B).
+    weights : numpy array of shape (N, k)
+        θ, at least 0.
+
+    Returns
+    -------
+    numpy array of shape (N,)
+        No coupling whose coordinates are in the box has a larger Ψ.
+    """
+    # 1. Ψ ≤ w + Σ_e (l_e + u_e) Z_e / 2 − l_e u_e / 2 in the box.
+    middle = (low + high) / 2
+    middle[:, 0] = 1.0
+    corners = low[:, 1:] * high[:, 1:] / 2
+    # 2. Less what the cuts say: Σ θ (h − w − ⟨B, Z⟩) ≥ 0.
+    of_w = weights.sum(axis=1)
+    of_Z = np.einsum("nk,nkq->nq", weights, slopes)
+    used = np.concatenate([of_w[:, None], of_Z], axis=1)
+    rest = middle - used  # (N, q + 1)
+    # 3. The largest value of what is left, coordinate by coordinate.
+    largest = np.maximum(rest * low, rest * high)
+    value = (weights * heights).sum(axis=1) + largest.sum(axis=1) - corners.sum(axis=1)
+    # 4. The float error: a multiple of the sum of all absolute values.
+    reach = np.maximum(np.abs(low), np.abs(high))
+    sizes_Z = np.einsum("nk,nkq->nq", weights, np.abs(slopes))
+    sizes = np.concatenate([of_w[:, None], sizes_Z], axis=1) + np.abs(middle)
+    size = (
+        (weights * np.abs(heights)).sum(axis=1)
+        + (sizes * reach).sum(axis=1)
+        + np.abs(corners).sum(axis=1)
+    )
+    terms = 2 * weights.shape[1] + 4 * low.shape[1] + 12
+    return np.asarray(value + gamma(terms) * size + UNDERFLOW)
