@@ -53,6 +53,7 @@ from gwtools.results import (
 )
 from gwtools.solve import solve
 from gwtools.solvers import (
+    BranchAndBound,
     ConditionalGradient,
     MultiStart,
     Progress,
@@ -71,6 +72,7 @@ from gwtools.spaces import (
 from gwtools.start_records import Start, Starts
 
 __all__ = [
+    "BranchAndBound",
     "Certificate",
     "ConditionalGradient",
     "ConvergenceError",

@@ -211,6 +211,27 @@ def stored_values(space: Any, kinds: tuple[type, ...], name: str) -> None:
         )
 
 
+def few_coordinates(kinds: tuple[str, str], few: bool, number: int, most: int) -> None:
+    """Require two spaces between which few coordinates decide.
+
+    ``kinds`` are the names of the spaces, ``few`` whether both are clouds with squared
+    distances or both inner products, ``number`` the product of their dimensions.
+    """
+    if not few:
+        x, y = kinds
+        raise TypeError(
+            "x and y must both be gwtools.PointCloud with metric='sqeuclidean', or both "
+            f"gwtools.GramSpace, for BranchAndBound, but are {x} and {y}: "
+            "pass gwtools.MultiStart() for other spaces."
+        )
+    if number > most:
+        raise ValueError(
+            f"the dimensions of x and y must have a product of at most {most} for "
+            f"BranchAndBound, but it is {number}: "
+            "pass gwtools.MultiStart(), or points on fewer principal axes."
+        )
+
+
 def same_weights(first: Array, second: Array, name: str, other: str) -> None:
     """Require one size and, up to float error, one list of weights."""
     if first.shape != second.shape:

@@ -14,6 +14,7 @@ from gwtools.certify import (
     CertifiedObjective,
     PlanObjective,
     certified_objective,
+    with_lower,
     with_upper,
 )
 from gwtools.history import in_units
@@ -335,6 +336,10 @@ def result_of(
     # Tolerances are relative: the solver as it was given has the same one.
     tolerance = _rescaled(solver.accepted_gap(problem), unit)
     proof = certified_objective(x, y, plan, effort, tolerance, evaluated)
+    # What a solver proves is about the spaces as it read them: not about half precision.
+    same_dtype = x.weights.dtype == ready.x.weights.dtype
+    proved = outcome.proved if same_dtype else None
+    proof, tolerance = with_lower(proof, proved, unit, tolerance)
     objective, distance, certificate = within_certificate(
         objective, root, proof, tolerance
     )

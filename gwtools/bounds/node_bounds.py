@@ -22,7 +22,7 @@ from gwtools.bounds.transport_error import dual_value, transport_on_line
 from gwtools.plans import SparsePlan
 from gwtools.spaces import GramSpace, Space, converted, detached
 
-# Axes that hold a smaller share of the second moment are left out, and charged.
+# Axes that hold a smaller share of the second moments are left out.
 _NO_MOMENT = 1e-24
 # More than underflow can cost where values are scaled in a dtype narrower than float64,
 # to spaces whose largest value is at most 2²⁴.
@@ -36,6 +36,8 @@ class _Side(NamedTuple):
     mean: float  # m, in units of C as all that follows
     deviations: NumpyArray  # α, (n,)
     factor: NumpyArray  # G, (n, d), in the root of the units of C
+    axes: NumpyArray  # what G was multiplied by
+    omega: float  # ω of the weights
     radius: float  # of the vector (m, √2 α, ±GGᵀ) from that of the stored values
 
 
@@ -54,6 +56,8 @@ class Coordinates:
         The deviations α and β in units of C; zeros between Gram spaces.
     left, right : numpy arrays of shape (n, d) and (m, d')
         G and H, on principal axes, in the root of the units of C.
+    axes : pair of numpy arrays
+        What turned the factors of the spaces to these axes.
     constant : float
         F₀ in squared units of C, rounded down.
     omega : float
@@ -68,6 +72,7 @@ class Coordinates:
     beta: NumpyArray
     left: NumpyArray
     right: NumpyArray
+    axes: tuple[NumpyArray, NumpyArray]
     constant: float
     omega: float
     radius: float
@@ -75,12 +80,13 @@ class Coordinates:
     @property
     def shape(self) -> tuple[int, int]:
         """(d, d')."""
-        return self.left.shape[1], self.right.shape[1]
+        return int(self.left.shape[1]), int(self.right.shape[1])
 
     @property
     def number(self) -> int:
         """The number q = d d' of entries of Z."""
-        return self.left.shape[1] * self.right.shape[1]
+        d, other = self.shape
+        return d * other
 
     @cached_property
     def products(self) -> NumpyArray:
@@ -90,7 +96,8 @@ class Coordinates:
     def costs(self, slope: NumpyArray) -> NumpyArray:
         """Return −α_i β_j − g_iᵀ B h_j, (n, m): the program of the cut at B (q,)."""
         matrix = slope.reshape(self.shape)
-        return -(self.products + (self.left @ matrix) @ self.right.T)
+        gains = self.products + (self.left @ matrix) @ self.right.T
+        return np.asarray(-gains)
 
     def costs_error(self, slope: NumpyArray) -> float:
         """Return how far the computed costs may be from the exact ones."""
@@ -134,12 +141,10 @@ def coordinates(x: Space, y: Space) -> Coordinates:
     """
     left = _side(x)
     right = _side(y)
-    omega_x = float_error.weight_terms(left.weights)
-    omega_y = float_error.weight_terms(right.weights)
     # F₀ = (m_C − m_D)² + 2 ‖α‖² + 2 ‖β‖² + ‖GᵀG‖² + ‖HᵀH‖², of terms ≥ 0.
     gap = abs(left.mean - right.mean)
     gap = lower_end(gap, UNIT * gap)
-    total = gap**2 + _least_square(left, omega_x) + _least_square(right, omega_y)
+    total = gap**2 + _least_square(left) + _least_square(right)
     underflow = 4 * (len(left.weights) + len(right.weights)) * UNDERFLOW
     constant = lower_end(float_error.rounded_down(total), underflow)
     return Coordinates(
@@ -150,7 +155,8 @@ def coordinates(x: Space, y: Space) -> Coordinates:
         left=left.factor,
         right=right.factor,
         constant=float(constant),
-        omega=float(max(omega_x, omega_y)),
+        axes=(left.axes, right.axes),
+        omega=max(left.omega, right.omega),
         radius=1.01 * (left.radius + right.radius),
     )
 
@@ -175,14 +181,16 @@ def _side(space: Space) -> _Side:
         radius = float(float_error.radii(wide).root_radius())
     if wide is not space and wide.weights.dtype != space.weights.dtype:
         radius += _NARROW_UNDERFLOW
-    turned, off = on_principal_axes(factor, weights)
-    return _Side(weights, mean, deviations, turned, radius + off)
+    omega = float(float_error.weight_terms(weights))
+    turned, axes, off = on_principal_axes(factor, weights, omega)
+    return _Side(weights, mean, deviations, turned, axes, omega, radius + off)
 
 
 def on_principal_axes(
     factor: NumpyArray,
     weights: NumpyArray,
-) -> tuple[NumpyArray, float]:
+    omega: float,
+) -> tuple[NumpyArray, NumpyArray, float]:
     """Turn a factor G to the axes of its second moments, the largest first.
 
     Parameters
@@ -191,39 +199,43 @@ def on_principal_axes(
         G.
     weights : numpy array of shape (n,)
         Stored weights.
+    omega : float
+        Their ω.
 
     Returns
     -------
     turned : numpy array of shape (n, d')
-        G U without the axes that hold next to nothing; one axis is always kept.
+        G U, as computed.
+    axes : numpy array of shape (d, d')
+        U, without the axes that hold next to nothing; one axis is always kept.
     radius : float
-        How far its products are from those of G, in the norm of L²(a ⊗ a).
+        How far the products of the rows of G U are from those of G, in the norm of L²(a
+        ⊗ a): ‖G (I − U Uᵀ) Gᵀ‖, whatever U is, and float errors.
     """
-    d = factor.shape[1]
-    moments = factor.T @ (weights[:, None] * factor)
+    n, d = factor.shape
+    moments = factor.T @ (weights[:, None] * factor)  # M = Gᵀ diag(a) G, (d, d)
     moments = (moments + moments.T) / 2
-    axes = np.linalg.eigh(moments)[1][:, ::-1]  # U, (d, d)
-    turned = factor @ axes
-    # 1. U is off an orthogonal matrix by o ≤ ‖UᵀU − I‖, and a row of the product by
-    #    γ_d √d |g_i| more.
-    gram_error = 2 * d * gamma(d + 1)
-    off = 1.01 * float(np.linalg.norm(axes.T @ axes - np.eye(d))) + gram_error
-    off = off + 2 * d**0.5 * gamma(d + 1)
-    total = 1.01 * float(weights @ (factor**2).sum(axis=1))
-    radius = 1.01 * off * (2 + off) * total
-    # 2. Axes without moment: their products are charged.
-    of_axes = weights @ turned**2  # (d,)
+    axes = np.linalg.eigh(moments)[1][:, ::-1]
+    of_axes = weights @ (factor @ axes) ** 2  # (d,)
     kept = of_axes > _NO_MOMENT * of_axes.sum()
     kept[0] = True
-    radius = radius + 1.01 * float(of_axes[~kept].sum())
-    radius = radius + float_error.UNDERFLOW_OF_ROOTS
-    return np.ascontiguousarray(turned[:, kept]), radius
+    axes = np.ascontiguousarray(axes[:, kept])
+    turned = factor @ axes
+    # With N = I − U Uᵀ, ‖G N Gᵀ‖² = Tr(N M N M) ≤ ‖N M‖².
+    left_out = np.eye(d) - axes @ axes.T
+    missing = 1.01 * float(np.linalg.norm(left_out @ moments))
+    # The float errors of M, N and G U: multiples of Σ a_i |g_i|² and of ‖U‖².
+    trace = 1.01 * float(np.trace(moments))
+    size = 2 + d**0.5 + 3 * float((axes**2).sum())
+    terms = n + omega + 8 * d + 16
+    radius = missing + gamma(terms) * size * trace
+    return turned, axes, radius + float_error.UNDERFLOW_OF_ROOTS
 
 
-def _least_square(side: _Side, omega: float) -> float:
+def _least_square(side: _Side) -> float:
     """Return a lower bound of 2 ‖α‖² + ‖Gᵀ diag(a) G‖², in squared units of C."""
     weights = side.weights
-    terms = len(weights) + omega + 6
+    terms = len(weights) + side.omega + 6
     deviations = 2 * float(weights @ side.deviations**2)
     deviations = deviations * (1 - gamma(terms))
     covariance = side.factor.T @ (weights[:, None] * side.factor)
@@ -232,7 +244,8 @@ def _least_square(side: _Side, omega: float) -> float:
     # Entries are off by γ Σ a |g_e g_f|, whose Frobenius norm is at most the trace.
     count = covariance.size + 4
     error = 1.01 * gamma(terms) * trace + gamma(count) * norm
-    return deviations + float(lower_end(norm, error)) ** 2
+    least = float(lower_end(norm, error))
+    return float(deviations + least * least)
 
 
 def cut_height(

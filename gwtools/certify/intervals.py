@@ -23,6 +23,24 @@ class CertifiedObjective(NamedTuple):
     distance: float
 
 
+class ProvedLower(NamedTuple):
+    """A lower bound of GW_2² that a solver has proved, rounded down.
+
+    Attributes
+    ----------
+    lower : float
+        In squared units of the spaces that were solved.
+    bound : str
+        Name of what proves it.
+    tolerance : float
+        Width of an interval that the solver was asked for, in the same units.
+    """
+
+    lower: float
+    bound: str
+    tolerance: float = 0.0
+
+
 def certified_interval(
     bounds: Mapping[str, float],
     upper: Bound,
@@ -91,6 +109,54 @@ def certified_interval(
         objective=value * unit * unit,
         distance=value**0.5 * unit,
     )
+
+
+def with_lower(
+    proof: CertifiedObjective,
+    proved: ProvedLower | None,
+    unit: float,
+    tolerance: float,
+) -> tuple[CertifiedObjective, float]:
+    """Add the lower bound of a solver to the certificate of its plan.
+
+    Parameters
+    ----------
+    proof : CertifiedObjective
+        The certificate, in the units that were given.
+    proved : ProvedLower or None
+        What the solver proved, with C divided by ``unit``.
+    unit : float
+        What C was divided by.
+    tolerance : float
+        Width that counts as closed, in the units that were given.
+
+    Returns
+    -------
+    (CertifiedObjective, float)
+        With the better lower end, and the width that counts as closed now.
+    """
+    if proved is None:
+        return proof, tolerance
+    certificate = proof.certificate
+    tolerance = max(tolerance, in_given_units(proved.tolerance, unit, math.inf))
+    lower = in_given_units(finite_or_zero(proved.lower), unit, -math.inf)
+    bounds = certificate.bounds | {proved.bound: lower}
+    best = max(bounds, key=bounds.__getitem__)
+    low = bounds[best]
+    gap = certificate.upper - low
+    closed, accepted = closed_up_to(gap, certificate.rounding, tolerance)
+    certificate = replace(
+        certificate,
+        lower=low,
+        kind=_kind(closed, of_plan=True),
+        bound=best,
+        bounds=bounds,
+        tolerance=accepted,
+    )
+    # Float error may have moved the objective below the new lower end.
+    objective = max(proof.objective, low)
+    distance = max(proof.distance, low**0.5)
+    return CertifiedObjective(certificate, objective, distance), tolerance
 
 
 def with_upper(

@@ -14,6 +14,7 @@ import numpy as np
 from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools._stacks import Numbers, is_stack, larger
+from gwtools.certify import BranchProof, ProvedLower
 from gwtools.history import Step, now, with_gap
 from gwtools.plans import Plan
 from gwtools.preparation import Prepared
@@ -70,6 +71,8 @@ class Outcome:
     objective. ``potentials`` solve the dual of the linear program at a stationary
     plan, which is then outside any gradient graph. ``history`` are the steps of an
     iterative solver, and ``started`` is when it started, by the clock of these.
+    ``proved`` is a lower bound that the solver proved, and ``branches`` the proof where
+    it was kept.
     """
 
     plan: Plan
@@ -82,6 +85,8 @@ class Outcome:
     history: tuple[Step, ...] = ()
     started: float = 0.0  # in seconds
     starts: Starts | None = None
+    proved: ProvedLower | None = None  # in squared units of the problem's C
+    branches: BranchProof | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -176,10 +176,15 @@ class Search:
         return self.gain + _MARGIN * self.accepted / 4
 
     @property
+    def is_zero(self) -> bool:
+        """Whether the objective is so small that 0 closes the interval."""
+        return self.objective <= _MARGIN * self.accepted
+
+    @property
     def is_closed(self) -> bool:
         """Whether no open node may hold a coupling that is better enough."""
-        if self.objective <= _MARGIN * self.accepted:
-            return True  # no objective is below 0
+        if self.is_zero:
+            return True
         return not self._open or -self._open[0][0] <= self.target
 
     def enter(self, plan: SparsePlan) -> None:
@@ -346,7 +351,7 @@ class Search:
                 if not self.is_over():
                     self._program(slope + program.point[1:] - vertex.point[1:])
             program = self._bound(node, self.target)
-        return program.point
+        return np.asarray(program.point)
 
     def _mean_cut(self, program: NodeProgram) -> tuple[NumpyArray, float]:
         """Return the mean of the cuts that bind, and the height it had from them."""
