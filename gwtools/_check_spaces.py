@@ -220,8 +220,8 @@ def few_coordinates(kinds: tuple[str, str], few: bool, number: int, most: int) -
     if not few:
         x, y = kinds
         raise TypeError(
-            "x and y must both be gwtools.PointCloud with metric='sqeuclidean', or both "
-            f"gwtools.GramSpace, for BranchAndBound, but are {x} and {y}: "
+            "x and y must both be gwtools.PointCloud with metric='sqeuclidean', or "
+            f"both gwtools.GramSpace, for BranchAndBound, but are {x} and {y}: "
             "pass gwtools.MultiStart() for other spaces."
         )
     if number > most:

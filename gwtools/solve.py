@@ -336,7 +336,7 @@ def result_of(
     # Tolerances are relative: the solver as it was given has the same one.
     tolerance = _rescaled(solver.accepted_gap(problem), unit)
     proof = certified_objective(x, y, plan, effort, tolerance, evaluated)
-    # What a solver proves is about the spaces as it read them: not about half precision.
+    # What a solver proves of half precision, as it was converted, is not of this.
     same_dtype = x.weights.dtype == ready.x.weights.dtype
     proved = outcome.proved if same_dtype else None
     proof, tolerance = with_lower(proof, proved, unit, tolerance)

@@ -1,6 +1,6 @@
 """Certificates: proved intervals for GW_2², whatever solver a coupling came from."""
 
-from gwtools.certify.certificates import EFFORTS, certified_objective, certify
+from gwtools.certify.certificates import certified_objective, certify
 from gwtools.certify.check_branches import BranchProof, check_branches
 from gwtools.certify.efforts import EFFORTS
 from gwtools.certify.intervals import (

@@ -228,7 +228,7 @@ class BranchAndBound(Solver):
             return
         from tqdm import tqdm
 
-        with tqdm(unit=" nodes", leave=False, file=sys.stderr) as bar:
+        with tqdm(unit=" nodes", file=sys.stderr) as bar:
 
             def show(search: Search) -> None:
                 lower, upper = (end * self._unit * self._unit for end in search.ends)
