@@ -103,10 +103,15 @@ def exact_matrix(drawn):
 def exact_objective(C, D, plan):
     atoms = [(i, j) for i, j in np.ndindex(plan.shape) if plan[i, j]]
     return sum(
-        (C[i, k] - D[j, l]) ** 2 * plan[i, j] * plan[k, l]
+        (C[i, k] - D[j, m]) ** 2 * plan[i, j] * plan[k, m]
         for i, j in atoms
-        for k, l in atoms
+        for k, m in atoms
     )
+
+
+def is_inside(point, low, high):
+    ends = zip(rational(low), point, rational(high), strict=True)
+    return all(least <= e <= most for least, e, most in ends)
 
 
 @settings(max_examples=30)
@@ -138,7 +143,7 @@ def test_theorem_17_random_cuts_and_weights_hold_in_rational_arithmetic(data):
     for plan in vertices(a, b):
         z = exact_point(pair, plan)
         points.append(z)
-        assert all(fraction(l) <= e <= fraction(u) for l, e, u in zip(low, z, high))
+        assert is_inside(z, low, high)
         for slope, height in zip(rational(slopes), heights, strict=True):
             assert z[0] + slope @ z[1:] <= fraction(height)
         assert exact_gain(z) <= fraction(value)
@@ -149,11 +154,7 @@ def test_theorem_17_random_cuts_and_weights_hold_in_rational_arithmetic(data):
     value = node_values(
         low[None], high[None], slopes[None], np.array([heights]), theta[None]
     )[0]
-    inside = [
-        p
-        for p in points
-        if all(fraction(l) <= e <= fraction(u) for l, e, u in zip(low, p, high))
-    ]
+    inside = [p for p in points if is_inside(p, low, high)]
     assert all(exact_gain(p) <= fraction(value) for p in inside)
 
 

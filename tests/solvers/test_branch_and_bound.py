@@ -413,7 +413,7 @@ def test_other_spaces_are_refused(x, y):
 def test_many_dimensions_are_refused():
     rng = np.random.default_rng(9)
     x, y = (cloud(rng.standard_normal((9, d))) for d in (3, 3))
-    with pytest.raises(ValueError, match="product of at most 6 .* but it is 9"):
+    with pytest.raises(ValueError, match=r"product of at most 6 .* but it is 9"):
         gw.solve(x, y, gw.BranchAndBound())
     # What counts is the dimension of what they span.
     flat = cloud(rng.standard_normal((9, 1)) @ rng.standard_normal((1, 5)))
