@@ -274,6 +274,9 @@ class MultiStart(Solver):
                         then a vertex for random costs
     ==================  ================================================  ===========
 
+    Where kinds of spaces make the objective concave, all permutations prove the best
+    one optimal, as the bound ``permutations`` of the certificate.
+
     As soon as five of them agree the remaining planned ones are skipped. A start is
     given up, and its objective the last one, where after more than eight steps twenty
     further ones at the pace of the last four would not bring it below the best; above
@@ -412,7 +415,8 @@ class MultiStart(Solver):
                 break
         if stopped or outcome.status is Status.STOPPED:
             best = replace(best, status=Status.STOPPED)
-        return replace(best, starts=ledger.starts(left_out(search)))
+        records = ledger.starts(left_out(search))
+        return replace(best, starts=records, proved=search.proved)
 
     def _candidates(self, search: Search, ledger: _Ledger) -> Iterator[Candidate]:
         """Yield the planned starts, then random and perturbed ones."""

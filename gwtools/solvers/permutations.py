@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from gwtools._array import NumpyArray
+from gwtools.bounds.float_error import UNDERFLOW, gamma
 
 MOST_ATOMS = 9  # of each space: 9! = 362,880 bijections
 _FLOAT_ERROR = 1e-12  # of sums of squares, relative
+
+
+class Enumerated(NamedTuple):
+    """What all bijections between two matrices told.
+
+    Attributes
+    ----------
+    images : integer array of shape (n,) or None
+        The images σ(i) of the first of the best bijections in lexicographic order; None
+        where all are above what was known to be attained.
+    lower : float
+        No bijection has a smaller Σ_ik (C_ik − D_σ(i)σ(k))² of the matrices as given;
+        rounded down.
+    """
+
+    images: NumpyArray | None
+    lower: float
 
 
 def best_permutation(
@@ -17,7 +36,16 @@ def best_permutation(
     D: NumpyArray,
     incumbent: float = math.inf,
 ) -> NumpyArray | None:
-    """Find the bijection of least Σ_ik (C_ik − D_σ(i)σ(k))².
+    """Find the bijection of least Σ_ik (C_ik − D_σ(i)σ(k))², see :func:`enumerated`."""
+    return enumerated(C, D, incumbent).images
+
+
+def enumerated(
+    C: NumpyArray,
+    D: NumpyArray,
+    incumbent: float = math.inf,
+) -> Enumerated:
+    """Find the bijection of least Σ_ik (C_ik − D_σ(i)σ(k))², with a proof.
 
     Level by level: before step t every list of images of the atoms 0 … t − 1 is kept
     that a lower bound does not exclude.
@@ -28,12 +56,6 @@ def best_permutation(
         Symmetric matrices.
     incumbent : float
         A sum that is known to be attained.
-
-    Returns
-    -------
-    integer array of shape (n,) or None
-        The images σ(i) of the first of the best bijections in lexicographic order; None
-        where all are above the incumbent.
     """
     n = len(C)
     most = incumbent * (1 + _FLOAT_ERROR)
@@ -53,9 +75,17 @@ def best_permutation(
         images = images[kept]
         sums = sums[kept]
         if len(images) == 0:
-            return None
-    best: NumpyArray = images[int(sums.argmin())]
-    return best
+            return Enumerated(None, _rounded_down(most, n))
+    place = int(sums.argmin())
+    # Dropped lists had bounds above ``most``.
+    least = min(float(sums[place]), most)
+    return Enumerated(images[place], _rounded_down(least, n))
+
+
+def _rounded_down(value: float, n: int) -> float:
+    """Lower a computed sum of at most n² squares by its float error."""
+    relative = gamma(2 * n * n + 16)
+    return float(max(value * (1 - relative) - n * n * UNDERFLOW, 0.0))
 
 
 def _unused(images: NumpyArray, n: int) -> NumpyArray:

@@ -18,14 +18,18 @@ import scipy.sparse
 
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
+from gwtools.bounds.certified import lower_by_root
 from gwtools.bounds.distributions import third_costs
+from gwtools.bounds.float_error import gamma, matrix_radii
 from gwtools.bounds.moments import squared_distance_of_spectra
+from gwtools.certify import ProvedLower
 from gwtools.plans import DensePlan, Plan, SparsePlan, make_unchecked
+from gwtools.preparation import is_double
 from gwtools.problems import GWProblem
 from gwtools.solvers.base import Solver
 from gwtools.solvers.coarsening import coarse_costs
 from gwtools.solvers.exact_copies import exact_copy
-from gwtools.solvers.permutations import MOST_ATOMS, best_permutation
+from gwtools.solvers.permutations import MOST_ATOMS, enumerated
 from gwtools.solvers.perturbed import perturbed_plan
 from gwtools.solvers.sinkhorn import Sinkhorn
 from gwtools.solvers.vertices import vertex_like
@@ -83,6 +87,8 @@ class Search:
         The best coupling that a start has led to.
     least : float
         Its objective, in squared units of C.
+    proved : ProvedLower or None
+        A lower bound that a part has proved.
     """
 
     problem: GWProblem
@@ -90,6 +96,7 @@ class Search:
     coarse_solver: Solver
     best: Plan | None = None
     least: float = math.inf
+    proved: ProvedLower | None = None
 
     @property
     def atoms(self) -> int:
@@ -173,11 +180,36 @@ def permutations(search: Search) -> Iterator[Candidate]:
         return
     # What the best start attained, up to the float error of its objective.
     attained = (search.least + search.problem.float_error) * n * n
-    images = best_permutation(search.x.matrix, search.y.matrix, attained)
+    images, least = enumerated(search.x.matrix, search.y.matrix, attained)
     concave = curvatures(search.problem).is_concave
+    search.proved = _proved_by_permutations(search.problem, least)
     if images is not None:
         plan = search.bijection(images)
         yield Candidate("all permutations", plan, optimal=concave)
+
+
+def _proved_by_permutations(problem: GWProblem, least: float) -> ProvedLower | None:
+    """Return the bound that all bijections prove, where the kinds of spaces say so.
+
+    ``least`` is at most every sum Σ_ik (C_ik − D_σ(i)σ(k))² of the computed matrices.
+    The kinds prove that F is concave over couplings (theorem 11); spectra would do so
+    up to float error alone.
+    """
+    spaces = (problem.x, problem.y)
+    is_concave = problem.x.sign * problem.y.sign > 0
+    # Vertices are bijections where weights are equal exactly.
+    are_equal = all(space.equal_weights for space in spaces)
+    if not (is_concave and are_equal and is_double(problem.x.weights)):
+        return None
+    n, _ = problem.shape
+    # Entries are off by their own float errors and the mean with their transposes, and
+    # the root of F by no more (theorem 6 a).
+    radius = 0.0
+    for space in spaces:
+        radii = matrix_radii(space)
+        radius += float(radii.entries + gamma(2) * radii.largest)
+    lower = lower_by_root(least / n**2, radius)
+    return ProvedLower(lower, "permutations")
 
 
 class Curvatures(NamedTuple):

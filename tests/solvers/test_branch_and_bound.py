@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools._compiled import node_programs
-from gwtools.bounds.node_bounds import coordinates
 from gwtools.solvers.branching import Search
 from tests import checkers
 from tests.libraries import LIBRARIES
@@ -317,25 +316,6 @@ def test_an_interrupt_within_a_split_leaves_the_parent(monkeypatch):
     result = gw.solve(x.space(), y.space(), gw.BranchAndBound())
     check(result, x, y)
     assert result.status is gw.Status.STOPPED
-
-
-def test_leaves_cover_the_root():
-    x, y = open_pair()
-    pair = coordinates(x.space(), y.space())
-    search = Search(pair, 0.0, 1e-6, lambda: False)
-    for slope in itertools.islice(search.starts(), 3):
-        search.ascend(slope)
-    search.begin()
-    for _ in range(20):
-        search.step()
-    leaves = list(search.root.leaves())
-    assert len(leaves) == 21
-    volume = sum(np.prod(leaf.high[1:] - leaf.low[1:]) for leaf in leaves)
-    root = search.root
-    assert volume == pytest.approx(np.prod(root.high[1:] - root.low[1:]), rel=1e-12)
-    assert search.bound() >= max(leaf.value for leaf in leaves)
-    lower, upper = search.ends
-    assert 0 <= lower <= upper
 
 
 def test_without_numba_the_interval_is_the_same(monkeypatch):

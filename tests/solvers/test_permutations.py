@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from gwtools.solvers.permutations import MOST_ATOMS, best_permutation
+from gwtools.solvers.permutations import MOST_ATOMS, best_permutation, enumerated
+from tests.rational import fraction, rational
 from tests.strategies import pairs
 
 
@@ -106,3 +107,23 @@ def test_bounds_do_not_exclude_the_best_of_nine():
         assert value(C, D, swapped) >= found
     for _ in range(2000):
         assert value(C, D, rng.permutation(8)) >= found
+
+
+def exact_sum(C, D, images):
+    """The sum over a bijection in rational arithmetic."""
+    differences = rational(C) - rational(D[np.ix_(images, images)])
+    return (differences**2).sum()
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("share", [math.inf, 1.0, 0.5, 1.5])
+def test_what_is_proved_is_below_every_bijection(seed, share):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 5))
+    C, D = (symmetric(rng.standard_normal((n, n)) * 10.0**seed) for _ in "CD")
+    sums = [exact_sum(C, D, order) for order in itertools.permutations(range(n))]
+    least = float(min(sums))
+    found = enumerated(C, D, share * least)
+    assert fraction(found.lower) <= min(sums)
+    # An incumbent below all sums is what is proved then.
+    assert found.lower >= min(share, 1.0) * least * (1 - 1e-13)
