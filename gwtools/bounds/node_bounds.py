@@ -17,7 +17,7 @@ from gwtools import _array
 from gwtools._array import NumpyArray
 from gwtools.bounds import float_error
 from gwtools.bounds.certified import lower_by_root
-from gwtools.bounds.float_error import UNDERFLOW, UNIT, gamma, lower_end
+from gwtools.bounds.float_error import gamma, lower_end
 from gwtools.bounds.transport_error import dual_value, transport_on_line
 from gwtools.plans import SparsePlan
 from gwtools.spaces import GramSpace, Space, converted, detached
@@ -108,7 +108,7 @@ class Coordinates:
         matrix = np.abs(slope.reshape(self.shape))
         size = largest_alpha * largest_beta + largest_left @ matrix @ largest_right
         terms = sum(self.shape) + 8
-        return float(gamma(terms) * size + UNDERFLOW)
+        return float(gamma(terms) * size + float_error.UNDERFLOW)
 
     def point(self, plan: SparsePlan) -> NumpyArray:
         """Return the coordinates (w, Z) of a coupling, (q + 1,), as computed."""
@@ -120,7 +120,7 @@ class Coordinates:
 
     def lower(self, gain: float) -> float:
         """Return a lower bound of GW_2² where no coupling's Ψ is above ``gain``."""
-        rounding = 4 * UNIT * (self.constant + 4 * abs(gain))
+        rounding = 4 * float_error.UNIT * (self.constant + 4 * abs(gain))
         value = self.constant - 4 * gain - rounding
         return lower_by_root(max(value, 0.0), self.radius)
 
@@ -143,9 +143,9 @@ def coordinates(x: Space, y: Space) -> Coordinates:
     right = _side(y)
     # F₀ = (m_C − m_D)² + 2 ‖α‖² + 2 ‖β‖² + ‖GᵀG‖² + ‖HᵀH‖², of terms ≥ 0.
     gap = abs(left.mean - right.mean)
-    gap = lower_end(gap, UNIT * gap)
+    gap = lower_end(gap, float_error.UNIT * gap)
     total = gap**2 + _least_square(left) + _least_square(right)
-    underflow = 4 * (len(left.weights) + len(right.weights)) * UNDERFLOW
+    underflow = 4 * (len(left.weights) + len(right.weights)) * float_error.UNDERFLOW
     constant = lower_end(float_error.rounded_down(total), underflow)
     return Coordinates(
         a=left.weights,
@@ -298,7 +298,7 @@ def _product_range(
     alike = transport_on_line(x, pair.a, y, pair.b, terms=pair.omega)
     against = transport_on_line(x, pair.a, -y, pair.b, terms=pair.omega)
     atoms = len(x) + len(y)
-    error = gamma(atoms + pair.omega + 12) * (p + q) + atoms * UNDERFLOW
+    error = gamma(atoms + pair.omega + 12) * (p + q) + atoms * float_error.UNDERFLOW
     high = (p + q - float(alike.lower)) / 2 + error
     low = -(p + q - float(against.lower)) / 2 - error
     return float(low), float(high)
@@ -354,4 +354,4 @@ def node_values(
         + np.abs(corners).sum(axis=1)
     )
     terms = 2 * weights.shape[1] + 4 * low.shape[1] + 12
-    return np.asarray(value + gamma(terms) * size + UNDERFLOW)
+    return np.asarray(value + gamma(terms) * size + float_error.UNDERFLOW)

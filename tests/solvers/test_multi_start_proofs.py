@@ -37,7 +37,7 @@ def test_all_bijections_prove_the_best_of_them(seed, n, kinds):
     result = gw.solve(x.space(), y.space(), gw.MultiStart())
     best = best_permutation(x.matrix, y.matrix)
     bounds = result.certificate.bounds
-    # Without the bound where theorem 3, or the Gram spaces of one row, closed it before.
+    # It is not asked for where theorem 3, or Gram spaces of one row, closed it before.
     if "permutations" not in bounds:
         assert result.certificate.kind is gw.Kind.GLOBAL
         return
