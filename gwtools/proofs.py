@@ -14,12 +14,15 @@ import numpy as np
 
 from gwtools import _array
 from gwtools._array import NumpyArray
+from gwtools.branch_proofs import BranchProof, check_branches
 from gwtools.plans import Plan
-from gwtools.spaces import Space
+from gwtools.preparation import prepare
+from gwtools.spaces import Space, detached
 
 # By how much an end may differ from the one that is computed again, relative to the
 # largest square of a difference of values.
 _FLOAT_ERROR = 1e-10
+_BRANCHES = "branch_and_bound"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,9 @@ class Proof:
         by name, in squared units of C and over the atoms that have mass.
     plan : Plan or None
         The plan whose objective is the upper end; None where none was given.
+    branches : BranchProof or None
+        The tree of a branch and bound with its cuts, in the units of
+        :func:`gwtools.preparation.prepare`.
 
     Examples
     --------
@@ -47,6 +53,7 @@ class Proof:
 
     arrays: dict[str, dict[str, NumpyArray]] = field(default_factory=dict)
     plan: Plan | None = None
+    branches: BranchProof | None = None
 
 
 @dataclass(frozen=True)
@@ -121,9 +128,15 @@ def verify(
     values = Values(C, a, D, b)
     _require_sizes(proof, (x.size, y.size), (len(a), len(b)))
     # 1. The largest lower bound that can be computed again.
-    known = [name for name in bounds if name in CLOSED_FORMS or name in proof.arrays]
-    best = max(known, key=bounds.__getitem__)
-    if best in proof.arrays:
+    known = {name for name in bounds if name in CLOSED_FORMS or name in proof.arrays}
+    if proof.branches is not None:
+        known |= {_BRANCHES} & bounds.keys()
+    best = max(sorted(known), key=bounds.__getitem__)
+    if best == _BRANCHES and proof.branches is not None:
+        ready = prepare(detached(x), detached(y))
+        least = check_branches(ready.x, ready.y, proof.branches)
+        lower = least * ready.unit * ready.unit
+    elif best in proof.arrays:
         lower = FROM_ARRAYS[best](values, proof.arrays[best])
     else:
         lower = CLOSED_FORMS[best](values)

@@ -25,6 +25,7 @@ import numpy as np
 from gwtools import _array, _check_saved
 from gwtools._array import Array, NumpyArray
 from gwtools._check import unreadable
+from gwtools.branch_proofs import BranchProof
 from gwtools.history import Step
 from gwtools.plans import DensePlan, SparsePlan
 from gwtools.proofs import Proof
@@ -38,6 +39,7 @@ _VERSION = 1
 # of Python's numbers. A field of another class needs its class here, or registered.
 _ENUMERATIONS: dict[str, type[Enum]] = {}
 _OF_ARRAYS: dict[str, type[Any]] = {
+    "BranchProof": BranchProof,
     "DensePlan": DensePlan,
     "Proof": Proof,
     "SparsePlan": SparsePlan,

@@ -14,6 +14,7 @@ from gwtools.certify import (
     CertifiedObjective,
     PlanObjective,
     certified_objective,
+    with_branches,
     with_lower,
     with_upper,
 )
@@ -337,12 +338,12 @@ def result_of(
     tolerance = _rescaled(solver.accepted_gap(problem), unit)
     proof = certified_objective(x, y, plan, effort, tolerance, evaluated)
     # What a solver proves of half precision, as it was converted, is not of this.
-    same_dtype = x.weights.dtype == ready.x.weights.dtype
-    proved = outcome.proved if same_dtype else None
+    proved = outcome.proved if x.weights.dtype == ready.x.weights.dtype else None
     proof, tolerance = with_lower(proof, proved, unit, tolerance)
     objective, distance, certificate = within_certificate(
         objective, root, proof, tolerance
     )
+    certificate = with_branches(certificate, plan, outcome.branches)
     # 3. The solver's own value, if it has one, and the objective plus entropy.
     estimate = objective
     if outcome.estimate is not None:

@@ -20,7 +20,7 @@ from gwtools.bounds.certified import lower_by_root
 from gwtools.bounds.float_error import gamma, lower_end
 from gwtools.bounds.transport_error import dual_value, transport_on_line
 from gwtools.plans import SparsePlan
-from gwtools.spaces import GramSpace, Space, converted, detached
+from gwtools.spaces import GramSpace, PointCloud, Space, converted, detached
 
 # Axes that hold a smaller share of the second moments are left out.
 _NO_MOMENT = 1e-24
@@ -129,6 +129,18 @@ def gain_of(point: NumpyArray) -> float:
     """Return Ψ = w + ½ ‖Z‖² of coordinates (q + 1,)."""
     Z = point[1:]
     return float(point[0] + (Z @ Z) / 2)
+
+
+def few_coordinates_decide(x: Space, y: Space) -> bool:
+    """Tell whether both spaces are of a kind of which theorem 17 holds."""
+    both_clouds = is_squared_cloud(x) and is_squared_cloud(y)
+    both_gram = isinstance(x, GramSpace) and isinstance(y, GramSpace)
+    return both_clouds or both_gram
+
+
+def is_squared_cloud(space: Space) -> bool:
+    """Tell whether a space is a point cloud with squared distances."""
+    return isinstance(space, PointCloud) and space.metric == "sqeuclidean"
 
 
 def coordinates(x: Space, y: Space) -> Coordinates:

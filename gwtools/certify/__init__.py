@@ -1,13 +1,13 @@
 """Certificates: proved intervals for GW_2², whatever solver a coupling came from."""
 
 from gwtools.certify.certificates import certified_objective, certify
-from gwtools.certify.check_branches import BranchProof, check_branches
 from gwtools.certify.efforts import EFFORTS
 from gwtools.certify.intervals import (
     CertifiedObjective,
     ProvedLower,
     certified_interval,
     closed_up_to,
+    with_branches,
     with_lower,
     with_upper,
 )
@@ -16,7 +16,6 @@ from gwtools.certify.objectives import PlanObjective, coupling_distance, enclose
 
 __all__ = [
     "EFFORTS",
-    "BranchProof",
     "CertifiedObjective",
     "DistanceInterval",
     "PlanObjective",
@@ -24,11 +23,11 @@ __all__ = [
     "certified_interval",
     "certified_objective",
     "certify",
-    "check_branches",
     "closed_up_to",
     "coupling_distance",
     "enclosed",
     "landmark_interval",
+    "with_branches",
     "with_lower",
     "with_upper",
 ]

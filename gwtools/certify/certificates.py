@@ -8,7 +8,6 @@ from operator import attrgetter
 from typing import Any
 
 from gwtools import _array, _check, _check_plans, _check_spaces
-from gwtools._array import NumpyArray
 from gwtools.bounds import certified
 from gwtools.bounds.memory import require_memory_of_certificate
 from gwtools.certify.efforts import EFFORTS, Collected, Work, from_matrices
@@ -231,12 +230,12 @@ def certified_objective(
     if plan is not None:
         plan = restricted(plan, ready)
     asked = Asked(effort, tolerance, evaluated, deadline, memory_limit)
-    certified_pair, arrays = _certified(ready, plan, asked)
+    found, proof = _certified(ready, plan, asked)
     if keep_proof:
-        kept = Proof(arrays, given)
-        certificate = replace(certified_pair.certificate, proof=kept)
-        return certified_pair._replace(certificate=certificate)
-    return certified_pair
+        proof = replace(proof, plan=given)
+        certificate = replace(found.certificate, proof=proof)
+        found = found._replace(certificate=certificate)
+    return found
 
 
 def _wide(space: Space) -> Space:
@@ -248,10 +247,10 @@ def _certified(
     ready: Prepared,
     plan: Plan | None,
     asked: Asked,
-) -> tuple[CertifiedObjective, dict[str, dict[str, NumpyArray]]]:
+) -> tuple[CertifiedObjective, Proof]:
     """Certify prepared spaces and a plan between them, or cheap couplings.
 
-    Arrays of the proofs are returned too, in squared units of C.
+    What proves the lower bounds is returned too, in squared units of C.
     """
     problem = GWProblem(ready.x, ready.y)
     unit = ready.unit
@@ -308,4 +307,5 @@ def _certified(
         name: {key: unit * values * unit for key, values in kept.items()}
         for name, kept in collected.proofs.items()
     }
-    return interval._replace(certificate=certificate), arrays
+    proof = Proof(arrays, branches=collected.branches)
+    return interval._replace(certificate=certificate), proof

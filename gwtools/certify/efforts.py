@@ -10,13 +10,21 @@ from typing import Any
 from gwtools import _memory
 from gwtools._array import NumpyArray
 from gwtools.bounds import certified, certified_level_one, certified_quadratic
+from gwtools.bounds.branching import Search, kept_proof
 from gwtools.bounds.certified import EnclosedParts
 from gwtools.bounds.float_error import Bound
 from gwtools.bounds.level_one import best_multipliers
 from gwtools.bounds.level_one_values import numbers_held
 from gwtools.bounds.nested_programs import NestedBound
+from gwtools.bounds.node_bounds import (
+    Coordinates,
+    coordinates,
+    few_coordinates_decide,
+)
+from gwtools.branch_proofs import BranchProof
 from gwtools.history import now
 from gwtools.preparation import Prepared
+from gwtools.problems import GWProblem
 
 EFFORTS = ("linear", "quadratic", "cubic", "quartic")
 # Entries n² m² times steps of a search for multipliers without a budget: 300 steps
@@ -25,6 +33,12 @@ _WORK = 300 * 60**4
 _FEWEST_STEPS = 40
 _MOST_STEPS = 3000
 _MOST_PAIRS = 150**2  # pairs of atoms n m: above, the search needs a budget
+_MOST_COORDINATES = 4  # d d', of a tree that is searched
+_MOST_NODES = 3000  # of a tree without a budget
+_CLOSED_TO = 1e-6  # of the objective: a tree is searched no further
+_BRANCHING_SHARE = 0.5  # of a budget
+# Objectives below this share of 4‖α‖‖β‖ + 2‖R‖‖S‖ count as this.
+_LEAST_SHARE = 1e-4
 _WITHOUT_END = 10**9  # steps of a search that ends by its budget
 # Part of a budget that may go by before the last multipliers are proved.
 _SEARCH_SHARE = 0.85
@@ -38,6 +52,7 @@ class Collected:
     seconds: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     proofs: dict[str, dict[str, NumpyArray]] = field(default_factory=dict)
+    branches: BranchProof | None = None
 
     def add(self, name: str, compute: Callable[[], Bound]) -> None:
         """Compute a bound and note the time."""
@@ -128,11 +143,45 @@ def _quartic(work: Work, collected: Collected) -> None:
     """Add what makes costs dearer than rows and spectra do, until the deadline."""
     if collected.best >= work.closed:
         return
+    if few_coordinates_decide(work.ready.x, work.ready.y):
+        pair = coordinates(work.ready.x, work.ready.y)
+        if pair.number <= _MOST_COORDINATES:
+            collected.add("branch_and_bound", lambda: _branches(work, pair, collected))
+        if "reformulation" in collected.left_out:
+            return
     reason = _too_large(work)
     if reason is not None:
         collected.left_out["reformulation"] = reason
         return
     collected.add("reformulation", lambda: _reformulation(work, collected))
+
+
+def _branches(work: Work, pair: Coordinates, collected: Collected) -> Bound:
+    """Theorem 17, for as many nodes of a tree as there is time for."""
+    halfway = now() + _BRANCHING_SHARE * max(work.deadline - now(), 0.0)
+
+    def is_over() -> bool:
+        return now() > halfway
+
+    # Objectives that are smaller are closed to within the same width.
+    variation = float(GWProblem(work.ready.x, work.ready.y).variation)
+    search = Search(pair, _LEAST_SHARE * variation, _CLOSED_TO, is_over)
+    most = _MOST_NODES if math.isinf(work.deadline) else _WITHOUT_END
+    try:
+        for slope in search.starts():
+            search.ascend(slope)
+        search.begin()
+        while not (search.is_closed or is_over() or search.nodes >= most):
+            search.step()
+    except KeyboardInterrupt:
+        # The tree proves a bound at every time.
+        pass
+    collected.branches = kept_proof(search)
+    if search.is_closed:
+        closed = f"branch_and_bound proves the minimum to {_CLOSED_TO:g} of it"
+        collected.left_out["reformulation"] = closed
+    lower = pair.lower(search.bound())
+    return Bound(lower, lower)
 
 
 def _too_large(work: Work) -> str | None:

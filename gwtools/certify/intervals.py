@@ -12,6 +12,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from gwtools.bounds.float_error import Bound
+from gwtools.branch_proofs import BranchProof
+from gwtools.plans import Plan
+from gwtools.proofs import Proof
 from gwtools.results import Certificate, Kind
 
 
@@ -157,6 +160,17 @@ def with_lower(
     objective = max(proof.objective, low)
     distance = max(proof.distance, low**0.5)
     return CertifiedObjective(certificate, objective, distance), tolerance
+
+
+def with_branches(
+    certificate: Certificate,
+    plan: Plan,
+    branches: BranchProof | None,
+) -> Certificate:
+    """Keep the tree of a branch and bound and its plan as the certificate's proof."""
+    if branches is None:
+        return certificate
+    return replace(certificate, proof=Proof(plan=plan, branches=branches))
 
 
 def with_upper(

@@ -14,7 +14,8 @@ import numpy as np
 from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools._stacks import Numbers, is_stack, larger
-from gwtools.certify import BranchProof, ProvedLower
+from gwtools.branch_proofs import BranchProof
+from gwtools.certify import ProvedLower
 from gwtools.history import Step, now, with_gap
 from gwtools.plans import Plan
 from gwtools.preparation import Prepared

@@ -13,16 +13,15 @@ from typing import Any, Self, final
 import numpy as np
 
 from gwtools import _array, _check, _check_spaces
-from gwtools._array import NumpyArray
-from gwtools.bounds.node_bounds import Coordinates, coordinates
-from gwtools.certify import BranchProof, ProvedLower
+from gwtools.bounds.branching import Search, kept_proof
+from gwtools.bounds.node_bounds import coordinates
+from gwtools.certify import ProvedLower
 from gwtools.history import Step, now
 from gwtools.plans import SparsePlan, changed
 from gwtools.problems import GWProblem
 from gwtools.results import Status
 from gwtools.solvers import portfolio
 from gwtools.solvers.base import Callback, Outcome, Progress, Solver, is_true
-from gwtools.solvers.branching import Node, Search
 from gwtools.solvers.conditional_gradient import ConditionalGradient
 from gwtools.solvers.starts import product_plan
 from gwtools.solvers.vertices import vertex_like
@@ -54,7 +53,7 @@ class BranchAndBound(Solver):
         was proved until then depends on the machine.
     keep_proof : bool
         Whether the outcome of :meth:`run` keeps the cuts and the tree as ``branches``,
-        for :func:`gwtools.certify.check_branches.check_branches`.
+        for :func:`gwtools.branch_proofs.check_branches`.
     progress : bool
         Show nodes and both ends of the interval on the terminal, where tqdm is
         installed.
@@ -185,7 +184,7 @@ class BranchAndBound(Solver):
             history=tuple(steps),
             started=started,
             proved=proved,
-            branches=_kept(search) if self.keep_proof else None,
+            branches=kept_proof(search) if self.keep_proof else None,
         )
 
     def _searched(
@@ -292,41 +291,3 @@ def _at_best(problem: GWProblem, search: Search, status: Status) -> Outcome:
     if float(problem.objective(outcome.plan)) > float(problem.objective(plan)):
         return Outcome(plan, status)
     return replace(outcome, status=status)
-
-
-def _kept(search: Search) -> BranchProof:
-    """Write the tree and the cuts that its leaves use as arrays."""
-    # 1. Number the nodes, each before its children.
-    nodes: list[Node] = [search.root]
-    children: list[tuple[int, int]] = []
-    for node in nodes:  # which grows on the way
-        if node.children is None:
-            children.append((-1, -1))
-            continue
-        children.append((len(nodes), len(nodes) + 1))
-        nodes.extend(node.children)
-    # 2. The cuts of the leaves, numbered anew.
-    leaves = [node.children is None for node in nodes]
-    used = [node.proof[0] for node, leaf in zip(nodes, leaves, strict=True) if leaf]
-    kept = np.unique(np.concatenate(used))
-    most = max(len(cuts) for cuts in used)
-    cuts = np.zeros((len(nodes), most), dtype=np.int64)
-    weights = np.zeros((len(nodes), most))
-    for place, node in enumerate(nodes):
-        if not leaves[place]:
-            continue
-        of_node, theta = node.proof
-        cuts[place, : len(theta)] = np.searchsorted(kept, of_node)
-        weights[place, : len(theta)] = theta
-    pair: Coordinates = search.pair
-    potentials: list[NumpyArray] = [search.cuts.potentials[k] for k in kept]
-    return BranchProof(
-        axes=pair.axes,
-        slopes=search.cuts.slopes[kept],
-        potentials=np.array(potentials).reshape(len(kept), len(pair.b)),
-        coordinates=np.array([node.coordinate for node in nodes]),
-        splits=np.array([node.split for node in nodes]),
-        children=np.array(children),
-        cuts=cuts,
-        weights=weights,
-    )

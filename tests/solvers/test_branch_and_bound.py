@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools._compiled import node_programs
-from gwtools.solvers.branching import Search
+from gwtools.bounds.branching import Search
 from tests import checkers
 from tests.libraries import LIBRARIES
 from tests.strategies import Drawn, weights

@@ -52,6 +52,7 @@ ROOMS = {
             "preparation",
             "problems",
             "potentials",
+            "branch_proofs",
             "proofs",
             "excess",
             "start_records",

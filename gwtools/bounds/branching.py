@@ -21,6 +21,7 @@ from gwtools.bounds.node_bounds import (
     node_values,
     root_box,
 )
+from gwtools.branch_proofs import BranchProof
 from gwtools.plans import SparsePlan
 from gwtools.transport.programs import exact
 
@@ -391,3 +392,41 @@ def _replaced(values: NumpyArray, place: int, value: float) -> NumpyArray:
     changed = values.copy()
     changed[place] = value
     return changed
+
+
+def kept_proof(search: Search) -> BranchProof:
+    """Write the tree and the cuts that its leaves use as arrays."""
+    # 1. Number the nodes, each before its children.
+    nodes: list[Node] = [search.root]
+    children: list[tuple[int, int]] = []
+    for node in nodes:  # which grows on the way
+        if node.children is None:
+            children.append((-1, -1))
+            continue
+        children.append((len(nodes), len(nodes) + 1))
+        nodes.extend(node.children)
+    # 2. The cuts of the leaves, numbered anew.
+    leaves = [node.children is None for node in nodes]
+    used = [node.proof[0] for node, leaf in zip(nodes, leaves, strict=True) if leaf]
+    kept = np.unique(np.concatenate(used))
+    most = max(len(cuts) for cuts in used)
+    cuts = np.zeros((len(nodes), most), dtype=np.int64)
+    weights = np.zeros((len(nodes), most))
+    for place, node in enumerate(nodes):
+        if not leaves[place]:
+            continue
+        of_node, theta = node.proof
+        cuts[place, : len(theta)] = np.searchsorted(kept, of_node)
+        weights[place, : len(theta)] = theta
+    pair: Coordinates = search.pair
+    potentials: list[NumpyArray] = [search.cuts.potentials[k] for k in kept]
+    return BranchProof(
+        axes=pair.axes,
+        slopes=search.cuts.slopes[kept],
+        potentials=np.array(potentials).reshape(len(kept), len(pair.b)),
+        coordinates=np.array([node.coordinate for node in nodes]),
+        splits=np.array([node.split for node in nodes]),
+        children=np.array(children),
+        cuts=cuts,
+        weights=weights,
+    )

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import gwtools as gw
+from gwtools.bounds.branching import Search
 from gwtools.bounds.node_bounds import coordinates, gain_of
-from gwtools.solvers.branching import Search
 
 
 def search_of(seed, n=12, **settings):
@@ -100,7 +100,7 @@ def test_the_search_ends_closed():
 
 
 def test_large_programs_start_from_near_ones(monkeypatch):
-    from gwtools.solvers import branching
+    from gwtools.bounds import branching
 
     wanted = begun(search_of(10))
     monkeypatch.setattr(branching, "_DENSE_PROGRAM", 0)
