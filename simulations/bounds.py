@@ -1,8 +1,10 @@
 """How tight each lower bound is, and what it costs: a suite of families of instances.
 
-Each bound as a share of the best objective found from 20 starts: conditional gradient
-from the product coupling, from annealed Sinkhorn's plan and from random vertices. No
-bound may be above that objective; the column ``above`` counts those that are.
+Each bound as a share of the best objective: the least found from 20 starts (conditional
+gradient from the product coupling, from annealed Sinkhorn's plan and from random
+vertices) and by ``bounds_reference``. No bound may be above that objective; the column
+``above`` counts those that are. Bounds are computed up to the sizes that they are made
+for; beyond, their cells are empty.
 
     python -m simulations.bounds --out DIR [--quick] [--seed S] [--sizes N ...]
         [--seeds K]
@@ -32,12 +34,13 @@ import gwtools as gw
 from gwtools.certify import EFFORTS
 from gwtools.transport.one_dimensional import sorting_plan
 from simulations import _report as report
+from simulations import bounds_reference
 from simulations._report import Row
-from simulations.families import FAMILIES, WEIGHTS, Family
+from simulations.families import CLASSIC_SEEDS, FAMILIES, WEIGHTS, Family
 
 Numbers = npt.NDArray[Any]
 
-SIZES, SEEDS, CLASSIC_SEEDS = (60, 200), 5, 2
+SIZES, SEEDS = (60, 200), 5
 QUICK_SIZES, QUICK_SEEDS = (30,), 1
 STARTS, STEPS, MORE_STEPS = 20, 25, 200
 BOUNDS: dict[str, Callable[..., Any]] = {
@@ -50,6 +53,11 @@ BOUNDS: dict[str, Callable[..., Any]] = {
     "third_residual": partial(gw.bounds.third, residual=True),
     "convex": gw.bounds.convex,
 }
+# Atoms of the larger space, beyond which a bound is not computed.
+LARGEST = {"reformulation": 100, "semidefinite": 35}
+# Those of which the shares by family are drawn.
+DRAWN = ("norm", "spectral", "second", "third", "convex")
+DRAWN += ("reformulation", "semidefinite")
 CLOUDS = ("euclidean", "squared", "mixed")
 UNITS = {
     "best and bounds": "GW_2^2, squared units of C",
@@ -60,9 +68,11 @@ NOTES = f"""\
 - best: the least objective of {STARTS} starts: conditional gradient from the product \
 coupling, from the plan of annealed
   Sinkhorn and from random vertices (where the objective is convex: from the first \
-two). It is an upper bound; the truth
-  may be lower, and the shares higher.
-- shares are means over the seeds of bound / best, in percent. \
+two), or that of
+  `reference/bounds_best.csv` where it is lower. It is an upper bound; the truth \
+may be lower, and the shares higher.
+- shares are means over the seeds of bound / best, in percent; empty where a bound is \
+not computed. \
 {", ".join(EFFORTS)}: the lower end of `gwtools.certify` at
   that effort, rounded outward; all others are the plain values of `gwtools.bounds`.
 - above: bounds above the best objective by more than rounding. It must be 0.
@@ -106,6 +116,8 @@ def measure(case: Case) -> Row:
     best = search(
         x, y, np.random.default_rng(case.seed), 2 if case.family.convex else STARTS
     )
+    seconds = time.perf_counter() - start
+    known = bounds_reference.known().get(case.key, np.inf)
     row: Row = {
         "family": case.family.name,
         "law": case.family.law,
@@ -115,15 +127,20 @@ def measure(case: Case) -> Row:
         "size_y": y.size,
         "weights": case.weights,
         "seed": case.seed,
-        "best": float(best.objective),
-        "best_s": time.perf_counter() - start,
+        "best": min(float(best.objective), known),
+        "best_s": seconds,
     }
+    atoms = max(x.size, y.size)
     for name, bound in BOUNDS.items():
+        if atoms > LARGEST.get(name, np.inf):
+            row |= {name: "", f"{name}_s": ""}
+            continue
         row |= _timed(name, partial(bound, _fresh(x), _fresh(y)))
     for effort in EFFORTS:
         row |= _timed(effort, partial(_lower, _fresh(x), _fresh(y), best.plan, effort))
     slack = 1e-10 * gw.GWProblem(x, y).product_objective
-    row["above"] = sum(row[name] > row["best"] + slack for name in (*BOUNDS, *EFFORTS))
+    values = [row[name] for name in (*BOUNDS, *EFFORTS) if row[name] != ""]
+    row["above"] = sum(value > row["best"] + slack for value in values)
     return row
 
 
@@ -206,6 +223,27 @@ def run(folder: Path, sizes: Sequence[int], seeds: int, seed: int) -> None:
             report.append_row(path, measure(case))
 
 
+def column(trials: Sequence[Row], name: str) -> Numbers:
+    """Return a column as numbers, NaN where there is none or its cell is empty."""
+    cells = [row.get(name, "") for row in trials]
+    return np.array([np.nan if cell == "" else float(cell) for cell in cells])
+
+
+def shares(trials: Sequence[Row], name: str) -> Numbers:
+    """Return a bound over the best objective, NaN where it was not computed."""
+    return np.asarray(column(trials, name) / column(trials, "best"))
+
+
+def _computed(values: Numbers) -> Numbers:
+    return np.asarray(values[~np.isnan(values)])
+
+
+def _over(values: Numbers, statistic: Callable[[Numbers], Any]) -> float | str:
+    """Return a statistic of what was computed; an empty cell where nothing was."""
+    found = _computed(values)
+    return float(statistic(found)) if found.size else ""
+
+
 def summarise(trials: Sequence[Row]) -> list[Row]:
     """Return one row for each family, size and kind of weights.
 
@@ -224,12 +262,9 @@ def summarise(trials: Sequence[Row]) -> list[Row]:
             "best": np.mean([trial["best"] for trial in group]),
             "above": sum(trial["above"] for trial in group),
         }
+        row |= {name: _over(shares(group, name), np.mean) for name in names}
         row |= {
-            name: np.mean([trial[name] / trial["best"] for trial in group])
-            for name in names
-        }
-        row |= {
-            f"{name}_s": np.median([trial[f"{name}_s"] for trial in group])
+            f"{name}_s": _over(column(group, f"{name}_s"), np.median)
             for name in ("best", *names)
         }
         rows.append(row)
@@ -241,122 +276,139 @@ def table(summary: Sequence[Row], weights: str) -> str:
     names = (*BOUNDS, *EFFORTS)
     rows = []
     for row in summary:
-        if row["weights"] == weights:
-            top = max(row[name] for name in BOUNDS)
-            shares = [
-                f"**{row[name]:.1%}**" if row[name] == top else f"{row[name]:.1%}"
-                for name in names
-            ]
-            rows.append(
-                [row["family"], row["n"], f"{row['best']:.4g}", *shares, row["above"]]
-            )
+        if row["weights"] != weights:
+            continue
+        top = max(row[name] for name in BOUNDS if row[name] != "")
+        cells = []
+        for name in names:
+            text = _formatted(row[name], ".1%")
+            cells.append(f"**{text}**" if row[name] == top else text)
+        rows.append(
+            [row["family"], row["n"], f"{row['best']:.4g}", *cells, row["above"]]
+        )
     return report.markdown_table(["family", "n", "best", *names, "above"], rows)
+
+
+def _formatted(value: float | str, form: str) -> str:
+    """Format a number; an empty cell stays one."""
+    return "" if value == "" else format(value, form)
 
 
 def times(trials: Sequence[Row]) -> str:
     """Lay out the median seconds of each bound by size."""
     names = ("best", *BOUNDS, *EFFORTS)
-    sizes = sorted({row["n"] for row in trials})
-    rows = [[n, *(f"{_median(trials, n, name):.2g}" for name in names)] for n in sizes]
+    rows = []
+    for n in sorted({row["n"] for row in trials}):
+        chosen = [row for row in trials if row["n"] == n]
+        medians = [_over(column(chosen, f"{name}_s"), np.median) for name in names]
+        rows.append([n, *(_formatted(median, ".2g") for median in medians)])
     return report.markdown_table(["n", *names], rows)
-
-
-def _median(trials: Sequence[Row], n: int, name: str) -> float:
-    return float(np.median([row[f"{name}_s"] for row in trials if row["n"] == n]))
 
 
 def checks(trials: Sequence[Row]) -> str:
     """Say in sentences what must hold on the suite, and whether it does."""
-    share = {
-        name: np.array([row[name] / row["best"] for row in trials])
-        for name in (*BOUNDS, *EFFORTS)
-    }
+    share = {name: shares(trials, name) for name in (*BOUNDS, *EFFORTS)}
+    count = sum(len(_computed(values)) for values in share.values())
     uniform = np.array([row["weights"] == "uniform" for row in trials])
     clouds = uniform & np.array([row["family"].startswith(CLOUDS) for row in trials])
     close = uniform & (clouds | np.array([row["family"] == "rbf" for row in trials]))
     strongest = np.maximum(share["second"], share["third"])
+    ahead = share[EFFORTS[-1]] - strongest
     lead = share["convex"] - share["third"]
+    least_ahead, least_lead = (_over(gaps, np.min) for gaps in (ahead, lead[close]))
     return f"""\
 - Bounds above the best objective: \
-{sum(row["above"] for row in trials)} of {len(trials) * len(share)}.
+{sum(row["above"] for row in trials)} of {count}.
 - {EFFORTS[-1]} minus the larger of second and third, least share: \
-{(share[EFFORTS[-1]] - strongest).min():+.2e}.
+{_formatted(least_ahead, "+.2e") or "not computed"}.
 - convex minus third on uniform clouds and kernels, least share: \
-{lead[close].min():+.2e}.
+{_formatted(least_lead, "+.2e") or "not computed"}.
 - convex minus third on uniform Euclidean, squared and mixed clouds, mean share: \
-{lead[clouds].mean():+.4f}."""
+{_formatted(_over(lead[clouds], np.mean), "+.4f") or "not computed"}."""
 
 
 def draw(trials: Sequence[Row], summary: Sequence[Row], path: Path) -> None:
-    """Draw the certified width against the time, and the shares by family.
-
-    Each bound is a point of the first.
-    """
-    uniform = sorted(
-        (row for row in summary if row["weights"] == "uniform"),
-        key=lambda row: int(row["n"]),
-    )
-    largest = {row["family"]: row for row in uniform}
+    """Draw what each bound takes and proves at one size, and the shares by family."""
+    n = drawn_size(trials)
+    uniform = [row for row in summary if row["weights"] == "uniform"]
+    # Graphs of one size only are drawn in it.
+    sized = {family.name for family in FAMILIES if not family.size}
+    rows = [row for row in uniform if row["n"] == n or row["family"] not in sized]
+    lines = max(len(rows), len(BOUNDS) + len(EFFORTS))
     with report.figure_style():
-        figure = Figure(figsize=(10, 0.28 * len(largest) + 2))
-        widths, shares = figure.subplots(1, 2, width_ratios=(1, 1.2))
-        _widths(widths, trials)
-        _shares(shares, list(largest.values()))
+        figure = Figure(figsize=(12, 0.26 * lines + 1.6))
+        times, proved, by_family = figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
+        _each_bound(times, proved, [row for row in trials if row["n"] == n])
+        times.set_title(f"time, n = {n}", fontsize="medium")
+        proved.set_title("proved, all families and weights", fontsize="medium")
+        _by_family(by_family, rows)
+        handles = by_family.get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower right", ncols=len(DRAWN))
         figure.savefig(path)
 
 
-def _widths(axes: Axes, trials: Sequence[Row]) -> None:
-    """Draw medians over the instances of the commonest size.
+def drawn_size(trials: Sequence[Row]) -> int:
+    """Return the size of which most bounds are known, of two such the larger.
 
-    Of two such sizes the larger is taken; each effort of certify is a star.
+    It is one of the sizes that many families have.
     """
-    sizes = [row["n"] for row in trials]
-    n = max(set(sizes), key=lambda size: (sizes.count(size), size))
-    for i, name in enumerate((*BOUNDS, *EFFORTS)):
-        seconds, effort = _median(trials, n, name), name in EFFORTS
-        width = np.median(
-            [1 - row[name] / row["best"] for row in trials if row["n"] == n]
-        )
-        axes.plot(
-            seconds,
-            width,
-            "*" if effort else "o",
-            color=f"C{i % 5}",
-            ms=9 if effort else 5,
-        )
-        axes.annotate(
-            name,
-            (seconds, width),
-            (4, -10 if effort else 4),
-            textcoords="offset points",
-            size="small",
-        )
-    axes.set(
-        xscale="log",
-        ylim=(0, 1.02),
-        xlabel="seconds (median)",
-        ylabel="(best − bound) / best (median)",
-    )
-    axes.margins(x=0.25)
-    axes.set_title(f"certified width against time, n = {n}", fontsize="medium")
+    sizes = [int(row["n"]) for row in trials]
+    most = max(sizes.count(n) for n in sizes)
+    common = [n for n in set(sizes) if 2 * sizes.count(n) >= most]
+
+    def known(n: int) -> int:
+        rows = [row for row in trials if row["n"] == n]
+        columns = [column(rows, name) for name in (*BOUNDS, *EFFORTS)]
+        return sum(_computed(values).size > 0 for values in columns)
+
+    return max(common, key=lambda n: (known(n), n))
 
 
-def _shares(axes: Axes, rows: Sequence[Row]) -> None:
-    for i, name in enumerate(("norm", "spectral", "second", "third", "convex")):
-        place = np.arange(len(rows)) + (i - 2) * 0.16
-        axes.barh(
-            place, [100 * row[name] for row in rows], 0.15, color=f"C{i}", label=name
-        )
-    axes.set_yticks(
-        np.arange(len(rows)),
-        [f"{row['family']}, {row['n']}" for row in rows],
-        fontsize="small",
-    )
-    axes.set(xlim=(0, 100), xlabel="% of the best objective")
-    axes.set_title("uniform weights, family and size", fontsize="medium")
+def _each_bound(times: Axes, proved: Axes, trials: Sequence[Row]) -> None:
+    """Draw a line a bound, the fastest first: median seconds, and shares proved.
+
+    Of the shares the median over the instances, and the range of the middle half.
+    """
+    medians = {
+        name: _over(column(trials, f"{name}_s"), np.median)
+        for name in (*BOUNDS, *EFFORTS)
+    }
+    names = [name for name, median in medians.items() if median != ""]
+    names.sort(key=lambda name: float(medians[name]))
+    for place, name in enumerate(names):
+        is_effort = name in EFFORTS
+        style: Any = {"color": "C1" if is_effort else "C0", "ms": 5}
+        style["marker"] = "s" if is_effort else "o"
+        percent = 100 * _computed(shares(trials, name))
+        low, middle, high = np.quantile(percent, (0.25, 0.5, 0.75))
+        times.plot(medians[name], place, **style)
+        proved.plot([low, high], [place, place], "-", color=style["color"], lw=1)
+        proved.plot(middle, place, **style)
+    for axes in (times, proved):
+        axes.set_yticks(range(len(names)), names if axes is times else [])
+        axes.invert_yaxis()
+    times.set(xscale="log", xlabel="seconds (median)")
+    proved.set(xlim=(0, 101), xlabel="% of the best objective (median, middle half)")
+    times.plot([], [], "o", color="C0", label="bound, plain value")
+    times.plot([], [], "s", color="C1", label="effort of certify,\nrounded outward")
+    # The slowest bounds are at the bottom right.
+    times.legend(fontsize="small", loc="lower left")
+
+
+def _by_family(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw one line a family, and on it a mark for each bound."""
+    place = np.arange(len(rows))
+    names = [name for name in DRAWN if name in BOUNDS]
+    for i, name in enumerate(names):
+        percent = 100 * column(rows, name)
+        style: Any = {"color": f"C{i % 5}", "marker": "osD^vP*"[i], "ls": "", "ms": 5}
+        if np.isfinite(percent).any():
+            axes.plot(percent, place, label=name, **style)
+    labels = [f"{row['family']}, {row['n']}" for row in rows]
+    axes.set_yticks(place, labels, fontsize="small")
+    axes.set(xlim=(-1, 101), xlabel="% of the best objective (mean over the seeds)")
+    axes.set_title("uniform weights, by family and size", fontsize="medium")
     axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
-    axes.legend(fontsize="small", loc="lower right")
 
 
 def publish(folder: Path) -> None:

@@ -22,6 +22,7 @@ Numbers = npt.NDArray[Any]
 Build = Callable[[np.random.Generator, int], tuple[gw.Space, gw.Space]]
 
 BANDWIDTH = 0.5**0.5
+CLASSIC_SEEDS = 2  # at most, of a graph that exists in one size
 WEIGHTS = {
     "uniform": "equal weights",
     "random": "Dirichlet(1, ..., 1) weights, drawn for each space",

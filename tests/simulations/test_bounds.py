@@ -172,3 +172,49 @@ def test_graphs_of_one_size_are_drawn_in_it_and_less_often(monkeypatch):
         (34, weights, seed) for weights in families.WEIGHTS for seed in range(2)
     ]
     assert sum(key[0] == "rbf" for key in keys) == 20
+
+
+def test_beyond_its_largest_size_a_bound_has_empty_cells(few, tmp_path, monkeypatch):
+    monkeypatch.setitem(bounds.LARGEST, "third", 7)
+    assert study(tmp_path, "--sizes", "6", "8") == 0
+    trials = values(tmp_path)
+    for row in trials:
+        is_small = max(row["size_x"], row["size_y"]) <= 7
+        assert (row["third"] != "") == is_small
+    summary = report.read_rows(tmp_path / "summary.csv")
+    by_size = {row["n"]: row for row in summary if row["family"] == "euclidean_2"}
+    assert by_size[8]["third"] == by_size[8]["third_s"] == ""
+    assert by_size[6]["third"] > 0
+    count = sum(row[name] != "" for row in trials for name in NAMES)
+    text = (tmp_path / "bounds.md").read_text()
+    assert f"above the best objective: 0 of {count}." in text
+    # Most bounds are known of the smaller size, which is drawn.
+    assert bounds.drawn_size(trials) == 6
+
+
+def test_older_rows_lack_columns(uninterrupted, tmp_path):
+    trials = report.read_rows(uninterrupted / "trials.csv")
+    older = [
+        {k: v for k, v in row.items() if not k.startswith(("convex", "cubic"))}
+        for row in trials
+    ]
+    rows = older[:3] + trials[3:]
+    summary = bounds.summarise(rows)
+    assert summary[0]["convex"] == summary[0]["convex_s"] == ""
+    assert summary[-1]["convex"] > 0
+    for weights in families.WEIGHTS:
+        bounds.table(summary, weights)
+    for chosen in (rows, older):
+        bounds.times(chosen)
+        bounds.draw(chosen, bounds.summarise(chosen), tmp_path / "figure.png")
+    assert "not computed" in bounds.checks(older)
+
+
+def test_best_is_that_of_the_reference_where_it_is_lower(few, monkeypatch):
+    case = bounds.Case(CHOSEN[0], 6, "uniform", 0)
+    found = bounds.measure(case)["best"]
+    for known in (0.5 * found, 2 * found):
+        monkeypatch.setattr(
+            bounds.bounds_reference, "known", lambda known=known: {case.key: known}
+        )
+        assert bounds.measure(case)["best"] == min(found, known)
