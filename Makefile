@@ -12,7 +12,7 @@ simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds search stationarity watchdog proofs speed batch losses gpu test mutants lint notebooks clean $(VENV)
+.PHONY: help table bounds search global stationarity watchdog proofs speed batch losses gpu test mutants lint notebooks clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -27,6 +27,11 @@ search: export OMP_NUM_THREADS := 1
 search: $(VENV) ## what the default search finds on hard pairs, against others, and in what time
 	$(call simulate,$(PY),hard_pairs)
 	$(call simulate,$(PY),search_claims)
+
+global: export OMP_NUM_THREADS := 1
+global: $(VENV) ## how far solvers end from proved minima, and what other global programs prove
+	$(call simulate,$(PY),global_gap)
+	$(call simulate,$(PY),global_rivals)
 
 stationarity: export OMP_NUM_THREADS := 1
 stationarity: $(VENV) ## whether plans that solvers call stationary are

@@ -63,6 +63,14 @@ def test_rows_say_what_is_proved_and_found(uninterrupted):
     assert row["auto"] == pytest.approx(float(gw.solve(x, y).objective), rel=1e-9)
 
 
+def test_objectives_below_a_lower_end_are_counted(monkeypatch):
+    # As if the lower end were above all objectives.
+    monkeypatch.setattr(global_gap, "ROUNDING", -2.0)
+    instance = global_gap.Instance("1-D", "random", 4, 3, 0)
+    row = global_gap.measure(instance, 5.0)
+    assert row["below"] == len(global_gap.METHODS)
+
+
 def test_summary_is_that_of_the_proved_trials(uninterrupted):
     trials = report.read_rows(uninterrupted / "trials.csv")
     trials[0]["proved"] = 0
