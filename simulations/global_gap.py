@@ -278,6 +278,8 @@ def draw(trials: Sequence[Row], summary: Sequence[Row], path: Path) -> None:
         found, excess = figure.subplots(1, 2)
         _found(found, [row for row in summary if row["proved"]])
         _excesses(excess, [row for row in trials if row["proved"]])
+        handles = found.get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=len(METHODS))
         figure.savefig(path)
 
 
@@ -292,8 +294,7 @@ def _found(axes: Axes, rows: Sequence[Row]) -> None:
     labels = [f"{row['kind']}, {row['weights']} ({row['proved']})" for row in rows]
     axes.set_yticks(place, labels)
     axes.invert_yaxis()
-    axes.set(xlim=(-2, 102), xlabel="% of the instances (number) of which the minimum")
-    axes.set_xlabel("% of instances whose minimum was found")
+    axes.set(xlim=(-2, 102), xlabel="% of instances whose minimum was found")
     axes.set_title("kind, weights (proved instances)", fontsize="medium")
 
 
@@ -304,11 +305,10 @@ def _excesses(axes: Axes, rows: Sequence[Row]) -> None:
         above = [value for value in percent if value > 100 * FOUND]
         # From the farthest instance on, each adds a step.
         shares = 100 * np.arange(1, len(above) + 1) / max(len(rows), 1)
-        axes.step(above, shares, "-", where="pre", color=f"C{i}", label=name)
+        axes.step(above, shares, "-", where="pre", color=f"C{i}")
     axes.set(xscale="log", xlabel="% above the proved lower end", ylim=(0, None))
     axes.set_ylabel("% of instances that are above by as much")
     axes.set_title("how far above the minimum, all instances", fontsize="medium")
-    axes.legend(fontsize="small")
 
 
 def publish(folder: Path) -> None:
