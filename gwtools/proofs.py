@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gwtools import _array
+from gwtools import _array, _check_proofs
 from gwtools._array import NumpyArray
 from gwtools.branch_proofs import BranchProof, check_branches
 from gwtools.plans import Plan
@@ -158,19 +158,11 @@ def _require_sizes(
     with_mass: tuple[int, int],
 ) -> None:
     """Refuse the proof of spaces of other sizes."""
-    found = None
-    if proof.plan is not None and proof.plan.shape != sizes:
-        found = proof.plan.shape
+    if proof.plan is not None:
+        _check_proofs.same_sizes(proof.plan.shape, sizes, "atoms")
     for arrays in proof.arrays.values():
         n, m, _ = arrays["inner"].shape
-        if (n, m) != with_mass:
-            found = (n, m)
-    if found is not None:
-        raise ValueError(
-            f"x and y must be the spaces of the certificate, but have {sizes[0]} and "
-            f"{sizes[1]} atoms ({with_mass[0]} and {with_mass[1]} of them with mass) "
-            f"where its proof has {found[0]} and {found[1]}: pass the spaces it is of."
-        )
+        _check_proofs.same_sizes((n, m), with_mass, "atoms with mass")
 
 
 def _matrix(space: Space) -> tuple[NumpyArray, NumpyArray, NumpyArray]:

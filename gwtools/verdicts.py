@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field
 from enum import Enum
 from os import PathLike
-from typing import Any, Self
+from typing import Any, Self, cast
 
-from gwtools import _html, saved_results
+from gwtools import _check_proofs, _html, saved_results
 from gwtools.excess import Excess, excess_of_interval
 from gwtools.proofs import Proof, Verification, verify
 from gwtools.spaces import as_space
@@ -220,14 +220,11 @@ class Certificate:
         >>> certificate.verify(x, y).agrees
         True
         """
-        if self.proof is None:
-            raise ValueError(
-                "a certificate must keep its proof to be verified, but this one does "
-                "not: call gwtools.certify(…, keep_proof=True)."
-            )
+        _check_proofs.kept(self.proof)
+        proof = cast(Proof, self.proof)
         space_x = as_space(x, "x")
         space_y = as_space(y, "y")
-        return verify(space_x, space_y, self.bounds, self.upper, self.proof)
+        return verify(space_x, space_y, self.bounds, self.upper, proof)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the certificate to one file, with its proof if it keeps one.

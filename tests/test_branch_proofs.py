@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gwtools as gw
-from gwtools.certify import check_branches
+from gwtools.branch_proofs import check_branches
 from gwtools.preparation import prepare
 from tests.strategies import Drawn
 

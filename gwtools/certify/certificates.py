@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
-from gwtools import _array, _check, _check_plans, _check_spaces
+from gwtools import _array, _check, _check_plans, _check_proofs, _check_spaces
 from gwtools.bounds import certified
 from gwtools.bounds.memory import require_memory_of_certificate
 from gwtools.certify.efforts import EFFORTS, Collected, Work, from_matrices
@@ -160,7 +160,7 @@ def certify(
     if effort is None:
         effort = "linear" if budget is None else "quartic"
     _check.choice(effort, "effort", EFFORTS)
-    _check_budget(budget, effort)
+    _check_proofs.budget(budget, effort)
     _check.flag(keep_proof, "keep_proof")
     require_memory_of_certificate(x, y, plan, effort, memory_limit)
     deadline = math.inf if budget is None else started + budget
@@ -174,18 +174,6 @@ def certify(
         memory_limit=memory_limit,
         keep_proof=keep_proof,
     ).certificate
-
-
-def _check_budget(budget: Any, effort: str) -> None:
-    """Require no budget, or seconds for the one effort that can use them."""
-    if budget is None:
-        return
-    _check.number(budget, "budget", above=0.0)
-    if effort != "quartic":
-        raise ValueError(
-            f"budget must be left out with effort={effort!r}, but is {budget!r}: "
-            'pass effort="quartic", which spends it.'
-        )
 
 
 def certified_objective(

@@ -36,6 +36,7 @@ ROOMS = {
             "_check",
             "_check_graphs",
             "_check_plans",
+            "_check_proofs",
             "_check_landmarks",
             "_check_saved",
             "_check_spaces",
