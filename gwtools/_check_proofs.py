@@ -1,4 +1,4 @@
-"""Rejects budgets that nothing spends, and proofs that were not kept or are of others."""
+"""Rejects budgets that nothing spends, and proofs that were not kept."""
 
 from __future__ import annotations
 

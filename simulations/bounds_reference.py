@@ -90,11 +90,11 @@ def instances(sizes: Sequence[int], seeds: int, first: int) -> Iterator[Instance
                     )
     for n in TABLE_SIZES:
         for trial in range(seeds):
-            draw = partial(_table_clouds, first, n, trial)
+            draw = partial(table_clouds, first, n, trial)
             yield Instance(TABLE, n, "uniform", trial, draw)
 
 
-def _table_clouds(seed: int, n: int, trial: int) -> tuple[gw.Space, gw.Space]:
+def table_clouds(seed: int, n: int, trial: int) -> tuple[gw.Space, gw.Space]:
     x, y = (gw.PointCloud(points) for points in gw_table.clouds(seed, n, trial))
     return x, y
 
