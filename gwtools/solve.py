@@ -72,7 +72,8 @@ def solve(
     solver : Solver or "auto", optional
         By default ``"auto"``, which chooses by the structure of the problem; see the
         notes. Or :class:`gwtools.MultiStart`, :class:`gwtools.ConditionalGradient`,
-        :class:`gwtools.Sinkhorn`, :class:`gwtools.Sorted`.
+        :class:`gwtools.Sinkhorn`, :class:`gwtools.Sorted`,
+        :class:`gwtools.BranchAndBound`.
     effort : {"linear", "quadratic", "cubic"}
         What the certificate may spend; see :func:`gwtools.certify`.
     throw : bool

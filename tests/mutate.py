@@ -66,6 +66,10 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         *_CERTIFICATES,
         "tests/batch/test_certificates.py",
     ),
+    "gwtools/bounds/node_bounds.py": (
+        "tests/bounds/test_node_bounds.py::test_theorem_17",
+        "tests/bounds/test_node_bounds_float_error.py",
+    ),
     "gwtools/batch/certificates.py": (
         "tests/batch/test_certificates.py",
         "tests/batch/test_solve.py::test_certif",

@@ -134,7 +134,8 @@ class BranchAndBound(Solver):
     def numbers_held(self, x: Space, y: Space) -> float:
         """Estimate from above how many numbers are held at once."""
         of_descent = ConditionalGradient().numbers_held(x, y)
-        return of_descent + 6.0 * x.size * y.size
+        # Costs, and the potentials of some thousand cuts.
+        return of_descent + 6.0 * x.size * y.size + 5000.0 * (x.size + y.size)
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Search until the interval is closed.

@@ -1,5 +1,6 @@
 """Intervals: what closes them, and that every end is given back outward."""
 
+import dataclasses
 import math
 import sys
 
@@ -9,7 +10,14 @@ from hypothesis import given
 
 import gwtools as gw
 from gwtools.bounds import outward
-from gwtools.certify import closed_up_to, enclosed, with_upper
+from gwtools.certify import (
+    CertifiedObjective,
+    ProvedLower,
+    closed_up_to,
+    enclosed,
+    with_lower,
+    with_upper,
+)
 from gwtools.certify.intervals import finite_or_zero, in_given_units
 from tests import checkers
 from tests.solvers.test_conditional_gradient import scale
@@ -161,3 +169,62 @@ def test_rounding_is_small_and_grows_with_the_unit(pair):
 def test_str_says_interval_kind_and_theorem():
     text = str(gw.certify(np.array([[1.5]]), np.array([[0.5]])))
     assert text == "[1, 1] (global, lower bound by row_means)"
+
+
+# Lower bounds of solvers.
+
+OPEN = dataclasses.replace(OLD, kind=gw.Kind.BRACKET, tolerance=0.1)
+PROOF = CertifiedObjective(OPEN, 1.75, 1.75**0.5)
+
+
+def test_no_proof_changes_nothing():
+    assert with_lower(PROOF, None, 4.0, 0.3) == (PROOF, 0.3)
+
+
+@pytest.mark.parametrize("unit", [1.0, 4.0])
+def test_a_better_bound_of_a_solver_is_the_lower_end(unit):
+    proved = ProvedLower(1.5 / unit**2, "search", 0.25 / unit**2)
+    (certificate, objective, distance), accepted = with_lower(PROOF, proved, unit, 0.0)
+    low = math.nextafter(1.5, 0.0)
+    assert certificate.lower == low
+    assert certificate.bounds == {"norm": 1.0, "search": low}
+    assert certificate.bound == "search"
+    assert certificate.upper == 2.0
+    assert certificate.rounding == OPEN.rounding
+    assert certificate.kind is gw.Kind.BRACKET
+    assert accepted == pytest.approx(0.25, rel=1e-15)
+    assert accepted >= 0.25
+    assert certificate.tolerance == accepted
+    assert (objective, distance) == PROOF[1:]
+
+
+@pytest.mark.parametrize(
+    ("lower", "asked", "mine", "kind"),
+    [
+        (1.5, 0.4, 0.0, gw.Kind.BRACKET),
+        (1.5, 0.51, 0.0, gw.Kind.GLOBAL),
+        (1.5, 0.0, 0.51, gw.Kind.GLOBAL),
+        (1.95, 0.0, 0.0, gw.Kind.GLOBAL),  # the rounding closes it
+    ],
+)
+def test_what_the_solver_or_the_caller_asked_for_closes(lower, asked, mine, kind):
+    proved = ProvedLower(lower, "search", asked)
+    found, accepted = with_lower(PROOF, proved, 1.0, mine)
+    assert found.certificate.kind is kind
+    assert accepted == pytest.approx(max(asked, mine), rel=1e-15)
+
+
+def test_a_worse_or_missing_bound_is_listed_alone():
+    for lower, listed in ((0.5, math.nextafter(0.5, 0.0)), (math.nan, 0.0)):
+        proved = ProvedLower(lower, "search")
+        (certificate, _, _), _ = with_lower(PROOF, proved, 1.0, 0.0)
+        assert certificate.lower == 1.0
+        assert certificate.bound == "norm"
+        assert certificate.bounds == {"norm": 1.0, "search": listed}
+
+
+def test_an_objective_below_the_new_lower_end_is_raised_to_it():
+    proved = ProvedLower(1.9, "search")
+    (certificate, objective, distance), _ = with_lower(PROOF, proved, 1.0, 0.0)
+    assert objective == certificate.lower > 1.75
+    assert distance == pytest.approx(objective**0.5, rel=1e-15)
