@@ -15,7 +15,7 @@ from gwtools.certify import (
     PlanObjective,
     certified_objective,
     with_branches,
-    with_lower,
+    with_proved,
     with_upper,
 )
 from gwtools.history import in_units
@@ -340,11 +340,10 @@ def result_of(
     proof = certified_objective(x, y, plan, effort, tolerance, evaluated)
     # What a solver proves of half precision, as it was converted, is not of this.
     proved = outcome.proved if x.weights.dtype == ready.x.weights.dtype else None
-    proof, tolerance = with_lower(proof, proved, unit, tolerance)
+    proof, tolerance = with_proved(proof, proved, unit, tolerance)
     objective, distance, certificate = within_certificate(
         objective, root, proof, tolerance
     )
-    certificate = with_branches(certificate, plan, outcome.branches)
     # 3. The solver's own value, if it has one, and the objective plus entropy.
     estimate = objective
     if outcome.estimate is not None:
@@ -361,7 +360,7 @@ def result_of(
         estimate=estimate,
         plan=plan,
         status=final_status(outcome.status, certificate),
-        certificate=certificate,
+        certificate=with_branches(certificate, plan, outcome.branches),
         iterations=outcome.iterations,
         frank_wolfe_gap=frank_wolfe_gap,
         solver=str(solver),

@@ -17,7 +17,7 @@ from gwtools import _array
 from gwtools._array import NumpyArray
 from gwtools.bounds import float_error
 from gwtools.bounds.certified import lower_by_root
-from gwtools.bounds.float_error import gamma, lower_end
+from gwtools.bounds.float_error import Bound, gamma, lower_end, rounded_up
 from gwtools.bounds.transport_error import dual_value, transport_on_line
 from gwtools.plans import SparsePlan
 from gwtools.spaces import GramSpace, PointCloud, Space, converted, detached
@@ -58,8 +58,8 @@ class Coordinates:
         G and H, on principal axes, in the root of the units of C.
     axes : pair of numpy arrays
         What turned the factors of the spaces to these axes.
-    constant : float
-        F₀ in squared units of C, rounded down.
+    constant, constant_upper : float
+        F₀ in squared units of C, rounded down and up.
     omega : float
         ω of the weights.
     radius : float
@@ -74,6 +74,7 @@ class Coordinates:
     right: NumpyArray
     axes: tuple[NumpyArray, NumpyArray]
     constant: float
+    constant_upper: float
     omega: float
     radius: float
 
@@ -118,6 +119,32 @@ class Coordinates:
         Z = weighted.T @ self.right[plan.cols]  # (d, d')
         return np.concatenate([[w], Z.ravel()])
 
+    def upper(self, plan: SparsePlan) -> float:
+        """Return an upper bound of the objective of the coupling nearest to a plan."""
+        mass = plan.mass
+        of_rows, of_cols = plan.marginals()
+        # 1. The mass between both (theorem 13 g), and float errors of sums over it.
+        rows = float(np.abs(of_rows - self.a).sum())
+        cols = float(np.abs(of_cols - self.b).sum())
+        terms = len(self.a) + len(self.b) + len(mass) + 2 * self.omega
+        missed = 1.01 * (rows + 2 * cols) + 3 * gamma(terms)
+        off = gamma(len(mass) + 8) * (1 + missed) + missed
+        # 2. The least w and ‖Z‖ that the coupling may have.
+        point = self.point(plan)
+        reach_w = float(np.abs(self.alpha).max() * np.abs(self.beta).max())
+        largest_left = np.abs(self.left).max(axis=0)
+        largest_right = np.abs(self.right).max(axis=0)
+        reach_Z = np.outer(largest_left, largest_right).ravel()
+        w = float(point[0]) - off * reach_w
+        Z = lower_end(np.abs(point[1:]), off * reach_Z)
+        square = float(Z @ Z)
+        # 3. F₀ − 4 w − 2 ‖Z‖², whose root is off by the radius.
+        size = self.constant_upper + 4 * abs(w) + 2 * square
+        value = self.constant_upper - 4 * w - 2 * square
+        value += 16 * float_error.UNIT * size
+        root = max(value, 0.0) ** 0.5 + self.radius
+        return float(rounded_up(root**2))
+
     def lower(self, gain: float) -> float:
         """Return a lower bound of GW_2² where no coupling's Ψ is above ``gain``."""
         rounding = 4 * float_error.UNIT * (self.constant + 4 * abs(gain))
@@ -155,10 +182,12 @@ def coordinates(x: Space, y: Space) -> Coordinates:
     right = _side(y)
     # F₀ = (m_C − m_D)² + 2 ‖α‖² + 2 ‖β‖² + ‖GᵀG‖² + ‖HᵀH‖², of terms ≥ 0.
     gap = abs(left.mean - right.mean)
-    gap = lower_end(gap, float_error.UNIT * gap)
-    total = gap**2 + _least_square(left) + _least_square(right)
+    means = float_error.length(gap, float_error.UNIT * gap).squared()
+    of_x = _square(left)
+    of_y = _square(right)
     underflow = 4 * (len(left.weights) + len(right.weights)) * float_error.UNDERFLOW
-    constant = lower_end(float_error.rounded_down(total), underflow)
+    least = float_error.rounded_down(means.lower + of_x.lower + of_y.lower)
+    most = rounded_up(means.upper + of_x.upper + of_y.upper)
     return Coordinates(
         a=left.weights,
         b=right.weights,
@@ -166,7 +195,8 @@ def coordinates(x: Space, y: Space) -> Coordinates:
         beta=right.deviations,
         left=left.factor,
         right=right.factor,
-        constant=float(constant),
+        constant=float(lower_end(least, underflow)),
+        constant_upper=float(most + underflow),
         axes=(left.axes, right.axes),
         omega=max(left.omega, right.omega),
         radius=1.01 * (left.radius + right.radius),
@@ -244,20 +274,23 @@ def on_principal_axes(
     return turned, axes, radius + float_error.UNDERFLOW_OF_ROOTS
 
 
-def _least_square(side: _Side) -> float:
-    """Return a lower bound of 2 ‖α‖² + ‖Gᵀ diag(a) G‖², in squared units of C."""
+def _square(side: _Side) -> Bound:
+    """Enclose 2 ‖α‖² + ‖Gᵀ diag(a) G‖², in squared units of C."""
     weights = side.weights
     terms = len(weights) + side.omega + 6
     deviations = 2 * float(weights @ side.deviations**2)
-    deviations = deviations * (1 - gamma(terms))
     covariance = side.factor.T @ (weights[:, None] * side.factor)
     trace = float(np.trace(covariance))
     norm = float(np.linalg.norm(covariance))
     # Entries are off by γ Σ a |g_e g_f|, whose Frobenius norm is at most the trace.
     count = covariance.size + 4
     error = 1.01 * gamma(terms) * trace + gamma(count) * norm
-    least = float(lower_end(norm, error))
-    return float(deviations + least * least)
+    of_factor = float_error.length(norm, error).squared()
+    return Bound(
+        deviations + norm**2,
+        deviations * (1 - gamma(terms)) + of_factor.lower,
+        deviations * (1 + gamma(terms)) + of_factor.upper,
+    )
 
 
 def cut_height(

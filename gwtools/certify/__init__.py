@@ -4,11 +4,11 @@ from gwtools.certify.certificates import certified_objective, certify
 from gwtools.certify.efforts import EFFORTS
 from gwtools.certify.intervals import (
     CertifiedObjective,
-    ProvedLower,
+    ProvedInterval,
     certified_interval,
     closed_up_to,
     with_branches,
-    with_lower,
+    with_proved,
     with_upper,
 )
 from gwtools.certify.landmarks import DistanceInterval, landmark_interval
@@ -19,7 +19,7 @@ __all__ = [
     "CertifiedObjective",
     "DistanceInterval",
     "PlanObjective",
-    "ProvedLower",
+    "ProvedInterval",
     "certified_interval",
     "certified_objective",
     "certify",
@@ -28,6 +28,6 @@ __all__ = [
     "enclosed",
     "landmark_interval",
     "with_branches",
-    "with_lower",
+    "with_proved",
     "with_upper",
 ]

@@ -26,8 +26,8 @@ class CertifiedObjective(NamedTuple):
     distance: float
 
 
-class ProvedLower(NamedTuple):
-    """A lower bound of GW_2² that a solver has proved, rounded down.
+class ProvedInterval(NamedTuple):
+    """An interval of GW_2² that a solver has proved, rounded outward.
 
     Attributes
     ----------
@@ -37,11 +37,15 @@ class ProvedLower(NamedTuple):
         Name of what proves it.
     tolerance : float
         Width of an interval that the solver was asked for, in the same units.
+    upper : float
+        What it proved of the objective of its plan, or of the coupling nearest to it;
+        infinite for nothing.
     """
 
     lower: float
     bound: str
     tolerance: float = 0.0
+    upper: float = math.inf
 
 
 def certified_interval(
@@ -114,19 +118,19 @@ def certified_interval(
     )
 
 
-def with_lower(
+def with_proved(
     proof: CertifiedObjective,
-    proved: ProvedLower | None,
+    proved: ProvedInterval | None,
     unit: float,
     tolerance: float,
 ) -> tuple[CertifiedObjective, float]:
-    """Add the lower bound of a solver to the certificate of its plan.
+    """Add the interval of a solver to the certificate of its plan.
 
     Parameters
     ----------
     proof : CertifiedObjective
         The certificate, in the units that were given.
-    proved : ProvedLower or None
+    proved : ProvedInterval or None
         What the solver proved, with C divided by ``unit``.
     unit : float
         What C was divided by.
@@ -136,7 +140,7 @@ def with_lower(
     Returns
     -------
     (CertifiedObjective, float)
-        With the better lower end, and the width that counts as closed now.
+        With the better ends, and the width that counts as closed now.
     """
     if proved is None:
         return proof, tolerance
@@ -146,18 +150,23 @@ def with_lower(
     bounds = certificate.bounds | {proved.bound: lower}
     best = max(bounds, key=bounds.__getitem__)
     low = bounds[best]
-    gap = certificate.upper - low
-    closed, accepted = closed_up_to(gap, certificate.rounding, tolerance)
+    # Float error may have moved the objective out of the new interval: it is raised to
+    # the lower end, and the upper end to it.
+    objective = max(proof.objective, low)
+    upper = certificate.upper
+    if math.isfinite(proved.upper):
+        high = in_given_units(proved.upper, unit, math.inf)
+        upper = min(upper, max(high, objective))
+    closed, accepted = closed_up_to(upper - low, certificate.rounding, tolerance)
     certificate = replace(
         certificate,
         lower=low,
+        upper=upper,
         kind=_kind(closed, of_plan=True),
         bound=best,
         bounds=bounds,
         tolerance=accepted,
     )
-    # Float error may have moved the objective below the new lower end.
-    objective = max(proof.objective, low)
     distance = max(proof.distance, low**0.5)
     return CertifiedObjective(certificate, objective, distance), tolerance
 

@@ -15,7 +15,7 @@ from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools._stacks import Numbers, is_stack, larger
 from gwtools.branch_proofs import BranchProof
-from gwtools.certify import ProvedLower
+from gwtools.certify import ProvedInterval
 from gwtools.history import Step, now, with_gap
 from gwtools.plans import Plan
 from gwtools.preparation import Prepared
@@ -86,7 +86,7 @@ class Outcome:
     history: tuple[Step, ...] = ()
     started: float = 0.0  # in seconds
     starts: Starts | None = None
-    proved: ProvedLower | None = None  # in squared units of the problem's C
+    proved: ProvedInterval | None = None  # in squared units of the problem's C
     branches: BranchProof | None = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import numpy as np
 from gwtools import _array, _check, _check_spaces
 from gwtools.bounds.branching import Search, kept_proof
 from gwtools.bounds.node_bounds import coordinates
-from gwtools.certify import ProvedLower
+from gwtools.certify import ProvedInterval
 from gwtools.history import Step, now
 from gwtools.plans import SparsePlan, changed
 from gwtools.problems import GWProblem
@@ -177,8 +178,11 @@ class BranchAndBound(Solver):
         status = self._searched(problem, search, steps, callback, started)
         # Whatever was searched proves a lower bound.
         lower = pair.lower(search.bound())
-        proved = ProvedLower(lower, "branch_and_bound", search.accepted)
         outcome = _at_best(problem, search, status)
+        upper = math.inf
+        if isinstance(outcome.plan, SparsePlan):
+            upper = pair.upper(_in_numpy(outcome.plan))
+        proved = ProvedInterval(lower, "branch_and_bound", search.accepted, upper)
         return replace(
             outcome,
             iterations=search.nodes,

@@ -22,7 +22,7 @@ from gwtools.bounds.certified import lower_by_root
 from gwtools.bounds.distributions import third_costs
 from gwtools.bounds.float_error import gamma, matrix_radii
 from gwtools.bounds.moments import squared_distance_of_spectra
-from gwtools.certify import ProvedLower
+from gwtools.certify import ProvedInterval
 from gwtools.plans import DensePlan, Plan, SparsePlan, make_unchecked
 from gwtools.preparation import is_double
 from gwtools.problems import GWProblem
@@ -87,7 +87,7 @@ class Search:
         The best coupling that a start has led to.
     least : float
         Its objective, in squared units of C.
-    proved : ProvedLower or None
+    proved : ProvedInterval or None
         A lower bound that a part has proved.
     """
 
@@ -96,7 +96,7 @@ class Search:
     coarse_solver: Solver
     best: Plan | None = None
     least: float = math.inf
-    proved: ProvedLower | None = None
+    proved: ProvedInterval | None = None
 
     @property
     def atoms(self) -> int:
@@ -188,7 +188,7 @@ def permutations(search: Search) -> Iterator[Candidate]:
         yield Candidate("all permutations", plan, optimal=concave)
 
 
-def _proved_by_permutations(problem: GWProblem, least: float) -> ProvedLower | None:
+def _proved_by_permutations(problem: GWProblem, least: float) -> ProvedInterval | None:
     """Return the bound that all bijections prove, where the kinds of spaces say so.
 
     ``least`` is at most every sum Σ_ik (C_ik − D_σ(i)σ(k))² of the computed matrices.
@@ -209,7 +209,7 @@ def _proved_by_permutations(problem: GWProblem, least: float) -> ProvedLower | N
         radii = matrix_radii(space)
         radius += float(radii.entries + gamma(2) * radii.largest)
     lower = lower_by_root(least / n**2, radius)
-    return ProvedLower(lower, "permutations")
+    return ProvedInterval(lower, "permutations")
 
 
 class Curvatures(NamedTuple):

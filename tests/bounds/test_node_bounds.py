@@ -166,11 +166,15 @@ def test_theorem_17_the_constant_and_the_radius_hold_in_rational_arithmetic(data
     C, D = exact_matrix(x), exact_matrix(y)
     a, b = exact_weights(x.weights), exact_weights(y.weights)
     for plan in itertools.islice(vertices(a, b), 5):
-        # With its own gain, no bound of the coupling's objective is above it.
+        # With its own gain, no bound of the coupling's objective is beyond it.
         gain = exact_gain(exact_point(pair, plan))
         rounded = np.nextafter(float(gain), np.inf)
         exact = exact_objective(C, D, plan)
         assert fraction(pair.lower(rounded)) <= exact
+        floats = plan.astype(float)
+        rows, cols = np.nonzero(floats)
+        sparse = gw.SparsePlan(rows, cols, floats[rows, cols], floats.shape)
+        assert exact <= fraction(pair.upper(sparse))
         # And the root is off by no more than the radius and what is rounded down.
         root = float(exact) ** 0.5
         least = max(root - 2.1 * pair.radius, 0.0) ** 2

@@ -10,7 +10,7 @@ from gwtools.bounds import float_error, node_bounds
 from gwtools.bounds.float_error import gamma
 from gwtools.bounds.node_bounds import coordinates, cut_height, node_values, root_box
 from gwtools.bounds.transport_error import dual_value, transport_on_line
-from tests.bounds.formulas import ROOT, floored, rooted, whole
+from tests.bounds.formulas import ROOT, floored, raised, rooted, whole
 
 pytestmark = pytest.mark.usefixtures("coarse")
 UNIT = 2.0**-20
@@ -97,6 +97,30 @@ def test_lower_end():
             near(pair.lower(gain), rooted(value, pair.radius))
 
 
+def test_upper_end():
+    for pair in pairs():
+        n, m = len(pair.a), len(pair.b)
+        mass = np.outer(pair.a, pair.b).ravel()
+        mass[0] += 0.01
+        rows, cols = np.divmod(np.arange(n * m), m)
+        plan = gw.SparsePlan(rows, cols, mass, (n, m))
+        terms = n + m + n * m + 2 * pair.omega
+        missed = 1.01 * 3 * 0.01 + 3 * gamma(terms)
+        off = gamma(n * m + 8) * (1 + missed) + missed
+        point = pair.point(plan)
+        w = point[0] - off * max(abs(pair.alpha)) * max(abs(pair.beta))
+        total = 0.0
+        for e in range(pair.shape[0]):
+            for f in range(pair.shape[1]):
+                reach = max(abs(pair.left[:, e])) * max(abs(pair.right[:, f]))
+                entry = abs(point[1 + e * pair.shape[1] + f])
+                total += max(entry - off * reach, 0.0) ** 2
+        value = pair.constant_upper - 4 * w - 2 * total
+        value += 16 * UNIT * (pair.constant_upper + 4 * abs(w) + 2 * total)
+        root = math.sqrt(max(value, 0.0)) + pair.radius
+        assert pair.upper(plan) == pytest.approx(raised(root**2), rel=1e-10)
+
+
 def test_root_box():
     for pair in pairs():
         low, high = root_box(pair)
@@ -132,16 +156,16 @@ def test_turned_factors():
         near(radius, missing + error + ROOT)
 
 
-def least_square(space, alpha, factor):
-    """2 ‖α‖² + ‖Gᵀ diag(a) G‖², each rounded down."""
+def square(space, alpha, factor, sign):
+    """2 ‖α‖² + ‖Gᵀ diag(a) G‖², each rounded to one side."""
     a = space.weights
     terms = len(a) + omega_of(a) + 6
-    of_alpha = 2 * float(a @ alpha**2) * (1 - gamma(terms))
+    of_alpha = 2 * float(a @ alpha**2) * (1 + sign * gamma(terms))
     covariance = factor.T @ (a[:, None] * factor)
     norm = np.linalg.norm(covariance)
     trace = np.trace(covariance)
     error = 1.01 * gamma(terms) * trace + gamma(covariance.size + 4) * norm
-    return of_alpha + max(norm - error, 0.0) ** 2
+    return of_alpha + max(norm + sign * error, 0.0) ** 2
 
 
 @pytest.mark.parametrize("kind", ["sqeuclidean", "gram"])
@@ -151,13 +175,15 @@ def test_the_constant_and_the_radius(kind):
     gap = 0.0
     radius = 0.0
     if kind == "sqeuclidean":
-        gap = abs(float(x.low_rank.mean) - float(y.low_rank.mean)) * (1 - UNIT)
-    total = gap**2
+        gap = abs(float(x.low_rank.mean) - float(y.low_rank.mean))
+    least = (gap - UNIT * gap) ** 2
+    most = (gap + UNIT * gap) ** 2
     for space, alpha, factor in (
         (x, pair.alpha, pair.left),
         (y, pair.beta, pair.right),
     ):
-        total += least_square(space, alpha, factor)
+        least += square(space, alpha, factor, -1)
+        most += square(space, alpha, factor, 1)
         given = space.factor.T if kind == "gram" else space.low_rank.factor
         a = space.weights
         _, _, off = node_bounds.on_principal_axes(given, a, omega_of(a))
@@ -165,7 +191,9 @@ def test_the_constant_and_the_radius(kind):
         if kind == "sqeuclidean":
             of_parts = whole(float_error.radii(space))
         radius += of_parts + off
-    near(pair.constant, floored(total) - 4 * (x.size + y.size) * UNDERFLOW)
+    underflow = 4 * (x.size + y.size) * UNDERFLOW
+    near(pair.constant, floored(least) - underflow)
+    near(pair.constant_upper, raised(most) + underflow)
     near(pair.radius, 1.01 * radius)
     near(pair.omega, max(omega_of(x.weights), omega_of(y.weights)))
 

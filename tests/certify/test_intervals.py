@@ -12,10 +12,10 @@ import gwtools as gw
 from gwtools.bounds import outward
 from gwtools.certify import (
     CertifiedObjective,
-    ProvedLower,
+    ProvedInterval,
     closed_up_to,
     enclosed,
-    with_lower,
+    with_proved,
     with_upper,
 )
 from gwtools.certify.intervals import finite_or_zero, in_given_units
@@ -178,13 +178,13 @@ PROOF = CertifiedObjective(OPEN, 1.75, 1.75**0.5)
 
 
 def test_no_proof_changes_nothing():
-    assert with_lower(PROOF, None, 4.0, 0.3) == (PROOF, 0.3)
+    assert with_proved(PROOF, None, 4.0, 0.3) == (PROOF, 0.3)
 
 
 @pytest.mark.parametrize("unit", [1.0, 4.0])
 def test_a_better_bound_of_a_solver_is_the_lower_end(unit):
-    proved = ProvedLower(1.5 / unit**2, "search", 0.25 / unit**2)
-    (certificate, objective, distance), accepted = with_lower(PROOF, proved, unit, 0.0)
+    proved = ProvedInterval(1.5 / unit**2, "search", 0.25 / unit**2)
+    (certificate, objective, distance), accepted = with_proved(PROOF, proved, unit, 0.0)
     low = math.nextafter(1.5, 0.0)
     assert certificate.lower == low
     assert certificate.bounds == {"norm": 1.0, "search": low}
@@ -208,23 +208,33 @@ def test_a_better_bound_of_a_solver_is_the_lower_end(unit):
     ],
 )
 def test_what_the_solver_or_the_caller_asked_for_closes(lower, asked, mine, kind):
-    proved = ProvedLower(lower, "search", asked)
-    found, accepted = with_lower(PROOF, proved, 1.0, mine)
+    proved = ProvedInterval(lower, "search", asked)
+    found, accepted = with_proved(PROOF, proved, 1.0, mine)
     assert found.certificate.kind is kind
     assert accepted == pytest.approx(max(asked, mine), rel=1e-15)
 
 
 def test_a_worse_or_missing_bound_is_listed_alone():
     for lower, listed in ((0.5, math.nextafter(0.5, 0.0)), (math.nan, 0.0)):
-        proved = ProvedLower(lower, "search")
-        (certificate, _, _), _ = with_lower(PROOF, proved, 1.0, 0.0)
+        proved = ProvedInterval(lower, "search")
+        (certificate, _, _), _ = with_proved(PROOF, proved, 1.0, 0.0)
         assert certificate.lower == 1.0
         assert certificate.bound == "norm"
         assert certificate.bounds == {"norm": 1.0, "search": listed}
 
 
+@pytest.mark.parametrize(
+    ("upper", "found"), [(3.0, 2.0), (1.9, math.nextafter(1.9, 2.0)), (1.2, 1.75)]
+)
+def test_a_better_upper_end_is_taken_that_holds_the_objective(upper, found):
+    proved = ProvedInterval(1.0, "search", 0.0, upper)
+    (certificate, objective, _), _ = with_proved(PROOF, proved, 1.0, 0.0)
+    assert certificate.upper == found
+    assert objective == 1.75
+
+
 def test_an_objective_below_the_new_lower_end_is_raised_to_it():
-    proved = ProvedLower(1.9, "search")
-    (certificate, objective, distance), _ = with_lower(PROOF, proved, 1.0, 0.0)
+    proved = ProvedInterval(1.9, "search")
+    (certificate, objective, distance), _ = with_proved(PROOF, proved, 1.0, 0.0)
     assert objective == certificate.lower > 1.75
     assert distance == pytest.approx(objective**0.5, rel=1e-15)
