@@ -221,7 +221,7 @@ def _side(space: Space) -> _Side:
         deviations = _array.to_numpy(form.deviations)
         factor = _array.to_numpy(form.factor)  # (n, d)
         radius = float(float_error.radii(wide).root_radius())
-    if wide is not space and wide.weights.dtype != space.weights.dtype:
+    if wide.weights.dtype != space.weights.dtype:
         radius += _NARROW_UNDERFLOW
     omega = float(float_error.weight_terms(weights))
     turned, axes, off = on_principal_axes(factor, weights, omega)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gwtools as gw
+from gwtools.bounds import node_bounds
 from gwtools.bounds.node_bounds import (
     coordinates,
     cut_height,
@@ -195,6 +196,19 @@ def test_theorem_17_turned_factors_keep_their_products_up_to_the_radius(seed, n,
     assert square <= fraction(radius) ** 2
     moments = weights @ turned**2
     assert np.all(np.diff(moments) <= 1e-12 * moments[0])  # the largest first
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_theorem_17_axes_that_are_left_out_are_charged(seed, monkeypatch):
+    monkeypatch.setattr(node_bounds, "_NO_MOMENT", 0.4)
+    rng = np.random.default_rng(seed)
+    factor, weights = rng.standard_normal((4, 3)), rng.dirichlet(np.ones(4))
+    turned, _, radius = on_principal_axes(factor, weights, 4.0)
+    assert turned.shape[1] < 3
+    G, H, a = rational(factor), rational(turned), exact_weights(weights)
+    off = G @ G.T - H @ H.T
+    square = sum(a[i] * a[k] * off[i, k] ** 2 for i, k in np.ndindex(4, 4))
+    assert square <= fraction(radius) ** 2
 
 
 def test_theorem_17_axes_without_moment_are_left_out():

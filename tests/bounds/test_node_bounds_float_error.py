@@ -21,9 +21,9 @@ def near(found, wanted):
     assert found == pytest.approx(wanted, rel=1e-12, abs=0)
 
 
-def drawn(seed, n, d, kind="sqeuclidean"):
+def drawn(seed, n, d, kind="sqeuclidean", total=1.0):
     rng = np.random.default_rng(seed)
-    weights = rng.dirichlet(np.full(n, 2.0))
+    weights = total * rng.dirichlet(np.full(n, 2.0))
     if kind == "gram":
         return gw.GramSpace(rng.standard_normal((d, n)), weights)
     return gw.PointCloud(rng.standard_normal((n, d)), weights, metric="sqeuclidean")
@@ -143,7 +143,9 @@ def test_root_box():
             near(low[place], -(p + q - against) / 2 - error)
 
 
-def test_turned_factors():
+@pytest.mark.parametrize("left_out", [1e-24, 0.3])
+def test_turned_factors(left_out, monkeypatch):
+    monkeypatch.setattr(node_bounds, "_NO_MOMENT", left_out)
     rng = np.random.default_rng(4)
     for n, d in ((5, 1), (7, 3)):
         factor = rng.standard_normal((n, d))
@@ -169,8 +171,10 @@ def square(space, alpha, factor, sign):
 
 
 @pytest.mark.parametrize("kind", ["sqeuclidean", "gram"])
-def test_the_constant_and_the_radius(kind):
-    x, y = drawn(5, 6, 2, kind), drawn(6, 4, 1, kind)
+@pytest.mark.parametrize("totals", [(1.0, 1 + 1e-8), (1 + 1e-8, 1.0)])
+def test_the_constant_and_the_radius(kind, totals):
+    x = drawn(5, 6, 2, kind, totals[0])
+    y = drawn(6, 4, 1, kind, totals[1])
     pair = coordinates(x, y)
     gap = 0.0
     radius = 0.0
