@@ -18,6 +18,7 @@ from gwtools.start_records import Starts
 from gwtools.verdicts import Certificate as Certificate
 from gwtools.verdicts import Kind as Kind
 from gwtools.verdicts import Status as Status
+from gwtools.verdicts import one_digit
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,12 @@ class GWResult:
         What :class:`gwtools.Sinkhorn` at a fixed ε minimises, the objective plus ε KL(π
         | a ⊗ b), in squared units of C; None of all other solvers. Gradients at a fixed
         ε are those of this value, with ε held.
+    regularized_interval : pair of float, or None
+        An interval that holds the least such value of all couplings, in squared units
+        of C: ``regularized``, and that less what duality leaves open. Where ε is so
+        large that all stationary plans have one value, see THEORY.md, or any where the
+        objective is convex; else None. Computed in float64, not rounded outward;
+        ``certificate`` stays that of GW_2².
     names : pair of sequences
         What the atoms of x and of y are called: the nodes of a
         :class:`gwtools.GraphSpace`, else their positions from 0.
@@ -120,6 +127,7 @@ class GWResult:
     frank_wolfe_gap: float | None  # in squared units of C
     solver: str
     regularized: Array | None = None  # in squared units of C
+    regularized_interval: tuple[float, float] | None = None  # in squared units of C
     names: Any = None
     history: tuple[Step, ...] = ()
     potentials: tuple[Array, Array] | None = None  # (n,), (m,), squared units of C
@@ -310,13 +318,28 @@ class GWResult:
             rows.append(("estimate", f"{estimate:.6g}  (the solver's closed form)"))
         if self.regularized is not None:
             regularized = _array.number(self.regularized)
-            rows.append(("regularized", f"{regularized:.6g}  (objective + ε KL)"))
+            explained = f"objective + ε KL{self._above_least_regularized()}"
+            rows.append(("regularized", f"{regularized:.6g}  ({explained})"))
         rows.append(("certificate", str(self.certificate)))
         rows.append(("excess", str(self.certificate.excess)))
         if self.starts is not None:
             rows.append(("starts", str(self.starts)))
         rows.append(("status", f"{self.status.value} ({self.iterations} iterations)"))
         return rows
+
+    def _regularized_lower(self) -> float | None:
+        """Return the lower end of the interval with entropy, if there is one."""
+        interval = self.regularized_interval
+        return None if interval is None else interval[0]
+
+    def _above_least_regularized(self) -> str:
+        """Say how far the objective plus entropy can be above the least such value."""
+        if self.regularized_interval is None:
+            return ""
+        lower, upper = self.regularized_interval
+        if upper <= lower:
+            return ", the least"
+        return f", within {one_digit(upper - lower)} of the least"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the numbers as plain Python values, for JSON.
@@ -337,6 +360,7 @@ class GWResult:
             "objective": _array.number(self.objective),
             "estimate": _array.number(self.estimate),
             "regularized": regularized,
+            "regularized_lower": self._regularized_lower(),
             # 2. The certificate.
             "lower": certificate.lower,
             "upper": certificate.upper,

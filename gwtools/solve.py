@@ -14,12 +14,13 @@ from gwtools.certify import (
     CertifiedObjective,
     PlanObjective,
     certified_objective,
+    value_with_entropy,
     with_branches,
     with_proved,
     with_upper,
 )
 from gwtools.history import in_units
-from gwtools.plans import Plan, embed, relative_entropy
+from gwtools.plans import Plan, embed
 from gwtools.potentials import of_given_spaces
 from gwtools.preparation import Prepared, prepare
 from gwtools.problems import GWProblem, enveloped
@@ -351,9 +352,16 @@ def result_of(
     frank_wolfe_gap = outcome.frank_wolfe_gap
     if frank_wolfe_gap is not None:
         frank_wolfe_gap = _rescaled(frank_wolfe_gap, unit)
-    penalty = _penalty(problem, outcome, solver, unit)
-    # Its gradient at a fixed ε is exact, as this is what is at its minimum.
-    regularized = None if penalty is None else objective + penalty
+    # At a fixed ε the gradient of the sum is exact, as this is what is at its minimum.
+    with_entropy = value_with_entropy(
+        ready.x,
+        ready.y,
+        outcome.plan,
+        solver.in_units(unit).entropy_weight(problem),
+        outcome.potentials,
+        objective,
+        unit,
+    )
     return GWResult(
         objective=objective,
         distance=distance,
@@ -364,7 +372,8 @@ def result_of(
         iterations=outcome.iterations,
         frank_wolfe_gap=frank_wolfe_gap,
         solver=str(solver),
-        regularized=regularized,
+        regularized=with_entropy.value,
+        regularized_interval=with_entropy.interval,
         names=(x.names, y.names),
         starts=None if outcome.starts is None else outcome.starts.scaled(unit),
         history=in_units(outcome.history, unit),
@@ -396,23 +405,6 @@ def _all_atoms(space: Space) -> Array:
     xp = _array.namespace(space.weights)
     device = _array.device(space.weights)
     return xp.arange(space.size, device=device)
-
-
-def _penalty(
-    problem: GWProblem,
-    outcome: Outcome,
-    solver: Solver,
-    unit: float,
-) -> Array | None:
-    """Return ε KL(π | a ⊗ b) in squared units of C; None where it is no part of it."""
-    # ε in squared units of the prepared spaces.
-    epsilon = solver.in_units(unit).entropy_weight(problem)
-    if epsilon is None:
-        return None
-    a = problem.x.weights
-    b = problem.y.weights
-    entropy = relative_entropy(outcome.plan, a, b)
-    return _rescaled(epsilon * entropy, unit)
 
 
 def final_status(status: Status, certificate: Certificate) -> Status:

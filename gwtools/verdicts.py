@@ -310,7 +310,7 @@ class Certificate:
     def _accepted(self) -> str:
         """Return the tolerance asked for; empty where it is the float error."""
         if self.tolerance > self.rounding:
-            return _one_digit(self.tolerance)
+            return one_digit(self.tolerance)
         return ""
 
     def __str__(self) -> str:
@@ -344,7 +344,7 @@ class Certificate:
         return "lower / upper", f"{100 * share:.1f} %"
 
 
-def _one_digit(value: float) -> str:
+def one_digit(value: float) -> str:
     """Write a positive number with one digit, rounded up."""
     text = f"{value:.1g}"
     nearest = float(text)

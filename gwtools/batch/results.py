@@ -8,8 +8,11 @@ from typing import NamedTuple
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.batch.gather import Pairs
-from gwtools.certify import CertifiedObjective, certified_objective
-from gwtools.plans import relative_entropy
+from gwtools.certify import (
+    CertifiedObjective,
+    certified_objective,
+    value_with_entropy,
+)
 from gwtools.results import GWResult
 from gwtools.solve import final_status, within_certificate
 from gwtools.solvers import Outcome, Solver
@@ -57,10 +60,13 @@ def results(
             accepted_gap,
         )
         # 2. Complete the numbers of the solver.
-        regularized = None
+        epsilon = None
         if group.epsilons is not None:
-            entropy = relative_entropy(outcome.plan, x.weights, y.weights)
-            regularized = objective + float(group.epsilons[k]) * entropy
+            epsilon = float(group.epsilons[k])
+        potentials = outcome.potentials
+        with_entropy = value_with_entropy(
+            x, y, outcome.plan, epsilon, potentials, objective
+        )
         estimate = objective if outcome.estimate is None else outcome.estimate
         result = GWResult(
             objective=objective,
@@ -72,7 +78,8 @@ def results(
             iterations=outcome.iterations,
             frank_wolfe_gap=outcome.frank_wolfe_gap,
             solver=name,
-            regularized=regularized,
+            regularized=with_entropy.value,
+            regularized_interval=with_entropy.interval,
             history=outcome.history,
             potentials=outcome.potentials,
         )

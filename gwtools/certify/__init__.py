@@ -2,6 +2,7 @@
 
 from gwtools.certify.certificates import certified_objective, certify
 from gwtools.certify.efforts import EFFORTS
+from gwtools.certify.entropic_intervals import value_with_entropy
 from gwtools.certify.intervals import (
     CertifiedObjective,
     ProvedInterval,
@@ -27,6 +28,7 @@ __all__ = [
     "coupling_distance",
     "enclosed",
     "landmark_interval",
+    "value_with_entropy",
     "with_branches",
     "with_proved",
     "with_upper",

@@ -421,3 +421,72 @@ def test_epsilon_convention(rng):
     )
     assert np.abs(ours - np.outer(a, b)).max() > 1e-3
     assert np.abs(ours - theirs).max() <= 1e-7
+
+
+def squared_clouds(rng, sizes=(5, 6), dimensions=(2, 3)):
+    """Centred points of small clouds with weights, and their spaces."""
+    drawn = []
+    for n, d in zip(sizes, dimensions, strict=True):
+        a = rng.dirichlet(np.full(n, 3.0))
+        points = rng.uniform(-1, 1, (n, d))
+        points = points - a @ points
+        space = gw.PointCloud(points, a, metric="sqeuclidean")
+        drawn.append((points, a, space))
+    return drawn
+
+
+def test_entropic_dual(rng):
+    """F(a ⊗ b) + min over B of 8‖B‖² + entropic transport is the least F + ε KL."""
+    (x, a, space_x), (y, b, space_y) = squared_clouds(rng)
+    norms_x, norms_y = (x**2).sum(1), (y**2).sum(1)
+    threshold = 16 * np.sqrt((a @ norms_x**2) * (b @ norms_y**2))
+    epsilon = 1.2 * threshold
+    alpha, beta = norms_x - a @ norms_x, norms_y - b @ norms_y
+
+    def transport(B):
+        """Entropic transport by Sinkhorn's algorithm, and its coupling."""
+        cost = -4 * np.outer(alpha, beta) - 16 * x @ B @ y.T
+        kernel = np.exp(-cost / epsilon)
+        v = np.ones(len(b))
+        for _ in range(200):
+            u = 1 / (kernel @ (b * v))
+            v = 1 / (kernel.T @ (a * u))
+        plan = np.outer(a * u, b * v) * kernel
+        return epsilon * (a @ np.log(u) + b @ np.log(v)), plan
+
+    def dual(B):
+        product = gw.GWProblem(space_x, space_y).product_objective
+        return product + 8 * (B**2).sum() + transport(B)[0]
+
+    B = rng.standard_normal((2, 3)) / 10
+    values = []
+    for _ in range(200):
+        values.append(dual(B))
+        B = x.T @ transport(B)[1] @ y
+    assert (np.diff(values) <= 1e-12).all()
+    solver = gw.Sinkhorn(epsilon=epsilon, proximal=False, tolerance=1e-12)
+    result = gw.solve(space_x, space_y, solver)
+    assert values[-1] == pytest.approx(float(result.regularized), rel=1e-9)
+    assert values[0] > values[-1] + 1e-6
+    # The interval holds it, by the same threshold.
+    lower, upper = result.regularized_interval
+    assert lower - 1e-12 <= values[-1] <= upper + 1e-12
+    below = gw.Sinkhorn(epsilon=0.99 * threshold, proximal=False)
+    assert gw.solve(space_x, space_y, below).regularized_interval is None
+
+
+def test_entropic_sample_rate(rng):
+    """Sixteen times the sample: a quarter of the error of the least F + ε KL."""
+    (x, a, space_x), (y, b, space_y) = squared_clouds(rng, (4, 4), (1, 1))
+    solver = gw.Sinkhorn(epsilon=20.0, proximal=False)
+    exact = float(gw.solve(space_x, space_y, solver).regularized)
+    errors = []
+    for n in (50, 800):
+        samples = []
+        for points, weights in ((x, a), (y, b)):
+            drawn = rng.multinomial(n, weights, 150) / n
+            samples.append([gw.PointCloud(points, w, "sqeuclidean") for w in drawn])
+        found = gw.solve_batch(*samples, solver)
+        values = np.array([float(result.regularized) for result in found])
+        errors.append(np.abs(values - exact).mean())
+    assert 3 < errors[0] / errors[1] < 5.5

@@ -1,0 +1,188 @@
+"""The objective plus entropy, and an interval of its least value where it is convex.
+
+THEORY.md, "Entropy: where the problem is convex".
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from gwtools import _array
+from gwtools._array import Array
+from gwtools.certify.plans import widened
+from gwtools.plans import Plan, relative_entropy
+from gwtools.problems import GWProblem
+from gwtools.spaces import Space, converted, detached
+from gwtools.spaces.double_centering import LowRankResidual, Residual
+
+
+class ValueWithEntropy(NamedTuple):
+    """F + ε KL(· | a ⊗ b) of a plan, and an interval of the least such value."""
+
+    value: Array | None  # in squared units of C
+    interval: tuple[float, float] | None = None  # in squared units of C
+
+
+class Curvature(NamedTuple):
+    """What the objective can curve downwards between couplings.
+
+    From ε = ``threshold`` on F + ε KL has but one stationary value. ``largest`` is max
+    |R − r| · max |S − s| for some numbers r and s, or 0 where F is convex by itself.
+    """
+
+    threshold: float  # in squared units of C
+    largest: float  # in squared units of C
+
+
+def value_with_entropy(
+    x: Space,
+    y: Space,
+    plan: Plan,
+    epsilon: float | None,
+    potentials: tuple[Array, Array] | None,
+    objective: Array,
+    unit: float = 1.0,
+) -> ValueWithEntropy:
+    """Add the entropy of a plan to its objective, and bound how far this is above.
+
+    Parameters
+    ----------
+    x, y : Space
+        The spaces, whose values were divided by ``unit``.
+    plan : Plan
+        A coupling π of them.
+    epsilon : float or None
+        ε, in squared units of these spaces; None where there is no entropy.
+    potentials : pair of arrays of shape (n,) and (m,), or None
+        Any numbers; the nearer they are to potentials of ⟨∇F(π), ·⟩ + ε KL, the
+        narrower the interval. In squared units of these spaces.
+    objective : 0-d array
+        F(π), in squared units of C as given.
+    unit : float
+        What values of C as given were divided by.
+
+    Returns
+    -------
+    ValueWithEntropy
+        In squared units of C as given. The interval is computed in float64 and not
+        rounded outward; None where ε is not above the threshold.
+    """
+    if epsilon is None:
+        return ValueWithEntropy(None)
+    # 1. The value; factor by factor, as the square of the unit may have no number.
+    penalty = epsilon * relative_entropy(plan, x.weights, y.weights)
+    total = objective + penalty * unit * unit
+    if potentials is None:
+        return ValueWithEntropy(total)
+    # 2. How far it can be above the least one.
+    problem = GWProblem(_in_float64(x), _in_float64(y))
+    curvature = curvature_between_couplings(problem, epsilon)
+    # Written so that what is no number proves nothing.
+    if not epsilon > curvature.threshold:
+        return ValueWithEntropy(total)
+    _, g = potentials
+    gap = _gap(problem, widened(plan), epsilon, g)
+    # The tangent of F is not below F: what it may miss is a multiple of the gap.
+    factor = 1.0 + 4 * curvature.largest / (epsilon - curvature.threshold)
+    value = _array.number(total)
+    lower = max(0.0, value - factor * gap * unit * unit)
+    return ValueWithEntropy(total, (lower, value))
+
+
+def curvature_between_couplings(
+    problem: GWProblem,
+    epsilon: float = math.inf,
+) -> Curvature:
+    """Return what F can curve downwards between couplings.
+
+    Parameters
+    ----------
+    problem : GWProblem
+        The problem.
+    epsilon : float
+        Where the threshold is above this number, which root mean squares tell, it may
+        be returned as infinite.
+
+    Returns
+    -------
+    Curvature
+        Both 0 where the kinds of the spaces tell that F is convex.
+    """
+    R = problem.left
+    S = problem.right
+    if R.sign * S.sign < 0:
+        return Curvature(0.0, 0.0)
+    # Neither threshold below is less than that of the norms.
+    norms = float(R.norm_squared()) ** 0.5 * float(S.norm_squared()) ** 0.5
+    if not epsilon > 4 * norms:
+        return Curvature(math.inf, math.inf)
+    if R.sign * S.sign > 0:
+        norm_R, largest_R = _of_diagonal(R)
+        norm_S, largest_S = _of_diagonal(S)
+        return Curvature(4 * norm_R * norm_S, largest_R * largest_S)
+    largest = _half_range(R) * _half_range(S)
+    return Curvature(4 * largest, largest)
+
+
+def _of_diagonal(R: Residual) -> tuple[float, float]:
+    """Return the weighted norm and the largest of the |R_ii| of a definite residual.
+
+    No entry is larger than the largest of these.
+    """
+    if isinstance(R, LowRankResidual):
+        xp = _array.namespace(R.factor)
+        diagonal = xp.sum(R.factor**2, axis=1)  # (n,)
+    else:
+        matrix = R.dense()
+        xp = _array.namespace(matrix)
+        diagonal = xp.abs(xp.linalg.diagonal(matrix))
+    norm = float(R.weights @ diagonal**2) ** 0.5
+    return norm, float(xp.max(diagonal))
+
+
+def _half_range(R: Residual) -> float:
+    """Return a number c such that |R_ik − r| ≤ c for some number r."""
+    if isinstance(R, LowRankResidual):
+        return R.form.largest()
+    matrix = R.dense()
+    xp = _array.namespace(matrix)
+    largest = float(xp.max(matrix))
+    least = float(xp.min(matrix))
+    return (largest - least) / 2
+
+
+def _gap(problem: GWProblem, plan: Plan, epsilon: float, g: Array) -> float:
+    """Bound ⟨∇F(π), π⟩ + ε KL(π) less the least ⟨∇F(π), σ⟩ + ε KL(σ) over couplings.
+
+    By duality, from any numbers g (theorem 8 h).
+    """
+    a = problem.x.weights
+    b = problem.y.weights
+    gradient = problem.gradient(problem.cross(plan))
+    linear = float(plan.inner(gradient))
+    value = linear + epsilon * relative_entropy(plan, a, b)
+    # In units of ε. Each step raises the dual value; after the last one exponentials
+    # sum to 1. Where ∇F is additive, as at a ⊗ b where that is stationary, these few
+    # end at the potentials from any start.
+    cost = gradient / epsilon
+    v = _array.from_numpy(_array.to_numpy(g), b) / epsilon
+    u = _soft_minima(cost, v, b)
+    v = _soft_minima(cost.T, u, a)
+    u = _soft_minima(cost, v, b)
+    dual = epsilon * (float(a @ u) + float(b @ v))
+    return max(0.0, value - dual)
+
+
+def _soft_minima(cost: Array, v: Array, b: Array) -> Array:
+    """Return −log Σ_j b_j exp(v_j − cost_ij), shape (n,)."""
+    xp = _array.namespace(b)
+    tiny = xp.finfo(b.dtype).smallest_normal
+    log_b = xp.log(xp.clip(b, min=tiny))
+    exponent = (v + log_b)[None, :] - cost
+    return -_array.logsumexp(exponent, axis=1)
+
+
+def _in_float64(space: Space) -> Space:
+    """Return a space in float64, without gradients."""
+    return converted(detached(space), _array.widen)
