@@ -39,8 +39,11 @@ def compiled(function: Function) -> Function:
             # Slow, but the same: callers ask ``available`` first.
             return function
         fast = {"reassoc", "contract", "nsz"}  # infinities and NaN keep their meaning
-        compile_it = numba.njit(cache=True, fastmath=fast, nogil=True)
-        return cast(Callable[..., Any], compile_it(function))
+        try:
+            made = numba.njit(cache=True, fastmath=fast, nogil=True)(function)
+        except RuntimeError:  # no folder that may be written to
+            made = numba.njit(cache=False, fastmath=fast, nogil=True)(function)
+        return cast(Callable[..., Any], made)
 
     @wraps(function)
     def call(*arguments: Any) -> Any:

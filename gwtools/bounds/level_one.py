@@ -91,7 +91,7 @@ class Search:
         if self._compiled:
             self._w = [q[:, :, None, None] * q]
         else:
-            self._w = [q[i:j, :, None, None] * q for i, j in self._blocks()]
+            self._w = [q[i:j, :][:, :, None, None] * q for i, j in self._blocks()]
         self._sums = self._sums_of_sizes()
 
     def _single(self, array: NumpyArray) -> Array:
@@ -108,7 +108,7 @@ class Search:
     def _sums_of_sizes(self) -> tuple[Array, Array]:
         """Return Σ_i √a_i |w|, (m, n, m), and Σ_j √b_j |w|, (n, n, m)."""
         xp = _array.namespace(self._root_a)
-        blocks = self._blocks() if len(self._w) > 1 else [(0, len(self._root_a))]
+        blocks = self._blocks() if len(self._w) > 1 else [(0, self._root_a.shape[0])]
         first = None
         second = []
         for (i, j), w in zip(blocks, self._w, strict=True):
@@ -159,18 +159,19 @@ class Search:
         b_j = self._root_b[None, :, None, None]
         a_k = self._root_a[None, None, :, None]
         b_l = self._root_b
-        of_q = deviations[i:j] + mass * q[i:j]  # (j − i, m)
+        q_ij = q[i:j, :]  # (j − i, m)
+        of_q = deviations[i:j, :] + mass * q_ij
         xp = _array.namespace(w)
         # 1. |w|, less what is outside of V ⊗ V ...
         projected = xp.abs(w)
-        projected = projected - a_i * first[None]
-        projected = projected - b_j * second[i:j, None]
+        projected = projected - a_i * first[None, ...]
+        projected = projected - b_j * second[i:j, None, :, :]
         projected = projected - a_k * first_inner[i:j, :, None, :]
         projected = projected - second_inner[i:j, :, :, None] * b_l
         # 2. ... and less the costs, which are in V ⊗ V; of mass 1.
-        projected = projected - M[i:j, None, :, None] * N[None, :, None, :]
+        projected = projected - M[i:j, :][:, None, :, None] * N[None, :, None, :]
         projected = projected + of_q[:, :, None, None] * q
-        projected = projected + q[i:j, :, None, None] * deviations
+        projected = projected + q_ij[:, :, None, None] * deviations
         # 3. The relaxed step.
         y = xp.where(w > 0, w, xp.zeros_like(w))
         return w + _RELAXATION * (projected - y)

@@ -1,0 +1,75 @@
+"""The compiled step of the splitting is that of array operations."""
+
+import numpy as np
+import pytest
+
+from gwtools._compiled import compilation
+from gwtools._compiled.level_one import douglas_rachford_step
+
+numba_alone = pytest.mark.skipif(
+    not compilation.available(), reason="numba, the extra fast, is not installed"
+)
+
+
+def arguments(n, m, seed):
+    """Arrays of single precision that are of no search, so that all terms count."""
+    rng = np.random.default_rng(seed)
+
+    def drawn(*shape):
+        return rng.standard_normal(shape).astype(np.float32)
+
+    roots = tuple(np.sqrt(rng.dirichlet(np.ones(k))).astype(np.float32) for k in (n, m))
+    costs = drawn(n, n), drawn(m, m), drawn(n, m), drawn(n, m)
+    corrections = drawn(m, n, m), drawn(n, n, m), drawn(n, m, m), drawn(n, m, n)
+    numbers = np.float32(0.7), np.float32(1.8)
+    sums = drawn(m, n, m), drawn(n, n, m)  # which are overwritten
+    return drawn(n, m, n, m), roots, costs, corrections, numbers, sums
+
+
+def by_loops(w, roots, costs, corrections, numbers):
+    """The step that is documented, in double precision."""
+    w = w.astype(float)
+    a, b = (root.astype(float) for root in roots)
+    M, N, deviations, product = (array.astype(float) for array in costs)
+    first, second, first_inner, second_inner = (g.astype(float) for g in corrections)
+    mass, relaxation = map(float, numbers)
+    outside = np.einsum("i,jkl->ijkl", a, first) + np.einsum("j,ikl->ijkl", b, second)
+    outside += np.einsum("k,ijl->ijkl", a, first_inner)
+    outside += np.einsum("l,ijk->ijkl", b, second_inner)
+    cost = np.einsum("ik,jl->ijkl", M, N)
+    cost -= np.einsum("ij,kl->ijkl", deviations + mass * product, product)
+    cost -= np.einsum("ij,kl->ijkl", product, deviations)
+    new = w + relaxation * (abs(w) - outside - cost - np.maximum(w, 0))
+    sums = np.einsum("i,ijkl->jkl", a, abs(new)), np.einsum("j,ijkl->ikl", b, abs(new))
+    return new, sums
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(douglas_rachford_step, marks=numba_alone, id="compiled"),
+        pytest.param(douglas_rachford_step.__wrapped__, id="not compiled"),
+    ],
+)
+@pytest.mark.parametrize("sizes", [(5, 4), (3, 6), (1, 3), (4, 1), (1, 1)])
+def test_a_step_is_what_its_formula_says(step, sizes):
+    w, roots, costs, corrections, numbers, sums = arguments(*sizes, seed=3)
+    wanted, wanted_sums = by_loops(w, roots, costs, corrections, numbers)
+    others = [np.copy(array) for array in (*roots, *costs, *corrections)]
+    step(w, roots, costs, corrections, numbers, sums)
+    assert w.dtype == np.float32
+    np.testing.assert_allclose(w, wanted, rtol=0, atol=2e-5)
+    for found, expected in zip(sums, wanted_sums, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=5e-5)
+    for found, kept in zip((*roots, *costs, *corrections), others, strict=True):
+        assert np.array_equal(found, kept)
+
+
+@numba_alone
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_numbers_out_of_range_stay_so(value):
+    w, *others = arguments(3, 4, 5)
+    w[1, 2, 0, 3] = value
+    douglas_rachford_step(w, *others)
+    assert not np.isfinite(w[1, 2, 0, 3])
+    assert np.isfinite(w).sum() == w.size - 1
