@@ -196,7 +196,6 @@ def test_a_search_ends_where_it_gains_nothing(monkeypatch):
 
 def test_the_best_of_all_looks_is_returned(monkeypatch):
     x, y = parts("dense")
-    search = Search(x, y)
     kept = []
     values = iter([0.1, 0.3, 0.2])
 
