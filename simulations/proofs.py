@@ -49,7 +49,7 @@ CHUNK = 50
 # looked for.
 EVERY_EFFORT = 10
 ROUNDS = 2
-EFFORTS = ("linear", "quadratic", "cubic")
+EFFORTS = ("linear", "quadratic", "cubic", "quartic")
 SOLVERS: dict[str, gw.Solver] = {
     "Sorted": gw.Sorted(),
     "ConditionalGradient": gw.ConditionalGradient(),
@@ -222,6 +222,7 @@ def judged(one: Instance, answer: Answer, rounds: int = 0) -> list[str]:
         answer.objective,
         allowed=allowed,
         hints=one.hints,
+        rounds=rounds,
     )
 
 

@@ -51,6 +51,10 @@ _CERTIFICATES = (
     "tests/certify/test_plans.py",
     "tests/test_oracle.py",
 )
+_NESTED = (
+    "tests/bounds/test_nested_programs.py",
+    "tests/bounds/test_certified_level_one.py",
+)
 TESTS: Mapping[str, tuple[str, ...]] = {
     "gwtools/bounds/float_error.py": _CERTIFICATES,
     "gwtools/bounds/transport_error.py": _CERTIFICATES,
@@ -62,6 +66,8 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "gwtools/certify/matchings.py": _CERTIFICATES,
     "gwtools/certify/objectives.py": _CERTIFICATES,
     "gwtools/certify/plans.py": _CERTIFICATES,
+    "gwtools/bounds/nested_programs.py": _NESTED,
+    "gwtools/bounds/certified_level_one.py": _NESTED,
     "gwtools/bounds/enclosures.py": (
         *_CERTIFICATES,
         "tests/batch/test_certificates.py",

@@ -343,7 +343,7 @@ SEEDS = 10
 def test_theorem_13_no_violation(call, dtype):
     found = []
     for index, family in enumerate(FAMILIES):
-        effort = proofs.EFFORTS[(index + proofs.CALLS.index(call)) % 3]
+        effort = proofs.EFFORTS[(index + proofs.CALLS.index(call)) % 4]
         chunk = proofs.Chunk(
             index, call, f"{family} {dtype}", effort, tuple(range(SEEDS))
         )

@@ -23,7 +23,8 @@ def test_chunks_depend_on_seed_and_index_alone():
     } & set(seeds)
     efforts = Counter(chunk.effort for chunk in all_of_them)
     assert (
-        efforts["cubic"]
+        efforts["quartic"]
+        == efforts["cubic"]
         == efforts["quadratic"]
         == efforts["linear"] // proofs.EVERY_EFFORT
     )
@@ -70,6 +71,7 @@ def test_runs_resume(tmp_path, monkeypatch, capsys):
         "linear": 2,
         "quadratic": 1,
         "cubic": 1,
+        "quartic": 1,
     }
     # An interrupted run has lost its last row, but not the violations before it.
     text = (tmp_path / "chunks.csv").read_text()
