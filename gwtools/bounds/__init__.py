@@ -21,6 +21,7 @@ A lower bound is below every objective, of whatever plan.
 
 from gwtools.bounds.distributions import second, third
 from gwtools.bounds.level_one_values import find_multipliers, reformulation
+from gwtools.bounds.moment_matrix_values import semidefinite
 from gwtools.bounds.moments import first, norm, rank_one, row_means, spectral
 from gwtools.bounds.nested_programs import Multipliers
 from gwtools.bounds.permutations import permutation_spectral
@@ -41,6 +42,7 @@ __all__ = [
     "reformulation",
     "row_means",
     "second",
+    "semidefinite",
     "slb",
     "spectral",
     "third",

@@ -192,6 +192,10 @@ class Search:
         mass = float(xp.sum(both * self._costs[3]))
         return first, second, mass
 
+    def iterate(self) -> Array:
+        """Return w, shape (n, m, n, m): y and, where negative, −(reduced costs) / β."""
+        return _array.joined(self._w)
+
     def multipliers(self) -> Multipliers:
         """Return the multipliers of the dual at the current iterate."""
         first, second, _ = self._corrections()
