@@ -260,7 +260,7 @@ def positive_part(r: Array) -> Array:
         values, vectors = xp.linalg.eigh(r)
     negative = int(xp.count_nonzero(values < 0))
     # By the fewer ones of its eigenvectors.
-    if 2 * negative > len(values):
+    if 2 * negative > r.shape[0]:
         part = vectors[:, negative:]
         return (part * values[negative:]) @ xp.matrix_transpose(part)
     part = vectors[:, :negative]
