@@ -12,7 +12,7 @@ simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds search global stationarity watchdog proofs speed batch losses gpu test mutants lint notebooks clean $(VENV)
+.PHONY: help table bounds claims search global stationarity watchdog proofs speed batch losses gpu test mutants lint notebooks clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -32,6 +32,10 @@ global: export OMP_NUM_THREADS := 1
 global: $(VENV) ## how far solvers end from proved minima, and what other global programs prove
 	$(call simulate,$(PY),global_gap)
 	$(call simulate,$(PY),global_rivals)
+
+claims: export OMP_NUM_THREADS := 1
+claims: $(VENV) ## what certificates prove in given seconds, family by family
+	$(call simulate,$(PY),certificate_claims)
 
 stationarity: export OMP_NUM_THREADS := 1
 stationarity: $(VENV) ## whether plans that solvers call stationary are
@@ -59,6 +63,7 @@ losses: $(VENV) ## what the fusion losses move, and what they cost
 gpu: ## the tests that need a CUDA device, then its timing tables
 	$(GPU_PYTHON) -m pytest -o addopts= -o faulthandler_timeout=900 -m gpu
 	$(call simulate,$(GPU_PYTHON),gpu)
+	$(call simulate,$(GPU_PYTHON),gpu_bounds)
 ifeq ($(GPU_PYTHON),$(PY))
 gpu: $(VENV)
 endif

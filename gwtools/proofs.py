@@ -292,7 +292,7 @@ def _root_of(C: NumpyArray) -> NumpyArray:
 
 
 def _nested(values: Values, arrays: dict[str, NumpyArray]) -> float:
-    """Theorem 15: any multipliers, and potentials of all programs."""
+    """Theorems 15 and 16: any multipliers, and potentials of all programs."""
     C, a, D, b = values
     x = _split(C, a)
     y = _split(D, b)
@@ -300,15 +300,46 @@ def _nested(values: Values, arrays: dict[str, NumpyArray]) -> float:
     first = arrays["first"]  # G¹_jkl
     second = arrays["second"]  # G²_ikl
     inner = arrays["inner"]  # ψ_ijl
+    tensor = arrays.get("tensor")
     costs = h + np.tensordot(b, first, 1) + np.tensordot(a, second, 1)
     for i in range(len(a)):
         for j in range(len(b)):
             differences = x.residual[i][:, None] - y.residual[j]
             reduced = differences**2 + h - first[j] - second[i] - inner[i, j]
+            if tensor is not None:
+                reduced = reduced - tensor[i, j]
             costs[i, j] += a @ reduced.min(axis=1) + b @ inner[i, j]
     outer = arrays["outer"]
     least = (costs - outer).min(axis=1)
     return float((x.mean - y.mean) ** 2 + a @ least + b @ outer)
+
+
+def _semidefinite(values: Values, arrays: dict[str, NumpyArray]) -> float:
+    """Theorem 16: the nested program less what a tensor may take off."""
+    nested = _nested(values, arrays)
+    if "tensor" not in arrays:
+        return nested
+    _, a, _, b = values
+    n = len(a)
+    m = len(b)
+    # 1. Ξ in the coordinates Q = π / √(a bᵀ), (n m, n m).
+    root = np.sqrt(np.outer(a, b)).ravel()
+    tensor = arrays["tensor"].reshape(n * m, n * m)
+    matrix = root[:, None] * tensor * root
+    # 2. Its least eigenvalue on the span of all couplings: √a √bᵀ itself, and products
+    #    of what is orthogonal to √a and to √b.
+    U = _complement(np.sqrt(a))  # (n, n − 1)
+    V = _complement(np.sqrt(b))
+    span = np.column_stack([root, np.kron(U, V)])
+    least = np.linalg.eigvalsh(span.T @ matrix @ span).min()
+    # 3. ‖Q‖² ≤ min(n, m).
+    return nested + min(float(least), 0.0) * min(n, m)
+
+
+def _complement(unit: NumpyArray) -> NumpyArray:
+    """Return an orthonormal basis of what is orthogonal to a unit vector."""
+    basis, _ = np.linalg.qr(np.column_stack([unit, np.eye(len(unit))[:, 1:]]))
+    return np.asarray(basis[:, 1:])
 
 
 CLOSED_FORMS: dict[str, Callable[[Values], float]] = {
@@ -321,4 +352,5 @@ CLOSED_FORMS: dict[str, Callable[[Values], float]] = {
 }
 FROM_ARRAYS: dict[str, Callable[[Values, dict[str, NumpyArray]], float]] = {
     "reformulation": _nested,
+    "semidefinite": _semidefinite,
 }

@@ -17,7 +17,12 @@ from gwtools.bounds import float_error
 from gwtools.bounds.certified import EnclosedParts, lower_by_root
 from gwtools.bounds.float_error import Bound, gamma
 from gwtools.bounds.moment_matrix import completed
-from gwtools.bounds.nested_programs import Multipliers, NestedProgram, solve
+from gwtools.bounds.nested_programs import (
+    Multipliers,
+    NestedBound,
+    NestedProgram,
+    solve,
+)
 
 # Tinier weights leave no room between their products and underflow.
 _TINY = float_error.UNDERFLOW_OF_ROOTS
@@ -32,7 +37,17 @@ class NearBasis(NamedTuple):
 
 
 def proved(x: EnclosedParts, y: EnclosedParts, multipliers: Multipliers) -> Bound:
-    """Theorem 16: the value that multipliers prove, whatever they are.
+    """Theorem 16: the value that multipliers prove, whatever they are."""
+    bound, _ = semidefinite(x, y, multipliers)
+    return bound
+
+
+def semidefinite(
+    x: EnclosedParts,
+    y: EnclosedParts,
+    multipliers: Multipliers,
+) -> tuple[Bound, NestedBound | None]:
+    """Theorem 16 for any multipliers, proved by the potentials of all programs.
 
     Parameters
     ----------
@@ -41,13 +56,21 @@ def proved(x: EnclosedParts, y: EnclosedParts, multipliers: Multipliers) -> Boun
     multipliers : Multipliers
         Its tensor, if it has one, need not be positive: how far it is from that is
         taken off.
+
+    Returns
+    -------
+    Bound
+        The value, and what is proved.
+    NestedBound or None
+        The programs' potentials and plans, with which the proof can be repeated; None
+        where tiny weights take the multipliers out of the range of floats.
     """
     a = x.parts.weights
     b = y.parts.weights
     omega = float(max(x.radii.weights, y.radii.weights))
     arrays = [array for array in multipliers if array is not None]
     if not all(np.isfinite(array).all() for array in arrays):
-        return Bound(0.0, 0.0)  # tiny weights may leave the range
+        return Bound(0.0, 0.0), None
     # 1. What the tensor may take from Σ c π π.
     fall = 0.0
     if multipliers.tensor is not None:
@@ -63,7 +86,7 @@ def proved(x: EnclosedParts, y: EnclosedParts, multipliers: Multipliers) -> Boun
     # 4. Pass to the exact parts.
     radius = x.radii.root_radius() + y.radii.root_radius()
     lower = lower_by_root(lowered, radius) if math.isfinite(lowered) else 0.0
-    return Bound(offset + nested.value - fall, lower)
+    return Bound(offset + nested.value - fall, lower), nested
 
 
 def tensor_fall(

@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from gwtools import _memory
 from gwtools._array import NumpyArray
-from gwtools.bounds import certified, certified_level_one, certified_quadratic
+from gwtools.bounds import (
+    certified,
+    certified_level_one,
+    certified_moments,
+    certified_quadratic,
+    level_one,
+    moment_matrix,
+)
 from gwtools.bounds.branching import Search, kept_proof
 from gwtools.bounds.certified import EnclosedParts
 from gwtools.bounds.float_error import Bound
-from gwtools.bounds.level_one import best_multipliers
 from gwtools.bounds.level_one_values import numbers_held
-from gwtools.bounds.nested_programs import NestedBound
+from gwtools.bounds.nested_programs import Multipliers, NestedBound
 from gwtools.bounds.node_bounds import (
     Coordinates,
     coordinates,
@@ -39,6 +44,7 @@ _CLOSED_TO = 1e-6  # of the objective: a tree is searched no further
 _BRANCHING_SHARE = 0.5  # of a budget
 # Objectives below this share of 4‖α‖‖β‖ + 2‖R‖‖S‖ count as this.
 _LEAST_SHARE = 1e-4
+_MOST_MOMENT_PAIRS = 35**2  # pairs of atoms of a moment matrix
 _WITHOUT_END = 10**9  # steps of a search that ends by its budget
 # Part of a budget that may go by before the last multipliers are proved.
 _SEARCH_SHARE = 0.85
@@ -98,6 +104,22 @@ class Work:
     closed: float
     memory_limit: float | None
 
+    @property
+    def omega(self) -> float:
+        """ω of the weights."""
+        return float(max(self.x.radii.weights, self.y.radii.weights))
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs of atoms there are, n m."""
+        return len(self.x.parts.weights) * len(self.y.parts.weights)
+
+    @property
+    def enough(self) -> float:
+        """A value of a nested program that closes the interval."""
+        mean_gap = self.x.parts.mean - self.y.parts.mean
+        return self.closed - mean_gap**2
+
 
 def from_matrices(work: Work, collected: Collected) -> None:
     """Add the lower bounds that need the matrices C and D."""
@@ -154,11 +176,18 @@ def _quartic(work: Work, collected: Collected) -> None:
         collected.left_out["reformulation"] = reason
         return
     collected.add("reformulation", lambda: _reformulation(work, collected))
+    if math.isinf(work.deadline) or collected.best >= work.closed:
+        return
+    if work.pairs > _MOST_MOMENT_PAIRS:
+        reason = f"more than {_MOST_MOMENT_PAIRS} pairs of atoms"
+        collected.left_out["semidefinite"] = reason
+        return
+    collected.add("semidefinite", lambda: _semidefinite(work, collected))
 
 
 def _branches(work: Work, pair: Coordinates, collected: Collected) -> Bound:
     """Theorem 17, for as many nodes of a tree as there is time for."""
-    halfway = now() + _BRANCHING_SHARE * max(work.deadline - now(), 0.0)
+    halfway = _part_until(work.deadline, _BRANCHING_SHARE)
 
     def is_over() -> bool:
         return now() > halfway
@@ -188,7 +217,7 @@ def _too_large(work: Work) -> str | None:
     """Say why no multipliers are searched for; None where they are."""
     n = len(work.x.parts.weights)
     m = len(work.y.parts.weights)
-    if n * m > _MOST_PAIRS and math.isinf(work.deadline):
+    if work.pairs > _MOST_PAIRS and math.isinf(work.deadline):
         return f"more than {_MOST_PAIRS} pairs of atoms: pass a budget in seconds"
     numbers = numbers_held(n, m)
     needed = _memory.NUMBER * numbers
@@ -204,36 +233,64 @@ def _too_large(work: Work) -> str | None:
 
 def _reformulation(work: Work, collected: Collected) -> Bound:
     """Theorem 15, for the multipliers that a search finds in the time."""
-    x = work.x
-    y = work.y
-    n = len(x.parts.weights)
-    m = len(y.parts.weights)
     steps = _WITHOUT_END
     deadline = work.deadline
+    by_work = _WORK // work.pairs**2
+    of_effort = min(_MOST_STEPS, max(_FEWEST_STEPS, by_work))
     if math.isinf(deadline):
-        by_work = _WORK // (n * m) ** 2
-        steps = min(_MOST_STEPS, max(_FEWEST_STEPS, by_work))
+        steps = of_effort
     else:
-        left = max(deadline - now(), 0.0)
-        deadline = now() + _SEARCH_SHARE * left
-    omega = float(max(x.radii.weights, y.radii.weights))
-    mean_gap = x.parts.mean - y.parts.mean
-    multipliers = best_multipliers(
-        x.parts,
-        y.parts,
-        omega,
+        deadline = _part_until(deadline, _SEARCH_SHARE)
+    if math.isfinite(deadline) and work.pairs <= _MOST_MOMENT_PAIRS:
+        # The semidefinite bound has the rest of the time.
+        steps = of_effort
+    multipliers = level_one.best_multipliers(
+        work.x.parts,
+        work.y.parts,
+        work.omega,
         steps,
         deadline,
-        enough=work.closed - mean_gap**2,
+        enough=work.enough,
     )
-    bound, nested = certified_level_one.reformulation(x, y, multipliers)
+    proved = certified_level_one.reformulation(work.x, work.y, multipliers)
+    return _kept("reformulation", collected, multipliers, proved)
+
+
+def _semidefinite(work: Work, collected: Collected) -> Bound:
+    """Theorem 16, for the multipliers that a search finds in the time."""
+    multipliers = moment_matrix.best_multipliers(
+        work.x.parts,
+        work.y.parts,
+        work.omega,
+        _WITHOUT_END,
+        _part_until(work.deadline, _SEARCH_SHARE),
+        enough=work.enough,
+    )
+    proved = certified_moments.semidefinite(work.x, work.y, multipliers)
+    return _kept("semidefinite", collected, multipliers, proved)
+
+
+def _part_until(deadline: float, share: float) -> float:
+    """Return when a share of the time that is left until a deadline will be over."""
+    started = now()
+    return started + share * max(deadline - started, 0.0)
+
+
+def _kept(
+    name: str,
+    collected: Collected,
+    multipliers: Multipliers,
+    proved: tuple[Bound, NestedBound | None],
+) -> Bound:
+    """Keep what the proof by a nested program can be repeated from."""
+    bound, nested = proved
     if nested is not None:
-        collected.proofs["reformulation"] = proof_of_nested(multipliers, nested)
+        collected.proofs[name] = proof_of_nested(multipliers, nested)
     return bound
 
 
 def proof_of_nested(
-    multipliers: Any,
+    multipliers: Multipliers,
     nested: NestedBound,
 ) -> dict[str, NumpyArray]:
     """Return what the proof by a nested program can be repeated from."""

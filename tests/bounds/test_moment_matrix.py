@@ -64,13 +64,13 @@ def test_couplings_lie_in_the_basis(rng):
     basis = basis_of(a, b)
     K = columns(basis)
     assert basis.size == K.shape[1] == 7
-    assert K.T @ K == pytest.approx(np.eye(7), abs=1e-13)
+    assert pytest.approx(np.eye(7), abs=1e-13) == K.T @ K
     couplings = [np.outer(a, b)]
     plan = gw.round_plan(rng.random((3, 4)), a, b)
     couplings.append(plan.dense() if hasattr(plan, "dense") else plan)
     for coupling in couplings:
         Q = (coupling / basis.q).ravel()
-        assert K @ (K.T @ Q) == pytest.approx(Q, abs=1e-13)
+        assert pytest.approx(Q, abs=1e-13) == K @ (K.T @ Q)
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (3, 5), (5, 2)])

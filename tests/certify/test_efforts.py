@@ -1,5 +1,7 @@
 """What an effort costs and leaves out, and what a budget buys."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -104,3 +106,61 @@ def test_an_interrupted_search_keeps_what_was_found(monkeypatch):
     assert len(calls) == 61
     cubic = gw.certify(x, y, effort="cubic")
     assert cubic.lower < certificate.lower <= whole.lower
+
+
+def plane(n=9, m=8):
+    rng = np.random.default_rng(6)
+    x = gw.PointCloud(
+        rng.standard_normal((n, 2)), rng.dirichlet(np.ones(n)), metric="sqeuclidean"
+    )
+    y = gw.PointCloud(
+        rng.standard_normal((m, 2)), rng.dirichlet(np.ones(m)), metric="sqeuclidean"
+    )
+    return x, y
+
+
+def test_theorem_17_closes_few_coordinates():
+    x, y = plane()
+    plan = gw.solve(x, y).plan
+    certificate = gw.certify(x, y, plan, effort="quartic", keep_proof=True)
+    assert certificate.bound == "branch_and_bound"
+    assert certificate.gap <= 2e-6 * certificate.upper
+    assert certificate.left_out["reformulation"].startswith("branch_and_bound proves")
+    assert certificate.verify(x, y).agrees
+    best = gw.solve(x, y, gw.BranchAndBound())
+    assert certificate.lower <= float(best.objective)
+
+
+def test_trees_are_left_to_few_coordinates():
+    x, y = plane()
+    more = gw.PointCloud(np.random.default_rng(7).standard_normal((8, 3)), None)
+    squared = gw.PointCloud(more.points, metric="sqeuclidean")
+    assert "branch_and_bound" not in gw.certify(x, squared, effort="quartic").bounds
+    assert "branch_and_bound" not in gw.certify(more, more, effort="quartic").bounds
+    gram = gw.GramSpace(y.points.T)
+    assert "branch_and_bound" not in gw.certify(x, gram, effort="quartic").bounds
+    other = gw.GramSpace(x.points.T)
+    assert "branch_and_bound" in gw.certify(other, gram, effort="quartic").bounds
+
+
+def test_theorem_16_needs_a_budget():
+    x, y = clouds()
+    assert "semidefinite" not in gw.certify(x, y, effort="quartic").bounds
+    certificate = gw.certify(x, y, gw.solve(x, y).plan, budget=1.0, keep_proof=True)
+    assert "semidefinite" in certificate.bounds
+    # Its proof is repeated whether it is the best bound or not.
+    lower = certificate.bounds["semidefinite"]
+    alone = replace(certificate, bounds={"semidefinite": lower}, bound="semidefinite")
+    again = alone.verify(x, y)
+    assert again.bound == "semidefinite"
+    assert again.lower == pytest.approx(lower, rel=1e-9)
+    assert again.agrees
+    more = replace(alone, bounds={"semidefinite": 1.001 * lower})
+    assert not more.verify(x, y).agrees
+
+
+def test_moment_matrices_of_many_pairs_are_left_out(monkeypatch):
+    monkeypatch.setattr(efforts, "_MOST_MOMENT_PAIRS", 50)
+    x, y = clouds()
+    certificate = gw.certify(x, y, budget=0.5)
+    assert certificate.left_out["semidefinite"] == "more than 50 pairs of atoms"

@@ -1,20 +1,23 @@
 """The claims of certificates: run in their quick form, resumed and summarised."""
 
+import pytest
+
 from simulations import _report as report
 from simulations import certificate_claims
 
 
 def test_the_quick_form_runs_resumes_and_publishes(tmp_path, capsys):
-    arguments = ["--out", str(tmp_path), "--quick"]
+    arguments = ["--out", str(tmp_path / "out"), "--quick"]
     assert certificate_claims.main(arguments) == 0
-    trials = report.read_rows(tmp_path / "trials.csv")
+    folder = tmp_path / "out-quick"
+    trials = report.read_rows(folder / "trials.csv")
     assert {row["family"] for row in trials} == {"euclidean_2", "squared_2"}
     assert all(0 < row["lower"] <= row["objective"] for row in trials)
     assert certificate_claims.main(arguments) == 0
-    assert report.read_rows(tmp_path / "trials.csv") == trials
+    assert report.read_rows(folder / "trials.csv") == trials
     text = capsys.readouterr().out
     assert "Missed: 0 of 2." in text
-    assert (tmp_path / "certificate_claims.md").read_text().strip() in text
+    assert (folder / "certificate_claims.md").read_text().strip() in text
 
 
 def test_every_group_has_cases_of_instances_that_are_known_or_drawn_here():
@@ -29,8 +32,8 @@ def test_means_are_held_against_what_is_asked():
         numbers = {"seconds": 1.0, "lower": share, "objective": 1.0, "share": share}
         return case._asdict() | numbers | {"bound": "reformulation"}
 
-    (met,) = certificate_claims.summarise([row(0, 0.6), row(1, 0.7)])
-    assert met["share"] == 0.65
+    (met,) = certificate_claims.summarise([row(0, 0.6), row(1, 0.701)])
+    assert met["share"] == pytest.approx(0.6505)
     assert met["least share"] == 0.6
     assert met["met"] == 1
     (missed,) = certificate_claims.summarise([row(0, 0.6), row(1, 0.69)])
