@@ -126,3 +126,19 @@ def test_the_memory_of_the_device_is_what_counts():
         gw.solve(x, x, gw.Sinkhorn())
     del taken
     assert _memory.free(x.weights) >= free + 2**29  # kept by PyTorch, and free for it
+
+
+@pytest.mark.parametrize("bound", [gw.bounds.reformulation, gw.bounds.semidefinite])
+def test_multipliers_found_on_a_device_prove_as_much(bound):
+    rng = np.random.default_rng(0)
+    clouds = [rng.standard_normal((n, 3)) for n in (12, 10)]
+    weights = [rng.dirichlet(np.ones(len(points))) for points in clouds]
+    on_cpu = [gw.PointCloud(p, a) for p, a in zip(clouds, weights, strict=True)]
+    on_device = [
+        gw.PointCloud(torch.as_tensor(p).cuda(), torch.as_tensor(a).cuda())
+        for p, a in zip(clouds, weights, strict=True)
+    ]
+    found = bound(*on_device)
+    assert found.device.type == "cuda"
+    assert float(found) == pytest.approx(float(bound(*on_cpu)), rel=1e-3)
+    assert float(found) <= float(gw.solve(*on_cpu).objective)
