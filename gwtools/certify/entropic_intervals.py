@@ -6,6 +6,7 @@ THEORY.md, "Entropy: where the problem is convex".
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from gwtools import _array
@@ -14,7 +15,7 @@ from gwtools.certify.plans import widened
 from gwtools.plans import Plan, relative_entropy
 from gwtools.problems import GWProblem
 from gwtools.spaces import Space, converted, detached
-from gwtools.spaces.double_centering import LowRankResidual, Residual
+from gwtools.spaces.double_centering import column_blocks
 
 
 class ValueWithEntropy(NamedTuple):
@@ -77,7 +78,7 @@ def value_with_entropy(
         return ValueWithEntropy(total)
     # 2. How far it can be above the least one.
     problem = GWProblem(_in_float64(x), _in_float64(y))
-    curvature = curvature_between_couplings(problem, epsilon)
+    curvature = curvature_between_couplings(problem.x, problem.y)
     # Written so that what is no number proves nothing.
     if not epsilon > curvature.threshold:
         return ValueWithEntropy(total)
@@ -90,66 +91,82 @@ def value_with_entropy(
     return ValueWithEntropy(total, (lower, value))
 
 
-def curvature_between_couplings(
-    problem: GWProblem,
-    epsilon: float = math.inf,
-) -> Curvature:
+def curvature_between_couplings(x: Space, y: Space) -> Curvature:
     """Return what F can curve downwards between couplings.
 
     Parameters
     ----------
-    problem : GWProblem
-        The problem.
-    epsilon : float
-        Where the threshold is above this number, which root mean squares tell, it may
-        be returned as infinite.
+    x, y : Space
+        The spaces.
 
     Returns
     -------
     Curvature
         Both 0 where the kinds of the spaces tell that F is convex.
     """
-    R = problem.left
-    S = problem.right
-    if R.sign * S.sign < 0:
+    signs = x.sign * y.sign
+    if signs < 0:
         return Curvature(0.0, 0.0)
-    # Neither threshold below is less than that of the norms.
-    norms = float(R.norm_squared()) ** 0.5 * float(S.norm_squared()) ** 0.5
-    if not epsilon > 4 * norms:
-        return Curvature(math.inf, math.inf)
-    if R.sign * S.sign > 0:
-        norm_R, largest_R = _of_diagonal(R)
-        norm_S, largest_S = _of_diagonal(S)
+    if signs > 0:
+        norm_R, largest_R = _of_diagonal(x)
+        norm_S, largest_S = _of_diagonal(y)
         return Curvature(4 * norm_R * norm_S, largest_R * largest_S)
-    largest = _half_range(R) * _half_range(S)
+    largest = _half_range(x) * _half_range(y)
     return Curvature(4 * largest, largest)
 
 
-def _of_diagonal(R: Residual) -> tuple[float, float]:
+def _of_diagonal(space: Space) -> tuple[float, float]:
     """Return the weighted norm and the largest of the |R_ii| of a definite residual.
 
     No entry is larger than the largest of these.
     """
-    if isinstance(R, LowRankResidual):
-        xp = _array.namespace(R.factor)
-        diagonal = xp.sum(R.factor**2, axis=1)  # (n,)
+    xp = _array.namespace(space.weights)
+    parts = []
+    if space.low_rank is not None:
+        for block in space.low_rank.blocks():
+            parts.append(xp.sum(block**2, axis=0))
     else:
-        matrix = R.dense()
-        xp = _array.namespace(matrix)
-        diagonal = xp.abs(xp.linalg.diagonal(matrix))
-    norm = float(R.weights @ diagonal**2) ** 0.5
+        for start, stop in _blocks(space):
+            rows = space.residual_rows(start, stop)
+            parts.append(xp.abs(xp.linalg.diagonal(rows[:, start:stop])))
+    diagonal = _array.joined(parts)  # (n,)
+    norm = float(space.weights @ diagonal**2) ** 0.5
     return norm, float(xp.max(diagonal))
 
 
-def _half_range(R: Residual) -> float:
+def _half_range(space: Space) -> float:
     """Return a number c such that |R_ik − r| ≤ c for some number r."""
-    if isinstance(R, LowRankResidual):
-        return R.form.largest()
-    matrix = R.dense()
-    xp = _array.namespace(matrix)
-    largest = float(xp.max(matrix))
-    least = float(xp.min(matrix))
+    if space.low_rank is not None:
+        return space.low_rank.largest()
+    xp = _array.namespace(space.weights)
+    largest = -math.inf
+    least = math.inf
+    for start, stop in _blocks(space):
+        rows = space.residual_rows(start, stop)
+        largest = max(largest, float(xp.max(rows)))
+        least = min(least, float(xp.min(rows)))
     return (largest - least) / 2
+
+
+def _blocks(space: Space) -> Iterator[tuple[int, int]]:
+    """Return ranges of few rows, beside which solvers may hold their matrices."""
+    return column_blocks(space.size, space.size)
+
+
+def _cross(x: Space, y: Space, plan: Plan) -> Array:
+    """Return R π S, shape (n, m), without R or S where these are matrices."""
+    S_times_plan = _residual_times(y, plan.dense().T)  # S πᵀ, (m, n)
+    return _residual_times(x, S_times_plan.T)
+
+
+def _residual_times(space: Space, values: Array) -> Array:
+    """Return R @ values for values of shape (n, k)."""
+    if space.low_rank is not None:
+        return space.residual().apply(values)
+    blocks = []
+    for start, stop in _blocks(space):
+        blocks.append(space.residual_rows(start, stop) @ values)
+    return _array.joined(blocks)
 
 
 def _gap(problem: GWProblem, plan: Plan, epsilon: float, g: Array) -> float:
@@ -159,7 +176,7 @@ def _gap(problem: GWProblem, plan: Plan, epsilon: float, g: Array) -> float:
     """
     a = problem.x.weights
     b = problem.y.weights
-    gradient = problem.gradient(problem.cross(plan))
+    gradient = problem.gradient(_cross(problem.x, problem.y, plan))
     linear = float(plan.inner(gradient))
     value = linear + epsilon * relative_entropy(plan, a, b)
     # In units of ε. Each step raises the dual value; after the last one exponentials

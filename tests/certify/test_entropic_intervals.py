@@ -61,16 +61,12 @@ def size(x, y):
 @given(pairs(least=2, most=5))
 def test_the_threshold_is_that_of_theory(pair):
     x, y = pair
-    found = curvature_between_couplings(gw.GWProblem(x.space(), y.space()))
+    found = curvature_between_couplings(x.space(), y.space())
     threshold, largest = curvature(x, y)
     slack = 1e-11 * size(x, y)
     # Where low rank meets a matrix, a percent pays for float errors.
     assert found.threshold == pytest.approx(threshold, rel=0.011, abs=slack)
     assert found.largest == pytest.approx(largest, rel=0.011, abs=slack)
-    low = curvature_between_couplings(
-        gw.GWProblem(x.space(), y.space()), 1e-3 * threshold
-    )
-    assert low.threshold >= min(found.threshold, 1e-3 * threshold) - slack
 
 
 @settings(max_examples=40)
@@ -122,7 +118,7 @@ def test_the_threshold_cannot_be_lowered(r, s, definite):
         else gw.DenseSpace(v * np.array([[1.0, -1.0], [-1.0, 1.0]]))
         for v in (r, s)
     ]
-    found = curvature_between_couplings(gw.GWProblem(*pair))
+    found = curvature_between_couplings(*pair)
     assert found.threshold == pytest.approx(4 * r * s)
     plan = np.array([[1.05, 0.95], [0.95, 1.05]]) / 4
 
