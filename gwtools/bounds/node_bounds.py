@@ -17,7 +17,7 @@ from gwtools import _array
 from gwtools._array import NumpyArray
 from gwtools.bounds import float_error
 from gwtools.bounds.certified import lower_by_root
-from gwtools.bounds.float_error import Bound, gamma, lower_end, rounded_up
+from gwtools.bounds.float_error import gamma, lower_end, rounded_up
 from gwtools.bounds.transport_error import dual_value, transport_on_line
 from gwtools.plans import SparsePlan
 from gwtools.spaces import GramSpace, PointCloud, Space, converted, detached
@@ -183,11 +183,11 @@ def coordinates(x: Space, y: Space) -> Coordinates:
     # F₀ = (m_C − m_D)² + 2 ‖α‖² + 2 ‖β‖² + ‖GᵀG‖² + ‖HᵀH‖², of terms ≥ 0.
     gap = abs(left.mean - right.mean)
     means = float_error.length(gap, float_error.UNIT * gap).squared()
-    of_x = _square(left)
-    of_y = _square(right)
+    least_x, most_x = _square(left)
+    least_y, most_y = _square(right)
     underflow = 4 * (len(left.weights) + len(right.weights)) * float_error.UNDERFLOW
-    least = float_error.rounded_down(means.lower + of_x.lower + of_y.lower)
-    most = rounded_up(means.upper + of_x.upper + of_y.upper)
+    least = float_error.rounded_down(means.lower + least_x + least_y)
+    most = rounded_up(means.upper + most_x + most_y)
     return Coordinates(
         a=left.weights,
         b=right.weights,
@@ -274,8 +274,8 @@ def on_principal_axes(
     return turned, axes, radius + float_error.UNDERFLOW_OF_ROOTS
 
 
-def _square(side: _Side) -> Bound:
-    """Enclose 2 ‖α‖² + ‖Gᵀ diag(a) G‖², in squared units of C."""
+def _square(side: _Side) -> tuple[float, float]:
+    """Return both ends of 2 ‖α‖² + ‖Gᵀ diag(a) G‖², in squared units of C."""
     weights = side.weights
     terms = len(weights) + side.omega + 6
     deviations = 2 * float(weights @ side.deviations**2)
@@ -286,11 +286,9 @@ def _square(side: _Side) -> Bound:
     count = covariance.size + 4
     error = 1.01 * gamma(terms) * trace + gamma(count) * norm
     of_factor = float_error.length(norm, error).squared()
-    return Bound(
-        deviations + norm**2,
-        deviations * (1 - gamma(terms)) + of_factor.lower,
-        deviations * (1 + gamma(terms)) + of_factor.upper,
-    )
+    least = deviations * (1 - gamma(terms)) + of_factor.lower
+    most = deviations * (1 + gamma(terms)) + of_factor.upper
+    return float(least), float(most)
 
 
 def cut_height(

@@ -253,7 +253,9 @@ def test_theorem_17_no_weight_of_w_is_asked_for_between_gram_spaces():
     assert one == pytest.approx(two, rel=1e-14)
 
 
-@pytest.mark.parametrize("library", LIBRARIES, ids=str)
+@pytest.mark.parametrize(
+    "library", [one for one in LIBRARIES if str(one) != "jax-float32"], ids=str
+)
 def test_every_library_has_the_same_coordinates(library):
     rng = np.random.default_rng(3)
     X, Y = rng.standard_normal((6, 2)), rng.standard_normal((7, 3))
