@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 import gwtools as gw
 from gwtools.branch_proofs import check_branches
 from gwtools.preparation import prepare
+from tests.bounds.test_node_bounds import exact_matrix, exact_objective, vertices
+from tests.checkers import objective
+from tests.rational import exact_weights, fraction
 from tests.strategies import Drawn
 
 
@@ -28,7 +31,7 @@ def proved(x, y, **settings):
     return solver.run(gw.GWProblem(x, y))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     st.integers(0, 2**20),
     st.sampled_from(("sqeuclidean", "gram")),
@@ -43,6 +46,37 @@ def test_theorem_17_a_kept_proof_proves_the_same(seed, kind, d, nodes):
     assert lower == pytest.approx(outcome.proved.lower, rel=1e-9, abs=1e-9 * scale)
     objective = float(gw.GWProblem(x, y).objective(outcome.plan))
     assert lower <= objective * (1 + 1e-12)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.integers(0, 2**20),
+    st.sampled_from(("sqeuclidean", "gram")),
+    st.integers(1, 2),
+    st.sampled_from((1.0, 1e-3, 3e5)),
+)
+def test_theorem_17_without_a_tolerance_no_end_crosses_rational_arithmetic(
+    seed, kind, d, scale
+):
+    # All that is left between both ends is rounding.
+    x, y = (
+        space.with_data(scale * space.data, space.weights)
+        for space in spaces_of(seed, kind, n=4, m=3, d=d, other=1)
+    )
+    outcome = proved(x, y, tolerance=0.0, max_nodes=60)
+    C, D = (exact_matrix(Drawn(kind, space.data, space.weights)) for space in (x, y))
+    a, b = (exact_weights(space.weights) for space in (x, y))
+    # A concave objective is least at a vertex, one of those that floats find best.
+    floats = [matrix.astype(float) for matrix in (C, D)]
+    plans = list(vertices(a, b, most=24))
+    plans.sort(key=lambda plan: objective(*floats, plan.astype(float)))
+    least = min(exact_objective(C, D, plan) for plan in plans[:4])
+    variation = float(gw.GWProblem(x, y).variation)
+    for lower in (outcome.proved.lower, check_branches(x, y, outcome.branches)):
+        assert fraction(lower) <= least
+        assert lower >= float(least) - 1e-6 * variation
+    assert least <= fraction(outcome.proved.upper)
+    assert outcome.proved.upper <= float(least) + 1e-6 * variation
 
 
 def test_only_what_leaves_use_is_kept():
