@@ -15,7 +15,7 @@ from gwtools.bounds.arguments import centred_pair
 from gwtools.bounds.level_one import Search
 from gwtools.preparation import prepare
 from tests import checkers
-from tests.libraries import EAGER, to_numpy
+from tests.libraries import EAGER, Library, to_numpy
 from tests.strategies import Drawn, coupled, known, orders, pairs, simplices, two_points
 
 torch = pytest.importorskip("torch")
@@ -148,6 +148,16 @@ def test_units_do_not_matter(kind, power):
         # In units in which no square leaves the range.
         scaled = value(*wide, **options) / 10.0**power / 10.0**power
         assert scaled == pytest.approx(usual, rel=1e-3)
+
+
+@pytest.mark.parametrize("factor", [1e-15, 1e15])
+def test_units_do_not_matter_in_single_precision(factor):
+    pair = drawn_pair()
+    library = Library("torch", "float32")
+    wide = [s.scaled(factor) for s in pair]
+    found = bounds.reformulation(*spaces(wide, library.array))
+    assert library.owns(found)
+    assert float(found) / factor**2 == pytest.approx(value(*pair), rel=1e-3)
 
 
 def bad_multipliers():
@@ -348,6 +358,8 @@ def test_gradients_are_differences_at_the_same_multipliers(kind):
     found = bounds.find_multipliers(*spaces(pair))
     rng = np.random.default_rng(8)
     for place, gradient in enumerate(gradients(pair, found)):
+        if kind == "dense" and place % 2 == 0:
+            assert np.array_equal(gradient, gradient.T)
         at = [v for s in pair for v in (s.data, s.weights)][place]
         direction = rng.standard_normal(at.shape)
         if place % 2:
