@@ -16,7 +16,7 @@ from gwtools._array import NumpyArray
 from gwtools.bounds import float_error
 from gwtools.bounds.certified import EnclosedParts, lower_by_root
 from gwtools.bounds.float_error import Bound, gamma
-from gwtools.bounds.moment_matrix import completed
+from gwtools.bounds.moment_matrix import completed, within_range
 from gwtools.bounds.nested_programs import (
     Multipliers,
     NestedBound,
@@ -68,13 +68,14 @@ def semidefinite(
     a = x.parts.weights
     b = y.parts.weights
     omega = float(max(x.radii.weights, y.radii.weights))
-    arrays = [array for array in multipliers if array is not None]
-    if not all(np.isfinite(array).all() for array in arrays):
+    if not within_range(multipliers):  # of tiny weights
         return Bound(0.0, 0.0), None
     # 1. What the tensor may take from Σ c π π.
     fall = 0.0
     if multipliers.tensor is not None:
         fall = tensor_fall(multipliers.tensor, a, b, omega)
+    if fall == math.inf:
+        return Bound(0.0, 0.0), None
     # 2. What the nested program proves of the rest.
     program = NestedProgram(x.parts, y.parts, omega, multipliers)
     nested = solve(program)
@@ -85,7 +86,7 @@ def semidefinite(
     lowered = offset + nested.lower - fall - gamma(10) * sizes
     # 4. Pass to the exact parts.
     radius = x.radii.root_radius() + y.radii.root_radius()
-    lower = lower_by_root(lowered, radius) if math.isfinite(lowered) else 0.0
+    lower = lower_by_root(lowered, radius)
     return Bound(offset + nested.value - fall, lower), nested
 
 
@@ -102,7 +103,7 @@ def tensor_fall(
     Parameters
     ----------
     tensor : numpy array of shape (n, m, n, m)
-        Any numbers.
+        Any numbers below 2^450.
     a, b : numpy arrays of shape (n,) and (m,)
         Stored weights.
     omega : float
@@ -120,8 +121,6 @@ def tensor_fall(
     xi *= product
     norm = float(np.linalg.norm(xi))
     norm = 1.01 * norm * (1 + gamma(n * m)) + n * m * float_error.UNDERFLOW
-    if not math.isfinite(norm):
-        return math.inf
     # 2. Bases of both sides, and how far their products are from orthonormal.
     side_x = near_basis(r, omega)
     side_y = near_basis(s, omega)

@@ -34,6 +34,7 @@ _LEAST_GAIN = 1e-5  # of the best value, after ...
 _PATIENCE = 3  # ... so many checkpoints
 _ROUNDS = 30  # of Newton's iteration for the mass, at most
 _MASS_ERROR = 1e-5
+_LARGEST = 2.0**450  # of multipliers: squares stay within the range of floats
 
 
 def completed(root: NumpyArray) -> NumpyArray:
@@ -327,8 +328,9 @@ def best_multipliers(
     try:
         first = level_one.Search(x, y, like)
         for _ in range(min(iterations, _FIRST_STEPS)):
-            if now() < deadline:
-                first.step()
+            if now() > deadline:
+                break
+            first.step()
         candidates = [first.multipliers()]
         search = Search(x, y, like)
         search.start_from(first)
@@ -355,6 +357,13 @@ def best_multipliers(
     return best
 
 
+def within_range(multipliers: Multipliers) -> bool:
+    """Tell whether all multipliers are numbers, and none of them is huge."""
+    arrays = [array for array in multipliers if array is not None]
+    largest = [np.abs(array).max() for array in arrays]
+    return bool(np.max(largest) < _LARGEST)  # false for NaN
+
+
 def _solved(
     x: Centred,
     y: Centred,
@@ -362,8 +371,7 @@ def _solved(
     multipliers: Multipliers,
 ) -> tuple[float, Multipliers]:
     """Return the value of multipliers, and these with the potentials behind it."""
-    arrays = [array for array in multipliers if array is not None]
-    if not all(np.isfinite(array).all() for array in arrays):
+    if not within_range(multipliers):
         return -math.inf, multipliers
     nested = solve(NestedProgram(x, y, omega, multipliers))
     return nested.lower, multipliers._replace(potentials=nested.potentials)
