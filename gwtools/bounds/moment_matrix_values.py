@@ -47,8 +47,8 @@ def semidefinite(
         Spaces of n and m atoms.
     iterations : int
         Steps of the search at most; it stops before where 300 of them gain nothing. A
-        step decomposes a matrix of (n − 1)(m − 1) + 1 rows: 0.01 seconds at n = m = 16,
-        0.15 at 30.
+        step decomposes a matrix of (n − 1)(m − 1) + 1 rows: 0.01 seconds at n = m = 20,
+        0.1 at 30.
     time_limit : float, optional
         Seconds after which the search stops, at the end of a step.
 
