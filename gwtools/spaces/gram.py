@@ -119,6 +119,19 @@ class GramSpace(Space):
         atoms = self.factor[..., start:stop]
         return _array.transposed(atoms) @ self.factor
 
+    def _square_means(self, form: LowRankForm) -> Array:
+        """Return Σ_k a_k C_ik² for every atom, shape (n,).
+
+        With the columns f of F as given it is f_iᵀ (F diag(a) Fᵀ) f_i, in which nothing
+        cancels: a column of zeros has 0, whose root would be far from it otherwise.
+        """
+        xp = _array.namespace(self.factor)
+        weighted = self.factor * self.weights[..., None, :]
+        moments = weighted @ _array.transposed(self.factor)  # (t, t)
+        means = xp.sum((moments @ self.factor) * self.factor, axis=-2)
+        # Means of squares, which float errors may bring below 0.
+        return xp.clip(means, min=0.0)
+
     def largest(self) -> float:
         """Return an upper bound of max |C_ik|: the largest squared norm of a column.
 
