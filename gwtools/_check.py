@@ -325,6 +325,18 @@ def fits(
     )
 
 
+def few_pairs(shape: tuple[int, int], most: int, time_limit: float | None) -> None:
+    """Require at most so many pairs n m of atoms, or a time limit."""
+    n, m = shape
+    if time_limit is not None or n * m <= most:
+        return
+    raise ValueError(
+        f"x and y must have at most {most} pairs of atoms together where there is no "
+        f"time_limit, but {n} × {m} atoms are {n * m} pairs: pass time_limit=60.0, or "
+        "call gwtools.bounds.convex."
+    )
+
+
 def memory_limit(value: Any) -> None:
     """Require a number of bytes, or None."""
     if value is not None:

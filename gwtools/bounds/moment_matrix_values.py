@@ -21,7 +21,6 @@ from gwtools.bounds.moment_matrix import best_multipliers
 from gwtools.bounds.nested_programs import NestedProgram, solve
 from gwtools.history import now
 from gwtools.preparation import prepare
-from gwtools.spaces import Space
 
 # Pairs n m for which a step takes about a third of a second, on one core and on a GPU.
 _PAIRS_ON_CPU = 35**2
@@ -97,7 +96,8 @@ def semidefinite(
     if time_limit is not None:
         _check.number(time_limit, "time_limit", above=0.0)
     refuse_jax_gradients(x, y, "bounds.semidefinite")
-    _require_limit(x, y, time_limit)
+    most = _PAIRS_ON_CPU if _array.on_cpu(x.weights) else _PAIRS_ON_DEVICE
+    _check.few_pairs((x.size, y.size), most, time_limit)
     entries = float(x.size * y.size) ** 2
     require_memory(x, y, "semidefinite", _HELD * entries)
     deadline = math.inf if time_limit is None else now() + time_limit
@@ -119,16 +119,3 @@ def semidefinite(
     bound = np.asarray(max(offset + nested.value, 0.0))
     in_units = _array.from_numpy(bound, weights)
     return in_given_units(in_units, ready.unit, 2.0, x.weights)
-
-
-def _require_limit(x: Space, y: Space, time_limit: float | None) -> None:
-    """Refuse spaces whose search may take hours, where nothing says when to stop."""
-    on_cpu = _array.on_cpu(x.weights)
-    most = _PAIRS_ON_CPU if on_cpu else _PAIRS_ON_DEVICE
-    pairs = x.size * y.size
-    if time_limit is None and pairs > most:
-        raise ValueError(
-            f"bounds.semidefinite needs spaces of at most {most} pairs of atoms where "
-            f"no time_limit is given; got {x.size} and {y.size} atoms, {pairs} pairs: "
-            "pass time_limit, or call bounds.reformulation"
-        )

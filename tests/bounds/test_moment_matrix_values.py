@@ -115,7 +115,7 @@ def test_array_in_array_out(rng, module, dtype):
 
 def test_large_spaces_need_a_time_limit(rng):
     x, y = clouds(rng, 36, 35, False)
-    with pytest.raises(ValueError, match=r"at most 1225 pairs .* 36 and 35 .* pass"):
+    with pytest.raises(ValueError, match=r"at most 1225 pairs .* 36 × 35 .* pass"):
         gw.bounds.semidefinite(x, y)
 
 

@@ -106,7 +106,7 @@ def at_bounds_of_a_pair():
     """Yield what is no space, at every bound of one pair."""
     by_moments = ("row_means", "first", "norm", "spectral", "rank_one")
     by_programs = ("second", "third", "convex", "reformulation", "find_multipliers")
-    for name in (*by_moments, *by_programs):
+    for name in (*by_moments, *by_programs, "semidefinite"):
         bound = getattr(bounds, name)
         good = ROW if name == "rank_one" else X
         entry = f"bounds.{name}"
