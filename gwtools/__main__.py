@@ -30,6 +30,7 @@ _DESCRIPTION = (
 _SOLVERS: dict[str, Callable[[], gw.Solver | str]] = {
     "auto": lambda: "auto",
     "multi-start": gw.MultiStart,
+    "branch-and-bound": gw.BranchAndBound,
     "conditional-gradient": gw.ConditionalGradient,
     "sinkhorn": gw.Sinkhorn,
     "sorted": gw.Sorted,

@@ -427,8 +427,8 @@ class ConvergenceWarning(UserWarning):
     >>> with warnings.catch_warnings(action="ignore", category=gw.ConvergenceWarning):
     ...     result = gw.solve(x, y, once)
     >>> print(result.status.value)  # doctest: +NORMALIZE_WHITESPACE
-    The iterations ran out before the tolerance was met: raise max_iterations or the
-    tolerance.
+    The iterations ran out before the tolerance was met, or the nodes or seconds of a
+    search: raise their limit or the tolerance.
     """
 
 

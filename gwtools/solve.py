@@ -75,7 +75,7 @@ def solve(
         notes. Or :class:`gwtools.MultiStart`, :class:`gwtools.ConditionalGradient`,
         :class:`gwtools.Sinkhorn`, :class:`gwtools.Sorted`,
         :class:`gwtools.BranchAndBound`.
-    effort : {"linear", "quadratic", "cubic"}
+    effort : {"linear", "quadratic", "cubic", "quartic"}
         What the certificate may spend; see :func:`gwtools.certify`.
     throw : bool
         Raise :class:`gwtools.ConvergenceError` where the solver's criterion is not met,

@@ -28,8 +28,8 @@ class Status(Enum):
     >>> status.success
     True
     >>> print(gw.Status.MAX_ITERATIONS.value)  # doctest: +NORMALIZE_WHITESPACE
-    The iterations ran out before the tolerance was met: raise max_iterations or the
-    tolerance.
+    The iterations ran out before the tolerance was met, or the nodes or seconds of a
+    search: raise their limit or the tolerance.
     """
 
     # 1. The solver met its own criterion.
@@ -45,8 +45,8 @@ class Status(Enum):
     )
     # 2. It ended before that, by itself but for STOPPED.
     MAX_ITERATIONS = (
-        "The iterations ran out before the tolerance was met: raise max_iterations or "
-        "the tolerance."
+        "The iterations ran out before the tolerance was met, or the nodes or seconds "
+        "of a search: raise their limit or the tolerance."
     )
     NOT_STATIONARY = (
         "Steps hardly lower the objective any more, but the Frank-Wolfe gap is above "
@@ -59,8 +59,8 @@ class Status(Enum):
         "on with ConditionalGradient(init=result.plan)."
     )
     STOPPED = (
-        "The callback asked to stop: the plan is that of the last step, or the best so "
-        "far of a search."
+        "A callback or an interrupt asked to stop: the plan is that of the last step, "
+        "or the best so far of a search."
     )
     NON_FINITE = "A step gave NaN or infinite values: the plan is the last finite one."
 

@@ -48,7 +48,7 @@ def solve_batch(
         one, as by default :class:`gwtools.ConditionalGradient`, problem by problem. So
         does Sinkhorn in JAX, which compiles for every new shape, where row means are
         constant, and where gradients with respect to weights are asked for.
-    effort : {"linear", "quadratic", "cubic"}
+    effort : {"linear", "quadratic", "cubic", "quartic"}
         What each certificate may spend. Those of linear effort are computed together,
         except where that of a pair by itself can be sharper, as between spaces of low
         rank.
