@@ -52,6 +52,8 @@ BOUNDS: dict[str, Callable[..., Any]] = {
     "third": gw.bounds.third,
     "third_residual": partial(gw.bounds.third, residual=True),
     "convex": gw.bounds.convex,
+    "reformulation": gw.bounds.reformulation,
+    "semidefinite": partial(gw.bounds.semidefinite, iterations=600),
 }
 # Atoms of the larger space, beyond which a bound is not computed.
 LARGEST = {"reformulation": 100, "semidefinite": 35}

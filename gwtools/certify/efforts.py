@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gwtools import _memory
-from gwtools._array import NumpyArray
+from gwtools import _array, _memory
+from gwtools._array import Array, NumpyArray
 from gwtools.bounds import (
     certified,
     certified_level_one,
@@ -113,6 +113,12 @@ class Work:
     def pairs(self) -> int:
         """How many pairs of atoms there are, n m."""
         return len(self.x.parts.weights) * len(self.y.parts.weights)
+
+    @property
+    def like(self) -> Array | None:
+        """An array on the device of the spaces, where searches run; None on the CPU."""
+        weights = self.ready.x.weights
+        return None if _array.on_cpu(weights) else weights
 
     @property
     def enough(self) -> float:
@@ -251,6 +257,7 @@ def _reformulation(work: Work, collected: Collected) -> Bound:
         steps,
         deadline,
         enough=work.enough,
+        like=work.like,
     )
     proved = certified_level_one.reformulation(work.x, work.y, multipliers)
     return _kept("reformulation", collected, multipliers, proved)
@@ -265,6 +272,7 @@ def _semidefinite(work: Work, collected: Collected) -> Bound:
         _WITHOUT_END,
         _part_until(work.deadline, _SEARCH_SHARE),
         enough=work.enough,
+        like=work.like,
     )
     proved = certified_moments.semidefinite(work.x, work.y, multipliers)
     return _kept("semidefinite", collected, multipliers, proved)
