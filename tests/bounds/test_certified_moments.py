@@ -140,6 +140,9 @@ def test_positive_tensors_cost_next_to_nothing(rng):
     factor = rng.standard_normal((20, 20))
     tensor = (factor @ factor.T).reshape(4, 5, 4, 5)
     assert 0 <= tensor_fall(tensor, a, b, OMEGA) <= 1e-10 * np.linalg.norm(tensor)
+    # No coupling sees what changes its sign where both pairs are exchanged.
+    skew = (factor - factor.T).reshape(4, 5, 4, 5)
+    assert tensor_fall(tensor + skew, a, b, OMEGA) <= 1e-10 * np.linalg.norm(tensor)
 
 
 def test_tensors_off_the_couplings_cost_next_to_nothing(rng):
@@ -171,6 +174,11 @@ def test_tiny_weights_prove_nothing(weight):
     b = np.array([1.0])
     tensor = np.ones((2, 1, 2, 1))
     assert tensor_fall(tensor, a, b, OMEGA) == math.inf
+    x = gw.DenseSpace(1 - np.eye(2), a)
+    y = gw.DenseSpace(np.zeros((1, 1)), b)
+    parts = [certified.enclosed_parts(space) for space in (x, y)]
+    zeros = [np.zeros(shape) for shape in ((1, 2, 1), (2, 2, 1), (2, 1, 1))]
+    assert proved(*parts, Multipliers(*zeros, tensor)) == (0.0, 0.0, math.inf)
 
 
 def test_infinite_tensors_prove_nothing(rng):
