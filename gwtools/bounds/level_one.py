@@ -35,7 +35,7 @@ _RELAXATION = 1.8
 # The first value is taken after so many steps, and the next ones after half as many
 # again as were done, at least as many as at first: a value costs as much as some steps.
 _CHECKPOINT = 50
-_LEAST_GAIN = 1e-5  # of a value, from one checkpoint to the next
+LEAST_GAIN = 1e-5  # of a value, from one checkpoint to the next
 _BLOCK = 2**18  # numbers that an array operation takes at once on a CPU
 
 
@@ -248,6 +248,7 @@ def best_multipliers(
     deadline: float = math.inf,
     enough: float = math.inf,
     like: Array | None = None,
+    least_gain: float = LEAST_GAIN,
 ) -> Multipliers:
     """Search for multipliers, and return the best of all checkpoints.
 
@@ -265,6 +266,8 @@ def best_multipliers(
         A value of the bound, without (m_C − m_D)², that is enough.
     like : array, optional
         An array on the device where to iterate; by default the CPU.
+    least_gain : float
+        What share of the value must be gained for the search to go on.
     """
     search = Search(x, y, like)
     best = residual_third_multipliers(x, y)
@@ -286,7 +289,7 @@ def best_multipliers(
             if gain > 0:
                 best = multipliers
                 best_value = value
-            small = gain < _LEAST_GAIN * abs(value)
+            small = gain < least_gain * abs(value)
             if late or small or value >= enough:
                 break
     except KeyboardInterrupt:

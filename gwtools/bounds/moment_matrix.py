@@ -300,6 +300,7 @@ def best_multipliers(
     deadline: float = math.inf,
     enough: float = math.inf,
     like: Array | None = None,
+    least_gain: float = _LEAST_GAIN,
 ) -> Multipliers:
     """Search for multipliers, and return the best of all checkpoints.
 
@@ -317,6 +318,8 @@ def best_multipliers(
         A value of the bound, without (m_C − m_D)², that is enough.
     like : array, optional
         An array on the device where to iterate; by default the CPU.
+    least_gain : float
+        What share of the value must be gained for the search to go on.
     """
     # The residual third bound: of one atom against others it is the objective.
     best = level_one.residual_third_multipliers(x, y)
@@ -346,7 +349,7 @@ def best_multipliers(
                     best, best_value = multipliers, value
             candidates = []
             waited += 1
-            if best_value > record + _LEAST_GAIN * abs(record):
+            if best_value > record + least_gain * abs(record):
                 record = best_value
                 waited = 0
             if late or waited == _PATIENCE or best_value >= enough:

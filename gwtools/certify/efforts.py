@@ -46,6 +46,7 @@ _BRANCHING_SHARE = 0.5  # of a budget
 _LEAST_SHARE = 1e-4
 _MOST_MOMENT_PAIRS = 35**2  # pairs of atoms of a moment matrix
 _WITHOUT_END = 10**9  # steps of a search that ends by its budget
+_LEAST_GAIN_OF_A_BUDGET = 1e-7  # of a value, between two of a search that has time
 # Part of a budget that may go by before the last multipliers are proved.
 _SEARCH_SHARE = 0.85
 
@@ -247,9 +248,12 @@ def _reformulation(work: Work, collected: Collected) -> Bound:
         steps = of_effort
     else:
         deadline = _part_until(deadline, _SEARCH_SHARE)
-    if math.isfinite(deadline) and work.pairs <= _MOST_MOMENT_PAIRS:
-        # The semidefinite bound has the rest of the time.
-        steps = of_effort
+    least_gain = level_one.LEAST_GAIN
+    if math.isfinite(deadline):
+        least_gain = _LEAST_GAIN_OF_A_BUDGET
+        if work.pairs <= _MOST_MOMENT_PAIRS:
+            # The semidefinite bound has the rest of the time.
+            steps = of_effort
     multipliers = level_one.best_multipliers(
         work.x.parts,
         work.y.parts,
@@ -258,6 +262,7 @@ def _reformulation(work: Work, collected: Collected) -> Bound:
         deadline,
         enough=work.enough,
         like=work.like,
+        least_gain=least_gain,
     )
     proved = certified_level_one.reformulation(work.x, work.y, multipliers)
     return _kept("reformulation", collected, multipliers, proved)
@@ -273,6 +278,7 @@ def _semidefinite(work: Work, collected: Collected) -> Bound:
         _part_until(work.deadline, _SEARCH_SHARE),
         enough=work.enough,
         like=work.like,
+        least_gain=_LEAST_GAIN_OF_A_BUDGET,
     )
     proved = certified_moments.semidefinite(work.x, work.y, multipliers)
     return _kept("semidefinite", collected, multipliers, proved)
