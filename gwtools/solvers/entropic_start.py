@@ -98,8 +98,12 @@ def at_product(
     # No coupling near a ⊗ b is better: it is the answer.
     plan = product_plan(problem)
     state = unscaled(problem, plan, epsilon, kernels_at_final, proximal)
-    code = STATIONARY if proximal else FIXED_POINT
-    return state._replace(code=code, gap=problem.slope_range)
+    state = state._replace(gap=problem.slope_range)
+    if proximal:
+        return state._replace(code=STATIONARY)
+    # Its kernel at a fixed ε, of costs that vanish, is scaled by the weights.
+    log_a, log_b = problem.log_weights
+    return state._replace(code=FIXED_POINT, u=log_a, v=log_b)
 
 
 def _first_coupling(

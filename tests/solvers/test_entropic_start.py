@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -356,3 +357,26 @@ def test_what_is_shown():
     assert str(gw.Sinkhorn(init=np.eye(2) / 2)) == "Sinkhorn(init=…)"
     pair = (np.zeros(2), np.zeros(2))
     assert str(gw.Sinkhorn(init=pair)) == "Sinkhorn(init=…)"
+
+
+def test_potentials_at_a_product_that_is_kept_are_the_slopes_of_the_weights():
+    # Constant row means: at a large ε the product coupling is the answer.
+    C = 1 - np.eye(3)
+    y = gw.DenseSpace(1 - np.eye(2))
+    a = np.array([0.5, 0.3, 0.2])
+    solver = gw.Sinkhorn(epsilon=50.0, proximal=False)
+
+    def least(weights):
+        return float(gw.solve(gw.DenseSpace(C, weights), y, solver).regularized)
+
+    weights = torch.tensor(a, requires_grad=True)
+    tracked = gw.DenseSpace(torch.tensor(C), weights)
+    held = gw.DenseSpace(torch.tensor(y.dense()), torch.tensor(y.weights))
+    result = gw.solve(tracked, held, solver)
+    assert result.iterations == 0
+    result.regularized.backward()
+    for change in ([1.0, -1.0, 0.0], [0.0, 1.0, -1.0]):
+        step = 1e-6 * np.array(change)
+        slope = (least(a + step) - least(a - step)) / 2e-6
+        found = float(weights.grad.numpy() @ change)
+        assert found == pytest.approx(slope, abs=1e-6)
