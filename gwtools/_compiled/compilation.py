@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, wraps
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, TypeVar, cast
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -30,6 +30,7 @@ def compiled(function: Function) -> Function:
 
     Floats may be summed in another order than written, for speed: results are the same
     up to float error. The machine code is kept in the ``__pycache__`` of the package.
+    A compiled function may call others of its file by name.
     """
 
     @cache
@@ -39,14 +40,32 @@ def compiled(function: Function) -> Function:
             # Slow, but the same: callers ask ``available`` first.
             return function
         fast = {"reassoc", "contract", "nsz"}  # infinities and NaN keep their meaning
+        linked = _with_kernels(function)
         try:
-            made = numba.njit(cache=True, fastmath=fast, nogil=True)(function)
+            made = numba.njit(cache=True, fastmath=fast, nogil=True)(linked)
         except RuntimeError:  # no folder that may be written to
-            made = numba.njit(cache=False, fastmath=fast, nogil=True)(function)
+            made = numba.njit(cache=False, fastmath=fast, nogil=True)(linked)
         return cast(Callable[..., Any], made)
 
     @wraps(function)
     def call(*arguments: Any) -> Any:
         return kernel()(*arguments)
 
+    call.kernel = kernel  # type: ignore[attr-defined]
     return cast(Function, call)
+
+
+def _with_kernels(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function with kernels in the place of the compiled functions it calls.
+
+    Numba calls no function of Python, which these are until their first call.
+    """
+    kernels = {}
+    for name in function.__code__.co_names:
+        called: Any = function.__globals__.get(name)
+        if hasattr(called, "kernel"):
+            kernels[name] = called.kernel()
+    if not kernels:
+        return function
+    names = function.__globals__ | kernels
+    return FunctionType(function.__code__, names, function.__name__)

@@ -89,25 +89,65 @@ def node_program(
 @compiled
 def _loop(slopes: Any, heights: Any, low: Any, high: Any, target: float) -> Any:
     """Run the dual simplex, one number at a time."""
-    count, q = slopes.shape
-    size = q + 1
-    middle = np.empty(size)
+    size = len(low)
+    middle = (low + high) / 2
     middle[0] = 1.0
     corners = 0.0
     for e in range(1, size):
-        middle[e] = (low[e] + high[e]) / 2
         corners += low[e] * high[e] / 2
     # 1. Start at the cut that is best alone, and the corner of the box beyond it.
-    first = 0
+    first = _best_alone(slopes, heights, low, high, middle)
+    basis, sides, inverse = _started(slopes, heights, low, high, middle, first)
+    z = np.zeros(size)
+    multipliers = np.zeros(size)
+    row = np.empty(size)
+    image = np.empty(size)
+    for pivot in range(_MOST_PIVOTS + 1):
+        value = _solve_basis(inverse, sides, middle, z, multipliers) - corners
+        if value <= target or pivot == _MOST_PIVOTS:
+            break
+        # 2. The constraint that is violated most.
+        allowed = _VIOLATED * (1 + abs(value))
+        found, enters = _most_violated(slopes, heights, low, high, z, allowed)
+        if not found:
+            break
+        side = _read_constraint(slopes, heights, low, high, enters, row)
+        # 3. The constraint that leaves, by the least ratio of multipliers.
+        leaves = _leaving(row, inverse, multipliers, image)
+        if leaves < 0:
+            break
+        # 4. The inverse after one row is replaced.
+        basis[leaves] = enters
+        sides[leaves] = side
+        _replace_row(inverse, image, leaves)
+    return z, basis, multipliers
+
+
+@compiled
+def _best_alone(slopes: Any, heights: Any, low: Any, high: Any, middle: Any) -> Any:
+    """Return the cut whose bound over the box is least where its weight is 1."""
+    best = 0
     least = np.inf
-    for k in range(count):
+    for k in range(len(heights)):
         value = heights[k]
-        for e in range(1, size):
+        for e in range(1, len(low)):
             rest = middle[e] - slopes[k, e - 1]
             value += rest * (high[e] if rest > 0 else low[e])
         if value < least:
             least = value
-            first = k
+            best = k
+    return best
+
+
+@compiled
+def _started(
+    slopes: Any, heights: Any, low: Any, high: Any, middle: Any, first: Any
+) -> Any:
+    """Return the first basis: a cut, and the ends of the box where it is least.
+
+    With its right-hand sides, (q + 1,), and the inverse of its rows.
+    """
+    size = len(low)
     basis = np.empty(size, np.int64)
     sides = np.empty(size)
     matrix = np.zeros((size, size))
@@ -124,85 +164,105 @@ def _loop(slopes: Any, heights: Any, low: Any, high: Any, target: float) -> Any:
             basis[e] = -2 - 2 * e
             matrix[e, e] = -1.0
             sides[e] = -low[e]
-    inverse = np.linalg.inv(matrix)
-    z = np.zeros(size)
-    multipliers = np.zeros(size)
-    row = np.empty(size)
-    image = np.empty(size)
-    column = np.empty(size)
-    for pivot in range(_MOST_PIVOTS + 1):
-        value = -corners
-        for i in range(size):
-            total = 0.0
-            multiplier = 0.0
-            for j in range(size):
-                total += inverse[i, j] * sides[j]
-                multiplier += middle[j] * inverse[j, i]
-            z[i] = total
-            multipliers[i] = multiplier
-        for i in range(size):
-            value += multipliers[i] * sides[i]
-        if value <= target or pivot == _MOST_PIVOTS:
-            break
-        # 2. The constraint that is violated most.
-        worst = _VIOLATED * (1 + abs(value))
-        found = False
-        enters = 0
-        for k in range(count):
-            violation = z[0] - heights[k]
-            for e in range(1, size):
-                violation += slopes[k, e - 1] * z[e]
-            if violation > worst:
-                worst = violation
-                enters = k
-                found = True
-        for e in range(size):
-            if z[e] - high[e] > worst:
-                worst = z[e] - high[e]
-                enters = -1 - 2 * e
-                found = True
-            if low[e] - z[e] > worst:
-                worst = low[e] - z[e]
-                enters = -2 - 2 * e
-                found = True
-        if not found:
-            break
-        row[:] = 0.0
-        if enters >= 0:
-            row[0] = 1.0
-            row[1:] = slopes[enters]
-            side = heights[enters]
-        else:
-            e = (-enters - 1) // 2
-            is_upper = (-enters - 1) % 2 == 0
-            row[e] = 1.0 if is_upper else -1.0
-            side = high[e] if is_upper else -low[e]
-        # 3. The constraint that leaves, by the least ratio of multipliers.
-        leaves = -1
-        ratio = np.inf
-        for i in range(size):
-            total = 0.0
-            for j in range(size):
-                total += row[j] * inverse[j, i]
-            image[i] = total
-            if total > _PIVOTABLE:
-                here = max(multipliers[i], 0.0) / total
-                if here < ratio:
-                    ratio = here
-                    leaves = i
-        if leaves < 0:
-            break
-        # 4. The inverse after one row is replaced.
-        basis[leaves] = enters
-        sides[leaves] = side
-        for i in range(size):
-            column[i] = inverse[i, leaves] / image[leaves]
-        for i in range(size):
-            for j in range(size):
-                if j != leaves:
-                    inverse[i, j] -= column[i] * image[j]
-            inverse[i, leaves] = column[i]
-    return z, basis, multipliers
+    return basis, sides, np.linalg.inv(matrix)
+
+
+@compiled
+def _solve_basis(
+    inverse: Any, sides: Any, middle: Any, z: Any, multipliers: Any
+) -> Any:
+    """Write the point and the multipliers of a basis, and return their value."""
+    size = len(z)
+    for i in range(size):
+        total = 0.0
+        multiplier = 0.0
+        for j in range(size):
+            total += inverse[i, j] * sides[j]
+            multiplier += middle[j] * inverse[j, i]
+        z[i] = total
+        multipliers[i] = multiplier
+    value = 0.0
+    for i in range(size):
+        value += multipliers[i] * sides[i]
+    return value
+
+
+@compiled
+def _most_violated(
+    slopes: Any, heights: Any, low: Any, high: Any, z: Any, allowed: float
+) -> Any:
+    """Return whether a constraint is violated by more than allowed, and the worst."""
+    size = len(z)
+    worst = allowed
+    found = False
+    enters = 0
+    for k in range(len(heights)):
+        violation = z[0] - heights[k]
+        for e in range(1, size):
+            violation += slopes[k, e - 1] * z[e]
+        if violation > worst:
+            worst = violation
+            enters = k
+            found = True
+    for e in range(size):
+        if z[e] - high[e] > worst:
+            worst = z[e] - high[e]
+            enters = -1 - 2 * e
+            found = True
+        if low[e] - z[e] > worst:
+            worst = low[e] - z[e]
+            enters = -2 - 2 * e
+            found = True
+    return found, enters
+
+
+@compiled
+def _read_constraint(
+    slopes: Any, heights: Any, low: Any, high: Any, number: Any, row: Any
+) -> Any:
+    """Write the row of a constraint, and return its right-hand side."""
+    row[:] = 0.0
+    if number >= 0:
+        row[0] = 1.0
+        row[1:] = slopes[number]
+        return heights[number]
+    e = (-number - 1) // 2
+    if (-number - 1) % 2 == 0:
+        row[e] = 1.0
+        return high[e]
+    row[e] = -1.0
+    return -low[e]
+
+
+@compiled
+def _leaving(row: Any, inverse: Any, multipliers: Any, image: Any) -> Any:
+    """Return the place in the basis that a row takes, or −1; write its image."""
+    size = len(row)
+    leaves = -1
+    least = np.inf
+    for i in range(size):
+        total = 0.0
+        for j in range(size):
+            total += row[j] * inverse[j, i]
+        image[i] = total
+        if total > _PIVOTABLE:
+            ratio = max(multipliers[i], 0.0) / total
+            if ratio < least:
+                least = ratio
+                leaves = i
+    return leaves
+
+
+@compiled
+def _replace_row(inverse: Any, image: Any, leaves: Any) -> None:
+    """Update the inverse, in place, for a new row whose image is given."""
+    size = len(image)
+    for i in range(size):
+        scaled = inverse[i, leaves] / image[leaves]
+        for j in range(size):
+            if j != leaves:
+                inverse[i, j] -= scaled * image[j]
+        inverse[i, leaves] = scaled
 
 
 def _in_arrays(slopes: Any, heights: Any, low: Any, high: Any, target: float) -> Any:
