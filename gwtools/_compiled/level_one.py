@@ -30,20 +30,20 @@ def douglas_rachford_step(
     roots : pair
         √a, (n,), and √b, (m,).
     costs : tuple
-        −2 M ‖N‖ / β, (n, n); N / ‖N‖, (m, m); √a α (√b β)ᵀ · 2 / β, (n, m); √a √bᵀ,
-        (n, m).
+        −2 M ‖N‖ / ν, (n, n); N / ‖N‖, (m, m); √a α (√b β)ᵀ · 2 / ν, (n, m); √a √bᵀ,
+        (n, m); with the penalty ν.
     corrections : tuple
         g¹_jkl, (m, n, m), and g²_ikl, (n, n, m); the same as arrays [i, j, l] of
         g¹_lij, (n, m, m), and [i, j, k] of g²_kij, (n, m, n).
     numbers : pair
-        The multiplier of the total mass, and the relaxation.
+        What the total mass misses of 1, and the relaxation.
     sums : pair
         Σ_i √a_i |w|, (m, n, m), and Σ_j √b_j |w|, (n, n, m), which are overwritten.
     """
     root_a, root_b = roots
     M, N, deviations, product = costs
     first, second, first_inner, second_inner = corrections
-    mass, relaxation = numbers
+    missing_mass, relaxation = numbers
     sum_first, sum_second = sums
     n, m = product.shape
     zero = np.float32(0)
@@ -56,7 +56,7 @@ def douglas_rachford_step(
             S_j = N[j]
             inner_j = first_inner[i, j]
             # Factors of √a_k √b_l and of the deviations of k and l.
-            of_product = deviations[i, j] + mass * product[i, j]
+            of_product = deviations[i, j] + missing_mass * product[i, j]
             of_deviations = product[i, j]
             for k in range(n):
                 row = w[i, j, k]

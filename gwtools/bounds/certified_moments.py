@@ -1,8 +1,8 @@
 """The certified value of theorem 16: a nested program less a positive tensor.
 
-Notation of the theorem: r_i and s_j are the computed roots of the weights, Q_ij =
-π_ij / (r_i s_j) of a coupling π, and Ξ_ijkl = r_i s_j tensor_ijkl r_k s_l, so that
-Σ tensor π π = ⟨Q, Ξ Q⟩ without any rounding.
+Notation of the theorem: ā_i are the exactly normalised weights, r_i and s_j the
+computed roots of the stored ones, Q_ij = π_ij / (r_i s_j) of a coupling π, and Ξ_ijkl =
+r_i s_j tensor_ijkl r_k s_l, so that Σ tensor π π = ⟨Q, Ξ Q⟩ without any rounding.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from gwtools._array import NumpyArray
 from gwtools.bounds import float_error
 from gwtools.bounds.certified import EnclosedParts, lower_by_root
 from gwtools.bounds.float_error import Bound, gamma
-from gwtools.bounds.moment_matrix import completed, within_range
+from gwtools.bounds.moment_matrix import LARGEST, completed
 from gwtools.bounds.nested_programs import (
     Multipliers,
     NestedBound,
     NestedProgram,
+    in_range,
     solve,
 )
 
@@ -68,7 +69,7 @@ def semidefinite(
     a = x.parts.weights
     b = y.parts.weights
     omega = float(max(x.radii.weights, y.radii.weights))
-    if not within_range(multipliers):  # of tiny weights
+    if not in_range(multipliers, LARGEST):  # of tiny weights
         return Bound(0.0, 0.0), None
     # 1. What the tensor may take from Σ c π π.
     fall = 0.0

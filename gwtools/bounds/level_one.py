@@ -36,7 +36,8 @@ _RELAXATION = 1.8
 # again as were done, at least as many as at first: a value costs as much as some steps.
 _CHECKPOINT = 50
 LEAST_GAIN = 1e-5  # of a value, from one checkpoint to the next
-_BLOCK = 2**18  # numbers that an array operation takes at once on a CPU
+_BLOCK = 2**18  # numbers that an array operation takes at once on a CPU,
+_BLOCK_ON_DEVICE = 64 * _BLOCK  # and elsewhere, where starting one costs more
 
 
 class Search:
@@ -60,7 +61,7 @@ class Search:
         deviations = np.outer(root_a * x.deviations, root_b * y.deviations)
         self.x = x
         self.y = y
-        # 1. The penalty β, in squared units of C. Costs over β are near 1, whatever the
+        # 1. The penalty ν, in squared units of C. Costs over ν are near 1, whatever the
         #    units of C, and so are both factors of their products R_ik S_jl.
         norm_M = float(np.linalg.norm(M))
         norm_N = float(np.linalg.norm(N))
@@ -75,34 +76,28 @@ class Search:
         product = np.outer(root_a, root_b)
         # 2. The arrays in single precision, on the device.
         self._compiled = like is None and compilation.available()
-        self._like = np.empty(0, np.float32) if like is None else like
-        self._root_a = self._single(root_a)
-        self._root_b = self._single(root_b)
+        self._root_a = in_single_precision(root_a, like)
+        self._root_b = in_single_precision(root_b, like)
         arrays = (scaled_M, scaled_N, scaled_deviations, product)
-        self._costs: Any = tuple(self._single(array) for array in arrays)
+        self._costs: Any = tuple(in_single_precision(array, like) for array in arrays)
         # 3. The iterate starts at the product coupling, y = q ⊗ q: blocks of rows i.
         q = self._costs[3]
         n, m = product.shape
         rows = 1
         if not self._compiled:
-            budget = _BLOCK if like is None else 64 * _BLOCK
-            rows = max(1, min(n, budget // (m * n * m)))
+            most = _BLOCK if like is None else _BLOCK_ON_DEVICE
+            rows = max(1, min(n, most // (m * n * m)))
         self._starts = [*range(0, n, rows), n]
         if self._compiled:
             self._w = [q[:, :, None, None] * q]
         else:
-            self._w = [q[i:j, :][:, :, None, None] * q for i, j in self._blocks()]
+            self._w = [
+                q[start:stop, :][:, :, None, None] * q for start, stop in self._blocks()
+            ]
         self._sums = self._sums_of_sizes()
 
-    def _single(self, array: NumpyArray) -> Array:
-        """Return an array in single precision, in the library and on the device."""
-        narrow = np.ascontiguousarray(array, dtype=np.float32)
-        if isinstance(self._like, np.ndarray):
-            return narrow
-        xp = _array.namespace(self._like)
-        return xp.asarray(narrow, device=_array.device(self._like))
-
     def _blocks(self) -> list[tuple[int, int]]:
+        """Return the range of rows i of each block."""
         return list(zip(self._starts[:-1], self._starts[1:], strict=True))
 
     def _sums_of_sizes(self) -> tuple[Array, Array]:
@@ -111,21 +106,22 @@ class Search:
         blocks = self._blocks() if len(self._w) > 1 else [(0, self._root_a.shape[0])]
         first = None
         second = []
-        for (i, j), w in zip(blocks, self._w, strict=True):
+        for (start, stop), w in zip(blocks, self._w, strict=True):
             size = xp.abs(w)
-            part = xp.tensordot(self._root_a[i:j], size, axes=([0], [0]))
+            part = xp.tensordot(self._root_a[start:stop], size, axes=([0], [0]))
             first = part if first is None else first + part
             second.append(xp.tensordot(size, self._root_b, axes=([1], [0])))
         return first, xp.concat(second, axis=0)
 
     def step(self) -> None:
-        """Take one step: w ← w + ρ (P(2 w₊ − w − c / β) − w₊).
+        """Take one step: w ← w + ρ (P(2 w₊ − w − c / ν) − w₊).
 
-        P is the projection onto the affine set of V ⊗ V, and 2 w₊ − w = |w|. What P
-        removes of |w| is √a_i g¹_jkl + √b_j g²_ikl and the same with both pairs
-        exchanged.
+        P is the projection onto the y in V ⊗ V of mass ⟨q ⊗ q, y⟩ = 1, ν the penalty,
+        ρ the relaxation, and 2 w₊ − w = |w|. What P removes of |w| is √a_i g¹_jkl +
+        √b_j g²_ikl and the same with both pairs exchanged.
         """
         first, second, mass = self._corrections()
+        missing_mass = 1 - mass
         xp = _array.namespace(first)
         first_inner = xp.permute_dims(first, (1, 2, 0))  # [i, j, l] of g¹_lij
         second_inner = xp.permute_dims(second, (1, 2, 0))  # [i, j, k] of g²_kij
@@ -133,43 +129,45 @@ class Search:
         if self._compiled:
             roots = (self._root_a, self._root_b)
             contiguous: Any = tuple(np.ascontiguousarray(g) for g in corrections)
-            numbers = (np.float32(1 - mass), np.float32(_RELAXATION))
+            numbers = (np.float32(missing_mass), np.float32(_RELAXATION))
             w = self._w[0]
             douglas_rachford_step(
                 w, roots, self._costs, contiguous, numbers, self._sums
             )
             return
-        for place, (i, j) in enumerate(self._blocks()):
+        for place, rows in enumerate(self._blocks()):
             w = self._w[place]
-            self._w[place] = self._new_block(w, i, j, corrections, 1 - mass)
+            self._w[place] = self._new_block(w, rows, corrections, missing_mass)
         self._sums = self._sums_of_sizes()
 
     def _new_block(
         self,
         w: Array,
-        i: int,
-        j: int,
+        rows: tuple[int, int],
         corrections: tuple[Array, ...],
-        mass: float,
+        missing_mass: float,
     ) -> Array:
-        """Return the next iterate for the rows i … j − 1, shape (j − i, m, n, m)."""
+        """Return the next iterate of a block of rows i, shape (rows, m, n, m)."""
+        start, stop = rows
         M, N, deviations, q = self._costs
         first, second, first_inner, second_inner = corrections
-        a_i = self._root_a[i:j, None, None, None]
+        a_i = self._root_a[start:stop, None, None, None]
         b_j = self._root_b[None, :, None, None]
         a_k = self._root_a[None, None, :, None]
         b_l = self._root_b
-        q_ij = q[i:j, :]  # (j − i, m)
-        of_q = deviations[i:j, :] + mass * q_ij
+        q_ij = q[start:stop, :]  # (rows, m)
+        deviations_ij = deviations[start:stop, :]
+        of_q = deviations_ij + missing_mass * q_ij
         xp = _array.namespace(w)
         # 1. |w|, less what is outside of V ⊗ V ...
         projected = xp.abs(w)
         projected = projected - a_i * first[None, ...]
-        projected = projected - b_j * second[i:j, None, :, :]
-        projected = projected - a_k * first_inner[i:j, :, None, :]
-        projected = projected - second_inner[i:j, :, :, None] * b_l
+        projected = projected - b_j * second[start:stop, None, :, :]
+        projected = projected - a_k * first_inner[start:stop, :, None, :]
+        projected = projected - second_inner[start:stop, :, :, None] * b_l
         # 2. ... and less the costs, which are in V ⊗ V; of mass 1.
-        projected = projected - M[i:j, :][:, None, :, None] * N[None, :, None, :]
+        M_ik = M[start:stop, :][:, None, :, None]
+        projected = projected - M_ik * N[None, :, None, :]
         projected = projected + of_q[:, :, None, None] * q
         projected = projected + q_ij[:, :, None, None] * deviations
         # 3. The relaxed step.
@@ -193,7 +191,7 @@ class Search:
         return first, second, mass
 
     def iterate(self) -> Array:
-        """Return w, shape (n, m, n, m): y and, where negative, −(reduced costs) / β."""
+        """Return w, shape (n, m, n, m): y and, where negative, −(reduced costs) / ν."""
         return _array.joined(self._w)
 
     def multipliers(self) -> Multipliers:
@@ -206,7 +204,7 @@ class Search:
         product = np.outer(root_a, root_b)  # (n, m)
         S = self.y.residual
         beta = self.y.deviations
-        # Reduced costs of y are c + β (√a_i g¹_jkl + …). Over √(a_i b_j a_k b_l), tiny
+        # Reduced costs of y are c + ν (√a_i g¹_jkl + …). Over √(a_i b_j a_k b_l), tiny
         # weights may take them out of the range: the bound is none then.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             of_pairs = -self.penalty / product
@@ -215,6 +213,18 @@ class Search:
             inner = np.transpose(first, (1, 2, 0)) * of_pairs[:, :, None] / root_b
         # In the inner program of i and j, S_jl² and β_l² are potentials too.
         return Multipliers(G1, G2, inner + S**2 + beta**2)
+
+
+def in_single_precision(array: NumpyArray, like: Array | None) -> Array:
+    """Return an array in float32, in the library and on the device of ``like``.
+
+    By default in NumPy.
+    """
+    narrow = np.ascontiguousarray(array, dtype=np.float32)
+    if like is None:
+        return narrow
+    xp = _array.namespace(like)
+    return xp.asarray(narrow, device=_array.device(like))
 
 
 def _off_space(values: Array, root_a: Array, root_b: Array) -> Array:

@@ -18,7 +18,13 @@ import scipy.linalg
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.bounds import level_one
-from gwtools.bounds.nested_programs import Multipliers, NestedProgram, solve
+from gwtools.bounds.level_one import in_single_precision
+from gwtools.bounds.nested_programs import (
+    Multipliers,
+    NestedProgram,
+    in_range,
+    solve,
+)
 from gwtools.history import now
 from gwtools.transport.local_distributions import Centred
 
@@ -28,13 +34,13 @@ _RELAXATION = 1.8
 _BALANCED = 50  # steps between two changes of the penalty,
 _UNBALANCED = 2.0  # where one residual is more than so many times the other,
 _CHANGE = 1.5  # by this factor
-_FIRST_STEPS = 100  # of theorem 15's search, which costs a hundredth a step
+_FIRST_STEPS = 100  # of theorem 15's search: together they cost less than three here
 _CHECKPOINT = 100  # steps between two values
 _LEAST_GAIN = 1e-5  # of the best value, after ...
 _PATIENCE = 3  # ... so many checkpoints
 _ROUNDS = 30  # of Newton's iteration for the mass, at most
 _MASS_ERROR = 1e-5
-_LARGEST = 2.0**450  # of multipliers: squares stay within the range of floats
+LARGEST = 2.0**450  # of multipliers: squares stay within the range of floats
 
 
 def completed(root: NumpyArray) -> NumpyArray:
@@ -55,9 +61,10 @@ def completed(root: NumpyArray) -> NumpyArray:
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """K, an orthonormal basis of V: the vector q, and all products e_p ⊗ f_q.
+    """K, an orthonormal basis of V: the vector q, and all products e_s ⊗ f_t.
 
-    E and F are orthonormal bases of the vectors orthogonal to √a and to √b.
+    The columns e_s of E and f_t of F are orthonormal bases of the vectors orthogonal to
+    √a and to √b.
     """
 
     q: Array  # √(a_i b_j), (n, m)
@@ -73,12 +80,12 @@ class Basis:
         """Return Kᵀ y K of a symmetric y (n, m, n, m), shape (size, size)."""
         n, m = self.q.shape
         xp = _array.namespace(y)
-        # 1. y K, split into y q and the y (e_p ⊗ f_q): shapes (n, m, …).
+        # 1. y K, split into y q and the y (e_s ⊗ f_t): shapes (n, m, …).
         q = xp.reshape(self.q, (n * m, 1))
         with_q = xp.reshape(xp.reshape(y, (n * m, n * m)) @ q, (n, m, 1))
         others = xp.matrix_transpose(self.E) @ y @ self.F
         others = xp.reshape(others, (n, m, self.size - 1))
-        # 2. (e_p ⊗ f_q)ᵀ of both, and qᵀ of the first.
+        # 2. (e_s ⊗ f_t)ᵀ of both, and qᵀ of the first.
         inner = self._products_with(others)
         border = self._products_with(with_q)  # (size − 1, 1)
         corner = xp.matrix_transpose(q) @ xp.reshape(with_q, (n * m, 1))
@@ -88,7 +95,7 @@ class Basis:
         return (r + xp.matrix_transpose(r)) / 2
 
     def _products_with(self, columns: Array) -> Array:
-        """Return all Σ e_ip f_jq columns_ijk, shape (size − 1, k)."""
+        """Return all Σ_ij e_is f_jt columns_ijk, shape (size − 1, k)."""
         n, m, k = columns.shape
         xp = _array.namespace(columns)
         flat = xp.reshape(columns, (n, m * k))
@@ -112,7 +119,9 @@ class Basis:
 
     def single(self, like: Array | None) -> Basis:
         """Return the basis in single precision, on the device of an array."""
-        q, E, F = (_single(array, like) for array in (self.q, self.E, self.F))
+        q, E, F = (
+            in_single_precision(array, like) for array in (self.q, self.E, self.F)
+        )
         return Basis(q, E, F)
 
 
@@ -123,15 +132,6 @@ def basis_of(a: NumpyArray, b: NumpyArray) -> Basis:
     E = completed(root_a)[:, 1:]
     F = completed(root_b)[:, 1:]
     return Basis(np.outer(root_a, root_b), E, F)
-
-
-def _single(array: NumpyArray, like: Array | None) -> Array:
-    """Return an array in single precision, in the library and on the device of one."""
-    narrow = np.ascontiguousarray(array, dtype=np.float32)
-    if like is None:
-        return narrow
-    xp = _array.namespace(like)
-    return xp.asarray(narrow, device=_array.device(like))
 
 
 class Search:
@@ -165,7 +165,7 @@ class Search:
         costs *= -2
         size = float(np.linalg.norm(costs))
         self.penalty = _PENALTY * size if size > 0 else 1.0  # in squared units of C
-        self._costs = _single(costs / self.penalty, like)
+        self._costs = in_single_precision(costs / self.penalty, like)
         # 2. The product coupling, y = q ⊗ q.
         q = self._basis.q
         self._mass = q[:, :, None, None] * q
@@ -186,7 +186,7 @@ class Search:
         self._dual = dual - float(xp.sum(dual * self._mass)) * self._mass
 
     def step(self) -> None:
-        """Take one step."""
+        """Take one step of ADMM, in its scaled form with over-relaxation."""
         # 1. The nearest K r Kᵀ that is positive semidefinite.
         r = self._basis.coordinates(self._y - self._dual)
         moments = self._basis.expanded(positive_part(r))
@@ -200,8 +200,8 @@ class Search:
         self._steps += 1
         if self._steps % _BALANCED == 0:
             self._dual = _symmetric(self._dual)  # rounding errors would add up
-            apart = _norm(moments - self._y)
-            moved = _norm(self._y - before)
+            apart = _norm(moments - self._y)  # the primal residual
+            moved = _norm(self._y - before)  # the dual one, over the penalty
             self._balance(apart, moved)
 
     def _balance(self, apart: float, moved: float) -> None:
@@ -360,13 +360,6 @@ def best_multipliers(
     return best
 
 
-def within_range(multipliers: Multipliers) -> bool:
-    """Tell whether all multipliers are numbers, and none of them is huge."""
-    arrays = [array for array in multipliers if array is not None]
-    largest = [np.abs(array).max() for array in arrays]
-    return bool(np.max(largest) < _LARGEST)  # false for NaN
-
-
 def _solved(
     x: Centred,
     y: Centred,
@@ -374,7 +367,7 @@ def _solved(
     multipliers: Multipliers,
 ) -> tuple[float, Multipliers]:
     """Return the value of multipliers, and these with the potentials behind it."""
-    if not within_range(multipliers):
+    if not in_range(multipliers, LARGEST):
         return -math.inf, multipliers
     nested = solve(NestedProgram(x, y, omega, multipliers))
     return nested.lower, multipliers._replace(potentials=nested.potentials)

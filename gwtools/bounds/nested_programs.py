@@ -62,22 +62,26 @@ class Multipliers(NamedTuple):
 _LARGEST = 2.0**1000
 
 
-def in_range(multipliers: Multipliers) -> bool:
-    """Tell whether all costs from multipliers are numbers of float64."""
+def in_range(multipliers: Multipliers, most: float = _LARGEST) -> bool:
+    """Tell whether all multipliers are numbers, and below ``most`` in size.
+
+    By default all costs from them are then numbers of float64.
+    """
     arrays = [array for array in multipliers if array is not None]
-    return all(bool((np.abs(array) < _LARGEST).all()) for array in arrays)
+    return all(bool((np.abs(array) < most).all()) for array in arrays)
 
 
 @dataclass(frozen=True, eq=False)
 class NestedProgram:
     """The costs that multipliers make of two spaces, and their float errors.
 
-    The objective is (m_C − m_D)² + Σ π_ij [h_ij + e_ij + Σ π_kl (c_ijkl + tensor)] with
+    The objective is (m_C − m_D)² + Σ π_ij [h_ij + e_ij + Σ π_kl (c_ijkl + t_ijkl)] with
 
-        c_ijkl = (R_ik − S_jl)² + h_kl − G¹_jkl − G²_ikl − tensor_ijkl,
+        c_ijkl = (R_ik − S_jl)² + h_kl − G¹_jkl − G²_ikl − t_ijkl,
         h_kl = (α_k − β_l)²,     e_kl = Σ_j b_j G¹_jkl + Σ_i a_i G²_ikl,
 
-    for any multipliers: e is what the sums of G over a marginal are off from zero.
+    for any multipliers: t is their tensor, and e is what the sums of G over a marginal
+    are off from zero.
     """
 
     x: Centred
