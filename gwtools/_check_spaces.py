@@ -211,19 +211,21 @@ def stored_values(space: Any, kinds: tuple[type, ...], name: str) -> None:
         )
 
 
-def few_coordinates(kinds: tuple[str, str], few: bool, number: int, most: int) -> None:
-    """Require two spaces between which few coordinates decide.
+def few_coordinates_decide(few: bool, x: str, y: str) -> None:
+    """Require two spaces between which few coordinates decide, of kinds x and y.
 
-    ``kinds`` are the names of the spaces, ``few`` whether both are clouds with squared
-    distances or both inner products, ``number`` the product of their dimensions.
+    ``few`` is whether both are clouds with squared distances or both inner products.
     """
     if not few:
-        x, y = kinds
         raise TypeError(
             "x and y must both be gwtools.PointCloud with metric='sqeuclidean', or "
             f"both gwtools.GramSpace, for BranchAndBound, but are {x} and {y}: "
             "pass gwtools.MultiStart() for other spaces."
         )
+
+
+def few_dimensions(number: int, most: int) -> None:
+    """Require dimensions of two spaces whose product is at most so large."""
     if number > most:
         raise ValueError(
             f"the dimensions of x and y must have a product of at most {most} for "

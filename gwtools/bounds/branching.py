@@ -35,7 +35,10 @@ _MOST_ROUNDS = 30  # of cuts for one node
 # Cutting a node goes on while a round closes this share of what the chords leave open.
 _WORTHWHILE = 0.2
 # A child holds at least this share of its parent's box.
-_LEAST_SHARE = 0.15
+_LEAST_CHILD = 0.15
+# Objectives below this share of 4‖α‖‖β‖ + 2‖R‖‖S‖ count as this: the tolerance is a
+# share of the objective, and that of exact copies is 0.
+LEAST_SHARE = 1e-4
 # The interval is closed a little further than asked for: float errors widen it again.
 _MARGIN = 0.9
 _NO_CUTS = np.zeros(0, dtype=np.int64)
@@ -156,7 +159,7 @@ class Search:
         self.root = Node(low, high)
         self.cuts = Cuts(np.zeros((64, q)), np.zeros(64))
         self._recent: deque[_Solved] = deque(maxlen=_RECENT)
-        self._order = itertools.count()
+        self._order = itertools.count()  # of equal bounds the older node comes first
         self._open: list[tuple[float, int, Node]] = []
 
     # 1. The upper end of GW_2², a lower end of the largest Ψ.
@@ -263,7 +266,7 @@ class Search:
         """Bound the root."""
         if self.cuts.count == 0:
             self._program(np.zeros(self.pair.number))
-        self._bound(self.root, -math.inf)
+        self._tighten(self.root, -math.inf)
         self._push(self.root)
 
     def step(self) -> None:
@@ -313,7 +316,7 @@ class Search:
     def _push(self, node: Node) -> None:
         heapq.heappush(self._open, (-node.value, next(self._order), node))
 
-    def _bound(self, node: Node, target: float) -> NodeProgram:
+    def _tighten(self, node: Node, target: float) -> NodeProgram:
         """Solve the program of a node, whose bound is lowered by it or stays."""
         count = self.cuts.count
         program = node_program(
@@ -331,7 +334,7 @@ class Search:
     def _cut(self, node: Node) -> NumpyArray:
         """Add cuts while they lower the bound enough; return the point that is left."""
         last = math.inf
-        program = self._bound(node, self.target)
+        program = self._tighten(node, self.target)
         for rounds in range(_MOST_ROUNDS):
             value = program.value
             if value <= self.target or self.is_over():
@@ -345,13 +348,15 @@ class Search:
             slope, height = self._mean_cut(program)
             vertex = self._program(slope)
             if height - vertex.height < 0.1 * open_chords + 1e-3 * left:
-                # This cut hardly gains: the chords are what is open, or the point is
-                # cut off from aside.
+                # This cut hardly gains: the chords are what is open, or a cut at
+                # another slope is what is missing.
                 if rounds and open_chords > 0.7 * left:
                     break
+                # That is where w + ⟨B, Z⟩ − h(B) at the point is largest. Its gradient
+                # in B is the Z of the point less that of the vertex: take one step.
                 if not self.is_over():
                     self._program(slope + program.point[1:] - vertex.point[1:])
-            program = self._bound(node, self.target)
+            program = self._tighten(node, self.target)
         return np.asarray(program.point)
 
     def _mean_cut(self, program: NodeProgram) -> tuple[NumpyArray, float]:
@@ -370,12 +375,12 @@ class Search:
         # At corners no chord is open, and the widest side is split.
         areas = (node.high - point) * (point - node.low) + 1e-6 * widths**2
         e = 1 + int(areas[1:].argmax())  # Ψ is linear in w
-        margin = _LEAST_SHARE * widths[e]
+        margin = _LEAST_CHILD * widths[e]
         split = float(np.clip(point[e], node.low[e] + margin, node.high[e] - margin))
         below = Node(node.low, _replaced(node.high, e, split), node.value, node.proof)
         above = Node(_replaced(node.low, e, split), node.high, node.value, node.proof)
         for child in (below, above):
-            self._bound(child, self.target)
+            self._tighten(child, self.target)
         # The children come last: an interrupt before leaves the node a leaf.
         node.coordinate = e
         node.split = split

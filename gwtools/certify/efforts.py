@@ -16,7 +16,7 @@ from gwtools.bounds import (
     level_one,
     moment_matrix,
 )
-from gwtools.bounds.branching import Search, kept_proof
+from gwtools.bounds.branching import LEAST_SHARE, Search, kept_proof
 from gwtools.bounds.certified import EnclosedParts
 from gwtools.bounds.float_error import Bound
 from gwtools.bounds.level_one_values import numbers_held
@@ -42,8 +42,6 @@ _MOST_COORDINATES = 4  # d d', of a tree that is searched
 _MOST_NODES = 3000  # of a tree without a budget
 _CLOSED_TO = 1e-6  # of the objective: a tree is searched no further
 _BRANCHING_SHARE = 0.5  # of a budget
-# Objectives below this share of 4‖α‖‖β‖ + 2‖R‖‖S‖ count as this.
-_LEAST_SHARE = 1e-4
 _MOST_MOMENT_PAIRS = 35**2  # pairs of atoms of a moment matrix
 _WITHOUT_END = 10**9  # steps of a search that ends by its budget
 _LEAST_GAIN_OF_A_BUDGET = 1e-7  # of a value, between two of a search that has time
@@ -176,6 +174,7 @@ def _quartic(work: Work, collected: Collected) -> None:
         pair = coordinates(work.ready.x, work.ready.y)
         if pair.number <= _MOST_COORDINATES:
             collected.add("branch_and_bound", lambda: _branches(work, pair, collected))
+        # A tree that proves the minimum leaves nothing to do.
         if "reformulation" in collected.left_out:
             return
     reason = _too_large(work)
@@ -201,7 +200,7 @@ def _branches(work: Work, pair: Coordinates, collected: Collected) -> Bound:
 
     # Objectives that are smaller are closed to within the same width.
     variation = float(GWProblem(work.ready.x, work.ready.y).variation)
-    search = Search(pair, _LEAST_SHARE * variation, _CLOSED_TO, is_over)
+    search = Search(pair, LEAST_SHARE * variation, _CLOSED_TO, is_over)
     most = _MOST_NODES if math.isinf(work.deadline) else _WITHOUT_END
     try:
         for slope in search.starts():

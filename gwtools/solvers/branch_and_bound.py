@@ -14,8 +14,8 @@ from typing import Any, Self, final
 import numpy as np
 
 from gwtools import _array, _check, _check_spaces
-from gwtools.bounds.branching import Search, kept_proof
-from gwtools.bounds.node_bounds import coordinates
+from gwtools.bounds.branching import LEAST_SHARE, Search, kept_proof
+from gwtools.bounds.node_bounds import coordinates, few_coordinates_decide
 from gwtools.certify import ProvedInterval
 from gwtools.history import Step, now
 from gwtools.plans import SparsePlan, changed
@@ -26,11 +26,9 @@ from gwtools.solvers.base import Callback, Outcome, Progress, Solver, is_true
 from gwtools.solvers.conditional_gradient import ConditionalGradient
 from gwtools.solvers.starts import product_plan
 from gwtools.solvers.vertices import vertex_like
-from gwtools.spaces import GramSpace, PointCloud, Space
+from gwtools.spaces import PointCloud, Space
 
 MOST_COORDINATES = 6  # d d', the entries of Z
-# Objectives below this share of 4‖α‖‖β‖ + 2‖R‖‖S‖ count as this.
-_LEAST_SHARE = 1e-4
 
 
 @final
@@ -53,7 +51,8 @@ class BranchAndBound(Solver):
         Seconds after which no further linear program is solved; by default none. What
         was proved until then depends on the machine.
     keep_proof : bool
-        Whether the outcome of :meth:`run` keeps the cuts and the tree as ``branches``,
+        Whether to keep the cuts and the tree: ``result.certificate.verify(x, y)`` then
+        proves the interval again. The outcome of :meth:`run` has them as ``branches``,
         for :func:`gwtools.branch_proofs.check_branches`.
     progress : bool
         Show nodes and both ends of the interval on the terminal, where tqdm is
@@ -166,13 +165,13 @@ class BranchAndBound(Solver):
         _refuse_other_kinds(problem.x, problem.y)
         started = now()
         pair = coordinates(problem.x, problem.y)
-        _check_spaces.few_coordinates(("", ""), True, pair.number, MOST_COORDINATES)
+        _check_spaces.few_dimensions(pair.number, MOST_COORDINATES)
 
         def is_over() -> bool:
             limit = self.time_limit
             return limit is not None and now() - started >= limit
 
-        least = _LEAST_SHARE * float(problem.variation)
+        least = LEAST_SHARE * float(problem.variation)
         search = Search(pair, least, self.tolerance, is_over)
         steps: list[Step] = []
         status = self._searched(problem, search, steps, callback, started)
@@ -226,7 +225,7 @@ class BranchAndBound(Solver):
 
     @contextmanager
     def _bar(self) -> Iterator[Any]:
-        """Show nodes and both ends, where asked to and where tqdm is installed."""
+        """Yield what shows nodes and both ends, if asked to and tqdm is installed."""
         if not self.progress or find_spec("tqdm") is None:
             yield lambda search: None
             return
@@ -245,18 +244,16 @@ class BranchAndBound(Solver):
 
 def _refuse_other_kinds(x: Space, y: Space) -> None:
     """Refuse spaces between which more than few coordinates decide."""
-    kinds = []
-    names = []
-    for space in (x, y):
-        name = type(space).__name__
-        kind = name
-        if isinstance(space, PointCloud):
-            kind = space.metric
-            name = f"{name} with metric={kind!r}"
-        kinds.append(kind)
-        names.append(name)
-    few = kinds[0] == kinds[1] and kinds[0] in ("sqeuclidean", GramSpace.__name__)
-    _check_spaces.few_coordinates((names[0], names[1]), few, 0, MOST_COORDINATES)
+    few = few_coordinates_decide(x, y)
+    _check_spaces.few_coordinates_decide(few, _kind(x), _kind(y))
+
+
+def _kind(space: Space) -> str:
+    """Write the kind of a space in words of an error message."""
+    name = type(space).__name__
+    if isinstance(space, PointCloud):
+        return f"{name} with metric={space.metric!r}"
+    return name
 
 
 def _start(problem: GWProblem, search: Search) -> None:

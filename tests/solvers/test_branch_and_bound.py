@@ -304,7 +304,7 @@ def test_an_interrupt_anywhere_leaves_an_interval_that_holds(at, monkeypatch):
 
 def test_an_interrupt_within_a_split_leaves_the_parent(monkeypatch):
     x, y = open_pair()
-    original = Search._bound
+    original = Search._tighten
     count = itertools.count(1)
 
     def interrupted(self, node, target):
@@ -312,7 +312,7 @@ def test_an_interrupt_within_a_split_leaves_the_parent(monkeypatch):
             raise KeyboardInterrupt
         return original(self, node, target)
 
-    monkeypatch.setattr(Search, "_bound", interrupted)
+    monkeypatch.setattr(Search, "_tighten", interrupted)
     result = gw.solve(x.space(), y.space(), gw.BranchAndBound())
     check(result, x, y)
     assert result.status is gw.Status.STOPPED
