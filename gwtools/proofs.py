@@ -1,7 +1,8 @@
 """Proofs that can be repeated: a certificate's ends, computed again by plain sums.
 
 Nothing here searches or solves, and nothing is shared with what found the proof but the
-spaces and the plan. Numbers are plain float64, without outward rounding.
+spaces and the plan. Numbers are plain float64, without outward rounding, but for trees
+of a branch and bound, whose check rounds down.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gwtools.plans import Plan
 from gwtools.preparation import prepare
 from gwtools.spaces import Space, detached
 
-# By how much an end may differ from the one that is computed again, relative to the
+# By how much an end may claim more than the one that is computed again, relative to the
 # largest square of a difference of values.
 _FLOAT_ERROR = 1e-10
 _BRANCHES = "branch_and_bound"
@@ -33,7 +34,10 @@ class Proof:
     ----------
     arrays : dict
         For each bound that has any, the NumPy arrays of its multipliers and potentials
-        by name, in squared units of C and over the atoms that have mass.
+        by name, in squared units of C and over the atoms that have mass: "first" (G¹)
+        and "second" (G²) as in :class:`gwtools.bounds.Multipliers`, "tensor" where the
+        bound has one, the potentials "inner" (n, m, m) of y in the programs of all
+        pairs (i, j), and "outer" (m,) of y in the outer program.
     plan : Plan or None
         The plan whose objective is the upper end; None where none was given.
     branches : BranchProof or None
@@ -122,6 +126,11 @@ def verify(
         Its upper end.
     proof : Proof
         What was kept of its proof.
+
+    Returns
+    -------
+    Verification
+        Of the largest lower bound that can be computed again.
     """
     C, a, kept_x = _matrix(x)
     D, b, kept_y = _matrix(y)
@@ -141,15 +150,17 @@ def verify(
     else:
         lower = CLOSED_FORMS[best](values)
     # 2. The objective of the plan.
-    again = None
+    recomputed = None
     if proof.plan is not None:
         plan = _array.to_numpy(_array.detached(proof.plan.dense())).astype(np.float64)
-        again = objective(values, plan[np.ix_(kept_x, kept_y)])
+        recomputed = objective(values, plan[np.ix_(kept_x, kept_y)])
     # 3. The certificate may claim less, but no more.
-    size = float(max(abs(C.max() - D.min()), abs(D.max() - C.min()))) ** 2
-    off = _FLOAT_ERROR * size
-    agrees = bounds[best] <= lower + off and (again is None or again <= upper + off)
-    return Verification(lower, again, best, bool(agrees))
+    largest = float(max(abs(C.max() - D.min()), abs(D.max() - C.min())))
+    error = _FLOAT_ERROR * largest**2
+    agrees = bounds[best] <= lower + error
+    if recomputed is not None:
+        agrees = agrees and recomputed <= upper + error
+    return Verification(lower, recomputed, best, bool(agrees))
 
 
 def _require_sizes(

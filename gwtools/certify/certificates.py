@@ -90,8 +90,11 @@ def certify(
         and, for a plan between spaces whose kinds make the problem convex,
         ``convexity``, which is one linear program. "cubic" adds ``third``,
         ``residual_third``, ``spectral``, ``convex`` and ``convexity`` for any spaces.
-        "quartic" adds ``reformulation``, for a number of steps that depends on the
-        sizes alone: below ten seconds between 60 and 60 atoms with the extra ``fast``.
+        "quartic" adds ``branch_and_bound`` between two clouds with squared distances,
+        or two Gram spaces, whose dimensions have a product of at most 4; elsewhere, or
+        where that leaves the interval open, ``reformulation`` up to 150² pairs of
+        atoms. Both for a number of steps that depends on the sizes alone: below ten
+        seconds between 60 and 60 atoms with the extra ``fast``.
     tolerance : float, optional
         Width of an interval that is good enough to be called GLOBAL, in squared units
         of C; by default, and at least, what float64 errors of the values account for.
@@ -102,8 +105,9 @@ def certify(
         ones where a space has no form of low rank; so do the other efforts. Bounds of
         "quartic" that hold n² m² numbers are left out where these do not fit.
     budget : float, optional
-        Seconds that "quartic" may take in all: it spends them where they pay, and the
-        certificate is what is proved by then. Interrupted (KeyboardInterrupt) in a
+        Seconds that "quartic" may take in all: it spends them where they pay, on
+        ``semidefinite`` too up to 35² pairs of atoms, and the certificate is what is
+        proved by then. Interrupted (KeyboardInterrupt) in a
         search, it goes on with what was found. By default no clock is looked at, and
         certificates are the same bit for bit on one machine.
     keep_proof : bool
@@ -121,7 +125,9 @@ def certify(
     Raises
     ------
     TypeError
-        If the spaces or the plan differ in array library, dtype or device.
+        If x or y is neither a space nor an array of floating-point numbers, the spaces
+        or the plan differ in array library, dtype or device, or ``keep_proof`` is not
+        True or False.
     ValueError
         If the effort is unknown, the tolerance negative, the budget not above 0 or for
         a lower effort, the plan misses the weights by more than that, or values of C
