@@ -17,8 +17,9 @@ from gwtools import _array
 from gwtools._array import NumpyArray
 from gwtools.spaces import GramSpace, Space
 
-_UNIT = 2.0**-53
-_UNDERFLOW = 2.0**-450
+_UNIT = 2.0**-53  # u, of float64
+_UNDERFLOW = 2.0**-900  # more than underflow costs an operation,
+_UNDERFLOW_OF_ROOTS = 2.0**-450  # and a root
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +100,7 @@ def check_branches(x: Space, y: Space, proof: BranchProof) -> float:
             for slope, potential in zip(proof.slopes, proof.potentials, strict=True)
         ]
     )
-    gain = _largest_gain(proof, heights, *_root(left, right))
+    gain = _largest_gain(proof, heights, *_root_box(left, right))
     # F = F₀ − 4 Ψ, and the root of the objective is off by the radius.
     gap = abs(left.mean - right.mean) * (1 - 2 * _UNIT)
     constant = (gap**2 + left.square + right.square) * (1 - 16 * _UNIT)
@@ -112,6 +113,7 @@ def check_branches(x: Space, y: Space, proof: BranchProof) -> float:
 
 
 def _gamma(terms: float) -> float:
+    """Return γ_k = k u / (1 − k u), enlarged by two per cent for its own error."""
     return 1.02 * terms * _UNIT / (1 - terms * _UNIT)
 
 
@@ -156,9 +158,9 @@ def _side(space: Space, axes: NumpyArray) -> _Side:
     error = _gamma(operations + moments.size + 8) * float(np.trace(moments))
     norm = max(float(np.linalg.norm(moments)) - 2 * error, 0.0)
     of_alpha = 2 * float(a @ alpha**2) * (1 - _gamma(operations + 8))
-    square = max(of_alpha + norm**2 - n * _UNDERFLOW**2, 0.0)
+    square = max(of_alpha + norm**2 - n * _UNDERFLOW, 0.0)
     narrow_radius = 2.0**-100 if narrow else 0.0
-    radius += _UNDERFLOW + narrow_radius
+    radius += _UNDERFLOW_OF_ROOTS + narrow_radius
     return _Side(a, mean, alpha, turned, square, operations, 1.01 * radius)
 
 
@@ -171,16 +173,17 @@ def _height(x: _Side, y: _Side, slope: NumpyArray, potential: NumpyArray) -> flo
     largest_y = np.abs(y.factor).max(axis=0)
     sizes = sizes + largest_x @ np.abs(B) @ largest_y
     # Feasible: u_i + v_j ≥ gain_ij for u_i = max_j (gain_ij − v_j), and float errors.
+    # The potential is that of the least −gain.
     v = -potential
     u = (gains - v).max(axis=1)
     reach = float(np.abs(u).max() + np.abs(v).max() + sizes)
     terms = max(x.operations, y.operations) + sum(B.shape) + 24
-    error = 3 * _gamma(terms) * reach + (len(u) + len(v)) * _UNDERFLOW**2
+    error = 3 * _gamma(terms) * reach + (len(u) + len(v)) * _UNDERFLOW
     return float(x.a @ u + y.a @ v) + error
 
 
-def _root(x: _Side, y: _Side) -> tuple[NumpyArray, NumpyArray]:
-    """Return the least and the largest w and Z of all couplings, outward."""
+def _root_box(x: _Side, y: _Side) -> tuple[NumpyArray, NumpyArray]:
+    """Return the least and the largest w and Z of all couplings, each (k k' + 1,)."""
     values = [(x.alpha, y.alpha)]
     for g in x.factor.T:
         values.extend((g, h) for h in y.factor.T)
@@ -205,7 +208,7 @@ def _largest_product(x: _Side, y: _Side, g: NumpyArray, h: NumpyArray) -> float:
     off = _gamma(2 * max(x.operations, y.operations) + 8)
     largest_g = float(np.abs(g).max())
     largest_h = float(np.abs(h).max())
-    error = 6 * off * largest_g * largest_h + 2 * _UNDERFLOW**2
+    error = 6 * off * largest_g * largest_h + 2 * _UNDERFLOW
     return value + error
 
 
@@ -261,5 +264,5 @@ def _gain(
     size = theta @ np.abs(heights[used]) + np.abs(corners).sum()
     size = size + (theta @ np.abs(rows) + np.abs(middle)) @ reach
     terms = 2 * len(used) + 4 * len(low) + 12
-    gain = float(gain + _gamma(terms) * size + _UNDERFLOW**2)
+    gain = float(gain + _gamma(terms) * size + _UNDERFLOW)
     return math.inf if math.isnan(gain) else gain
