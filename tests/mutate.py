@@ -72,6 +72,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         *_CERTIFICATES,
         "tests/batch/test_certificates.py",
     ),
+    "gwtools/bounds/certified_moments.py": ("tests/bounds/test_certified_moments.py",),
     "gwtools/bounds/node_bounds.py": (
         "tests/bounds/test_node_bounds.py::test_theorem_17",
         "tests/bounds/test_node_bounds_float_error.py",
