@@ -83,34 +83,28 @@ class Search:
         # 3. The iterate starts at the product coupling, y = q ⊗ q: blocks of rows i.
         q = self._costs[3]
         n, m = product.shape
-        rows = 1
+        rows = n
         if not self._compiled:
             most = _BLOCK if like is None else _BLOCK_ON_DEVICE
             rows = max(1, min(n, most // (m * n * m)))
-        self._starts = [*range(0, n, rows), n]
-        if self._compiled:
-            self._w = [q[:, :, None, None] * q]
-        else:
-            self._w = [
-                q[start:stop, :][:, :, None, None] * q for start, stop in self._blocks()
-            ]
+        self._blocks = [(start, min(start + rows, n)) for start in range(0, n, rows)]
+        self._w = []
+        for start, stop in self._blocks:
+            q_ij = q[start:stop, :]
+            self._w.append(q_ij[:, :, None, None] * q)
         self._sums = self._sums_of_sizes()
-
-    def _blocks(self) -> list[tuple[int, int]]:
-        """Return the range of rows i of each block."""
-        return list(zip(self._starts[:-1], self._starts[1:], strict=True))
 
     def _sums_of_sizes(self) -> tuple[Array, Array]:
         """Return Σ_i √a_i |w|, (m, n, m), and Σ_j √b_j |w|, (n, n, m)."""
         xp = _array.namespace(self._root_a)
-        blocks = self._blocks() if len(self._w) > 1 else [(0, self._root_a.shape[0])]
         first = None
         second = []
-        for (start, stop), w in zip(blocks, self._w, strict=True):
+        for (start, stop), w in zip(self._blocks, self._w, strict=True):
             size = xp.abs(w)
             part = xp.tensordot(self._root_a[start:stop], size, axes=([0], [0]))
             first = part if first is None else first + part
-            second.append(xp.tensordot(size, self._root_b, axes=([1], [0])))
+            of_rows = xp.tensordot(size, self._root_b, axes=([1], [0]))
+            second.append(of_rows)
         return first, xp.concat(second, axis=0)
 
     def step(self) -> None:
@@ -135,7 +129,7 @@ class Search:
                 w, roots, self._costs, contiguous, numbers, self._sums
             )
             return
-        for place, rows in enumerate(self._blocks()):
+        for place, rows in enumerate(self._blocks):
             w = self._w[place]
             self._w[place] = self._new_block(w, rows, corrections, missing_mass)
         self._sums = self._sums_of_sizes()
