@@ -142,7 +142,8 @@ def _side(space: Space, axes: NumpyArray) -> _Side:
         factor = 2.0**0.5 * points
         sides = data.max(axis=0) - data.min(axis=0)
         largest = 1.01 * float((sides**2).sum())
-        # 9 γ Λ for m and each α, 5 γ Λ for the products of the factor.
+        # 9 γ Λ for m and each α, 5 γ Λ for the products of the factor: the vector (m,
+        # √2 α, GGᵀ) is off by √(9² + 2 · 9² + 5²) < 17 of these.
         radius = 17 * _gamma(operations + 2 * data.shape[1] + 24) * largest
     # The axes leave out G N Gᵀ with N = I − U Uᵀ, whatever U is.
     moments = factor.T @ (a[:, None] * factor)

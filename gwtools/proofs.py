@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gwtools import _array, _check_proofs
-from gwtools._array import NumpyArray
+from gwtools._array import Array, NumpyArray
 from gwtools.branch_proofs import BranchProof, check_branches
 from gwtools.plans import Plan
 from gwtools.preparation import prepare
@@ -152,10 +152,12 @@ def verify(
     # 2. The objective of the plan.
     recomputed = None
     if proof.plan is not None:
-        plan = _array.to_numpy(_array.detached(proof.plan.dense())).astype(np.float64)
+        plan = _in_float64(proof.plan.dense())
         recomputed = objective(values, plan[np.ix_(kept_x, kept_y)])
     # 3. The certificate may claim less, but no more.
-    largest = float(max(abs(C.max() - D.min()), abs(D.max() - C.min())))
+    above = abs(C.max() - D.min())
+    below = abs(D.max() - C.min())
+    largest = float(max(above, below))  # at least max |C_ik − D_jl|
     error = _FLOAT_ERROR * largest**2
     agrees = bounds[best] <= lower + error
     if recomputed is not None:
@@ -178,11 +180,17 @@ def _require_sizes(
 
 def _matrix(space: Space) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
     """Return C, the normalised weights and the positions of the atoms with mass."""
-    matrix = _array.to_numpy(_array.detached(space.dense())).astype(np.float64)
-    weights = _array.to_numpy(_array.detached(space.weights)).astype(np.float64)
+    matrix = _in_float64(space.dense())
+    weights = _in_float64(space.weights)
     kept = np.flatnonzero(weights > 0)
     matrix = matrix[np.ix_(kept, kept)]
     return (matrix + matrix.T) / 2, weights[kept] / weights.sum(), kept
+
+
+def _in_float64(array: Array) -> NumpyArray:
+    """Return an array of any library in NumPy and float64."""
+    values = _array.to_numpy(_array.detached(array))
+    return values.astype(np.float64)
 
 
 def objective(values: Values, plan: NumpyArray) -> float:
@@ -349,7 +357,8 @@ def _semidefinite(values: Values, arrays: dict[str, NumpyArray]) -> float:
 
 def _complement(unit: NumpyArray) -> NumpyArray:
     """Return an orthonormal basis of what is orthogonal to a unit vector."""
-    basis, _ = np.linalg.qr(np.column_stack([unit, np.eye(len(unit))[:, 1:]]))
+    others = np.eye(len(unit))[:, 1:]
+    basis, _ = np.linalg.qr(np.column_stack([unit, others]))
     return np.asarray(basis[:, 1:])
 
 

@@ -17,6 +17,13 @@ def reformulation(
 ) -> tuple[Bound, NestedBound | None]:
     """Theorem 15 for any multipliers, proved by the potentials of all programs.
 
+    Parameters
+    ----------
+    x, y : EnclosedParts
+        The spaces.
+    multipliers : Multipliers
+        Any, without a tensor.
+
     Returns
     -------
     Bound
@@ -31,9 +38,10 @@ def reformulation(
     nested = bound_of(x.parts, y.parts, omega, multipliers)
     mean_gap = x.parts.mean - y.parts.mean
     offset = mean_gap**2
+    size = offset + abs(nested.lower)
     proved = offset * (1 - gamma(8)) + nested.lower
     # The sum of both has one more float error.
-    proved = proved - gamma(2) * (offset + abs(nested.lower))
+    proved = proved - gamma(2) * size
     # From the stored parts to the exact ones.
     radius = x.radii.root_radius() + y.radii.root_radius()
     lower = lower_by_root(proved, radius)

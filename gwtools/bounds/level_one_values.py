@@ -121,7 +121,8 @@ def reformulation(
     Returns
     -------
     0-d array
-        In squared units of C, never below ``third(x, y, residual=True)``.
+        In squared units of C. With multipliers from its own search it is never below
+        ``third(x, y, residual=True)``, up to float error; given ones may prove less.
 
     Raises
     ------

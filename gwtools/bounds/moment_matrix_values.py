@@ -37,8 +37,8 @@ def semidefinite(
     """Return the semidefinite bound, at most GW_2².
 
     The moment matrix of a coupling is relaxed to all that are entrywise non-negative,
-    positive semidefinite and have the marginals of one. Of all bounds here it is the
-    largest, and the one that costs the most.
+    positive semidefinite and have the marginals of one (theorem 16). With steps enough
+    it is at least :func:`reformulation`; of all bounds here it costs the most.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ def semidefinite(
     -------
     0-d array
         In squared units of C; a bound whenever the search stops, and never below
-        ``third(x, y, residual=True)``. The search runs on the arrays' own device, in
-        single precision; its value is computed in NumPy and float64 on the CPU.
-        Gradients do not pass.
+        ``third(x, y, residual=True)`` up to float error. The search runs on the arrays'
+        own device, in single precision; its value is computed in NumPy and float64 on
+        the CPU. Gradients do not pass.
 
     Raises
     ------

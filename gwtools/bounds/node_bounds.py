@@ -386,7 +386,8 @@ def node_values(
     rest = middle - used  # (N, q + 1)
     # 3. The largest value of what is left, coordinate by coordinate.
     largest = np.maximum(rest * low, rest * high)
-    value = (weights * heights).sum(axis=1) + largest.sum(axis=1) - corners.sum(axis=1)
+    of_cuts = (weights * heights).sum(axis=1)
+    value = of_cuts + largest.sum(axis=1) - corners.sum(axis=1)
     # 4. The float error: a multiple of the sum of all absolute values.
     reach = np.maximum(np.abs(low), np.abs(high))
     sizes_Z = np.einsum("nk,nkq->nq", weights, np.abs(slopes))
