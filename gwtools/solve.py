@@ -338,12 +338,12 @@ def result_of(
     plan = _embedded(x, y, ready, outcome.plan)
     # Tolerances are relative: the solver as it was given has the same one.
     tolerance = _rescaled(solver.accepted_gap(problem), unit)
-    proof = certified_objective(x, y, plan, effort, tolerance, evaluated)
+    certified = certified_objective(x, y, plan, effort, tolerance, evaluated)
     # What a solver proves of half precision, as it was converted, is not of this.
     proved = outcome.proved if x.weights.dtype == ready.x.weights.dtype else None
-    proof, tolerance = with_proved(proof, proved, unit, tolerance)
+    certified, tolerance = with_proved(certified, proved, unit, tolerance)
     objective, distance, certificate = within_certificate(
-        objective, root, proof, tolerance
+        objective, root, certified, tolerance
     )
     # 3. The solver's own value, if it has one, and the objective plus entropy.
     estimate = objective
@@ -432,7 +432,7 @@ def final_status(status: Status, certificate: Certificate) -> Status:
 def within_certificate(
     objective: Array,
     distance: Array,
-    proof: CertifiedObjective,
+    certified: CertifiedObjective,
     tolerance: float,
 ) -> tuple[Array, Array, Certificate]:
     """Return objective and distance with the certified values, and the certificate.
@@ -445,7 +445,7 @@ def within_certificate(
     ----------
     objective, distance : 0-d arrays
         As computed; their gradients are kept.
-    proof : CertifiedObjective
+    certified : CertifiedObjective
         The certified values.
     tolerance : float
         Width of an interval that counts as closed, in squared units of C.
@@ -456,16 +456,16 @@ def within_certificate(
         The objective is within the certificate's interval.
     """
     # The certified value in the dtype of the objective, rounded up.
-    number = _array.least_not_below(proof.objective, objective)
-    if number != proof.objective:
+    number = _array.least_not_below(certified.objective, objective)
+    if number != certified.objective:
         # Conversion to a narrower dtype moves the objective by a spacing at most.
         conversion = 2 * _array.epsilon(objective) * number
-        widened = proof.certificate.rounding + conversion
+        widened = certified.certificate.rounding + conversion
         tolerance = max(tolerance, widened)
     objective = _array.with_value(objective, number)
-    root = _array.least_not_below(proof.distance, distance)
+    root = _array.least_not_below(certified.distance, distance)
     distance = _array.with_value(distance, root)
-    certificate = with_upper(proof.certificate, number, tolerance)
+    certificate = with_upper(certified.certificate, number, tolerance)
     return objective, distance, certificate
 
 

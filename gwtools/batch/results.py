@@ -50,13 +50,13 @@ def results(
         accepted_gap = float(group.accepted_gaps[k])
         # 1. Certify. An objective of 0 may be that of copies, which have no float
         # error: only the single certificate tells.
-        proof = group.proofs[k]
-        if proof is None or proof.objective == 0.0:
-            proof = certified_objective(x, y, outcome.plan, effort, accepted_gap)
+        certified = group.proofs[k]
+        if certified is None or certified.objective == 0.0:
+            certified = certified_objective(x, y, outcome.plan, effort, accepted_gap)
         objective, distance, certificate = within_certificate(
             group.objective[k],
             distances[k],
-            proof,
+            certified,
             accepted_gap,
         )
         # 2. Complete the numbers of the solver.

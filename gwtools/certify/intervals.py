@@ -119,7 +119,7 @@ def certified_interval(
 
 
 def with_proved(
-    proof: CertifiedObjective,
+    certified: CertifiedObjective,
     proved: ProvedInterval | None,
     unit: float,
     tolerance: float,
@@ -128,7 +128,7 @@ def with_proved(
 
     Parameters
     ----------
-    proof : CertifiedObjective
+    certified : CertifiedObjective
         The certificate, in the units that were given.
     proved : ProvedInterval or None
         What the solver proved, with C divided by ``unit``.
@@ -143,8 +143,8 @@ def with_proved(
         With the better ends, and the width that counts as closed now.
     """
     if proved is None:
-        return proof, tolerance
-    certificate = proof.certificate
+        return certified, tolerance
+    certificate = certified.certificate
     tolerance = max(tolerance, in_given_units(proved.tolerance, unit, math.inf))
     lower = in_given_units(finite_or_zero(proved.lower), unit, -math.inf)
     bounds = certificate.bounds | {proved.bound: lower}
@@ -152,7 +152,7 @@ def with_proved(
     low = bounds[best]
     # Float error may have moved the objective out of the new interval: it is raised to
     # the lower end, and the upper end to it.
-    objective = max(proof.objective, low)
+    objective = max(certified.objective, low)
     upper = certificate.upper
     if math.isfinite(proved.upper):
         high = in_given_units(proved.upper, unit, math.inf)
@@ -167,7 +167,7 @@ def with_proved(
         bounds=bounds,
         tolerance=accepted,
     )
-    distance = max(proof.distance, low**0.5)
+    distance = max(certified.distance, low**0.5)
     return CertifiedObjective(certificate, objective, distance), tolerance
 
 
