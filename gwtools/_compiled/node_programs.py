@@ -14,7 +14,7 @@ import numpy as np
 from gwtools._compiled import available, compiled
 
 _VIOLATED = 1e-11  # relative to the value: what counts as a violated constraint
-_PIVOTABLE = 1e-12
+_PIVOTABLE = 1e-12  # entries of an image that are smaller are not divided by
 _MOST_PIVOTS = 500
 
 

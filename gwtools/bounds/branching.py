@@ -31,6 +31,7 @@ _RECENT = 256
 # Starts of the upper end at random slopes, for each coordinate of Z.
 _RANDOM_STARTS = 4
 _MOST_STEPS = 50  # of conditional gradient from a start
+_LEAST_ASCENT = 1e-12  # of Ψ: a vertex whose step gains less is at rest
 _MOST_ROUNDS = 30  # of cuts for one node
 # Cutting a node goes on while a round closes this share of what the chords leave open.
 _WORTHWHILE = 0.2
@@ -198,7 +199,7 @@ class Search:
         self.ascend(point[1:])
 
     def starts(self) -> Iterator[NumpyArray]:
-        """Yield slopes to start from: none, the signs of principal axes, random ones.
+        """Yield slopes to start from: 0, all signs of principal axes, random ones.
 
         Each of shape (q,).
         """
@@ -224,7 +225,8 @@ class Search:
             if self.is_over():
                 return
             vertex = self._program(slope)
-            if vertex.gain <= last + 1e-12 * abs(last):
+            # At first the right side is NaN, and this is not true.
+            if vertex.gain <= last + _LEAST_ASCENT * abs(last):
                 return
             last = vertex.gain
             # Ψ is convex: its slope at Z is Z.

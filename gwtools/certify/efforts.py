@@ -51,11 +51,14 @@ _SEARCH_SHARE = 0.85
 
 @dataclass
 class Collected:
-    """Lower bounds, what each cost and left behind, and what was left out."""
+    """Lower bounds, what each cost and left behind, and what was left out.
+
+    All by the names of the bounds.
+    """
 
     bounds: dict[str, Bound] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)  # and why
     proofs: dict[str, dict[str, NumpyArray]] = field(default_factory=dict)
     branches: BranchProof | None = None
 
@@ -239,26 +242,20 @@ def _too_large(work: Work) -> str | None:
 
 def _reformulation(work: Work, collected: Collected) -> Bound:
     """Theorem 15, for the multipliers that a search finds in the time."""
-    steps = _WITHOUT_END
-    deadline = work.deadline
     by_work = _WORK // work.pairs**2
-    of_effort = min(_MOST_STEPS, max(_FEWEST_STEPS, by_work))
-    if math.isinf(deadline):
-        steps = of_effort
-    else:
-        deadline = _part_until(deadline, _SEARCH_SHARE)
+    steps = min(_MOST_STEPS, max(_FEWEST_STEPS, by_work))
     least_gain = level_one.LEAST_GAIN
-    if math.isfinite(deadline):
+    if math.isfinite(work.deadline):
         least_gain = _LEAST_GAIN_OF_A_BUDGET
-        if work.pairs <= _MOST_MOMENT_PAIRS:
-            # The semidefinite bound has the rest of the time.
-            steps = of_effort
+        if work.pairs > _MOST_MOMENT_PAIRS:
+            # Else the semidefinite bound has the rest of the time.
+            steps = _WITHOUT_END
     multipliers = level_one.best_multipliers(
         work.x.parts,
         work.y.parts,
         work.omega,
         steps,
-        deadline,
+        _part_until(work.deadline, _SEARCH_SHARE),
         enough=work.enough,
         like=work.like,
         least_gain=least_gain,
@@ -284,7 +281,10 @@ def _semidefinite(work: Work, collected: Collected) -> Bound:
 
 
 def _part_until(deadline: float, share: float) -> float:
-    """Return when a share of the time that is left until a deadline will be over."""
+    """Return when a share of the time that is left until a deadline will be over.
+
+    Never where the deadline is infinite.
+    """
     started = now()
     return started + share * max(deadline - started, 0.0)
 
