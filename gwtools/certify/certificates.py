@@ -84,17 +84,17 @@ def certify(
         means or eccentricities.
     effort : {"linear", "quadratic", "cubic", "quartic"}, optional
         What may be spent on lower bounds; by default "linear", and "quartic" with a
-        budget. "linear": ``row_means``, ``norm`` and, where
-        the spaces have a low-rank form, ``spectral`` or ``rank_one``, by sorts and one
-        pass over the pairs. "quadratic" adds ``first`` and ``second`` in O(n² log n)
-        and, for a plan between spaces whose kinds make the problem convex,
-        ``convexity``, which is one linear program. "cubic" adds ``third``,
-        ``residual_third``, ``spectral``, ``convex`` and ``convexity`` for any spaces.
-        "quartic" adds ``branch_and_bound`` between two clouds with squared distances,
-        or two Gram spaces, whose dimensions have a product of at most 4; elsewhere, or
-        where that leaves the interval open, ``reformulation`` up to 150² pairs of
-        atoms. Both for a number of steps that depends on the sizes alone: below ten
-        seconds between 60 and 60 atoms with the extra ``fast``.
+        budget. "linear": ``row_means``, ``norm`` and, where the spaces have a low-rank
+        form, ``spectral`` or ``rank_one``, by sorts and one pass over the pairs.
+        "quadratic" adds ``first`` and ``second`` in O(n² log n) and, for a plan between
+        spaces whose kinds make the problem convex, ``convexity``, which is one linear
+        program. "cubic" adds ``third``, ``residual_third``, ``spectral``, ``convex``
+        and ``convexity`` for any spaces. "quartic" adds ``branch_and_bound`` between
+        two clouds with squared distances, or two Gram spaces, whose dimensions have a
+        product of at most 4; elsewhere, or where that leaves the interval open,
+        ``reformulation`` up to 150² pairs of atoms. Both for a number of steps that
+        depends on the sizes alone: below ten seconds between 60 and 60 atoms with the
+        extra ``fast``.
     tolerance : float, optional
         Width of an interval that is good enough to be called GLOBAL, in squared units
         of C; by default, and at least, what float64 errors of the values account for.
@@ -107,9 +107,10 @@ def certify(
     budget : float, optional
         Seconds that "quartic" may take in all: it spends them where they pay, on
         ``semidefinite`` too up to 35² pairs of atoms, and the certificate is what is
-        proved by then. Interrupted (KeyboardInterrupt) in a
-        search, it goes on with what was found. By default no clock is looked at, and
-        certificates are the same bit for bit on one machine.
+        proved by then. The bounds of "cubic" are computed whatever they take, and so is
+        one step of each search. Interrupted (KeyboardInterrupt) in a search, it goes on
+        with what was found. By default no clock is looked at, and certificates are the
+        same bit for bit on one machine.
     keep_proof : bool
         Whether to keep multipliers, potentials and the plan, of which
         :meth:`gwtools.Certificate.verify` computes both ends again.
