@@ -91,7 +91,7 @@ class Instance:
     hints: tuple[gw.Plan, ...]
 
 
-def instance(name: str, seed: int) -> Instance:
+def instance(name: str, seed: int, sizes: Sequence[int] = SIZES) -> Instance:
     """Draw a pair; it depends on nothing but the arguments.
 
     Parameters
@@ -100,6 +100,8 @@ def instance(name: str, seed: int) -> Instance:
         One of ``NAMES``.
     seed : int
         Of its own random numbers.
+    sizes : sequence of int
+        Numbers of atoms, each drawn as often as it stands there.
 
     Raises
     ------
@@ -112,6 +114,7 @@ def instance(name: str, seed: int) -> Instance:
         rng,
         FAMILIES[int(rng.integers(len(FAMILIES) - 1))] if family == "any" else family,
         dtype,
+        sizes,
     )
     with np.errstate(all="ignore"):
         x, y, order = draw.pair()
@@ -130,11 +133,12 @@ def _matching(x: gw.Space, order: np.ndarray) -> gw.SparsePlan:
 
 @dataclass(frozen=True)
 class Draw:
-    """What draws a pair: random numbers, the family and the dtype."""
+    """What draws a pair: random numbers, the family, the dtype and the sizes."""
 
     rng: np.random.Generator
     family: str
     dtype: str
+    sizes: Sequence[int] = SIZES
 
     @property
     def single(self) -> bool:
@@ -158,11 +162,11 @@ class Draw:
 
         Draw also the order in which the second repeats the first, if it does.
         """
-        kind, n = self.among(KINDS), self.among(SIZES)
+        kind, n = self.among(KINDS), self.among(self.sizes)
         x = Raw(kind, self.values(kind, n), None)
         if self.family == "perturbed" or self.chance(0.1):
             return self.copied(replace(x, weights=self.weights(n)))
-        m = n if self.chance(0.6) else self.among(SIZES)
+        m = n if self.chance(0.6) else self.among(self.sizes)
         other = kind if self.chance(0.5) else self.among(KINDS)
         y = Raw(other, self.values(other, m), None)
         if self.family == "offset":
