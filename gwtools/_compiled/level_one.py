@@ -17,58 +17,68 @@ def douglas_rachford_step(
     costs: tuple[NumpyArray, NumpyArray, NumpyArray, NumpyArray],
     corrections: tuple[NumpyArray, NumpyArray, NumpyArray, NumpyArray],
     numbers: tuple[Any, Any],
-    sums: tuple[NumpyArray, NumpyArray],
+    sums: tuple[NumpyArray, NumpyArray, NumpyArray],
 ) -> None:
     """Do what :func:`gwtools.bounds.level_one.Search.step` says, in place.
 
-    All arrays are float32 of C order, and so are the numbers.
+    The iterate is symmetric, w_ijkl = w_klij, so that i ≤ k is enough. All arrays are
+    float32 of C order, and so are the numbers.
 
     Parameters
     ----------
-    w : numpy array of shape (n, m, n, m)
-        The iterate, which is overwritten.
+    w : numpy array of shape (n (n + 1) / 2, m, m)
+        The iterate, which is overwritten: [j, l] of w_ijkl for one i ≤ k after another.
     roots : pair
         √a, (n,), and √b, (m,).
     costs : tuple
         −2 M ‖N‖ / ν, (n, n); N / ‖N‖, (m, m); √a α (√b β)ᵀ · 2 / ν, (n, m); √a √bᵀ,
         (n, m); with the penalty ν.
     corrections : tuple
-        g¹_jkl, (m, n, m), and g²_ikl, (n, n, m); the same as arrays [i, j, l] of
-        g¹_lij, (n, m, m), and [i, j, k] of g²_kij, (n, m, n).
+        [k, j, l] of g¹_jkl, (n, m, m); g²_ikl, (n, n, m); [i, j, l] of g¹_lij, (n, m,
+        m); [i, j, k] of g²_kij, (n, m, n).
     numbers : pair
         What the total mass misses of 1, and the relaxation.
-    sums : pair
-        Σ_i √a_i |w|, (m, n, m), and Σ_j √b_j |w|, (n, n, m), which are overwritten.
+    sums : tuple
+        Overwritten. Σ_i √a_i |w_ijkl| is the first, (n, m, m), at [k, j, l], plus the
+        second, (n, m, m), at [k, l, j]; Σ_j √b_j |w_ijkl| is the third, (n, n, m).
     """
     root_a, root_b = roots
     M, N, deviations, product = costs
     first, second, first_inner, second_inner = corrections
     missing_mass, relaxation = numbers
-    sum_first, sum_second = sums
+    sum_first, sum_mirrored, sum_second = sums
     n, m = product.shape
     zero = np.float32(0)
     sum_first[:] = zero
+    sum_mirrored[:] = zero
     sum_second[:] = zero
+    place = 0
     for i in range(n):
-        for j in range(m):
+        for k in range(i, n):
+            block = w[place]
+            place += 1
+            R_ik = M[i, k]
             a_i = root_a[i]
-            b_j = root_b[j]
-            S_j = N[j]
-            inner_j = first_inner[i, j]
-            # Factors of √a_k √b_l and of the deviations of k and l.
-            of_product = deviations[i, j] + missing_mass * product[i, j]
-            of_deviations = product[i, j]
-            for k in range(n):
-                row = w[i, j, k]
-                R_ik = M[i, k]
-                first_jk = first[j, k]
-                second_ik = second[i, k]
-                deviations_k = deviations[k]
-                product_k = product[k]
-                a_k = root_a[k]
+            a_k = root_a[k]
+            # Where i < k, each entry stands for w_klij too.
+            mirrored = a_k if i < k else zero
+            second_ik = second[i, k]
+            deviations_k = deviations[k]
+            product_k = product[k]
+            sum_second_ik = sum_second[i, k]
+            for j in range(m):
+                row = block[j]
+                S_j = N[j]
+                b_j = root_b[j]
+                first_jk = first[k, j]
+                inner_j = first_inner[i, j]
                 inner_k = second_inner[i, j, k]
-                sum_first_jk = sum_first[j, k]
-                sum_second_ik = sum_second[i, k]
+                # Factors of √a_k √b_l and of the deviations of k and l.
+                of_product = deviations[i, j] + missing_mass * product[i, j]
+                of_deviations = product[i, j]
+                sum_first_jk = sum_first[k, j]
+                sum_mirrored_ij = sum_mirrored[i, j]
+                of_row = zero
                 for ell in range(m):
                     old = row[ell]
                     cost = (
@@ -88,3 +98,7 @@ def douglas_rachford_step(
                     size = abs(new)
                     sum_first_jk[ell] += a_i * size
                     sum_second_ik[ell] += b_j * size
+                    sum_mirrored_ij[ell] += mirrored * size
+                    of_row += root_b[ell] * size
+                if i < k:
+                    sum_second[k, i, j] += of_row

@@ -80,19 +80,27 @@ class Search:
         self._root_b = in_single_precision(root_b, like)
         arrays = (scaled_M, scaled_N, scaled_deviations, product)
         self._costs: Any = tuple(in_single_precision(array, like) for array in arrays)
-        # 3. The iterate starts at the product coupling, y = q ⊗ q: blocks of rows i.
+        # 3. The iterate starts at the product coupling, y = q ⊗ q, whose sums over a
+        #    marginal follow from Σ a_i = Σ b_j = 1.
         q = self._costs[3]
+        self._sums = (
+            self._root_b[:, None, None] * q,  # Σ_i √a_i |w|, (m, n, m)
+            self._root_a[:, None, None] * q,  # Σ_j √b_j |w|, (n, n, m)
+        )
         n, m = product.shape
-        rows = n
-        if not self._compiled:
-            most = _BLOCK if like is None else _BLOCK_ON_DEVICE
-            rows = max(1, min(n, most // (m * n * m)))
+        if self._compiled:
+            # w is symmetric: [j, l] of w_ijkl for all i ≤ k.
+            i, k = np.triu_indices(n)
+            self._w = [q[i, :, None] * q[k, None, :]]
+            return
+        #    Blocks of rows i.
+        most = _BLOCK if like is None else _BLOCK_ON_DEVICE
+        rows = max(1, min(n, most // (m * n * m)))
         self._blocks = [(start, min(start + rows, n)) for start in range(0, n, rows)]
         self._w = []
         for start, stop in self._blocks:
             q_ij = q[start:stop, :]
             self._w.append(q_ij[:, :, None, None] * q)
-        self._sums = self._sums_of_sizes()
 
     def _sums_of_sizes(self) -> tuple[Array, Array]:
         """Return Σ_i √a_i |w|, (m, n, m), and Σ_j √b_j |w|, (n, n, m)."""
@@ -121,18 +129,38 @@ class Search:
         second_inner = xp.permute_dims(second, (1, 2, 0))  # [i, j, k] of g²_kij
         corrections = (first, second, first_inner, second_inner)
         if self._compiled:
-            roots = (self._root_a, self._root_b)
-            contiguous: Any = tuple(np.ascontiguousarray(g) for g in corrections)
-            numbers = (np.float32(missing_mass), np.float32(_RELAXATION))
-            w = self._w[0]
-            douglas_rachford_step(
-                w, roots, self._costs, contiguous, numbers, self._sums
-            )
+            self._compiled_step(corrections, missing_mass)
             return
         for place, rows in enumerate(self._blocks):
             w = self._w[place]
             self._w[place] = self._new_block(w, rows, corrections, missing_mass)
         self._sums = self._sums_of_sizes()
+
+    def _compiled_step(
+        self,
+        corrections: tuple[NumpyArray, ...],
+        missing_mass: float,
+    ) -> None:
+        """Take the step in one pass over w_ijkl with i ≤ k."""
+        first, *others = corrections
+        by_k = np.transpose(first, (1, 0, 2))  # [k, j, l] of g¹_jkl
+        contiguous: Any = tuple(np.ascontiguousarray(g) for g in (by_k, *others))
+        numbers = (np.float32(missing_mass), np.float32(_RELAXATION))
+        of_pairs = np.empty_like(contiguous[0])  # (n, m, m)
+        mirrored = np.empty_like(contiguous[0])
+        second = np.empty_like(contiguous[1])  # (n, n, m)
+        douglas_rachford_step(
+            self._w[0],
+            (self._root_a, self._root_b),
+            self._costs,
+            contiguous,
+            numbers,
+            (of_pairs, mirrored, second),
+        )
+        # Both parts of Σ_i √a_i |w_ijkl| as arrays [j, k, l].
+        direct = np.transpose(of_pairs, (1, 0, 2))
+        exchanged = np.transpose(mirrored, (2, 0, 1))
+        self._sums = (direct + exchanged, second)
 
     def _new_block(
         self,
@@ -186,7 +214,15 @@ class Search:
 
     def iterate(self) -> Array:
         """Return w, shape (n, m, n, m): y and, where negative, −(reduced costs) / ν."""
-        return _array.joined(self._w)
+        if not self._compiled:
+            return _array.joined(self._w)
+        n = len(self.x.weights)
+        m = len(self.y.weights)
+        i, k = np.triu_indices(n)
+        w = np.empty((n, m, n, m), np.float32)
+        w[k, :, i, :] = np.transpose(self._w[0], (0, 2, 1))
+        w[i, :, k, :] = self._w[0]
+        return w
 
     def multipliers(self) -> Multipliers:
         """Return the multipliers of the dual at the current iterate."""

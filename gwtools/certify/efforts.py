@@ -32,9 +32,9 @@ from gwtools.preparation import Prepared
 from gwtools.problems import GWProblem
 
 EFFORTS = ("linear", "quadratic", "cubic", "quartic")
-# Entries n² m² times steps of a search for multipliers without a budget: 300 steps
+# Entries n² m² times steps of a search for multipliers without a budget: 400 steps
 # between 60 and 60 atoms, about four seconds.
-_WORK = 300 * 60**4
+_WORK = 400 * 60**4
 _FEWEST_STEPS = 40
 _MOST_STEPS = 3000
 _MOST_PAIRS = 150**2  # pairs of atoms n m: above, the search needs a budget
