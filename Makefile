@@ -12,7 +12,7 @@ simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds claims search global stationarity watchdog proofs speed batch losses gpu test mutants lint notebooks clean $(VENV)
+.PHONY: help table bounds claims search global stationarity watchdog proofs attack speed batch losses gpu test mutants lint notebooks clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -48,6 +48,10 @@ watchdog: $(VENV) ## random pairs of every kind, each under a time limit
 proofs: export OMP_NUM_THREADS := 1
 proofs: $(VENV) ## certificates of small pairs against rational arithmetic
 	$(call simulate,$(PY),proofs)
+
+attack: export OMP_NUM_THREADS := 1
+attack: $(VENV) ## quartic certificates of tiny pairs against thirty descents each
+	$(call simulate,$(PY),attack)
 
 speed: $(VENV) ## running times against POT
 	$(call simulate,$(PY),speed)

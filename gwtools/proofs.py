@@ -18,11 +18,15 @@ from gwtools._array import Array, NumpyArray
 from gwtools.branch_proofs import BranchProof, check_branches
 from gwtools.plans import Plan
 from gwtools.preparation import prepare
-from gwtools.spaces import Space, detached
+from gwtools.spaces import Space, converted, detached
 
-# By how much an end may claim more than the one that is computed again, relative to the
-# largest square of a difference of values.
+# By how much an end may claim more than the one that is computed again: a share of the
+# largest square of a difference of values,
 _FLOAT_ERROR = 1e-10
+# one of that difference times the largest value, as differences of parts have,
+_FLOAT_ERROR_OF_VALUES = 1e-12
+# and what each term of a sum may underflow by.
+_LEAST = 2.0**-1072
 _BRANCHES = "branch_and_bound"
 
 
@@ -41,8 +45,10 @@ class Proof:
     plan : Plan or None
         The plan whose objective is the upper end; None where none was given.
     branches : BranchProof or None
-        The tree of a branch and bound with its cuts, in the units of
-        :func:`gwtools.preparation.prepare`.
+        The tree of a branch and bound with its cuts, of spaces whose C is that given
+        divided by ``unit``.
+    unit : float
+        A power of four; 1 where there is no such tree.
 
     Examples
     --------
@@ -58,6 +64,7 @@ class Proof:
     arrays: dict[str, dict[str, NumpyArray]] = field(default_factory=dict)
     plan: Plan | None = None
     branches: BranchProof | None = None
+    unit: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,8 @@ class Verification:
     lower : float
         The lower bound, in squared units of C.
     upper : float or None
-        The objective of the plan, in squared units of C; None without a plan.
+        The objective of the coupling nearest to the plan, in squared units of C; None
+        without a plan.
     bound : str
         Which bound that is: the certificate's, or the best of those that can be
         computed again.
@@ -111,7 +119,7 @@ def verify(
     x: Space,
     y: Space,
     bounds: dict[str, float],
-    upper: float,
+    ends: tuple[float, float],
     proof: Proof,
 ) -> Verification:
     """Compute both ends again, and compare them with those of a certificate.
@@ -122,8 +130,8 @@ def verify(
         The spaces.
     bounds : dict
         The certificate's lower bounds by name.
-    upper : float
-        Its upper end.
+    ends : pair of float
+        Its ends, in squared units of C.
     proof : Proof
         What was kept of its proof.
 
@@ -132,6 +140,9 @@ def verify(
     Verification
         Of the largest lower bound that can be computed again.
     """
+    # Certificates are of the values as stored, however few digits their dtype has.
+    x = converted(detached(x), _array.widen)
+    y = converted(detached(y), _array.widen)
     C, a, kept_x = _matrix(x)
     D, b, kept_y = _matrix(y)
     values = Values(C, a, D, b)
@@ -142,27 +153,58 @@ def verify(
         known |= {_BRANCHES} & bounds.keys()
     best = max(sorted(known), key=bounds.__getitem__)
     if best == _BRANCHES and proof.branches is not None:
-        ready = prepare(detached(x), detached(y))
-        least = check_branches(ready.x, ready.y, proof.branches)
-        lower = least * ready.unit * ready.unit
+        lower = _by_branches(x, y, proof.branches, proof.unit)
     elif best in proof.arrays:
         lower = FROM_ARRAYS[best](values, proof.arrays[best])
     else:
         lower = CLOSED_FORMS[best](values)
-    # 2. The objective of the plan.
+    # 2. The objective of the plan, less what it misses of the weights.
     recomputed = None
     if proof.plan is not None:
         plan = _in_float64(proof.plan.dense())
-        recomputed = objective(values, plan[np.ix_(kept_x, kept_y)])
+        recomputed = objective(values, _nearest(plan[np.ix_(kept_x, kept_y)], a, b))
     # 3. The certificate may claim less, but no more.
-    above = abs(C.max() - D.min())
-    below = abs(D.max() - C.min())
-    largest = float(max(above, below))  # at least max |C_ik − D_jl|
-    error = _FLOAT_ERROR * largest**2
-    agrees = bounds[best] <= lower + error
+    error = _float_error(C, D)
+    claimed, upper = ends
+    agrees = bounds[best] <= lower + error and claimed <= max(bounds.values())
     if recomputed is not None:
         agrees = agrees and recomputed <= upper + error
     return Verification(lower, recomputed, best, bool(agrees))
+
+
+def _float_error(C: NumpyArray, D: NumpyArray) -> float:
+    """Return how far off float errors may be in plain sums over both matrices."""
+    largest = float(max(abs(C.max() - D.min()), abs(D.max() - C.min())))
+    of_values = _FLOAT_ERROR_OF_VALUES * float(max(abs(C).max(), abs(D).max()))
+    error = _FLOAT_ERROR * largest**2 + of_values * largest + of_values**2
+    return error + C.size * D.size * _LEAST
+
+
+def _nearest(plan: NumpyArray, a: NumpyArray, b: NumpyArray) -> NumpyArray:
+    """Return the coupling nearest to a plan: its masses may be rounded."""
+    plan = plan / plan.sum()
+    for axis, weights in enumerate((a, b)):
+        sums = plan.sum(axis=1 - axis)
+        factors = weights / np.maximum(sums, weights)
+        plan = plan * np.expand_dims(factors, 1 - axis)
+    missing_a = np.maximum(a - plan.sum(axis=1), 0.0)
+    missing_b = np.maximum(b - plan.sum(axis=0), 0.0)
+    missing = float(missing_a.sum())
+    if missing > 0.0:
+        plan = plan + np.outer(missing_a, missing_b / missing)
+    return plan
+
+
+def _by_branches(x: Space, y: Space, branches: BranchProof, unit: float) -> float:
+    """Return what a tree proves, of spaces in float64."""
+    ready = prepare(x, y)
+    x = ready.x
+    y = ready.y
+    # Solvers choose units by the dtype that they search in.
+    if ready.unit != unit:
+        x = x.scaled(ready.unit / unit)
+        y = y.scaled(ready.unit / unit)
+    return check_branches(x, y, branches) * unit * unit
 
 
 def _require_sizes(
@@ -180,8 +222,8 @@ def _require_sizes(
 
 def _matrix(space: Space) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
     """Return C, the normalised weights and the positions of the atoms with mass."""
-    matrix = _in_float64(space.dense())
-    weights = _in_float64(space.weights)
+    matrix = _array.to_numpy(space.dense())
+    weights = _array.to_numpy(space.weights)
     kept = np.flatnonzero(weights > 0)
     matrix = matrix[np.ix_(kept, kept)]
     return (matrix + matrix.T) / 2, weights[kept] / weights.sum(), kept

@@ -368,7 +368,7 @@ def result_of(
         estimate=estimate,
         plan=plan,
         status=final_status(outcome.status, certificate),
-        certificate=with_branches(certificate, plan, outcome.branches),
+        certificate=with_branches(certificate, plan, outcome.branches, unit),
         iterations=outcome.iterations,
         frank_wolfe_gap=frank_wolfe_gap,
         solver=str(solver),

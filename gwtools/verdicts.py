@@ -224,7 +224,8 @@ class Certificate:
         proof = cast(Proof, self.proof)
         space_x = as_space(x, "x")
         space_y = as_space(y, "y")
-        return verify(space_x, space_y, self.bounds, self.upper, proof)
+        ends = (self.lower, self.upper)
+        return verify(space_x, space_y, self.bounds, ends, proof)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the certificate to one file, with its proof if it keeps one.

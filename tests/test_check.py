@@ -103,6 +103,8 @@ def test_unknown_options(option):
 @pytest.mark.parametrize("option", [o for o in OPTIONS if "init" not in o])
 @pytest.mark.parametrize("value", [None, 1, ["linear"]], ids=["None", "number", "list"])
 def test_options_of_another_type(option, value):
+    if option == "effort" and value is None:
+        return  # the default of certify, which depends on the budget
     refused(lambda: OPTIONS[option][0](value), ValueError, "must be one of")
 
 

@@ -89,10 +89,12 @@ def test_tampered_multipliers_prove_less(instance, name):
     assert again.lower <= certificate.upper
 
 
-@pytest.mark.parametrize("end", ["lower", "upper"])
+@pytest.mark.parametrize("end", ["bound", "lower", "upper"])
 def test_ends_that_claim_more_do_not_agree(instance, end):
     x, y, certificate = instance
     if end == "lower":
+        claimed = replace(certificate, lower=1.001 * certificate.lower)
+    elif end == "bound":
         bounds = certificate.bounds | {"reformulation": 1.001 * certificate.lower}
         claimed = replace(certificate, bounds=bounds)
     else:
@@ -137,3 +139,64 @@ def test_proofs_of_other_libraries_are_read(instance):
         for s in (x, y)
     ]
     assert certificate.verify(*of_torch).agrees
+
+
+@pytest.mark.parametrize(
+    ("dtype", "unit"),
+    [(np.float32, 1.0), (np.float32, 1e-9), (np.float32, 1e9), (np.float16, 1.0)],
+)
+def test_proofs_of_narrow_dtypes_are_of_the_stored_values(dtype, unit):
+    rng = np.random.default_rng(3)
+
+    def cloud(n):
+        points = (unit**0.5 * rng.standard_normal((n, 2))).astype(dtype)
+        weights = rng.dirichlet(np.ones(n)).astype(dtype)
+        return gw.PointCloud(points, weights, metric="sqeuclidean")
+
+    x, y = cloud(6), cloud(5)
+    solver = gw.BranchAndBound(keep_proof=True)
+    solved = gw.solve(x, y, solver).certificate
+    plan = gw.solve(x, y, gw.ConditionalGradient()).plan
+    certified = gw.certify(x, y, plan, effort="quartic", keep_proof=True)
+    for certificate in (solved, certified):
+        again = certificate.verify(x, y)
+        assert again.agrees
+        # Half precision is converted, and a tree of the converted values not believed.
+        if certificate is certified or dtype is np.float32:
+            assert again.bound == "branch_and_bound"
+        # 1e-9 of the value would not be reached from values in single precision.
+        claimed = certificate.bounds[again.bound]
+        assert again.lower == pytest.approx(claimed, rel=1e-9)
+
+
+def test_proofs_of_features_with_an_offset_agree():
+    rng = np.random.default_rng(1)
+    x = gw.GramSpace(1e3 + rng.standard_normal((2, 3)))
+    y = gw.GramSpace(1e3 + rng.standard_normal((2, 3)))
+    solver = gw.BranchAndBound(keep_proof=True)
+    certificate = gw.solve(x, y, solver).certificate
+    assert certificate.verify(x, y).agrees
+
+
+def test_proofs_of_subnormal_squares_agree():
+    rng = np.random.default_rng(2)
+    x, y = (gw.DenseSpace(1e-160 * (m + m.T)) for m in rng.random((2, 4, 4)))
+    certificate = gw.certify(x, y, effort="quartic", keep_proof=True)
+    assert certificate.lower < 1e-310
+    assert certificate.verify(x, y).agrees
+
+
+def test_the_upper_end_is_that_of_the_nearest_coupling():
+    rng = np.random.default_rng(5)
+    x = gw.DenseSpace(1 - np.eye(3), rng.dirichlet(np.ones(3)))
+    y = gw.DenseSpace(1 - np.eye(4), rng.dirichlet(np.ones(4)))
+    plan = np.outer(x.weights, y.weights)
+    # What is missing is charged, and added where the end is computed again.
+    lighter = plan * (1 - 4e-4 * rng.random(plan.shape))
+    certificate = gw.certify(x, y, lighter, keep_proof=True)
+    again = certificate.verify(x, y)
+    assert again.agrees
+    nearest = gw.round_plan(gw.DensePlan(lighter / lighter.sum()), x.weights, y.weights)
+    objective = checkers.objective(x.dense(), y.dense(), nearest.dense())
+    assert again.upper == pytest.approx(objective, rel=1e-12)
+    assert again.upper < certificate.upper

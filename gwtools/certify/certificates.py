@@ -302,5 +302,5 @@ def _certified(
         name: {key: unit * values * unit for key, values in kept.items()}
         for name, kept in collected.proofs.items()
     }
-    proof = Proof(arrays, branches=collected.branches)
+    proof = Proof(arrays, branches=collected.branches, unit=unit)
     return interval._replace(certificate=certificate), proof

@@ -175,11 +175,15 @@ def with_branches(
     certificate: Certificate,
     plan: Plan,
     branches: BranchProof | None,
+    unit: float,
 ) -> Certificate:
-    """Keep the tree of a branch and bound and its plan as the certificate's proof."""
+    """Keep the tree of a branch and bound and its plan as the certificate's proof.
+
+    The tree is of spaces whose C was divided by ``unit``.
+    """
     if branches is None:
         return certificate
-    return replace(certificate, proof=Proof(plan=plan, branches=branches))
+    return replace(certificate, proof=Proof(plan=plan, branches=branches, unit=unit))
 
 
 def with_upper(
