@@ -121,10 +121,9 @@ def _side(space: Space, axes: NumpyArray) -> _Side:
     """Read a space on the axes of a proof, with its radius (theorem 13 e)."""
     a = _array.to_numpy(space.weights).astype(np.float64)
     data = _array.to_numpy(space.data).astype(np.float64)
-    total = math.fsum(a)
+    # Of the exactly normalised weights: sums of narrow ones are further off 1.
+    a = a / math.fsum(a)
     narrow = _array.epsilon(space.weights) > 1e-10
-    if narrow:
-        a = a / total
     n = len(a)
     operations = n + abs(math.fsum(a) - 1) / _UNIT + 4
     if isinstance(space, GramSpace):

@@ -239,10 +239,20 @@ def _decoded(value: Json, arrays: dict[str, NumpyArray], like: Any) -> Any:
     if kind in ("tuple", "list"):
         entries = [_decoded(entry, arrays, like) for entry in content]
         return tuple(entries) if kind == "tuple" else entries
+    if kind == "Proof":
+        return _proof(content, arrays, like)
     parts = {name: _decoded(entry, arrays, like) for name, entry in content.items()}
     if kind == "dict":
         return parts
     return (_OF_ARRAYS | _OF_NUMBERS)[kind](**parts)
+
+
+def _proof(content: dict[str, Json], arrays: dict[str, NumpyArray], like: Any) -> Proof:
+    """Return a proof: its plan alone is the reader's, all else is read as NumPy's."""
+    parts = {}
+    for name, entry in content.items():
+        parts[name] = _decoded(entry, arrays, like if name == "plan" else None)
+    return Proof(**parts)
 
 
 def _like(values: NumpyArray, like: Any) -> Array:

@@ -132,6 +132,19 @@ def test_proofs_survive_a_file(instance, tmp_path):
         gw.Certificate.load(path)
 
 
+def test_proofs_stay_as_they_are_where_results_are_read_in_other_arrays(tmp_path):
+    rng = np.random.default_rng(6)
+    x, y = (gw.PointCloud(p, metric="sqeuclidean") for p in rng.random((2, 6, 2)))
+    result = gw.solve(x, y, gw.BranchAndBound(keep_proof=True))
+    path = tmp_path / "result.npz"
+    result.save(path)
+    loaded = gw.GWResult.load(path, like=torch.zeros(1, dtype=torch.float32))
+    proof = loaded.certificate.proof
+    assert proof.plan.masses.dtype == torch.float32
+    assert proof.branches.slopes.dtype == np.float64
+    assert loaded.certificate.verify(x, y).agrees
+
+
 def test_proofs_of_other_libraries_are_read(instance):
     x, y, certificate = instance
     of_torch = [
@@ -171,11 +184,32 @@ def test_proofs_of_narrow_dtypes_are_of_the_stored_values(dtype, unit):
 
 def test_proofs_of_features_with_an_offset_agree():
     rng = np.random.default_rng(1)
-    x = gw.GramSpace(1e3 + rng.standard_normal((2, 3)))
-    y = gw.GramSpace(1e3 + rng.standard_normal((2, 3)))
+    x = gw.GramSpace(1e2 + rng.standard_normal((2, 3)))
+    y = gw.GramSpace(1e2 + rng.standard_normal((2, 3)))
     solver = gw.BranchAndBound(keep_proof=True)
     certificate = gw.solve(x, y, solver).certificate
-    assert certificate.verify(x, y).agrees
+    again = certificate.verify(x, y)
+    assert again.bound == "branch_and_bound"
+    assert again.agrees
+    claimed = replace(certificate, bounds={again.bound: again.lower + 1e-2})
+    assert not claimed.verify(x, y).agrees
+
+
+def test_the_upper_end_of_a_copy_is_that_of_the_matching():
+    rng = np.random.default_rng(4)
+    points = rng.standard_normal((4, 3)).astype(np.float32)
+    weights = rng.dirichlet(np.ones(4)).astype(np.float32)
+    order = rng.permutation(4)
+    x = gw.PointCloud(points, weights)
+    y = gw.PointCloud(points[order], weights[order])
+    # Masses off by a float error are that matching's, whose objective is exactly 0.
+    mass = weights[order] * np.float32(1 + 3e-7)
+    plan = gw.SparsePlan(order, np.arange(4), mass, (4, 4))
+    certificate = gw.certify(x, y, plan, keep_proof=True)
+    assert certificate.upper == 0.0
+    again = certificate.verify(x, y)
+    assert again.agrees
+    assert again.upper == 0.0
 
 
 def test_proofs_of_subnormal_squares_agree():
