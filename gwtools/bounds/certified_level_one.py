@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gwtools.bounds.certified import EnclosedParts, lower_by_root
@@ -14,8 +16,11 @@ def reformulation(
     x: EnclosedParts,
     y: EnclosedParts,
     multipliers: Multipliers,
+    deadline: float = math.inf,
 ) -> tuple[Bound, NestedBound | None]:
     """Theorem 15 for any multipliers, proved by the potentials of all programs.
+
+    After ``deadline`` no further inner program is solved exactly.
 
     Parameters
     ----------
@@ -35,7 +40,13 @@ def reformulation(
     if not in_range(multipliers):
         return Bound(-np.inf, -np.inf), None
     omega = float(max(x.radii.weights, y.radii.weights))
-    nested = bound_of(x.parts, y.parts, omega, multipliers)
+    nested = bound_of(
+        x.parts,
+        y.parts,
+        omega,
+        multipliers,
+        deadline=deadline,
+    )
     mean_gap = x.parts.mean - y.parts.mean
     offset = mean_gap**2
     size = offset + abs(nested.lower)

@@ -47,6 +47,7 @@ def semidefinite(
     x: EnclosedParts,
     y: EnclosedParts,
     multipliers: Multipliers,
+    deadline: float = math.inf,
 ) -> tuple[Bound, NestedBound | None]:
     """Theorem 16 for any multipliers, proved by the potentials of all programs.
 
@@ -57,6 +58,10 @@ def semidefinite(
     multipliers : Multipliers
         Its tensor, if it has one, need not be positive: how far it is from that is
         taken off.
+
+    deadline : float
+        When to solve no more inner programs, by the clock of
+        :func:`gwtools.history.now`.
 
     Returns
     -------
@@ -79,7 +84,7 @@ def semidefinite(
         return Bound(0.0, 0.0), None
     # 2. What the nested program proves of the rest.
     program = NestedProgram(x.parts, y.parts, omega, multipliers)
-    nested = solve(program)
+    nested = solve(program, deadline=deadline)
     # 3. Their sum, for the stored parts.
     mean_gap = x.parts.mean - y.parts.mean
     offset = mean_gap**2

@@ -344,6 +344,7 @@ def bound_of(
     omega: float,
     multipliers: Multipliers,
     refine: bool = True,
+    deadline: float = math.inf,
 ) -> NestedBound:
     """Return the value of theorem 15 for multipliers, without (m_C − m_D)²."""
-    return solve(NestedProgram(x, y, omega, multipliers), refine)
+    return solve(NestedProgram(x, y, omega, multipliers), refine, deadline)

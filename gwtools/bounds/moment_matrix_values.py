@@ -25,7 +25,7 @@ from gwtools.preparation import prepare
 # Pairs n m for which a step takes about a third of a second, on one core and on a GPU.
 _PAIRS_ON_CPU = 35**2
 _PAIRS_ON_DEVICE = 64**2
-_HELD = 20.0  # numbers at once for each entry of the moment matrix
+HELD_BY_MOMENTS = 20.0  # numbers at once for each entry of the moment matrix
 
 
 def semidefinite(
@@ -99,7 +99,7 @@ def semidefinite(
     most = _PAIRS_ON_CPU if _array.on_cpu(x.weights) else _PAIRS_ON_DEVICE
     _check.few_pairs((x.size, y.size), most, time_limit)
     entries = float(x.size * y.size) ** 2
-    require_memory(x, y, "semidefinite", _HELD * entries)
+    require_memory(x, y, "semidefinite", HELD_BY_MOMENTS * entries)
     deadline = math.inf if time_limit is None else now() + time_limit
     # Computed in the units of a problem, which keep squares within the range of floats.
     ready = prepare(x, y)

@@ -7,6 +7,7 @@ every one of these programs, whatever solver they came from (theorem 13 f).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from gwtools._array import NumpyArray
 from gwtools.bounds import float_error
 from gwtools.bounds.float_error import gamma
 from gwtools.bounds.transport_error import dual_value
+from gwtools.history import now
 from gwtools.transport.local_distributions import Centred
 from gwtools.transport.programs import Program, exact
 
@@ -180,7 +182,11 @@ def inner_values(
     return np.asarray(value - 2 * gamma(terms) * size - float_error.UNDERFLOW)
 
 
-def solve(program: NestedProgram, refine: bool = True) -> NestedBound:
+def solve(
+    program: NestedProgram,
+    refine: bool = True,
+    deadline: float = math.inf,
+) -> NestedBound:
     """Solve a nested program from the potentials of its multipliers.
 
     Inner programs are solved exactly only for pairs that the outer program couples:
@@ -193,6 +199,8 @@ def solve(program: NestedProgram, refine: bool = True) -> NestedBound:
     refine : bool
         Whether to solve inner programs at all. Without, the value is that of the
         multipliers' own potentials.
+    deadline : float
+        When to solve no more of them, by the clock of :func:`gwtools.history.now`.
     """
     a = program.x.weights
     b = program.y.weights
@@ -214,7 +222,7 @@ def solve(program: NestedProgram, refine: bool = True) -> NestedBound:
         outer = exact(costs, a, b)
         coupled = zip(outer.plan.rows.tolist(), outer.plan.cols.tolist(), strict=True)
         unsolved = [pair for pair in coupled if pair not in inner]
-        if not refine or not unsolved:
+        if not refine or not unsolved or now() > deadline:
             break
         for i, j in unsolved:
             inner[i, j] = _solve_inner(program, values, potentials, i, j)

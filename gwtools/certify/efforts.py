@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from gwtools import _array, _memory
 from gwtools._array import Array, NumpyArray
@@ -20,9 +21,9 @@ from gwtools.bounds.branching import LEAST_SHARE, Search, kept_proof
 from gwtools.bounds.certified import EnclosedParts
 from gwtools.bounds.float_error import Bound
 from gwtools.bounds.level_one_values import numbers_held
+from gwtools.bounds.moment_matrix_values import HELD_BY_MOMENTS
 from gwtools.bounds.nested_programs import Multipliers, NestedBound
 from gwtools.bounds.node_bounds import (
-    Coordinates,
     coordinates,
     few_coordinates_decide,
 )
@@ -171,31 +172,73 @@ def _cubic(x: EnclosedParts, y: EnclosedParts, collected: Collected) -> float:
 
 def _quartic(work: Work, collected: Collected) -> None:
     """Add what makes costs dearer than rows and spectra do, until the deadline."""
-    if collected.best >= work.closed:
-        return
-    if few_coordinates_decide(work.ready.x, work.ready.y):
-        pair = coordinates(work.ready.x, work.ready.y)
-        if pair.number <= _MOST_COORDINATES:
-            collected.add("branch_and_bound", lambda: _branches(work, pair, collected))
-        # A tree that proves the minimum leaves nothing to do.
-        if "reformulation" in collected.left_out:
+    for name, reason, bound in (
+        ("branch_and_bound", _without_tree, _branches),
+        ("reformulation", _without_multipliers, _reformulation),
+        ("semidefinite", _without_moments, _semidefinite),
+    ):
+        if collected.best >= work.closed:
             return
-    reason = _too_large(work)
-    if reason is not None:
-        collected.left_out["reformulation"] = reason
-        return
-    collected.add("reformulation", lambda: _reformulation(work, collected))
-    if math.isinf(work.deadline) or collected.best >= work.closed:
-        return
+        if name in collected.left_out:
+            continue
+        left_out = reason(work)
+        if left_out is None:
+            collected.add(name, partial(bound, work, collected))
+        elif left_out:
+            collected.left_out[name] = left_out
+
+
+def _without_tree(work: Work) -> str | None:
+    """Say why no tree is searched; empty where theorem 17 does not hold."""
+    x = work.ready.x
+    y = work.ready.y
+    if not few_coordinates_decide(x, y):
+        return ""
+    if coordinates(x, y).number > _MOST_COORDINATES:
+        return f"the dimensions have a product above {_MOST_COORDINATES}"
+    return _without_budget(work)
+
+
+def _without_budget(work: Work) -> str | None:
+    """Say why a search that could take minutes needs a budget."""
+    if work.pairs > _MOST_PAIRS and math.isinf(work.deadline):
+        return f"more than {_MOST_PAIRS} pairs of atoms: pass a budget in seconds"
+    return None
+
+
+def _without_multipliers(work: Work) -> str | None:
+    """Say why no multipliers are searched for; None where they are."""
+    n = len(work.x.parts.weights)
+    m = len(work.y.parts.weights)
+    return _without_budget(work) or _does_not_fit(work, numbers_held(n, m))
+
+
+def _without_moments(work: Work) -> str | None:
+    """Say why no moment matrix is searched; empty without a budget."""
+    if math.isinf(work.deadline):
+        return ""
     if work.pairs > _MOST_MOMENT_PAIRS:
-        reason = f"more than {_MOST_MOMENT_PAIRS} pairs of atoms"
-        collected.left_out["semidefinite"] = reason
-        return
-    collected.add("semidefinite", lambda: _semidefinite(work, collected))
+        return f"more than {_MOST_MOMENT_PAIRS} pairs of atoms"
+    entries = float(work.pairs) ** 2
+    return _does_not_fit(work, HELD_BY_MOMENTS * entries)
 
 
-def _branches(work: Work, pair: Coordinates, collected: Collected) -> Bound:
+def _does_not_fit(work: Work, numbers: float) -> str | None:
+    """Say that so many numbers do not fit; None where they do."""
+    if _memory.numbers_surely_fit(numbers, work.memory_limit):
+        return None
+    needed = _memory.NUMBER * numbers
+    limit = work.memory_limit
+    if limit is None:
+        limit = _memory.free(work.ready.x.weights)
+    if needed <= limit:
+        return None
+    return f"{needed / 1e9:.3g} GB do not fit memory"
+
+
+def _branches(work: Work, collected: Collected) -> Bound:
     """Theorem 17, for as many nodes of a tree as there is time for."""
+    pair = coordinates(work.ready.x, work.ready.y)
     halfway = _part_until(work.deadline, _BRANCHING_SHARE)
 
     def is_over() -> bool:
@@ -217,27 +260,9 @@ def _branches(work: Work, pair: Coordinates, collected: Collected) -> Bound:
     collected.branches = kept_proof(search)
     if search.is_closed:
         closed = f"branch_and_bound proves the minimum to {_CLOSED_TO:g} of it"
-        collected.left_out["reformulation"] = closed
+        collected.left_out |= {"reformulation": closed, "semidefinite": closed}
     lower = pair.lower(search.bound())
     return Bound(lower, lower)
-
-
-def _too_large(work: Work) -> str | None:
-    """Say why no multipliers are searched for; None where they are."""
-    n = len(work.x.parts.weights)
-    m = len(work.y.parts.weights)
-    if work.pairs > _MOST_PAIRS and math.isinf(work.deadline):
-        return f"more than {_MOST_PAIRS} pairs of atoms: pass a budget in seconds"
-    numbers = numbers_held(n, m)
-    needed = _memory.NUMBER * numbers
-    if _memory.numbers_surely_fit(numbers, work.memory_limit):
-        return None
-    limit = work.memory_limit
-    if limit is None:
-        limit = _memory.free(work.ready.x.weights)
-    if needed <= limit:
-        return None
-    return f"{needed / 1e9:.3g} GB do not fit memory"
 
 
 def _reformulation(work: Work, collected: Collected) -> Bound:
@@ -260,7 +285,12 @@ def _reformulation(work: Work, collected: Collected) -> Bound:
         like=work.like,
         least_gain=least_gain,
     )
-    proved = certified_level_one.reformulation(work.x, work.y, multipliers)
+    proved = certified_level_one.reformulation(
+        work.x,
+        work.y,
+        multipliers,
+        work.deadline,
+    )
     return _kept("reformulation", collected, multipliers, proved)
 
 
@@ -276,7 +306,12 @@ def _semidefinite(work: Work, collected: Collected) -> Bound:
         like=work.like,
         least_gain=_LEAST_GAIN_OF_A_BUDGET,
     )
-    proved = certified_moments.semidefinite(work.x, work.y, multipliers)
+    proved = certified_moments.semidefinite(
+        work.x,
+        work.y,
+        multipliers,
+        work.deadline,
+    )
     return _kept("semidefinite", collected, multipliers, proved)
 
 

@@ -60,7 +60,7 @@ def test_negative_values_are_charged_by_their_size(coarse):
     proved = offset * (1 - gamma(8)) + shifted - gamma(2) * (offset - shifted)
     lower = rooted(proved, whole(x.radii) + whole(y.radii))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certified_level_one, "bound_of", lambda *_: negative)
+        patch.setattr(certified_level_one, "bound_of", lambda *_, **__: negative)
         bound, _ = certified_level_one.reformulation(far, y, found)
     assert shifted < 0 < lower
     assert bound.lower == pytest.approx(lower, rel=1e-12)

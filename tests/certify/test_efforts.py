@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 import gwtools as gw
-from gwtools.bounds import level_one
+from gwtools.bounds import certified, certified_level_one, level_one
 from gwtools.certify import efforts
 from tests import checkers
 from tests.strategies import coupled, known
@@ -150,7 +150,9 @@ def test_theorem_16_needs_a_budget():
     assert "semidefinite" in certificate.bounds
     # Its proof is repeated whether it is the best bound or not.
     lower = certificate.bounds["semidefinite"]
-    alone = replace(certificate, bounds={"semidefinite": lower}, bound="semidefinite")
+    alone = replace(
+        certificate, lower=lower, bounds={"semidefinite": lower}, bound="semidefinite"
+    )
     again = alone.verify(x, y)
     assert again.bound == "semidefinite"
     assert again.lower == pytest.approx(lower, rel=1e-9)
@@ -164,3 +166,37 @@ def test_moment_matrices_of_many_pairs_are_left_out(monkeypatch):
     x, y = clouds()
     certificate = gw.certify(x, y, budget=0.5)
     assert certificate.left_out["semidefinite"] == "more than 50 pairs of atoms"
+
+
+def test_trees_of_many_pairs_ask_for_a_budget_and_of_more_coordinates_say_so(
+    monkeypatch,
+):
+    x, y = plane()
+    monkeypatch.setattr(efforts, "_MOST_PAIRS", 50)
+    certificate = gw.certify(x, y, effort="quartic")
+    assert "pass a budget" in certificate.left_out["branch_and_bound"]
+    assert gw.certify(x, y, budget=5.0).bound == "branch_and_bound"
+    space = gw.PointCloud(
+        np.random.default_rng(8).standard_normal((7, 3)), metric="sqeuclidean"
+    )
+    certificate = gw.certify(x, space, budget=0.5)
+    reason = "the dimensions have a product above 4"
+    assert certificate.left_out["branch_and_bound"] == reason
+
+
+def test_moment_matrices_that_do_not_fit_are_left_out():
+    x, y = clouds()
+    limit = 8 * efforts.numbers_held(8, 7) + 1000
+    certificate = gw.certify(x, y, budget=0.5, memory_limit=limit)
+    assert "reformulation" in certificate.bounds
+    assert "GB do not fit memory" in certificate.left_out["semidefinite"]
+
+
+def test_theorem_15_deadlines_leave_inner_programs_unsolved():
+    x, y = clouds()
+    parts = [certified.enclosed_parts(space) for space in (x, y)]
+    found = level_one.best_multipliers(parts[0].parts, parts[1].parts, 5.0, 100)
+    whole, _ = certified_level_one.reformulation(*parts, found)
+    late, nested = certified_level_one.reformulation(*parts, found, -np.inf)
+    assert nested.inner == {}
+    assert 0 < late.lower < whole.lower
