@@ -272,3 +272,28 @@ def test_proofs_term_by_term(name, rng):
     program = nested_programs.NestedProgram(x.parts, y.parts, omega, plain)
     value = nested_programs.solve(program).value
     assert proved(x, y, plain).value == pytest.approx(offset + value, rel=1e-12)
+
+
+def test_bases_that_are_not_orthonormal_are_charged(rng, monkeypatch):
+    a = some_weights(rng, 4)
+    skewed = moment_matrix.completed(np.sqrt(a))
+    skewed[:, 2] += 0.2 * skewed[:, 1]
+    monkeypatch.setattr(certified_moments, "completed", lambda root: skewed)
+    found = near_basis(np.sqrt(a), 7.0)
+    off = np.linalg.norm(skewed.T @ skewed - np.eye(4))
+    assert 0.2 < off <= found.off <= found.missed
+
+
+@pytest.mark.parametrize("offs", [(0.6, 0.0), (0.0, 0.6)])
+def test_bases_far_from_orthonormal_prove_nothing(rng, monkeypatch, offs):
+    a = some_weights(rng, 3)
+    b = some_weights(rng, 4)
+    off = dict(zip((3, 4), offs, strict=True))
+
+    def far(root, omega):
+        found = near_basis(root, omega)
+        return found._replace(off=max(found.off, off[len(root)]))
+
+    monkeypatch.setattr(certified_moments, "near_basis", far)
+    tensor = rng.standard_normal((3, 4, 3, 4))
+    assert tensor_fall(tensor, a, b, OMEGA) == math.inf
