@@ -9,6 +9,9 @@ from fractions import Fraction
 
 # Two digits, never rounded down: what is said must be true.
 _TWO_DIGITS = Context(prec=2, rounding=ROUND_CEILING)
+# Larger multiples of the minimum are not worth a sentence, and two digits of them may
+# be no number.
+_LARGEST_SAID = 1e300
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Excess:
             return "the minimum"
         if self.closed:
             return f"the minimum, up to {self.closed}"
-        if math.isinf(self.objective):
+        if self.objective > _LARGEST_SAID:
             return "no bound"
         if self.objective > 1.0:
             objective = _as_multiple(self.objective)

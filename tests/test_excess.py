@@ -70,6 +70,7 @@ def test_what_is_said_is_true(lower, upper):
         (0.0, math.inf, "no bound"),
         (1.0, math.inf, "no bound"),
         (5e-324, 1e308, "no bound"),
+        (0.0094, 1.648e306, "no bound"),
         (0.0, 0.0, "the minimum"),
         (2.0, 2.0, "the minimum"),
     ],
