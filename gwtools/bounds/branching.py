@@ -173,7 +173,9 @@ class Search:
     @property
     def accepted(self) -> float:
         """The width of an interval that counts as closed, in squared units of C."""
-        return self.tolerance * max(self.objective, self.least_objective)
+        # Before any coupling is found, its objective says nothing.
+        objective = 0.0 if self.plan is None else self.objective
+        return self.tolerance * max(objective, self.least_objective)
 
     @property
     def target(self) -> float:

@@ -142,7 +142,8 @@ class NestedBound:
     lower: float  # the same as proved for the stored parts
     potentials: NumpyArray  # ψ_ijl of the inner programs, (n, m, m)
     outer: Program  # σ
-    inner: dict[tuple[int, int], Program]  # τ of pairs, among them all that σ couples
+    # τ of pairs, among them all that σ couples where no deadline came before.
+    inner: dict[tuple[int, int], Program]
 
 
 def inner_values(
@@ -225,6 +226,8 @@ def solve(
         if not refine or not unsolved or now() > deadline:
             break
         for i, j in unsolved:
+            if now() > deadline:
+                break
             inner[i, j] = _solve_inner(program, values, potentials, i, j)
     # 3. The proof: a dual value of the outer program.
     size = np.abs(values) + program.h + np.abs(missed)

@@ -80,8 +80,8 @@ def certify(
         that were stopped early do: what it misses is then charged, so that the bound is
         that of the nearest coupling, and :func:`gwtools.round_plan` gives a plan
         without the charge. Without a plan it is a cheap coupling's: the product
-        coupling, and from "quadratic" on the best of it and of couplings that sort row
-        means or eccentricities.
+        coupling, from "quadratic" on the best of it and of couplings that sort row
+        means or eccentricities, and where a tree is searched the best that it found.
     effort : {"linear", "quadratic", "cubic", "quartic"}, optional
         What may be spent on lower bounds; by default "linear", and "quartic" with a
         budget. "linear": ``row_means``, ``norm`` and, where the spaces have a low-rank
@@ -281,6 +281,9 @@ def _certified(
             memory_limit=asked.memory_limit,
         )
         from_matrices(work, collected)
+        # A search may have found a better coupling than the cheap ones.
+        if plan is None and collected.coupling is not None:
+            upper = min([upper, collected.coupling], key=attrgetter("upper"))
     # 3. The interval, with the width that float errors of the values account for.
     lower = {name: bound.lower for name, bound in collected.bounds.items()}
     best = max([finite_or_zero(value) for value in lower.values()])

@@ -62,6 +62,8 @@ class Collected:
     left_out: dict[str, str] = field(default_factory=dict)  # and why
     proofs: dict[str, dict[str, NumpyArray]] = field(default_factory=dict)
     branches: BranchProof | None = None
+    # The objective of the best coupling that a search has found.
+    coupling: Bound | None = None
 
     def add(self, name: str, compute: Callable[[], Bound]) -> None:
         """Compute a bound and note the time."""
@@ -182,6 +184,8 @@ def _quartic(work: Work, collected: Collected) -> None:
         if name in collected.left_out:
             continue
         left_out = reason(work)
+        if left_out is None and now() > work.deadline:
+            left_out = "the budget was spent"
         if left_out is None:
             collected.add(name, partial(bound, work, collected))
         elif left_out:
@@ -248,19 +252,24 @@ def _branches(work: Work, collected: Collected) -> Bound:
     variation = float(GWProblem(work.ready.x, work.ready.y).variation)
     search = Search(pair, LEAST_SHARE * variation, _CLOSED_TO, is_over)
     most = _MOST_NODES if math.isinf(work.deadline) else _WITHOUT_END
+    closed = False
     try:
         for slope in search.starts():
             search.ascend(slope)
         search.begin()
         while not (search.is_closed or is_over() or search.nodes >= most):
             search.step()
+        closed = search.is_closed
     except KeyboardInterrupt:
         # The tree proves a bound at every time.
         pass
     collected.branches = kept_proof(search)
-    if search.is_closed:
-        closed = f"branch_and_bound proves the minimum to {_CLOSED_TO:g} of it"
-        collected.left_out |= {"reformulation": closed, "semidefinite": closed}
+    if search.plan is not None:
+        objective = search.objective
+        collected.coupling = Bound(objective, 0.0, pair.upper(search.plan))
+    if closed:
+        reason = f"branch_and_bound proves the minimum to {_CLOSED_TO:g} of it"
+        collected.left_out |= {"reformulation": reason, "semidefinite": reason}
     lower = pair.lower(search.bound())
     return Bound(lower, lower)
 

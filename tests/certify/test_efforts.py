@@ -1,5 +1,7 @@
 """What an effort costs and leaves out, and what a budget buys."""
 
+import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +9,13 @@ import pytest
 from hypothesis import given
 
 import gwtools as gw
-from gwtools.bounds import certified, certified_level_one, level_one
+from gwtools.bounds import (
+    branching,
+    certified,
+    certified_level_one,
+    level_one,
+    nested_programs,
+)
 from gwtools.certify import efforts
 from tests import checkers
 from tests.strategies import coupled, known
@@ -87,6 +95,23 @@ def test_a_budget_that_is_over_still_proves_an_interval():
     x, y = clouds()
     certificate = gw.certify(x, y, budget=1e-9)
     assert 0 < certificate.lower <= certificate.upper
+    # No search is begun.
+    spent = "the budget was spent"
+    assert certificate.left_out == {"reformulation": spent, "semidefinite": spent}
+
+
+def test_budgets_end_exact_inner_programs(monkeypatch):
+    x, y = clouds()
+    clock = iter(range(10**6))
+    monkeypatch.setattr(nested_programs, "now", lambda: float(next(clock)))
+    parts = [certified.enclosed_parts(space) for space in (x, y)]
+    multipliers = level_one.residual_third_multipliers(*(p.parts for p in parts))
+    solved = []
+    for deadline in (-1.0, 5.0, math.inf):
+        bound, nested = certified_level_one.reformulation(*parts, multipliers, deadline)
+        solved.append(len(nested.inner))
+        assert 0 < bound.lower <= gw.solve(x, y).objective
+    assert solved[0] == 0 < solved[1] < solved[2]
 
 
 def test_an_interrupted_search_keeps_what_was_found(monkeypatch):
@@ -129,6 +154,36 @@ def test_theorem_17_closes_few_coordinates():
     assert certificate.verify(x, y).agrees
     best = gw.solve(x, y, gw.BranchAndBound())
     assert certificate.lower <= float(best.objective)
+
+
+def test_without_a_plan_the_upper_end_is_that_of_the_tree():
+    x, y = plane()
+    best = gw.solve(x, y, gw.BranchAndBound())
+    certificate = gw.certify(x, y, effort="quartic")
+    assert float(best.objective) <= certificate.upper * (1 + 1e-12)
+    assert certificate.gap <= 2e-6 * certificate.upper
+    assert certificate.kind is gw.Kind.LOWER
+    # Given a plan, the upper end is the plan's.
+    product = np.outer(x.weights, y.weights)
+    assert gw.certify(x, y, product, effort="quartic").upper > 1.1 * certificate.upper
+
+
+@pytest.mark.parametrize("at", [1, 5])
+def test_an_interrupted_tree_closes_nothing(at, monkeypatch):
+    x, y = plane()
+    original = branching.Search._program
+    count = itertools.count(1)
+
+    def interrupted(self, slope):
+        if next(count) == at:
+            raise KeyboardInterrupt
+        return original(self, slope)
+
+    monkeypatch.setattr(branching.Search, "_program", interrupted)
+    certificate = gw.certify(x, y, effort="quartic")
+    assert "branch_and_bound" in certificate.bounds
+    assert certificate.left_out == {}
+    assert certificate.bound == "reformulation"
 
 
 def test_trees_are_left_to_few_coordinates():

@@ -300,6 +300,9 @@ def test_an_interrupt_anywhere_leaves_an_interval_that_holds(at, monkeypatch):
     result = gw.solve(x.space(), y.space(), gw.BranchAndBound())
     check(result, x, y)
     assert result.status is gw.Status.STOPPED
+    # Before any coupling is found no width counts as closed.
+    assert result.certificate.kind is gw.Kind.BRACKET
+    assert result.certificate.tolerance <= 1.1e-6 * result.certificate.upper
 
 
 def test_an_interrupt_within_a_split_leaves_the_parent(monkeypatch):
