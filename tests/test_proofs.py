@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gwtools as gw
@@ -50,6 +50,7 @@ def test_rank_one_is_that_of_the_bounds(data):
     )
 
 
+@settings(max_examples=60)
 @given(coupled(null=True))
 def test_theorem_15_proofs_are_computed_again(instance):
     x, y, plan = instance

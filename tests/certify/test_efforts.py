@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 import gwtools as gw
 from gwtools.bounds import (
@@ -28,6 +28,7 @@ def clouds(n=8, m=7, dimension=3):
     return x, y
 
 
+@settings(max_examples=60)
 @given(coupled(null=True))
 def test_theorem_15_quartic_certificates_are_below_every_coupling(instance):
     x, y, plan = instance
@@ -37,6 +38,7 @@ def test_theorem_15_quartic_certificates_are_below_every_coupling(instance):
     assert certificate.lower <= checkers.objective(x.matrix, y.matrix, plan)
 
 
+@settings(max_examples=60)
 @given(known())
 def test_theorem_15_quartic_certificates_are_below_known_answers(known):
     certificate = gw.certify(known.x.space(), known.y.space(), effort="quartic")
