@@ -216,6 +216,10 @@ def _largest_gain(
     proof: BranchProof, heights: NumpyArray, low: NumpyArray, high: NumpyArray
 ) -> float:
     """Return the largest bound of Ψ in a leaf of the tree, rounded up."""
+    nodes = len(proof.coordinates)
+    of_nodes = (proof.splits, proof.children, proof.cuts, proof.weights)
+    if any(len(values) != nodes for values in of_nodes) or nodes == 0:
+        return math.inf
     if proof.cuts.size and int(proof.cuts.max()) >= len(heights):
         return math.inf
     waiting = [(0, low, high)]
@@ -224,14 +228,15 @@ def _largest_gain(
     while waiting:
         node, low, high = waiting.pop()
         visited += 1
-        if visited > len(proof.coordinates):
+        if visited > nodes:
             return math.inf  # nodes that are shared are no tree
         e = int(proof.coordinates[node])
         if e < 0:
             most = max(most, _gain(proof, heights, node, low, high))
             continue
         below, above = (int(child) for child in proof.children[node])
-        if min(below, above) <= node or e == 0 or e >= len(low):
+        is_behind = node < min(below, above) and max(below, above) < nodes
+        if not is_behind or e == 0 or e >= len(low):
             return math.inf  # no tree over the entries of Z
         split = float(proof.splits[node])
         less = high.copy()

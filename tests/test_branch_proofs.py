@@ -120,6 +120,10 @@ def tampered(branches):
     children = branches.children.copy()
     children[0] = (0, 1)
     yield "a circle", dataclasses.replace(branches, children=children)
+    children = branches.children.copy()
+    children[0] = (1, len(children))
+    yield "no such node", dataclasses.replace(branches, children=children)
+    yield "cut off", dataclasses.replace(branches, children=branches.children[:1])
     coordinates = branches.coordinates.copy()
     coordinates[0] = -1
     yield "no tree", dataclasses.replace(branches, coordinates=coordinates)
@@ -142,7 +146,7 @@ def test_a_tampered_proof_proves_less_or_nothing():
         found = check_branches(x, y, branches)
         assert 0 <= found < lower * (1 - 1e-9), name
         names.append(name)
-    assert len(names) == 10
+    assert len(names) == 12
 
 
 def test_other_spaces_are_not_proved():

@@ -104,6 +104,28 @@ def test_ends_that_claim_more_do_not_agree(instance, end):
     assert str(claimed.verify(x, y)).endswith("does not agree")
 
 
+@pytest.mark.parametrize("name", ["reformulation", "semidefinite"])
+def test_tensors_are_charged_whatever_they_are(instance, name):
+    x, y, certificate = instance
+    n, m = x.size, y.size
+    arrays = certificate.proof.arrays["reformulation"]
+    below = np.triu(-np.ones((n * m, n * m)), 1)
+    for tensor in (-np.ones((n * m, n * m)), below, below.T):
+        kept = arrays | {"tensor": tensor.reshape(n, m, n, m)}
+        bounds = {"norm": 0.0, name: 0.0}
+        proof = replace(certificate.proof, arrays={name: kept})
+        again = replace(certificate, bounds=bounds, lower=0.0, proof=proof)
+        assert again.verify(x, y).lower <= certificate.upper
+
+
+def test_bounds_that_are_not_computed_again_are_below_the_plan(instance):
+    x, y, certificate = instance
+    claimed = 1.001 * certificate.upper
+    bounds = certificate.bounds | {"third": claimed}
+    false = replace(certificate, bounds=bounds, lower=claimed, bound="third")
+    assert not false.verify(x, y).agrees
+
+
 def test_proofs_of_other_spaces_are_refused_or_do_not_agree(instance):
     x, y, certificate = instance
     with pytest.raises(ValueError, match="x and y must be the spaces"):
