@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gwtools as gw
@@ -73,6 +73,7 @@ def test_certified_bounds_are_the_values_rounded_down(pair):
     assert certificate.lower == certificate.bounds[certificate.bound]
 
 
+@settings(max_examples=60)
 @given(coupled(null=True))
 def test_more_effort_never_loosens(instance):
     x, y, plan = instance

@@ -35,6 +35,9 @@ def few():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bounds, "FAMILIES", CHOSEN)
         patch.setattr(bounds, "STARTS", 3)
+        # Those that take seconds with more atoms.
+        for name in ("reformulation", "semidefinite", "quartic"):
+            patch.setitem(bounds.LARGEST, name, 15)
         yield
 
 
@@ -93,7 +96,8 @@ def test_no_bound_is_above_the_best_objective(uninterrupted):
     for row in rows:
         assert row["above"] == 0
         assert row["law"]
-        assert all(0 <= row[name] <= row["best"] * (1 + 1e-9) for name in NAMES)
+        most = row["best"] * (1 + 1e-9)
+        assert all(0 <= row[name] <= most for name in NAMES if row[name] != "")
 
 
 def test_values_are_those_of_the_instance(uninterrupted):
@@ -122,6 +126,9 @@ def test_summary_is_that_of_the_trials(uninterrupted):
             1,
         )
         for name in NAMES:
+            if trial[name] == "":
+                assert row[name] == ""
+                continue
             assert row[name] == pytest.approx(
                 trial[name] / trial["best"], rel=1e-4, abs=1e-9
             )
@@ -134,7 +141,8 @@ def test_all_outputs_are_written(uninterrupted):
         NAMES
     )
     text = (uninterrupted / "bounds.md").read_text()
-    assert f"above the best objective: 0 of {6 * len(NAMES)}." in text
+    # Three bounds are not computed of the two instances of 32 atoms.
+    assert f"above the best objective: 0 of {6 * len(NAMES) - 6}." in text
 
 
 def test_interrupted_run_resumes_with_the_same_rows(
