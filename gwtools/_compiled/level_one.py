@@ -81,17 +81,10 @@ def douglas_rachford_step(
                 of_row = zero
                 for ell in range(m):
                     old = row[ell]
-                    cost = (
-                        R_ik * S_j[ell]
-                        - of_product * product_k[ell]
-                        - of_deviations * deviations_k[ell]
-                    )
-                    outside = (
-                        a_i * first_jk[ell]
-                        + b_j * second_ik[ell]
-                        + a_k * inner_j[ell]
-                        + root_b[ell] * inner_k
-                    )
+                    cost = R_ik * S_j[ell] - of_product * product_k[ell]
+                    cost -= of_deviations * deviations_k[ell]
+                    outside = a_i * first_jk[ell] + b_j * second_ik[ell]
+                    outside += a_k * inner_j[ell] + root_b[ell] * inner_k
                     projected = abs(old) - outside - cost
                     new = old + relaxation * (projected - max(old, zero))
                     row[ell] = new

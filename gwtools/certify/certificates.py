@@ -301,9 +301,13 @@ def _certified(
         seconds=collected.seconds,
         left_out=collected.left_out,
     )
+    return interval._replace(certificate=certificate), _proof(collected, unit)
+
+
+def _proof(collected: Collected, unit: float) -> Proof:
+    """Return what proves the lower bounds, in squared units of C."""
     arrays = {
         name: {key: unit * values * unit for key, values in kept.items()}
         for name, kept in collected.proofs.items()
     }
-    proof = Proof(arrays, branches=collected.branches, unit=unit)
-    return interval._replace(certificate=certificate), proof
+    return Proof(arrays, branches=collected.branches, unit=unit)
