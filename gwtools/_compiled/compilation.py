@@ -9,6 +9,9 @@ from typing import Any, TypeVar, cast
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+# What makes the machine code of each compiled function.
+_KERNELS: dict[Callable[..., Any], Callable[[], Callable[..., Any]]] = {}
+
 
 @cache
 def _numba() -> ModuleType | None:
@@ -51,7 +54,7 @@ def compiled(function: Function) -> Function:
     def call(*arguments: Any) -> Any:
         return kernel()(*arguments)
 
-    call.kernel = kernel  # type: ignore[attr-defined]
+    _KERNELS[call] = kernel
     return cast(Function, call)
 
 
@@ -63,8 +66,8 @@ def _with_kernels(function: Callable[..., Any]) -> Callable[..., Any]:
     kernels = {}
     for name in function.__code__.co_names:
         called: Any = function.__globals__.get(name)
-        if hasattr(called, "kernel"):
-            kernels[name] = called.kernel()
+        if callable(called) and called in _KERNELS:
+            kernels[name] = _KERNELS[called]()
     if not kernels:
         return function
     names = function.__globals__ | kernels

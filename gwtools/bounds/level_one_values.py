@@ -241,7 +241,7 @@ class _Support(NamedTuple):
     i: NumpyArray
     j: NumpyArray
     k: NumpyArray
-    l: NumpyArray  # noqa: E741
+    ell: NumpyArray
     mass: NumpyArray
 
 
