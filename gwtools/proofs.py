@@ -145,8 +145,10 @@ def verify(
     # Certificates are of the values as stored, however few digits their dtype has.
     x = converted(detached(x), _array.widen)
     y = converted(detached(y), _array.widen)
-    C, a, kept_x = _matrix(x)
-    D, b, kept_y = _matrix(y)
+    # In a unit in which squares of values are numbers of float64.
+    unit = prepare(x, y).unit
+    C, a, kept_x = _matrix(x.scaled(1 / unit))
+    D, b, kept_y = _matrix(y.scaled(1 / unit))
     values = Values(C, a, D, b)
     _require_sizes(proof, (x.size, y.size), (len(a), len(b)))
     # 1. The largest lower bound that can be computed again.
@@ -157,16 +159,21 @@ def verify(
     if best == _BRANCHES and proof.branches is not None:
         lower = _by_branches(x, y, proof.branches, proof.unit)
     elif best in proof.arrays:
-        lower = FROM_ARRAYS[best](values, proof.arrays[best])
+        arrays = {
+            name: array / unit / unit for name, array in proof.arrays[best].items()
+        }
+        lower = FROM_ARRAYS[best](values, arrays) * unit * unit
     else:
-        lower = CLOSED_FORMS[best](values)
+        lower = CLOSED_FORMS[best](values) * unit * unit
     # 2. The objective of the plan, less what it misses of the weights.
     recomputed = None
     if proof.plan is not None:
         plan = _in_float64(proof.plan.dense())
-        recomputed = objective(values, _nearest(plan[np.ix_(kept_x, kept_y)], a, b))
+        nearest = _nearest(plan[np.ix_(kept_x, kept_y)], a, b)
+        recomputed = objective(values, nearest) * unit * unit
     # 3. The certificate may claim less, but no more.
-    error = _float_error(C, D, best == _BRANCHES)
+    error = _float_error(C, D, best == _BRANCHES) * unit * unit
+    error += C.size * D.size * _LEAST
     claimed, upper = ends
     agrees = bounds[best] <= lower + error and claimed <= max(bounds.values())
     if recomputed is not None:
@@ -184,7 +191,7 @@ def _float_error(C: NumpyArray, D: NumpyArray, of_tree: bool) -> float:
     error = _FLOAT_ERROR * largest**2 + of_values * largest + of_values**2
     if of_tree:
         error += _FLOAT_ERROR_OF_TREES * size**2
-    return error + C.size * D.size * _LEAST
+    return error
 
 
 def _nearest(plan: NumpyArray, a: NumpyArray, b: NumpyArray) -> NumpyArray:

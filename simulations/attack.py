@@ -9,6 +9,7 @@ least objective of the couplings at which conditional gradient ends from thirty 
 starts, and each certificate is computed again from the proof that it keeps.
 
     python -m simulations.attack --out DIR [--quick] [--seed S] [--instances N]
+        [--jobs J]
     python -m simulations.attack --only SEED --name "offset float32" --call quartic
 
 The first writes chunks.csv (one row for each twenty instances and call, as soon as
@@ -34,8 +35,8 @@ from tqdm import tqdm
 
 import gwtools as gw
 from gwtools.transport.programs import exact as exact_program
+from simulations import _processes, proofs
 from simulations import _report as report
-from simulations import proofs
 from simulations._report import Row
 from tests.exact_couplings import Pair
 from tests.exact_search import best
@@ -227,8 +228,8 @@ def ratio(certificate: gw.Certificate, least: Fraction) -> float:
     return float(Fraction(certificate.lower) / least) if least else 0.0
 
 
-def examine(chunk: Chunk) -> tuple[list[Row], list[Row]]:
-    """Certify a chunk; return its rows of counts, and one for each false statement."""
+def examine(chunk: Chunk) -> tuple[Chunk, list[Row], list[Row]]:
+    """Certify a chunk; return it, its counts, and a row for each false statement."""
     counts: dict[str, Counter[str]] = {}
     largest: dict[str, float] = {}
     seconds: dict[str, float] = {}
@@ -256,7 +257,8 @@ def examine(chunk: Chunk) -> tuple[list[Row], list[Row]]:
                 found += [
                     words | {"seed": seed, "message": message} for message in messages
                 ]
-    return [_row(chunk, call, counts, largest, seconds) for call in counts], found
+    rows = [_row(chunk, call, counts, largest, seconds) for call in counts]
+    return chunk, rows, found
 
 
 def _with_couplings(one: Instance) -> tuple[Instance, Fraction | None]:
@@ -306,7 +308,7 @@ def _row(
 # The run
 
 
-def run(folder: Path, seed: int, instances: int) -> None:
+def run(folder: Path, seed: int, instances: int, jobs: int) -> None:
     """Examine the chunks that the folder does not hold yet."""
     path = folder / "chunks.csv"
     done = _finished(report.resume_rows(path))
@@ -318,8 +320,7 @@ def run(folder: Path, seed: int, instances: int) -> None:
     total = sum(len(chunk.seeds) for chunk in pending)
     violating = 0
     with tqdm(total=total, unit="instance", disable=not pending) as progress:
-        for chunk in pending:
-            rows, found = examine(chunk)
+        for chunk, rows, found in _processes.results(examine, pending, jobs):
             # Before the rows that say that they are complete.
             for violation in found:
                 report.append_row(folder / "violations.csv", violation)
@@ -427,6 +428,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help=f"number of instances (default: {INSTANCES}, quick {QUICK_INSTANCES})",
     )
     parser.add_argument(
+        "--jobs", type=int, default=1, help="processes (default: %(default)s)"
+    )
+    parser.add_argument(
         "--only",
         type=int,
         metavar="SEED",
@@ -437,7 +441,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     default = QUICK_INSTANCES if arguments.quick else INSTANCES
     instances = arguments.instances or default
     try:
-        run(folder, arguments.seed, instances)
+        run(folder, arguments.seed, instances, arguments.jobs)
     except KeyboardInterrupt:
         print(
             f"Interrupted: what is finished is kept in {folder}; "

@@ -23,13 +23,11 @@ summary.csv, meta.json and proofs.md, and exits with 1 if there is any.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import re
-import signal
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +35,7 @@ import numpy as np
 from tqdm import tqdm
 
 import gwtools as gw
+from simulations import _processes
 from simulations import _report as report
 from simulations._report import Row
 from tests import oracle
@@ -276,21 +275,6 @@ def examine(chunk: Chunk) -> tuple[Chunk, Row, list[Row]]:
     return chunk, row, found
 
 
-def _deaf() -> None:
-    """Leave an interrupt to the process that gathers the results."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def examined(
-    pending: Sequence[Chunk], jobs: int
-) -> Iterator[tuple[Chunk, Row, list[Row]]]:
-    """Examine chunks in processes, and yield them as they are finished."""
-    if not pending:
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs, _deaf) as pool:
-        yield from pool.imap_unordered(examine, pending)
-
-
 def run(folder: Path, seed: int, instances: int, jobs: int) -> None:
     """Examine the chunks that the folder does not hold yet."""
     path = folder / "chunks.csv"
@@ -311,7 +295,7 @@ def run(folder: Path, seed: int, instances: int, jobs: int) -> None:
         )
     total, violating = sum(len(chunk.seeds) for chunk in pending), 0
     with tqdm(total=total, unit="instance", disable=not pending) as progress:
-        for chunk, row, found in examined(pending, jobs):
+        for chunk, row, found in _processes.results(examine, pending, jobs):
             # Before the row that says that they are complete.
             for violation in found:
                 report.append_row(folder / "violations.csv", violation)

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 import gwtools as gw
 from tests.exact_couplings import Pair
 from tests.exact_search import best
@@ -86,7 +88,11 @@ def violations(
 
 
 def _of_a_tree(x: Any, y: Any) -> Any:
-    """Return the best coupling that a branch and bound finds."""
+    """Return the best coupling that a branch and bound finds, in float64."""
+    x, y = (
+        gw.spaces.converted(space, lambda array: np.asarray(array, np.float64))
+        for space in (x, y)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", gw.ConvergenceWarning)
         return gw.solve(x, y, gw.BranchAndBound(max_nodes=3000)).plan

@@ -235,12 +235,20 @@ def test_the_upper_end_of_a_copy_is_that_of_the_matching():
     assert again.upper == 0.0
 
 
-def test_proofs_of_subnormal_squares_agree():
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean"])
+@pytest.mark.parametrize("size", [1e-162, 1e-157, 1e-80, 1e70])
+def test_proofs_of_any_unit_agree(size, metric):
     rng = np.random.default_rng(2)
-    x, y = (gw.DenseSpace(1e-160 * (m + m.T)) for m in rng.random((2, 4, 4)))
-    certificate = gw.certify(x, y, effort="quartic", keep_proof=True)
-    assert certificate.lower < 1e-310
-    assert certificate.verify(x, y).agrees
+    # Squares of the smaller cloud may be none of float64.
+    x = gw.PointCloud(size * 1e-4 * rng.random((4, 2)), rng.dirichlet(np.ones(4)))
+    y = gw.PointCloud(size * rng.random((3, 3)), metric=metric)
+    plan = np.outer(x.weights, y.weights)
+    for effort in ("cubic", "quartic"):
+        certificate = gw.certify(x, y, plan, effort=effort, keep_proof=True)
+        again = certificate.verify(x, y)
+        assert again.agrees
+        assert again.lower == pytest.approx(certificate.lower, rel=1e-3, abs=1e-318)
+        assert again.upper == pytest.approx(certificate.upper, rel=1e-9, abs=1e-318)
 
 
 def test_the_upper_end_is_that_of_the_nearest_coupling():

@@ -61,10 +61,7 @@ def test_refusals_and_failures_are_told_apart():
         assert proofs.judged(one, proofs.Answer(error=error)) == [expected]
 
 
-def test_runs_resume(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        proofs, "examined", lambda pending, jobs: map(proofs.examine, pending)
-    )
+def test_runs_resume(tmp_path, capsys):
     proofs.run(tmp_path, 0, 100, 1)
     rows = report.read_rows(tmp_path / "chunks.csv")
     assert Counter(row["effort"] for row in rows) == {
