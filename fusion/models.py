@@ -297,6 +297,28 @@ def load_model(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
     return model
 
 
+def longest(model: PreTrainedModel, max_length: int | None = None) -> int | None:
+    """Return how many tokens a text may have: of the model's context and a limit.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Its configuration may say for how many positions it was made; beyond them
+        answers are nonsense, or there are none.
+    max_length : int, optional
+        A further limit, in tokens.
+
+    Returns
+    -------
+    int or None
+        The smaller of both; None where there is neither.
+    """
+    config = model.config.get_text_config()
+    context = getattr(config, "max_position_embeddings", None)
+    limits = [limit for limit in (context, max_length) if limit is not None]
+    return min(limits, default=None)
+
+
 def model_fingerprint(model: PreTrainedModel) -> str:
     """The sha256 of a model's configuration and weights, wherever they lie."""
     config = model.config.to_diff_dict()

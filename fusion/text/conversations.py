@@ -121,12 +121,15 @@ class Encoded:
         token adds none.
     digest : str
         The sha256 of the text that was tokenized.
+    cut : bool
+        Whether tokens of the completion or its end are cut off.
     """
 
     input_ids: NDArray[np.int64]  # (T,)
     completion_mask: NDArray[np.bool_]  # (T,)
     ends: NDArray[np.int32]  # (n,), one for each marked token
     digest: str  # in hexadecimal
+    cut: bool = False
 
     @property
     def positions(self) -> NDArray[np.int64]:
@@ -300,6 +303,7 @@ def encode(
     # 2. Joined, and cut at the end.
     tokens = answer["input_ids"]
     ids = np.array([*prompt, *tokens, *end], dtype=np.int64)
+    cut = max_length is not None and len(ids) > max_length
     ids = ids[:max_length]
     completion_mask = np.arange(len(ids)) >= len(prompt)
 
@@ -310,7 +314,7 @@ def encode(
     ends = np.append(ends, np.full(len(end), last))
     kept = len(ids) - len(prompt)
     digest = _sha256(json.dumps([head, completion, tail]))
-    return Encoded(ids, completion_mask, ends[:kept], digest)
+    return Encoded(ids, completion_mask, ends[:kept], digest, cut)
 
 
 def _end_token(tail: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:

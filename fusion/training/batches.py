@@ -103,7 +103,7 @@ class EncodedExamples(Dataset[Feature]):
         What to encode.
     tokenizer : PreTrainedTokenizerBase
         The student's tokenizer.
-    max_length : int
+    max_length : int, optional
         Tokens beyond it are cut from the completion's end.
     """
 
@@ -111,7 +111,7 @@ class EncodedExamples(Dataset[Feature]):
         self,
         examples: Sequence[Example],
         tokenizer: PreTrainedTokenizerBase,
-        max_length: int,
+        max_length: int | None,
     ) -> None:
         self._examples = examples
         self._tokenizer = tokenizer

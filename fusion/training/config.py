@@ -15,12 +15,14 @@ from transformers import TrainingArguments
 
 from fusion import _check
 from fusion.losses.objective import FusionLoss
+from fusion.text.fitting import ON_BAD_ROWS
 
 # Settings of which each is one of a few words; those of the losses are checked there.
 CHOICES = {
     "weighting": ("uniform", "static", "ce"),
     "fusion_schedule": ("constant", "linear", "cosine"),
     "align": ("bytes", "positional"),
+    "on_bad_rows": ON_BAD_ROWS,
 }
 # Values of `standardize` by which rows of logits become distributions.
 NORMALIZED = ("logprob", "softmax")
@@ -75,7 +77,11 @@ class FusionConfig(TrainingArguments):
     fusion_schedule : {"constant", "linear", "cosine"}
         How w goes from the first to the last step.
     max_length : int
-        Tokens beyond it are cut from the completion's end.
+        Tokens beyond it, or beyond the student's context, are cut from the completion's
+        end.
+    on_bad_rows : {"error", "drop"}
+        Whether examples that cannot be used, as prompts of `max_length` tokens or more,
+        are an error before the first step or left out.
     lora : dict
         Arguments of `peft.LoraConfig`; None trains the student's own weights.
     trained_layers : int
@@ -126,6 +132,7 @@ class FusionConfig(TrainingArguments):
     final_fusion_weight: float = 0.0
     # How the student is trained.
     max_length: int = 1024
+    on_bad_rows: str = "error"
     lora: dict[str, Any] | None = None
     trained_layers: int | None = None
     log_term_gradients: bool = False

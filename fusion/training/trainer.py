@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,12 @@ from fusion.text.conversations import Example
 from fusion.training.batches import (
     Batch,
     Collator,
-    EncodedExamples,
     TeacherBatch,
     targets,
 )
 from fusion.training.checkpoints import newest_checkpoint
-from fusion.training.config import NORMALIZED, FusionConfig
+from fusion.training.config import FusionConfig
+from fusion.training.data import check_stores, fitting_examples
 from fusion.training.terms import Meter, denominators, record, term_names
 
 AUTO = "auto"
@@ -64,8 +65,14 @@ class FusionTrainer(Trainer):
     TypeError
         If ``args`` is not a FusionConfig.
     ValueError
-        If there is no student, a process has several devices, or a store holds none of
-        the examples or not what the settings need.
+        If there is no student, a process has several devices, a store holds none of the
+        examples or not what the settings need, or an example does not fit the student
+        and ``args.on_bad_rows`` is "error".
+
+    Warns
+    -----
+    fusion.text.fitting.ExamplesWarning
+        If examples are left out, or completions cut.
 
     Examples
     --------
@@ -131,7 +138,7 @@ class FusionTrainer(Trainer):
         self.stores = dict(stores)
         self._objective = args.objective(self.stores)
         # Before models are loaded, which may take minutes.
-        _check_stores(self.stores, args, train_dataset, eval_dataset)
+        check_stores(self.stores, args, train_dataset, eval_dataset)
 
         if processing_class is None:
             processing_class = load_tokenizer(_student(args))
@@ -144,12 +151,16 @@ class FusionTrainer(Trainer):
         # Denominators of the step that is under way; None before the first one.
         self._totals: Totals | None = None
 
+        # Before the first step: what does not fit would end the training there.
+        fitting = partial(fitting_examples, tokenizer=processing_class, model=model)
+        training = fitting(train_dataset, args=args, name="training examples")
+        held_out = fitting(eval_dataset, args=args, name="held-out examples")
         collator = _collator(self.stores, processing_class, args)
         super().__init__(
             model=prepared(model, args),
             args=args,
-            train_dataset=_encoded(train_dataset, processing_class, args),
-            eval_dataset=_encoded(eval_dataset, processing_class, args),
+            train_dataset=training,
+            eval_dataset=held_out,
             processing_class=processing_class,
             data_collator=collator,  # type: ignore[arg-type]
             **kwargs,
@@ -392,17 +403,6 @@ def _totals(counts: Tensor) -> Totals:
     return Totals(tokens, pairs, sequences)
 
 
-def _encoded(
-    examples: Sequence[Example] | None,
-    tokenizer: PreTrainedTokenizerBase,
-    args: FusionConfig,
-) -> EncodedExamples | None:
-    """Examples in the student's tokens, if there are any examples."""
-    if examples is None:
-        return None
-    return EncodedExamples(examples, tokenizer, args.max_length)
-
-
 def _collator(
     stores: Mapping[str, TeacherStore],
     tokenizer: PreTrainedTokenizerBase,
@@ -452,28 +452,3 @@ def _checked(args: FusionConfig | None) -> FusionConfig:
             "start it with `accelerate launch`."
         )
     return args
-
-
-def _check_stores(
-    stores: Mapping[str, TeacherStore],
-    args: FusionConfig,
-    train_dataset: Sequence[Example] | None,
-    eval_dataset: Sequence[Example] | None,
-) -> None:
-    """Require that every store holds some of the examples, and what the loss needs."""
-    examples: list[Example] = []
-    for dataset in (train_dataset, eval_dataset):
-        if dataset:
-            examples.extend(dataset)
-    # Distributions can be made of stored log-probabilities, too.
-    needs_logits = args.standardize not in NORMALIZED
-    for name, store in stores.items():
-        store.check(k=args.k, logits=needs_logits)
-        # Lazily, up to the first: a key is a hash of the whole text.
-        held = (example.key in store for example in examples)
-        if examples and not any(held):
-            raise ValueError(
-                f"The store of {name} must hold some of the examples, "
-                f"but holds none of {len(examples)}: "
-                "capture this data set, with the same prompts and completions."
-            )

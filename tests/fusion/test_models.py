@@ -7,6 +7,7 @@ import subprocess
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from fusion.models import (
     fetch,
     load_model,
     load_tokenizer,
+    longest,
     model_fingerprint,
     template_fingerprint,
     tokenizer_fingerprint,
@@ -223,3 +225,14 @@ def test_templates_can_be_given(tmp_path, gpt2):
     assert template_fingerprint(
         load_tokenizer(tmp_path, tmp_path / "other.jinja")
     ) != template_fingerprint(gpt2[1])
+
+
+def test_texts_are_as_long_as_the_context_or_a_limit_allows(llama):
+    context = llama[0].config.max_position_embeddings
+    assert longest(llama[0]) == context
+    assert longest(llama[0], context - 1) == context - 1
+    assert longest(llama[0], context + 1) == context
+    config = SimpleNamespace(get_text_config=SimpleNamespace)  # of no known context
+    model = SimpleNamespace(config=config)
+    assert longest(model) is None
+    assert longest(model, 7) == 7

@@ -1,0 +1,53 @@
+"""Examples of a trainer: refused, left out or cut before the first step."""
+
+import pytest
+
+import fusion
+from fusion.text.conversations import Example, Message
+from fusion.text.fitting import ExamplesWarning
+from fusion.training.data import fitting_examples
+from fusion.training.trainer import FusionTrainer
+from tests.fusion import tiny
+
+EXAMPLES = tiny.sums(6)
+LONG = Example((Message("user", "long " * 400),), "7")
+
+
+@pytest.fixture
+def fitted(llama):
+    model, tokenizer = llama
+
+    def make(examples, **settings):
+        quiet = {"use_cpu": True, "disable_tqdm": True, "report_to": "none"}
+        args = fusion.FusionConfig("student", **quiet, **settings)
+        return fitting_examples(examples, tokenizer, model, args, "training examples")
+
+    return make
+
+
+def test_prompts_that_do_not_fit_are_refused_before_the_first_step(llama):
+    args = fusion.FusionConfig("student", max_length=256, use_cpu=True)
+    with pytest.raises(ValueError, match=r"All held-out examples .* 1 of 7 do"):
+        FusionTrainer(
+            llama[0], args, EXAMPLES, [*EXAMPLES, LONG], processing_class=llama[1]
+        )
+
+
+def test_prompts_that_do_not_fit_are_left_out_on_request(fitted):
+    with pytest.warns(ExamplesWarning, match="1 of 7 training examples are left out"):
+        found = fitted([LONG, *EXAMPLES], max_length=256, on_bad_rows="drop")
+    assert [feature["key"] for feature in found] == [e.key for e in EXAMPLES]
+    assert fitted(None) is None
+
+
+def test_texts_end_at_the_context_of_the_student(fitted, llama):
+    context = llama[0].config.max_position_embeddings
+    example = Example((Message("user", "sum"),), "number " * context)
+    with pytest.warns(ExamplesWarning, match=f"at max_length = {context} tokens"):
+        found = fitted([*EXAMPLES, example], max_length=10**6)
+    assert len(found[len(EXAMPLES)]["encoded"].input_ids) == context
+
+
+def test_settings_of_bad_rows_are_checked():
+    with pytest.raises(ValueError, match="on_bad_rows must be one of"):
+        fusion.FusionConfig("student", on_bad_rows="skip", use_cpu=True)
