@@ -301,6 +301,7 @@ def best_multipliers(
     enough: float = math.inf,
     like: Array | None = None,
     least_gain: float = _LEAST_GAIN,
+    patience: int = _PATIENCE,
 ) -> Multipliers:
     """Search for multipliers, and return the best of all checkpoints.
 
@@ -319,7 +320,9 @@ def best_multipliers(
     like : array, optional
         An array on the device where to iterate; by default the CPU.
     least_gain : float
-        What share of the value must be gained for the search to go on.
+        What share of the value must be gained for the search to go on,
+    patience : int
+        within so many checkpoints.
     """
     # The residual third bound: of one atom against others it is the objective.
     best = level_one.residual_third_multipliers(x, y)
@@ -352,7 +355,7 @@ def best_multipliers(
             if best_value > record + least_gain * abs(record):
                 record = best_value
                 waited = 0
-            if late or waited == _PATIENCE or best_value >= enough:
+            if late or waited == patience or best_value >= enough:
                 break
     except (KeyboardInterrupt, np.linalg.LinAlgError):
         # What was found so far proves a bound as well as any other multipliers.

@@ -45,6 +45,7 @@ _CLOSED_TO = 1e-6  # of the objective: a tree is searched no further
 _BRANCHING_SHARE = 0.5  # of a budget
 _MOST_MOMENT_PAIRS = 35**2  # pairs of atoms of a moment matrix
 _WITHOUT_END = 10**9  # steps of a search that ends by its budget
+_PATIENCE_OF_A_BUDGET = 20  # checkpoints of 100 steps
 _LEAST_GAIN_OF_A_BUDGET = 1e-7  # of a value, between two of a search that has time
 # Part of a budget that may go by before the last multipliers are proved.
 _SEARCH_SHARE = 0.85
@@ -314,6 +315,7 @@ def _semidefinite(work: Work, collected: Collected) -> Bound:
         enough=work.enough,
         like=work.like,
         least_gain=_LEAST_GAIN_OF_A_BUDGET,
+        patience=_PATIENCE_OF_A_BUDGET,
     )
     proved = certified_moments.semidefinite(
         work.x,
