@@ -16,7 +16,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fusion.tasks import Problem, normal
-from fusion.text.conversations import Example, render
+from fusion.text.conversations import Example, encode_prompt
 
 # In the order of trust: what was asked for, then what models write unasked.
 _PATTERNS = (
@@ -253,21 +253,9 @@ def generate(
 
 def _prompt(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> _Prompt:
     """Tokens of a prompt as in training, and those that end an answer to it."""
-    # What stands before and after the completion is wanted: any completion will do, but
-    # for an empty one.
-    example = Example(problem.prompt, problem.answer or "?")
-    head, tail = render(example, tokenizer)
-    # A chat template writes the special tokens itself.
-    plain = isinstance(problem.prompt, str)
-    ids = tokenizer(head, add_special_tokens=plain)["input_ids"]
-
-    end_ids = []
-    if tail:
-        # The template ends a turn, with a token that may not be the tokenizer's end.
-        tail_ids = tokenizer(tail, add_special_tokens=False)["input_ids"]
-        end_ids += tail_ids[:1]
-    if tokenizer.eos_token_id is not None:
-        end_ids.append(tokenizer.eos_token_id)
+    # Any answer will do, but for an empty one.
+    example = Example(problem.prompt, "?", tools=problem.tools)
+    ids, end_ids = encode_prompt(example, tokenizer)
     return _Prompt(ids, end_ids)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fusion._extras import needed_by
-from fusion.text.conversations import Example, Message, read_examples, read_rows
+from fusion.text.messages import Example, Message
+from fusion.text.rows import Turns, read_examples, read_rows, read_tools, read_turns
 
 # The form that `fusion.evaluate.extract` looks for first.
 INSTRUCTION = (
@@ -37,6 +38,8 @@ class Problem:
         All answers one may give, if they are known.
     accepts : callable, optional
         Tells whether another answer is as good; by default none is.
+    tools : tuple of mappings
+        Definitions of the tools that a conversation may call.
     """
 
     prompt: str | tuple[Message, ...]
@@ -44,12 +47,13 @@ class Problem:
     task: str
     choices: tuple[str, ...] = ()
     accepts: Callable[[str], bool] | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
 
     def example(self) -> Example:
         """Return the problem and its answer as something to learn from."""
         # In the form that INSTRUCTION asks for.
         completion = f"<answer>{self.answer}</answer>"
-        return Example(self.prompt, completion, domain=self.task)
+        return Example(self.prompt, completion, domain=self.task, tools=self.tools)
 
     def solved_by(self, answer: str) -> bool:
         """Tell whether the answer is the one looked for, or one that is as good.
@@ -151,7 +155,8 @@ def read_problems(source: str) -> list[Problem]:
     """Read problems from JSONL or make them: ``reasoning-gym:TASK+TASK:SIZE:SEED``.
 
     Each line of JSONL has ``prompt`` (text, or a list of ``{"role", "content"}``) and
-    ``answer``, and perhaps ``task`` (or ``domain``) and ``choices`` (a list of texts).
+    ``answer``, and perhaps ``task`` (or ``domain``), ``choices`` (a list of texts) and
+    ``tools`` (a list of definitions). Blank lines are skipped, and not counted.
 
     Parameters
     ----------
@@ -172,7 +177,7 @@ def read_problems(source: str) -> list[Problem]:
     return problems
 
 
-def read_data(source: str) -> list[Example]:
+def read_data(source: str, turns: Turns = "last") -> list[Example]:
     """Read examples to learn from, from JSONL or of the problems of reasoning-gym.
 
     Parameters
@@ -180,6 +185,8 @@ def read_data(source: str) -> list[Example]:
     source : str
         A file of JSONL as of `fusion.read_examples`, or a specification as of
         `read_problems`.
+    turns : {"last", "all"}
+        Which messages of a conversation are learnt, as of `fusion.read_examples`.
 
     Raises
     ------
@@ -188,7 +195,7 @@ def read_data(source: str) -> list[Example]:
     """
     if source.startswith(_SPEC):
         return [problem.example() for problem in read_problems(source)]
-    return read_examples(source)
+    return read_examples(source, turns)
 
 
 def _specified(source: str) -> tuple[list[str], int, int]:
@@ -214,13 +221,14 @@ def _problem(row: Mapping[str, Any], number: int) -> Problem:
         prompt = row["prompt"]
         answer = row["answer"]
         if not isinstance(prompt, str):
-            prompt = _conversation(prompt)
+            prompt = read_turns(prompt)
         if not prompt or not isinstance(answer, str):
             raise TypeError("prompt must not be empty, and answer must be text")
         # Examples to learn from have a domain where problems have a task.
         task = row.get("task") or row.get("domain") or ""
         choices = _choices(row.get("choices"))
-        return Problem(prompt, answer, str(task), choices)
+        tools = read_tools(row.get("tools"))
+        return Problem(prompt, answer, str(task), choices, tools=tools)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"Line {number} must be a JSON object with `prompt` and `answer`, "
@@ -239,12 +247,3 @@ def _choices(value: Any) -> tuple[str, ...]:
         if not isinstance(choice, str):
             raise TypeError("choices must be a list of texts")
     return tuple(value)
-
-
-def _conversation(turns: Iterable[Mapping[str, str]]) -> tuple[Message, ...]:
-    """The turns of a conversation before the answer."""
-    messages = []
-    for turn in turns:
-        message = Message(turn["role"], turn["content"])
-        messages.append(message)
-    return tuple(messages)

@@ -91,7 +91,7 @@ def gold_run(
     teacher.tokenizer.save_pretrained(Path(folder) / "teacher")
     rows = [
         [
-            *(turn._asdict() for turn in e.prompt),
+            *(turn.as_dict() for turn in e.prompt),
             {"role": "assistant", "content": e.completion},
         ]
         for e in examples

@@ -15,6 +15,9 @@ def align(
     student_ends: ArrayLike,
     teacher_ends: ArrayLike,
     how: How = "bytes",
+    *,
+    student_start: int = 0,
+    teacher_start: int = 0,
 ) -> tuple[Index, Index]:
     """Pair the completion positions of a student with those of a teacher.
 
@@ -22,11 +25,14 @@ def align(
     ----------
     student_ends, teacher_ends : (n,) and (m,) integer arrays, non-decreasing
         The byte at which each token of the completion ends (``Encoded.ends``,
-        ``TeacherRows.ends``). Token i starts where token i - 1 ends, the first at 0.
+        ``TeacherRows.ends``). Token i starts where token i - 1 ends.
     how : {"bytes", "positional"}
         Pair tokens that start at the same byte, so that both models predict the
         continuation of one and the same text; of several that start there, as after an
         empty token, the last. Or pair the i-th with the i-th, whatever they say.
+    student_start, teacher_start : int
+        Where the first token starts (``Encoded.start``): below 0 if it begins with the
+        last bytes of the prompt. It is paired only with a token that does so, too.
 
     Returns
     -------
@@ -39,7 +45,8 @@ def align(
     Raises
     ------
     ValueError
-        If ``how`` is unknown, or ends are not non-decreasing integers from 0 on.
+        If ``how`` is unknown, ends are not non-decreasing integers from 0 on, or a
+        start is no integer of at most 0.
 
     Examples
     --------
@@ -54,14 +61,16 @@ def align(
     _check_how(how)
     student = _checked(student_ends, "student_ends")
     teacher = _checked(teacher_ends, "teacher_ends")
+    _check_start(student_start, "student_start")
+    _check_start(teacher_start, "teacher_start")
     if how == "positional":
         common = min(len(student), len(teacher))
         positions = np.arange(common)
         # Two arrays, so that whoever changes one leaves the other.
         return positions, positions.copy()
     # Tokens that start at the same byte predict the same continuation.
-    student_starts, student_tokens = _last_at_each_start(student)
-    teacher_starts, teacher_tokens = _last_at_each_start(teacher)
+    student_starts, student_tokens = _last_at_each_start(student, student_start)
+    teacher_starts, teacher_tokens = _last_at_each_start(teacher, teacher_start)
     _, ours, theirs = np.intersect1d(
         student_starts,
         teacher_starts,
@@ -106,12 +115,22 @@ def _are_ends(found: NDArray[Any]) -> bool:
     return not (steps < 0).any()
 
 
-def _last_at_each_start(ends: Index) -> tuple[Index, Index]:
+def _check_start(start: int, name: str) -> None:
+    """Require a byte at which the first token of a completion may start."""
+    if not isinstance(start, int | np.integer) or start > 0:
+        raise ValueError(
+            f"{name} must be an integer of at most 0, but is {start!r}: pass "
+            "`Encoded.start`, the byte before the completion at which its first token "
+            "starts."
+        )
+
+
+def _last_at_each_start(ends: Index, start: int) -> tuple[Index, Index]:
     """Return the distinct starts of tokens, and the last token at each of them."""
     n = len(ends)
     # A token starts where the one before it ends. Cut to n, since without any token
-    # there is no start at 0 either.
-    starts = np.concatenate([[0], ends[:-1]])[:n]
+    # there is no first start either.
+    starts = np.concatenate([[start], ends[:-1]])[:n]
     differs = starts[1:] != starts[:-1]
     is_last = np.append(differs, True)[:n]
     last = np.flatnonzero(is_last)

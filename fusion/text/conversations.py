@@ -1,4 +1,4 @@
-"""Examples of a prompt and a completion: read, rendered and tokenized.
+"""Examples in the tokens of one tokenizer, cut where their completion starts.
 
 What is stored or compared across tokenizers hangs on the text alone: the key of an
 example is a hash of its content, and positions are byte offsets in the UTF-8
@@ -7,101 +7,29 @@ completion.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from fusion.text.byte_offsets import byte_ends
+from fusion.text.messages import Example, Message, sha256
+from fusion.text.rows import read_examples, read_rows
+from fusion.text.templates import render
+from fusion.text.tokens import Tokens, tokenize
 
-Row = Mapping[str, Any]
-Rows = Iterable[Row]
-
-# Stands where the completion goes while a chat template is rendered.
-_MARK = "[[completion]]"
-
-
-class Message(NamedTuple):
-    """One turn of a conversation."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True)
-class Example:
-    """A prompt and its completion.
-
-    Attributes
-    ----------
-    prompt : str or tuple of Message
-        Plain text, used as it is, or the turns before the answer, which a chat template
-        renders.
-    completion : str
-        The answer: what is learnt, and where teachers' rows are kept.
-    domain : str
-        For reports; no part of the key.
-
-    Raises
-    ------
-    ValueError
-        If the prompt or the completion is empty, or the completion has no encoding in
-        UTF-8.
-
-    Examples
-    --------
-    An example is known by its content, in whatever order, domain or tokenizer it comes.
-
-    >>> import fusion
-    >>> example = fusion.Example("two plus two is", "four", domain="sums")
-    >>> example.key == fusion.Example("two plus two is", "four").key
-    True
-    """
-
-    prompt: str | tuple[Message, ...]
-    completion: str
-    domain: str = ""
-
-    def __post_init__(self) -> None:
-        """Refuse empty or unencodable text."""
-        if not self.prompt or not self.completion:
-            empty = "completion" if self.prompt else "prompt"
-            raise ValueError(
-                f"{empty} must not be empty, but is {getattr(self, empty)!r}: "
-                "drop that example."
-            )
-        try:
-            self.completion.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"completion must be encodable as UTF-8, but {error}: "
-                "repair the text first."
-            ) from error
-
-    @property
-    def key(self) -> str:
-        """The sha256 of the content, whatever the tokenizer, template or order."""
-        content: list[Any]
-        if isinstance(self.prompt, str):
-            content = [self.prompt, self.completion]
-        else:
-            answer = ("assistant", self.completion)
-            content = [*self.prompt, answer]
-        # Rows of teachers are stored under this key: its form is part of theirs.
-        text = json.dumps(content, separators=(",", ":"))
-        return _sha256(text)
-
-
-def _sha256(text: str) -> str:
-    """Return the digest of a text in UTF-8, in hexadecimal."""
-    digest = hashlib.sha256(text.encode())
-    return digest.hexdigest()
+__all__ = [
+    "Encoded",
+    "Example",
+    "Message",
+    "encode",
+    "encode_prompt",
+    "read_examples",
+    "read_rows",
+    "render",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +49,9 @@ class Encoded:
         token adds none.
     digest : str
         The sha256 of the text that was tokenized.
+    start : int
+        Where the first of them starts, as ``ends`` a byte relative to the completion:
+        below 0 if the token begins with the end of the prompt, else 0.
     cut : bool
         Whether tokens of the completion or its end are cut off.
     """
@@ -129,6 +60,7 @@ class Encoded:
     completion_mask: NDArray[np.bool_]  # (T,)
     ends: NDArray[np.int32]  # (n,), one for each marked token
     digest: str  # in hexadecimal
+    start: int = 0  # in bytes, at most 0
     cut: bool = False
 
     @property
@@ -138,100 +70,13 @@ class Encoded:
         return np.flatnonzero(self.completion_mask) - 1
 
 
-def read_examples(source: str | Path | Rows) -> list[Example]:
-    """Read examples from a JSONL file, a ``datasets.Dataset`` or any such rows.
+class _Cut(NamedTuple):
+    """Which tokens of a text are the completion's, and where that lies in bytes."""
 
-    Parameters
-    ----------
-    source : path or iterable of mappings
-        Each row has ``prompt`` and ``completion`` (both text, or both lists of
-        ``{"role", "content"}``), or ``messages`` whose last is the assistant's; and
-        perhaps ``domain``. Other columns are ignored.
-
-    Returns
-    -------
-    list of Example
-        In the order of the rows.
-
-    Raises
-    ------
-    ValueError
-        If a row is not of this form; the message names the row.
-
-    Examples
-    --------
-    >>> import fusion
-    >>> turns = [
-    ...     {"role": "user", "content": "two plus two?"},
-    ...     {"role": "assistant", "content": "four"},
-    ... ]
-    >>> rows = [
-    ...     {"prompt": "two plus two is", "completion": "four"},
-    ...     {"messages": turns, "domain": "chat"},
-    ... ]
-    >>> for example in fusion.read_examples(rows):
-    ...     print(example.prompt, "->", example.completion)
-    two plus two is -> four
-    (Message(role='user', content='two plus two?'),) -> four
-    """
-    examples = []
-    for number, row in enumerate(read_rows(source), start=1):
-        example = _example(row, number)
-        examples.append(example)
-    return examples
-
-
-def read_rows(source: str | Path | Rows) -> Rows:
-    """Return the rows of a JSONL file, or what is given if it is no path."""
-    if isinstance(source, str | Path):
-        return _lines(Path(source))
-    return source
-
-
-def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """Return the text before and after the completion.
-
-    It is plain, or what the tokenizer's chat template puts there.
-
-    Parameters
-    ----------
-    example : Example
-        The completion itself is never changed, even where a template would trim it.
-    tokenizer : PreTrainedTokenizerBase
-        Its chat template renders prompts that are conversations; plain prompts are
-        followed by its end-of-sequence token.
-
-    Returns
-    -------
-    head, tail : str
-        The text before the completion, and after it.
-
-    Raises
-    ------
-    ValueError
-        If the prompt is a conversation and the tokenizer has no usable chat template.
-    """
-    if isinstance(example.prompt, str):
-        return example.prompt, tokenizer.eos_token or ""
-    if not tokenizer.chat_template:
-        raise ValueError(
-            "tokenizer must have a chat template for prompts that are conversations, "
-            "but has none: set tokenizer.chat_template, "
-            "or give prompt and completion as plain text."
-        )
-    # With a mark in place of the answer, which a template might trim.
-    answer = Message("assistant", _MARK)
-    turns = [turn._asdict() for turn in (*example.prompt, answer)]
-    rendered = tokenizer.apply_chat_template(turns, tokenize=False)
-    pieces = str(rendered).split(_MARK)
-    times = len(pieces) - 1
-    if times != 1:
-        raise ValueError(
-            "chat template must render the answer exactly once, "
-            f"but did so {times} times: use another template."
-        )
-    head, tail = pieces
-    return head, tail
+    first: int  # the first token of the completion, or of its end
+    last: int  # behind the last token of the completion
+    start: int  # bytes before the completion
+    stop: int  # bytes up to the completion's end
 
 
 def encode(
@@ -239,9 +84,12 @@ def encode(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int | None = None,
 ) -> Encoded:
-    """Tokenize prompt and completion of an example, each by itself.
+    """Tokenize the whole text of an example, once, and mark its completion.
 
-    No token spans both, as where a model continues the prompt.
+    The tokens are those of what the chat template makes of the conversation, or of
+    prompt and completion one behind the other, after the start tokens of the tokenizer.
+    A token that spans the end of the prompt and the start of the completion belongs to
+    the completion.
 
     Parameters
     ----------
@@ -255,13 +103,15 @@ def encode(
     Returns
     -------
     Encoded
-        The completion is followed by one end token: the first that the template puts
-        there, or end-of-sequence.
+        The completion is followed by one end token: the first behind it that the
+        template puts there, or end-of-sequence.
 
     Raises
     ------
     ValueError
-        If the prompt gives no token, or leaves no room for the completion.
+        If the tokenizer is not a fast one, its template cannot render the example as it
+        is, the prompt gives no token or leaves no room for the completion, or there is
+        neither a token of the completion nor an end token; the message names the row.
 
     Examples
     --------
@@ -278,125 +128,155 @@ def encode(
     ... )
     >>> words.pre_tokenizer = pre_tokenizers.Whitespace()
     >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")
-    >>> encoded = fusion.encode(fusion.Example("two plus two is", "four"), tokenizer)
+    >>> encoded = fusion.encode(fusion.Example("two plus two is", " four"), tokenizer)
     >>> (
     ...     encoded.input_ids.tolist(),
     ...     encoded.completion_mask.astype(int).tolist(),
     ...     encoded.ends.tolist(),
     ... )
-    ([1, 2, 1, 3, 4, 0], [0, 0, 0, 0, 1, 1], [4, 4])
+    ([1, 2, 1, 3, 4, 0], [0, 0, 0, 0, 1, 1], [5, 5])
     """
     head, tail = render(example, tokenizer)
-    completion = example.completion
+    tokens = _tokens_of(example, head, tail, tokenizer)
+    cut = _cut(tokens, head, example.completion)
+    _check_length(cut.first, max_length, example)
 
-    # 1. Three pieces, each by itself. A template has its special tokens in its text.
-    plain = isinstance(example.prompt, str)
-    prompt = tokenizer(head, add_special_tokens=plain)["input_ids"]
-    answer = tokenizer(
-        completion,
-        add_special_tokens=False,
-        return_offsets_mapping=True,
+    # One end token follows the completion, and what the template puts behind it is no
+    # part of the example.
+    ids = np.array(tokens.ids[: cut.last + 1], dtype=np.int64)
+    _check_some(len(ids) - cut.first, example)
+    completion_mask = np.arange(len(ids)) >= cut.first
+
+    # Ends in the completion: tokens may reach beyond it, as into the template's line
+    # break. The end token adds no byte: it ends where the last of them does, or at 0
+    # where the completion gives no token.
+    ends = np.clip(tokens.ends[cut.first : cut.last], cut.start, cut.stop) - cut.start
+    end = np.full(len(ids) - cut.last, ends.max(initial=0))
+    in_completion = np.append(ends, end).astype(np.int32)
+
+    start = min(int(tokens.starts[cut.first]) - cut.start, 0)
+    digest = sha256(json.dumps([head, example.completion, tail]))
+    kept = ids[:max_length]
+    return Encoded(
+        kept,
+        completion_mask[:max_length],
+        in_completion[: len(kept) - cut.first],
+        digest,
+        start,
+        cut=len(kept) < len(ids),
     )
-    end = _end_token(tail, tokenizer)
-    _check_length(len(prompt), max_length)
-
-    # 2. Joined, and cut at the end.
-    tokens = answer["input_ids"]
-    ids = np.array([*prompt, *tokens, *end], dtype=np.int64)
-    cut = max_length is not None and len(ids) > max_length
-    ids = ids[:max_length]
-    completion_mask = np.arange(len(ids)) >= len(prompt)
-
-    # 3. Where tokens end in the completion. The end token adds no byte: it ends where
-    #    the last of them does, or at 0 where the completion gives no token.
-    ends = byte_ends(completion, tokens, answer["offset_mapping"], tokenizer)
-    last = ends.max(initial=0)
-    ends = np.append(ends, np.full(len(end), last))
-    kept = len(ids) - len(prompt)
-    digest = _sha256(json.dumps([head, completion, tail]))
-    return Encoded(ids, completion_mask, ends[:kept], digest, cut)
 
 
-def _end_token(tail: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the first token of the text after a completion, if there is any."""
-    if not tail:
-        return []
-    ids: list[int] = tokenizer(tail, add_special_tokens=False)["input_ids"]
-    return ids[:1]
+def encode_prompt(
+    example: Example,
+    tokenizer: PreTrainedTokenizerBase,
+) -> tuple[list[int], list[int]]:
+    """Tokenize what stands before a completion that is to be generated.
+
+    Parameters
+    ----------
+    example : Example
+        Its completion is of no concern.
+    tokenizer : PreTrainedTokenizerBase
+        A fast tokenizer.
+
+    Returns
+    -------
+    ids : list of int
+        The prompt, as in training.
+    end_ids : list of int
+        The tokens that end an answer: the first that the template puts behind it, and
+        end-of-sequence.
+
+    Raises
+    ------
+    ValueError
+        As of `encode`.
+    """
+    # Any completion will do. A template leaves this one as it is.
+    neutral = Example(
+        example.prompt,
+        "?",
+        example.domain,
+        example.tools,
+        example.row,
+    )
+    head, tail = render(neutral, tokenizer)
+    plain = isinstance(example.prompt, str)
+    prompt = tokenize(head, tokenizer, plain=plain)
+    _check_length(len(prompt.ids), None, example)
+    end_ids = []
+    tokens = _tokens_of(neutral, head, tail, tokenizer)
+    cut = _cut(tokens, head, neutral.completion)
+    end_ids += tokens.ids[cut.last : cut.last + 1]
+    end = tokenizer.eos_token_id
+    if end is not None and end not in end_ids:
+        end_ids.append(end)
+    return prompt.ids, end_ids
 
 
-def _check_length(prompt: int, max_length: int | None) -> None:
+def _tokens_of(
+    example: Example,
+    head: str,
+    tail: str,
+    tokenizer: PreTrainedTokenizerBase,
+) -> Tokens:
+    """Tokenize the text of an example, with what ends it."""
+    if not isinstance(example.prompt, str):
+        text = head + example.completion + tail
+        return tokenize(text, tokenizer, plain=False)
+    text = head + example.completion
+    tokens = tokenize(text, tokenizer, plain=True)
+    end = tokenizer.eos_token_id
+    if end is None:
+        return tokens
+    # By its number, as its text may take up white space at the completion's end.
+    stop = len(text.encode())
+    return Tokens(
+        [*tokens.ids, end],
+        np.append(tokens.starts, stop),
+        np.append(tokens.ends, stop),
+    )
+
+
+def _cut(tokens: Tokens, head: str, completion: str) -> _Cut:
+    """Find the tokens of a completion, which stands behind ``head``."""
+    start = len(head.encode())
+    stop = start + len(completion.encode())
+    # Also those that are no byte of the text, as a space that the tokenizer put there.
+    is_behind = (tokens.ends > start) | (tokens.starts >= start)
+    is_beyond = tokens.starts >= stop
+    first = _first_true(is_behind)
+    last = max(first, _first_true(is_beyond))
+    return _Cut(first, last, start, stop)
+
+
+def _first_true(flags: NDArray[np.bool_]) -> int:
+    """Return the position of the first True, or the length where there is none."""
+    return int(flags.argmax()) if flags.any() else len(flags)
+
+
+def _check_length(prompt: int, max_length: int | None, example: Example) -> None:
     """Require some tokens of the prompt, and room for one more."""
     if prompt == 0:
         raise ValueError(
             "prompt must give at least one token, from which the first of the "
-            "completion is predicted, but gives none: put a start token before it."
+            f"completion is predicted, but gives none in {example.place}: "
+            "put a start token before it."
         )
     if max_length is not None and prompt >= max_length:
         raise ValueError(
             f"prompt must be shorter than max_length = {max_length} tokens, "
-            f"but has {prompt}: raise max_length or drop that example."
+            f"but has {prompt} in {example.place}: "
+            "raise max_length or drop that example."
         )
 
 
-def _lines(path: Path) -> Rows:
-    """Read the lines of a JSONL file, one at a time."""
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"{path} must hold one JSON object a line, "
-                    f"but line {number} is none: {error}."
-                ) from error
-
-
-def _example(row: Row, number: int) -> Example:
-    """Make the example of a row; an error about it names its number."""
-    try:
-        return _example_of(row)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        # Whatever a row lacks shows as one of these.
+def _check_some(marked: int, example: Example) -> None:
+    """Require a token of the completion, or of its end."""
+    if marked == 0:
         raise ValueError(
-            f"Row {number} must have `prompt` and `completion` "
-            "(two texts or two lists of messages) or `messages` that "
-            "end with the assistant's, "
-            f"but does not ({type(error).__name__}: {error}): repair or drop it."
-        ) from error
-
-
-def _example_of(row: Row) -> Example:
-    """Make the example of a row in one of its three forms."""
-    domain = str(row.get("domain") or "")
-    # 1. A whole conversation.
-    if row.get("messages") is not None:
-        *turns, answer = _turns(row["messages"])
-        return Example(tuple(turns), _answer(answer), domain)
-    # 2. Plain text.
-    prompt = row["prompt"]
-    if isinstance(prompt, str) and isinstance(row["completion"], str):
-        return Example(prompt, row["completion"], domain)
-    # 3. Turns of a conversation, with the last one apart.
-    (answer,) = _turns(row["completion"])
-    return Example(_turns(prompt), _answer(answer), domain)
-
-
-def _turns(messages: Any) -> tuple[Message, ...]:
-    """Read turns; their content must be text, not a list of parts."""
-    turns = []
-    for message in messages:
-        turn = Message(message["role"], message["content"])
-        turns.append(turn)
-    # After all are read: a missing key is the first thing to say.
-    for role, content in turns:
-        if not isinstance(role, str) or not isinstance(content, str):
-            raise TypeError("role and content must be text")
-    return tuple(turns)
-
-
-def _answer(message: Message) -> str:
-    """Return the content of a last message, which must be the assistant's."""
-    if message.role != "assistant":
-        raise ValueError(f"the last message is the {message.role}'s")
-    return message.content
+            "completion must give at least one token where the tokenizer has no end "
+            f"token, but gives none in {example.place}: drop it, or set "
+            "tokenizer.eos_token."
+        )

@@ -15,7 +15,7 @@ from transformers import TrainingArguments
 
 from fusion import _check
 from fusion.losses.objective import FusionLoss
-from fusion.text.fitting import ON_BAD_ROWS
+from fusion.text.rows import ON_BAD_ROWS
 
 # Settings of which each is one of a few words; those of the losses are checked there.
 CHOICES = {

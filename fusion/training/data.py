@@ -10,7 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from fusion.models import longest
 from fusion.teachers.store import TeacherStore
 from fusion.text.conversations import Example
-from fusion.text.fitting import OnBadRows, fit, warn_of
+from fusion.text.fitting import fit
+from fusion.text.rows import OnBadRows
 from fusion.training.batches import EncodedExamples
 from fusion.training.config import NORMALIZED, FusionConfig
 
@@ -53,7 +54,6 @@ def fitting_examples(
         on_bad_rows=cast(OnBadRows, args.on_bad_rows),
         progress=not args.disable_tqdm,
     )
-    warn_of(fitting, name)
     return EncodedExamples(fitting.examples, tokenizer, max_length)
 
 

@@ -71,7 +71,7 @@ class FusionTrainer(Trainer):
 
     Warns
     -----
-    fusion.text.fitting.ExamplesWarning
+    fusion.text.rows.ExamplesWarning
         If examples are left out, or completions cut.
 
     Examples

@@ -63,7 +63,10 @@ def sums(count: int, seed: int = 0, *, chat: bool = False) -> list[Example]:
             f"What is {a} plus {b}?",
             f" The {rng.choice(WORDS)} of {a} and {b} is {a + b}.",
         )
-        prompt = (Message("user", question),) if chat else question
+        prompt = question
+        if chat:
+            # A template may strip answers, which is refused where it changes one.
+            prompt, answer = (Message("user", question),), answer.strip()
         found[question] = Example(prompt, answer, "even" if (a + b) % 2 == 0 else "odd")
     return list(found.values())
 

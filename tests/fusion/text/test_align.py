@@ -19,13 +19,16 @@ TOKENIZERS = [digits_tokenizer, whole_tokenizer, fallback_tokenizer]
 ends = st.lists(st.integers(0, 12), max_size=9).map(sorted)
 
 
-def starts(ends):
-    return [0, *ends[:-1]][: len(ends)]
+first_starts = st.integers(-2, 0)
 
 
-def brute_force(student, teacher):
+def starts(ends, first=0):
+    return [first, *ends[:-1]][: len(ends)]
+
+
+def brute_force(student, teacher, first=0, other=0):
     """Every pair of tokens that start at one byte, each the last that does."""
-    ours, theirs = starts(student), starts(teacher)
+    ours, theirs = starts(student, first), starts(teacher, other)
     return [
         (i, j)
         for i in range(len(ours))
@@ -36,12 +39,25 @@ def brute_force(student, teacher):
     ]
 
 
-@given(ends, ends)
-def test_pairs_are_those_of_brute_force(student, teacher):
-    rows, columns = align(student, teacher)
+@given(ends, ends, first_starts, first_starts)
+def test_pairs_are_those_of_brute_force(student, teacher, first, other):
+    rows, columns = align(student, teacher, student_start=first, teacher_start=other)
     assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == brute_force(
-        student, teacher
+        student, teacher, first, other
     )
+
+
+def test_tokens_that_begin_in_the_prompt_meet_only_their_like():
+    # "Q: 12": [: 1][2] against [ ][12], and against another [: 12].
+    assert [i.tolist() for i in align([1, 2], [0, 2], student_start=-2)] == [[], []]
+    pairs = align([1, 2], [2], student_start=-2, teacher_start=-2)
+    assert [i.tolist() for i in pairs] == [[0], [0]]
+
+
+@pytest.mark.parametrize("start", [1, 0.5, None], ids=str)
+def test_refuses_starts_behind_the_first_byte(start):
+    with pytest.raises(ValueError, match=r"^teacher_start must be .*: pass"):
+        align([1], [1], teacher_start=start)
 
 
 @given(ends, ends)
@@ -86,11 +102,12 @@ def test_split_characters_meet_only_at_the_same_byte():
 def test_paired_tokens_of_real_tokenizers_start_at_the_same_byte(seed, first, second):
     example = sums(1, seed)[0]
     codes = [encode(example, make()) for make in (first, second)]
-    rows = align(*(code.ends for code in codes))
-    assert [starts(codes[0].ends.tolist())[i] for i in rows[0]] == [
-        starts(codes[1].ends.tolist())[j] for j in rows[1]
-    ]
-    assert starts(codes[0].ends.tolist())[rows[0][0]] == 0
+    ours, theirs = codes
+    rows = align(
+        ours.ends, theirs.ends, student_start=ours.start, teacher_start=theirs.start
+    )
+    at_ours, at_theirs = (starts(code.ends.tolist(), code.start) for code in codes)
+    assert [at_ours[i] for i in rows[0]] == [at_theirs[j] for j in rows[1]]
 
 
 def test_ends_of_texts_meet():

@@ -1,9 +1,5 @@
-"""Examples are read as they are written, and keyed by content.
+"""Tokens are those of the whole text, and marked where the completion starts."""
 
-They are cut and wrapped so that the answer stays whole.
-"""
-
-import hashlib
 import json
 
 import numpy as np
@@ -13,7 +9,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from fusion.text.conversations import Example, Message, encode, read_examples, render
+from fusion.text.conversations import Example, Message, encode, encode_prompt, render
+from tests.fusion.text import kinds
+from tests.fusion.text.kinds import starting
 from tests.fusion.tiny import (
     digits_tokenizer,
     fallback_tokenizer,
@@ -22,140 +20,103 @@ from tests.fusion.tiny import (
 )
 
 CHATTING = [digits_tokenizer, whole_tokenizer]
-
-
-rows = [
-    {"prompt": "a", "completion": "b", "domain": "x", "other": 1},
-    {
-        "prompt": [{"role": "user", "content": "a"}],
-        "completion": [{"role": "assistant", "content": "b"}],
-    },
-    {
-        "messages": [
-            {"role": "user", "content": "a"},
-            {"role": "assistant", "content": "b"},
-        ]
-    },
-]
-
-
 CHAT = Example((Message("user", "a"),), "b")
 
 
-def test_rows_become_examples():
-    assert read_examples(rows) == [Example("a", "b", "x"), CHAT, CHAT]
-
-
-def test_files_data_sets_and_rows_agree(tmp_path):
-    datasets = pytest.importorskip("datasets")
-    path = tmp_path / "rows.jsonl"
-    path.write_text(
-        "".join(json.dumps(row) + "\n" for row in rows[1:2]), encoding="utf-8"
-    )
-    assert (
-        read_examples(path)
-        == read_examples(datasets.Dataset.from_list(rows[1:2]))
-        == [CHAT]
-    )
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"prompt": "a"},
-        {"prompt": "a", "completion": ""},
-        {"prompt": "", "completion": "b"},
-        {"prompt": "a", "completion": "\ud800"},
-        {"prompt": "a", "completion": [{"role": "assistant", "content": "b"}]},
-        {
-            "prompt": [{"role": "user", "content": "a"}],
-            "completion": [{"role": "user", "content": "b"}],
-        },
-        {"messages": [{"role": "user", "content": "a"}]},
-        {"messages": [{"role": "assistant", "content": "a"}]},
-        {"messages": []},
-        {
-            "messages": [
-                {"role": "user", "content": [{"type": "image"}]},
-                {"role": "assistant", "content": "b"},
-            ]
-        },
-        ["a", "b"],
-    ],
-    ids=str,
-)
-def test_refuses_other_rows_by_number(row):
-    with pytest.raises(ValueError, match=r"^Row 2 must have .*: repair or drop it\.$"):
-        read_examples([rows[0], row])
-
-
-def test_refuses_files_that_are_no_jsonl(tmp_path):
-    (tmp_path / "x.jsonl").write_text(
-        '{"prompt": "a", "completion": "b"}\n{', encoding="utf-8"
-    )
-    with pytest.raises(ValueError, match="line 2"):
-        read_examples(tmp_path / "x.jsonl")
-
-
-def test_keys_are_of_the_content_alone():
-    assert Example("a", "b", "x").key == Example("a", "b", "y").key
-    different = [
-        Example("a", "b"),
-        Example("ab", "b"),
-        Example("a", "bb"),
-        CHAT,
-        Example((Message("system", "a"),), "b"),
-    ]
-    assert len({example.key for example in different}) == len(different)
-    assert CHAT.key == hashlib.sha256(b'[["user","a"],["assistant","b"]]').hexdigest()
+def words_tokenizer(end="</s>"):
+    """Two words; anything else, and the end, is one token."""
+    words = Tokenizer(models.WordLevel({"</s>": 0, "two": 1}, unk_token="</s>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=words, eos_token=end)
 
 
 @pytest.mark.parametrize("make", CHATTING)
-def test_templates_wrap_the_answer_as_it_is(make):
+def test_the_text_is_the_templates_and_tokenized_once(make):
     tokenizer = make()
-    example = Example((Message("user", "2 + 2 = ?"),), "  4 \n")
+    example = Example((Message("user", "2 + 2 = ?"),), "4 it is")
     head, tail = render(example, tokenizer)
     turns = [{"role": "user", "content": "2 + 2 = ?"}]
     assert head == tokenizer.apply_chat_template(
         turns, tokenize=False, add_generation_prompt=True
     )
+    turns.append({"role": "assistant", "content": "4 it is"})
+    text = tokenizer.apply_chat_template(turns, tokenize=False)
+    assert head + example.completion + tail == text
     code = encode(example, tokenizer)
-    prompt = tokenizer(head, add_special_tokens=False)["input_ids"]
-    assert code.input_ids[: len(prompt)].tolist() == prompt
-    assert (
-        tokenizer.decode(code.input_ids[code.completion_mask][:-1])
-        == example.completion
-    )
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert code.input_ids.tolist() == ids[: len(code.input_ids)]
     assert code.input_ids[-1] == tokenizer.convert_tokens_to_ids(
         "<|end|>" if "<|end|>" in tail else tokenizer.eos_token
     )
-    assert code.positions.tolist() == list(
-        range(len(prompt) - 1, len(code.input_ids) - 1)
-    )
+    # The space behind "assistant:" may be of one token with the answer.
+    before = tokenizer.decode(code.input_ids[~code.completion_mask])
+    assert before == head[: len(head) + code.start]
+    first = len(code.input_ids) - len(code.ends)
+    assert code.positions.tolist() == list(range(first - 1, len(code.input_ids) - 1))
 
 
-def test_plain_prompts_get_the_start_token():
+def test_plain_texts_get_start_tokens_and_no_end_before_the_completion():
+    tokenizer = starting(digits_tokenizer())
+    first, last = tokenizer.bos_token_id, tokenizer.eos_token_id
+    body = tokenizer("ab", add_special_tokens=False)["input_ids"]
+    code = encode(Example("a", "b"), tokenizer)
+    assert code.input_ids.tolist() == [first, *body, last]
+    # A text that begins with the start token has it already.
+    assert encode(Example("<s>a", "b"), tokenizer).input_ids.tolist() == [
+        first,
+        *body,
+        last,
+    ]
+    for prompt in ("a", "<s>a"):
+        ids, ends = encode_prompt(Example(prompt, "b"), tokenizer)
+        assert ids == [first, *tokenizer("a", add_special_tokens=False)["input_ids"]]
+        assert ends == [last]
+
+
+def test_a_token_across_the_seam_belongs_to_the_completion():
+    # "? The" holds a token "? T…" of this tokenizer.
     tokenizer = digits_tokenizer()
-    assert encode(Example("a", "b"), tokenizer).input_ids[0] == tokenizer.bos_token_id
+    example = Example("What is 1 plus 2?", " The sum is 3.")
+    code = encode(example, tokenizer)
+    first = tokenizer.decode(code.input_ids[code.completion_mask][:1])
+    before, _, inside = first.partition("?")
+    assert inside
+    assert code.start == -len(before + "?")
+    assert code.ends[0] == len(inside)
+    assert code.ends[-2] == len(example.completion)
+
+
+def test_a_token_across_the_end_is_cut_there():
+    tokenizer = whole_tokenizer()
+    kept, tokenizer.chat_template = (
+        tokenizer.chat_template,
+        "{% for m in messages %}{{ m.content }}um of{% endfor %}</end>",
+    )
+    try:
+        code = encode(Example((Message("user", "a"),), "the s"), tokenizer)
+        text = tokenizer.decode(code.input_ids[code.completion_mask])
+        # The token that ends behind the completion is its last, and one more follows.
+        assert text.startswith("the sum")
+        assert code.ends[-2:].tolist() == [5, 5]
+        assert (np.diff(code.ends) >= 0).all()
+    finally:
+        tokenizer.chat_template = kept
+
+
+@pytest.mark.parametrize("kind", [k for k in kinds.MAKERS if "fallback" in k])
+def test_spaces_that_a_tokenizer_puts_first_are_no_bytes(kind):
+    code = encode(Example("<|user|>", "Hello"), kinds.made(kind))
+    assert code.start == 0
+    assert code.ends[-1] == 5
+    tokens = kinds.made(kind).convert_ids_to_tokens(
+        code.input_ids[code.completion_mask].tolist()
+    )
+    assert "".join(tokens[:-1]).lstrip("▁") == "Hello"
 
 
 def test_refuses_conversations_without_a_template():
     with pytest.raises(ValueError, match="must have a chat template"):
         encode(CHAT, fallback_tokenizer())
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["nothing", "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}"],
-)
-def test_refuses_templates_that_lose_or_double_the_answer(content):
-    tokenizer = digits_tokenizer()
-    kept, tokenizer.chat_template = tokenizer.chat_template, content
-    try:
-        with pytest.raises(ValueError, match="exactly once"):
-            encode(CHAT, tokenizer)
-    finally:
-        tokenizer.chat_template = kept
 
 
 @given(st.integers(0, 1000), st.integers(0, 40))
@@ -169,19 +130,27 @@ def test_cutting_drops_the_end_of_the_completion_only(seed, room):
     assert cut.input_ids.tolist() == code.input_ids[: len(cut.input_ids)].tolist()
     assert cut.ends.tolist() == code.ends[:n].tolist()
     assert n == cut.completion_mask.sum()
+    assert cut.start == code.start
 
 
 def test_every_marked_token_has_an_end_where_the_completion_gives_none():
-    words = Tokenizer(models.WordLevel({"</s>": 0, "two": 1}, unk_token="</s>"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>")
+    tokenizer = words_tokenizer()
     code = encode(Example("two", " "), tokenizer)
     assert code.input_ids.tolist() == [1, 0]
     assert code.completion_mask.tolist() == [False, True]
     assert code.ends.tolist() == [0]
     assert code.ends.dtype == np.int32
     # As after tokens, the end token ends where they do, not at dropped characters.
-    assert encode(Example("two", "two "), tokenizer).ends.tolist() == [3, 3]
+    assert encode(Example("two ", "two "), tokenizer).ends.tolist() == [3, 3]
+
+
+def test_refuses_examples_of_no_token_to_learn():
+    with pytest.raises(ValueError, match=r"^completion must give .* in row 7: drop"):
+        encode(Example("two", " ", row=7), words_tokenizer(end=None))
+    with pytest.raises(
+        ValueError, match=r"^prompt must give .* begins with 'two': put"
+    ):
+        encode(Example(" ", "two"), words_tokenizer())
 
 
 def test_refuses_prompts_that_leave_no_room():
@@ -193,3 +162,27 @@ def test_digests_tell_texts_apart():
     plain, chat = sums(1)[0], sums(1, chat=True)[0]
     made = [encode(e, make()).digest for e in (plain, chat) for make in CHATTING]
     assert len(set(made)) == 4
+
+
+def test_prompts_of_conversations_are_those_of_training():
+    for make in CHATTING:
+        tokenizer = make()
+        example = Example((Message("user", "1 + 1"),), " <2 \n")
+        ids, ends = encode_prompt(example, tokenizer)
+        other = Example(example.prompt, "2")
+        head, _ = render(other, tokenizer)
+        assert ids == tokenizer(head, add_special_tokens=False)["input_ids"]
+        assert ends[0] == encode(other, tokenizer).input_ids[-1]
+        assert ends[-1] == tokenizer.eos_token_id
+
+
+def test_turns_are_pairs_with_fields_beside_them():
+    turn = Message("tool", "5", {"name": "add"})
+    role, content = turn
+    assert (role, content) == ("tool", "5")
+    assert turn.as_dict() == {"role": "tool", "content": "5", "name": "add"}
+    assert turn != Message("tool", "5")
+    assert Message("tool", "5") == ("tool", "5") != turn
+    assert hash(turn) == hash(("tool", "5"))
+    assert repr(turn) == "Message(role='tool', content='5', fields={'name': 'add'})"
+    assert json.dumps(turn) == '["tool", "5"]'

@@ -1,12 +1,16 @@
-"""Which examples fit: refused or left out by number, counted, and cut."""
+"""Which examples fit: refused or left out and counted, and cut."""
 
 import copy
 
 import pytest
 
-from fusion.text.conversations import Example, Message, encode
-from fusion.text.fitting import ExamplesWarning, fit, warn_of
+from fusion.text.conversations import encode
+from fusion.text.fitting import fit
+from fusion.text.messages import Example, Message
+from fusion.text.rows import ExamplesWarning
 from tests.fusion import tiny
+
+SHORT = Example("sum ", "7")
 
 
 @pytest.fixture
@@ -14,33 +18,31 @@ def tokenizer(gpt2):
     return gpt2[1]
 
 
-SHORT = Example("sum ", "7")
-
-
-def chat(prompt, answer="7"):
-    return Example((Message("user", prompt),), answer)
+def chat(prompt, answer="7", row=None):
+    return Example((Message("user", prompt),), answer, row=row)
 
 
 @pytest.fixture
 def mixed():
     """Twenty examples; every third prompt is long, and the last answer."""
-    examples = [chat("long " * 40 if i % 3 == 2 else f"sum {i}") for i in range(19)]
-    return [*examples, chat("sum", "number " * 80)]
+    prompts = ["long " * 40 if row % 3 == 0 else f"sum {row}" for row in range(1, 20)]
+    examples = [chat(prompt, row=row) for row, prompt in enumerate(prompts, start=1)]
+    return [*examples, chat("sum", "number " * 80, row=20)]
 
 
-def test_examples_that_do_not_fit_are_refused_by_number(mixed, tokenizer):
-    with pytest.raises(ValueError, match=r"All rows must fit.* 6 of 20 do") as caught:
-        fit(mixed, tokenizer, 64, name="rows")
+def test_examples_that_do_not_fit_are_refused_by_row(mixed, tokenizer):
+    with pytest.raises(ValueError, match=r"All rows must be .* 6 of 20 are") as caught:
+        fit([*mixed[:19], SHORT], tokenizer, 64, name="rows")
     head, *lines = str(caught.value).splitlines()
     assert "on_bad_rows=drop" in head
-    assert [line.split(":")[0].strip() for line in lines] == [
-        str(number) for number in range(3, 20, 3)
-    ]
-    assert all("must be shorter than max_length = 64" in line for line in lines)
+    assert len(lines) == 6
+    for row, line in zip(range(3, 20, 3), lines, strict=True):
+        assert "must be shorter than max_length = 64" in line
+        assert f"in row {row}:" in line
 
 
 def test_only_ten_are_listed(tokenizer):
-    examples = [chat("long " * 40)] * 13 + [chat("sum")]
+    examples = [chat("long " * 40)] * 13 + [SHORT]
     with pytest.raises(ValueError, match="13 of 14") as caught:
         fit(examples, tokenizer, 64)
     lines = str(caught.value).splitlines()
@@ -49,37 +51,33 @@ def test_only_ten_are_listed(tokenizer):
 
 
 def test_examples_are_left_out_and_cut_ones_counted(mixed, tokenizer):
-    fitting = fit(mixed, tokenizer, 64, on_bad_rows="drop")
-    assert fitting.examples == [e for i, e in enumerate(mixed) if i % 3 != 2 or i == 19]
-    assert [row.number for row in fitting.bad] == list(range(3, 20, 3))
-    assert fitting.cut == (20,)
-    assert fitting.total == 20
-    with pytest.warns(ExamplesWarning, match="6 of 20 rows are left out") as caught:
-        warn_of(fitting, "rows")
-    assert "1 of 20 rows are cut at max_length = 64 tokens: number 20." in str(
-        caught[0].message
-    )
+    with pytest.warns(ExamplesWarning) as caught:
+        fitting = fit(mixed, tokenizer, 64, name="rows", on_bad_rows="drop")
+    left_out, cut = (str(warning.message) for warning in caught)
+    assert left_out.startswith("6 of 20 rows are left out:\n")
+    assert "1 of 20 rows are cut at max_length = 64 tokens: row 20." in cut
+    assert fitting.examples == [e for e in mixed if e.row % 3]
+    assert len(fitting.bad) == 6
+    assert fitting.cut == (mixed[-1],)
     for example in fitting.examples:
         assert len(encode(example, tokenizer, 64).input_ids) <= 64
 
 
 def test_nothing_is_said_where_all_fit(tokenizer):
-    fitting = fit(tiny.sums(5), tokenizer)
-    assert fitting.examples == tiny.sums(5)
-    assert fitting.summary() == ""
-    warn_of(fitting, "rows")
+    assert fit(tiny.sums(5), tokenizer) == (tiny.sums(5), (), ())
+    assert fit([], tokenizer) == ([], (), ())
 
 
-def test_a_template_that_refuses_names_the_row(tokenizer):
+def test_a_template_that_fails_names_the_row(tokenizer):
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
-    examples = [Example("sum ", "7"), chat("sum")]
-    with pytest.raises(ValueError, match=r"1 of 2 .*\n  2: .*roles must alternate"):
-        fit(examples, tokenizer)
+    message = r"1 of 2 .*\n  .* row 7, .*roles must alternate"
+    with pytest.raises(ValueError, match=message):
+        fit([SHORT, chat("sum", row=7)], tokenizer)
 
 
 def test_where_nothing_fits_dropping_is_no_way_out(tokenizer):
-    with pytest.raises(ValueError, match=r"2 of 2 do not.*choose others"):
+    with pytest.raises(ValueError, match=r"2 of 2 are not: .*choose others"):
         fit([chat("long " * 40)] * 2, tokenizer, 64, on_bad_rows="drop")
     with pytest.raises(ValueError, match="on_bad_rows must be one of"):
         fit([], tokenizer, on_bad_rows="ignore")
@@ -90,9 +88,11 @@ def test_a_prompt_fits_while_there_is_room_for_one_token(edge, tokenizer):
     example = chat("sum")
     encoded = encode(example, tokenizer)
     prompt = int(encoded.positions[0]) + 1
-    fitting = fit([example, SHORT], tokenizer, prompt + edge, on_bad_rows="drop")
+    with pytest.warns(ExamplesWarning):
+        fitting = fit([example, SHORT], tokenizer, prompt + edge, on_bad_rows="drop")
     assert len(fitting.bad) == 1 - edge
     # Where there is room for all there is nothing to cut.
-    whole = fit([example], tokenizer, len(encoded.input_ids))
-    assert whole.cut == ()
-    assert fit([example], tokenizer, len(encoded.input_ids) - 1).cut == (1,)
+    whole = len(encoded.input_ids)
+    assert fit([example], tokenizer, whole).cut == ()
+    with pytest.warns(ExamplesWarning, match="1 of 1 examples are cut"):
+        assert fit([example], tokenizer, whole - 1).cut == (example,)

@@ -4,7 +4,7 @@ import pytest
 
 import fusion
 from fusion.text.conversations import Example, Message
-from fusion.text.fitting import ExamplesWarning
+from fusion.text.rows import ExamplesWarning
 from fusion.training.data import fitting_examples
 from fusion.training.trainer import FusionTrainer
 from tests.fusion import tiny
@@ -27,7 +27,7 @@ def fitted(llama):
 
 def test_prompts_that_do_not_fit_are_refused_before_the_first_step(llama):
     args = fusion.FusionConfig("student", max_length=256, use_cpu=True)
-    with pytest.raises(ValueError, match=r"All held-out examples .* 1 of 7 do"):
+    with pytest.raises(ValueError, match=r"All held-out examples .* 1 of 7 are"):
         FusionTrainer(
             llama[0], args, EXAMPLES, [*EXAMPLES, LONG], processing_class=llama[1]
         )
@@ -42,7 +42,7 @@ def test_prompts_that_do_not_fit_are_left_out_on_request(fitted):
 
 def test_texts_end_at_the_context_of_the_student(fitted, llama):
     context = llama[0].config.max_position_embeddings
-    example = Example((Message("user", "sum"),), "number " * context)
+    example = Example((Message("user", "sum"),), "number" + " number" * context)
     with pytest.warns(ExamplesWarning, match=f"at max_length = {context} tokens"):
         found = fitted([*EXAMPLES, example], max_length=10**6)
     assert len(found[len(EXAMPLES)]["encoded"].input_ids) == context

@@ -1,0 +1,216 @@
+"""The text of an example, as a chat template renders it, or the reason it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from fusion.text.messages import Example, Message
+
+Turns = Sequence[Message]
+Tools = Sequence[Mapping[str, Any]]
+
+# Stands where the completion goes while a chat template is rendered.
+_MARK = "[[completion]]"
+
+
+def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """Return the text before and after the completion.
+
+    It is plain, or what the tokenizer's chat template puts there: the text before it,
+    the completion and the text after it are what the template makes of the whole
+    conversation.
+
+    Parameters
+    ----------
+    example : Example
+        The completion itself is never changed.
+    tokenizer : PreTrainedTokenizerBase
+        Its chat template renders prompts that are conversations; plain prompts are
+        followed by its end-of-sequence token.
+
+    Returns
+    -------
+    head, tail : str
+        The text before the completion, and after it.
+
+    Raises
+    ------
+    ValueError
+        If the prompt is a conversation and the tokenizer has no chat template, or one
+        that fails, changes the completion, does not render it once, or makes nothing of
+        a field of a message or of a tool; the message names the row.
+    """
+    if isinstance(example.prompt, str):
+        return example.prompt, tokenizer.eos_token or ""
+    if not tokenizer.chat_template:
+        raise ValueError(
+            "tokenizer must have a chat template for prompts that are conversations, "
+            f"as in {example.place}, but has none: set tokenizer.chat_template, "
+            "or give prompt and completion as plain text."
+        )
+    # 1. The text, and the text with a mark in place of the answer.
+    completion = example.completion
+    whole = _conversation(example, tokenizer, completion)
+    mark = _MARK
+    while mark in whole:
+        mark = f"[{mark}]"
+    head, tail = _around(mark, example, tokenizer)
+
+    # 2. Templates may put something else before some answers, as before those that hold
+    #    their reasoning: what they put before an answer that is to be generated.
+    if head + completion + tail != whole:
+        generated = whole.removesuffix(completion + tail)
+        if generated == _generation_prompt(example, tokenizer):
+            head = generated
+    if head + completion + tail != whole:
+        _refuse_change(head, tail, example, tokenizer)
+
+    # 3. What the text would be without is not in it.
+    _check_used(example.prompt, example, tokenizer, whole)
+    return head, tail
+
+
+def _text(
+    turns: Turns,
+    tools: Tools,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    generate: bool = False,
+) -> str:
+    """Return what the chat template makes of turns."""
+    text = tokenizer.apply_chat_template(
+        [turn.as_dict() for turn in turns],
+        tools=[dict(tool) for tool in tools] or None,
+        tokenize=False,
+        add_generation_prompt=generate,
+    )
+    return str(text)
+
+
+def _conversation(
+    example: Example,
+    tokenizer: PreTrainedTokenizerBase,
+    answer: str,
+) -> str:
+    """Render the turns of an example, and an answer behind them."""
+    turns = (*_turns(example), Message("assistant", answer))
+    try:
+        return _text(turns, example.tools, tokenizer)
+    except Exception as error:  # a template may fail in any way
+        reason = str(error).removesuffix(".")
+        raise ValueError(
+            f"chat template must render the conversation of {example.place}, "
+            f"but fails ({type(error).__name__}: {reason}): "
+            "repair or drop it, or use another template."
+        ) from error
+
+
+def _turns(example: Example) -> tuple[Message, ...]:
+    """Return the turns before the answer."""
+    return () if isinstance(example.prompt, str) else example.prompt
+
+
+def _generation_prompt(
+    example: Example,
+    tokenizer: PreTrainedTokenizerBase,
+) -> str | None:
+    """Return the text before an answer that is to be generated, if there is any."""
+    try:
+        return _text(_turns(example), example.tools, tokenizer, generate=True)
+    except Exception:  # a template may fail in any way
+        return None
+
+
+def _around(
+    mark: str,
+    example: Example,
+    tokenizer: PreTrainedTokenizerBase,
+) -> tuple[str, str]:
+    """Return the text before and after a mark in the answer's place."""
+    pieces = _conversation(example, tokenizer, mark).split(mark)
+    times = len(pieces) - 1
+    if times != 1:
+        raise ValueError(
+            "chat template must render the answer exactly once, "
+            f"but did so {times} times in {example.place}: use another template."
+        )
+    head, tail = pieces
+    return head, tail
+
+
+def _refuse_change(
+    head: str,
+    tail: str,
+    example: Example,
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Say that the template changes the answer, and what to do."""
+    completion = example.completion
+    stripped = completion.strip()
+    remedy = "use another template, or drop it"
+    if stripped != completion:
+        whole = _conversation(example, tokenizer, completion)
+        if whole == head + stripped + tail:
+            remedy = "strip the white space around it first"
+    raise ValueError(
+        "chat template must render the answer as it is, "
+        f"but changes that of {example.place}, {completion[:40]!r}: {remedy}."
+    )
+
+
+def _check_used(
+    turns: Turns,
+    example: Example,
+    tokenizer: PreTrainedTokenizerBase,
+    whole: str,
+) -> None:
+    """Require that the text hangs on every field of every turn, and on every tool."""
+    answer = Message("assistant", example.completion)
+    for i, turn in enumerate(turns):
+        for name in turn.fields:
+            for lesser in _without(turn, name):
+                others = (*turns[:i], lesser, *turns[i + 1 :], answer)
+                if _gives(whole, others, example.tools, tokenizer):
+                    _refuse_unused(example, f"`{name}` of message {i + 1}")
+    conversation = (*turns, answer)
+    for i in range(len(example.tools)):
+        tools = (*example.tools[:i], *example.tools[i + 1 :])
+        if _gives(whole, conversation, tools, tokenizer):
+            _refuse_unused(example, f"definition {i + 1} of `tools`")
+
+
+def _without(turn: Message, name: str) -> list[Message]:
+    """Return a turn without a field, and without each of several calls in it."""
+    fields = dict(turn.fields)
+    value = fields.pop(name)
+    lesser = [turn.with_fields(fields)]
+    # A template may render the first call alone.
+    if name == "tool_calls" and isinstance(value, list) and len(value) > 1:
+        for i in range(len(value)):
+            calls = [*value[:i], *value[i + 1 :]]
+            lesser.append(turn.with_fields({**turn.fields, name: calls}))
+    return lesser
+
+
+def _gives(
+    whole: str,
+    turns: Turns,
+    tools: Tools,
+    tokenizer: PreTrainedTokenizerBase,
+) -> bool:
+    """Tell whether turns are rendered as a text; a template that fails gives none."""
+    try:
+        return _text(turns, tools, tokenizer) == whole
+    except Exception:  # a template may fail in any way
+        return False
+
+
+def _refuse_unused(example: Example, what: str) -> None:
+    """Say what the template makes nothing of."""
+    raise ValueError(
+        f"chat template must render {what} in {example.place}, but gives the same "
+        "text without it: use a template that renders it, or leave it out."
+    )
