@@ -6,7 +6,7 @@ never more than chunk × V logits are alive, and the gradient makes them again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -15,7 +15,13 @@ from torch import Tensor
 from fusion import _check
 from fusion.logits.reduction import read_head, read_logits
 from fusion.logits.rows import Reading, Rows
-from fusion.logits.topk import TopKLogits, assembled, planned, spread
+from fusion.logits.topk import (
+    TopKLogits,
+    assembled,
+    planned,
+    read_columns,
+    spread,
+)
 
 IGNORED = -100
 
@@ -71,6 +77,7 @@ def read(
     standardize: str = "none",
     temperature: float = 1.0,
     statistics: bool = False,
+    vocabulary: int | None = None,
 ) -> HeadOutput:
     """Read negative log-likelihoods and top-k logits of stored logits.
 
@@ -94,6 +101,8 @@ def read(
         Divides the logits of the top k and of the log-probabilities; negative
         log-likelihoods are at temperature 1.
     statistics : bool
+        As in :func:`top_k`.
+    vocabulary : int, optional
         As in :func:`top_k`.
 
     Returns
@@ -125,11 +134,12 @@ def read(
     tensor([-2.4076, -1.4076])
     """
     _check.tensor(logits, "logits", 3)
-    B, T, V = logits.shape
+    B, T, columns = logits.shape
+    V = read_columns(vocabulary, columns)
     reading = _planned(k, V, standardize, temperature, statistics)
     mask, wanted = _wanted(labels, ids, logits.shape[:2], V)
     index = mask.flatten().nonzero()[:, 0]  # (n,), the valid positions
-    all_rows = logits.reshape(B * T, V)
+    all_rows = logits.reshape(B * T, columns)
     rows = read_logits(all_rows, index, wanted, reading)
     topk = assembled(rows, reading, mask, V, standardize, temperature)
     return _output(rows, reading, topk, temperature, ids is not None)
@@ -147,6 +157,7 @@ def chunked_head(
     temperature: float = 1.0,
     statistics: bool = False,
     chunk: int = 128,
+    vocabulary: int | None = None,
 ) -> HeadOutput:
     """Read negative log-likelihoods and top-k logits of a head, chunk by chunk.
 
@@ -176,6 +187,8 @@ def chunked_head(
     chunk : int
         Positions whose logits are alive at once. Their gradient is made from logits
         computed again; that of the head adds up over chunks in at least float32.
+    vocabulary : int, optional
+        As in :func:`top_k`: the head's first rows alone are applied.
 
     Returns
     -------
@@ -207,7 +220,10 @@ def chunked_head(
     _check.tensor(weight, "weight", 2)
     _check.count(chunk, "chunk")
     _check_shapes(hidden, weight, bias)
-    V = len(weight)
+    V = read_columns(vocabulary, len(weight))
+    if len(weight) > V:
+        weight = weight[:V]
+        bias = None if bias is None else bias[:V]
     reading = _planned(k, V, standardize, temperature, statistics)
     mask, wanted = _wanted(labels, ids, hidden.shape[:2], V)
     device = hidden.device.type
@@ -247,7 +263,7 @@ def _planned(
     for_topk = planned(k, V, standardize, temperature, statistics)
     # Negative log-likelihoods are at temperature 1, log-probabilities at the given one.
     temperatures = {*for_topk.temperatures, 1.0, float(temperature)}
-    return Reading(k, tuple(sorted(temperatures)), for_topk.moments)
+    return replace(for_topk, temperatures=tuple(sorted(temperatures)))
 
 
 def _wanted(

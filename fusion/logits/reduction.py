@@ -80,6 +80,40 @@ def read_head(
     return _applied(_ReadHead, hidden, weight, bias, at, reading, chunk)
 
 
+def read_relative(logits: Tensor, at: Tensor, reading: Reading) -> tuple[Tensor, Rows]:
+    """Read rows of logits relative to the largest of each; no gradient passes.
+
+    The difference comes first, so that nothing else that is read depends on a number
+    that is added to a row.
+
+    Parameters
+    ----------
+    logits : tensor of shape (n, V)
+        The rows.
+    at : int64 tensor of shape (n, K)
+        For each of them, ids whose entries are wanted too.
+    reading : Reading
+        What else to read.
+
+    Returns
+    -------
+    shift : tensor of shape (n,)
+        The largest entry of each row, at least float32.
+    rows : Rows
+        What was read of the rows less their shift.
+    """
+    shifts = []
+    parts = []
+    logits = logits[:, : reading.vocabulary].detach()
+    for block in _blocks(*logits.shape):
+        rows = wide(logits[block])
+        shift = rows.amax(dim=1, keepdim=True)
+        part = read_block(rows - shift, at[block], reading)
+        shifts.append(shift[:, 0])
+        parts.append(part)
+    return torch.cat(shifts), _joined(parts)
+
+
 def _applied(function: Any, *arguments: Any) -> Rows:
     """Apply one of the autograd functions below, whose outputs are fields of rows."""
     fields = function.apply(*arguments)
@@ -99,11 +133,12 @@ class _ReadLogits(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         all_rows = len(index) == len(logits)
         parts = []
-        V = logits.shape[1]
+        read = logits[:, : reading.vocabulary]
+        V = read.shape[1]
         for block in _blocks(len(index), V):
             # A slice of all rows is a view, an index makes a copy.
             chosen: Any = block if all_rows else index[block]
-            part = read_block(logits[chosen], at[block], reading)
+            part = read_block(read[chosen], at[block], reading)
             parts.append(part)
         found = _joined(parts)
         ctx.reading = reading
@@ -124,20 +159,22 @@ class _ReadLogits(torch.autograd.Function):
             # Losses used single entries alone: no row has to be read again.
             gradient = _scattered(logits, index, at, found, given)
             return gradient, None, None, None
-        # The gradient of all rows is overwritten, that of rows not read is zero.
-        allocated = torch.empty_like if ctx.all_rows else torch.zeros_like
+        read = logits[:, : ctx.reading.vocabulary]
+        V = read.shape[1]
+        # The gradient of all entries is overwritten; that of what is not read is zero.
+        overwritten = ctx.all_rows and logits.shape[1] == V
+        allocated = torch.empty_like if overwritten else torch.zeros_like
         gradient = allocated(logits)
-        V = logits.shape[1]
         for block in _blocks(len(index), V):
             chosen: Any = block if ctx.all_rows else index[block]
             part = block_gradient(
-                logits[chosen],
+                read[chosen],
                 at[block],
                 _cut(found, block),
                 _cut(given, block),
                 ctx.reading,
             )
-            gradient[chosen] = part.to(logits.dtype)
+            gradient[chosen, :V] = part.to(logits.dtype)
         return gradient, None, None, None
 
 

@@ -29,11 +29,15 @@ class Reading:
         Those at which its log-sum-exp is wanted.
     moments : bool
         Whether its mean and standard deviation are.
+    vocabulary : int or None
+        How many of its first entries are of tokens; the others, with which heads are
+        padded, are not read. All by default.
     """
 
     k: int
     temperatures: tuple[float, ...] = (1.0,)
     moments: bool = True
+    vocabulary: int | None = None
 
 
 class Rows(NamedTuple):

@@ -309,6 +309,7 @@ def top_k(
     standardize: str = "none",
     temperature: float = 1.0,
     statistics: bool = True,
+    vocabulary: int | None = None,
 ) -> TopKLogits:
     """Return the k largest logits of every position, standardised by their full row.
 
@@ -334,6 +335,10 @@ def top_k(
     statistics : bool
         Keep log-sum-exp, mean and standard deviation; False reads only those that
         ``standardize`` needs, which is faster.
+    vocabulary : int, optional
+        How many of a row's first entries are of tokens. Heads are often padded with
+        further ones, which then have no part in anything that is read, and no gradient;
+        all V by default.
 
     Returns
     -------
@@ -343,9 +348,9 @@ def top_k(
     Raises
     ------
     TypeError, ValueError
-        If the logits are not floating-point numbers of shape (B, T, V), k is not in 1 …
-        V, no position is valid, or a valid row holds NaN, +inf or fewer than k finite
-        logits.
+        If the logits are not floating-point numbers of shape (B, T, V), the vocabulary
+        is not in 1 … V or k not in 1 … vocabulary, no position is valid, or a valid row
+        holds NaN, +inf or fewer than k finite logits.
 
     Examples
     --------
@@ -361,7 +366,8 @@ def top_k(
     ([[[2.0, 1.0], [0.0, 0.0]]], [0, 2])
     """
     _check.tensor(logits, "logits", 3)
-    B, T, V = logits.shape
+    B, T, columns = logits.shape
+    V = read_columns(vocabulary, columns)
     if mask is None:
         mask = torch.ones((B, T), dtype=torch.bool, device=logits.device)
     else:
@@ -369,7 +375,7 @@ def top_k(
     reading = planned(k, V, standardize, temperature, statistics)
     index = mask.flatten().nonzero()[:, 0]  # (n,), the valid positions
     no_ids = index.new_zeros(len(index), 0)
-    full_rows = logits.reshape(B * T, V)
+    full_rows = logits.reshape(B * T, columns)
     rows = read_logits(full_rows, index, no_ids, reading)
     return assembled(rows, reading, mask, V, standardize, temperature)
 
@@ -391,7 +397,15 @@ def planned(
     if standardize in NORMALISED:
         temperatures.add(float(temperature))
     moments = statistics or standardize in ("center", "zscore")
-    return Reading(k, tuple(sorted(temperatures)), moments)
+    return Reading(k, tuple(sorted(temperatures)), moments, V)
+
+
+def read_columns(vocabulary: int | None, columns: int) -> int:
+    """How many of the columns of logits are of tokens: all where that is not said."""
+    if vocabulary is None:
+        return columns
+    _check.count(vocabulary, "vocabulary", columns)
+    return vocabulary
 
 
 def spread(values: Tensor, mask: Tensor) -> Tensor:

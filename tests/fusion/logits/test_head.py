@@ -291,3 +291,40 @@ def test_chunked_head_is_read_as_the_reference_reads_it(rng):
         np.testing.assert_allclose(
             out.topk.values[b, t], reference.row(logits[b, t], 3, "zscore")[0]
         )
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_columns_of_no_token_are_not_read(biased, rng):
+    parts, labels, ids = heads(rng)
+    padded = [torch.cat([p.detach(), 9 * p.detach()[:2]]) for p in parts[1:]]
+    padded = [parts[0].detach(), *padded]
+    padded = [part.requires_grad_() for part in padded]
+    settings = {"ids": ids, "standardize": "center", "statistics": True}
+
+    def chunked(hidden, weight, bias, **further):
+        bias = bias if biased else None
+        return fusion.chunked_head(
+            hidden, weight, labels, 3, bias=bias, chunk=4, **settings, **further
+        )
+
+    def whole(hidden, weight, bias, **further):
+        logits = hidden @ weight.T + (bias if biased else 0)
+        return fusion.read(logits, labels, 3, **settings, **further)
+
+    used = slice(0, 3 if biased else 2)
+    wanted = everything(chunked(*parts), np.random.default_rng(1))
+    gradients = torch.autograd.grad(wanted, parts[used])
+    for read in (chunked, whole):
+        found = everything(read(*padded, vocabulary=9), np.random.default_rng(1))
+        assert number(found) == pytest.approx(number(wanted))
+        of_padded = torch.autograd.grad(found, padded[used])
+        torch.testing.assert_close(of_padded[0], gradients[0])
+        for ours, theirs in zip(of_padded[1:], gradients[1:], strict=True):
+            torch.testing.assert_close(ours[:9], theirs)
+            assert not ours[9:].any()
+        # Labels and k are of the tokens alone.
+        with pytest.raises(ValueError, match="labels must lie between 0 and 3"):
+            read(*padded, vocabulary=4)
+        for vocabulary in (0, 12):
+            with pytest.raises(ValueError, match="vocabulary must be an integer"):
+                read(*padded, vocabulary=vocabulary)

@@ -5,6 +5,8 @@ import torch
 from hypothesis import given
 
 import fusion
+from fusion.logits.reduction import read_logits, read_relative
+from fusion.logits.rows import Reading
 from tests.fusion import reference
 from tests.fusion.logits.test_topk import SEEDS, batches
 
@@ -46,3 +48,44 @@ def test_without_statistics_only_what_is_needed_is_read(rng):
         fusion.top_k(logits, 2, standardize="zscore", statistics=False).values,
         wanted.values,
     )
+
+
+PADDED_KINDS = ("none", "logprob", "zscore")
+
+
+@given(batches(), SEEDS)
+def test_columns_of_no_token_are_not_read_and_have_no_gradient(batch, seed):
+    """Heads are padded with columns, which may hold anything, also the largest."""
+    logits, mask, k = batch
+    B, T, V = logits.shape
+    generator = torch.Generator().manual_seed(seed)
+    columns = 100 * torch.randn((B, T, 3), generator=generator, dtype=logits.dtype)
+    padded = torch.cat([logits, columns], dim=2).requires_grad_()
+    clean = logits.clone().requires_grad_()
+    for kind in PADDED_KINDS:
+        found = fusion.top_k(padded, k, mask, kind, vocabulary=V)
+        wanted = fusion.top_k(clean, k, mask, kind)
+        assert found.vocabulary == V
+        for name in ("values", "ids", "logsumexp", "mean", "std"):
+            ours, theirs = getattr(found, name), getattr(wanted, name)
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+        for read in (found, wanted):
+            (read.values.sum() + read.logsumexp.sum() + read.std.sum()).backward()
+    torch.testing.assert_close(padded.grad[..., :V], clean.grad, rtol=0, atol=0)
+    assert not padded.grad[..., V:].any()
+
+
+def test_relative_rows_are_rows_less_their_largest(rng):
+    logits = reference.draw(rng, 1, 700, 2000)[0].float()  # more than one block
+    at = torch.arange(700)[:, None]
+    reading = Reading(3, vocabulary=1900)
+    shift, found = read_relative(logits, at, reading)
+    plain = read_logits(logits, at[:, 0], at, reading)
+    torch.testing.assert_close(shift, logits[:, :1900].amax(dim=1))
+    moved = shift[:, None]
+    torch.testing.assert_close(found.values + moved, plain.values)
+    torch.testing.assert_close(found.logsumexp + moved, plain.logsumexp)
+    torch.testing.assert_close(found.at + moved, plain.at)
+    torch.testing.assert_close(found.moments[:, :1] + moved, plain.moments[:, :1])
+    torch.testing.assert_close(found.moments[:, 1:], plain.moments[:, 1:])
+    assert not found.values[:, 0].any()
