@@ -53,6 +53,9 @@ class CaptureSettings:
     max_length: int | None = _setting(
         "tokens beyond it are cut from the completion", default=None
     )
+    template: str | None = _setting(
+        "Jinja file to use as chat template, as base models need", default=None
+    )
     dtype: str = _setting(
         "what the teacher computes in: float32, bfloat16 or float16", default="float32"
     )
@@ -137,7 +140,7 @@ def capture(arguments: Sequence[str]) -> None:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     run(
         model.to(device),
-        load_tokenizer(settings.teacher),
+        load_tokenizer(settings.teacher, settings.template),
         examples,
         settings.store,
         k=settings.k,

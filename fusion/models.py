@@ -359,6 +359,15 @@ def template_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     return digest.hexdigest()
 
 
+def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return how many columns of logits are of tokens: the largest id, plus 1.
+
+    Heads may have more, as their sizes are often rounded up.
+    """
+    ids = tokenizer.get_vocab().values()
+    return max(ids, default=-1) + 1
+
+
 def _canonical(value: Any) -> bytes:
     """JSON that is the same for every order of the keys."""
     text = json.dumps(

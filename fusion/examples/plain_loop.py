@@ -38,7 +38,12 @@ def aligned(
 ) -> fusion.TeacherTerm:
     """Pair the positions of student and teacher that predict the same next byte."""
     device = topk.values.device
-    student_rows, teacher_rows = fusion.align(ours.ends, theirs.ends)
+    student_rows, teacher_rows = fusion.align(
+        ours.ends,
+        theirs.ends,
+        student_start=ours.start,
+        teacher_start=theirs.start,
+    )
     student_index = torch.from_numpy(student_rows)
     teacher_index = torch.from_numpy(teacher_rows)
     return fusion.TeacherTerm(

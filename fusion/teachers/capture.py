@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,14 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fusion import _check
-from fusion.logits.reduction import read_logits
+from fusion.logits.reduction import read_relative
 from fusion.logits.rows import Reading
-from fusion.models import model_fingerprint, template_fingerprint, tokenizer_fingerprint
+from fusion.models import (
+    model_fingerprint,
+    template_fingerprint,
+    tokenizer_fingerprint,
+    vocabulary_size,
+)
 from fusion.teachers.store import (
     Origin,
     Record,
@@ -38,13 +45,15 @@ def capture(
     batch_size: int = 8,
     shard_size: int = 256,
     max_length: int | None = None,
+    template: str | None = None,
     rank: int = 0,
     world: int = 1,
     progress: bool = True,
 ) -> None:
     """Store the top-k logits of a teacher at every completion token.
 
-    Where an earlier run was interrupted, this one goes on.
+    Where an earlier run was interrupted, this one goes on. Of a head that is padded
+    with columns of no token, those of the tokenizer's ids alone are read.
 
     Parameters
     ----------
@@ -65,6 +74,9 @@ def capture(
         Examples a file, and what an interruption can cost.
     max_length : int, optional
         Tokens beyond it are cut from the completion's end.
+    template : str, optional
+        Chat template, in Jinja, in place of the tokenizer's: base models have none. It
+        is part of what the store is known by; the tokenizer is left as it is.
     rank, world : int
         This process writes every ``world``-th shard, from ``rank`` on.
     progress : bool
@@ -74,13 +86,19 @@ def capture(
     ------
     ValueError
         If there are no examples, a size is out of range, the folder holds the
-        beginning of another capture, a prompt leaves no room for its completion, or a
-        logit is not finite.
+        beginning of another capture, a prompt leaves no room for its completion, an
+        example has a token that the model has no embedding of, or a logit is not
+        finite.
     """
     # By key, which says the content: what occurs twice is asked once.
     asked = {example.key: example for example in examples}
     unique = list(asked.values())
-    vocabulary = model.config.get_text_config().vocab_size
+    if template is not None:
+        tokenizer = copy.copy(tokenizer)
+        tokenizer.chat_template = template
+    columns = model.config.get_text_config().vocab_size
+    tokens = vocabulary_size(tokenizer)
+    vocabulary = min(tokens, columns)
     _check_sizes(
         unique,
         k,
@@ -90,6 +108,8 @@ def capture(
         rank,
         world,
     )
+    if tokens > columns:
+        _check_known(unique, tokenizer, max_length, columns)
     dtype = str(model.dtype)
     origin = Origin(
         model=model_fingerprint(model),
@@ -118,7 +138,7 @@ def capture(
         first = index * shard_size
         chosen = unique[first : first + shard_size]
         encoded = [encode(example, tokenizer, max_length) for example in chosen]
-        rows = _shard_rows(model, encoded, k, batch_size)
+        rows = _shard_rows(model, encoded, k, batch_size, vocabulary)
         # A shard is written whole or not at all: an interruption loses one at most.
         records = _records(chosen, encoded, rows)
         writer.write(index, records)
@@ -146,6 +166,7 @@ def _shard_rows(
     encoded: Sequence[Encoded],
     k: int,
     batch_size: int,
+    vocabulary: int,
 ) -> list[TeacherRows]:
     """Ask a model about all examples of a shard; rows are in the examples' order."""
     # Batches are of examples of similar length, so that little of them is padding. The
@@ -156,7 +177,7 @@ def _shard_rows(
     for first in range(0, len(order), batch_size):
         members = order[first : first + batch_size].tolist()
         batch = [encoded[i] for i in members]
-        found = teacher_rows(model, batch, k)
+        found = teacher_rows(model, batch, k, vocabulary)
         rows.update(zip(members, found, strict=True))
     in_order = []
     for i in range(len(encoded)):
@@ -174,6 +195,7 @@ def teacher_rows(
     model: PreTrainedModel,
     batch: Sequence[Encoded],
     k: int,
+    vocabulary: int | None = None,
 ) -> list[TeacherRows]:
     """Ask a model about one batch.
 
@@ -185,6 +207,8 @@ def teacher_rows(
         Examples in its tokens.
     k : int
         Logits a token.
+    vocabulary : int, optional
+        How many of the first columns of the logits are of tokens; all by default.
 
     Returns
     -------
@@ -203,7 +227,8 @@ def teacher_rows(
         parts = logits.split(counts)
         rows = []
         for part, code in zip(parts, batch, strict=True):
-            rows.append(_rows(part, code, k))
+            found = _rows(part, code, k, vocabulary)
+            rows.append(replace(found, start=code.start))
         return rows
     finally:
         model.train(was_training)
@@ -271,18 +296,23 @@ def _head_at(model: PreTrainedModel, wanted: Tensor) -> Iterator[None]:
         hook.remove()
 
 
-def _rows(logits: Tensor, code: Encoded, k: int) -> TeacherRows:
+def _rows(
+    logits: Tensor,
+    code: Encoded,
+    k: int,
+    vocabulary: int | None = None,
+) -> TeacherRows:
     """Read what is stored of one example from its full logits (n, V)."""
     tokens = code.input_ids[code.completion_mask]  # (n,)
     targets = torch.from_numpy(tokens)
     targets = targets.to(logits.device)
-    every_row = torch.arange(len(logits), device=logits.device)
-    # Of each row also the logit of the token that follows it.
-    found = read_logits(logits, every_row, at=targets[:, None], reading=Reading(k))
+    # Relative to the largest of each row, and only then rounded as it is stored: what
+    # is stored of probabilities must not hang on a number that is added to a row. Of
+    # each row also the logit of the token that follows it.
+    reading = Reading(k, vocabulary=vocabulary)
+    shift, found = read_relative(logits, targets[:, None], reading)
     logit_of_target = found.at[:, 0]  # (n,)
-    # Rounded as they are stored, before they leave the device.
-    statistics = found.moments.half()  # (n, 2)
-    mean, std = statistics.unbind(1)
+    mean, std = found.moments.unbind(1)
     logsumexp = found.logsumexp[:, 0]
     # The negative log-likelihood of a token is the log-sum-exp of its row less its
     # logit. It is rounded last: a difference of rounded numbers would lose digits.
@@ -291,16 +321,37 @@ def _rows(logits: Tensor, code: Encoded, k: int) -> TeacherRows:
         values=_array(found.values.half()),
         ids=_array(found.ids.int()),
         logsumexp=_array(logsumexp.float()),
-        mean=_array(mean),
-        std=_array(std),
+        mean=_array(mean.float()),
+        std=_array(std.half()),
         nll=_array(nll.half()),
         ends=code.ends,
+        shift=_array(shift.float()),
     )
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
     """Convert a tensor on any device to an array of NumPy."""
     return tensor.cpu().numpy()
+
+
+def _check_known(
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None,
+    columns: int,
+) -> None:
+    """Refuse tokens that a tokenizer has got after the model's embedding was made."""
+    for number, example in enumerate(examples, start=1):
+        ids = encode(example, tokenizer, max_length).input_ids
+        largest = int(ids.max())
+        if largest >= columns:
+            token = tokenizer.convert_ids_to_tokens(largest)
+            raise ValueError(
+                f"tokens must be among the {columns} that the model has embeddings of, "
+                f"but example {number} has {token!r}, whose id is {largest}: "
+                "pass the tokenizer that the model was trained with, or resize and "
+                "train its embeddings."
+            )
 
 
 def _check_sizes(

@@ -116,7 +116,7 @@ class Report:
         for k in self.knowledge:
             lines.append(
                 f"| {k.domain} | {k.teacher} | {k.examples} | {k.tokens} "
-                f"| {k.nll:.3f} | {k.hits:.1%} |"
+                f"| {k.nll:.3f} | {_percent(k.hits)} |"
             )
         # A single teacher has no relations: the header of their table is left out, too.
         if self.relations:
@@ -128,9 +128,14 @@ class Report:
         for r in self.relations:
             lines.append(
                 f"| {r.domain} | {r.first}, {r.second} | {r.positions} "
-                f"| {r.agreement:.1%} | {r.conflict:.1%} |"
+                f"| {_percent(r.agreement)} | {_percent(r.conflict)} |"
             )
         return "\n".join(lines)
+
+
+def _percent(share: float) -> str:
+    """Write a share; a dash where there is none, since nothing was compared."""
+    return "–" if np.isnan(share) else f"{share:.1%}"
 
 
 def report(stores: Mapping[str, Store], examples: Iterable[Example]) -> Report:
@@ -225,7 +230,7 @@ def _knowledge(domain: str, teacher: str, held: Held) -> Knowledge:
         examples=len(held),
         tokens=len(hits),
         nll=sum(nll_of_examples) / size,
-        hits=float(hits.mean()),
+        hits=_share(hits),
     )
 
 
@@ -244,7 +249,12 @@ def _relation(
         x = held_first[key]
         y = held_second[key]
         # Tokens of both that start at the same byte predict the same next byte.
-        at_x, at_y = align(x.ends, y.ends)  # (p,) each
+        at_x, at_y = align(
+            x.ends,
+            y.ends,
+            student_start=x.start,
+            teacher_start=y.start,
+        )  # (p,) each
 
         hits_x = _hits(x)[at_x]
         hits_y = _hits(y)[at_y]
@@ -280,8 +290,10 @@ def _hits(rows: TeacherRows) -> NDArray[np.bool_]:
     # Stores keep no ids of targets. So the target's likelihood is compared with the
     # likeliest token's: where both are one token, they are one number, rounded twice.
     nll = _wide(rows.nll)  # (n,), in nats
-    top_logit = _top_logit(rows)
-    magnitude = np.abs(top_logit) + np.abs(nll)
+    magnitude = np.abs(nll) + np.abs(_top_logit(rows))
+    if rows.format == 1:
+        # Logits were rounded with the number that is added to all of their row.
+        magnitude += np.abs(_wide(rows.shift))
     rounding = _HALF_PRECISION * magnitude
     return nll <= _top_nll(rows) + rounding
 
@@ -298,7 +310,7 @@ def _top_nll(rows: TeacherRows) -> NDArray[np.float64]:
 
 
 def _top_logit(rows: TeacherRows) -> NDArray[np.float64]:
-    """Logit of the likeliest token: values are in descending order."""
+    """Logit of the likeliest token, less the shift: values are in descending order."""
     return _wide(rows.values[:, 0])
 
 

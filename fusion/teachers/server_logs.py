@@ -165,6 +165,7 @@ def _rows(
         std=None,
         nll=-_half(logprobs),
         ends=np.cumsum(lengths, dtype=np.int32),
+        shift=np.zeros(len(tokens), dtype=np.float32),
     )
 
 

@@ -1,17 +1,25 @@
-"""The files of a teacher store: shards of rows and their manifests.
+"""Shards of a teacher store: safetensors files of the rows of consecutive examples.
 
-A shard is a safetensors file of consecutive examples; a manifest is JSON. Both hold
-checksums, appear under their names only when they are whole, and are the same bytes
-whenever they say the same.
+A shard of e examples with n tokens holds, in format 2, the tensors
+
+- keys (e, 16) and texts (e, 8), uint8: beginnings of the sha256 of each example's
+  content and of the text that the teacher read;
+- counts (e,) int32, the tokens of each, and starts (e,) int16, the byte of the
+  completion at which the first of them starts;
+- lengths (n,) uint16, in bytes; ids (n, k) int32; nll (n,) float16;
+- shift (n,) float32, the largest logit of a row; and relative to it values (n, k)
+  float16 without the first, which is 0, logsumexp (n,) float32 and mean (n,) float32;
+  std (n,) float16.
+
+Rows of log-probabilities have shift 0, all k values, and neither mean nor std. Format 1
+had raw values, logsumexp and mean, the last in float16, and neither shift nor starts.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +28,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-FORMAT = 1
+from fusion.teachers.manifests import FORMAT, Origin, Shard, broken, shard_name
+
 # Keys of examples and digests of texts are sha256, cut: with 16 bytes no two examples
 # will ever share a key, and 8 tell whether the text of a known example has changed.
 KEY_BYTES = 16
@@ -34,10 +43,16 @@ _TOKEN_DTYPES = {
     "nll": "F16",
     "lengths": "U16",  # in bytes: shorter than where tokens end
 }
-_STATISTICS = {"mean": "F16", "std": "F16"}  # of the full row of logits
+# By format, of the full row of logits, and what all numbers of a row are relative to.
+_STATISTICS = {
+    1: {"mean": "F16", "std": "F16"},
+    2: {"mean": "F32", "std": "F16"},
+}
+_SHIFT = {"shift": "F32"}
 _NUMPY = {
     "F16": np.float16,
     "F32": np.float32,
+    "I16": np.int16,
     "I32": np.int32,
     "U16": np.uint16,
     "U8": np.uint8,
@@ -54,27 +69,42 @@ class TeacherRows:
     Attributes
     ----------
     values : (n, k) float16 array
-        The k largest logits that predict each token, descending; log-probabilities
-        where only those are known.
+        The k largest logits that predict each token, descending, less the shift, so
+        that the first is 0; log-probabilities where only those are known. float32 from
+        stores of format 1, whose differences float16 would round once more.
     ids : (n, k) int32 array
         Their tokens in the teacher's vocabulary; -1 where unknown.
     logsumexp : (n,) float32 array
-        Over the full row; 0 for log-probabilities.
-    mean, std : (n,) float16 array or None
-        Over the full row of logits; None where only log-probabilities are known.
+        Over the full row, less the shift; 0 for log-probabilities.
+    mean : (n,) float32 array or None
+        Over the full row of logits, less the shift; None where only log-probabilities
+        are known.
+    std : (n,) float16 array or None
+        Over the full row of logits; None likewise.
     nll : (n,) float16 array
         Negative log-likelihood of the token itself, in nats.
     ends : (n,) int32 array
         Byte of the UTF-8 completion at which each token ends.
+    shift : (n,) float32 array
+        The largest logit of each row, which no probability depends on: raw logits are
+        ``values + shift``. 0 for log-probabilities.
+    start : int
+        Byte at which the first token starts: 0, or less where the token begins before
+        the completion.
+    format : int
+        Layout of the store that they were read from.
     """
 
-    values: NDArray[np.float16]
+    values: NDArray[np.float16] | NDArray[np.float32]
     ids: NDArray[np.int32]
     logsumexp: NDArray[np.float32]
-    mean: NDArray[np.float16] | None
+    mean: NDArray[np.float32] | None
     std: NDArray[np.float16] | None
     nll: NDArray[np.float16]
     ends: NDArray[np.int32]
+    shift: NDArray[np.float32]
+    start: int = 0
+    format: int = FORMAT
 
 
 class Record(NamedTuple):
@@ -85,151 +115,13 @@ class Record(NamedTuple):
     rows: TeacherRows
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What all rows of a store have in common.
-
-    Attributes
-    ----------
-    model, tokenizer, template : str
-        Fingerprints (sha256) of the teacher; empty where unknown.
-    vocabulary : int
-        Length of the rows that the top k were taken from.
-    k : int
-        Logits a token.
-    dtype : str
-        What the teacher computed in.
-    logits : bool
-        False if only log-probabilities are known: standardisations that need more are
-        refused.
-    data : str
-        The sha256 of the examples' keys in their order.
-    examples : int
-        How many there are.
-    shard_size : int
-        Examples a shard; the last may have fewer.
-    max_length : int or None
-        Where texts were cut, in tokens.
-    format : int
-        Version of the files' layout.
-    """
-
-    model: str
-    tokenizer: str
-    template: str
-    vocabulary: int
-    k: int
-    dtype: str
-    logits: bool
-    data: str
-    examples: int
-    shard_size: int
-    max_length: int | None = None
-    format: int = FORMAT
-
-    @property
-    def digest(self) -> str:
-        """The sha256 that every shard of the store carries."""
-        return _sha256(asdict(self))
-
-    @property
-    def shards(self) -> int:
-        """How many shards make the store complete."""
-        # The quotient rounded up: the last shard may have fewer examples.
-        return -(-self.examples // self.shard_size)
-
-
-class Shard(NamedTuple):
-    """A line of the manifest."""
-
-    number: int
-    examples: int
-    tokens: int
-    sha256: str  # of the file
-
-
 class Contents(NamedTuple):
     """Which examples a shard holds, in the order of their rows."""
 
     keys: NDArray[np.uint8]  # (examples, KEY_BYTES)
     texts: NDArray[np.uint8]  # (examples, TEXT_BYTES), digests of what was read
     counts: NDArray[np.int32]  # (examples,), in tokens
-
-
-def shard_name(index: int) -> str:
-    """File name of a shard."""
-    return f"shard-{index:05d}.safetensors"
-
-
-def manifest_name(rank: int) -> str:
-    """File name of the manifest that one writer keeps."""
-    return f"manifest-{rank}.json"
-
-
-def partial_name(rank: int) -> str:
-    """File name that a writer uses before a file is whole."""
-    return f".partial-{rank}"
-
-
-def write_atomically(path: Path, content: bytes, rank: int) -> None:
-    """Write a file that is there whole or not at all, whatever happens in between."""
-    partial = path.parent / partial_name(rank)
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        # Without this a power cut after the renaming could leave an empty file.
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def write_manifest(
-    path: Path,
-    origin: Origin,
-    shards: Sequence[Shard],
-    rank: int,
-) -> None:
-    """Write what one writer has finished."""
-    # Sorted, so that the bytes do not depend on the order in which shards were made.
-    lines = []
-    for shard in sorted(shards):
-        lines.append(shard._asdict())
-    content: dict[str, Any] = {
-        "origin": asdict(origin),
-        "shards": lines,
-    }
-    # The checksum is that of all other entries.
-    content["sha256"] = _sha256(content)
-    text = json.dumps(content, indent=1) + "\n"
-    file = path / manifest_name(rank)
-    write_atomically(file, text.encode(), rank)
-
-
-def read_manifest(file: Path) -> tuple[Origin, list[Shard]]:
-    """Read a manifest, or refuse it."""
-    try:
-        content = json.loads(file.read_bytes())
-        checksum = content.pop("sha256")
-        # The format comes first: other versions may count the checksum otherwise.
-        version = content["origin"]["format"]
-        if version != FORMAT:
-            raise ValueError(f"its format is {version}, not {FORMAT}")
-        if checksum != _sha256(content):
-            raise ValueError("its checksum is another")
-        origin = Origin(**content["origin"])
-        shards = [Shard(**line) for line in content["shards"]]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _broken(file, error) from error
-    return origin, shards
-
-
-def differing(origin: Origin, other: Origin) -> str | None:
-    """Name of the first field in which two origins differ."""
-    for field in fields(Origin):
-        ours = getattr(origin, field.name)
-        theirs = getattr(other, field.name)
-        if ours != theirs:
-            return field.name
-    return None
+    starts: NDArray[np.int16]  # (examples,), in bytes from where completions start
 
 
 def pack(
@@ -239,10 +131,13 @@ def pack(
 ) -> tuple[Shard, bytes]:
     """Make the bytes of the shard with number ``index`` and its line in the manifest.
 
+    The first value of each row of logits is left out, as it is 0.
+
     Raises
     ------
     ValueError
-        If a number is not finite, also because it is too large for its type.
+        If a number is not finite, also because it is too large for its type; or if
+        logits are not relative to their largest.
     """
     # 1. What there is one of for each example.
     keys = [record.key for record in records]
@@ -252,19 +147,25 @@ def pack(
     lengths = []  # of each example's tokens, in bytes, (n_i,)
     for row in rows:
         counts.append(len(row.ends))
-        # The first token of each example starts at byte 0.
+        # Of the first token the part within the completion.
         lengths.append(np.diff(row.ends, prepend=0))
     tensors: dict[str, NDArray[Any]] = {
         "keys": _bytes(keys, KEY_BYTES),
         "texts": _bytes(digests, TEXT_BYTES),
         "counts": np.array(counts, dtype=np.int32),
+        "starts": _starts(rows),
     }
     # 2. What there is one of for each token: that of all examples is joined.
     tensors["lengths"] = _lengths(lengths)
     for name, dtype in _token_dtypes(origin).items():
         if name == "lengths":
             continue
-        tensors[name] = _joined(rows, name, dtype, index)
+        column = _joined(rows, name, dtype, index)
+        if name == "values" and _left_out(origin):
+            _check_relative(rows, column, index)
+            # Safetensors would write the memory of a view as if it were contiguous.
+            column = np.ascontiguousarray(column[:, 1:])
+        tensors[name] = column
     # 3. The file. One entry only: the order of several is not the same from run to run.
     metadata = {"shard": _place(origin, index)}
     content = save(tensors, metadata=metadata)
@@ -295,10 +196,15 @@ def open_shard(path: Path, origin: Origin, shard: Shard) -> Contents:
             raise ValueError("its checksum is not the manifest's")
         with safe_open(file, framework="numpy") as tensors:
             _check_schema(tensors, origin, shard)
+            counts = tensors.get_tensor("counts")
+            starts = np.zeros(len(counts), dtype=np.int16)
+            if origin.format > 1:
+                starts = tensors.get_tensor("starts")
             found = Contents(
                 keys=tensors.get_tensor("keys"),
                 texts=tensors.get_tensor("texts"),
-                counts=tensors.get_tensor("counts"),
+                counts=counts,
+                starts=starts,
             )
         # Counts say which rows belong to which example.
         tokens = found.counts.sum()
@@ -306,7 +212,7 @@ def open_shard(path: Path, origin: Origin, shard: Shard) -> Contents:
         if negative.any() or tokens != shard.tokens:
             raise ValueError(f"its examples have {tokens} tokens, not {shard.tokens}")
     except (OSError, SafetensorError, ValueError) as error:
-        raise _broken(file, error) from error
+        raise broken(file, error) from error
     return found
 
 
@@ -316,8 +222,12 @@ def read_rows(
     index: int,
     first: int,
     last: int,
+    start: int = 0,
 ) -> TeacherRows:
-    """Read the rows ``first`` to ``last`` − 1 of a verified shard: one example's."""
+    """Read the rows ``first`` to ``last`` − 1 of a verified shard: one example's.
+
+    Its first token starts at the byte ``start`` of the completion.
+    """
     found: dict[str, Any] = {}
     file = path / shard_name(index)
     with safe_open(file, framework="numpy") as tensors:
@@ -325,6 +235,11 @@ def read_rows(
             # A slice reads these rows alone from the disk.
             column = tensors.get_slice(name)
             found[name] = column[first:last]
+    if origin.format == 1:
+        found |= _relative(found, origin)
+    elif _left_out(origin):
+        # The largest of each row, which is 0.
+        found["values"] = np.pad(found["values"], ((0, 0), (1, 0)))
     lengths = found["lengths"]  # (n,), in bytes
     return TeacherRows(
         values=found["values"],
@@ -334,14 +249,42 @@ def read_rows(
         std=found.get("std"),
         nll=found["nll"],
         ends=np.cumsum(lengths, dtype=np.int32),
+        shift=found["shift"],
+        start=start,
+        format=origin.format,
     )
+
+
+def _relative(found: Mapping[str, NDArray[Any]], origin: Origin) -> dict[str, Any]:
+    """Make the numbers of format 1, which are raw, relative to the largest logit."""
+    raw = found["values"].astype(np.float32)  # (n, k)
+    if not origin.logits:
+        # Log-probabilities are what they are relative to.
+        shift = np.zeros(len(raw), dtype=np.float32)
+        return {"shift": shift}
+    shift = raw[:, 0]  # (n,)
+    mean = found["mean"].astype(np.float32)
+    return {
+        "values": raw - shift[:, None],
+        "logsumexp": found["logsumexp"] - shift,
+        "mean": mean - shift,
+        "shift": shift,
+    }
 
 
 def _token_dtypes(origin: Origin) -> Mapping[str, str]:
     """Names and types of the tensors that have one row for each token."""
+    found = dict(_TOKEN_DTYPES)
+    if origin.format > 1:
+        found |= _SHIFT
     if origin.logits:
-        return _TOKEN_DTYPES | _STATISTICS
-    return _TOKEN_DTYPES
+        found |= _STATISTICS[origin.format]
+    return found
+
+
+def _left_out(origin: Origin) -> int:
+    """How many of a row's largest values files leave out, since they are known."""
+    return int(origin.logits and origin.format > 1)
 
 
 def _place(origin: Origin, index: int) -> str:
@@ -367,6 +310,34 @@ def _joined(
             f"but does not in shard {index}: check the model's dtype and weights."
         )
     return joined
+
+
+def _check_relative(
+    rows: Sequence[TeacherRows],
+    values: NDArray[np.float16],  # (tokens, k)
+    index: int,
+) -> None:
+    """Require that the largest logit of every row is 0, as files leave it out."""
+    formats = {row.format for row in rows}
+    if formats != {FORMAT} or values[:, 0].any():
+        raise ValueError(
+            f"teacher must give logits of format {FORMAT}, less the largest of their "
+            f"row, but does not in shard {index}: subtract it, and keep it as shift."
+        )
+
+
+def _starts(rows: Sequence[TeacherRows]) -> NDArray[np.int16]:
+    """Bytes (examples,) at which the first token of each example starts."""
+    starts = [row.start for row in rows]
+    least = np.iinfo(np.int16).min
+    for start in starts:
+        if not least <= start <= 0:
+            raise ValueError(
+                f"first tokens must start at most {-least} bytes before their "
+                f"completion and not after it, but one starts at {start}: "
+                "repair the tokenizer or drop that example."
+            )
+    return np.array(starts, dtype=np.int16)
 
 
 def _lengths(parts: Sequence[NDArray[np.int32]]) -> NDArray[np.uint16]:
@@ -423,36 +394,13 @@ def _schema(origin: Origin, shard: Shard) -> _Schema:
         "texts": ("U8", [shard.examples, TEXT_BYTES]),
         "counts": ("I32", [shard.examples]),
     }
+    if origin.format > 1:
+        schema["starts"] = ("I16", [shard.examples])
+    # The k largest logits have an axis more.
+    widths = {"values": origin.k - _left_out(origin), "ids": origin.k}
     for name, dtype in _token_dtypes(origin).items():
         shape = [shard.tokens]
-        # The k largest logits have an axis more.
-        if name in ("values", "ids"):
-            shape.append(origin.k)
+        if name in widths:
+            shape.append(widths[name])
         schema[name] = (dtype, shape)
     return schema
-
-
-def _sha256(content: Mapping[str, Any]) -> str:
-    """The sha256 of JSON that is the same for every order of the keys."""
-    text = json.dumps(
-        content,
-        sort_keys=True,
-        separators=(",", ":"),
-    )
-    digest = hashlib.sha256(text.encode())
-    return digest.hexdigest()
-
-
-def _broken(file: Path, error: Exception) -> ValueError:
-    """Say what is wrong with a file, and what to do."""
-    if isinstance(error, FileNotFoundError):
-        return ValueError(
-            f"{file} must be as it was written, but is missing: capture again."
-        )
-    # This module's own errors are sentences; those of libraries need their type.
-    reason = f"{type(error).__name__}: {error}"
-    if isinstance(error, ValueError):
-        reason = str(error)
-    return ValueError(
-        f"{file} must be as it was written, but {reason}: delete it and capture again."
-    )

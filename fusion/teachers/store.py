@@ -16,15 +16,9 @@ from typing import final
 from transformers import PreTrainedTokenizerBase
 
 from fusion.models import template_fingerprint, tokenizer_fingerprint
-from fusion.teachers import shards
-from fusion.teachers.shards import (
-    KEY_BYTES,
-    TEXT_BYTES,
-    Origin,
-    Record,
-    Shard,
-    TeacherRows,
-)
+from fusion.teachers import manifests, shards
+from fusion.teachers.manifests import Origin, Shard
+from fusion.teachers.shards import KEY_BYTES, TEXT_BYTES, Record, TeacherRows
 from fusion.text.conversations import Example, encode
 
 __all__ = [
@@ -99,8 +93,9 @@ class TeacherStore:
         self.manifest, listed = _read_manifests(self.path)
         _check_complete(self.path, self.manifest, listed)
         self.tokens = sum(shard.tokens for shard in listed)
-        # By key, cut to KEY_BYTES: the shard, its first row and the row after the last.
-        self._positions: dict[bytes, tuple[int, int, int]] = {}
+        # By key, cut to KEY_BYTES: the shard, its first row, the row after the last,
+        # and the byte of the completion at which the first token starts.
+        self._positions: dict[bytes, tuple[int, int, int, int]] = {}
         # By key: the digest of the text that the teacher read, cut to TEXT_BYTES.
         self._texts: dict[bytes, bytes] = {}
         for shard in listed:
@@ -132,9 +127,8 @@ class TeacherStore:
                 f"{self.path} must hold the example {key}, but does not: "
                 "capture it, or test `key in store`."
             )
-        number, first, last = position
         # Files are opened for each reading, so that a store can be sent to processes.
-        return shards.read_rows(self.path, self.manifest, number, first, last)
+        return shards.read_rows(self.path, self.manifest, *position)
 
     def check(
         self,
@@ -218,21 +212,22 @@ class TeacherStore:
     def _add(self, shard: Shard) -> None:
         """Verify a shard and note where the rows of its examples are."""
         contents = shards.open_shard(self.path, self.manifest, shard)
-        name = shards.shard_name(shard.number)
+        name = manifests.shard_name(shard.number)
         first = 0  # row of the shard
         for i, count in enumerate(contents.counts.tolist()):
             key = contents.keys[i].tobytes()
             text = contents.texts[i].tobytes()
             if key in self._positions:
-                other, _, _ = self._positions[key]
+                other, *_ = self._positions[key]
                 raise ValueError(
                     f"{self.path / name} must hold examples of its own, "
-                    f"but one is also in {shards.shard_name(other)}: "
+                    f"but one is also in {manifests.shard_name(other)}: "
                     "delete one of them and capture again."
                 )
             # Examples lie one after the other.
             last = first + count
-            self._positions[key] = (shard.number, first, last)
+            start = int(contents.starts[i])
+            self._positions[key] = (shard.number, first, last, start)
             self._texts[key] = text
             first = last
 
@@ -269,21 +264,21 @@ class StoreWriter:
         self._rank = rank
         self.path.mkdir(parents=True, exist_ok=True)
         # What an interrupted run of this writer left unfinished.
-        partial = self.path / shards.partial_name(rank)
+        partial = self.path / manifests.partial_name(rank)
         partial.unlink(missing_ok=True)
 
         # 1. What all writers have listed.
         listed = _begun(path, origin)
         # 2. What this writer has listed. Users delete shards to have them made again:
         # those without a file are struck from its manifest.
-        own = self.path / shards.manifest_name(rank)
+        own = self.path / manifests.manifest_name(rank)
         own_listed: list[Shard] = []
         if own.exists():
-            _, own_listed = shards.read_manifest(own)
+            _, own_listed = manifests.read_manifest(own)
         self._own: list[Shard] = []
         gone = set()
         for shard in own_listed:
-            file = self.path / shards.shard_name(shard.number)
+            file = self.path / manifests.shard_name(shard.number)
             if file.exists():
                 self._own.append(shard)
             else:
@@ -299,16 +294,16 @@ class StoreWriter:
         # 4. The own manifest, where it is missing or lists shards that are gone. Others
         #    then see at once which store this folder was begun for.
         if gone or not own_listed:
-            shards.write_manifest(self.path, origin, self._own, rank)
+            manifests.write_manifest(self.path, origin, self._own, rank)
 
     def write(self, index: int, records: Sequence[Record]) -> None:
         """Write the shard of this index, and only then say so in the manifest."""
         shard, content = shards.pack(self.origin, index, records)
-        file = self.path / shards.shard_name(index)
-        shards.write_atomically(file, content, self._rank)
+        file = self.path / manifests.shard_name(index)
+        manifests.write_atomically(file, content, self._rank)
         self._own.append(shard)
         # An interruption before this line leaves a file that is written again.
-        shards.write_manifest(self.path, self.origin, self._own, self._rank)
+        manifests.write_manifest(self.path, self.origin, self._own, self._rank)
 
 
 def data_fingerprint(keys: Iterable[str]) -> str:
@@ -338,10 +333,10 @@ def _read_manifests(path: Path) -> tuple[Origin, list[Shard]]:
             "run `fusion capture` first."
         )
     # Each writer keeps a manifest of its own; what they list are parts of one store.
-    origin, listed = shards.read_manifest(files[0])
+    origin, listed = manifests.read_manifest(files[0])
     for file in files[1:]:
-        other, more = shards.read_manifest(file)
-        odd = shards.differing(origin, other)
+        other, more = manifests.read_manifest(file)
+        odd = manifests.differing(origin, other)
         if odd is not None:
             raise ValueError(
                 f"{file} must agree with {files[0].name}, but their {odd} is not the "
@@ -360,7 +355,13 @@ def _begun(path: str | Path, origin: Origin) -> list[Shard]:
     if not _manifests(folder):
         return []
     begun, listed = _read_manifests(folder)
-    odd = shards.differing(begun, origin)
+    if begun.format != origin.format:
+        raise ValueError(
+            f"{path} must be gone on with as it was begun, but it is of format "
+            f"{begun.format}, which is read and no longer written: if it is not "
+            "complete, choose another folder, or delete this one."
+        )
+    odd = manifests.differing(begun, origin)
     if odd is not None:
         was = getattr(begun, odd)
         now = getattr(origin, odd)
@@ -384,7 +385,7 @@ def _check_complete(path: Path, origin: Origin, listed: Sequence[Shard]) -> None
             "run the same capture again, it goes on where it stopped."
         )
     # Files that no manifest lists are of another store, or of an interrupted capture.
-    names = {shards.shard_name(shard.number) for shard in listed}
+    names = {manifests.shard_name(shard.number) for shard in listed}
     for file in sorted(path.glob("*.safetensors")):
         if file.name not in names:
             raise ValueError(
@@ -405,6 +406,6 @@ def _check_numbers(path: Path, listed: Sequence[Shard]) -> None:
             fault = "listed twice"
             odd = shard.number
         raise ValueError(
-            f"{path} must list {shards.shard_name(odd)} once, but it is {fault}: "
+            f"{path} must list {manifests.shard_name(odd)} once, but it is {fault}: "
             "run the capture again."
         )

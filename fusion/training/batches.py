@@ -292,7 +292,7 @@ class Collator:
         shape = (0, self.k)
         no_values = np.zeros(shape, dtype=np.float32)
         no_ids = np.zeros(shape, dtype=np.int64)
-        batch["values"] = _padded_field(rows, "values", no_values)
+        batch["values"] = _padded_field(rows, "values", no_values, shifted=True)
         batch["ids"] = _padded_field(rows, "ids", no_ids)
 
         # A store has a statistic for all of its examples or for none: any row that it
@@ -301,7 +301,9 @@ class Collator:
         no_statistic = np.zeros(0, dtype=np.float32)
         for name in STATISTICS:
             if getattr(seen, name) is not None:
-                batch[name] = _padded_field(rows, name, no_statistic)
+                # A standard deviation is the same whatever is added to a row.
+                shifted = name != "std"
+                batch[name] = _padded_field(rows, name, no_statistic, shifted)
         return cast(TeacherBatch, batch)
 
     def _pairs(
@@ -324,7 +326,13 @@ class Collator:
                 ends = row.ends
                 length = len(ends)
                 # (P,) each, as positions in the completion.
-                student, teacher = align(code.ends, ends, self.how)
+                student, teacher = align(
+                    code.ends,
+                    ends,
+                    self.how,
+                    student_start=code.start,
+                    teacher_start=row.start,
+                )
             # Rows are counted from ``first``, positions from the completion's start:
             # ``start`` is the row of position 0.
             start = _first_row(code) - first
@@ -390,8 +398,12 @@ def _padded_field(
     rows: Rows,
     name: str,
     empty: NDArray[Any],
+    shifted: bool = False,
 ) -> Tensor:
-    """Pad one field of a teacher's rows; ``empty`` (0, …) gives its width and dtype."""
+    """Pad one field of a teacher's rows; ``empty`` (0, …) gives its width and dtype.
+
+    A field that is relative to the largest logit of each row is made raw by its shift.
+    """
     fields = []
     for row in rows:
         if row is None:
@@ -401,5 +413,10 @@ def _padded_field(
         if empty.ndim == 2:
             width = empty.shape[1]
             values = values[:, :width]
-        fields.append(values.astype(empty.dtype))
+        values = values.astype(empty.dtype)
+        if shifted:
+            # In float32: sums of half precision would be rounded to the shift's digits.
+            shift = row.shift  # (n,)
+            values = values + (shift[:, None] if values.ndim == 2 else shift)
+        fields.append(values)
     return padded(fields)

@@ -23,7 +23,7 @@ from fusion._extras import needed_by
 from fusion.logits.head import HeadOutput, read
 from fusion.logits.topk import TopKLogits
 from fusion.losses.terms import TeacherTerm, Totals
-from fusion.models import load_model, load_tokenizer
+from fusion.models import load_model, load_tokenizer, vocabulary_size
 from fusion.teachers.store import TeacherStore
 from fusion.text.conversations import Example
 from fusion.training.batches import (
@@ -145,6 +145,7 @@ class FusionTrainer(Trainer):
         if model is None:
             model = load_model(_student(args))
         self._tokenizer = processing_class
+        self._vocabulary = vocabulary_size(processing_class)
 
         names = term_names(self.stores)
         self._meters = {"train": Meter(names), "eval": Meter(names)}
@@ -288,7 +289,15 @@ class FusionTrainer(Trainer):
         # The last row predicts a token behind the text, for which there is no label.
         rows = logits[:, :-1]
         moments = self.args.standardize in OF_MOMENTS
-        head = read(rows, targets(inputs), self.args.k, statistics=moments)
+        # Of a head that is padded, the columns of tokens alone.
+        columns = min(self._vocabulary, rows.shape[-1])
+        head = read(
+            rows,
+            targets(inputs),
+            self.args.k,
+            statistics=moments,
+            vocabulary=columns,
+        )
         return head, logits
 
     def _term(self, name: str, batch: TeacherBatch) -> TeacherTerm:

@@ -1,5 +1,6 @@
 """Captured rows against the plain forward pass, in any order, at any interruption."""
 
+import copy
 import json
 import math
 import os
@@ -10,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fusion.teachers.capture import capture
+from fusion.teachers.capture import _rows, capture
 from fusion.teachers.store import TeacherStore
-from fusion.text.conversations import encode
+from fusion.text.conversations import Example, encode
 from tests.fusion import tiny
 
 ROOT = Path(__file__).parents[3]
@@ -50,13 +53,15 @@ def agree(store, teacher, examples, k):
         rows, targets = said(teacher, example)  # (n, V) and (n,)
         found = store[example.key]
         order = np.argsort(-rows, axis=1)[:, :k]
-        close(found.values, np.take_along_axis(rows, order, axis=1))
+        values = found.values + found.shift[:, None]  # as the model gave them
+        close(found.shift, rows.max(axis=1), tolerance=1e-5)
+        close(values, np.take_along_axis(rows, order, axis=1))
         # Ids may differ from the order where logits are equal.
         ids = found.ids.astype(int)
-        close(np.take_along_axis(rows, ids, axis=1), found.values)
+        close(np.take_along_axis(rows, ids, axis=1), values)
         logsumexp = np.log(np.exp(rows).sum(axis=1))
-        close(found.logsumexp, logsumexp, tolerance=1e-5)
-        close(found.mean, rows.mean(axis=1))
+        close(found.logsumexp + found.shift, logsumexp, tolerance=1e-5)
+        close(found.mean + found.shift, rows.mean(axis=1), tolerance=1e-5)
         close(found.std, rows.std(axis=1))
         target_logits = rows[np.arange(len(rows)), targets]
         close(found.nll, logsumexp - target_logits)
@@ -121,7 +126,7 @@ def test_a_shuffled_data_set_still_meets_the_right_rows(tmp_path, llama):
     agree(store, llama, EXAMPLES, k=5)
     # Other examples of as many tokens have other rows: agreement says something.
     first, *others = EXAMPLES
-    tops = store[first.key].values[:, 0]
+    tops = store[first.key].shift
     for example in others:
         rows, _ = said(llama, example)
         wrong = rows.max(axis=1)
@@ -216,3 +221,91 @@ def test_leaves_the_model_as_it_was(tmp_path):
     capture(model, tokenizer, EXAMPLES, tmp_path, progress=False)
     assert model.training
     assert model(torch.tensor([[3, 4, 5]])).logits.shape == (1, 3, len(tokenizer))
+
+
+class Code:
+    """Three tokens that follow a prompt of one."""
+
+    input_ids = np.array([0, 3, 1, 2])
+    completion_mask = np.array([False, True, True, True])
+    ends = np.array([1, 2, 3], dtype=np.int32)
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(-4000, 4000),
+    st.sampled_from([torch.float32, torch.float64]),
+)
+def test_nothing_but_the_shift_hangs_on_what_is_added_to_a_row(seed, shift, dtype):
+    generator = torch.Generator().manual_seed(seed)
+    # Multiples of 1/64 below 2^17: sums with the shift are exact in float32.
+    logits = torch.randint(-2048, 2048, (3, 50), generator=generator) / 64
+    logits = logits.to(dtype)
+    found = _rows(logits + shift, Code, 10)
+    wanted = _rows(logits, Code, 10)
+    for name in ("values", "ids", "logsumexp", "mean", "std", "nll", "ends"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+    np.testing.assert_array_equal(found.shift, wanted.shift + shift)
+    # And what is stored is right: float16 has 11 digits, of numbers below 64.
+    top = logits.log_softmax(1).topk(10).values
+    close(found.values - found.logsumexp[:, None], top, tolerance=2.0**-6)
+    centred = (logits - logits.mean(1, keepdim=True)).topk(10).values
+    close(found.values - found.mean[:, None], centred, tolerance=2.0**-6)
+
+
+def padded(teacher, columns=13):
+    """The teacher with further columns of logits, which are larger than all others."""
+    model, tokenizer = teacher
+    model = copy.deepcopy(model)
+    model.resize_token_embeddings(len(tokenizer) + columns, mean_resizing=False)
+    weight = model.get_output_embeddings().weight.data
+    weight[len(tokenizer) :] = 5 * weight[:columns]
+    return model, tokenizer
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_columns_of_no_token_are_not_read(tmp_path, request, name):
+    teacher = request.getfixturevalue(name)
+    model, tokenizer = padded(teacher)
+    ids = torch.tensor([[3, 4, 5]])
+    assert model(ids).logits.argmax(-1).max() >= len(tokenizer)
+    capture(model, tokenizer, EXAMPLES, tmp_path, k=7, progress=False)
+    store = TeacherStore(tmp_path)
+    assert store.manifest.vocabulary == len(tokenizer)
+    agree(store, teacher, EXAMPLES, k=7)
+    with pytest.raises(ValueError, match="k must be an integer at least 1 and at most"):
+        capture(model, tokenizer, EXAMPLES, tmp_path, k=len(tokenizer) + 1)
+
+
+def test_base_models_take_a_template(tmp_path, llama):
+    model, tokenizer = llama
+    template = tokenizer.chat_template
+    base = copy.deepcopy(tokenizer)
+    base.chat_template = None
+    settings = {"k": 3, "progress": False}
+    with pytest.raises(ValueError, match="must have a chat template"):
+        capture(model, base, EXAMPLES, tmp_path / "none", **settings)
+    capture(model, base, EXAMPLES, tmp_path / "base", template=template, **settings)
+    assert base.chat_template is None
+    capture(model, tokenizer, EXAMPLES, tmp_path / "chat", **settings)
+    for file in (tmp_path / "chat").iterdir():
+        assert file.read_bytes() == (tmp_path / "base" / file.name).read_bytes()
+    TeacherStore(tmp_path / "base").check(tokenizer=tokenizer)
+    settings["template"] = template + " "
+    with pytest.raises(ValueError, match="but template was"):
+        capture(model, base, EXAMPLES, tmp_path / "base", **settings)
+
+
+def test_tokens_without_an_embedding_are_refused_where_they_occur(tmp_path, llama):
+    model, tokenizer = llama
+    grown = copy.deepcopy(tokenizer)
+    grown.add_tokens(["<think>"])
+    capture(model, grown, EXAMPLES, tmp_path / "unused", k=3, progress=False)
+    store = TeacherStore(tmp_path / "unused")
+    assert store.manifest.vocabulary == len(tokenizer)
+    agree(store, llama, EXAMPLES, k=3)
+    used = [*EXAMPLES, Example("two plus two?", "<think> four")]
+    match = f"must be among the {len(tokenizer)} .* but example 18 has '<think>'"
+    with pytest.raises(ValueError, match=match):
+        capture(model, grown, used, tmp_path / "used", k=3, progress=False)
+    assert not (tmp_path / "used").exists()

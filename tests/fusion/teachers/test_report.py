@@ -1,6 +1,7 @@
 """The report, against counts made by hand from rows whose hits are known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,17 +18,17 @@ def rows(told, ends):
     top = {HIT: math.log(0.8), SURE: math.log(0.7), UNSURE: math.log(0.4)}
     target = {HIT: math.log(0.8), SURE: math.log(0.1), UNSURE: math.log(0.3)}
     n = len(told)
-    shift = np.arange(n) + 3.0  # raw logits carry any constant
     logprobs = np.stack([[top[t], -5.0] for t in told])  # (n, 2)
-    values = logprobs + shift[:, None]
+    values = logprobs - logprobs[:, :1]
     return TeacherRows(
         values=values.astype(np.float16),
         ids=np.tile(np.array([7, 8], dtype=np.int32), (n, 1)),
-        logsumexp=shift.astype(np.float32),
+        logsumexp=-logprobs[:, 0].astype(np.float32),
         mean=None,
         std=None,
         nll=np.array([-target[t] for t in told], dtype=np.float16),
         ends=np.array(ends, dtype=np.int32),
+        shift=np.arange(n, dtype=np.float32) * 1000,  # which nothing hangs on
     )
 
 
@@ -125,6 +126,9 @@ def test_text_has_both_tables():
     assert "| letters | one | 1 | 4 |" in text
     assert "| letters | one, two | 3 | 33.3% | 33.3% |" in text
     assert "conflict" not in str(report({"one": STORES["one"]}, [FIRST]))
+    # Where nothing can be compared there is no share.
+    assert "| digits | one, two | 0 | – | – |" in text
+    assert "nan" not in text
 
 
 def test_unknown_examples_are_refused():
@@ -132,9 +136,49 @@ def test_unknown_examples_are_refused():
         report(STORES, [Example("c", "d")])
 
 
-@pytest.mark.parametrize("names", [["one"], ["one", "two"]])
-def test_heatmap_is_drawn(tmp_path, names):
-    found = report({name: STORES[name] for name in names}, [FIRST, SECOND])
+def test_hits_are_told_apart_by_likelihood_whatever_the_shift():
+    """A target 0.02 nats below the likeliest token is no hit, at any shift."""
+    near = rows([HIT, HIT], [1, 2])
+    near = replace(near, nll=near.nll + np.float16(0.02))
+    (found,) = report({"near": {FIRST.key: near}}, [FIRST]).knowledge
+    assert found.hits == 0.0
+
+
+def test_stores_of_log_probabilities_are_read():
+    known = STORES["one"][FIRST.key]
+    server = replace(
+        known,
+        values=(known.values - known.logsumexp[:, None]).astype(np.float16),
+        logsumexp=np.zeros(4, dtype=np.float32),
+        shift=np.zeros(4, dtype=np.float32),
+    )
+    stores = {"server": {FIRST.key: server}, "one": STORES["one"]}
+    found = report(stores, [FIRST])
+    first, second = found.knowledge
+    assert replace(first, teacher="one") == second
+    assert (found.relations[0].agreement, found.relations[0].conflict) == (1.0, 0.0)
+
+
+def test_tokens_that_begin_before_the_completion_are_compared_where_they_start():
+    """The first of one teacher begins two bytes before that of the other."""
+    early = replace(rows([SURE, HIT, HIT], [1, 2, 4]), start=-2)
+    late = rows([HIT, HIT, SURE], [1, 2, 4])
+    stores = {"early": {FIRST.key: early}, "late": {FIRST.key: late}}
+    (relation,) = report(stores, [FIRST]).relations
+    assert (relation.positions, relation.agreement) == (2, 0.5)
+
+
+# One, two teachers, and two that have no example in common.
+@pytest.mark.parametrize(
+    ("names", "examples"),
+    [
+        (["one"], [FIRST, SECOND]),
+        (["one", "two"], [FIRST, SECOND]),
+        (["one", "two"], [SECOND]),
+    ],
+)
+def test_heatmap_is_drawn(tmp_path, names, examples):
+    found = report({name: STORES[name] for name in names}, examples)
     heatmap(found, tmp_path / "report.png")
     assert (tmp_path / "report.png").stat().st_size > 5000
 

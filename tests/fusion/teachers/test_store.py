@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.teachers import shards
+from fusion.teachers import manifests, shards
 from fusion.teachers.capture import capture
-from fusion.teachers.shards import Record, Shard, TeacherRows
-from fusion.teachers.store import Origin, StoreWriter, TeacherStore, data_fingerprint
+from fusion.teachers.manifests import Origin, Shard
+from fusion.teachers.shards import Record, TeacherRows
+from fusion.teachers.store import StoreWriter, TeacherStore, data_fingerprint
 from tests.fusion import tiny
 
 EXAMPLES = tiny.sums(20)
@@ -40,15 +41,20 @@ def digest(number):
 
 
 def rows(rng, n, k, logits=True):
-    statistics = rng.standard_normal((2, n)).astype(np.float16)
+    statistics = rng.standard_normal((2, n)).astype(np.float32)
+    values = -np.sort(rng.random((n, k)).astype(np.float16))
+    if logits:
+        values[:, 0] = 0.0
     return TeacherRows(
-        values=-np.sort(-rng.standard_normal((n, k)).astype(np.float16)),
+        values=values,
         ids=rng.integers(0, 2**31, (n, k), dtype=np.int32),
         logsumexp=rng.standard_normal(n).astype(np.float32),
         mean=statistics[0] if logits else None,
-        std=statistics[1] if logits else None,
+        std=statistics[1].astype(np.float16) if logits else None,
         nll=rng.random(n).astype(np.float16),
         ends=rng.integers(0, 300, n).cumsum(dtype=np.int32),
+        shift=rng.standard_normal(n).astype(np.float32),
+        start=-int(rng.integers(0, 9)),
     )
 
 
@@ -69,15 +75,18 @@ def write(path, origin, records):
     st.lists(st.integers(1, 5), min_size=1, max_size=5),
     st.integers(1, 3),
     st.booleans(),
+    st.integers(1, 3),
 )
-def test_what_is_written_is_read(tmp_path_factory, seed, lengths, shard_size, logits):
+def test_what_is_written_is_read(
+    tmp_path_factory, seed, lengths, shard_size, logits, k
+):
     rng = np.random.default_rng(seed)
     path = tmp_path_factory.mktemp("store")
     records = []
     for i, n in enumerate(lengths):
-        record = Record(digest(i), digest(-i), rows(rng, n, 3, logits))
+        record = Record(digest(i), digest(-i), rows(rng, n, k, logits))
         records.append(record)
-    origin = replace(ORIGIN, shard_size=shard_size, logits=logits)
+    origin = replace(ORIGIN, shard_size=shard_size, logits=logits, k=k)
     origin = write(path, origin, records)
     # Loaders of other processes get a copy of the store.
     store = pickle.loads(pickle.dumps(TeacherStore(path)))
@@ -88,7 +97,9 @@ def test_what_is_written_is_read(tmp_path_factory, seed, lengths, shard_size, lo
         for name, wanted in vars(record.rows).items():
             found = getattr(store[record.key], name)
             assert (found is None) == (wanted is None)
-            if wanted is not None:
+            if name in ("start", "format"):
+                assert found == wanted
+            elif wanted is not None:
                 assert found.dtype == wanted.dtype
                 np.testing.assert_array_equal(found, wanted)
     assert digest("other") not in store
@@ -120,7 +131,7 @@ def test_verified_stores_open(copy):
 
 
 def shard(path, index=1):
-    return path / shards.shard_name(index)
+    return path / manifests.shard_name(index)
 
 
 def flip(file, place):
@@ -131,8 +142,8 @@ def flip(file, place):
 
 def rewrite(path, origin=(), lines=lambda lines: lines):
     """Change the manifest and make its own checksum right again."""
-    found, listed = shards.read_manifest(path / "manifest-0.json")
-    shards.write_manifest(path, replace(found, **dict(origin)), lines(listed), 0)
+    found, listed = manifests.read_manifest(path / "manifest-0.json")
+    manifests.write_manifest(path, replace(found, **dict(origin)), lines(listed), 0)
 
 
 def install(path, content, index=1, **changes):
@@ -221,7 +232,7 @@ CORRUPTIONS = {
     "other tokenizer": lambda p, o: rewrite(p, {"tokenizer": digest(0)}),
     "other template": lambda p, o: rewrite(p, {"template": digest(0)}),
     "other k": lambda p, o: rewrite(p, {"k": 3}),
-    "newer format": lambda p, o: rewrite(p, {"format": 2}),
+    "newer format": lambda p, o: rewrite(p, {"format": 3}),
     "fewer listed": lambda p, o: rewrite(p, lines=lambda lines: lines[:-1]),
     "none listed": lambda p, o: rewrite(p, lines=lambda lines: []),
     "fewer promised": lambda p, o: rewrite(
@@ -291,11 +302,11 @@ def test_an_edited_manifest_is_blamed_itself(copy):
 def test_a_writer_does_not_build_on_damage(copy):
     flip(shard(copy), -1)
     with pytest.raises(ValueError, match=r"shard-00001.*checksum"):
-        StoreWriter(copy, shards.read_manifest(copy / "manifest-0.json")[0])
+        StoreWriter(copy, manifests.read_manifest(copy / "manifest-0.json")[0])
 
 
 def test_manifests_say_where_the_rows_are_from(copy, llama):
-    origin, listed = shards.read_manifest(copy / "manifest-0.json")
+    origin, listed = manifests.read_manifest(copy / "manifest-0.json")
     assert (origin.k, origin.dtype, origin.vocabulary) == (4, "float32", len(llama[1]))
     assert [line.number for line in listed] == [0, 1, 2, 3]
     for line in listed:

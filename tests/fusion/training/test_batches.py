@@ -24,14 +24,16 @@ def told(example, seed, shift=0.0):
     ends = encode(example, tiny.whole_tokenizer()).ends
     rng = np.random.default_rng([seed, *example.key.encode()[:4]])
     n = len(ends)
+    values = -np.sort(rng.random(size=(n, K + 2)), axis=1).astype(np.float16)
     return TeacherRows(
-        values=-np.sort(-rng.normal(size=(n, K + 2)), axis=1).astype(np.float16),
+        values=values - values[:, :1],
         ids=rng.integers(0, 700, (n, K + 2)).astype(np.int32),
         logsumexp=rng.normal(size=n).astype(np.float32),
-        mean=rng.normal(size=n).astype(np.float16),
+        mean=rng.normal(size=n).astype(np.float32),
         std=rng.uniform(1, 2, n).astype(np.float16),
         nll=(rng.uniform(0, 3, n) + shift).astype(np.float16),
         ends=ends,
+        shift=rng.normal(size=n).astype(np.float32),
     )
 
 
@@ -67,15 +69,15 @@ def test_every_example_meets_its_own_rows(places):
             if rows is None:
                 assert not teacher["pairs"][b].any()
                 continue
-            assert np.array_equal(
-                teacher["values"][b, :n], rows.values[:, :K].astype(np.float32)
-            )
+            # Raw logits, in float32.
+            values = rows.values[:, :K].astype(np.float32) + rows.shift[:, None]
+            assert np.array_equal(teacher["values"][b, :n], values)
             assert np.array_equal(teacher["ids"][b, :n], rows.ids[:, :K])
-            for statistic in ("logsumexp", "mean", "std"):
-                assert np.array_equal(
-                    teacher[statistic][b, :n],
-                    getattr(rows, statistic).astype(np.float32),
-                )
+            for statistic in ("logsumexp", "mean"):
+                raw = getattr(rows, statistic) + rows.shift
+                assert np.array_equal(teacher[statistic][b, :n], raw)
+            std = rows.std.astype(np.float32)
+            assert np.array_equal(teacher["std"][b, :n], std)
 
 
 @given(batches_, st.sampled_from(["bytes", "positional"]))
@@ -126,6 +128,19 @@ def test_weights_of_an_example_sum_to_one_over_the_teachers_that_know_it(
     for name, teacher in batch["teachers"].items():
         known = torch.tensor([EXAMPLES[i].key in STORES[name] for i in places])
         assert torch.equal(teacher["weights"] > 0, known)
+
+
+def test_tokens_that_begin_before_the_completion_pair_where_they_start():
+    feature = FEATURES[0]
+    rows = STORES["all"][EXAMPLES[0].key]
+    for ours, theirs in ((0, 0), (-2, 0), (0, -3), (-3, -3)):
+        code = dataclasses.replace(feature["encoded"], start=ours)
+        store = {feature["key"]: dataclasses.replace(rows, start=theirs)}
+        features = [{"key": feature["key"], "encoded": code}]
+        teacher = Collator({"a": store}, padding=0, k=K)(features)["teachers"]["a"]
+        # The first tokens of both pair where they start together.
+        paired = 0 in teacher["teacher_index"][teacher["pairs"]]
+        assert paired == (ours == theirs)
 
 
 def test_weights_by_hand():

@@ -134,6 +134,22 @@ def test_loss_is_that_of_the_formula_whatever_the_batches(trainer):
         assert made.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_columns_of_no_token_have_no_part_in_the_loss(trainer, llama):
+    """Heads are often padded; here with the largest logits of all."""
+    model, tokenizer = copy.deepcopy(llama[0]), llama[1]
+    model.resize_token_embeddings(len(tokenizer) + 9, mean_resizing=False)
+    weight = model.get_output_embeddings().weight.data
+    weight[len(tokenizer) :] = 5 * weight[:9]
+    made = trainer(held_out=HELD_OUT, **SETTINGS)
+    wanted = made.evaluate()
+    padded = trainer(held_out=HELD_OUT, **SETTINGS)
+    padded.model = padded.model_wrapped = model
+    found = padded.evaluate()
+    for name in ("loss", "sft", "uld", "graph"):
+        name = f"eval_{name}"
+        assert found[name] == pytest.approx(wanted[name], rel=1e-5), name
+
+
 def kept_batches(made, monkeypatch):
     """Return a list that fills with the batches that a trainer takes."""
     batches = []
