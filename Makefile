@@ -60,9 +60,10 @@ batch: export OMP_NUM_THREADS := 1
 batch: $(VENV) ## throughput of batches against loops and ot.batch
 	$(call simulate,$(PY),batch)
 
-losses: $(VENV) ## what the fusion losses move, and what they cost
+losses: $(VENV) ## what the fusion losses move, what they cost, and what stores round
 	$(call simulate,$(PY),loss_fields)
 	$(call simulate,$(PY),loss_speed)
+	$(call simulate,$(PY),store_precision)
 
 gpu: ## the tests that need a CUDA device, then its timing tables
 	$(GPU_PYTHON) -m pytest -o addopts= -o faulthandler_timeout=900 -m gpu

@@ -35,6 +35,13 @@ __all__ = [
 class TeacherStore:
     """What one teacher says about a set of examples.
 
+    Logits are kept in float16, relative to the largest of their row, which is kept in
+    float32: a value that is v below the largest is off by at most v / 2048, whatever
+    number is added to the row. Of logits with a standard deviation of 3 among 32,768
+    the ten largest and their log-probabilities are off by 0.002 at most, ULD and GLD by
+    1e-4 of their value; ``python -m simulations.store_precision`` has a table of bits
+    against errors. Stores of format 1, which kept raw logits, are read as well.
+
     Parameters
     ----------
     path : path
