@@ -6,15 +6,16 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusion.teachers.capture import _rows, capture
+from fusion.teachers.capture import _rows, capture, teacher_rows
 from fusion.teachers.store import TeacherStore
 from fusion.text.conversations import Example, encode
 from tests.fusion import tiny
@@ -231,6 +232,7 @@ class Code:
     ends = np.array([1, 2, 3], dtype=np.int32)
 
 
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(-4000, 4000),
@@ -275,6 +277,12 @@ def test_columns_of_no_token_are_not_read(tmp_path, request, name):
     agree(store, teacher, EXAMPLES, k=7)
     with pytest.raises(ValueError, match="k must be an integer at least 1 and at most"):
         capture(model, tokenizer, EXAMPLES, tmp_path, k=len(tokenizer) + 1)
+
+
+def test_rows_start_where_the_first_token_does(llama):
+    code = replace(encode(EXAMPLES[0], llama[1]), start=-3)
+    (found,) = teacher_rows(llama[0], [code], 3)
+    assert found.start == -3
 
 
 def test_base_models_take_a_template(tmp_path, llama):

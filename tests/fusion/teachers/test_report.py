@@ -163,9 +163,10 @@ def test_tokens_that_begin_before_the_completion_are_compared_where_they_start()
     """The first of one teacher begins two bytes before that of the other."""
     early = replace(rows([SURE, HIT, HIT], [1, 2, 4]), start=-2)
     late = rows([HIT, HIT, SURE], [1, 2, 4])
-    stores = {"early": {FIRST.key: early}, "late": {FIRST.key: late}}
-    (relation,) = report(stores, [FIRST]).relations
-    assert (relation.positions, relation.agreement) == (2, 0.5)
+    for first, second in ((early, late), (late, early)):
+        stores = {"first": {FIRST.key: first}, "second": {FIRST.key: second}}
+        (relation,) = report(stores, [FIRST]).relations
+        assert (relation.positions, relation.agreement) == (2, 0.5)
 
 
 # One, two teachers, and two that have no example in common.

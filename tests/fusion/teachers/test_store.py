@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusion.teachers import manifests, shards
@@ -70,6 +70,7 @@ def write(path, origin, records):
     return origin
 
 
+@settings(max_examples=60)  # each writes files to the disk
 @given(
     st.integers(0, 2**32),
     st.lists(st.integers(1, 5), min_size=1, max_size=5),
