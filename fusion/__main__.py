@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any
@@ -32,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Errors of these types are taken for what users can put right: one sentence on
     # stderr. All others are faults of this package, and keep their trace.
     try:
-        _run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _say
+            _run(options)
     except (
         KeyError,
         MissingExtraError,
@@ -44,6 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fusion: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _say(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Show a warning as errors are shown, without the place in the code."""
+    print(f"fusion: {message}", file=sys.stderr)
 
 
 # Commands that settings are given to; functions of fusion.commands run them.

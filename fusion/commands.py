@@ -11,10 +11,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from fusion._extras import require
 from fusion.tasks import Problem, read_data, read_problems
+from fusion.text.messages import Example
+from fusion.text.rows import OnBadRows, Turns
 from fusion.training.config import (
     FusionConfig,
     read_config,
@@ -47,11 +49,17 @@ class CaptureSettings:
         "or reasoning-gym:TASK+TASK:SIZE:SEED"
     )
     store: str = _setting("folder to fill; an interrupted capture goes on there")
+    turns: Turns = _setting(
+        "which answers of a conversation are asked about: last or all", default="last"
+    )
+    on_bad_rows: OnBadRows = _setting(
+        "what happens to rows that cannot be used: error or drop", default="error"
+    )
     k: int = _setting("logits a token", default=10)
     batch_size: int = _setting("examples a forward pass", default=8)
     shard_size: int = _setting("examples a file", default=256)
     max_length: int | None = _setting(
-        "tokens beyond it are cut from the completion", default=None
+        "tokens beyond it, or the context, are cut from the completion", default=None
     )
     template: str | None = _setting(
         "Jinja file to use as chat template, as base models need", default=None
@@ -70,6 +78,12 @@ class ReportSettings:
         "stores by name: stores.NAME=FOLDER"
     )
     data: str = _setting("the examples, whose `domain` says where they are counted")
+    turns: Turns = _setting(
+        "which answers of a conversation were asked about: last or all", default="last"
+    )
+    on_bad_rows: OnBadRows = _setting(
+        "what happens to rows that cannot be used: error or drop", default="error"
+    )
     out: str | None = _setting(
         "folder for report.md, report.json and report.png", default=None
     )
@@ -131,7 +145,9 @@ def capture(arguments: Sequence[str]) -> None:
 
     settings = settings_of(CaptureSettings, arguments)
     # Data before the model, which may take minutes to load: a bad line is told first.
-    examples = read_data(settings.data)
+    examples = read_data(
+        settings.data, settings.turns, on_bad_rows=settings.on_bad_rows
+    )
     start = time.perf_counter()
     model: Any = load_model(settings.teacher, settings.dtype)
     device = _device(settings.device)
@@ -147,6 +163,7 @@ def capture(arguments: Sequence[str]) -> None:
         batch_size=settings.batch_size,
         shard_size=settings.shard_size,
         max_length=settings.max_length,
+        on_bad_rows=settings.on_bad_rows,
         rank=rank,
         world=world,
         progress=sys.stderr.isatty(),
@@ -179,7 +196,9 @@ def report(arguments: Sequence[str]) -> None:
     stores = {}
     for name, path in settings.stores.items():
         stores[name] = TeacherStore(path)
-    examples = read_data(settings.data)
+    examples = read_data(
+        settings.data, settings.turns, on_bad_rows=settings.on_bad_rows
+    )
     found = run(stores, examples)
     print(found)
     if settings.out is not None:
@@ -207,10 +226,10 @@ def train(arguments: Sequence[str]) -> None:
     start = time.perf_counter()
     held_out = None
     if config.eval_data is not None:
-        held_out = read_data(config.eval_data)
+        held_out = _examples(config.eval_data, config)
     trainer = FusionTrainer(
         args=config,
-        train_dataset=read_data(config.data),
+        train_dataset=_examples(config.data, config),
         eval_dataset=held_out,
     )
     # Metrics of the held-out data; none without such data.
@@ -232,6 +251,12 @@ def train(arguments: Sequence[str]) -> None:
         lines = _changes(before, after)
         lines.append(f"{config.output_dir}: {steps} steps; {spent(start)}.")
         print("\n".join(lines))
+
+
+def _examples(source: str, config: FusionConfig) -> list[Example]:
+    """Examples to train on, or to hold out."""
+    turns = cast(Turns, config.turns)
+    return read_data(source, turns, on_bad_rows=cast(OnBadRows, config.on_bad_rows))
 
 
 def _check_output(config: FusionConfig) -> None:

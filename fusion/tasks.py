@@ -8,7 +8,14 @@ from typing import Any
 
 from fusion._extras import needed_by
 from fusion.text.messages import Example, Message
-from fusion.text.rows import Turns, read_examples, read_rows, read_tools, read_turns
+from fusion.text.rows import (
+    OnBadRows,
+    Turns,
+    read_examples,
+    read_rows,
+    read_tools,
+    read_turns,
+)
 
 # The form that `fusion.evaluate.extract` looks for first.
 INSTRUCTION = (
@@ -177,7 +184,12 @@ def read_problems(source: str) -> list[Problem]:
     return problems
 
 
-def read_data(source: str, turns: Turns = "last") -> list[Example]:
+def read_data(
+    source: str,
+    turns: Turns = "last",
+    *,
+    on_bad_rows: OnBadRows = "error",
+) -> list[Example]:
     """Read examples to learn from, from JSONL or of the problems of reasoning-gym.
 
     Parameters
@@ -187,6 +199,8 @@ def read_data(source: str, turns: Turns = "last") -> list[Example]:
         `read_problems`.
     turns : {"last", "all"}
         Which messages of a conversation are learnt, as of `fusion.read_examples`.
+    on_bad_rows : {"error", "drop"}
+        As of `fusion.read_examples`.
 
     Raises
     ------
@@ -195,7 +209,7 @@ def read_data(source: str, turns: Turns = "last") -> list[Example]:
     """
     if source.startswith(_SPEC):
         return [problem.example() for problem in read_problems(source)]
-    return read_examples(source, turns)
+    return read_examples(source, turns, on_bad_rows=on_bad_rows)
 
 
 def _specified(source: str) -> tuple[list[str], int, int]:

@@ -20,6 +20,7 @@ from fusion import _check
 from fusion.logits.reduction import read_relative
 from fusion.logits.rows import Reading
 from fusion.models import (
+    longest,
     model_fingerprint,
     template_fingerprint,
     tokenizer_fingerprint,
@@ -33,6 +34,8 @@ from fusion.teachers.store import (
     data_fingerprint,
 )
 from fusion.text.conversations import Encoded, Example, encode
+from fusion.text.fitting import fit
+from fusion.text.rows import OnBadRows
 
 
 def capture(
@@ -46,6 +49,7 @@ def capture(
     shard_size: int = 256,
     max_length: int | None = None,
     template: str | None = None,
+    on_bad_rows: OnBadRows = "error",
     rank: int = 0,
     world: int = 1,
     progress: bool = True,
@@ -73,10 +77,14 @@ def capture(
     shard_size : int
         Examples a file, and what an interruption can cost.
     max_length : int, optional
-        Tokens beyond it are cut from the completion's end.
+        Tokens beyond it, or beyond the teacher's context, are cut from the completion's
+        end.
     template : str, optional
         Chat template, in Jinja, in place of the tokenizer's: base models have none. It
         is part of what the store is known by; the tokenizer is left as it is.
+    on_bad_rows : {"error", "drop"}
+        Whether examples that cannot be asked, as prompts without room for a completion,
+        are an error before the first of them or left out.
     rank, world : int
         This process writes every ``world``-th shard, from ``rank`` on.
     progress : bool
@@ -86,9 +94,14 @@ def capture(
     ------
     ValueError
         If there are no examples, a size is out of range, the folder holds the
-        beginning of another capture, a prompt leaves no room for its completion, an
-        example has a token that the model has no embedding of, or a logit is not
-        finite.
+        beginning of another capture, an example cannot be asked and ``on_bad_rows`` is
+        "error", an example has a token that the model has no embedding of, or a logit
+        is not finite.
+
+    Warns
+    -----
+    fusion.text.rows.ExamplesWarning
+        If examples are left out, or completions are cut.
     """
     # By key, which says the content: what occurs twice is asked once.
     asked = {example.key: example for example in examples}
@@ -108,6 +121,14 @@ def capture(
         rank,
         world,
     )
+    max_length = longest(model, max_length)
+    unique = fit(
+        unique,
+        tokenizer,
+        max_length,
+        on_bad_rows=on_bad_rows,
+        progress=progress,
+    ).examples
     if tokens > columns:
         _check_known(unique, tokenizer, max_length, columns)
     dtype = str(model.dtype)
@@ -119,7 +140,7 @@ def capture(
         k=k,
         dtype=dtype.removeprefix("torch."),
         logits=True,
-        data=data_fingerprint(asked),
+        data=data_fingerprint(example.key for example in unique),
         examples=len(unique),
         shard_size=shard_size,
         max_length=max_length,

@@ -15,6 +15,7 @@ Row = Mapping[str, Any]
 Rows = Iterable[Row]
 Turns = Literal["last", "all"]
 OnBadRows = Literal["error", "drop"]
+TURNS = get_args(Turns)
 ON_BAD_ROWS = get_args(OnBadRows)
 # So many bad rows are listed; the others are counted.
 _LISTED = 10
@@ -93,10 +94,7 @@ def read_examples(
     two plus two is -> four
     (Message(role='user', content='two plus two?'),) -> four
     """
-    if turns not in get_args(Turns):
-        raise ValueError(
-            f"turns must be 'last' or 'all', but is {turns!r}: choose one of these."
-        )
+    _check.choice(turns, "turns", TURNS)
     _check.choice(on_bad_rows, "on_bad_rows", ON_BAD_ROWS)
     examples = []
     bad = []

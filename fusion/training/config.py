@@ -15,13 +15,14 @@ from transformers import TrainingArguments
 
 from fusion import _check
 from fusion.losses.objective import FusionLoss
-from fusion.text.rows import ON_BAD_ROWS
+from fusion.text.rows import ON_BAD_ROWS, TURNS
 
 # Settings of which each is one of a few words; those of the losses are checked there.
 CHOICES = {
     "weighting": ("uniform", "static", "ce"),
     "fusion_schedule": ("constant", "linear", "cosine"),
     "align": ("bytes", "positional"),
+    "turns": TURNS,
     "on_bad_rows": ON_BAD_ROWS,
 }
 # Values of `standardize` by which rows of logits become distributions.
@@ -79,6 +80,8 @@ class FusionConfig(TrainingArguments):
     max_length : int
         Tokens beyond it, or beyond the student's context, are cut from the completion's
         end.
+    turns : {"last", "all"}
+        Whether the command line learns the last answer of each conversation or all.
     on_bad_rows : {"error", "drop"}
         Whether examples that cannot be used, as prompts of `max_length` tokens or more,
         are an error before the first step or left out.
@@ -132,6 +135,7 @@ class FusionConfig(TrainingArguments):
     final_fusion_weight: float = 0.0
     # How the student is trained.
     max_length: int = 1024
+    turns: str = "last"
     on_bad_rows: str = "error"
     lora: dict[str, Any] | None = None
     trained_layers: int | None = None
