@@ -49,10 +49,10 @@ class CaptureSettings:
         "or reasoning-gym:TASK+TASK:SIZE:SEED"
     )
     store: str = _setting("folder to fill; an interrupted capture goes on there")
-    turns: Turns = _setting(
+    turns: str = _setting(
         "which answers of a conversation are asked about: last or all", default="last"
     )
-    on_bad_rows: OnBadRows = _setting(
+    on_bad_rows: str = _setting(
         "what happens to rows that cannot be used: error or drop", default="error"
     )
     k: int = _setting("logits a token", default=10)
@@ -78,10 +78,10 @@ class ReportSettings:
         "stores by name: stores.NAME=FOLDER"
     )
     data: str = _setting("the examples, whose `domain` says where they are counted")
-    turns: Turns = _setting(
+    turns: str = _setting(
         "which answers of a conversation were asked about: last or all", default="last"
     )
-    on_bad_rows: OnBadRows = _setting(
+    on_bad_rows: str = _setting(
         "what happens to rows that cannot be used: error or drop", default="error"
     )
     out: str | None = _setting(
@@ -145,9 +145,7 @@ def capture(arguments: Sequence[str]) -> None:
 
     settings = settings_of(CaptureSettings, arguments)
     # Data before the model, which may take minutes to load: a bad line is told first.
-    examples = read_data(
-        settings.data, settings.turns, on_bad_rows=settings.on_bad_rows
-    )
+    examples = _examples(settings.data, settings)
     start = time.perf_counter()
     model: Any = load_model(settings.teacher, settings.dtype)
     device = _device(settings.device)
@@ -163,7 +161,7 @@ def capture(arguments: Sequence[str]) -> None:
         batch_size=settings.batch_size,
         shard_size=settings.shard_size,
         max_length=settings.max_length,
-        on_bad_rows=settings.on_bad_rows,
+        on_bad_rows=cast(OnBadRows, settings.on_bad_rows),
         rank=rank,
         world=world,
         progress=sys.stderr.isatty(),
@@ -183,6 +181,18 @@ def capture(arguments: Sequence[str]) -> None:
     print(f"{settings.store}: {contents}; {spent(start)}.")
 
 
+def _examples(
+    source: str,
+    settings: CaptureSettings | ReportSettings | FusionConfig,
+) -> list[Example]:
+    """Examples of a file or of reasoning-gym, as the settings of a command say."""
+    return read_data(
+        source,
+        cast(Turns, settings.turns),
+        on_bad_rows=cast(OnBadRows, settings.on_bad_rows),
+    )
+
+
 def report(arguments: Sequence[str]) -> None:
     """Run ``fusion report``."""
     from fusion.teachers.report import heatmap
@@ -196,9 +206,7 @@ def report(arguments: Sequence[str]) -> None:
     stores = {}
     for name, path in settings.stores.items():
         stores[name] = TeacherStore(path)
-    examples = read_data(
-        settings.data, settings.turns, on_bad_rows=settings.on_bad_rows
-    )
+    examples = _examples(settings.data, settings)
     found = run(stores, examples)
     print(found)
     if settings.out is not None:
@@ -251,12 +259,6 @@ def train(arguments: Sequence[str]) -> None:
         lines = _changes(before, after)
         lines.append(f"{config.output_dir}: {steps} steps; {spent(start)}.")
         print("\n".join(lines))
-
-
-def _examples(source: str, config: FusionConfig) -> list[Example]:
-    """Examples to train on, or to hold out."""
-    turns = cast(Turns, config.turns)
-    return read_data(source, turns, on_bad_rows=cast(OnBadRows, config.on_bad_rows))
 
 
 def _check_output(config: FusionConfig) -> None:

@@ -11,8 +11,8 @@ from fusion.text.messages import Example, Message
 from fusion.text.rows import (
     OnBadRows,
     Turns,
+    numbered_rows,
     read_examples,
-    read_rows,
     read_tools,
     read_turns,
 )
@@ -163,7 +163,7 @@ def read_problems(source: str) -> list[Problem]:
 
     Each line of JSONL has ``prompt`` (text, or a list of ``{"role", "content"}``) and
     ``answer``, and perhaps ``task`` (or ``domain``), ``choices`` (a list of texts) and
-    ``tools`` (a list of definitions). Blank lines are skipped, and not counted.
+    ``tools`` (a list of definitions). Blank lines are skipped.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def read_problems(source: str) -> list[Problem]:
         tasks, size, seed = _specified(source)
         return reasoning_gym_problems(tasks, size, seed)
     problems = []
-    for number, row in enumerate(read_rows(source), start=1):
+    for number, row in numbered_rows(source):
         problems.append(_problem(row, number))
     return problems
 

@@ -89,7 +89,7 @@ class TeacherRows:
         The largest logit of each row, which no probability depends on: raw logits are
         ``values + shift``. 0 for log-probabilities.
     start : int
-        Byte at which the first token starts: 0, or less where the token begins before
+        Byte at which the first token starts: less than 0 where it begins before
         the completion.
     format : int
         Layout of the store that they were read from.
@@ -329,12 +329,12 @@ def _check_relative(
 def _starts(rows: Sequence[TeacherRows]) -> NDArray[np.int16]:
     """Bytes (examples,) at which the first token of each example starts."""
     starts = [row.start for row in rows]
-    least = np.iinfo(np.int16).min
+    most = np.iinfo(np.int16).max
     for start in starts:
-        if not least <= start <= 0:
+        if abs(start) > most:
             raise ValueError(
-                f"first tokens must start at most {-least} bytes before their "
-                f"completion and not after it, but one starts at {start}: "
+                f"first tokens must start at most {most} bytes from where their "
+                f"completion starts, but one starts at {start}: "
                 "repair the tokenizer or drop that example."
             )
     return np.array(starts, dtype=np.int16)

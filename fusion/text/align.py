@@ -32,7 +32,8 @@ def align(
         empty token, the last. Or pair the i-th with the i-th, whatever they say.
     student_start, teacher_start : int
         Where the first token starts (``Encoded.start``): below 0 if it begins with the
-        last bytes of the prompt. It is paired only with a token that does so, too.
+        last bytes of the prompt, above if a chat template strips white space in front
+        of the completion. It is paired only with a token that starts there, too.
 
     Returns
     -------
@@ -46,7 +47,7 @@ def align(
     ------
     ValueError
         If ``how`` is unknown, ends are not non-decreasing integers from 0 on, or a
-        start is no integer of at most 0.
+        start is no integer, or above the first end.
 
     Examples
     --------
@@ -61,8 +62,8 @@ def align(
     _check_how(how)
     student = _checked(student_ends, "student_ends")
     teacher = _checked(teacher_ends, "teacher_ends")
-    _check_start(student_start, "student_start")
-    _check_start(teacher_start, "teacher_start")
+    _check_start(student_start, student, "student_start")
+    _check_start(teacher_start, teacher, "teacher_start")
     if how == "positional":
         common = min(len(student), len(teacher))
         positions = np.arange(common)
@@ -115,13 +116,12 @@ def _are_ends(found: NDArray[Any]) -> bool:
     return not (steps < 0).any()
 
 
-def _check_start(start: int, name: str) -> None:
+def _check_start(start: int, ends: Index, name: str) -> None:
     """Require a byte at which the first token of a completion may start."""
-    if not isinstance(start, int | np.integer) or start > 0:
+    if not isinstance(start, int | np.integer) or (len(ends) and start > ends[0]):
         raise ValueError(
-            f"{name} must be an integer of at most 0, but is {start!r}: pass "
-            "`Encoded.start`, the byte before the completion at which its first token "
-            "starts."
+            f"{name} must be an integer of at most the first end, but is {start!r}: "
+            "pass `Encoded.start`, the byte at which the first token starts."
         )
 
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from fusion.text.messages import Example, Message, sha256
 from fusion.text.rows import read_examples, read_rows
-from fusion.text.templates import render
+from fusion.text.templates import Rendering, render, rendering
 from fusion.text.tokens import Tokens, tokenize
 
 __all__ = [
@@ -51,7 +51,8 @@ class Encoded:
         The sha256 of the text that was tokenized.
     start : int
         Where the first of them starts, as ``ends`` a byte relative to the completion:
-        below 0 if the token begins with the end of the prompt, else 0.
+        below 0 if the token begins with the end of the prompt, above where the chat
+        template strips white space in front of the completion, else 0.
     cut : bool
         Whether tokens of the completion or its end are cut off.
     """
@@ -60,7 +61,7 @@ class Encoded:
     completion_mask: NDArray[np.bool_]  # (T,)
     ends: NDArray[np.int32]  # (n,), one for each marked token
     digest: str  # in hexadecimal
-    start: int = 0  # in bytes, at most 0
+    start: int = 0  # in bytes
     cut: bool = False
 
     @property
@@ -70,7 +71,7 @@ class Encoded:
         return np.flatnonzero(self.completion_mask) - 1
 
 
-class _Cut(NamedTuple):
+class _Seams(NamedTuple):
     """Which tokens of a text are the completion's, and where that lies in bytes."""
 
     first: int  # the first token of the completion, or of its end
@@ -136,33 +137,36 @@ def encode(
     ... )
     ([1, 2, 1, 3, 4, 0], [0, 0, 0, 0, 1, 1], [5, 5])
     """
-    head, tail = render(example, tokenizer)
-    tokens = _tokens_of(example, head, tail, tokenizer)
-    cut = _cut(tokens, head, example.completion)
-    _check_length(cut.first, max_length, example)
+    text = rendering(example, tokenizer)
+    tokens = _tokens_of(text, tokenizer, plain=isinstance(example.prompt, str))
+    seams = _seams(tokens, text)
+    _check_length(seams.first, max_length, example)
 
     # One end token follows the completion, and what the template puts behind it is no
     # part of the example.
-    ids = np.array(tokens.ids[: cut.last + 1], dtype=np.int64)
-    _check_some(len(ids) - cut.first, example)
-    completion_mask = np.arange(len(ids)) >= cut.first
+    ids = np.array(tokens.ids[: seams.last + 1], dtype=np.int64)
+    _check_some(len(ids) - seams.first, example)
+    completion_mask = np.arange(len(ids)) >= seams.first
 
     # Ends in the completion: tokens may reach beyond it, as into the template's line
     # break. The end token adds no byte: it ends where the last of them does, or at 0
     # where the completion gives no token.
-    ends = np.clip(tokens.ends[cut.first : cut.last], cut.start, cut.stop) - cut.start
-    end = np.full(len(ids) - cut.last, ends.max(initial=0))
-    in_completion = np.append(ends, end).astype(np.int32)
+    inside = tokens.ends[seams.first : seams.last]
+    ends = np.clip(inside, seams.start, seams.stop) - seams.start
+    end = np.full(len(ids) - seams.last, ends.max(initial=0))
+    start = min(int(tokens.starts[seams.first]) - seams.start, 0)
+    # White space that a template strips is part of the completion, but of no token.
+    in_completion = (np.append(ends, end) + text.skipped).astype(np.int32)
+    if start == 0:
+        start = text.skipped
 
-    start = min(int(tokens.starts[cut.first]) - cut.start, 0)
-    digest = sha256(json.dumps([head, example.completion, tail]))
     kept = ids[:max_length]
     return Encoded(
         kept,
         completion_mask[:max_length],
-        in_completion[: len(kept) - cut.first],
-        digest,
-        start,
+        in_completion[: len(kept) - seams.first],
+        digest=sha256(json.dumps([text.head, text.completion, text.tail])),
+        start=start,
         cut=len(kept) < len(ids),
     )
 
@@ -185,8 +189,8 @@ def encode_prompt(
     ids : list of int
         The prompt, as in training.
     end_ids : list of int
-        The tokens that end an answer: the first that the template puts behind it, and
-        end-of-sequence.
+        The tokens that end an answer: the first special one that the template puts
+        behind it, or else the first, and end-of-sequence.
 
     Raises
     ------
@@ -201,14 +205,17 @@ def encode_prompt(
         example.tools,
         example.row,
     )
-    head, tail = render(neutral, tokenizer)
+    text = rendering(neutral, tokenizer)
     plain = isinstance(example.prompt, str)
-    prompt = tokenize(head, tokenizer, plain=plain)
+    prompt = tokenize(text.head, tokenizer, plain=plain)
     _check_length(len(prompt.ids), None, example)
-    end_ids = []
-    tokens = _tokens_of(neutral, head, tail, tokenizer)
-    cut = _cut(tokens, head, neutral.completion)
-    end_ids += tokens.ids[cut.last : cut.last + 1]
+    tokens = _tokens_of(text, tokenizer, plain=plain)
+    seams = _seams(tokens, text)
+    behind = tokens.ids[seams.last :]
+    # Spaces that a template puts before its end token end no answer: they may be in it.
+    known = tokenizer.added_tokens_decoder
+    special = [token for token in behind if token in known and known[token].special]
+    end_ids = (special or behind)[:1]
     end = tokenizer.eos_token_id
     if end is not None and end not in end_ids:
         end_ids.append(end)
@@ -216,22 +223,21 @@ def encode_prompt(
 
 
 def _tokens_of(
-    example: Example,
-    head: str,
-    tail: str,
+    text: Rendering,
     tokenizer: PreTrainedTokenizerBase,
+    *,
+    plain: bool,
 ) -> Tokens:
     """Tokenize the text of an example, with what ends it."""
-    if not isinstance(example.prompt, str):
-        text = head + example.completion + tail
-        return tokenize(text, tokenizer, plain=False)
-    text = head + example.completion
-    tokens = tokenize(text, tokenizer, plain=True)
+    if not plain:
+        return tokenize(text.text, tokenizer, plain=False)
+    without_end = text.head + text.completion
+    tokens = tokenize(without_end, tokenizer, plain=True)
     end = tokenizer.eos_token_id
     if end is None:
         return tokens
     # By its number, as its text may take up white space at the completion's end.
-    stop = len(text.encode())
+    stop = len(without_end.encode())
     return Tokens(
         [*tokens.ids, end],
         np.append(tokens.starts, stop),
@@ -239,16 +245,16 @@ def _tokens_of(
     )
 
 
-def _cut(tokens: Tokens, head: str, completion: str) -> _Cut:
-    """Find the tokens of a completion, which stands behind ``head``."""
-    start = len(head.encode())
-    stop = start + len(completion.encode())
+def _seams(tokens: Tokens, text: Rendering) -> _Seams:
+    """Find the tokens of the completion of a text."""
+    start = len(text.head.encode())
+    stop = start + len(text.completion.encode())
     # Also those that are no byte of the text, as a space that the tokenizer put there.
     is_behind = (tokens.ends > start) | (tokens.starts >= start)
     is_beyond = tokens.starts >= stop
     first = _first_true(is_behind)
     last = max(first, _first_true(is_beyond))
-    return _Cut(first, last, start, stop)
+    return _Seams(first, last, start, stop)
 
 
 def _first_true(flags: NDArray[np.bool_]) -> int:

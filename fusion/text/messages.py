@@ -82,7 +82,8 @@ class Example:
     tools : tuple of mappings
         Definitions of the tools that a conversation may call, given to the template.
     row : int, optional
-        Number of the row that it was read from, for messages; no part of the key.
+        Number of the row, or of the line in a file, that it was read from, for
+        messages; no part of the key.
 
     Raises
     ------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -52,8 +52,8 @@ def read_examples(
         Each row has ``prompt`` and ``completion`` (both text, or both lists of
         ``{"role", "content"}``), or ``messages`` whose last is the assistant's; and
         perhaps ``domain`` and ``tools`` (definitions, a list). Messages keep their
-        other fields, as ``tool_calls``. Other columns are ignored; so are blank lines
-        of a file, which do not count as rows.
+        other fields, as ``tool_calls``. Other columns are ignored, and blank lines of a
+        file.
     turns : {"last", "all"}
         Whether a conversation gives one example, whose completion is the last message,
         or one of every message of the assistant, each with the messages before it.
@@ -71,7 +71,7 @@ def read_examples(
     ValueError
         If ``turns`` or ``on_bad_rows`` is unknown, or rows are not of this form, as
         where the answer has other fields than its content, which must be text; the
-        message names the first ten.
+        message names the first ten, in a file by their lines.
 
     Warns
     -----
@@ -99,8 +99,8 @@ def read_examples(
     examples = []
     bad = []
     total = 0
-    for number, row in enumerate(read_rows(source), start=1):
-        total = number
+    for number, row in numbered_rows(source):
+        total += 1
         try:
             examples += _examples(row, number, turns)
         except ValueError as error:
@@ -163,11 +163,18 @@ def _listed(bad: Sequence[str]) -> list[str]:
 def read_rows(source: str | Path | Rows) -> Rows:
     """Return the rows of a JSONL file, or what is given if it is no path."""
     if isinstance(source, str | Path):
-        return _lines(Path(source))
+        return (row for _, row in _lines(Path(source)))
     return source
 
 
-def _lines(path: Path) -> Rows:
+def numbered_rows(source: str | Path | Rows) -> Iterable[tuple[int, Row]]:
+    """Return rows with their numbers from 1 on, which are those of lines in a file."""
+    if isinstance(source, str | Path):
+        return _lines(Path(source))
+    return enumerate(source, start=1)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Row]]:
     """Read the lines of a JSONL file that are not blank, one at a time."""
     # Some programs put a byte order mark first.
     with path.open(encoding="utf-8-sig") as file:
@@ -175,12 +182,13 @@ def _lines(path: Path) -> Rows:
             if not line.strip():
                 continue
             try:
-                yield json.loads(line)
+                row = json.loads(line)
             except json.JSONDecodeError as error:
                 raise ValueError(
                     f"{path} must hold one JSON object a line, "
                     f"but line {number} is none: {error}."
                 ) from error
+            yield number, row
 
 
 def _examples(row: Row, number: int, turns: Turns) -> list[Example]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
@@ -16,35 +16,65 @@ Tools = Sequence[Mapping[str, Any]]
 _MARK = "[[completion]]"
 
 
-def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """Return the text before and after the completion.
+class Rendering(NamedTuple):
+    """The text of an example in three parts.
 
-    It is plain, or what the tokenizer's chat template puts there: the text before it,
-    the completion and the text after it are what the template makes of the whole
-    conversation.
+    Attributes
+    ----------
+    head, completion, tail : str
+        The text before the completion, the completion as it stands in the text, which
+        may lack white space around it, and the text after it.
+    skipped : int
+        How many bytes of white space a template strips from the completion's start.
+    """
+
+    head: str
+    completion: str
+    tail: str
+    skipped: int = 0
+
+    @property
+    def text(self) -> str:
+        """The whole."""
+        return self.head + self.completion + self.tail
+
+
+def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """Return the text before and after the completion, as of :func:`rendering`."""
+    found = rendering(example, tokenizer)
+    return found.head, found.tail
+
+
+def rendering(example: Example, tokenizer: PreTrainedTokenizerBase) -> Rendering:
+    """Return the text of an example, plain or as the tokenizer's chat template puts it.
+
+    Its parts together are what the template makes of the whole conversation.
 
     Parameters
     ----------
     example : Example
-        The completion itself is never changed.
+        Its completion is never changed but by templates that strip the white space
+        around it.
     tokenizer : PreTrainedTokenizerBase
         Its chat template renders prompts that are conversations; plain prompts are
         followed by its end-of-sequence token.
 
     Returns
     -------
-    head, tail : str
-        The text before the completion, and after it.
+    Rendering
+        Text, and where the completion stands in it.
 
     Raises
     ------
     ValueError
         If the prompt is a conversation and the tokenizer has no chat template, or one
-        that fails, changes the completion, does not render it once, or makes nothing of
-        a field of a message or of a tool; the message names the row.
+        that fails, changes more of the completion than white space around it, does not
+        render it once, or makes nothing of a field of a message or of a tool; the
+        message names the row.
     """
+    completion = example.completion
     if isinstance(example.prompt, str):
-        return example.prompt, tokenizer.eos_token or ""
+        return Rendering(example.prompt, completion, tokenizer.eos_token or "")
     if not tokenizer.chat_template:
         raise ValueError(
             "tokenizer must have a chat template for prompts that are conversations, "
@@ -52,25 +82,43 @@ def render(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[str, s
             "or give prompt and completion as plain text."
         )
     # 1. The text, and the text with a mark in place of the answer.
-    completion = example.completion
     whole = _conversation(example, tokenizer, completion)
     mark = _MARK
     while mark in whole:
         mark = f"[{mark}]"
     head, tail = _around(mark, example, tokenizer)
 
-    # 2. Templates may put something else before some answers, as before those that hold
-    #    their reasoning: what they put before an answer that is to be generated.
-    if head + completion + tail != whole:
-        generated = whole.removesuffix(completion + tail)
-        if generated == _generation_prompt(example, tokenizer):
-            head = generated
-    if head + completion + tail != whole:
-        _refuse_change(head, tail, example, tokenizer)
+    # 2. Templates may strip the answer, and may put something else before some answers,
+    #    as before those that hold their reasoning: what they put before an answer that
+    #    is to be generated.
+    found = _matching(whole, head, completion, tail)
+    if found is None:
+        generated = _generation_prompt(example, tokenizer)
+        if generated is not None:
+            found = _matching(whole, generated, completion, tail)
+    if found is None:
+        raise ValueError(
+            "chat template must render the answer as it is, but changes that of "
+            f"{example.place}, {completion[:40]!r}: use another template, or drop it."
+        )
 
     # 3. What the text would be without is not in it.
     _check_used(example.prompt, example, tokenizer, whole)
-    return head, tail
+    return found
+
+
+def _matching(whole: str, head: str, completion: str, tail: str) -> Rendering | None:
+    """Return the parts of a text, with the completion as it is or stripped."""
+    for shown in (
+        completion,
+        completion.strip(),
+        completion.rstrip(),
+        completion.lstrip(),
+    ):
+        if shown and head + shown + tail == whole:
+            skipped = completion[: completion.index(shown)]
+            return Rendering(head, shown, tail, len(skipped.encode()))
+    return None
 
 
 def _text(
@@ -139,26 +187,6 @@ def _around(
         )
     head, tail = pieces
     return head, tail
-
-
-def _refuse_change(
-    head: str,
-    tail: str,
-    example: Example,
-    tokenizer: PreTrainedTokenizerBase,
-) -> None:
-    """Say that the template changes the answer, and what to do."""
-    completion = example.completion
-    stripped = completion.strip()
-    remedy = "use another template, or drop it"
-    if stripped != completion:
-        whole = _conversation(example, tokenizer, completion)
-        if whole == head + stripped + tail:
-            remedy = "strip the white space around it first"
-    raise ValueError(
-        "chat template must render the answer as it is, "
-        f"but changes that of {example.place}, {completion[:40]!r}: {remedy}."
-    )
 
 
 def _check_used(

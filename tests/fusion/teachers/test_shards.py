@@ -62,7 +62,7 @@ def test_refuses_to_write_tokens_of_no_length(tmp_path, ends):
     refused(tmp_path, "bytes long, but one is", ends=odd)
 
 
-@pytest.mark.parametrize("start", [1, -(2**15) - 1])
+@pytest.mark.parametrize("start", [2**15, -(2**15)])
 def test_refuses_to_write_starts_that_are_none(tmp_path, start):
     refused(tmp_path, f"but one starts at {start}", start=start)
 

@@ -207,3 +207,16 @@ def starting(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<s>", eos_token="</s>"
     )
+
+
+def edges_of(tokens: list[str], text: str, kind: str) -> list[int]:
+    """Return where tokens start and end that spell a text, but for spaces in front."""
+    whole, edges = text.encode(), [0]
+    for token in tokens:
+        own = spelled(token, kind)
+        place = edges[-1]
+        if whole[place : place + len(own)] != own:
+            own = own.removeprefix(b" ")
+        assert whole[place : place + len(own)] == own
+        edges.append(place + len(own))
+    return edges

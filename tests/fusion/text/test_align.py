@@ -54,8 +54,8 @@ def test_tokens_that_begin_in_the_prompt_meet_only_their_like():
     assert [i.tolist() for i in pairs] == [[0], [0]]
 
 
-@pytest.mark.parametrize("start", [1, 0.5, None], ids=str)
-def test_refuses_starts_behind_the_first_byte(start):
+@pytest.mark.parametrize("start", [2, 0.5, None], ids=str)
+def test_refuses_starts_behind_the_first_end(start):
     with pytest.raises(ValueError, match=r"^teacher_start must be .*: pass"):
         align([1], [1], teacher_start=start)
 

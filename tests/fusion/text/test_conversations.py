@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -21,6 +21,13 @@ from tests.fusion.tiny import (
 
 CHATTING = [digits_tokenizer, whole_tokenizer]
 CHAT = Example((Message("user", "a"),), "b")
+parts = st.lists(
+    st.sampled_from(
+        ["a", "the", " Hello", " ", "\n", "東", "é", "<|end|>", "?", "\u0301"]
+    ),
+    min_size=1,
+    max_size=5,
+).map("".join)
 
 
 def words_tokenizer(end="</s>"):
@@ -126,6 +133,7 @@ def test_cutting_drops_the_end_of_the_completion_only(seed, room):
     prompt = int((~code.completion_mask).sum())
     cut = encode(example, tokenizer, prompt + 1 + room)
     n = len(cut.ends)
+    assert cut.cut is (len(cut.input_ids) < len(code.input_ids))
     assert len(cut.input_ids) == min(len(code.input_ids), prompt + 1 + room)
     assert cut.input_ids.tolist() == code.input_ids[: len(cut.input_ids)].tolist()
     assert cut.ends.tolist() == code.ends[:n].tolist()
@@ -174,6 +182,32 @@ def test_prompts_of_conversations_are_those_of_training():
         assert ids == tokenizer(head, add_special_tokens=False)["input_ids"]
         assert ends[0] == encode(other, tokenizer).input_ids[-1]
         assert ends[-1] == tokenizer.eos_token_id
+
+
+def test_spaces_before_the_end_token_end_no_answer():
+    tokenizer = kinds.made("fallback, space first")
+    example = Example((Message("user", "Hello"),), "Hello")
+    assert render(example, tokenizer)[1] == " </s>"
+    _, ends = encode_prompt(example, tokenizer)
+    assert ends == [tokenizer.eos_token_id]
+
+
+# Kinds that put no space of their own in front.
+OWN = ["bytes", "fallback, no space", "fallback, spaces replaced"]
+
+
+@given(parts, parts, st.sampled_from(OWN))
+def test_seams_of_plain_texts_are_where_the_bytes_of_tokens_are(head, answer, kind):
+    tokenizer = kinds.made(kind)
+    text = head + answer
+    whole = tokenizer(text, add_special_tokens=False)
+    edges = kinds.edges_of(whole.tokens(), text, kind)
+    seam, size = len(head.encode()), len(answer.encode())
+    inside = [i for i in range(len(edges) - 1) if edges[i + 1] > seam]
+    assume(inside[0] > 0)  # a token of the prompt is left
+    code = encode(Example(head, answer), tokenizer)
+    assert code.start == edges[inside[0]] - seam
+    assert code.ends.tolist() == [*(edges[i + 1] - seam for i in inside), size]
 
 
 def test_turns_are_pairs_with_fields_beside_them():

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fusion.text.align import align
-from fusion.text.conversations import Example, Message, encode, render
+from fusion.text.conversations import Example, Message, encode
+from fusion.text.templates import rendering
 from tests.fusion.text import kinds
 
 CALL = Message("assistant", None, {"tool_calls": [{"name": "add"}]})
@@ -75,34 +76,23 @@ def test_tokens_are_those_of_the_rendered_text(kind, name):
     assert code.completion_mask.tolist() == [False] * first + [True] * len(ends)
     assert ends == sorted(ends)
     assert not example.completion.encode()[ends[-1] :].strip()
-    assert code.start <= 0
+    parts = rendering(example, tokenizer)
+    assert parts.text == text
+    assert code.start <= parts.skipped
 
     # Tokens of the prompt start in it, and the first that is marked ends behind it.
-    head, _ = render(example, tokenizer)
+    head = parts.head
     spans = whole["offset_mapping"]
     assert all(left <= len(head) for left, _ in spans[:first])
     assert spans[first][1] >= len(head)
     # By the bytes that tokens spell, from the beginning of the text on.
     if kind in kinds.EXACT:
         before = len(head.encode())
-        size = len(example.completion.encode())
-        edges = edges_of(tokenizer.convert_ids_to_tokens(ids), text, kind)
-        assert min(0, edges[first] - before) == code.start
+        size = len(parts.completion.encode())
+        edges = kinds.edges_of(tokenizer.convert_ids_to_tokens(ids), text, kind)
+        assert (min(0, edges[first] - before) or parts.skipped) == code.start
         wanted = np.clip(np.array(edges[first + 1 : -1]) - before, 0, size)
-        assert ends == [*wanted, size]
-
-
-def edges_of(tokens, text, kind):
-    """Where tokens start and end, which spell a text but for spaces in front."""
-    whole, edges = text.encode(), [0]
-    for token in tokens:
-        own = kinds.spelled(token, kind)
-        place = edges[-1]
-        if whole[place : place + len(own)] != own:
-            own = own.removeprefix(b" ")
-        assert whole[place : place + len(own)] == own
-        edges.append(place + len(own))
-    return edges
+        assert ends == [end + parts.skipped for end in (*wanted, size)]
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)

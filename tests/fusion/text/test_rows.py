@@ -31,6 +31,7 @@ def test_files_data_sets_and_rows_agree(tmp_path):
     lines = [json.dumps(ROWS[1]), "", "  ", json.dumps(ROWS[2]), "", ""]
     path.write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
     assert read_examples(path) == [CHAT, CHAT]
+    assert [example.row for example in read_examples(path)] == [1, 4]
     assert read_examples(datasets.Dataset.from_list(ROWS[1:2])) == [CHAT]
 
 

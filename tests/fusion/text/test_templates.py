@@ -3,7 +3,7 @@
 import pytest
 
 from fusion.text.messages import Example, Message
-from fusion.text.templates import render
+from fusion.text.templates import render, rendering
 from tests.fusion.text import kinds
 from tests.fusion.tiny import fallback_tokenizer
 
@@ -111,8 +111,8 @@ def test_calls_and_definitions_are_in_the_text():
         # 2. Answers that it changes.
         (
             EACH.replace("m.content", "m.content | trim"),
-            Example((USER,), " 5", row=8),
-            r"the answer as it is, but .* row 8, ' 5': strip the white space",
+            Example((USER,), " \n", row=8),
+            r"the answer as it is, but .* row 8, ' .n': use another",
         ),
         (
             THINKING.replace("split('<think>')", "split('<none>')"),
@@ -130,6 +130,29 @@ def test_calls_and_definitions_are_in_the_text():
 def test_refuses_what_the_template_drops_or_changes(template, example, says):
     with pytest.raises(ValueError, match=rf"^chat template must .*{says}.*\.$"):
         render(example, Templated(template))
+
+
+@pytest.mark.parametrize(
+    ("change", "completion", "shown", "skipped"),
+    [
+        ("m.content | trim", "\n é ", "é", 2),
+        ("m.content | trim", "é", "é", 0),
+        ("m.content.rstrip()", " é ", " é", 0),
+        ("m.content.lstrip()", "\u3000é ", "é ", 3),
+        ("m.content", " é ", " é ", 0),
+    ],
+)
+def test_white_space_that_a_template_strips_is_skipped(
+    change, completion, shown, skipped
+):
+    template = EACH.replace("m.content", change)
+    example = Example((USER,), completion)
+    found = rendering(example, Templated(template))
+    assert found.completion == shown
+    assert found.skipped == skipped
+    turns = [USER.as_dict(), {"role": "assistant", "content": completion}]
+    text = Templated(template).apply_chat_template(turns, tokenize=False)
+    assert found.text == text
 
 
 def test_plain_text_is_followed_by_the_end_token():
