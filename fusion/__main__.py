@@ -1,4 +1,4 @@
-"""Fuse language models: fetch, capture, report, train, evaluate.
+"""Fuse language models: fetch, capture, import, report, train, evaluate.
 
 Settings are YAML files and ``key=value`` words, of which the last counts: ``fusion
 train run.yaml learning_rate=1e-4``.
@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field, fields
+from keyword import iskeyword
 from typing import Any
 
 from fusion._extras import MissingExtraError, needed_by, require
@@ -57,6 +58,7 @@ def _say(message: Warning | str, *_: Any, **__: Any) -> None:
 # Commands that settings are given to; functions of fusion.commands run them.
 _COMMANDS = {
     "capture": "ask a teacher once and store its logits",
+    "import": "store the log-probabilities that a server returned",
     "report": "compare teachers by domain",
     "train": "fuse stored teachers into a student",
     "evaluate": "score a model on problems with an answer",
@@ -110,7 +112,9 @@ def _run(options: argparse.Namespace) -> None:
         else:
             from fusion import commands
 
-            run = getattr(commands, options.command)
+            name = options.command
+            # `import` is a word of Python, which no function can be called.
+            run = getattr(commands, f"{name}_" if iskeyword(name) else name)
             run(options.settings)
 
 

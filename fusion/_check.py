@@ -19,6 +19,7 @@ __all__ = [
     "finite",
     "indices",
     "is_tensor",
+    "known_tokens",
     "mask",
     "number",
     "paired",
@@ -165,6 +166,19 @@ def finite(values: Tensor, k: int) -> None:
             f"{k} largest, but hold NaN, +inf or too many −inf: "
             "mask those positions, lower k, "
             "or compute the head in bfloat16 or float32 where float16 overflows."
+        )
+
+
+def known_tokens(side: Any, name: str) -> None:
+    """Require top-k logits whose tokens are those of a vocabulary of known length."""
+    V = side.vocabulary
+    # Masked positions may hold anything. One number crosses from the device.
+    unknown = (side.ids < 0) | (side.ids >= V)
+    if V < 1 or bool((unknown & side.mask[..., None]).any()):
+        raise ValueError(
+            f"{name} must hold known tokens for channels 'vocabulary', but has ids "
+            f"outside its vocabulary of {V}, as of servers that tell no ids: "
+            "use channels 'rank', or a store with ids and the vocabulary's length."
         )
 
 

@@ -71,6 +71,22 @@ class CaptureSettings:
 
 
 @dataclass(frozen=True)
+class ImportSettings:
+    """Store the log-probabilities that a server returned for completions."""
+
+    source: str = _setting("JSONL with prompt or messages, and response or logprobs")
+    store: str = _setting("folder to fill")
+    k: int = _setting("log-probabilities a token; ask the server for more", default=10)
+    model: str = _setting("name of the teacher, for the store", default="")
+    vocabulary: int = _setting("length of its vocabulary; 0: unknown", default=0)
+    on_bad_rows: str = _setting(
+        "error: refuse all rows where some cannot be stored; drop: leave these out",
+        default="error",
+    )
+    shard_size: int = _setting("examples a file", default=256)
+
+
+@dataclass(frozen=True)
 class ReportSettings:
     """Compare teachers by domain (likelihood, agreement, conflict), with a heatmap."""
 
@@ -191,6 +207,24 @@ def _examples(
         cast(Turns, settings.turns),
         on_bad_rows=cast(OnBadRows, settings.on_bad_rows),
     )
+
+
+def import_(arguments: Sequence[str]) -> None:
+    """Run ``fusion import``; what is left out is listed."""
+    from fusion.teachers.server_logs import import_logprobs
+
+    settings = settings_of(ImportSettings, arguments)
+    choices = asdict(settings)
+    source = choices.pop("source")
+    store = choices.pop("store")
+    start = time.perf_counter()
+    found = import_logprobs(source, store, **choices)
+    left_out = [str(row) for row in found.left_out]
+    contents = (
+        f"{found.examples} examples, {found.tokens} tokens, "
+        f"{found.repeated} rows repeated, {len(left_out)} left out"
+    )
+    print(*left_out, f"{store}: {contents}; {spent(start)}.", sep="\n")
 
 
 def report(arguments: Sequence[str]) -> None:

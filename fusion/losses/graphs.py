@@ -84,8 +84,8 @@ def graph_loss(
     ------
     ValueError
         If the two sides differ in k, standardisation, temperature, batch or device, an
-        option is unknown or, for the mean, no sequence has a valid position on both
-        sides.
+        option is unknown, for vocabulary channels a token is, or, for the mean, no
+        sequence has a valid position on both sides.
 
     Warns
     -----
@@ -116,6 +116,9 @@ def graph_loss(
     _check.choice(reduction, "reduction", REDUCTIONS)
     _check.paired(student, teacher)
     check_channels(kind, channels)
+    if channels == "vocabulary":
+        _check.known_tokens(student, "student")
+        _check.known_tokens(teacher, "teacher")
     device = student.values.device.type
     # Half precision would lose the sums over positions.
     with torch.autocast(device, enabled=False):

@@ -3,26 +3,77 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal, NamedTuple
 
 from fusion import _check
-from fusion.teachers.store import (
-    Origin,
-    Record,
-    StoreWriter,
-    TeacherRows,
-    data_fingerprint,
-)
-from fusion.text.conversations import Example, read_examples, read_rows
+from fusion.teachers.server_rows import read_row
+from fusion.teachers.store import Origin, Record, StoreWriter, data_fingerprint
+from fusion.text.conversations import Example
 
-# The largest id that stores can hold: they have int32.
-_LARGEST_ID = 2**31 - 1
+ON_BAD_ROWS = ("error", "drop")
+# What rows lack, or have of another form, shows as one of these.
+_FAULTS = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+_LISTED = 10  # bad rows that an error lists
+
+
+class BadRow(NamedTuple):
+    """A row that cannot be stored.
+
+    Attributes
+    ----------
+    row : int
+        Its number, from 1; of a file, that of its line.
+    reason : str
+        Why, as a part of a sentence.
+    """
+
+    row: int
+    reason: str
+
+    def __str__(self) -> str:
+        """The row and the reason, as a line of a list."""
+        return f"Row {self.row}: {self.reason}."
+
+
+class Imported(NamedTuple):
+    """What became of the rows of a server's log.
+
+    Attributes
+    ----------
+    examples : int
+        How many are stored.
+    tokens : int
+        Of all of them.
+    repeated : int
+        Rows of examples that an earlier row holds, which counts.
+    left_out : tuple of BadRow
+        Rows that cannot be stored.
+    """
+
+    examples: int
+    tokens: int
+    repeated: int
+    left_out: tuple[BadRow, ...]
+
+
+class _Log(NamedTuple):
+    """A log that is read whole."""
+
+    records: dict[str, Record]  # by the keys of their examples
+    rows: int
+    bad: list[BadRow]
 
 
 def import_logprobs(
@@ -33,19 +84,24 @@ def import_logprobs(
     model: str = "",
     vocabulary: int = 0,
     shard_size: int = 256,
-) -> None:
+    on_bad_rows: Literal["error", "drop"] = "error",
+) -> Imported:
     """Make a store of the log-probabilities that a server returned for completions.
 
-    Servers return no logits: standardisations that need them are refused later.
+    Servers return no logits: standardisations that need them are refused later. All
+    rows are read before anything is written.
 
     Parameters
     ----------
     source : path of a JSONL file, or iterable of mappings
-        Rows as :func:`fusion.text.conversations.read_examples` takes them, each with
-        ``logprobs`` as chat completion servers return them: ``{"content": [{"token",
-        "bytes", "logprob", "top_logprobs": [{"token", "logprob"}, …]}, …]}``, one entry
-        for each token of the completion and perhaps one for its end. An ``id`` beside a
-        top log-probability is kept.
+        Rows with ``prompt`` or ``messages`` as
+        :func:`fusion.text.conversations.read_examples` takes them, and ``response``,
+        the JSON object that the server returned: of OpenAI's chats or completions,
+        vLLM, SGLang, llama.cpp or Ollama, as fusion/SERVERS.md lists them. Or, in place
+        of it, ``logprobs`` as such servers return them. The completion is the row's,
+        where the row has one, and must then be the response's, or be in the prompt that
+        the server scored; else it is the response's. Ids are kept where the server
+        tells them. Tokens that hold a part of a character are placed by the text.
     path : path
         Folder of the store.
     k : int
@@ -56,17 +112,175 @@ def import_logprobs(
         Length of the teacher's vocabulary; 0 where unknown.
     shard_size : int
         Examples a file.
+    on_bad_rows : {"error", "drop"}
+        What to do where rows cannot be stored: refuse all, or leave these out.
+
+    Returns
+    -------
+    Imported
+        How many examples and tokens are stored, and what was left out.
 
     Raises
     ------
     ValueError
-        If k or the shard size is less than 1, or there are no rows. If a row lacks
-        log-probabilities, has fewer than k, or numbers that a store cannot hold, or its
-        tokens do not spell its completion; the message names it.
+        If k or the shard size is less than 1, the vocabulary is no integer larger than
+        every id, ``on_bad_rows`` is unknown, or no row is left. If rows cannot be
+        stored, since they lack log-probabilities, have fewer than k or numbers that a
+        store cannot hold, or their tokens do not spell their completion: the message
+        counts them and lists the first ten.
+
+    Examples
+    --------
+    A chat completion of two tokens, of which the server shows one candidate each.
+
+    >>> import fusion
+    >>> from fusion.teachers.server_logs import import_logprobs
+    >>> tokens = []
+    >>> for text in ("four", "<end>"):
+    ...     token = {"token": text, "logprob": -0.5}
+    ...     tokens.append(token | {"top_logprobs": [token]})
+    >>> choice = {"message": {"content": "four"}, "logprobs": {"content": tokens}}
+    >>> row = {"prompt": "two plus two is", "response": {"choices": [choice]}}
+    >>> import_logprobs([row], "served", k=1)
+    Imported(examples=1, tokens=2, repeated=0, left_out=())
+    >>> example = fusion.Example("two plus two is", "four")
+    >>> fusion.TeacherStore("served")[example.key].ends.tolist()
+    [4, 4]
     """
     _check.count(k, "k")
     _check.count(shard_size, "shard_size")
-    records = _records(source, k)
+    _check.choice(on_bad_rows, "on_bad_rows", ON_BAD_ROWS)
+    _check_vocabulary(vocabulary)
+    log = _read(source, k)
+    if log.bad and on_bad_rows == "error":
+        raise ValueError(_refusal(log))
+    if not log.records:
+        raise ValueError(_without_rows(log))
+    _check_ids(log.records.values(), vocabulary)
+    tokens = _write(log.records, path, k, model, int(vocabulary), shard_size)
+    good = log.rows - len(log.bad)
+    return Imported(
+        examples=len(log.records),
+        tokens=tokens,
+        repeated=good - len(log.records),
+        left_out=tuple(log.bad),
+    )
+
+
+def _read(source: str | Path | Iterable[Mapping[str, Any]], k: int) -> _Log:
+    """Read all rows of a log, good and bad."""
+    records: dict[str, Record] = {}
+    bad: list[BadRow] = []
+    rows = 0
+    for number, row in _numbered(source):
+        rows += 1
+        try:
+            # What stands for a line that is no JSON.
+            if isinstance(row, ValueError):
+                raise row
+            example, teacher_rows = read_row(row, k)
+        except _FAULTS as error:
+            bad.append(BadRow(number, _reason(error)))
+            continue
+        record = Record(example.key, _digest(example), teacher_rows)
+        # The first of several answers to one example counts.
+        records.setdefault(example.key, record)
+    return _Log(records, rows, bad)
+
+
+def _numbered(
+    source: str | Path | Iterable[Mapping[str, Any]],
+) -> Iterator[tuple[int, Any]]:
+    """Yield rows with their numbers, and an error in place of a line that is no JSON.
+
+    Lines of white space are no rows.
+    """
+    if not isinstance(source, str | Path):
+        yield from enumerate(source, start=1)
+        return
+    # Bytes, as one line that is no text must not spoil the others.
+    with Path(source).open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield number, json.loads(line)
+            except (RecursionError, ValueError) as error:
+                yield number, ValueError(f"it is no JSON ({error})")
+
+
+def _reason(error: Exception) -> str:
+    """Say in a part of a sentence why a row cannot be stored."""
+    text = " ".join(str(error).split())
+    # What this package says of rows is a sentence; all else names its type.
+    if type(error) is not ValueError:
+        text = f"it has another form ({type(error).__name__}: {text})"
+    return text.removesuffix(".")
+
+
+def _refusal(log: _Log) -> str:
+    """Count the bad rows, and list the first of them."""
+    lines = [
+        f"source must hold rows that can be stored, but {len(log.bad)} of {log.rows} "
+        "cannot be: repair them, or leave them out with on_bad_rows='drop'."
+    ]
+    lines += map(str, log.bad[:_LISTED])
+    return "\n".join(lines)
+
+
+def _without_rows(log: _Log) -> str:
+    """Say that nothing is left: such a store would be refused only where it is used."""
+    if not log.rows:
+        return (
+            "source must hold at least one row, but holds none: "
+            "give what the server returned."
+        )
+    return (
+        f"source must hold a row that can be stored, but all {log.rows} cannot be: "
+        f"ask the server again.\n{log.bad[0]}"
+    )
+
+
+def _check_vocabulary(vocabulary: Any) -> None:
+    """Require the length of a vocabulary, or 0."""
+    # True and False are integers to Python.
+    integer = isinstance(vocabulary, Integral) and not isinstance(vocabulary, bool)
+    if not integer or vocabulary < 0:
+        raise ValueError(
+            "vocabulary must be an integer at least 0, "
+            f"but is {vocabulary!r}: pass the number of the teacher's logits, "
+            "or 0 where it is unknown."
+        )
+
+
+def _check_ids(records: Iterable[Record], vocabulary: int) -> None:
+    """Require that every id is one of the vocabulary, where that is known."""
+    largest = max(int(record.rows.ids.max()) for record in records)
+    if vocabulary and largest >= vocabulary:
+        raise ValueError(
+            f"vocabulary must be larger than every id, but is {vocabulary} where an id "
+            f"is {largest}: pass the number of the teacher's logits, "
+            "or 0 where it is unknown."
+        )
+
+
+def _digest(example: Example) -> str:
+    """Digest that stands for the text the teacher read."""
+    # The server's template is unknown, and so is that text: the example's own content,
+    # of which the key is a hash, takes its place.
+    digest = hashlib.sha256(example.key.encode())
+    return digest.hexdigest()
+
+
+def _write(
+    records: Mapping[str, Record],
+    path: str | Path,
+    k: int,
+    model: str,
+    vocabulary: int,
+    shard_size: int,
+) -> int:
+    """Write the store, or what is missing of it; return the number of its tokens."""
     # What cannot be known of a model behind a server is empty.
     origin = Origin(
         model=model,
@@ -81,161 +295,10 @@ def import_logprobs(
         shard_size=shard_size,
     )
     writer = StoreWriter(path, origin)
-    kept = list(records.values())
+    kept: Sequence[Record] = list(records.values())
     for index in range(origin.shards):
         if index in writer.done:
             continue
         first = index * shard_size
         writer.write(index, kept[first : first + shard_size])
-
-
-def _records(
-    source: str | Path | Iterable[Mapping[str, Any]],
-    k: int,
-) -> dict[str, Record]:
-    """Read the records of all rows, by the keys of their examples."""
-    # A list, as rows are read twice: for their examples, and for the log-probabilities.
-    rows = list(read_rows(source))
-    # A store of nothing would be complete, and be refused only where it is used.
-    if not rows:
-        raise ValueError(
-            "source must hold at least one row, but holds none: "
-            "give what the server returned."
-        )
-    examples = read_examples(rows)
-    records: dict[str, Record] = {}
-    for i, example in enumerate(examples):
-        try:
-            tokens = rows[i]["logprobs"]["content"]
-            record = Record(
-                key=example.key,
-                digest=_digest(example),
-                rows=_rows(tokens, example, k),
-            )
-        except (
-            AttributeError,
-            KeyError,
-            OverflowError,
-            TypeError,
-            ValueError,
-        ) as error:
-            # Whatever a row lacks, or has of another form, shows as one of these.
-            raise ValueError(
-                f"Row {i + 1} must have the log-probabilities of its completion's "
-                f"tokens, but does not ({type(error).__name__}: {error}): ask the "
-                f"server for `logprobs` and `top_logprobs` = {k}, and keep all."
-            ) from error
-        # The first of several answers to one example counts.
-        records.setdefault(example.key, record)
-    return records
-
-
-def _digest(example: Example) -> str:
-    """Digest that stands for the text the teacher read."""
-    # The server's template is unknown, and so is that text: the example's own content,
-    # of which the key is a hash, takes its place.
-    digest = hashlib.sha256(example.key.encode())
-    return digest.hexdigest()
-
-
-def _rows(
-    tokens: Sequence[Mapping[str, Any]],
-    example: Example,
-    k: int,
-) -> TeacherRows:
-    """Make the rows of one example from a server's entries for its n tokens."""
-    pieces = _pieces(tokens, example)
-    tops = _tops(tokens, k)
-    values = []  # (n, k)
-    ids = []  # (n, k), −1 where the server does not tell them
-    logprobs = []  # (n,), of the completion's own tokens
-    lengths = []  # (n,), in bytes
-    for piece, token, top in zip(pieces, tokens, tops, strict=True):
-        lengths.append(len(piece))
-        values.append([entry["logprob"] for entry in top])
-        ids.append([_id(entry) for entry in top])
-        logprobs.append(token["logprob"])
-    # Log-probabilities are logits whose log-sum-exp is 0. Moments of their full rows
-    # are unknown.
-    return TeacherRows(
-        values=_half(values),
-        ids=np.array(ids, dtype=np.int32),
-        logsumexp=np.zeros(len(tokens), dtype=np.float32),
-        mean=None,
-        std=None,
-        nll=-_half(logprobs),
-        ends=np.cumsum(lengths, dtype=np.int32),
-        shift=np.zeros(len(tokens), dtype=np.float32),
-    )
-
-
-def _pieces(tokens: Sequence[Mapping[str, Any]], example: Example) -> list[bytes]:
-    """Bytes of each token; refuse tokens that do not spell the completion."""
-    pieces = []
-    for token in tokens:
-        pieces.append(_bytes(token))
-    whole = example.completion.encode()
-    # The entry after the completion ends the text and adds nothing to it, whatever
-    # string the server shows for it.
-    but_last = b"".join(pieces[:-1])
-    if but_last == whole:
-        pieces[-1] = b""
-    spelled = b"".join(pieces)
-    if spelled != whole:
-        raise ValueError(f"the tokens spell {spelled[:40]!r}, not {whole[:40]!r}")
-    return pieces
-
-
-def _tops(
-    tokens: Sequence[Mapping[str, Any]],
-    k: int,
-) -> list[list[Mapping[str, Any]]]:
-    """The k likeliest tokens at each position; refuse positions with fewer."""
-    tops = []
-    counts = []
-    for token in tokens:
-        # Servers promise no order, but stores hold values in descending order.
-        ranked = sorted(token["top_logprobs"], key=_negative_logprob)
-        top = ranked[:k]
-        tops.append(top)
-        counts.append(len(top))
-    fewest = min(counts)
-    if fewest < k:
-        raise ValueError(f"a token has {fewest} top log-probabilities, not {k}")
-    return tops
-
-
-def _id(entry: Mapping[str, Any]) -> int:
-    """Id of a token, or −1 where the server does not tell it."""
-    number = entry.get("id", -1)
-    # Stores would cut what is no integer. True and False are integers to Python.
-    integer = isinstance(number, Integral) and not isinstance(number, bool)
-    if not integer or not -1 <= number <= _LARGEST_ID:
-        raise ValueError(
-            f"an id is {number!r}, not an integer from 0 to {_LARGEST_ID}; "
-            "leave out ids that are not known"
-        )
-    return int(number)
-
-
-def _half(logprobs: Sequence[Any]) -> NDArray[np.float16]:
-    """Log-probabilities as they are stored; refuse what is not finite then."""
-    # Numbers that overflow become infinite, which is refused below.
-    with np.errstate(over="ignore"):
-        stored = np.array(logprobs, dtype=np.float16)
-    if not np.isfinite(stored).all():
-        raise ValueError("a log-probability is not finite in float16")
-    return stored
-
-
-def _negative_logprob(entry: Mapping[str, Any]) -> Any:
-    """Key by which the likeliest token comes first."""
-    return -entry["logprob"]
-
-
-def _bytes(token: Mapping[str, Any]) -> bytes:
-    """Bytes of a token: its string is wrong for tokens that split a character."""
-    if token.get("bytes") is not None:
-        return bytes(token["bytes"])
-    text = str(token["token"])
-    return text.encode()
+    return sum(len(record.rows.ends) for record in kept)

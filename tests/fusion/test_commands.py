@@ -12,11 +12,13 @@ import pytest
 from fusion import commands
 from fusion.__main__ import main
 from fusion.teachers.server_logs import import_logprobs
+from fusion.teachers.store import TeacherStore
 from fusion.training.config import read_config
 from tests.fusion import tiny
+from tests.fusion.teachers import odd
 
 ROOT = Path(commands.__file__).parent.parent
-COMMANDS = ("capture", "report", "train", "evaluate")
+COMMANDS = ("capture", "import", "report", "train", "evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,25 @@ def capture(capsys, models, tmp_path, name):
         "device=cpu",
     )
     assert "24 examples" in told
+
+
+def test_import_stores_what_can_be_and_lists_what_is_left_out(capsys, tmp_path):
+    rows = [odd.plain(), odd.plain(), odd.plain(logprob=None)]
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["import", f"source={log}", f"store={tmp_path / 'store'}", "k=1"]
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    sentence, listed = captured.err.splitlines()
+    assert sentence.startswith("fusion: source must hold rows that can be stored")
+    assert listed == "Row 3: at token 1, a log-probability is null."
+
+    told = done(capsys, *words, "on_bad_rows=drop", "model=served", "vocabulary=8")
+    left_out, summary = told.splitlines()
+    assert left_out == listed
+    assert "1 examples, 1 tokens, 1 rows repeated, 1 left out" in summary
+    manifest = TeacherStore(tmp_path / "store").manifest
+    assert (manifest.model, manifest.vocabulary, manifest.k) == ("served", 8, 1)
 
 
 def without_constants(text):
@@ -177,6 +198,7 @@ def test_help_names_every_setting_and_shows_the_example(capsys, name):
         assert (commands.EXAMPLES / f"{name}.yaml").read_text().strip() in told
         settings = {
             "capture": "shard_size",
+            "import": "on_bad_rows",
             "report": "stores",
             "train": "fusion_weight",
             "evaluate": "max_new_tokens",
@@ -185,7 +207,7 @@ def test_help_names_every_setting_and_shows_the_example(capsys, name):
 
 
 def test_example_files_are_understood():
-    for name in ("capture", "report", "evaluate"):
+    for name in ("capture", "import", "report", "evaluate"):
         kind = getattr(commands, f"{name.capitalize()}Settings")
         assert commands.settings_of(kind, [str(commands.EXAMPLES / f"{name}.yaml")])
     config = read_config([str(commands.EXAMPLES / "train.yaml"), "use_cpu=true"])
@@ -200,6 +222,8 @@ BAD = {
         ["evaluate", "model=nowhere", "data=reasoning-gym:gcd:2"],
         "nowhere must be a local",
     ),
+    "missing log": (["import", "store=x", "source=nowhere.jsonl"], "nowhere.jsonl"),
+    "no store": (["import", "source=nowhere.jsonl"], "store must be given"),
     "missing data": (["train", "student=x"], "data must be given"),
     "missing file": (["report", "stores.a=nowhere", "data=nowhere.jsonl"], "nowhere"),
     "bad value": (["train", "data=x", "fusion_weight=2"], "at most 1"),

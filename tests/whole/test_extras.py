@@ -25,6 +25,7 @@ BARE = "nothing but the core"
 COMMANDS = {
     "models": ["fetch", "smollm2", "folder"],
     "capture": ["teacher=x", "data=x", "store=x"],
+    "import": ["source=x", "store=x"],
     "report": ["stores.a=x", "data=x"],
     "train": ["student=x", "data=x"],
     "evaluate": ["model=x", "data=x"],

@@ -1,5 +1,6 @@
 """Graph losses: the formula, invariances, what they bound, and degeneracy."""
 
+import re
 import warnings
 from dataclasses import replace
 from itertools import permutations
@@ -18,6 +19,7 @@ from tests.fusion.reference import number
 SEEDS = st.integers(0, 2**32 - 1)
 BOUNDS = ("row_means", "norm", "spectral")
 KINDS = (*BOUNDS, "gw")
+SIDES = ("student", "teacher")
 # The same over vocabularies, where channels "gw" has no place.
 CASES = [(kind, "rank") for kind in BOUNDS] + [(kind, "vocabulary") for kind in BOUNDS]
 CASES_AND_GW = [*CASES, ("gw", "rank")]
@@ -73,6 +75,29 @@ def test_gradient_is_that_of_the_formula(kind, channels, rng):
     torch.testing.assert_close(
         logits.grad, reference.slope(loss, logits.detach()), atol=1e-7, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("side", ["student", "teacher"])
+@pytest.mark.parametrize("fault", ["one id", "all ids", "vocabulary", "too few"])
+def test_vocabulary_channels_need_known_tokens(side, fault, rng):
+    sides = {name: topk(reference.draw(rng, 1, 3, 6), None, 2) for name in SIDES}
+    spoiled = sides[side]
+    ids = spoiled.ids.clone()
+    if fault == "one id":
+        ids[0, 1, 0] = -1
+    elif fault == "all ids":
+        ids[:] = -1
+    known = {"vocabulary": 0, "too few": int(ids.max())}.get(fault, 6)
+    sides[side] = replace(spoiled, ids=ids, vocabulary=known)
+    with pytest.raises(ValueError, match=f"^{side} must hold known tokens") as caught:
+        fusion.graph_loss(**sides, channels="vocabulary")
+    assert re.fullmatch(r"[^\n]+, but [^\n]+: [^\n]+\.", str(caught.value))
+    # Ranks need no tokens, and those of masked positions are never read.
+    assert fusion.graph_loss(**sides) >= 0
+    mask = torch.tensor([[True, False, True]])
+    if fault == "one id":
+        sides[side] = replace(sides[side], mask=mask)
+        assert fusion.graph_loss(**sides, channels="vocabulary") >= 0
 
 
 def test_gradient_of_gw_is_that_at_the_coupling_held_fixed(rng):

@@ -10,6 +10,7 @@ from fusion.teachers.capture import capture
 from fusion.teachers.server_logs import import_logprobs
 from fusion.teachers.store import TeacherStore
 from fusion.text.conversations import encode, read_examples
+from tests.fusion.teachers import odd
 from tests.fusion.teachers.test_capture import EXAMPLES, said
 
 
@@ -78,81 +79,92 @@ def test_exported_log_probabilities_are_those_of_the_captured_logits(tmp_path, l
         server.check(tokenizer=tokenizer)
 
 
-@pytest.mark.parametrize("damage", ["text", "few", "none"])
-def test_refuses_exports_that_do_not_fit_their_text(tmp_path, llama, damage):
-    row = exported(llama, EXAMPLES[0], k=3)
-    if damage == "text":
-        row["completion"] += "!"
-    elif damage == "few":
-        row["logprobs"]["content"][2]["top_logprobs"].pop()
-    else:
-        row["logprobs"] = None
-    with pytest.raises(ValueError, match=r"^Row 1 must have the log-probabilities"):
-        import_logprobs([row], tmp_path, k=3)
-
-
-def plain(**changed):
-    """A row of one token, without a model; changes are of its likeliest token."""
-    top = {"token": "yes", "logprob": -0.5, "id": 7} | changed
-    token = {"token": "yes", "logprob": -0.5, "top_logprobs": [top]}
-    return {
-        "prompt": "right?",
-        "completion": "yes",
-        "logprobs": {"content": [token]},
-    }
-
-
 def refused(path, match, rows, **settings):
-    """Nothing is written, and the refusal is one sentence with its remedy."""
+    """Nothing is written, and the refusal begins with a sentence and its remedy."""
     with pytest.raises(ValueError, match=match) as caught:
         import_logprobs(rows, path / "store", **{"k": 1, **settings})
-    assert re.fullmatch(r"[^\n]+, but [^\n]+: [^\n]+\.", str(caught.value))
+    sentence, *listed = str(caught.value).splitlines()
+    assert re.fullmatch(r"[^\n]+, but [^\n]+: [^\n]+\.", sentence)
     assert not (path / "store").exists()
+    return listed
 
 
 @pytest.mark.parametrize("name", ["k", "shard_size"])
 @pytest.mark.parametrize("size", [0, -1, 1.5, True, None])
 def test_refuses_sizes_before_rows_are_read(tmp_path, name, size):
-    def unread():
-        pytest.fail("the source was read")
-        yield
-
     match = f"^{name} must be an integer at least 1"
     refused(tmp_path, match, unread(), **{name: size})
 
 
+def unread():
+    pytest.fail("the source was read")
+    yield
+
+
+def test_refuses_other_settings_before_rows_are_read(tmp_path):
+    refused(tmp_path, "^on_bad_rows must be one of", unread(), on_bad_rows="skip")
+    for vocabulary in (-1, 1.5, True, None, "8"):
+        match = "^vocabulary must be an integer at least 0"
+        refused(tmp_path, match, unread(), vocabulary=vocabulary)
+
+
+def test_a_vocabulary_holds_every_id(tmp_path):
+    match = "^vocabulary must be larger than every id, but is 7 where an id is 7"
+    refused(
+        tmp_path,
+        match,
+        [odd.plain(id=3), odd.plain(id=7, text="no", completion="no")],
+        vocabulary=7,
+    )
+    import_logprobs([odd.plain(id=7)], tmp_path, k=1, vocabulary=8)
+    assert TeacherStore(tmp_path).manifest.vocabulary == 8
+
+
 def test_refuses_sources_without_rows(tmp_path):
     empty = tmp_path / "log.jsonl"
-    empty.write_text("")
+    empty.write_text("\n \n")
     for source in ([], iter([]), empty, str(empty)):
         refused(tmp_path, "^source must hold at least one row", source)
+    listed = refused(
+        tmp_path, "but all 2 cannot be", [odd.plain(id=-2)] * 2, on_bad_rows="drop"
+    )
+    assert len(listed) == 1
 
 
-@pytest.mark.parametrize("number", [2**31, 2**32, 10**30, -2, -(2**40), 1.5, "7", True])
-def test_refuses_ids_that_stores_cannot_hold(tmp_path, number):
-    match = rf"^Row 2 must .*an id is {number!r}, not an integer from 0 to 2147483647"
-    refused(tmp_path, match, [plain(), plain(id=number)])
+def test_a_bad_row_spoils_itself_alone(tmp_path):
+    rows = [odd.plain(completion="yes"), odd.plain(id=-2), odd.plain(odd.token("no"))]
+    rows[2]["completion"] = "no"
+    done = import_logprobs(rows, tmp_path, k=1, on_bad_rows="drop")
+    assert (done.examples, done.tokens, done.repeated) == (2, 2, 0)
+    (bad,) = done.left_out
+    assert str(bad) == (
+        "Row 2: at token 1, an id is -2, not an integer from 0 to 2147483647: "
+        "leave out ids that are not known."
+    )
+    assert len(TeacherStore(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("logprob", [-1e6, -(10**400), float("-inf"), float("nan")])
-def test_refuses_log_probabilities_that_stores_cannot_hold(tmp_path, logprob):
-    of_top = plain(logprob=logprob)
-    refused(tmp_path, "^Row 2 must ", [plain(), of_top])
-    of_token = plain()
-    of_token["logprobs"]["content"][0]["logprob"] = logprob
-    refused(tmp_path, "^Row 2 must ", [plain(), of_token])
+def test_all_bad_rows_are_found_before_anything_is_written(tmp_path):
+    rows = [odd.plain(id=-2 if i % 2 else 7) for i in range(30)]
+    listed = refused(tmp_path, "but 15 of 30 cannot be", rows)
+    assert len(listed) == 10
+    assert listed[0].startswith("Row 2: at token 1, an id is -2")
+    assert listed[9].startswith("Row 20: ")
 
 
-@pytest.mark.parametrize("content", ["yes", ["yes"], {"yes": 1}, [], None])
-def test_refuses_rows_of_another_form(tmp_path, content):
-    row = plain()
-    row["logprobs"]["content"] = content
-    refused(tmp_path, "^Row 2 must have the log-probabilities", [plain(), row])
+def test_lines_that_are_no_json_spoil_themselves_alone(tmp_path):
+    log = tmp_path / "log.jsonl"
+    good = json.dumps(odd.plain()).encode()
+    lines = [good, b"{", b"", b"\xff", good, json.dumps(odd.plain(id=-2)).encode()]
+    log.write_bytes(b"\n".join(lines))
+    done = import_logprobs(log, tmp_path / "store", k=1, on_bad_rows="drop")
+    assert (done.examples, done.tokens, done.repeated) == (1, 1, 1)
+    assert [bad.row for bad in done.left_out] == [2, 4, 6]
 
 
 @pytest.mark.parametrize("number", [0, 2**31 - 1, -1, np.int64(7)])
 def test_ids_that_fit_are_kept(tmp_path, number):
-    import_logprobs([plain(id=number)], tmp_path, k=1)
+    import_logprobs([odd.plain(id=number)], tmp_path, k=1)
     store = TeacherStore(tmp_path)
-    (example,) = read_examples([plain()])
+    (example,) = read_examples([odd.plain()])
     assert store[example.key].ids.tolist() == [[number]]
