@@ -298,6 +298,7 @@ def _list(value: Any, name: str) -> Sequence[Any]:
 
 def _mapping(value: Any, name: str) -> Mapping[str, Any]:
     """Require a mapping."""
-    if not isinstance(value, Mapping):
+    # JSON makes dicts, which are told faster.
+    if not isinstance(value, (dict, Mapping)):
         raise ValueError(f"`{name}` is of type {type(value).__name__}, not an object")
     return value

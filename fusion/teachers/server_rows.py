@@ -153,10 +153,11 @@ def _scored(reading: Reading, example: Example) -> Scored:
     if not tokens:
         raise ValueError("the server tells no token")
     # The entry after the completion ends the text and adds nothing to it, whatever
-    # string the server shows for it.
-    ends = place([*tokens[:-1], SILENT], whole)
-    if ends is None:
-        ends = place(tokens, whole)
+    # string the server shows for it. One that shows nothing is such.
+    ways: list[list[Spellings]] = [[*tokens], [*tokens[:-1], SILENT]]
+    if reading.entries[-1].token.text == "":
+        ways.reverse()
+    ends = _first_placed(ways, whole)
     if ends is None:
         raise ValueError(_mismatch(tokens, example.completion))
     return Scored(reading.entries, ends)
@@ -215,11 +216,22 @@ def _whole(reading: Reading, example: Example) -> tuple[str | None, str | None]:
 
 def _placed_between(tokens: Sequence[Spellings], whole: bytes) -> list[int] | None:
     """Place tokens of which the first and the last may be no part of the text."""
+    ways = []
     for silent in ((), (0,), (-1,), (0, -1)):
         changed = list(tokens)
         for i in silent:
             changed[i] = SILENT
-        ends = place(changed, whole)
+        ways.append(changed)
+    return _first_placed(ways, whole)
+
+
+def _first_placed(
+    ways: Sequence[Sequence[Spellings]],
+    whole: bytes,
+) -> list[int] | None:
+    """Place tokens in the first way that makes the text."""
+    for tokens in ways:
+        ends = place(tokens, whole)
         if ends is not None:
             return ends
     return None

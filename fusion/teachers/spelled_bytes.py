@@ -41,6 +41,8 @@ Spelling = tuple[bytes | Hole, ...]
 Spellings = Sequence[Spelling]
 # A token that adds no byte to its text, whatever the server shows for it.
 SILENT: Spellings = ((),)
+# A token that is shown as nothing: a part of a character, or one that adds no byte.
+EMPTY: Spellings = ((Hole(0, _LONGEST_PART),),)
 
 
 class Found(NamedTuple):
@@ -85,9 +87,9 @@ def spellings(text: str | None, data: bytes | None) -> list[Spelling]:
 
 def _readings(text: str) -> list[Spelling]:
     """Return what a shown string may stand for, the likeliest first."""
-    # 1. Nothing: a part of a character, or a token that adds nothing.
+    # 1. Nothing.
     if not text:
-        return [(Hole(0, _LONGEST_PART),)]
+        return list(EMPTY)
     # 2. What is written.
     found = [_written(text)]
     # 3. A byte in brackets or escaped.
@@ -164,8 +166,17 @@ def find(tokens: Sequence[Spellings], part: bytes) -> list[Found]:
         rest = tokens[first:]
         ends = _placed(_with_dropped_space(rest), part, inside=True)
         # What begins with tokens of no byte is found at the first that has some.
-        if ends is not None and ends[0] > 0:
-            places.append(Found(first, _shared(ends, rest, part)))
+        if ends is None or ends[0] == 0:
+            continue
+        # The first character may be cut among empty tokens before the one that shows
+        # it: as many of them as it has bytes but one.
+        before = 0
+        _, most = _first_character(part, 0, ends[0])
+        while before < min(most, first) and _is_empty(tokens[first - before - 1]):
+            before += 1
+        start = first - before
+        ends = _shared([0] * before + ends, tokens[start:], part)
+        places.append(Found(start, ends))
     return places
 
 
@@ -193,15 +204,17 @@ def _placed(
     """Return where tokens end, by dynamic programming over tokens and bytes."""
     size = len(whole)
     # 1. Forwards: from each byte that a token may start at to those it may end at, the
-    #    likeliest first.
+    #    likeliest first. What is left must be enough for the tokens that are left.
+    left = [] if inside else _least_left(tokens)
     steps: list[dict[int, list[int]]] = []
     starts = {0}
-    for token in tokens:
+    for i, token in enumerate(tokens):
         if inside and size in starts:
             break
+        last = size if inside else size - left[i]
         step = {}
         for start in starts:
-            ends = _ends(token, whole, start)
+            ends = [end for end in _ends(token, whole, start) if end <= last]
             if ends:
                 step[start] = ends
         starts = {end for ends in step.values() for end in ends}
@@ -227,6 +240,22 @@ def _placed(
         at = step[at][0]
         found.append(at)
     return found
+
+
+def _least_left(tokens: Sequence[Spellings]) -> list[int]:
+    """Return the fewest bytes that the tokens after each one have."""
+    left = []
+    total = 0
+    for token in reversed(tokens):
+        left.append(total)
+        total += min(map(_least, token), default=0)
+    left.reverse()
+    return left
+
+
+def _least(spelling: Spelling) -> int:
+    """Return the fewest bytes that a spelling has."""
+    return sum(part.least if isinstance(part, Hole) else len(part) for part in spelling)
 
 
 def _ends(token: Spellings, whole: bytes, start: int) -> list[int]:
@@ -271,12 +300,11 @@ def _shared(
     Servers that decode several tokens at once show empty strings for all but the last.
     """
     found = list(ends)
-    empty = [(Hole(0, _LONGEST_PART),)]
     run = 0  # tokens before this one that are empty and were given no byte
     for i, end in enumerate(ends):
         start = ends[i - 1] if i > 0 else 0
         if end == start:
-            run = run + 1 if list(tokens[i]) == empty else 0
+            run = run + 1 if _is_empty(tokens[i]) else 0
             continue
         if run:
             head, inside = _first_character(whole, start, end)
@@ -287,6 +315,11 @@ def _shared(
                     found[i - run + j] = head + taken
         run = 0
     return found
+
+
+def _is_empty(token: Spellings) -> bool:
+    """Tell whether a token is shown as nothing."""
+    return tuple(token) == EMPTY
 
 
 def _first_character(whole: bytes, start: int, end: int) -> tuple[int, int]:

@@ -112,6 +112,16 @@ ROWS = {
         },
         ([[-0.5], [-1]], [0.5, 1], [3, 3]),
     ),
+    "parts without an end": (
+        1,
+        odd.plain(odd.token("\ufffd"), odd.token("\ufffd"), completion="é"),
+        ([[-0.5]] * 2, [0.5] * 2, [1, 2]),
+    ),
+    "parts and an end of nothing": (
+        1,
+        odd.plain(*[odd.token("\ufffd")] * 3, odd.token(""), completion="😊"),
+        ([[-0.5]] * 4, [0.5] * 4, [1, 2, 4, 4]),
+    ),
     "half a pair of UTF-16": (
         1,
         odd.plain(odd.token("\ud83d"), odd.token("\ude0a"), completion="😊"),

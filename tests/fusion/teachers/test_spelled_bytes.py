@@ -44,7 +44,8 @@ def test_what_does_not_make_the_text_is_not_placed():
         assert place(shown(*texts), TEXT.encode()) is None
     # Only bytes that can have no spelling are missing.
     assert place(shown("ok", "\ufffd"), b"ok!") is None
-    # More ways than are tried.
+    # More ways than are tried, and as many tokens, one way each.
+    assert place(shown(*"\ufffd" * 600), ("é" * 300).encode()) == list(range(1, 601))
     assert place(shown(*[""] * 300, *"ab"), ("é" * 300 + "ab").encode()) is None
 
 
@@ -64,6 +65,10 @@ def test_parts_of_a_text_are_found_everywhere():
         (5, [1, 3]),
     ]
     assert find(tokens, b"no") == []
+    # A character that its last token shows is cut among the empty ones before it.
+    tokens = shown("?", "", "", "", "", "😊", "!", "")
+    (place,) = find(tokens, "😊!".encode())
+    assert (place.first, place.ends) == (2, [1, 2, 3, 4, 5])
 
 
 # Of one to four bytes in UTF-8, marks that combine, and letters that other alphabets
