@@ -84,6 +84,9 @@ class ImportSettings:
         default="error",
     )
     shard_size: int = _setting("examples a file", default=256)
+    data: str | None = _setting(
+        "JSONL to write: what is stored, as data to train on", default=None
+    )
 
 
 @dataclass(frozen=True)

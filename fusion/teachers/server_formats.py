@@ -174,15 +174,20 @@ def _of_old_llama(row: Mapping[str, Any]) -> Entry:
     """Read a token of llama.cpp before it gave log-probabilities."""
     text = row.get("content")
     top = []
-    own = None
+    own = []
     for item in _list(row["probs"], "probs"):
         one = _mapping(item, "a token")
         logprob = _log(one.get("prob"))
         top.append(Candidate(one.get("tok_str"), None, logprob))
-        # The token has no probability of its own, but for that among the likeliest.
-        if own is None and one.get("tok_str") == text:
-            own = logprob
-    return Entry(Candidate(text, None, own), top)
+        if one.get("tok_str") == text:
+            own.append(logprob)
+    # The token has no probability of its own, but for that among the likeliest.
+    if len(own) != 1:
+        raise ValueError(
+            f"the chosen token {text!r} is {len(own)} times among the likeliest, not "
+            "once: ask a server that gives log-probabilities"
+        )
+    return Entry(Candidate(text, None, own[0]), top)
 
 
 def _log(prob: Any) -> Any:

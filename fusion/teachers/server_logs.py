@@ -72,6 +72,7 @@ class _Log(NamedTuple):
     """A log that is read whole."""
 
     records: dict[str, Record]  # by the keys of their examples
+    data: dict[str, dict[str, Any]]  # likewise, rows without what the server said
     rows: int
     bad: list[BadRow]
 
@@ -85,6 +86,7 @@ def import_logprobs(
     vocabulary: int = 0,
     shard_size: int = 256,
     on_bad_rows: Literal["error", "drop"] = "error",
+    data: str | Path | None = None,
 ) -> Imported:
     """Make a store of the log-probabilities that a server returned for completions.
 
@@ -114,6 +116,9 @@ def import_logprobs(
         Examples a file.
     on_bad_rows : {"error", "drop"}
         What to do where rows cannot be stored: refuse all, or leave these out.
+    data : path, optional
+        JSONL file to write: the stored rows with their completions, and without the
+        server's answers. It is the data to train on.
 
     Returns
     -------
@@ -157,7 +162,10 @@ def import_logprobs(
     if not log.records:
         raise ValueError(_without_rows(log))
     _check_ids(log.records.values(), vocabulary)
+    lines = _lines(log.data.values()) if data is not None else ""
     tokens = _write(log.records, path, k, model, int(vocabulary), shard_size)
+    if data is not None:
+        Path(data).write_text(lines, encoding="utf-8")
     good = log.rows - len(log.bad)
     return Imported(
         examples=len(log.records),
@@ -170,6 +178,7 @@ def import_logprobs(
 def _read(source: str | Path | Iterable[Mapping[str, Any]], k: int) -> _Log:
     """Read all rows of a log, good and bad."""
     records: dict[str, Record] = {}
+    data: dict[str, dict[str, Any]] = {}
     bad: list[BadRow] = []
     rows = 0
     for number, row in _numbered(source):
@@ -178,14 +187,22 @@ def _read(source: str | Path | Iterable[Mapping[str, Any]], k: int) -> _Log:
             # What stands for a line that is no JSON.
             if isinstance(row, ValueError):
                 raise row
-            example, teacher_rows = read_row(row, k)
+            read = read_row(row, k)
         except _FAULTS as error:
             bad.append(BadRow(number, _reason(error)))
             continue
-        record = Record(example.key, _digest(example), teacher_rows)
+        key = read.example.key
         # The first of several answers to one example counts.
-        records.setdefault(example.key, record)
-    return _Log(records, rows, bad)
+        if key not in records:
+            records[key] = Record(key, _digest(read.example), read.rows)
+            data[key] = read.data
+    return _Log(records, data, rows, bad)
+
+
+def _lines(data: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows as JSONL."""
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in data]
+    return "".join(lines)
 
 
 def _numbered(

@@ -24,6 +24,14 @@ from fusion.text.conversations import Example, read_examples
 _LONG = 16
 
 
+class Read(NamedTuple):
+    """A row of a server's log."""
+
+    example: Example
+    rows: TeacherRows  # what the server says of its completion
+    data: dict[str, Any]  # the row with its completion, without the server's answer
+
+
 class Scored(NamedTuple):
     """The tokens of a completion, and where they end."""
 
@@ -31,7 +39,7 @@ class Scored(NamedTuple):
     ends: list[int]  # in bytes of the completion
 
 
-def read_row(row: Any, k: int) -> tuple[Example, TeacherRows]:
+def read_row(row: Any, k: int) -> Read:
     """Read one row of a server's log.
 
     Parameters
@@ -43,11 +51,9 @@ def read_row(row: Any, k: int) -> tuple[Example, TeacherRows]:
 
     Returns
     -------
-    example : Example
-        Its prompt and completion.
-    rows : TeacherRows
-        What the server says at each token of the completion and, where it is told, at
-        its end.
+    Read
+        Its example, and what the server says at each token of the completion and, where
+        it is told, at its end.
 
     Raises
     ------
@@ -62,9 +68,11 @@ def read_row(row: Any, k: int) -> tuple[Example, TeacherRows]:
     completion = given
     if completion is None:
         completion = _generated(reading, row)
-    example = _example(row, completion)
+    data = _with_completion(row, completion)
+    example = _example(data)
     scored = _scored(reading, example)
-    return example, teacher_rows(scored.entries, scored.ends, k)
+    rows = teacher_rows(scored.entries, scored.ends, k)
+    return Read(example, rows, data)
 
 
 def _answer(row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -126,9 +134,9 @@ def _generated(reading: Reading, row: Mapping[str, Any]) -> str:
     return text
 
 
-def _example(row: Mapping[str, Any], completion: str) -> Example:
-    """Make the example of a row; all that it has beside the completion is kept."""
-    changed = dict(row)
+def _with_completion(row: Mapping[str, Any], completion: str) -> dict[str, Any]:
+    """Return a row without the server's answer; all else that it has is kept."""
+    changed = {name: row[name] for name in row if name not in ("response", "logprobs")}
     answer = {"role": "assistant", "content": completion}
     if row.get("messages") is not None:
         if row["messages"][-1].get("role") != "assistant":
@@ -136,8 +144,13 @@ def _example(row: Mapping[str, Any], completion: str) -> Example:
     elif row.get("completion") is None:
         plain = isinstance(row.get("prompt"), str)
         changed["completion"] = completion if plain else [answer]
+    return changed
+
+
+def _example(data: Mapping[str, Any]) -> Example:
+    """Make the example of a row."""
     try:
-        (example,) = read_examples([changed])
+        (example,) = read_examples([data])
     except ValueError as error:
         text = str(error)
         raise ValueError(f"it {text.removeprefix('Row 1 ')}") from error

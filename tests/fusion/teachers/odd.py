@@ -57,7 +57,7 @@ def check(k, row, right):
         with pytest.raises(Exception, match=re.escape(right)):
             read_row(row, k)
         return
-    _, rows = read_row(row, k)
+    rows = read_row(row, k).rows
     values, nll, ends = right
     np.testing.assert_allclose(rows.values, values, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(rows.nll, nll, rtol=1e-3, atol=1e-5)

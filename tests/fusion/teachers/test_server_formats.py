@@ -16,7 +16,7 @@ from tests.fusion.teachers import served
 def test_every_form_of_one_answer_gives_the_same_rows(name, as_chat):
     # As it comes from a file.
     row = json.loads(json.dumps(served.row(name, as_chat)))
-    example, rows = read_row(row, served.K)
+    example, rows, _ = read_row(row, served.K)
     assert example.completion == served.TEXT
     values, ids, nll = served.expected()
     np.testing.assert_allclose(rows.values, values, rtol=1e-3)
@@ -55,6 +55,14 @@ BAD = {
     "own": (
         {"prompt_logprobs": [{"7": {}}], "prompt_token_ids": [8], "choices": [{}]},
         "not among its candidates",
+    ),
+    "chosen elsewhere": (
+        {"probs": [{"content": "a", "probs": [{"tok_str": "b", "prob": 1}]}]},
+        "'a' is 0 times among the likeliest",
+    ),
+    "chosen twice": (
+        {"probs": [{"content": "a", "probs": [{"tok_str": "a", "prob": 0.4}] * 2}]},
+        "'a' is 2 times among the likeliest",
     ),
     "probability": ({"probs": [{"token": "a", "prob": 2, "top_probs": []}]}, "is 2"),
 }

@@ -10,7 +10,7 @@ from fusion.teachers.capture import capture
 from fusion.teachers.server_logs import import_logprobs
 from fusion.teachers.store import TeacherStore
 from fusion.text.conversations import encode, read_examples
-from tests.fusion.teachers import odd
+from tests.fusion.teachers import odd, served
 from tests.fusion.teachers.test_capture import EXAMPLES, said
 
 
@@ -142,6 +142,26 @@ def test_a_bad_row_spoils_itself_alone(tmp_path):
         "leave out ids that are not known."
     )
     assert len(TeacherStore(tmp_path)) == 2
+
+
+def test_the_first_of_several_answers_counts(tmp_path):
+    done = import_logprobs([odd.plain(), odd.plain(logprob=-3)], tmp_path, k=1)
+    assert (done.examples, done.tokens, done.repeated) == (1, 1, 1)
+    (example,) = read_examples([odd.plain()])
+    assert TeacherStore(tmp_path)[example.key].values.tolist() == [[-0.5]]
+
+
+@pytest.mark.parametrize("name", ["ollama chat", "openai completions, echoed"])
+@pytest.mark.parametrize("as_chat", [True, False])
+def test_what_is_stored_is_written_as_data(tmp_path, name, as_chat):
+    row = served.row(name, as_chat) | {"domain": "emoji"}
+    data = tmp_path / "data.jsonl"
+    rows = [row, row, odd.plain(id=-2)]
+    import_logprobs(rows, tmp_path / "a", k=3, on_bad_rows="drop", data=data)
+    (example,) = read_examples(data)
+    assert (example.completion, example.domain) == (served.TEXT, "emoji")
+    assert example.key in TeacherStore(tmp_path / "a")
+    assert "logprob" not in data.read_text(encoding="utf-8")
 
 
 def test_all_bad_rows_are_found_before_anything_is_written(tmp_path):

@@ -41,6 +41,28 @@ ROWS = {
         odd.plain(odd.token() | {"top_logprobs": odd.token()["top_logprobs"] * 2}),
         "it has 1 top",
     ),
+    "twice, without ids": (
+        2,
+        odd.plain(
+            {
+                "token": "yes",
+                "logprob": -0.5,
+                "top_logprobs": [{"token": "yes", "logprob": -0.5}] * 2,
+            }
+        ),
+        "it has 1 top",
+    ),
+    "two tokens that are no text": (
+        2,
+        odd.plain(
+            {
+                "token": "yes",
+                "logprob": -0.5,
+                "top_logprobs": [{"token": "\ufffd", "logprob": -0.5}] * 2,
+            }
+        ),
+        ([[-0.5, -0.5]], [0.5], [3]),
+    ),
     "twice, unlike": (
         2,
         odd.plain(
@@ -71,6 +93,17 @@ ROWS = {
     "id below -1": (1, odd.plain(id=-2), "an id is -2, not"),
     "id is a fraction": (1, odd.plain(id=1.5), "an id is 1.5, not"),
     "id is text": (1, odd.plain(id="7"), "an id is '7', not"),
+    "one text for several tokens, or one that was added": (
+        2,
+        odd.row_of(
+            odd.columns(
+                ["ye", "s"],
+                [-0.5, -3.0],
+                [{"ye": -0.5, "a": -1}, {"\ufffd": -1, "s": -3.0}],
+            )
+        ),
+        "at token 2, several of its likeliest tokens have one text",
+    ),
     "one text for several tokens": (
         2,
         odd.row_of(

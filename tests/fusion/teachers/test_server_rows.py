@@ -4,6 +4,7 @@ import pytest
 
 from tests.fusion.teachers import odd
 
+LONG = "yes, as far as I can see"
 # For each: k, the row, and the words by which it is refused, or the values, negative
 # log-likelihoods and ends that are read.
 ROWS = {
@@ -56,6 +57,11 @@ ROWS = {
         odd.row_of(odd.columns(["token_id:7"], [-0.5], [{"token_id:7": -0.5}])),
         "spells no token",
     ),
+    "ids for texts and bytes": (
+        1,
+        odd.plain(odd.token("token_id:7") | {"bytes": list(b"token_id:7")}),
+        "spells no token",
+    ),
     "echo without a start": (
         1,
         odd.row_of(
@@ -64,6 +70,32 @@ ROWS = {
                 [None, -0.5],
                 [None, {"?yes": -0.5}],
                 text="right?yes",
+            ),
+            completion="yes",
+        ),
+        ([[-0.5]], [0.5], [3]),
+    ),
+    "echo with a start token": (
+        1,
+        odd.row_of(
+            odd.columns(
+                ["<s>", "right", "?yes", "<end>"],
+                [None, -3.0, -0.5, -1.0],
+                [None, {"right": -3.0}, {"?yes": -0.5}, {"<end>": -1.0}],
+                text="right?yes",
+            ),
+            completion="yes",
+        ),
+        ([[-0.5], [-1]], [0.5, 1], [3, 3]),
+    ),
+    "echo of more than the answer": (
+        1,
+        odd.row_of(
+            odd.columns(
+                ["right", "?", "yes!", "!"],
+                [None, -3.0, -0.5, -1.0],
+                [None, {"?": -3.0}, {"yes!": -0.5}, {"!": -1.0}],
+                text="right?yes!!",
             ),
             completion="yes",
         ),
@@ -98,6 +130,22 @@ ROWS = {
             ),
         },
         "2 times in the prompt: ask the server with continue_final_message=true",
+    ),
+    "prompt with a long answer twice": (
+        1,
+        {
+            "messages": [
+                {"role": "user", "content": f"{LONG}?"},
+                {"role": "assistant", "content": LONG},
+            ],
+            "response": odd.prompted(
+                [(8, LONG, -7, 1)],
+                [odd.MARK],
+                [(8, LONG, -2, 1)],
+                [(9, "<end>", -1, 1)],
+            ),
+        },
+        ([[-2], [-1]], [2, 1], [24, 24]),
     ),
     "prompt with its end": (
         1,
