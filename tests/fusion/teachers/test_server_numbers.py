@@ -82,6 +82,21 @@ ROWS = {
         ),
         "ask the server for top_logprobs=4",
     ),
+    "chosen is first of a full list of ids": (
+        3,
+        odd.plain(
+            {
+                "token": "token_id:5",
+                "bytes": list(b"yes"),
+                "logprob": -3.0,
+                "top_logprobs": [
+                    {"token": f"token_id:{number}", "logprob": logprob}
+                    for number, logprob in ((5, -3.0), (7, -0.5), (8, -1.0))
+                ],
+            }
+        ),
+        "ask the server for top_logprobs=4",
+    ),
     "chosen is first of a longer list": (
         2,
         odd.plain(
