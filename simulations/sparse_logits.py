@@ -100,12 +100,12 @@ class Kept:
         return fusion.top_k(self.teacher, self.k, standardize=kind)
 
     def tail(self, stratified: bool) -> TailSample:
-        topk = fusion.top_k(self.teacher, self.k)
         return sample_tail(
             self.teacher,
-            topk,
+            self.top("none"),
             self.m,
             stratified=stratified,
+            ranked=stratified,
             generator=self.generator,
         )
 

