@@ -4,8 +4,9 @@ Also where a token splits a character, and beside characters that a normalizer c
 """
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from tokenizers import AddedToken
 
 from fusion.text.byte_offsets import byte_ends, byte_spans
 from tests.fusion.text import kinds
@@ -37,6 +38,8 @@ def spans_of(text, tokenizer):
 
 
 @given(texts.map("".join), st.sampled_from(kinds.EXACT))
+@example("  ", "bytes")
+@example("</s> ", "bytes, space first")
 def test_tokens_that_spell_the_text_span_their_own_bytes(text, kind):
     whole = text.encode()
     place = 0
@@ -84,6 +87,17 @@ def test_of_a_ligature_one_token_takes_the_character():
 def test_white_space_that_no_token_spans_belongs_to_the_token_behind_it():
     _, starts, ends = spans_of("one  two ", kinds.made("words"))
     assert (starts, ends) == ([0, 5], [3, 8])
+
+
+def test_added_tokens_keep_the_white_space_that_they_take_up():
+    tokenizer = kinds.starting(kinds.made("fallback, no space"))
+    tokenizer.add_tokens([AddedToken("<|x|>", lstrip=True, rstrip=True)])
+    _, starts, ends = spans_of("a  <|x|> b", tokenizer)
+    assert (starts, ends) == ([0, 1, 9], [1, 9, 10])
+    # Also beside white space that no token takes up.
+    words = kinds.starting(kinds.made("words"))
+    words.add_tokens([AddedToken("<|x|>", lstrip=True)])
+    assert spans_of("a  <|x|> two", words)[1:] == ([0, 1, 9], [1, 8, 12])
 
 
 def test_ends_are_the_same_numbers():

@@ -185,9 +185,12 @@ def test_prompts_of_conversations_are_those_of_training():
 
 
 def test_spaces_before_the_end_token_end_no_answer():
-    tokenizer = kinds.made("fallback, space first")
+    tokenizer = starting(kinds.made("fallback, no space"))
+    tokenizer.chat_template = (
+        "{% for m in messages %}<s>{{ m.content }}\n {{ eos_token }}{% endfor %}"
+    )
     example = Example((Message("user", "Hello"),), "Hello")
-    assert render(example, tokenizer)[1] == " </s>"
+    assert render(example, tokenizer)[1] == "\n </s>"
     _, ends = encode_prompt(example, tokenizer)
     assert ends == [tokenizer.eos_token_id]
 
