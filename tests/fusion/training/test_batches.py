@@ -86,7 +86,8 @@ def test_pairs_are_those_of_the_alignment(places, how):
     teacher = batch["teachers"]["all"]
     for b, i in enumerate(places):
         code = FEATURES[i]["encoded"]
-        ours, theirs = align(code.ends, STORES["all"][EXAMPLES[i].key].ends, how)
+        ends = STORES["all"][EXAMPLES[i].key].ends
+        ours, theirs = align(code.ends, ends, how, student_start=code.start)
         pairs = teacher["pairs"][b]
         assert int(pairs.sum()) == len(ours)
         # Rows of logits count from `first`, and row t predicts token t + 1.
