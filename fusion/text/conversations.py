@@ -39,7 +39,7 @@ class Encoded:
     Attributes
     ----------
     input_ids : (T,) int64 array
-        Prompt, completion and one end token where the tokenizer has one.
+        Prompt, completion and what ends it, where the tokenizer has an end token.
     completion_mask : (T,) bool array
         True for the n tokens of the completion and its end. Row t of the logits
         predicts token t + 1, so the rows that matter are those before these tokens:
@@ -104,8 +104,9 @@ def encode(
     Returns
     -------
     Encoded
-        The completion is followed by one end token: the first behind it that the
-        template puts there, or end-of-sequence.
+        The completion is followed by its end: end-of-sequence, or the first token that
+        the template puts there; where that is white space before a special token, as of
+        Llama 2, all up to that token, from which a model learns to stop.
 
     Raises
     ------
@@ -142,14 +143,14 @@ def encode(
     seams = _seams(tokens, text)
     _check_length(seams.first, max_length, example)
 
-    # One end token follows the completion, and what the template puts behind it is no
-    # part of the example.
-    ids = np.array(tokens.ids[: seams.last + 1], dtype=np.int64)
+    # What the template puts behind the end of the answer is no part of the example.
+    behind = seams.last + _end_length(tokens, seams.last, text, tokenizer)
+    ids = np.array(tokens.ids[:behind], dtype=np.int64)
     _check_some(len(ids) - seams.first, example)
     completion_mask = np.arange(len(ids)) >= seams.first
 
     # Ends in the completion: tokens may reach beyond it, as into the template's line
-    # break. The end token adds no byte: it ends where the last of them does, or at 0
+    # break. What ends it adds no byte: it ends where the last of them does, or at 0
     # where the completion gives no token.
     inside = tokens.ends[seams.first : seams.last]
     ends = np.clip(inside, seams.start, seams.stop) - seams.start
@@ -211,11 +212,9 @@ def encode_prompt(
     _check_length(len(prompt.ids), None, example)
     tokens = _tokens_of(text, tokenizer, plain=plain)
     seams = _seams(tokens, text)
-    behind = tokens.ids[seams.last :]
-    # Spaces that a template puts before its end token end no answer: they may be in it.
-    known = tokenizer.added_tokens_decoder
-    special = [token for token in behind if token in known and known[token].special]
-    end_ids = (special or behind)[:1]
+    # White space before an end token ends no answer: it may be in it.
+    behind = seams.last + _end_length(tokens, seams.last, text, tokenizer)
+    end_ids = tokens.ids[seams.last : behind][-1:]
     end = tokenizer.eos_token_id
     if end is not None and end not in end_ids:
         end_ids.append(end)
@@ -255,6 +254,24 @@ def _seams(tokens: Tokens, text: Rendering) -> _Seams:
     first = _first_true(is_behind)
     last = max(first, _first_true(is_beyond))
     return _Seams(first, last, start, stop)
+
+
+def _end_length(
+    tokens: Tokens,
+    first: int,
+    text: Rendering,
+    tokenizer: PreTrainedTokenizerBase,
+) -> int:
+    """Return how many tokens from ``first`` on end the answer; 0 where none is left."""
+    known = tokenizer.added_tokens_decoder
+    for place in range(first, len(tokens.ids)):
+        token = tokens.ids[place]
+        if token in known and known[token].special:
+            between = text.text.encode()[tokens.starts[first] : tokens.starts[place]]
+            if not between.strip():
+                return place - first + 1
+            break
+    return min(1, len(tokens.ids) - first)
 
 
 def _first_true(flags: NDArray[np.bool_]) -> int:

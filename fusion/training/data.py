@@ -84,13 +84,29 @@ def check_stores(
             examples.extend(dataset)
     # Distributions can be made of stored log-probabilities, too.
     needs_logits = args.standardize not in NORMALIZED
+    needs_tokens = args.channels == "vocabulary" and args.graph is not None
     for name, store in stores.items():
         store.check(k=args.k, logits=needs_logits)
         # Lazily, up to the first: a key is a hash of the whole text.
-        held = (example.key in store for example in examples)
-        if examples and not any(held):
+        held = (example.key for example in examples if example.key in store)
+        first = next(held, None)
+        if first is not None and needs_tokens:
+            _check_tokens(name, store, first)
+        if examples and first is None:
             raise ValueError(
                 f"The store of {name} must hold some of the examples, "
                 f"but holds none of {len(examples)}: "
                 "capture this data set, with the same prompts and completions."
             )
+
+
+def _check_tokens(name: str, store: TeacherStore, key: str) -> None:
+    """Require a store that knows the tokens of its logits, by one of its examples."""
+    least = int(store[key].ids.min())
+    length = store.manifest.vocabulary
+    if least < 0 or length == 0:
+        raise ValueError(
+            f"The store of {name} must hold the tokens of its logits for channels "
+            f"'vocabulary', but has ids from {least} on and a vocabulary of {length}: "
+            "use channels 'rank', or import it with ids and the vocabulary's length."
+        )

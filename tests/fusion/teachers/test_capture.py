@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from fusion.teachers.capture import _rows, capture, teacher_rows
 from fusion.teachers.store import TeacherStore
 from fusion.text.conversations import Example, encode
+from fusion.text.rows import ExamplesWarning
 from tests.fusion import tiny
 
 ROOT = Path(__file__).parents[3]
@@ -317,3 +318,26 @@ def test_tokens_without_an_embedding_are_refused_where_they_occur(tmp_path, llam
     with pytest.raises(ValueError, match=match):
         capture(model, grown, used, tmp_path / "used", k=3, progress=False)
     assert not (tmp_path / "used").exists()
+
+
+def test_a_teacher_is_asked_no_further_than_its_context(tmp_path):
+    for name, (model, tokenizer) in (("a", tiny.llama()), ("b", tiny.gpt2())):
+        context = model.config.max_position_embeddings
+        example = Example("sum ", "number" + " number" * context, row=4)
+        with pytest.warns(ExamplesWarning, match=f"= {context} tokens: row 4"):
+            capture(model, tokenizer, [example], tmp_path / name, progress=False)
+        store = TeacherStore(tmp_path / name)
+        assert store.tokens == context - 1 - encode(example, tokenizer).positions[0]
+        assert store.manifest.max_length == context
+
+
+def test_examples_that_cannot_be_asked_are_left_out_on_request(tmp_path, llama):
+    long = Example("sum " * 2000, "7", row=9)
+    examples = [*EXAMPLES[:3], long]
+    with pytest.raises(ValueError, match="1 of 4 are not"):
+        capture(*llama, examples, tmp_path / "a", progress=False)
+    assert not (tmp_path / "a").exists()
+    with pytest.warns(ExamplesWarning, match=r"1 of 4 .*\n.* row 9"):
+        capture(*llama, examples, tmp_path / "a", on_bad_rows="drop", progress=False)
+    store = TeacherStore(tmp_path / "a")
+    assert [example.key in store for example in examples] == [True] * 3 + [False]

@@ -1,11 +1,14 @@
 """Examples of a trainer: refused, left out or cut before the first step."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 import fusion
 from fusion.text.conversations import Example, Message
 from fusion.text.rows import ExamplesWarning
-from fusion.training.data import fitting_examples
+from fusion.training.data import check_stores, fitting_examples
 from fusion.training.trainer import FusionTrainer
 from tests.fusion import tiny
 
@@ -51,3 +54,30 @@ def test_texts_end_at_the_context_of_the_student(fitted, llama):
 def test_settings_of_bad_rows_are_checked():
     with pytest.raises(ValueError, match="on_bad_rows must be one of"):
         fusion.FusionConfig("student", on_bad_rows="skip", use_cpu=True)
+
+
+def rows_with(ids):
+    """A store of one example whose ids are these, as `check_stores` asks it."""
+    rows = SimpleNamespace(ids=np.array([ids], dtype=np.int32))
+
+    class Store(dict):
+        manifest = SimpleNamespace(vocabulary=9)
+
+        def check(self, **_):
+            pass
+
+    return Store({EXAMPLES[2].key: rows})
+
+
+def test_channels_of_tokens_need_known_tokens():
+    args = fusion.FusionConfig("student", channels="vocabulary", use_cpu=True)
+    check_stores({"server": rows_with([3, 1])}, args, EXAMPLES, None)
+    unknown = rows_with([3, -1])
+    with pytest.raises(ValueError, match=r"The store of server must hold the tokens"):
+        check_stores({"server": unknown}, args, EXAMPLES, None)
+    by_rank = fusion.FusionConfig("student", use_cpu=True)
+    check_stores({"server": unknown}, by_rank, EXAMPLES, None)
+    unknown = rows_with([3, 1])
+    unknown.manifest = SimpleNamespace(vocabulary=0)
+    with pytest.raises(ValueError, match="a vocabulary of 0: use channels 'rank'"):
+        check_stores({"server": unknown}, args, EXAMPLES, None)
