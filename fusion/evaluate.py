@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from fusion.models import longest, vocabulary_size
 from fusion.tasks import Problem, normal
 from fusion.text.conversations import Example, encode_prompt
 
@@ -230,9 +231,16 @@ def generate(
     -------
     list of str
         The text after each prompt, without special tokens.
+
+    Raises
+    ------
+    ValueError
+        If a prompt cannot be rendered, or leaves no room for an answer of
+        ``max_new_tokens`` tokens in the model's context.
     """
     model.eval()
     prompts = [_prompt(problem, tokenizer) for problem in problems]
+    _check_room(prompts, longest(model), max_new_tokens)
 
     # Long prompts first: if memory is short, one learns it at once; and a batch pads
     # little.
@@ -259,6 +267,28 @@ def _prompt(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> _Prompt:
     return _Prompt(ids, end_ids)
 
 
+def _check_room(
+    prompts: Sequence[_Prompt],
+    context: int | None,
+    max_new_tokens: int,
+) -> None:
+    """Require that prompts and answers fit the context; None is of any length."""
+    if context is None:
+        return
+    numbers = []
+    for number, prompt in enumerate(prompts, start=1):
+        if len(prompt.ids) + max_new_tokens > context:
+            numbers.append(number)
+    if numbers:
+        first = ", ".join(map(str, numbers[:10]))
+        more = ", …" if len(numbers) > 10 else ""
+        raise ValueError(
+            f"Prompts must leave room for {max_new_tokens} tokens in the model's "
+            f"context of {context}, but {len(numbers)} of {len(prompts)} do not "
+            f"(problems {first}{more}): lower max_new_tokens or leave them out."
+        )
+
+
 def _continue(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
@@ -269,6 +299,9 @@ def _continue(
     end_ids = _all_end_ids(prompts)
     filler = _filler(tokenizer, end_ids)
     ids, mask = _left_padded(prompts, filler)
+    # Columns with which a head is padded are of no token.
+    columns = model.config.get_text_config().vocab_size
+    padding = range(vocabulary_size(tokenizer), columns)
     written = model.generate(
         input_ids=ids.to(model.device),
         attention_mask=mask.to(model.device),
@@ -282,9 +315,10 @@ def _continue(
         # Without a token that ends answers, texts run to the limit.
         eos_token_id=end_ids or None,
         pad_token_id=filler,
+        suppress_tokens=[*padding] or None,
     )
-    longest = ids.shape[1]
-    new_tokens = written[:, longest:]  # (B, at most max_new_tokens)
+    width = ids.shape[1]
+    new_tokens = written[:, width:]  # (B, at most max_new_tokens)
     for row in new_tokens.tolist():
         answer = _until_end(row, end_ids)
         yield str(tokenizer.decode(answer, skip_special_tokens=True))
@@ -310,17 +344,15 @@ def _left_padded(
     prompts: Sequence[_Prompt],
     filler: int,
 ) -> tuple[Tensor, Tensor]:
-    """Input ids and attention mask of the prompts, padded to (B, longest)."""
+    """Input ids and attention mask of the prompts, padded to (B, width)."""
     # On the left: new tokens follow the prompt.
-    longest = 0
-    for prompt in prompts:
-        longest = max(longest, len(prompt.ids))
+    width = max(len(prompt.ids) for prompt in prompts)
     ids = []
     masks = []
     for prompt in prompts:
         tokens = torch.tensor(prompt.ids)
         ones = torch.ones(len(tokens), dtype=torch.long)
-        left = (longest - len(tokens), 0)  # how much to put before, and behind
+        left = (width - len(tokens), 0)  # how much to put before, and behind
         ids.append(pad(tokens, left, value=filler))
         masks.append(pad(ones, left))
     return torch.stack(ids), torch.stack(masks)

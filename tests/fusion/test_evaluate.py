@@ -1,5 +1,7 @@
 """Scores: what is an answer, what guessing gives, and generation token by token."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
@@ -160,3 +162,24 @@ def test_generation_is_greedy_whatever_the_batch(llama):
         evaluate.generate(model, tokenizer, problems, max_new_tokens=6, batch_size=3)
         == expected
     )
+
+
+def test_prompts_leave_room_for_an_answer_in_the_context(llama):
+    model, tokenizer = llama
+    context = model.config.max_position_embeddings
+    problems = [Problem("sum ", "7", "t"), Problem("sum " * context, "7", "t")]
+    with pytest.raises(ValueError, match=r"1 of 2 do not \(problems 2\): lower"):
+        evaluate.generate(model, tokenizer, problems)
+    with pytest.raises(ValueError, match=r"2 of 2 do not \(problems 1, 2\): lower"):
+        evaluate.generate(model, tokenizer, problems, max_new_tokens=context)
+
+
+def test_columns_of_no_token_are_never_chosen(llama):
+    model, tokenizer = copy.deepcopy(llama[0]), llama[1]
+    tokens = len(model.lm_head.weight)
+    model.resize_token_embeddings(tokens + 3, mean_resizing=False)
+    # Beside the likeliest token there would always be one that is as likely.
+    model.lm_head.weight.data[tokens:] = 100 * model.lm_head.weight.data[:3]
+    (text,) = evaluate.generate(model, tokenizer, [Problem("sum ", "7", "t")], 6)
+    plain = evaluate.generate(*llama, [Problem("sum ", "7", "t")], 6)
+    assert [text] == plain
