@@ -275,3 +275,19 @@ def test_every_library_has_the_same_coordinates(library):
     assert isinstance(found.left, np.ndarray)
     assert found.left.dtype == np.float64
     assert found.constant == pytest.approx(wanted.constant, rel=10 * library.rtol)
+
+
+def test_few_coordinates_decide_for_two_squared_clouds_or_two_gram_spaces():
+    points = np.array([[0.0, 1.0], [2.0, 0.5]])
+    made = {
+        "squared": gw.PointCloud(points, metric="sqeuclidean"),
+        "metric": gw.PointCloud(points),
+        "gram": gw.GramSpace(points),
+        "dense": gw.DenseSpace(1 - np.eye(2)),
+    }
+    decided = {
+        names
+        for names in itertools.product(made, repeat=2)
+        if node_bounds.few_coordinates_decide(*(made[name] for name in names))
+    }
+    assert decided == {("squared", "squared"), ("gram", "gram")}
