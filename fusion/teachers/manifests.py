@@ -29,8 +29,9 @@ class Origin:
     model, tokenizer, template : str
         Fingerprints (sha256) of the teacher; empty where unknown.
     vocabulary : int
-        Ids that the top k and the statistics were taken over: those of the tokenizer,
-        without the columns that a model's head is padded with; 0 where unknown.
+        How many ids the top k and the statistics were taken over: those of the
+        tokenizer, without the columns that a model's head is padded with; 0 where
+        unknown.
     k : int
         Logits a token.
     dtype : str
@@ -76,7 +77,7 @@ class Origin:
 
 
 class Shard(NamedTuple):
-    """A line of the manifest."""
+    """A shard, as a manifest lists it."""
 
     number: int
     examples: int
@@ -183,7 +184,7 @@ def broken(file: Path, error: Exception) -> ValueError:
         return ValueError(
             f"{file} must be as it was written, but is missing: capture again."
         )
-    # This module's own errors are sentences; those of libraries need their type.
+    # What this package says is a part of a sentence; errors of libraries need a type.
     reason = f"{type(error).__name__}: {error}"
     if isinstance(error, ValueError):
         reason = str(error)

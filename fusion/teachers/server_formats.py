@@ -3,7 +3,7 @@
 fusion/SERVERS.md says for each server how to ask, and what is lost.
 
 Every form becomes entries, one for each token, of the candidates that the server
-lists. Nothing in them has been judged yet but that it is there: a number may still be
+lists. Whether their values can be used is checked later: a log-probability may still be
 text, or NaN.
 """
 
@@ -33,8 +33,7 @@ class Entry(NamedTuple):
 
     token: Candidate
     top: Sequence[Candidate]
-    # Candidates of equal text are one where they are named by their text.
-    by_text: bool = False
+    by_text: bool = False  # named by text: tokens of one text are one candidate
 
 
 class Reading(NamedTuple):
@@ -42,7 +41,7 @@ class Reading(NamedTuple):
 
     entries: list[Entry]
     text: str | None  # None where the answer of the server does not hold it
-    whole: bool  # prompt and completion, or the completion alone
+    whole: bool  # True for prompt and completion, False for the completion alone
 
 
 def readings(answer: Mapping[str, Any]) -> list[Reading]:
@@ -191,7 +190,7 @@ def _of_old_llama(row: Mapping[str, Any]) -> Entry:
 
 
 def _log(prob: Any) -> Any:
-    """Take the logarithm of a probability; other values are refused later."""
+    """Return the logarithm of a probability, or refuse another value."""
     number = isinstance(prob, Real) and not isinstance(prob, bool)
     if not number or not 0 <= float(prob) <= 1:
         raise ValueError(f"a probability is {prob!r}, not a number from 0 to 1")
@@ -237,7 +236,7 @@ def _of_prompt(rows: Any, ids: Any) -> list[Entry]:
             )
         if not candidates:
             raise ValueError("an entry of `prompt_logprobs` is empty")
-        # The prompt's own token comes first, unless the server lists them by itself.
+        # The prompt's own token comes first, unless the server lists them separately.
         own = next(iter(candidates))
         if ids is not None:
             own = _list(ids, "prompt_token_ids")[i]

@@ -7,14 +7,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from fusion import _check
 from fusion.teachers.server_rows import read_row
 from fusion.teachers.store import Origin, Record, StoreWriter, data_fingerprint
 from fusion.text.conversations import Example
+from fusion.text.rows import ON_BAD_ROWS, OnBadRows, listed
 
-ON_BAD_ROWS = ("error", "drop")
 # What rows lack, or have of another form, shows as one of these.
 _FAULTS = (
     AttributeError,
@@ -25,7 +25,6 @@ _FAULTS = (
     TypeError,
     ValueError,
 )
-_LISTED = 10  # bad rows that an error lists
 
 
 class BadRow(NamedTuple):
@@ -85,7 +84,7 @@ def import_logprobs(
     model: str = "",
     vocabulary: int = 0,
     shard_size: int = 256,
-    on_bad_rows: Literal["error", "drop"] = "error",
+    on_bad_rows: OnBadRows = "error",
     data: str | Path | None = None,
 ) -> Imported:
     """Make a store of the log-probabilities that a server returned for completions.
@@ -237,12 +236,11 @@ def _reason(error: Exception) -> str:
 
 def _refusal(log: _Log) -> str:
     """Count the bad rows, and list the first of them."""
-    lines = [
+    head = (
         f"source must hold rows that can be stored, but {len(log.bad)} of {log.rows} "
-        "cannot be: repair them, or leave them out with on_bad_rows='drop'."
-    ]
-    lines += map(str, log.bad[:_LISTED])
-    return "\n".join(lines)
+        "cannot be: repair them, or leave them out with on_bad_rows=drop."
+    )
+    return "\n".join([head, *listed(log.bad)])
 
 
 def _without_rows(log: _Log) -> str:

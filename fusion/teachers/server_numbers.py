@@ -17,7 +17,7 @@ from fusion.teachers.store import TeacherRows
 _LARGEST_ID = 2**31 - 1
 # Servers put this, or less, for probabilities of 0 and for those they do not tell.
 _STAND_IN = -9999.0
-# What JSON makes comes first: it is told faster.
+# Types that JSON makes come first: isinstance finds them faster.
 _INTEGERS = (int, Integral)
 _NUMBERS = (float, int, Real)
 _ROUNDING = 1e-3  # how far a log-probability may be above 0
@@ -161,7 +161,7 @@ def _name(entry: Entry, first: Candidate) -> tuple[Any, Any]:
 
 
 def _full(entries: Sequence[Entry]) -> int:
-    """Return how many candidates a server lists without one that is added."""
+    """Return how long those lists are to which no chosen token is added."""
     named = [entry for entry in entries if entry.by_text]
     sizes = [len(entry.top) for entry in named if not _is_least(entry)]
     if not sizes:
@@ -183,7 +183,8 @@ def _merged(entry: Entry, full: int) -> bool:
     """Tell whether candidates that are named by their text may be one for several."""
     if not entry.by_text:
         return False
-    # One that is not text may hide another, where one may have been added.
+    # A list may be full only since the chosen token was added, while several of the
+    # likeliest show no text and count once.
     unspelled = any("\ufffd" in str(one.text) or not one.text for one in entry.top)
     hidden = len(entry.top) == full and _is_least(entry) and unspelled
     return len(entry.top) < full or hidden

@@ -24,7 +24,7 @@ from fusion.text.conversations import Example, read_examples
 _LONG = 16
 
 
-class Read(NamedTuple):
+class ReadRow(NamedTuple):
     """A row of a server's log."""
 
     example: Example
@@ -39,7 +39,7 @@ class Scored(NamedTuple):
     ends: list[int]  # in bytes of the completion
 
 
-def read_row(row: Any, k: int) -> Read:
+def read_row(row: Any, k: int) -> ReadRow:
     """Read one row of a server's log.
 
     Parameters
@@ -51,7 +51,7 @@ def read_row(row: Any, k: int) -> Read:
 
     Returns
     -------
-    Read
+    ReadRow
         Its example, and what the server says at each token of the completion and, where
         it is told, at its end.
 
@@ -72,7 +72,7 @@ def read_row(row: Any, k: int) -> Read:
     example = _example(data)
     scored = _scored(reading, example)
     rows = teacher_rows(scored.entries, scored.ends, k)
-    return Read(example, rows, data)
+    return ReadRow(example, rows, data)
 
 
 def _answer(row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -165,8 +165,8 @@ def _scored(reading: Reading, example: Example) -> Scored:
     whole = example.completion.encode()
     if not tokens:
         raise ValueError("the server tells no token")
-    # The entry after the completion ends the text and adds nothing to it, whatever
-    # string the server shows for it. One that shows nothing is such.
+    # The last entry may be the end token, which adds nothing to the text, whatever
+    # string the server shows for it. If that is nothing, this is tried first.
     ways: list[list[Spellings]] = [[*tokens], [*tokens[:-1], SILENT]]
     if reading.entries[-1].token.text == "":
         ways.reverse()

@@ -41,9 +41,10 @@ _TOKEN_DTYPES = {
     "ids": "I32",
     "logsumexp": "F32",
     "nll": "F16",
-    "lengths": "U16",  # in bytes: shorter than where tokens end
+    "lengths": "U16",  # in bytes; where tokens end would need more bits
 }
-# By format, of the full row of logits, and what all numbers of a row are relative to.
+# Statistics of full rows of logits, by format, and what format 2 holds beside them: the
+# logit to which the numbers of a row are relative.
 _STATISTICS = {
     1: {"mean": "F16", "std": "F16"},
     2: {"mean": "F32", "std": "F16"},
@@ -89,8 +90,9 @@ class TeacherRows:
         The largest logit of each row, which no probability depends on: raw logits are
         ``values + shift``. 0 for log-probabilities.
     start : int
-        Byte at which the first token starts: less than 0 where it begins before
-        the completion.
+        Byte of the completion at which the first token starts: below 0 if it begins
+        with the end of the prompt, above where the teacher's chat template strips white
+        space in front of the completion.
     format : int
         Layout of the store that they were read from.
     """
@@ -147,7 +149,7 @@ def pack(
     lengths = []  # of each example's tokens, in bytes, (n_i,)
     for row in rows:
         counts.append(len(row.ends))
-        # Of the first token the part within the completion.
+        # The first is counted from the completion's first byte on, wherever it starts.
         lengths.append(np.diff(row.ends, prepend=0))
     tensors: dict[str, NDArray[Any]] = {
         "keys": _bytes(keys, KEY_BYTES),
@@ -327,7 +329,7 @@ def _check_relative(
 
 
 def _starts(rows: Sequence[TeacherRows]) -> NDArray[np.int16]:
-    """Bytes (examples,) at which the first token of each example starts."""
+    """Return the byte (examples,) at which the first token of each example starts."""
     starts = [row.start for row in rows]
     most = np.iinfo(np.int16).max
     for start in starts:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fusion.text import byte_offsets
+from fusion.text.byte_offsets import byte_of_character
 
 # What stands where bytes are no text: U+FFFD, and halves of UTF-16 pairs.
 _UNSPELLED = re.compile("([\ufffd\ud800-\udfff]+)")
@@ -79,13 +79,13 @@ def spellings(text: str | None, data: bytes | None) -> list[Spelling]:
     if text is not None:
         shown.append(text)
     for string in shown:
-        for spelling in _readings(string):
+        for spelling in _spellings_of(string):
             if spelling not in found:
                 found.append(spelling)
     return found
 
 
-def _readings(text: str) -> list[Spelling]:
+def _spellings_of(text: str) -> list[Spelling]:
     """Return what a shown string may stand for, the likeliest first."""
     # 1. Nothing.
     if not text:
@@ -103,7 +103,7 @@ def _readings(text: str) -> list[Spelling]:
     # 4. Tokens as vocabularies write them: SentencePiece's space, GPT-2's bytes.
     if "▁" in text:
         found.append(_written(text.replace("▁", " ")))
-    table = byte_offsets._byte_of_character()
+    table = byte_of_character()
     if not text.isascii() and all(character in table for character in text):
         found.append((bytes(table[character] for character in text),))
     return found
@@ -154,7 +154,8 @@ def find(tokens: Sequence[Spellings], part: bytes) -> list[Found]:
     tokens : sequence of lists of spellings
         What each token of the whole text may stand for.
     part : bytes
-        The part, which begins with a token, but for a space, and ends with one.
+        The part: it begins where a token does, or behind the space with which a token
+        begins, and ends where a token does.
 
     Returns
     -------
@@ -165,7 +166,7 @@ def find(tokens: Sequence[Spellings], part: bytes) -> list[Found]:
     for first in range(len(tokens)):
         rest = tokens[first:]
         ends = _placed(_with_dropped_space(rest), part, inside=True)
-        # What begins with tokens of no byte is found at the first that has some.
+        # Tokens without a byte begin no part: it begins at the first that has some.
         if ends is None or ends[0] == 0:
             continue
         # The first character may be cut among empty tokens before the one that shows
@@ -181,7 +182,7 @@ def find(tokens: Sequence[Spellings], part: bytes) -> list[Found]:
 
 
 def _with_dropped_space(tokens: Sequence[Spellings]) -> list[Spellings]:
-    """Let the first token that is more than nothing lack the space before it."""
+    """Let the first token that is not silent lack the space that it begins with."""
     changed = list(tokens)
     for i, token in enumerate(tokens):
         if token is SILENT:
@@ -276,17 +277,17 @@ def _ends(token: Spellings, whole: bytes, start: int) -> list[int]:
 def _after(part: bytes | Hole, whole: bytes, places: set[int]) -> set[int]:
     """Return where a part of a token ends that starts at one of these bytes."""
     found = set()
-    for place in places:
+    for start in places:
         if isinstance(part, bytes):
-            if whole.startswith(part, place):
-                found.add(place + len(part))
+            if whole.startswith(part, start):
+                found.add(start + len(part))
             continue
         high = 0  # bytes from here on that a hole may have
-        for byte in whole[place : place + part.most]:
+        for byte in whole[start : start + part.most]:
             if byte < _FIRST_OF_HIGH_BYTES:
                 break
             high += 1
-        found.update(range(place + part.least, place + high + 1))
+        found.update(range(start + part.least, start + high + 1))
     return found
 
 
@@ -295,9 +296,9 @@ def _shared(
     tokens: Sequence[Spellings],
     whole: bytes,
 ) -> list[int]:
-    """Cut a character that its last token shows whole, and those before it not at all.
+    """Share a character among its tokens, where only the last of them shows it.
 
-    Servers that decode several tokens at once show empty strings for all but the last.
+    Servers that wait for whole characters show empty strings for all but the last.
     """
     found = list(ends)
     run = 0  # tokens before this one that are empty and were given no byte
@@ -323,9 +324,10 @@ def _is_empty(token: Spellings) -> bool:
 
 
 def _first_character(whole: bytes, start: int, end: int) -> tuple[int, int]:
-    """Return where the first character of a token starts, and its bytes but one.
+    """Return where the first character of a token starts, and its bytes but the first.
 
-    A space before it belongs to it, as the tokens before it began with that.
+    A space before it is passed over: the first of the empty tokens holds it, together
+    with the first byte of the character.
     """
     head = start
     if whole[head:end].startswith(b" "):

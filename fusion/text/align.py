@@ -27,13 +27,14 @@ def align(
         The byte at which each token of the completion ends (``Encoded.ends``,
         ``TeacherRows.ends``). Token i starts where token i - 1 ends.
     how : {"bytes", "positional"}
-        Pair tokens that start at the same byte, so that both models predict the
-        continuation of one and the same text; of several that start there, as after an
-        empty token, the last. Or pair the i-th with the i-th, whatever they say.
+        "bytes" pairs tokens that start at the same byte, so that both models predict
+        the continuation of one and the same text. Where several of one side start
+        there, since all but the last are empty, the last is paired. "positional" pairs
+        the i-th with the i-th, whatever they say.
     student_start, teacher_start : int
         Where the first token starts (``Encoded.start``): below 0 if it begins with the
         last bytes of the prompt, above if a chat template strips white space in front
-        of the completion. It is paired only with a token that starts there, too.
+        of the completion. Only "bytes" uses it.
 
     Returns
     -------

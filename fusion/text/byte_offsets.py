@@ -108,7 +108,7 @@ def byte_spans(
     starts = spans[:, 0].copy()
     ends = np.maximum.accumulate(spans[:, 1])
 
-    # 1. and 2. Runs whose tokens' own bytes say more than the spans do.
+    # 1. and 2. Runs whose tokens' own bytes tell what the spans do not.
     names = tokenizer.convert_ids_to_tokens(list(ids))
     added = frozenset(tokenizer.get_added_vocab())
     for first, last, place in _unclear_runs(spans, len(whole)):
@@ -192,7 +192,8 @@ def _cuts(names: Sequence[str], whole: bytes, place: _Place) -> Bytes | None:
 def _edges(pieces: Sequence[bytes], whole: bytes, place: _Place) -> Bytes | None:
     """Return where pieces meet, if they spell the text at their place.
 
-    Spaces may reach beyond the span, and the first may be none of the text.
+    Spaces may reach beyond the span, and the first may be one that the tokenizer put
+    in front, which the text does not have.
     """
     # 1. What they spell without the spaces around it ends where the span's text does.
     spelled = b"".join(pieces)
@@ -222,7 +223,7 @@ def _edges(pieces: Sequence[bytes], whole: bytes, place: _Place) -> Bytes | None
 
 def _byte_level(token: str) -> bytes | None:
     """Spell a GPT-2 style token; None where a character stands for no byte."""
-    table = _byte_of_character()
+    table = byte_of_character()
     spelled = bytearray()
     for character in token:
         if character not in table:
@@ -242,8 +243,8 @@ def _byte_fallback(token: str) -> bytes:
 
 
 @cache
-def _byte_of_character() -> dict[str, int]:
-    """GPT-2's table of the characters that stand for bytes.
+def byte_of_character() -> dict[str, int]:
+    """Return GPT-2's table of the characters that stand for bytes.
 
     Printable characters of Latin-1 stand for themselves, those from 256 on for the
     other bytes in their order.

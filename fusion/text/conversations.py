@@ -39,14 +39,15 @@ class Encoded:
     Attributes
     ----------
     input_ids : (T,) int64 array
-        Prompt, completion and what ends it, where the tokenizer has an end token.
+        Prompt, completion and its end: one or more tokens, or none where the tokenizer
+        has no end token.
     completion_mask : (T,) bool array
         True for the n tokens of the completion and its end. Row t of the logits
         predicts token t + 1, so the rows that matter are those before these tokens:
         ``positions``.
     ends : (n,) int32 array
-        For each of them, the byte of the UTF-8 completion at which it ends; the end
-        token adds none.
+        For each of them, the byte of the UTF-8 completion at which it ends. Tokens of
+        the end add no byte.
     digest : str
         The sha256 of the text that was tokenized.
     start : int
@@ -75,7 +76,7 @@ class _Seams(NamedTuple):
     """Which tokens of a text are the completion's, and where that lies in bytes."""
 
     first: int  # the first token of the completion, or of its end
-    last: int  # behind the last token of the completion
+    last: int  # the first token behind the completion
     start: int  # bytes before the completion
     stop: int  # bytes up to the completion's end
 
@@ -104,9 +105,10 @@ def encode(
     Returns
     -------
     Encoded
-        The completion is followed by its end: end-of-sequence, or the first token that
-        the template puts there; where that is white space before a special token, as of
-        Llama 2, all up to that token, from which a model learns to stop.
+        The completion is followed by its end, from which a model learns to stop. Of
+        plain text that is the end-of-sequence token. Of a conversation it is the first
+        token that the template puts there, or, where white space and then a special
+        token stand there, as of Llama 2, all tokens up to that special one.
 
     Raises
     ------
@@ -158,6 +160,7 @@ def encode(
     start = min(int(tokens.starts[seams.first]) - seams.start, 0)
     # White space that a template strips is part of the completion, but of no token.
     in_completion = (np.append(ends, end) + text.skipped).astype(np.int32)
+    # A first token that begins in the prompt starts below 0, whatever is stripped.
     if start == 0:
         start = text.skipped
 
@@ -190,8 +193,8 @@ def encode_prompt(
     ids : list of int
         The prompt, as in training.
     end_ids : list of int
-        The tokens that end an answer: the first special one that the template puts
-        behind it, or else the first, and end-of-sequence.
+        The tokens that end an answer: end-of-sequence, and the last of the tokens that
+        `encode` marks as its end.
 
     Raises
     ------
@@ -235,7 +238,7 @@ def _tokens_of(
     end = tokenizer.eos_token_id
     if end is None:
         return tokens
-    # By its number, as its text may take up white space at the completion's end.
+    # By its id: read as text, it might take up white space at the completion's end.
     stop = len(without_end.encode())
     return Tokens(
         [*tokens.ids, end],
@@ -248,7 +251,8 @@ def _seams(tokens: Tokens, text: Rendering) -> _Seams:
     """Find the tokens of the completion of a text."""
     start = len(text.head.encode())
     stop = start + len(text.completion.encode())
-    # Also those that are no byte of the text, as a space that the tokenizer put there.
+    # Tokens without a byte of the text, as a space that the tokenizer put in front,
+    # start where they end.
     is_behind = (tokens.ends > start) | (tokens.starts >= start)
     is_beyond = tokens.starts >= stop
     first = _first_true(is_behind)
@@ -262,7 +266,10 @@ def _end_length(
     text: Rendering,
     tokenizer: PreTrainedTokenizerBase,
 ) -> int:
-    """Return how many tokens from ``first`` on end the answer; 0 where none is left."""
+    """Return how many tokens from ``first`` on are the answer's end; 0 if none is left.
+
+    They reach to a special token, if only white space stands before it.
+    """
     known = tokenizer.added_tokens_decoder
     for place in range(first, len(tokens.ids)):
         token = tokens.ids[place]

@@ -1,4 +1,4 @@
-"""Which examples a model can use: found before it is asked, not at the step."""
+"""Which examples a model can use: found before it is trained or asked."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from transformers import PreTrainedTokenizerBase
 from fusion import _check
 from fusion.text.conversations import encode
 from fusion.text.messages import Example
-from fusion.text.rows import ON_BAD_ROWS, ExamplesWarning, OnBadRows, require_or_drop
-
-# So many completions that are cut are listed; the others are counted.
-_LISTED = 10
+from fusion.text.rows import (
+    LISTED,
+    ON_BAD_ROWS,
+    ExamplesWarning,
+    OnBadRows,
+    require_or_drop,
+)
 
 
 class Fitting(NamedTuple):
@@ -70,8 +73,9 @@ def fit(
     Raises
     ------
     ValueError
-        If an example cannot be used and ``on_bad_rows`` is "error", or none can: its
-        template refuses it, or its prompt leaves no room for the completion.
+        If an example cannot be used and ``on_bad_rows`` is "error", or none can: the
+        chat template does not render it, or its prompt leaves no room for the
+        completion.
 
     Warns
     -----
@@ -119,8 +123,8 @@ def fit(
     if bad:
         require_or_drop(bad, total, name, on_bad_rows, stacklevel=3)
     if cut:
-        places = ", ".join(example.place for example in cut[:_LISTED])
-        more = ", …" if len(cut) > _LISTED else ""
+        places = ", ".join(example.place for example in cut[:LISTED])
+        more = ", …" if len(cut) > LISTED else ""
         warnings.warn(
             f"The completions of {len(cut)} of {total} {name} are cut at max_length = "
             f"{max_length} tokens: {places}{more}.",

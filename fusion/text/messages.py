@@ -48,7 +48,7 @@ class Message(_Turn):
         return {"role": self.role, "content": self.content, **self.fields}
 
     def with_fields(self, fields: Mapping[str, Any]) -> Message:
-        """Return the turn with other fields."""
+        """Return the turn with these fields in place of its own."""
         return Message(self.role, self.content, fields)
 
     def __eq__(self, other: object) -> bool:
@@ -142,7 +142,7 @@ class Example:
         return f"the example whose completion begins with {beginning!r}"
 
     def _content(self) -> list[Any]:
-        """What the key is a hash of."""
+        """Return what the key is a hash of."""
         if isinstance(self.prompt, str):
             return [self.prompt, self.completion]
         content: list[Any] = []

@@ -17,8 +17,8 @@ Turns = Literal["last", "all"]
 OnBadRows = Literal["error", "drop"]
 TURNS = get_args(Turns)
 ON_BAD_ROWS = get_args(OnBadRows)
-# So many bad rows are listed; the others are counted.
-_LISTED = 10
+# So many bad rows, or cut completions, are listed; the others are counted.
+LISTED = 10
 
 # Columns and names of turns of other forms, and how to rename them.
 _OTHER_COLUMNS = {
@@ -59,7 +59,7 @@ def read_examples(
         or one of every message of the assistant, each with the messages before it.
     on_bad_rows : {"error", "drop"}
         Whether rows that are not of this form are an error or left out. A line that is
-        no JSON is always one.
+        no JSON is always an error.
 
     Returns
     -------
@@ -120,18 +120,18 @@ def require_or_drop(
     on_bad_rows: OnBadRows,
     stacklevel: int,
 ) -> None:
-    """Refuse examples of which some cannot be used, or warn that these are left out.
+    """Refuse examples since some cannot be used, or warn that these are left out.
 
     Parameters
     ----------
     bad : sequence of str
-        What is wrong with each of those, at least one.
+        What is wrong with each that cannot be used, at least one.
     total : int
         How many examples there are.
     name : str
         What they are called.
     on_bad_rows : {"error", "drop"}
-        Which of both.
+        Whether to refuse all or to warn.
     stacklevel : int
         Of the warning: 2 for the caller.
 
@@ -146,17 +146,23 @@ def require_or_drop(
         if len(bad) == total:
             remedy = "repair them, or choose others"
         head = f"All {name} must be usable, but {counted} are not: {remedy}."
-        raise ValueError("\n".join([head, *_listed(bad)]))
+        raise ValueError("\n".join([head, *listed(bad)]))
     head = f"{counted} {name} are left out:"
-    message = "\n".join([head, *_listed(bad)])
+    message = "\n".join([head, *listed(bad)])
     warnings.warn(message, ExamplesWarning, stacklevel=stacklevel)
 
 
-def _listed(bad: Sequence[str]) -> list[str]:
-    """Lay out the first ten, a line each, and count the others."""
-    lines = [f"  {reason}" for reason in bad[:_LISTED]]
-    if len(bad) > _LISTED:
-        lines.append(f"  … and {len(bad) - _LISTED} more.")
+def listed(bad: Sequence[object]) -> list[str]:
+    """Return a line for each of the first ten bad rows, and one that counts the others.
+
+    Parameters
+    ----------
+    bad : sequence
+        What is wrong with each row, as text or printed as such.
+    """
+    lines = [f"  {reason}" for reason in bad[:LISTED]]
+    if len(bad) > LISTED:
+        lines.append(f"  … and {len(bad) - LISTED} more.")
     return lines
 
 
@@ -296,9 +302,9 @@ def read_turns(messages: Any) -> tuple[Message, ...]:
     Raises
     ------
     KeyError
-        If a message lacks one of them.
+        If a message lacks ``role`` or ``content``.
     TypeError
-        If one of them is no text, as where content is a list of parts.
+        If one of these is no text, as where content is a list of parts.
     """
     turns = []
     for message in messages:

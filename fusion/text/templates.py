@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from fusion.text.messages import Example, Message
 
-Turns = Sequence[Message]
+Messages = Sequence[Message]
 Tools = Sequence[Mapping[str, Any]]
 
 # Stands where the completion goes while a chat template is rendered.
@@ -35,7 +35,7 @@ class Rendering(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The whole."""
+        """The whole text."""
         return self.head + self.completion + self.tail
 
 
@@ -88,9 +88,9 @@ def rendering(example: Example, tokenizer: PreTrainedTokenizerBase) -> Rendering
         mark = f"[{mark}]"
     head, tail = _around(mark, example, tokenizer)
 
-    # 2. Templates may strip the answer, and may put something else before some answers,
-    #    as before those that hold their reasoning: what they put before an answer that
-    #    is to be generated.
+    # 2. Templates may strip the answer. Before some answers, as before those that hold
+    #    their reasoning, they put another text than before the mark: that which they
+    #    put before an answer that is to be generated.
     found = _matching(whole, head, completion, tail)
     if found is None:
         generated = _generation_prompt(example, tokenizer)
@@ -102,7 +102,7 @@ def rendering(example: Example, tokenizer: PreTrainedTokenizerBase) -> Rendering
             f"{example.place}, {completion[:40]!r}: use another template, or drop it."
         )
 
-    # 3. What the text would be without is not in it.
+    # 3. A field without which the text stays the same is not rendered.
     _check_used(example.prompt, example, tokenizer, whole)
     return found
 
@@ -122,7 +122,7 @@ def _matching(whole: str, head: str, completion: str, tail: str) -> Rendering | 
 
 
 def _text(
-    turns: Turns,
+    turns: Messages,
     tools: Tools,
     tokenizer: PreTrainedTokenizerBase,
     *,
@@ -190,12 +190,12 @@ def _around(
 
 
 def _check_used(
-    turns: Turns,
+    turns: Messages,
     example: Example,
     tokenizer: PreTrainedTokenizerBase,
     whole: str,
 ) -> None:
-    """Require that the text hangs on every field of every turn, and on every tool."""
+    """Require that no field of a turn and no tool leaves the text as it is."""
     answer = Message("assistant", example.completion)
     for i, turn in enumerate(turns):
         for name in turn.fields:
@@ -225,7 +225,7 @@ def _without(turn: Message, name: str) -> list[Message]:
 
 def _gives(
     whole: str,
-    turns: Turns,
+    turns: Messages,
     tools: Tools,
     tokenizer: PreTrainedTokenizerBase,
 ) -> bool:

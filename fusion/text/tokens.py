@@ -70,11 +70,11 @@ def tokenize(text: str, tokenizer: PreTrainedTokenizerBase, *, plain: bool) -> T
     if not starting or ids[:1] == starting[:1]:
         return Tokens(ids, *spans)
     nowhere = np.zeros(len(starting), dtype=np.int64)
-    return Tokens([*starting, *ids], *_behind(nowhere, spans))
+    return Tokens([*starting, *ids], *_with_front(nowhere, spans))
 
 
-def _behind(front: Bytes, spans: ByteSpans) -> ByteSpans:
-    """Return the spans with the same starts and ends in front of both."""
+def _with_front(front: Bytes, spans: ByteSpans) -> ByteSpans:
+    """Return the spans behind those of tokens that start and end at ``front``."""
     starts = np.concatenate([front, spans.starts])
     ends = np.concatenate([front, spans.ends])
     return ByteSpans(starts, ends)

@@ -78,11 +78,11 @@ def test_import_stores_what_can_be_and_lists_what_is_left_out(capsys, tmp_path):
     captured = capsys.readouterr()
     sentence, listed = captured.err.splitlines()
     assert sentence.startswith("fusion: source must hold rows that can be stored")
-    assert listed == "Row 3: at token 1, a log-probability is null."
+    assert listed == "  Row 3: at token 1, a log-probability is null."
 
     told = done(capsys, *words, "on_bad_rows=drop", "model=served", "vocabulary=8")
     left_out, summary = told.splitlines()
-    assert left_out == listed
+    assert left_out == listed.strip()
     assert "1 examples, 1 tokens, 1 rows repeated, 1 left out" in summary
     manifest = TeacherStore(tmp_path / "store").manifest
     assert (manifest.model, manifest.vocabulary, manifest.k) == ("served", 8, 1)

@@ -167,9 +167,10 @@ def test_what_is_stored_is_written_as_data(tmp_path, name, as_chat):
 def test_all_bad_rows_are_found_before_anything_is_written(tmp_path):
     rows = [odd.plain(id=-2 if i % 2 else 7) for i in range(30)]
     listed = refused(tmp_path, "but 15 of 30 cannot be", rows)
-    assert len(listed) == 10
-    assert listed[0].startswith("Row 2: at token 1, an id is -2")
-    assert listed[9].startswith("Row 20: ")
+    assert len(listed) == 11
+    assert listed[0].startswith("  Row 2: at token 1, an id is -2")
+    assert listed[9].startswith("  Row 20: ")
+    assert listed[10] == "  … and 5 more."
 
 
 def test_lines_that_are_no_json_spoil_themselves_alone(tmp_path):
