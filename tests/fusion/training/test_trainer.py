@@ -100,7 +100,13 @@ def expected_loss(model, tokenizer, stores, examples, config):
             theirs = (
                 rows.values[:, :K].astype(float) - rows.mean.astype(float)[:, None]
             ) / tau
-            pairs = zip(*align(code.ends, rows.ends), strict=True)
+            ours_at, theirs_at = align(
+                code.ends,
+                rows.ends,
+                student_start=code.start,
+                teacher_start=rows.start,
+            )
+            pairs = zip(ours_at, theirs_at, strict=True)
             uld += [
                 (1 / len(seen), np.abs(ours[i] - theirs[j]).sum()) for i, j in pairs
             ]
