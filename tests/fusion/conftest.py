@@ -1,4 +1,6 @@
-"""The tiny models, made once a session; tests copy what they train."""
+"""What is made once a session: tiny models, of which tests copy what they train."""
+
+import multiprocessing
 
 import pytest
 
@@ -17,3 +19,13 @@ def llama():
 def gpt2():
     """A tiny GPT-2 and its tokenizer (whole numbers)."""
     return tiny.gpt2()
+
+
+@pytest.fixture(scope="session")
+def forkserver():
+    """A context of processes that start with everything imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["tests.fusion.killed_capture", "tests.fusion.processes", "tests.fusion.runs"]
+    )
+    return context

@@ -1,7 +1,4 @@
-"""Kills captures at random events and resumes them.
-
-Prints whether each ended with the bytes of an undisturbed one.
-"""
+"""Kills captures at random events and resumes them."""
 
 import builtins
 import io
@@ -89,9 +86,10 @@ def run(teacher, path, kill=None):
     return status != 0
 
 
-if __name__ == "__main__":
+def kill_and_resume(folder):
+    """Write to a file whether killed captures end with the bytes of a whole one."""
     torch.set_num_threads(1)  # a fork has none of its parent's threads
-    folder, teacher, rng = Path(sys.argv[1]), tiny.llama(), random.Random(0)
+    folder, teacher, rng = Path(folder), tiny.llama(), random.Random(0)
     run(teacher, folder / "whole")
     events, interrupted, same = set(), [], []
     for i in range(5):
@@ -101,6 +99,5 @@ if __name__ == "__main__":
             [run(teacher, folder / str(i), kill) for kill in (*kills, None)]
         )
         same.append(content(folder / str(i)) == content(folder / "whole"))
-    print(
-        json.dumps({"events": sorted(events), "interrupted": interrupted, "same": same})
-    )
+    found = {"events": sorted(events), "interrupted": interrupted, "same": same}
+    (folder / "kills.json").write_text(json.dumps(found))

@@ -1,6 +1,5 @@
 """Two processes that share sequences, for what only a process group shows."""
 
-import multiprocessing
 import tempfile
 from pathlib import Path
 
@@ -16,10 +15,9 @@ CASES = [("row_means", "rank"), ("norm", "rank"), ("spectral", "rank"), ("gw", "
 CASES += [(kind, "vocabulary") for kind in ("row_means", "norm", "spectral")]
 
 
-def run():
+def run(context):
     """Run every case in two processes joined by gloo; return what rank 0 assembles."""
     with tempfile.TemporaryDirectory() as folder:
-        context = multiprocessing.get_context("spawn")
         members = [
             context.Process(target=_member, args=(rank, folder), daemon=True)
             for rank in range(RANKS)

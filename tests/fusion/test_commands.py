@@ -2,9 +2,8 @@
 
 import json
 import math
-import subprocess
+import runpy
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from fusion.training.config import read_config
 from tests.fusion import tiny
 from tests.fusion.teachers import odd
 
-ROOT = Path(commands.__file__).parent.parent
 COMMANDS = ("capture", "import", "report", "train", "evaluate")
 
 
@@ -249,33 +247,15 @@ def test_a_folder_with_checkpoints_is_not_trained_into_anew(capsys, tmp_path):
     assert "resume_from_checkpoint=auto" in capsys.readouterr().err
 
 
-def test_the_plain_loop_is_short_and_runs(models, tmp_path):
+def test_the_plain_loop_is_short_and_runs(models, tmp_path, monkeypatch, capsys):
     path = commands.EXAMPLES / "plain_loop.py"
     assert len(path.read_text().splitlines()) < 140
-    command = [
-        sys.executable,
-        path,
-        models / "student",
-        models / "teacher",
-        models / "train.jsonl",
-        tmp_path / "out",
-    ]
-    done = subprocess.run(
-        [*command, "--steps", "20", "--learning-rate", "5e-3"],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [line.split() for line in done.stdout.splitlines()]
+    files = [models / "student", models / "teacher", models / "train.jsonl"]
+    words = [path, *files, tmp_path / "out", "--steps", "20", "--learning-rate", "5e-3"]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+    capsys.readouterr()
+    runpy.run_path(str(path), run_name="__main__")
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [line[0] for line in lines] == ["10", "20"]
     assert lines[0][1::2] == ["sft", "uld/teacher", "graph/teacher"]
     assert (tmp_path / "out" / "config.json").exists()
-
-
-def environment():
-    import os
-
-    return os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}

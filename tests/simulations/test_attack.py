@@ -76,14 +76,14 @@ def test_errors_are_counted():
 
 def test_runs_resume(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(attack, "BUDGET", 0.02)
-    monkeypatch.setattr(attack, "CHUNK", 4)
-    attack.run(tmp_path, 0, 20, 1)
+    monkeypatch.setattr(attack, "CHUNK", 2)
+    attack.run(tmp_path, 0, 10, 1)
     rows = report.read_rows(tmp_path / "chunks.csv")
     assert {row["call"] for row in rows} == set(attack.CALLS)
     # An interrupted run has lost its last row: that chunk is examined again.
     text = (tmp_path / "chunks.csv").read_text()
     (tmp_path / "chunks.csv").write_text(text[: text[:-1].rfind("\n") + 5])
-    attack.run(tmp_path, 0, 20, 1)
+    attack.run(tmp_path, 0, 10, 1)
     again = attack.complete(report.read_rows(tmp_path / "chunks.csv"))
     names = ("chunk", "call", "instances")
     assert Counter(tuple(row[name] for name in names) for row in again) == Counter(

@@ -8,7 +8,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fusion
@@ -23,6 +23,7 @@ SIDES = ("student", "teacher")
 # The same over vocabularies, where channels "gw" has no place.
 CASES = [(kind, "rank") for kind in BOUNDS] + [(kind, "vocabulary") for kind in BOUNDS]
 CASES_AND_GW = [*CASES, ("gw", "rank")]
+few = settings(max_examples=80)  # each draws whole batches
 
 
 def side(rng, B, T, V, k):
@@ -54,6 +55,7 @@ def pairs(draw, k=None):
 
 
 @pytest.mark.parametrize(("kind", "channels"), CASES)
+@few
 @given(drawn=pairs())
 def test_value_is_that_of_the_formula(kind, channels, drawn):
     student, teacher = drawn
@@ -119,6 +121,7 @@ def test_gradient_of_gw_is_that_at_the_coupling_held_fixed(rng):
     )
 
 
+@few
 @given(case=st.sampled_from(CASES_AND_GW), drawn=pairs())
 def test_loss_of_an_identical_teacher_is_zero(case, drawn):
     kind, channels = case
@@ -131,6 +134,7 @@ def test_loss_of_an_identical_teacher_is_zero(case, drawn):
     assert logits.grad.isfinite().all()
 
 
+@few
 @given(case=st.sampled_from(CASES_AND_GW), drawn=pairs(), seed=SEEDS)
 def test_neither_padding_nor_the_order_of_positions_matters(case, drawn, seed):
     kind, channels = case
@@ -184,6 +188,7 @@ def test_row_means_are_k_times_a_bound_of_every_coupling(drawn, seed):
         assert loss / 3 <= cost + 1e-9
 
 
+@few
 @given(drawn=pairs(k=4))
 def test_norm_spectral_gw_2_squared_and_gw_are_in_this_order(drawn):
     # Gram spaces make the objective concave: GW_2² is attained at a permutation.

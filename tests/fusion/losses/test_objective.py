@@ -189,8 +189,8 @@ def test_incomplete_terms_are_refused(rng):
     assert set(graph_only.terms) == {"sft", "graph/near"}
 
 
-def test_two_ranks_that_share_sequences_have_the_loss_and_gradient_of_one():
-    results = processes.run()
+def test_two_ranks_that_share_sequences_have_the_loss_and_gradient_of_one(forkserver):
+    results = processes.run(forkserver)
     assert len(results) == len(processes.CASES) + 3
     for whole, gradient, split in results.values():
         assert np.mean([value for value, _ in split]) == pytest.approx(whole, rel=1e-9)

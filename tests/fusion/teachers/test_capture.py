@@ -4,10 +4,7 @@ import copy
 import json
 import math
 import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,10 +16,7 @@ from fusion.teachers.capture import _rows, capture, teacher_rows
 from fusion.teachers.store import TeacherStore
 from fusion.text.conversations import Example, encode
 from fusion.text.rows import ExamplesWarning
-from tests.fusion import tiny
-
-ROOT = Path(__file__).parents[3]
-
+from tests.fusion import killed_capture, tiny
 
 EXAMPLES = tiny.sums(12) + tiny.sums(5, seed=1, chat=True)
 
@@ -167,13 +161,13 @@ def test_a_run_goes_on_only_with_what_it_began_with(tmp_path, llama, gpt2):
         capture(*other, EXAMPLES, tmp_path, k=3, shard_size=8, progress=False)
 
 
-def test_a_killed_run_ends_with_the_same_bytes(tmp_path):
-    command = [sys.executable, "-m", "tests.fusion.killed_capture", str(tmp_path)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    kills = json.loads(done.stdout)
+def test_a_killed_run_ends_with_the_same_bytes(forkserver, tmp_path):
+    folder = str(tmp_path)
+    process = forkserver.Process(target=killed_capture.kill_and_resume, args=(folder,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    kills = json.loads((tmp_path / "kills.json").read_text())
     assert kills["events"] == ["forward", "rename", "write"]
     assert kills["interrupted"] == [[True, True, False]] * 5
     assert kills["same"] == [True] * 5

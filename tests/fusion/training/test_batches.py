@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusion.teachers.store import TeacherRows
@@ -80,6 +80,7 @@ def test_every_example_meets_its_own_rows(places):
             assert np.array_equal(teacher["std"][b, :n], std)
 
 
+@settings(max_examples=80)  # each collates whole batches
 @given(batches_, st.sampled_from(["bytes", "positional"]))
 def test_pairs_are_those_of_the_alignment(places, how):
     batch = collated(places, how=how)

@@ -1,6 +1,5 @@
 """Whole runs end with the same weights when killed and resumed, or on two ranks."""
 
-import multiprocessing
 import random
 import signal
 
@@ -17,14 +16,6 @@ def store(tmp_path_factory, gpt2):
     path = tmp_path_factory.mktemp("runs") / "gpt2"
     capture(*gpt2, runs.EXAMPLES, path, progress=False)
     return str(path)
-
-
-@pytest.fixture(scope="module")
-def context():
-    """Processes that start with everything imported."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.fusion.runs"])
-    return context
 
 
 def started(context, target, *arguments):
@@ -44,7 +35,7 @@ def same(first, second):
 
 
 def test_killed_at_random_moments_a_run_ends_with_the_same_weights(
-    context, store, tmp_path
+    forkserver, store, tmp_path
 ):
     """SIGKILL at every moment once, in random order and at random steps.
 
@@ -62,14 +53,14 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()
-    undisturbed = started(context, runs.train, str(whole), store, settings)
+    undisturbed = started(forkserver, runs.train, str(whole), store, settings)
     undisturbed.join()
     assert undisturbed.exitcode == 0
     rng, saved = random.Random(0), 0
     for moment in rng.sample(runs.MOMENTS, len(runs.MOMENTS)):
         step = saved + rng.randint(1, 2)
         process = started(
-            context, runs.train, str(killed), store, settings, (step, moment)
+            forkserver, runs.train, str(killed), store, settings, (step, moment)
         )
         process.join()
         assert process.exitcode == -signal.SIGKILL, (step, moment)
@@ -81,13 +72,13 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(
         assert newest_checkpoint(killed) == (
             str(killed / f"checkpoint-{saved}") if saved else None
         ), (step, moment)
-    last = started(context, runs.train, str(killed), store, settings)
+    last = started(forkserver, runs.train, str(killed), store, settings)
     last.join()
     assert last.exitcode == 0
     assert same(finished(whole), finished(killed))
 
 
-def test_two_ranks_equal_one(context, store, tmp_path):
+def test_two_ranks_equal_one(forkserver, store, tmp_path):
     """Four examples a step on one rank, two on each of two, which differ in tokens."""
     settings = {
         "max_steps": 3,
@@ -100,7 +91,7 @@ def test_two_ranks_equal_one(context, store, tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     one = started(
-        context,
+        forkserver,
         runs.train,
         str(tmp_path / "one"),
         store,
@@ -109,7 +100,7 @@ def test_two_ranks_equal_one(context, store, tmp_path):
     one.join()
     halves = settings | {"per_device_train_batch_size": 2}
     two = [
-        started(context, runs.rank, r, 2, str(tmp_path / "two"), store, halves)
+        started(forkserver, runs.rank, r, 2, str(tmp_path / "two"), store, halves)
         for r in range(2)
     ]
     for process in two:
