@@ -142,7 +142,7 @@ def encode(
     """
     text = rendering(example, tokenizer)
     tokens = _tokens_of(text, tokenizer, plain=isinstance(example.prompt, str))
-    seams = _seams(tokens, text)
+    seams = _seams(tokens, text, tokenizer)
     _check_length(seams.first, max_length, example)
 
     # What the template puts behind the end of the answer is no part of the example.
@@ -156,13 +156,15 @@ def encode(
     # where the completion gives no token.
     inside = tokens.ends[seams.first : seams.last]
     ends = np.clip(inside, seams.start, seams.stop) - seams.start
-    end = np.full(len(ids) - seams.last, ends.max(initial=0))
+    # White space that the last token of the prompt took up is of no token, either.
+    taken_up = max(int(tokens.ends[seams.first - 1]) - seams.start, 0)
+    end = np.full(len(ids) - seams.last, ends.max(initial=taken_up))
     start = min(int(tokens.starts[seams.first]) - seams.start, 0)
     # White space that a template strips is part of the completion, but of no token.
     in_completion = (np.append(ends, end) + text.skipped).astype(np.int32)
     # A first token that begins in the prompt starts below 0, whatever is stripped.
     if start == 0:
-        start = text.skipped
+        start = text.skipped + taken_up
 
     kept = ids[:max_length]
     return Encoded(
@@ -214,7 +216,7 @@ def encode_prompt(
     prompt = tokenize(text.head, tokenizer, plain=plain)
     _check_length(len(prompt.ids), None, example)
     tokens = _tokens_of(text, tokenizer, plain=plain)
-    seams = _seams(tokens, text)
+    seams = _seams(tokens, text, tokenizer)
     # White space before an end token ends no answer: it may be in it.
     behind = seams.last + _end_length(tokens, seams.last, text, tokenizer)
     end_ids = tokens.ids[seams.last : behind][-1:]
@@ -247,7 +249,11 @@ def _tokens_of(
     )
 
 
-def _seams(tokens: Tokens, text: Rendering) -> _Seams:
+def _seams(
+    tokens: Tokens,
+    text: Rendering,
+    tokenizer: PreTrainedTokenizerBase,
+) -> _Seams:
     """Find the tokens of the completion of a text."""
     start = len(text.head.encode())
     stop = start + len(text.completion.encode())
@@ -255,6 +261,16 @@ def _seams(tokens: Tokens, text: Rendering) -> _Seams:
     # start where they end.
     is_behind = (tokens.ends > start) | (tokens.starts >= start)
     is_beyond = tokens.starts >= stop
+    # Added tokens may take up white space on the other side of a cut, as Phi-3's do:
+    # they stay where their own text is.
+    known = tokenizer.added_tokens_decoder
+    whole = text.text.encode()
+    for i in np.flatnonzero(is_behind & (tokens.starts < start)):
+        if tokens.ids[i] in known and known[tokens.ids[i]].rstrip:
+            is_behind[i] = bool(whole[start : tokens.ends[i]].strip())
+    for i in np.flatnonzero(~is_beyond & (tokens.ends > stop)):
+        if tokens.ids[i] in known and known[tokens.ids[i]].lstrip:
+            is_beyond[i] = not whole[tokens.starts[i] : stop].strip()
     first = _first_true(is_behind)
     last = max(first, _first_true(is_beyond))
     return _Seams(first, last, start, stop)

@@ -1,12 +1,13 @@
 """Tokens are those of the whole text, and marked where the completion starts."""
 
+import copy
 import json
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from fusion.text.conversations import Example, Message, encode, encode_prompt, render
@@ -223,3 +224,25 @@ def test_turns_are_pairs_with_fields_beside_them():
     assert hash(turn) == hash(("tool", "5"))
     assert repr(turn) == "Message(role='tool', content='5', fields={'name': 'add'})"
     assert json.dumps(turn) == '["tool", "5"]'
+
+
+@pytest.mark.parametrize("side", ["lstrip", "rstrip"])
+@pytest.mark.parametrize("answer", ["four", " four", "four ", " \n"])
+def test_added_tokens_stay_where_their_own_text_is(side, answer):
+    tokenizer = copy.deepcopy(whole_tokenizer())
+    names = ["<|answer|>", "<|stop|>"]
+    added = [AddedToken(name, special=True, **{side: True}) for name in names]
+    tokenizer.add_special_tokens({"additional_special_tokens": added})
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role }}<|answer|>\n{{ m.content }}<|stop|>\n"
+        "{% endfor %}"
+    )
+    code = encode(Example((Message("user", "2 + 2?"),), answer), tokenizer)
+    marked = code.input_ids[code.completion_mask].tolist()
+    shown = tokenizer.convert_ids_to_tokens(marked)
+    assert shown[-1] == "<|stop|>"
+    assert not set(names) & set(shown[:-1])
+    # What a token on the other side took up is predicted by none of the marked.
+    taken_up = len(answer) - len(answer.lstrip()) if side == "rstrip" else 0
+    assert code.start in (taken_up, -1 if answer == " \n" else taken_up)
+    assert code.start <= code.ends[0]
