@@ -164,7 +164,8 @@ def import_logprobs(
     lines = _lines(log.data.values()) if data is not None else ""
     tokens = _write(log.records, path, k, model, int(vocabulary), shard_size)
     if data is not None:
-        Path(data).write_text(lines, encoding="utf-8")
+        # Halves of characters, which JSON may hold, stay written as it escapes them.
+        Path(data).write_bytes(lines.encode(errors="backslashreplace"))
     good = log.rows - len(log.bad)
     return Imported(
         examples=len(log.records),

@@ -182,14 +182,15 @@ def numbered_rows(source: str | Path | Rows) -> Iterable[tuple[int, Row]]:
 
 def _lines(path: Path) -> Iterator[tuple[int, Row]]:
     """Read the lines of a JSONL file that are not blank, one at a time."""
-    # Some programs put a byte order mark first.
-    with path.open(encoding="utf-8-sig") as file:
+    # Bytes, so that a line that is no text is named, too.
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
+                # Some programs put a byte order mark first.
+                row = json.loads(line.decode("utf-8-sig"))
+            except (RecursionError, ValueError) as error:
                 raise ValueError(
                     f"{path} must hold one JSON object a line, "
                     f"but line {number} is none: {error}."

@@ -154,14 +154,16 @@ def test_the_first_of_several_answers_counts(tmp_path):
 @pytest.mark.parametrize("name", ["ollama chat", "openai completions, echoed"])
 @pytest.mark.parametrize("as_chat", [True, False])
 def test_what_is_stored_is_written_as_data(tmp_path, name, as_chat):
-    row = served.row(name, as_chat) | {"domain": "emoji"}
+    row = served.row(name, as_chat) | {"domain": "emoji", "id": "\ud83d é"}
     data = tmp_path / "data.jsonl"
     rows = [row, row, odd.plain(id=-2)]
     import_logprobs(rows, tmp_path / "a", k=3, on_bad_rows="drop", data=data)
     (example,) = read_examples(data)
     assert (example.completion, example.domain) == (served.TEXT, "emoji")
     assert example.key in TeacherStore(tmp_path / "a")
-    assert "logprob" not in data.read_text(encoding="utf-8")
+    text = data.read_text(encoding="utf-8")
+    assert "logprob" not in text
+    assert json.loads(text)["id"] == "\ud83d é"
 
 
 def test_all_bad_rows_are_found_before_anything_is_written(tmp_path):

@@ -17,6 +17,7 @@ from fusion.teachers.capture import capture
 from fusion.teachers.manifests import Origin, Shard
 from fusion.teachers.shards import Record, TeacherRows
 from fusion.teachers.store import StoreWriter, TeacherStore, data_fingerprint
+from fusion.text.conversations import Example, Message
 from tests.fusion import tiny
 
 EXAMPLES = tiny.sums(20)
@@ -354,7 +355,9 @@ def test_refuses_other_texts(copy, llama):
     )
     store = TeacherStore(copy)
     assert store.manifest == origin
-    store.check(tokenizer=llama[1], examples=EXAMPLES[:5])
+    # One that no template renders is not stored.
+    odd = Example((Message("user", "a"),), " ")
+    store.check(tokenizer=llama[1], examples=[odd, *EXAMPLES[:5]])
     with pytest.raises(ValueError, match=f"the text of {EXAMPLES[5].key}"):
         store.check(tokenizer=llama[1], examples=EXAMPLES)
 

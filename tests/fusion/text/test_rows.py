@@ -114,11 +114,12 @@ def test_rows_of_other_forms_are_told_what_to_rename(row, renaming):
         read_examples([row])
 
 
-def test_refuses_files_that_are_no_jsonl(tmp_path):
+@pytest.mark.parametrize("line", [b"{", b'{"prompt": "\xff"}', b"1" * 5000])
+def test_refuses_files_that_are_no_jsonl(tmp_path, line):
     path = tmp_path / "x.jsonl"
-    path.write_text('{"prompt": "a", "completion": "b"}\n{', encoding="utf-8")
-    with pytest.raises(ValueError, match="line 2"):
-        read_examples(path)
+    path.write_bytes(b'{"prompt": "a", "completion": "b"}\r\n' + line)
+    with pytest.raises(ValueError, match=r"x\.jsonl .* line 2 is none: .*\.$"):
+        read_examples(path, on_bad_rows="drop")
 
 
 def test_bad_rows_are_all_named_or_left_out():
