@@ -94,8 +94,8 @@ def capture(
     ------
     ValueError
         If there are no examples, a size is out of range, the folder holds the
-        beginning of another capture, an example cannot be asked and ``on_bad_rows`` is
-        "error", an example has a token that the model has no embedding of, or a logit
+        beginning of another capture, an example cannot be asked, as one with a token
+        that the model has no embedding of, and ``on_bad_rows`` is "error", or a logit
         is not finite.
 
     Warns
@@ -110,14 +110,14 @@ def capture(
         tokenizer = copy.copy(tokenizer)
         tokenizer.chat_template = template
     columns = model.config.get_text_config().vocab_size
-    tokens = vocabulary_size(tokenizer)
-    vocabulary = min(tokens, columns)
+    vocabulary = min(vocabulary_size(tokenizer), columns)
     _check_sizes(
         unique,
         k,
         vocabulary,
         batch_size,
         shard_size,
+        max_length,
         rank,
         world,
     )
@@ -126,25 +126,11 @@ def capture(
         unique,
         tokenizer,
         max_length,
+        columns=columns,
         on_bad_rows=on_bad_rows,
         progress=progress,
     ).examples
-    if tokens > columns:
-        _check_known(unique, tokenizer, max_length, columns)
-    dtype = str(model.dtype)
-    origin = Origin(
-        model=model_fingerprint(model),
-        tokenizer=tokenizer_fingerprint(tokenizer),
-        template=template_fingerprint(tokenizer),
-        vocabulary=vocabulary,
-        k=k,
-        dtype=dtype.removeprefix("torch."),
-        logits=True,
-        data=data_fingerprint(example.key for example in unique),
-        examples=len(unique),
-        shard_size=shard_size,
-        max_length=max_length,
-    )
+    origin = _origin(model, tokenizer, unique, vocabulary, k, shard_size, max_length)
     writer = StoreWriter(path, origin, rank)
     # Shards of other ranks are theirs to write, also where they are missing.
     own = range(rank, origin.shards, world)
@@ -163,6 +149,32 @@ def capture(
         # A shard is written whole or not at all: an interruption loses one at most.
         records = _records(chosen, encoded, rows)
         writer.write(index, records)
+
+
+def _origin(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    vocabulary: int,
+    k: int,
+    shard_size: int,
+    max_length: int | None,
+) -> Origin:
+    """Say what all rows of a store have in common."""
+    dtype = str(model.dtype)
+    return Origin(
+        model=model_fingerprint(model),
+        tokenizer=tokenizer_fingerprint(tokenizer),
+        template=template_fingerprint(tokenizer),
+        vocabulary=vocabulary,
+        k=k,
+        dtype=dtype.removeprefix("torch."),
+        logits=True,
+        data=data_fingerprint(example.key for example in examples),
+        examples=len(examples),
+        shard_size=shard_size,
+        max_length=max_length,
+    )
 
 
 def _records(
@@ -355,32 +367,13 @@ def _array(tensor: Tensor) -> NDArray[Any]:
     return tensor.cpu().numpy()
 
 
-def _check_known(
-    examples: Sequence[Example],
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int | None,
-    columns: int,
-) -> None:
-    """Refuse tokens that a tokenizer has got after the model's embedding was made."""
-    for number, example in enumerate(examples, start=1):
-        ids = encode(example, tokenizer, max_length).input_ids
-        largest = int(ids.max())
-        if largest >= columns:
-            token = tokenizer.convert_ids_to_tokens(largest)
-            raise ValueError(
-                f"tokens must be among the {columns} that the model has embeddings of, "
-                f"but example {number} has {token!r}, whose id is {largest}: "
-                "pass the tokenizer that the model was trained with, or resize and "
-                "train its embeddings."
-            )
-
-
 def _check_sizes(
     examples: Sequence[Example],
     k: int,
     vocabulary: int,
     batch_size: int,
     shard_size: int,
+    max_length: int | None,
     rank: int,
     world: int,
 ) -> None:
@@ -392,6 +385,8 @@ def _check_sizes(
     _check.count(k, "k", vocabulary)
     _check.count(batch_size, "batch_size")
     _check.count(shard_size, "shard_size")
+    if max_length is not None:
+        _check.count(max_length, "max_length")
     if not 0 <= rank < world:
         raise ValueError(
             f"rank must be between 0 and world - 1 = {world - 1}, but is {rank}: "

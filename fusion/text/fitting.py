@@ -9,8 +9,7 @@ from typing import NamedTuple
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from fusion import _check
-from fusion.text.conversations import encode
+from fusion.text.conversations import Encoded, encode
 from fusion.text.messages import Example
 from fusion.text.rows import (
     LISTED,
@@ -19,6 +18,7 @@ from fusion.text.rows import (
     OnBadRows,
     require_or_drop,
 )
+from gwtools._check import choice
 
 
 class Fitting(NamedTuple):
@@ -44,6 +44,7 @@ def fit(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int | None = None,
     *,
+    columns: int | None = None,
     name: str = "examples",
     on_bad_rows: OnBadRows = "error",
     progress: bool = False,
@@ -58,6 +59,8 @@ def fit(
         A fast tokenizer.
     max_length : int, optional
         Tokens beyond it are cut from the completion's end; a prompt must be shorter.
+    columns : int, optional
+        How many tokens the model has embeddings of; tokenizers may have got more.
     name : str
         What the examples are called in messages.
     on_bad_rows : {"error", "drop"}
@@ -105,7 +108,7 @@ def fit(
     ...     print(str(error).splitlines()[0])  # doctest: +ELLIPSIS
     All examples must be usable, but 1 of 2 are not: repair them, or leave them out ...
     """
-    _check.choice(on_bad_rows, "on_bad_rows", ON_BAD_ROWS)
+    choice(on_bad_rows, "on_bad_rows", ON_BAD_ROWS)
     good = []
     bad = []
     cut = []
@@ -113,6 +116,8 @@ def fit(
     for example in bar:
         try:
             encoded = encode(example, tokenizer, max_length)
+            if columns is not None:
+                _check_known(encoded, columns, example, tokenizer)
         except ValueError as error:
             bad.append(str(error))
             continue
@@ -132,3 +137,21 @@ def fit(
             stacklevel=2,
         )
     return Fitting(good, tuple(bad), tuple(cut))
+
+
+def _check_known(
+    encoded: Encoded,
+    columns: int,
+    example: Example,
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Refuse tokens that a tokenizer has got after the model's embedding was made."""
+    largest = int(encoded.input_ids.max())
+    if largest >= columns:
+        token = tokenizer.convert_ids_to_tokens(largest)
+        raise ValueError(
+            f"tokens must be among the {columns} that the model has embeddings of, "
+            f"but {token!r} in {example.place} has the id {largest}: "
+            "use the tokenizer that the model was trained with, or resize its "
+            "embeddings and train them."
+        )

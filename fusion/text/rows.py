@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from fusion import _check
 from fusion.text.messages import Example, Message
+from gwtools._check import choice
 
 Row = Mapping[str, Any]
 Rows = Iterable[Row]
@@ -94,8 +94,8 @@ def read_examples(
     two plus two is -> four
     (Message(role='user', content='two plus two?'),) -> four
     """
-    _check.choice(turns, "turns", TURNS)
-    _check.choice(on_bad_rows, "on_bad_rows", ON_BAD_ROWS)
+    choice(turns, "turns", TURNS)
+    choice(on_bad_rows, "on_bad_rows", ON_BAD_ROWS)
     examples = []
     bad = []
     total = 0

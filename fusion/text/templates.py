@@ -109,16 +109,16 @@ def rendering(example: Example, tokenizer: PreTrainedTokenizerBase) -> Rendering
 
 def _matching(whole: str, head: str, completion: str, tail: str) -> Rendering | None:
     """Return the parts of a text, with the completion as it is or stripped."""
-    for shown in (
-        completion,
-        completion.strip(),
-        completion.rstrip(),
-        completion.lstrip(),
-    ):
-        if shown and head + shown + tail == whole:
-            skipped = completion[: completion.index(shown)]
-            return Rendering(head, shown, tail, len(skipped.encode()))
-    return None
+    if head + completion + tail == whole:
+        return Rendering(head, completion, tail)
+    # What stands between, if it is the completion without some white space around it.
+    shown = whole[len(head) : len(whole) - len(tail)]
+    if head + shown + tail != whole or shown.strip() != completion.strip():
+        return None
+    first = completion.find(shown)
+    if first < 0 or not shown.strip():
+        return None
+    return Rendering(head, shown, tail, len(completion[:first].encode()))
 
 
 def _text(

@@ -113,17 +113,17 @@ class EncodedExamples(Dataset[Feature]):
         tokenizer: PreTrainedTokenizerBase,
         max_length: int | None,
     ) -> None:
-        self._examples = examples
+        self.examples = examples
         self._tokenizer = tokenizer
         self._max_length = max_length
 
     def __len__(self) -> int:
         """Return the number of examples."""
-        return len(self._examples)
+        return len(self.examples)
 
     def __getitem__(self, index: int) -> Feature:
         """Return one example, encoded."""
-        example = self._examples[index]
+        example = self.examples[index]
         encoded = encode(example, self._tokenizer, self._max_length)
         return {"key": example.key, "encoded": encoded}
 

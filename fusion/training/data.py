@@ -41,15 +41,21 @@ def fitting_examples(
     Raises
     ------
     ValueError
-        If an example cannot be used, and ``args.on_bad_rows`` is "error".
+        If there is none, or one cannot be used and ``args.on_bad_rows`` is "error".
     """
     if examples is None:
         return None
+    if not examples:
+        raise ValueError(
+            f"There must be at least one of the {name}, but there is none: "
+            "give some, or leave them out."
+        )
     max_length = longest(model, args.max_length)
     fitting = fit(
         examples,
         tokenizer,
         max_length,
+        columns=model.config.get_text_config().vocab_size,
         name=name,
         on_bad_rows=cast(OnBadRows, args.on_bad_rows),
         progress=not args.disable_tqdm,

@@ -156,6 +156,9 @@ class FusionTrainer(Trainer):
         fitting = partial(fitting_examples, tokenizer=processing_class, model=model)
         training = fitting(train_dataset, args=args, name="training examples")
         held_out = fitting(eval_dataset, args=args, name="held-out examples")
+        # What a store holds may have been left out.
+        kept = [data.examples for data in (training, held_out) if data is not None]
+        check_stores(self.stores, args, *kept)
         collator = _collator(self.stores, processing_class, args)
         super().__init__(
             model=prepared(model, args),

@@ -188,6 +188,8 @@ def test_ten_logits_cost_at_most_80_bytes_a_token(tmp_path, llama):
         {"shard_size": 0},
         {"rank": 2, "world": 2},
         {"max_length": 4},
+        {"max_length": 0},
+        {"max_length": "many"},
         {"examples": []},
     ],
     ids=str,
@@ -307,11 +309,22 @@ def test_tokens_without_an_embedding_are_refused_where_they_occur(tmp_path, llam
     store = TeacherStore(tmp_path / "unused")
     assert store.manifest.vocabulary == len(tokenizer)
     agree(store, llama, EXAMPLES, k=3)
-    used = [*EXAMPLES, Example("two plus two?", "<think> four")]
-    match = f"must be among the {len(tokenizer)} .* but example 18 has '<think>'"
+    used = [*EXAMPLES, Example("two plus two?", "<think> four", row=42)]
+    match = f"must be among the {len(tokenizer)} .* but '<think>' in row 42 has the id"
     with pytest.raises(ValueError, match=match):
         capture(model, grown, used, tmp_path / "used", k=3, progress=False)
     assert not (tmp_path / "used").exists()
+    with pytest.warns(ExamplesWarning, match=match):
+        capture(
+            model,
+            grown,
+            used,
+            tmp_path / "used",
+            k=3,
+            on_bad_rows="drop",
+            progress=False,
+        )
+    assert len(TeacherStore(tmp_path / "used")) == len(EXAMPLES)
 
 
 def test_a_teacher_is_asked_no_further_than_its_context(tmp_path):

@@ -140,6 +140,8 @@ def test_refuses_what_the_template_drops_or_changes(template, example, says):
         ("m.content.rstrip()", " é ", " é", 0),
         ("m.content.lstrip()", "\u3000é ", "é ", 3),
         ("m.content", " é ", " é ", 0),
+        ("m.content.lstrip('\\n')", "\n é ", " é ", 1),
+        ("m.content.strip('é')", "éé", None, 0),
     ],
 )
 def test_white_space_that_a_template_strips_is_skipped(
@@ -147,6 +149,10 @@ def test_white_space_that_a_template_strips_is_skipped(
 ):
     template = EACH.replace("m.content", change)
     example = Example((USER,), completion)
+    if shown is None:
+        with pytest.raises(ValueError, match="must render the answer"):
+            rendering(example, Templated(template))
+        return
     found = rendering(example, Templated(template))
     assert found.completion == shown
     assert found.skipped == skipped

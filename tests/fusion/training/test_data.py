@@ -1,5 +1,6 @@
 """Examples of a trainer: refused, left out or cut before the first step."""
 
+import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -41,6 +42,40 @@ def test_prompts_that_do_not_fit_are_left_out_on_request(fitted):
         found = fitted([LONG, *EXAMPLES], max_length=256, on_bad_rows="drop")
     assert [feature["key"] for feature in found] == [e.key for e in EXAMPLES]
     assert fitted(None) is None
+    with pytest.raises(ValueError, match="at least one of the training examples"):
+        fitted([])
+
+
+def test_tokens_that_the_student_does_not_know_are_refused(fitted, llama):
+    tokenizer = copy.deepcopy(llama[1])
+    tokenizer.add_tokens(["<think>"])
+    args = fusion.FusionConfig("student", use_cpu=True, disable_tqdm=True)
+    example = Example("sum ", "<think>7", row=5)
+    with pytest.raises(ValueError, match="'<think>' in row 5 has the id"):
+        fitting_examples([*EXAMPLES, example], tokenizer, llama[0], args, "rows")
+
+
+def test_stores_must_hold_some_of_what_is_kept(llama):
+    store = rows_with([3, 1])
+    store[LONG.key] = store.pop(EXAMPLES[2].key)
+    args = fusion.FusionConfig(
+        "student",
+        max_length=256,
+        on_bad_rows="drop",
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    with (
+        pytest.warns(ExamplesWarning, match="1 of 7"),
+        pytest.raises(ValueError, match="The store of one must hold some"),
+    ):
+        FusionTrainer(
+            llama[0],
+            args,
+            [*EXAMPLES, LONG],
+            processing_class=llama[1],
+            stores={"one": store},
+        )
 
 
 def test_texts_end_at_the_context_of_the_student(fitted, llama):
