@@ -314,7 +314,8 @@ def _check_length(prompt: int, max_length: int | None, example: Example) -> None
         raise ValueError(
             f"prompt must be shorter than max_length = {max_length} tokens, "
             f"but has {prompt} in {example.place}: "
-            "raise max_length or drop that example."
+            "raise max_length, where the model's context allows it, or drop that "
+            "example."
         )
 
 

@@ -105,11 +105,13 @@ def read_examples(
             examples += _examples(row, number, turns)
         except ValueError as error:
             bad.append(str(error))
+    is_file = isinstance(source, str | Path)
     # A single one needs no list.
     if len(bad) == 1 and on_bad_rows == "error":
-        raise ValueError(bad[0])
+        raise ValueError(f"{source}: {bad[0]}" if is_file else bad[0])
     if bad:
-        require_or_drop(bad, total, "rows", on_bad_rows, stacklevel=3)
+        name = f"rows of {source}" if is_file else "rows"
+        require_or_drop(bad, total, name, on_bad_rows, stacklevel=3)
     return examples
 
 

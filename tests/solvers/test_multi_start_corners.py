@@ -92,7 +92,11 @@ def test_only_the_best_plan_is_kept():
         kept = [item for item in gc.get_objects() if type(item) is Outcome]
         alive.append(len(kept))
 
-    result = gw.solve(x, y, gw.MultiStart(starts=12), callback=count)
+    gc.freeze()  # what other tests have left need not be searched
+    try:
+        result = gw.solve(x, y, gw.MultiStart(starts=12), callback=count)
+    finally:
+        gc.unfreeze()
     assert len(result.starts) == 12
     # The best, the one before, and annealing's: not those of eleven other starts.
-    assert max(alive) <= 4
+    assert 1 <= max(alive) <= 4

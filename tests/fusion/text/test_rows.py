@@ -135,3 +135,17 @@ def test_bad_rows_are_all_named_or_left_out():
         read_examples(rows[3:], on_bad_rows="drop")
     with pytest.raises(ValueError, match="on_bad_rows must be one of"):
         read_examples(rows, on_bad_rows="skip")
+
+
+def test_bad_rows_are_of_a_file(tmp_path):
+    path = tmp_path / "train.jsonl"
+    good = {"prompt": "sum", "completion": "7"}
+    lines = [json.dumps(row) for row in (good, {"text": "7"}, {"text": "8"})]
+    path.write_text("\n".join(lines[:2]))
+    with pytest.raises(ValueError, match=r"train\.jsonl: Row 2 must have"):
+        read_examples(path)
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"All rows of .*train\.jsonl must be usable"):
+        read_examples(path)
+    with pytest.warns(ExamplesWarning, match=r"2 of 3 rows of .*train\.jsonl are left"):
+        read_examples(path, on_bad_rows="drop")
