@@ -14,7 +14,7 @@ import yaml
 from transformers import TrainingArguments
 
 from fusion import _check
-from fusion.losses.objective import FusionLoss
+from fusion.losses.objective import ALIGNMENTS, FusionLoss
 from fusion.text.rows import ON_BAD_ROWS, TURNS
 
 # Settings of which each is one of a few words; those of the losses are checked there.
@@ -22,6 +22,7 @@ CHOICES = {
     "weighting": ("uniform", "static", "ce"),
     "fusion_schedule": ("constant", "linear", "cosine"),
     "align": ("bytes", "positional"),
+    "alignment": ALIGNMENTS,
     "turns": TURNS,
     "on_bad_rows": ON_BAD_ROWS,
 }
@@ -33,9 +34,10 @@ NORMALIZED = ("logprob", "softmax")
 class FusionConfig(TrainingArguments):
     """Arguments of `transformers.TrainingArguments`, plus those of fusion.
 
-    The loss is ``(1 − w) · SFT + w · (uld_weight · ULD + graph_weight · GLD)``, where w
-    is `fusion_weight`, scheduled; its means are over all teachers, with the weights of
-    `weighting` (`fusion.FusionLoss`, fusion/losses/objective.py).
+    The loss is ``(1 − w) · SFT + w · (uld_weight · A + graph_weight · GLD)``, where w
+    is `fusion_weight`, scheduled, and A the token-level loss of `alignment`; its means
+    are over all teachers, with the weights of `weighting` (`fusion.FusionLoss`,
+    fusion/losses/objective.py).
 
     Attributes
     ----------
@@ -64,14 +66,19 @@ class FusionConfig(TrainingArguments):
     teacher_temperatures : dict of str to float
         Temperatures of teachers that have their own.
     align : {"bytes", "positional"}
-        Which positions ULD compares: those whose next byte is the same, or the n-th of
-        each.
+        Which positions the token-level loss compares: those whose next byte is the
+        same, or the n-th of each.
+    alignment : {"uld", "kl", "jsd"}
+        The token-level loss. KL and JSD compare the probabilities of the teacher's k
+        tokens: they need teachers with the student's tokenizer, and temperature 1.
+    beta : float
+        Weight of the teacher in JSD, between 0 and 1.
     graph : {"row_means", "norm", "spectral", "gw"} or None
         Kind of `fusion.graph_loss`; None trains without one.
     channels : {"rank", "vocabulary"}
         Nodes of the graphs.
     uld_weight, graph_weight : float
-        Factors of ULD and GLD, at least 0.
+        Factors of the token-level loss, ULD or another, and of GLD, at least 0.
     fusion_weight, final_fusion_weight : float
         w at the first and, unless `fusion_schedule` is "constant", at the last step, in
         [0, 1].
@@ -89,6 +96,11 @@ class FusionConfig(TrainingArguments):
         Arguments of `peft.LoraConfig`; None trains the student's own weights.
     trained_layers : int
         Train the last so many decoder layers and the final norm alone; None trains all.
+    head_chunk : int
+        Positions whose logits are in memory at once (`fusion.chunked_head`): less
+        memory, and their head is applied twice. None keeps all logits of a batch.
+    packing : bool
+        Must be False, as a graph is of the positions of one example alone.
     log_term_gradients : bool
         Log the norm of every unweighted term's gradient with respect to the student's
         logits, to choose weights by; costs a pass through the losses a term.
@@ -125,6 +137,8 @@ class FusionConfig(TrainingArguments):
     temperature: float = 1.0
     teacher_temperatures: dict[str, float] = field(default_factory=dict)
     align: str = "bytes"
+    alignment: str = "uld"
+    beta: float = 0.5
     # The losses and their weights: ULD at aligned positions, GLD between graphs.
     graph: str | None = "row_means"
     channels: str = "rank"
@@ -139,6 +153,8 @@ class FusionConfig(TrainingArguments):
     on_bad_rows: str = "error"
     lora: dict[str, Any] | None = None
     trained_layers: int | None = None
+    head_chunk: int | None = None
+    packing: bool = False
     log_term_gradients: bool = False
     # Defaults of the Trainer's own arguments: the columns of the examples are joined
     # with teachers by the collator, and evaluations need no logits.
@@ -196,17 +212,27 @@ class FusionConfig(TrainingArguments):
         """Require temperature 1 where the log-sum-exp at another would be needed."""
         temperatures = {self.temperature, *self.teacher_temperatures.values()}
         others = sorted(temperatures - {1})
-        if others and self.standardize in NORMALIZED:
+        if not others:
+            return
+        if self.standardize in NORMALIZED:
             raise ValueError(
                 f"temperatures must be 1 where standardize is {self.standardize!r}, "
                 "as stores hold the log-sum-exp at 1 only, "
                 f"but one is {others[0]}: use 'center', which has them, too."
+            )
+        if self.alignment != "uld":
+            raise ValueError(
+                f"temperatures must be 1 where alignment is {self.alignment!r}, "
+                "as stores hold the log-sum-exp at 1 only, "
+                f"but one is {others[0]}: use 'uld', which has them, too."
             )
 
     def _check_trained(self) -> None:
         """Require adapters or a number of last layers, not both."""
         if self.trained_layers is not None:
             _check.count(self.trained_layers, "trained_layers")
+        if self.head_chunk is not None:
+            _check.count(self.head_chunk, "head_chunk")
         if self.lora is not None and self.trained_layers is not None:
             raise ValueError(
                 "lora and trained_layers must not both be set, "
@@ -215,6 +241,12 @@ class FusionConfig(TrainingArguments):
 
     def _check_inherited(self) -> None:
         """Refuse settings of transformers' Trainer that fusion cannot train with."""
+        if self.packing:
+            raise ValueError(
+                "packing must be false, but is true: a graph is of the positions of "
+                "one example, which packed rows mix; save padding by "
+                "train_sampling_strategy=group_by_length."
+            )
         # Smoothing would be a second loss beside the teachers', on other terms.
         if self.label_smoothing_factor:
             raise ValueError(
@@ -250,6 +282,7 @@ class FusionConfig(TrainingArguments):
         ones = dict.fromkeys(teachers, 1.0)
         return FusionLoss(
             weight=self.fusion_weight,
+            alignment=self.alignment,
             graph=self.graph,
             channels=self.channels,
             alignment_weight=self.uld_weight,
@@ -257,6 +290,7 @@ class FusionConfig(TrainingArguments):
             teacher_weights=ones,
             standardize=self.standardize,
             temperature=self.temperature,
+            beta=self.beta,
         )
 
     def fusion_weight_at(self, progress: float) -> float:
