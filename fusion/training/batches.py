@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 import torch
@@ -76,6 +76,8 @@ class Batch(TypedDict):
     first : int
         Rows of the student's logits before this position predict no label; the indices
         of pairs count from it.
+    examples : int
+        How many of the B are more than fillers; 0 where all labels are −100.
     teachers : dict of TeacherBatch
         By name, of the teachers that have seen any of the examples.
     """
@@ -84,14 +86,27 @@ class Batch(TypedDict):
     attention_mask: Tensor
     labels: Tensor
     first: int
+    examples: int
     teachers: dict[str, TeacherBatch]
 
 
 class Feature(TypedDict):
-    """One example before it is joined with others."""
+    """One example before it is joined with others.
+
+    Attributes
+    ----------
+    key : str
+        Its key in the stores.
+    encoded : Encoded
+        Its tokens.
+    filler : bool
+        True of an example that only fills a batch up: it has neither labels nor
+        teachers there.
+    """
 
     key: str
     encoded: Encoded
+    filler: NotRequired[bool]
 
 
 class EncodedExamples(Dataset[Feature]):
@@ -121,11 +136,20 @@ class EncodedExamples(Dataset[Feature]):
         """Return the number of examples."""
         return len(self.examples)
 
-    def __getitem__(self, index: int) -> Feature:
-        """Return one example, encoded."""
+    def __getitem__(self, index: int | None) -> Feature:
+        """Return one example, encoded; of None, one that only fills a batch up."""
+        if index is None:
+            # Tokens that the model can read. A row without any would be one of padding
+            # alone, in which attention may divide by zero.
+            return {**self[0], "filler": True}
         example = self.examples[index]
         encoded = encode(example, self._tokenizer, self._max_length)
         return {"key": example.key, "encoded": encoded}
+
+    def lengths(self) -> list[int]:
+        """Return the number of tokens of each example."""
+        places = range(len(self))
+        return [len(self[place]["encoded"].input_ids) for place in places]
 
 
 @dataclass(frozen=True)
@@ -174,8 +198,12 @@ class Collator:
         # For each example, what each teacher that has seen it said and weighs.
         rows_by_teacher: list[RowsByTeacher] = []
         weights: list[WeightByTeacher] = []
-        for feature in features:
-            seen = self._seen(feature["key"])
+        fillers = []
+        for place, feature in enumerate(features):
+            filler = feature.get("filler", False)
+            if filler:
+                fillers.append(place)
+            seen = {} if filler else self._seen(feature["key"])
             encoded.append(feature["encoded"])
             rows_by_teacher.append(seen)
             weights.append(self._weights(seen))
@@ -193,11 +221,13 @@ class Collator:
                 teachers[name] = teacher
 
         input_ids, attention_mask, labels = self._tokens(encoded)
+        labels[fillers] = IGNORED
         return {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "labels": labels,
             "first": first,
+            "examples": len(features) - len(fillers),
             "teachers": teachers,
         }
 

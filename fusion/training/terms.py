@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from fusion.logits.head import IGNORED
 from fusion.logits.topk import TopKLogits
 from fusion.losses.terms import FusionLossOutput
-from fusion.training.batches import Batch, TeacherBatch, targets
+from fusion.training.batches import Batch, targets
 
 Number = Tensor | float
 
@@ -66,19 +66,27 @@ class Meter:
         return means
 
 
-def term_names(teachers: Iterable[str]) -> list[str]:
-    """Return the names of all that is logged: means of terms, then gradient norms."""
+def term_names(teachers: Iterable[str], alignment: str = "uld") -> list[str]:
+    """Return the names of all that is logged: means of terms, then gradient norms.
+
+    Parameters
+    ----------
+    teachers : iterable of str
+        Their names.
+    alignment : {"uld", "kl", "jsd"}
+        The token-level loss.
+    """
     # "uld" and "graph" are the means over all teachers.
-    means = ["sft", "uld", "graph"]
+    means = ["sft", alignment, "graph"]
     gradients = ["gradient/sft"]
     for name in teachers:
         means += [
-            f"uld/{name}",
+            f"{alignment}/{name}",
             f"graph/{name}",
             f"coverage/{name}",
             f"weight/{name}",
         ]
-        gradients += [f"gradient/uld/{name}", f"gradient/graph/{name}"]
+        gradients += [f"gradient/{alignment}/{name}", f"gradient/graph/{name}"]
     return means + gradients
 
 
@@ -109,31 +117,48 @@ def record(
     meter: Meter,
     output: FusionLossOutput,
     student: TopKLogits,
-    teachers: Mapping[str, TeacherBatch],
+    batch: Batch,
+    teachers: Iterable[str],
 ) -> None:
     """Add the terms of a batch to what is logged.
 
     Each teacher's own terms ("uld/NAME") are unweighted; in those of all teachers
     ("uld"), each teacher has its weight for each example.
+
+    Parameters
+    ----------
+    meter : Meter
+        What they are added to.
+    output : FusionLossOutput
+        The loss of the batch.
+    student : TopKLogits
+        The student's logits.
+    batch : Batch
+        The batch.
+    teachers : iterable of str
+        All teachers, of which some may have seen no example of this batch.
     """
+    of_batch = batch["teachers"]
     for name, sums in output.sums.items():
         counts = output.counts[name]  # (B,), as the sums
         meter.add(name, sums.sum(), counts.sum())
         kind, _, teacher = name.partition("/")
         if teacher:
-            weights = teachers[teacher]["weights"]  # (B,)
+            weights = of_batch[teacher]["weights"]  # (B,)
             weighted_sum = (weights * sums).sum()
             weighted_count = (weights * counts).sum()
             meter.add(kind, weighted_sum, weighted_count)
 
-    for name, batch in teachers.items():
-        # Coverage is the share of the student's positions that are in a pair, over the
-        # examples that the teacher has seen.
-        seen = batch["mask"].any(dim=1)  # (B,)
-        positions = student.mask[seen].sum()
-        pairs = batch["pairs"].sum()
-        meter.add(f"coverage/{name}", pairs, positions)
-        # The mean weight is over all examples of those batches that hold the teacher.
-        weights = batch["weights"]  # (B,)
-        examples = len(weights)
-        meter.add(f"weight/{name}", weights.sum(), examples)
+    for name in teachers:
+        # The mean weight is over all examples: over those of a teacher's batches alone
+        # it would depend on how examples are divided into batches.
+        weight: Number = 0.0
+        if name in of_batch:
+            weight = of_batch[name]["weights"].sum()
+            # Coverage is the share of the student's positions that are in a pair, over
+            # the examples that the teacher has seen.
+            seen = of_batch[name]["mask"].any(dim=1)  # (B,)
+            positions = student.mask[seen].sum()
+            pairs = of_batch[name]["pairs"].sum()
+            meter.add(f"coverage/{name}", pairs, positions)
+        meter.add(f"weight/{name}", weight, batch["examples"])

@@ -8,7 +8,6 @@ all ranks, and over all teachers. Teachers have a weight for each example
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,22 +18,34 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-from fusion._extras import needed_by
-from fusion.logits.head import HeadOutput, read
-from fusion.logits.topk import TopKLogits
-from fusion.losses.terms import TeacherTerm, Totals
+from fusion.losses.terms import Totals
 from fusion.models import load_model, load_tokenizer, vocabulary_size
 from fusion.teachers.store import TeacherStore
 from fusion.text.conversations import Example
-from fusion.training.batches import (
-    Batch,
-    Collator,
-    TeacherBatch,
-    targets,
-)
+from fusion.training.batches import Collator
 from fusion.training.checkpoints import newest_checkpoint
+from fusion.training.comparison import (
+    check_tokenizers,
+    teacher_terms,
+    teachers_tokens,
+)
 from fusion.training.config import FusionConfig
 from fusion.training.data import check_stores, fitting_examples
+from fusion.training.sampling import (
+    STRATEGIES,
+    EpochSampler,
+    by_length,
+    in_order,
+    shuffled,
+)
+from fusion.training.students import (
+    Reader,
+    can_skip_prompts,
+    check_head,
+    head_of,
+    nothing,
+    prepared,
+)
 from fusion.training.terms import Meter, denominators, record, term_names
 
 AUTO = "auto"
@@ -145,9 +156,9 @@ class FusionTrainer(Trainer):
         if model is None:
             model = load_model(_student(args))
         self._tokenizer = processing_class
-        self._vocabulary = vocabulary_size(processing_class)
+        check_tokenizers(self.stores, processing_class, args.alignment)
 
-        names = term_names(self.stores)
+        names = term_names(self.stores, args.alignment)
         self._meters = {"train": Meter(names), "eval": Meter(names)}
         # Denominators of the step that is under way; None before the first one.
         self._totals: Totals | None = None
@@ -174,7 +185,16 @@ class FusionTrainer(Trainer):
         # of these, newer ones at the second.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
-        self._skips_prompts = _can_skip_prompts(model)
+        self._head = head_of(self.model)
+        self._reader = Reader(
+            k=args.k,
+            vocabulary=vocabulary_size(processing_class),
+            statistics=args.standardize in OF_MOMENTS,
+            chunk=args.head_chunk,
+            skips_prompts=can_skip_prompts(self.model),
+        )
+        if args.head_chunk is not None:
+            check_head(self.model)
 
     def train(
         self,
@@ -237,10 +257,21 @@ class FusionTrainer(Trainer):
         In training it is the micro-batch's part of the loss of its step, in evaluation
         the loss of the batch alone.
         """
-        head, logits = self._read(model, inputs)
-        teachers = {}
-        for name, batch in inputs["teachers"].items():
-            teachers[name] = self._term(name, batch)
+        # A rank's share of the last batch of an epoch may be of fillers alone.
+        if not inputs["examples"]:
+            loss = nothing(model, inputs)
+            return (loss, {"loss": loss}) if return_outputs else loss
+
+        # KL and JSD are of the teachers' tokens.
+        of_tokens = self.args.alignment != "uld"
+        ids = teachers_tokens(inputs) if of_tokens else None
+        head, logits = self._reader(model, self._head, inputs, ids)
+        teachers = teacher_terms(
+            inputs,
+            self.stores,
+            self.args.teacher_temperatures,
+            head.logprobs_at,
+        )
 
         objective = self._objective
         totals = self._totals
@@ -254,7 +285,7 @@ class FusionTrainer(Trainer):
         output = objective(head.topk, head.nll, teachers, totals)
 
         meter = self._meters["train" if model.training else "eval"]
-        record(meter, output, head.topk, inputs["teachers"])
+        record(meter, output, head.topk, inputs, self.stores)
         if model.training and self.args.log_term_gradients:
             # As the losses are larger by the number of ranks, so are their gradients.
             ranks = self.accelerator.num_processes
@@ -266,62 +297,6 @@ class FusionTrainer(Trainer):
         if return_outputs:
             return loss, {"loss": loss}
         return loss
-
-    def _read(self, model: nn.Module, inputs: Batch) -> tuple[HeadOutput, Tensor]:
-        """Forward the student, and read its logits behind the prompts.
-
-        Returned are what was read, and the logits themselves, (B, T − first, V), for
-        the norms of gradients.
-        """
-        input_ids = inputs["input_ids"]  # (B, T)
-        first = inputs["first"]
-        options = {}
-        if self._skips_prompts:
-            # The head is then applied to the rows behind the prompts alone.
-            options["logits_to_keep"] = input_ids.shape[1] - first
-        output = model(
-            input_ids=input_ids,
-            attention_mask=inputs["attention_mask"],
-            use_cache=False,
-            **options,
-        )
-        logits = output.logits
-        if not self._skips_prompts:
-            logits = logits[:, first:]  # (B, T − first, V)
-
-        # The last row predicts a token behind the text, for which there is no label.
-        rows = logits[:, :-1]
-        moments = self.args.standardize in OF_MOMENTS
-        # Of a head that is padded, the columns of tokens alone.
-        columns = min(self._vocabulary, rows.shape[-1])
-        head = read(
-            rows,
-            targets(inputs),
-            self.args.k,
-            statistics=moments,
-            vocabulary=columns,
-        )
-        return head, logits
-
-    def _term(self, name: str, batch: TeacherBatch) -> TeacherTerm:
-        """One teacher's part of the loss of a batch, from raw logits."""
-        topk = TopKLogits(
-            values=batch["values"],
-            ids=batch["ids"],
-            mask=batch["mask"],
-            logsumexp=batch.get("logsumexp"),
-            mean=batch.get("mean"),
-            std=batch.get("std"),
-            vocabulary=self.stores[name].manifest.vocabulary,
-        )
-        return TeacherTerm(
-            topk,
-            student_index=batch["student_index"],
-            teacher_index=batch["teacher_index"],
-            pairs=batch["pairs"],
-            weights=batch["weights"],
-            temperature=self.args.teacher_temperatures.get(name),
-        )
 
     def _fusion_weight(self) -> float:
         """The weight w of the step that is under way."""
@@ -348,65 +323,71 @@ class FusionTrainer(Trainer):
         prefix = kwargs.get("metric_key_prefix", "eval")
         meter = self._meters["eval"]
         meter.reset()
+        of_evaluation = not self.accelerator._models
         output: Any = super().evaluation_loop(*args, **kwargs)
+        if of_evaluation:
+            self._forget_preparation()
 
         means = meter.means(self.accelerator)
         # The loss of the means, in place of the mean of the batches' losses: batches
         # have unequal numbers of tokens, pairs and sequences.
         sft = means.get("sft", 0.0)
-        uld = means.get("uld", 0.0)
+        alignment = means.get(self.args.alignment, 0.0)
         graph = means.get("graph", 0.0)
-        means["loss"] = self._objective.combined(sft, uld, graph)
+        means["loss"] = self._objective.combined(sft, alignment, graph)
         for name, value in means.items():
             output.metrics[f"{prefix}_{name}"] = value
         return output
 
+    def _forget_preparation(self) -> None:
+        """Undo what an evaluation before training has made of the student.
 
-def prepared(model: PreTrainedModel, args: FusionConfig) -> nn.Module:
-    """Make the student train what the settings say: adapters, its last layers, or all.
+        Accelerate prepares it for evaluation alone, without what adds up gradients over
+        ranks, and would later take it for ready.
+        """
+        # A student in shards is prepared in the same way for both.
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            return
+        model: Any = self.model
+        # Its forward pass had the precision of evaluation around it.
+        self.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        self.accelerator._models.clear()
+        vars(model).pop("_is_accelerate_prepared", None)
+        self.model_wrapped = model
 
-    Raises
-    ------
-    ValueError
-        If the last layers are to be trained of a model that has no list of layers.
-    """
-    if args.lora is not None:
-        with needed_by("lora"):
-            from peft import LoraConfig, get_peft_model
-        settings = {"task_type": "CAUSAL_LM", **args.lora}
-        return get_peft_model(model, LoraConfig(**settings))
-    if args.trained_layers is not None:
-        _freeze_all_but_last(model, args.trained_layers)
-    return model
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+        """Return the places of training examples, in an order all ranks agree on."""
+        args = self.args
+        examples: Any = self.train_dataset if train_dataset is None else train_dataset
+        n = len(examples)
+        batch = self._train_batch_size
+        strategy = _strategy(args)
+        if strategy == "sequential":
+            order = in_order(n)
+        elif strategy == "group_by_length":
+            step = batch * args.world_size * args.gradient_accumulation_steps
+            order = by_length(examples.lengths(), step)
+        else:
+            order = shuffled(n)
+        # An incomplete batch is left out instead of filled up where that is asked for.
+        multiple = 1 if args.dataloader_drop_last else self._together(batch)
+        seed = args.seed if args.data_seed is None else args.data_seed
+        return EpochSampler(n, order, multiple, seed)
 
+    def _get_eval_sampler(self, eval_dataset: Any) -> EpochSampler:
+        """Return the places of held-out examples, each once over all ranks."""
+        n = len(eval_dataset)
+        multiple = self._together(self.args.eval_batch_size)
+        return EpochSampler(n, in_order(n), multiple)
 
-def _freeze_all_but_last(model: PreTrainedModel, count: int) -> None:
-    """Train the last ``count`` layers and the final norm alone."""
-    model.requires_grad_(False)
-    parts = list(model.base_model.children())
-    layers: list[nn.Module] | None = None
-    for i, part in enumerate(parts):
-        if isinstance(part, nn.ModuleList):
-            layers = list(part)
-            # What follows the layers: the final norm. The head, often tied to the
-            # embeddings, is no part of the base model, and stays frozen.
-            following = parts[i + 1 :]
-    if layers is None:
-        raise ValueError(
-            f"student must keep its layers in a ModuleList for trained_layers, "
-            f"but {type(model).__name__} does not: use lora."
-        )
-    for part in layers[-count:] + following:
-        part.requires_grad_(True)
-
-
-def _can_skip_prompts(student: Any) -> bool:
-    """Tell whether the student's forward pass can leave out logits of the prompts."""
-    # The forward pass of a model with adapters takes any argument, and hands it on.
-    if hasattr(student, "get_base_model"):
-        student = student.get_base_model()
-    signature = inspect.signature(student.forward)
-    return "logits_to_keep" in signature.parameters
+    def _together(self, batch: int) -> int:
+        """How many examples all ranks take at once; 1 where there is one rank."""
+        ranks = int(self.args.world_size)
+        if ranks == 1:
+            return 1
+        # Ranks take a batch each, or a part of one.
+        accelerator: Any = self.args.accelerator_config
+        return batch if accelerator.split_batches else batch * ranks
 
 
 def _totals(counts: Tensor) -> Totals:
@@ -463,4 +444,23 @@ def _checked(args: FusionConfig | None) -> FusionConfig:
             f"Each process must have one device, but this one has {args.n_gpu}: "
             "start it with `accelerate launch`."
         )
+    strategy = _strategy(args)
+    if strategy not in STRATEGIES:
+        raise ValueError(
+            f"train_sampling_strategy must be one of {', '.join(STRATEGIES)}, "
+            f"but is {strategy}: choose one of them."
+        )
+    accelerator: Any = args.accelerator_config
+    if accelerator.dispatch_batches:
+        raise ValueError(
+            "accelerator_config.dispatch_batches must be false, but is true: "
+            "each rank reads its own examples and the teachers' rows of them."
+        )
     return args
+
+
+def _strategy(args: FusionConfig) -> str:
+    """How training examples are ordered; older versions know two ways only."""
+    grouped = getattr(args, "group_by_length", False)
+    default = "group_by_length" if grouped else "random"
+    return str(getattr(args, "train_sampling_strategy", default))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -112,7 +114,14 @@ def kill_at(trainer: FusionTrainer, step: int, moment: str) -> None:
 
 
 def rank(place: int, world: int, folder: str, store: str, settings: dict) -> None:
-    """Train as one rank of several on this machine.
+    """Train as one rank of several on this machine."""
+    with joined(place, world, folder):
+        train(folder, store, settings | {"ddp_backend": "gloo"})
+
+
+@contextmanager
+def joined(place: int, world: int, folder: str) -> Iterator[None]:
+    """Make this process one rank of several on this machine.
 
     The ranks meet in a file: a port that is free may be taken a moment later.
     """
@@ -129,5 +138,5 @@ def rank(place: int, world: int, folder: str, store: str, settings: dict) -> Non
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=place, world_size=world
     )
-    train(folder, store, settings | {"ddp_backend": "gloo"})
+    yield
     torch.distributed.destroy_process_group()

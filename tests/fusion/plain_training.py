@@ -1,0 +1,196 @@
+"""Training without a Trainer: one process, float64, one example after the other.
+
+It shares with the trainer the tokens, the stores' rows and the aligned positions.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+
+import numpy as np
+import torch
+
+from fusion.teachers.store import TeacherStore
+from fusion.text.align import align
+from fusion.text.conversations import encode
+from fusion.training.batches import nats_per_byte
+from fusion.training.config import FusionConfig
+from fusion.training.trainer import FusionTrainer
+from tests.fusion import runs, tiny
+
+K = 6
+RATE = 0.05
+# Steps of eight leave five of an epoch for its second one.
+EXAMPLES = tiny.sums(13)
+HELD_OUT = tiny.sums(20)[-7:]
+
+
+def steps_of(config, ranks):
+    """The examples of the first steps, in the order that the seed decides."""
+    size = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    size *= ranks
+    found, epoch = [], 0
+    while len(found) < config.max_steps:
+        generator = torch.Generator().manual_seed(config.seed + epoch)
+        order = torch.randperm(len(EXAMPLES), generator=generator).tolist()
+        for start in range(0, len(order), size):
+            found.append([EXAMPLES[i] for i in order[start : start + size]])
+        epoch += 1
+    return found[: config.max_steps]
+
+
+def teachers_weights(rows, config):
+    """The weights of the teachers that have seen an example."""
+    if config.weighting == "static":
+        scores = {name: config.static_weights[name] for name in rows}
+    elif config.weighting == "ce":
+        scores = {
+            name: np.exp(-nats_per_byte(row) / config.ce_temperature)
+            for name, row in rows.items()
+        }
+    else:
+        scores = dict.fromkeys(rows, 1.0)
+    total = sum(scores.values())
+    return {name: score / total for name, score in scores.items()}
+
+
+def centred(values, mean):
+    return values - mean[:, None]
+
+
+def divergence(p, q):
+    return (p * (p / q).log()).sum()
+
+
+def token_loss(kind, logits, rows, ours, theirs, beta=0.5):
+    """The sum of a token-level loss over the aligned positions."""
+    raw = torch.tensor(rows.values[:, :K].astype(float) + rows.shift[:, None])
+    if kind == "uld":
+        mean = torch.tensor(rows.mean.astype(float) + rows.shift)
+        there = centred(raw, mean)
+        here = centred(logits.topk(K, dim=1).values, logits.mean(dim=1))
+        return (here[ours] - there[theirs]).abs().sum()
+    total = 0.0
+    logprobs = logits.log_softmax(dim=1)
+    lse = torch.tensor(rows.logsumexp.astype(float) + rows.shift)
+    for i, j in zip(ours, theirs, strict=True):
+        kept = (raw[j] - lse[j]).exp()
+        p = torch.cat([kept, 1 - kept.sum()[None]])
+        tokens = torch.from_numpy(rows.ids[j, :K].astype(np.int64))
+        kept = logprobs[i, tokens].exp()
+        q = torch.cat([kept, 1 - kept.sum()[None]])
+        if kind == "kl":
+            total = total + divergence(p, q)
+        else:
+            m = beta * p + (1 - beta) * q
+            total = total + beta * divergence(p, m) + (1 - beta) * divergence(q, m)
+    return total
+
+
+def step_loss(model, tokenizer, stores, examples, config):
+    """The formula of the loss, over the examples of one step."""
+    sft, tokens = 0.0, 0
+    sums = {"alignment": 0.0, "graph": 0.0}
+    counts = {"alignment": 0.0, "graph": 0.0}
+    for example in examples:
+        code = encode(example, tokenizer)
+        ids = torch.from_numpy(code.input_ids)
+        logits = model(ids[None]).logits[0, code.positions].double()
+        labels = ids[torch.from_numpy(code.completion_mask)]
+        nll = -logits.log_softmax(dim=1)[torch.arange(len(labels)), labels]
+        sft, tokens = sft + nll.sum(), tokens + len(labels)
+        rows = {n: s[example.key] for n, s in stores.items() if example.key in s}
+        for name, c in teachers_weights(rows, config).items():
+            row = rows[name]
+            ours, theirs = align(
+                code.ends, row.ends, student_start=code.start, teacher_start=row.start
+            )
+            value = token_loss(config.alignment, logits, row, ours, theirs)
+            sums["alignment"] = sums["alignment"] + c * value
+            counts["alignment"] += c * len(ours)
+            H = centred(logits.topk(K, dim=1).values, logits.mean(dim=1))
+            G = torch.tensor(
+                row.values[:, :K].astype(float) - row.mean.astype(float)[:, None]
+            )
+            f, g = ((M.T @ M.sum(dim=1) / len(M) / K).sort().values for M in (H, G))
+            sums["graph"] = sums["graph"] + c * (f - g).abs().sum()
+            counts["graph"] += c
+    parts = {n: sums[n] / counts[n] if counts[n] else 0.0 for n in sums}
+    w = config.fusion_weight
+    added = (
+        config.uld_weight * parts["alignment"] + config.graph_weight * parts["graph"]
+    )
+    return (1 - w) * sft / tokens + w * added
+
+
+def trained_plainly(model, tokenizer, stores, config, ranks):
+    """Steps of gradient descent."""
+    model = copy.deepcopy(model).double()
+    weights = [p for p in model.parameters() if p.requires_grad]
+    for examples in steps_of(config, ranks):
+        loss = step_loss(model, tokenizer, stores, examples, config)
+        gradients = torch.autograd.grad(loss, weights)
+        with torch.no_grad():
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight -= config.learning_rate * gradient
+    return model
+
+
+def flat(model):
+    learning = [p for p in model.parameters() if p.requires_grad]
+    return torch.cat([p.detach().double().flatten() for p in learning])
+
+
+def disagreement(stores: dict[str, str], settings: dict) -> float:
+    """Train both ways; return the distance of the updates over the plain one's length.
+
+    With several ranks, also require that all of them end with the same weights.
+    """
+    settings = dict(settings)
+    before = settings.pop("evaluate_before")
+    ranks = settings.pop("ranks")
+    model, tokenizer = tiny.llama()
+    config = FusionConfig(
+        use_cpu=True,
+        disable_tqdm=True,
+        report_to="none",
+        save_strategy="no",
+        stores=stores,
+        k=K,
+        standardize="center",
+        optim="sgd",
+        lr_scheduler_type="constant",
+        learning_rate=RATE,
+        max_grad_norm=0.0,
+        max_steps=3,
+        fusion_weight=0.4,
+        uld_weight=0.7,
+        graph_weight=0.05,
+        ddp_backend="gloo" if ranks > 1 else None,
+        **settings,
+    )
+    trainer = FusionTrainer(
+        model, config, EXAMPLES, HELD_OUT, processing_class=tokenizer
+    )
+    start = flat(trainer.model)
+    opened = {name: TeacherStore(path) for name, path in stores.items()}
+    plain = trained_plainly(trainer.model, tokenizer, opened, config, ranks)
+    if before:
+        trainer.evaluate()
+    trainer.train()
+    end = flat(trainer.accelerator.unwrap_model(trainer.model))
+    if ranks > 1:
+        first = end.clone()
+        torch.distributed.broadcast(first, 0)
+        assert torch.equal(first, end)
+    wanted = flat(plain) - start
+    return float((end - start - wanted).norm() / wanted.norm())
+
+
+def rank(place: int, world: int, folder: str, cases: list[tuple[dict, dict]]) -> None:
+    """Train as one rank of several; rank 0 keeps the disagreements of the cases."""
+    with runs.joined(place, world, folder):
+        found = [disagreement(stores, settings) for stores, settings in cases]
+    if place == 0:
+        torch.save(found, os.path.join(folder, "found.pt"))
