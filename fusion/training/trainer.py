@@ -450,6 +450,11 @@ def _checked(args: FusionConfig | None) -> FusionConfig:
             f"train_sampling_strategy must be one of {', '.join(STRATEGIES)}, "
             f"but is {strategy}: choose one of them."
         )
+    if args.fsdp and args.device.type == "cpu":
+        raise ValueError(
+            f"fsdp must be left out on CPUs, but is {args.fsdp}: "
+            "accelerate shards models on accelerators alone."
+        )
     accelerator: Any = args.accelerator_config
     if accelerator.dispatch_batches:
         raise ValueError(

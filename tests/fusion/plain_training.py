@@ -10,12 +10,14 @@ import os
 
 import numpy as np
 import torch
+from torch.distributed.fsdp import fully_shard
 
 from fusion.teachers.store import TeacherStore
 from fusion.text.align import align
 from fusion.text.conversations import encode
-from fusion.training.batches import nats_per_byte
+from fusion.training.batches import Collator, EncodedExamples, nats_per_byte
 from fusion.training.config import FusionConfig
+from fusion.training.students import Reader, head_of
 from fusion.training.trainer import FusionTrainer
 from tests.fusion import runs, tiny
 
@@ -188,9 +190,40 @@ def disagreement(stores: dict[str, str], settings: dict) -> float:
     return float((end - start - wanted).norm() / wanted.norm())
 
 
+def sharded_gradient(place: int, world: int, chunk: int | None) -> float:
+    """Distance of a gradient of shards from that of the whole, over its length.
+
+    The weights lie in shards on all ranks; each has a part of the examples.
+    """
+    model, tokenizer = tiny.llama()
+    data = EncodedExamples(EXAMPLES[:4], tokenizer, None)
+    collator = Collator({}, padding=0)
+    everything = [data[i] for i in range(4)]
+
+    def total(model, features):
+        reader = Reader(K, len(tokenizer), True, chunk, skips_prompts=True)
+        head, _ = reader(model, head_of(model), collator(features), None)
+        return head.nll.sum() + head.topk.values.sum()
+
+    whole = copy.deepcopy(model)
+    total(whole, everything).backward()
+    wanted = torch.cat([p.grad.flatten() for p in whole.parameters()])
+    for layer in model.model.layers:
+        fully_shard(layer)
+    fully_shard(model)
+    # Ranks average their gradients.
+    (world * total(model, everything[place::world])).backward()
+    found = torch.cat([p.grad.full_tensor().flatten() for p in model.parameters()])
+    return float((found - wanted).norm() / wanted.norm())
+
+
 def rank(place: int, world: int, folder: str, cases: list[tuple[dict, dict]]) -> None:
-    """Train as one rank of several; rank 0 keeps the disagreements of the cases."""
+    """Train as one rank of several; rank 0 keeps the disagreements of the cases.
+
+    Behind them are those of gradients whose weights lie in shards.
+    """
     with runs.joined(place, world, folder):
         found = [disagreement(stores, settings) for stores, settings in cases]
+        sharded = [sharded_gradient(place, world, chunk) for chunk in (None, 5)]
     if place == 0:
-        torch.save(found, os.path.join(folder, "found.pt"))
+        torch.save((found, sharded), os.path.join(folder, "found.pt"))

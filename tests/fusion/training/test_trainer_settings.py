@@ -99,6 +99,7 @@ def test_one_rank_trains_as_a_plain_loop(settings, stores):
 
 
 def test_two_ranks_train_as_a_plain_loop(forkserver, stores, tmp_path):
+    """Whole copies; and shards of weights, whose gradients are those of the whole."""
     settings = [one for one in ALL if one["ranks"] == 2]
     cases = [case(one, stores) for one in settings]
     processes = [
@@ -114,4 +115,7 @@ def test_two_ranks_train_as_a_plain_loop(forkserver, stores, tmp_path):
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
-    check(settings, torch.load(tmp_path / "found.pt"))
+    found, sharded = torch.load(tmp_path / "found.pt")
+    check(settings, found)
+    assert len(sharded) == 2
+    assert max(sharded) < 1e-5
