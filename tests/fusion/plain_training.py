@@ -9,6 +9,7 @@ import copy
 import os
 
 import numpy as np
+import pytest
 import torch
 from torch.distributed.fsdp import fully_shard
 
@@ -166,6 +167,7 @@ def disagreement(stores: dict[str, str], settings: dict) -> float:
         learning_rate=RATE,
         max_grad_norm=0.0,
         max_steps=3,
+        per_device_eval_batch_size=2,
         fusion_weight=0.4,
         uld_weight=0.7,
         graph_weight=0.05,
@@ -179,7 +181,12 @@ def disagreement(stores: dict[str, str], settings: dict) -> float:
     opened = {name: TeacherStore(path) for name, path in stores.items()}
     plain = trained_plainly(trainer.model, tokenizer, opened, config, ranks)
     if before:
-        trainer.evaluate()
+        with torch.no_grad():
+            held_out = step_loss(trainer.model, tokenizer, opened, HELD_OUT, config)
+        found = trainer.evaluate()["eval_loss"]
+        assert found == pytest.approx(
+            float(held_out), rel=2e-2 if config.bf16 else 1e-5
+        )
     trainer.train()
     end = flat(trainer.accelerator.unwrap_model(trainer.model))
     if ranks > 1:

@@ -13,6 +13,7 @@ from fusion.teachers.store import TeacherStore
 from fusion.text.align import align
 from fusion.text.conversations import encode
 from fusion.training.config import FusionConfig
+from fusion.training.sampling import EpochSampler, by_length
 from fusion.training.trainer import FusionTrainer
 from tests.fusion import tiny
 
@@ -437,6 +438,62 @@ def test_a_student_with_adapters_is_saved_merged(trainer):
     assert torch.allclose(
         load_model(made.args.output_dir)(ids).logits, expected, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("size", [1, 5, 24])
+def test_weights_and_coverage_do_not_depend_on_batches(trainer, size):
+    """One teacher has seen every third example, and weighs a half there."""
+    made = trainer(held_out=HELD_OUT, per_device_eval_batch_size=size, **SETTINGS)
+    found = made.evaluate()
+    stores = {name: TeacherStore(path) for name, path in made.args.stores.items()}
+    share = sum(e.key in stores["other"] for e in HELD_OUT) / len(HELD_OUT)
+    assert 0 < share < 1
+    assert found["eval_weight/other"] == pytest.approx(share / 2)
+    assert found["eval_weight/gpt2"] == pytest.approx(1 - share / 2)
+
+
+def test_examples_may_come_by_length(trainer):
+    made = trainer(
+        train_sampling_strategy="group_by_length",
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=2,
+    )
+    lengths = [len(encode(e, made.processing_class).input_ids) for e in EXAMPLES]
+    order = by_length(lengths, 4)
+    wanted = EpochSampler(len(EXAMPLES), order, seed=made.args.seed)
+    assert list(made._get_train_sampler()) == list(wanted)
+
+
+def test_a_tokenizer_without_a_token_for_padding_will_do(trainer, stores):
+    tokenizer = copy.deepcopy(tiny.digits_tokenizer())
+    tokenizer.pad_token = None
+    wanted = trainer(held_out=HELD_OUT, **SETTINGS)
+    made = FusionTrainer(
+        copy.deepcopy(wanted.model),
+        wanted.args,
+        EXAMPLES,
+        HELD_OUT,
+        processing_class=tokenizer,
+    )
+    made.train()
+    wanted.train()
+    assert torch.equal(weights_of(made), weights_of(wanted))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"fsdp": "full_shard"}, "fsdp must be left out on CPUs"),
+        ({"accelerator_config": {"dispatch_batches": True}}, "dispatch_batches must"),
+        ({"train_sampling_strategy": "batch_rebalance"}, "must be one of random"),
+        ({"packing": True}, "a graph is of the positions of one example"),
+        ({"alignment": "kl"}, "store of gpt2 was made with another"),
+        ({"alignment": "kl", "temperature": 2.0}, "temperatures must be 1"),
+    ],
+)
+def test_ways_of_training_that_cannot_be_are_refused(trainer, settings, message):
+    with pytest.raises(ValueError, match=message):
+        trainer(**{"standardize": "center"} | settings)
 
 
 def test_stores_that_do_not_fit_are_refused(trainer):
