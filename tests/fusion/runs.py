@@ -113,12 +113,6 @@ def kill_at(trainer: FusionTrainer, step: int, moment: str) -> None:
     shutil.rmtree = cut_off
 
 
-def rank(place: int, world: int, folder: str, store: str, settings: dict) -> None:
-    """Train as one rank of several on this machine."""
-    with joined(place, world, folder):
-        train(folder, store, settings | {"ddp_backend": "gloo"})
-
-
 @contextmanager
 def joined(place: int, world: int, folder: str) -> Iterator[None]:
     """Make this process one rank of several on this machine.

@@ -1,11 +1,17 @@
 """Whole runs end with the same weights when killed and resumed, or on two ranks."""
 
+import json
+import os
 import random
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from fusion.__main__ import main
 from fusion.teachers.capture import capture
 from fusion.training.checkpoints import newest_checkpoint
 from tests.fusion import runs
@@ -78,36 +84,51 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(
     assert same(finished(whole), finished(killed))
 
 
-def test_two_ranks_equal_one(forkserver, store, tmp_path):
-    """Four examples a step on one rank, two on each of two, which differ in tokens."""
-    settings = {
-        "max_steps": 3,
-        "save_strategy": "no",
-        "optim": "sgd",
-        "learning_rate": 0.05,
-        "max_grad_norm": 0.0,
-        "report_to": "none",
-    }
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-    one = started(
-        forkserver,
-        runs.train,
-        str(tmp_path / "one"),
-        store,
-        settings | {"per_device_train_batch_size": 4},
-    )
-    one.join()
-    halves = settings | {"per_device_train_batch_size": 2}
-    two = [
-        started(forkserver, runs.rank, r, 2, str(tmp_path / "two"), store, halves)
-        for r in range(2)
+def test_accelerate_launches_the_command_on_two_ranks(store, tmp_path, llama):
+    """Eleven examples, two for each of two ranks or four: the last batch has three.
+
+    The command also evaluates before and after training.
+    """
+    for part in llama:
+        part.save_pretrained(tmp_path / "student")
+    for name, examples in (("train", runs.EXAMPLES[:11]), ("held_out", runs.EXAMPLES)):
+        rows = [{"prompt": e.prompt, "completion": e.completion} for e in examples]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    words = [
+        "train",
+        f"student={tmp_path / 'student'}",
+        f"stores.a={store}",
+        f"data={tmp_path / 'train.jsonl'}",
+        f"eval_data={tmp_path / 'held_out.jsonl'}",
+        "use_cpu=true",
+        "max_steps=5",
+        "optim=sgd",
+        "learning_rate=0.01",
+        "graph_weight=0.01",
+        "report_to=none",
+        "save_strategy='no'",
     ]
-    for process in two:
-        process.join()
-    assert [process.exitcode for process in (one, *two)] == [0, 0, 0]
-    first, second = finished(tmp_path / "one"), finished(tmp_path / "two")
-    start = runs.tiny.llama()[0].state_dict()
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert main([*words, f"output_dir={one}", "per_device_train_batch_size=4"]) == 0
+    launcher = [
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes=2",
+        "--num_machines=1",
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
+        "--main_process_port=0",  # any that is free
+    ]
+    ours = [f"output_dir={two}", "per_device_train_batch_size=2", "ddp_backend=gloo"]
+    subprocess.run(
+        [sys.executable, "-m", *launcher, "-m", "fusion", *words, *ours],
+        check=True,
+        capture_output=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    first, second = (load_file(out / "model.safetensors") for out in (one, two))
+    start = llama[0].state_dict()
     assert max(float((first[name] - start[name]).abs().max()) for name in first) > 1e-3
     for name in first:
         assert torch.allclose(first[name], second[name], rtol=0, atol=1e-5), name
