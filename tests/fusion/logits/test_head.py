@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import fusion
 from fusion.logits.topk import KINDS
 from tests.fusion import reference
+from tests.fusion.largest import Largest
 from tests.fusion.reference import number
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -189,21 +189,6 @@ def test_frozen_heads_and_frozen_bodies_get_no_gradient(rng):
         for t in (hidden, weight, bias):
             assert (t.grad is None) == any(t is f for f in fixed)
             t.grad = None
-
-
-class Largest(TorchDispatchMode):
-    """Notes the most rows over the vocabulary that any tensor has."""
-
-    def __init__(self, V):
-        super().__init__()
-        self.V, self.rows = V, 0
-
-    def __torch_dispatch__(self, function, types, arguments=(), options=None):
-        result = function(*arguments, **(options or {}))
-        for t in result if isinstance(result, tuple) else (result,):
-            if isinstance(t, torch.Tensor) and t.ndim and t.shape[-1] == self.V:
-                self.rows = max(self.rows, t.numel() // self.V)
-        return result
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 8])

@@ -16,6 +16,7 @@ from fusion.training.config import FusionConfig
 from fusion.training.sampling import EpochSampler, by_length
 from fusion.training.trainer import FusionTrainer
 from tests.fusion import tiny
+from tests.fusion.largest import Largest
 
 K = 6
 EXAMPLES = tiny.sums(24)
@@ -478,6 +479,30 @@ def test_a_tokenizer_without_a_token_for_padding_will_do(trainer, stores):
     made.train()
     wanted.train()
     assert torch.equal(weights_of(made), weights_of(wanted))
+
+
+def test_a_head_in_chunks_never_has_more_logits_in_memory(trainer):
+    """Adding up to the same step."""
+    found = []
+    for chunk in (None, 7):
+        made = trainer(
+            head_chunk=chunk,
+            held_out=HELD_OUT,
+            max_steps=1,
+            optim="sgd",
+            learning_rate=0.05,
+            per_device_train_batch_size=6,
+            **SETTINGS,
+        )
+        # But for the head itself, d rows of the transposed.
+        width = made.model.config.hidden_size
+        with Largest(len(made.processing_class)) as seen:
+            made.train()
+            made.evaluate()
+        found.append((weights_of(made), seen.rows))
+    assert torch.allclose(found[0][0], found[1][0], atol=1e-6)
+    assert found[0][1] > 100
+    assert found[1][1] <= max(7, width)
 
 
 @pytest.mark.parametrize(
