@@ -69,6 +69,7 @@ gpu: ## the tests that need a CUDA device, then its timing tables
 	$(GPU_PYTHON) -m pytest -o addopts= -o faulthandler_timeout=900 -m gpu
 	$(call simulate,$(GPU_PYTHON),gpu)
 	$(call simulate,$(GPU_PYTHON),gpu_bounds)
+	$(call simulate,$(GPU_PYTHON),gpu_training)
 ifeq ($(GPU_PYTHON),$(PY))
 gpu: $(VENV)
 endif

@@ -153,9 +153,9 @@ def disagreement(stores: dict[str, str], settings: dict) -> float:
     settings = dict(settings)
     before = settings.pop("evaluate_before")
     ranks = settings.pop("ranks")
+    settings.setdefault("use_cpu", True)
     model, tokenizer = tiny.llama()
     config = FusionConfig(
-        use_cpu=True,
         disable_tqdm=True,
         report_to="none",
         save_strategy="no",
@@ -177,9 +177,10 @@ def disagreement(stores: dict[str, str], settings: dict) -> float:
     trainer = FusionTrainer(
         model, config, EXAMPLES, HELD_OUT, processing_class=tokenizer
     )
-    start = flat(trainer.model)
+    start = flat(trainer.model).cpu()
     opened = {name: TeacherStore(path) for name, path in stores.items()}
-    plain = trained_plainly(trainer.model, tokenizer, opened, config, ranks)
+    plain = trained_plainly(trainer.model.cpu(), tokenizer, opened, config, ranks)
+    trainer.model.to(config.device)
     if before:
         with torch.no_grad():
             held_out = step_loss(trainer.model, tokenizer, opened, HELD_OUT, config)
@@ -188,7 +189,7 @@ def disagreement(stores: dict[str, str], settings: dict) -> float:
             float(held_out), rel=2e-2 if config.bf16 else 1e-5
         )
     trainer.train()
-    end = flat(trainer.accelerator.unwrap_model(trainer.model))
+    end = flat(trainer.accelerator.unwrap_model(trainer.model)).cpu()
     if ranks > 1:
         first = end.clone()
         torch.distributed.broadcast(first, 0)

@@ -98,6 +98,17 @@ def test_one_rank_trains_as_a_plain_loop(settings, stores):
     check([settings], [found])
 
 
+@old_names
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("settings", [one for one in ALL if one["ranks"] == 1])
+def test_a_gpu_trains_as_a_plain_loop_on_the_cpu(settings, stores):
+    """To the tolerances of CPUs, as PyTorch multiplies float32 in full there, too."""
+    told, others = case(settings, stores)
+    others |= {"use_cpu": False, "evaluate_before": False}
+    check([settings], [plain_training.disagreement(told, others)])
+
+
 def test_two_ranks_train_as_a_plain_loop(forkserver, stores, tmp_path):
     """Whole copies; and shards of weights, whose gradients are those of the whole."""
     settings = [one for one in ALL if one["ranks"] == 2]
