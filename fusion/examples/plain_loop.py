@@ -80,9 +80,12 @@ def train(
         # 2. What both predict of the completion.
         with torch.no_grad():
             full, _ = completion_logits(teacher, theirs)
-            topk = fusion.top_k(full, k=10)
+            # Heads are often padded with columns of no token.
+            columns = min(len(other), full.shape[2])
+            topk = fusion.top_k(full, k=10, vocabulary=columns)
         logits, labels = completion_logits(student, ours)
-        out = fusion.read(logits, labels, k=10, statistics=True)
+        columns = min(len(tokenizer), logits.shape[2])
+        out = fusion.read(logits, labels, k=10, statistics=True, vocabulary=columns)
         # 3. The loss, and a step down its gradient.
         term = aligned(topk, ours, theirs)
         result = loss(out.topk, out.nll, {"teacher": term})
