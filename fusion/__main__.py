@@ -18,7 +18,7 @@ from fusion._extras import MissingExtraError, needed_by, require
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 2 on bad input or where an extra is not installed.
+    """Run one command; return 0, 2 on what users can put right, or 130 on Ctrl-C.
 
     Parameters
     ----------
@@ -47,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ) as error:
         print(f"fusion: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as interruption:
+        # Training says how to go on.
+        print(f"fusion: {interruption or 'Interrupted.'}", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -32,11 +32,15 @@ class Fitting(NamedTuple):
         What is wrong with each of the others.
     cut : tuple of Example
         Those of ``examples`` whose completion is cut.
+    tokens, labels : int
+        Tokens of ``examples``, and how many of them are of completions and their ends.
     """
 
     examples: list[Example]
     bad: tuple[str, ...]
     cut: tuple[Example, ...]
+    tokens: int = 0
+    labels: int = 0
 
 
 def fit(
@@ -112,6 +116,8 @@ def fit(
     good = []
     bad = []
     cut = []
+    tokens = 0
+    labels = 0
     bar = tqdm(examples, desc="tokenize", unit="example", disable=not progress)
     for example in bar:
         try:
@@ -122,6 +128,8 @@ def fit(
             bad.append(str(error))
             continue
         good.append(example)
+        tokens += len(encoded.input_ids)
+        labels += len(encoded.ends)
         if encoded.cut:
             cut.append(example)
     total = len(good) + len(bad)
@@ -136,7 +144,7 @@ def fit(
             ExamplesWarning,
             stacklevel=2,
         )
-    return Fitting(good, tuple(bad), tuple(cut))
+    return Fitting(good, tuple(bad), tuple(cut), tokens, labels)
 
 
 def _check_known(

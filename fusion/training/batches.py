@@ -171,7 +171,8 @@ class Collator:
     static_weights : mapping of str to float
         Weights of the teachers up to a factor, for "static".
     ce_temperature : float
-        In nats a byte, for "ce".
+        In nats a byte, for "ce": a teacher that is so much more likely weighs e times
+        as much.
 
     Raises
     ------
@@ -270,6 +271,10 @@ class Collator:
             padded(masks),
             padded(labels, IGNORED),
         )
+
+    def weights_of(self, key: str) -> WeightByTeacher:
+        """Return the weights of the teachers that have seen the example of a key."""
+        return self._weights(self._seen(key))
 
     def _weights(self, rows: RowsByTeacher) -> WeightByTeacher:
         """Weights of the teachers that have seen one example; they sum to 1, or to 0.

@@ -49,13 +49,15 @@ class FusionConfig(TrainingArguments):
     stores : dict of str to str
         Folder of each teacher's store, by a name of your choice.
     weighting : {"uniform", "static", "ce"}
-        Weights of the teachers that have seen an example; they sum to 1. "ce": the
-        softmax of minus the mean NLL per byte over `ce_temperature`; "static": in
-        proportion to `static_weights`.
+        Weights of the teachers that have seen an example; they sum to 1. "ce": softmax
+        of minus NLL per byte over `ce_temperature`; "static": as `static_weights`.
     static_weights : dict of str to float
         Weight of each teacher up to a factor, for `weighting` "static".
-    ce_temperature : float
-        In nats a byte, for `weighting` "ce".
+    ce_temperature : float, optional
+        In nats a byte, for "ce": a teacher so much more likely weighs e times as much.
+        None takes the median difference between an example's best teacher and worst.
+    least_coverage : float
+        Least share of the training examples that every store must hold; 0 allows any.
     k : int
         Logits kept per position; at most that of the stores.
     standardize : {"logprob", "none", "center", "softmax", "zscore"}
@@ -130,7 +132,8 @@ class FusionConfig(TrainingArguments):
     # The teachers' weights for each example.
     weighting: str = "uniform"
     static_weights: dict[str, float] = field(default_factory=dict)
-    ce_temperature: float = 1.0
+    ce_temperature: float | None = None
+    least_coverage: float = 0.5
     # What the losses compare of student and teachers.
     k: int = 10
     standardize: str = "logprob"
@@ -166,10 +169,11 @@ class FusionConfig(TrainingArguments):
         for name, options in CHOICES.items():
             value = getattr(self, name)
             _check.choice(value, name, options)
-        _check.number(self.ce_temperature, "ce_temperature", above=0)
+        if self.ce_temperature is not None:
+            _check.number(self.ce_temperature, "ce_temperature", above=0)
         _check.number(self.uld_weight, "uld_weight", least=0)
-        _check.number(self.fusion_weight, "fusion_weight", least=0, most=1)
-        _check.number(self.final_fusion_weight, "final_fusion_weight", least=0, most=1)
+        for name in ("fusion_weight", "final_fusion_weight", "least_coverage"):
+            _check.number(getattr(self, name), name, least=0, most=1)
         for name, temperature in self.teacher_temperatures.items():
             _check.number(temperature, f"teacher_temperatures.{name}", above=0)
         for name, weight in self.static_weights.items():

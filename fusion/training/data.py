@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import cast
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -10,10 +11,42 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from fusion.models import longest
 from fusion.teachers.store import TeacherStore
 from fusion.text.conversations import Example
-from fusion.text.fitting import fit
+from fusion.text.fitting import Fitting, fit
 from fusion.text.rows import OnBadRows
 from fusion.training.batches import EncodedExamples
 from fusion.training.config import NORMALIZED, FusionConfig
+
+
+class FittingExamples(EncodedExamples):
+    """Examples that fit the student, and what was found of them.
+
+    Parameters
+    ----------
+    fitting : Fitting
+        Which they are.
+    tokenizer : PreTrainedTokenizerBase
+        The student's.
+    max_length : int, optional
+        Tokens beyond it are cut from the completion's end.
+    context : int, optional
+        How many tokens the student can read.
+    """
+
+    def __init__(
+        self,
+        fitting: Fitting,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int | None,
+        context: int | None,
+    ) -> None:
+        super().__init__(fitting.examples, tokenizer, max_length)
+        self.fitting = fitting
+        self.context = context
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """The examples' keys in the stores."""
+        return [example.key for example in self.examples]
 
 
 def fitting_examples(
@@ -22,7 +55,7 @@ def fitting_examples(
     model: PreTrainedModel,
     args: FusionConfig,
     name: str,
-) -> EncodedExamples | None:
+) -> FittingExamples | None:
     """Return those of the examples that fit the student, in its tokens.
 
     Parameters
@@ -60,15 +93,16 @@ def fitting_examples(
         on_bad_rows=cast(OnBadRows, args.on_bad_rows),
         progress=not args.disable_tqdm,
     )
-    return EncodedExamples(fitting.examples, tokenizer, max_length)
+    return FittingExamples(fitting, tokenizer, max_length, longest(model))
 
 
 def check_stores(
     stores: Mapping[str, TeacherStore],
     args: FusionConfig,
-    *datasets: Sequence[Example] | None,
+    training: Sequence[Example] | None,
+    held_out: Sequence[Example] | None = None,
 ) -> None:
-    """Require that every store holds some of the examples, and what the loss needs.
+    """Require that every store holds enough of the examples, and what the loss needs.
 
     Parameters
     ----------
@@ -76,33 +110,84 @@ def check_stores(
         By the teachers' names.
     args : FusionConfig
         All settings.
-    *datasets : sequence of Example or None
+    training, held_out : sequence of Example or None
+        The examples. Held-out ones alone need not be in any number.
+
+    Raises
+    ------
+    ValueError
+        If a store does not. Where bad rows are to be left out, how many it holds is not
+        asked yet: they may be those that it does not hold.
+    """
+    # A key is a hash of the whole text: each is made once.
+    trained = {example.key for example in training or ()}
+    others = {example.key for example in held_out or ()}
+    least = args.least_coverage if args.on_bad_rows == "error" else 0.0
+    _check_keys(stores, args, trained, others, least)
+
+
+def check_kept(
+    stores: Mapping[str, TeacherStore],
+    args: FusionConfig,
+    training: FittingExamples | None,
+    held_out: FittingExamples | None,
+) -> None:
+    """Require of the stores what `check_stores` does, of the examples that are used.
+
+    Parameters
+    ----------
+    stores : mapping of str to TeacherStore
+        By the teachers' names.
+    args : FusionConfig
+        All settings.
+    training, held_out : FittingExamples or None
         The examples.
 
     Raises
     ------
     ValueError
-        If a store does not.
+        If a store does not hold enough of them, or not what the loss needs.
     """
-    examples: list[Example] = []
-    for dataset in datasets:
-        if dataset:
-            examples.extend(dataset)
+    trained = set() if training is None else set(training.keys)
+    others = set() if held_out is None else set(held_out.keys)
+    _check_keys(stores, args, trained, others, args.least_coverage)
+
+
+def held(store: TeacherStore, keys: Iterable[str]) -> int:
+    """Return how many of these examples a store holds."""
+    return sum(key in store for key in keys)
+
+
+def _check_keys(
+    stores: Mapping[str, TeacherStore],
+    args: FusionConfig,
+    training: Collection[str],
+    held_out: Collection[str],
+    least: float,
+) -> None:
+    """Require what `check_stores` does, by the keys of distinct examples."""
     # Distributions can be made of stored log-probabilities, too.
     needs_logits = args.standardize not in NORMALIZED
     needs_tokens = args.channels == "vocabulary" and args.graph is not None
+    keys = [*training, *held_out]
     for name, store in stores.items():
         store.check(k=args.k, logits=needs_logits)
-        # Lazily, up to the first: a key is a hash of the whole text.
-        held = (example.key for example in examples if example.key in store)
-        first = next(held, None)
+        first = next((key for key in keys if key in store), None)
         if first is not None and needs_tokens:
             _check_tokens(name, store, first)
-        if examples and first is None:
+        if keys and first is None:
             raise ValueError(
                 f"The store of {name} must hold some of the examples, "
-                f"but holds none of {len(examples)}: "
+                f"but holds none of {len(keys)}: "
                 "capture this data set, with the same prompts and completions."
+            )
+        count = held(store, training)
+        if count < least * len(training):
+            raise ValueError(
+                f"The store of {name} must hold at least {least:.0%} of the training "
+                f"examples, but holds {count} of {len(training)}, as another system "
+                "prompt or other white space makes another example: "
+                "capture these data, or set least_coverage=0 to train so."
             )
 
 

@@ -30,7 +30,9 @@ from fusion.training.comparison import (
     teachers_tokens,
 )
 from fusion.training.config import FusionConfig
-from fusion.training.data import check_stores, fitting_examples
+from fusion.training.data import check_kept, check_stores, fitting_examples
+from fusion.training.interruption import Interruption
+from fusion.training.progress import Progress
 from fusion.training.sampling import (
     STRATEGIES,
     EpochSampler,
@@ -38,6 +40,7 @@ from fusion.training.sampling import (
     in_order,
     shuffled,
 )
+from fusion.training.start import Start
 from fusion.training.students import (
     Reader,
     can_skip_prompts,
@@ -47,6 +50,7 @@ from fusion.training.students import (
     prepared,
 )
 from fusion.training.terms import Meter, denominators, record, term_names
+from fusion.training.weights import likelihood_scale
 
 AUTO = "auto"
 # Values of `standardize` that need mean and standard deviation of full rows of logits.
@@ -76,9 +80,9 @@ class FusionTrainer(Trainer):
     TypeError
         If ``args`` is not a FusionConfig.
     ValueError
-        If there is no student, a process has several devices, a store holds none of the
-        examples or not what the settings need, or an example does not fit the student
-        and ``args.on_bad_rows`` is "error".
+        If there is no student, a process has several devices, a store holds too few of
+        the examples or not what the settings need, or an example does not fit the
+        student and ``args.on_bad_rows`` is "error".
 
     Warns
     -----
@@ -168,9 +172,12 @@ class FusionTrainer(Trainer):
         training = fitting(train_dataset, args=args, name="training examples")
         held_out = fitting(eval_dataset, args=args, name="held-out examples")
         # What a store holds may have been left out.
-        kept = [data.examples for data in (training, held_out) if data is not None]
-        check_stores(self.stores, args, *kept)
-        collator = _collator(self.stores, processing_class, args)
+        check_kept(self.stores, args, training, held_out)
+        scale = args.ce_temperature
+        if scale is None:
+            weighed = training or held_out
+            scale = likelihood_scale(self.stores, weighed.keys if weighed else ())
+        collator = _collator(self.stores, processing_class, args, scale)
         super().__init__(
             model=prepared(model, args),
             args=args,
@@ -180,6 +187,11 @@ class FusionTrainer(Trainer):
             data_collator=collator,  # type: ignore[arg-type]
             **kwargs,
         )
+        self._progress = Progress(self.callback_handler.callbacks)
+        self._interruption = Interruption(self.accelerator)
+        start = Start(self.model, collator, training, held_out)
+        for callback in (start, self._progress, self._interruption):
+            self.add_callback(callback)
         # The loss comes divided by the totals of the whole step: the Trainer must not
         # divide it by the number of micro-batches. Its older versions look at the first
         # of these, newer ones at the second.
@@ -205,12 +217,15 @@ class FusionTrainer(Trainer):
         """Train the student.
 
         With ``resume_from_checkpoint`` True or "auto", go on from the newest whole
-        checkpoint of ``output_dir``, or from the start where there is none.
+        checkpoint of ``output_dir``, or from the start where there is none. Interrupted
+        (Ctrl-C, SIGTERM), it saves one after the step and raises
+        `fusion.training.interruption.TrainingInterrupted`.
         """
         if resume_from_checkpoint in (True, AUTO):
             folder = str(self.args.output_dir)
             resume_from_checkpoint = newest_checkpoint(folder)
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        with self._interruption:
+            return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def save_student(self) -> None:
         """Write the student, with adapters merged, as a model to ``output_dir``."""
@@ -236,6 +251,7 @@ class FusionTrainer(Trainer):
     ) -> Any:
         """Take the micro-batches of a step, and set the denominators of its loss."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, *args)
+        self._progress.count(batches)
         # float32: some accelerators have no float64.
         counts = denominators(batches).float()
         counts = counts.to(self.args.device)
@@ -311,7 +327,8 @@ class FusionTrainer(Trainer):
             meter = self._meters["train"]
             means = meter.means(self.accelerator)
             weight = {"fusion_weight": self._fusion_weight()}
-            logs = logs | means | weight
+            speed = self._progress.speed(self.accelerator, self.state)
+            logs = logs | means | weight | speed
             meter.reset()
         super().log(logs, *args, **kwargs)
 
@@ -400,6 +417,7 @@ def _collator(
     stores: Mapping[str, TeacherStore],
     tokenizer: PreTrainedTokenizerBase,
     args: FusionConfig,
+    ce_temperature: float,
 ) -> Collator:
     """Make the collator that the settings describe."""
     return Collator(
@@ -409,7 +427,7 @@ def _collator(
         how=args.align,  # type: ignore[arg-type]
         weighting=args.weighting,
         static_weights=args.static_weights,
-        ce_temperature=args.ce_temperature,
+        ce_temperature=ce_temperature,
     )
 
 

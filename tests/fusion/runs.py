@@ -134,3 +134,32 @@ def joined(place: int, world: int, folder: str) -> Iterator[None]:
     )
     yield
     torch.distributed.destroy_process_group()
+
+
+class Signals(TrainerCallback):
+    """Sends this process signals as the forward pass of a step is about to begin."""
+
+    def __init__(self, step: int, *numbers: int, rank: int = 0):
+        self.step, self.numbers, self.rank = step, numbers, rank
+
+    def on_step_begin(self, args, state, control, **_):
+        if state.global_step == self.step - 1 and args.process_index == self.rank:
+            for number in self.numbers:
+                signal.raise_signal(number)
+
+
+def interrupted(folder: str, store: str, settings: dict, signals: Signals) -> None:
+    """Train until the signals, and keep what is said of it."""
+    try:
+        train(folder, store, settings, callback=signals)
+    except TrainingInterrupted as interruption:
+        rank = os.environ.get("RANK", "0")
+        Path(folder, f"said-{rank}").write_text(str(interruption))
+
+
+def interrupted_rank(
+    place: int, world: int, folder: str, store: str, settings: dict, signals: Signals
+) -> None:
+    """Train until the signals, as one rank of several on this machine."""
+    with joined(place, world, folder):
+        interrupted(folder, store, settings | {"ddp_backend": "gloo"}, signals)
