@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt as interruption:
         # Training says how to go on.
-        print(f"fusion: {interruption or 'Interrupted.'}", file=sys.stderr)
+        print(f"fusion: {str(interruption) or 'Interrupted.'}", file=sys.stderr)
         return 130
     return 0
 

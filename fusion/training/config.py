@@ -233,10 +233,9 @@ class FusionConfig(TrainingArguments):
 
     def _check_trained(self) -> None:
         """Require adapters or a number of last layers, not both."""
-        if self.trained_layers is not None:
-            _check.count(self.trained_layers, "trained_layers")
-        if self.head_chunk is not None:
-            _check.count(self.head_chunk, "head_chunk")
+        for name in ("trained_layers", "head_chunk"):
+            if getattr(self, name) is not None:
+                _check.count(getattr(self, name), name)
         if self.lora is not None and self.trained_layers is not None:
             raise ValueError(
                 "lora and trained_layers must not both be set, "

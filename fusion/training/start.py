@@ -113,8 +113,8 @@ class Start(TrainerCallback):
         context = training.context or "unknown"
         line = (
             f"Data: {len(training)} examples of {fitting.tokens:,} tokens, "
-            f"{fitting.labels:,} of them learnt; {len(fitting.bad)} rows left out, "
-            f"{len(fitting.cut)} completions cut "
+            f"{fitting.labels:,} of them learnt; rows left out: {len(fitting.bad)}, "
+            f"completions cut of {len(fitting.cut)} "
             f"(max_length {args.max_length}, context of the student {context})"
         )
         if self._held_out is not None:
@@ -128,7 +128,7 @@ class Start(TrainerCallback):
             manifest: Any = store.manifest  # type: ignore[attr-defined]
             line = f"Store {name}: holds {_share(store, self._training)}"
             if self._held_out is not None:
-                line += f" and {_share(store, self._held_out)} held out"
+                line += f", of those held out {_share(store, self._held_out)}"
             # Fingerprints are longer than they need be to be known again.
             model = manifest.model[:12] or "unknown"
             lines.append(f"{line}; k = {manifest.k}, model {model}.")

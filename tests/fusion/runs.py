@@ -13,6 +13,7 @@ import torch
 from transformers import TrainerCallback, TrainerState, modeling_utils
 
 from fusion.training.config import FusionConfig
+from fusion.training.interruption import TrainingInterrupted
 from fusion.training.trainer import FusionTrainer
 from tests.fusion import tiny
 
@@ -29,7 +30,11 @@ MOMENTS = ("forward", "backward", "optimizer", "end", *FILES, "deletion", "saved
 
 
 def train(
-    folder: str, store: str, settings: dict, kill: tuple[int, str] | None = None
+    folder: str,
+    store: str,
+    settings: dict,
+    kill: tuple[int, str] | None = None,
+    callback: TrainerCallback | None = None,
 ) -> FusionTrainer:
     """Train the tiny Llama on what the store holds, and keep its weights.
 
@@ -49,6 +54,8 @@ def train(
     trainer = FusionTrainer(model, config, EXAMPLES, processing_class=tokenizer)
     if kill is not None:
         kill_at(trainer, *kill)
+    if callback is not None:
+        trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint="auto")
     if trainer.is_world_process_zero():
         torch.save(

@@ -1,4 +1,4 @@
-"""Interrupted, a run saves and says how to go on; resumed, it ends as if undisturbed."""
+"""Interrupted, a run saves and says how to go on; resumed, it ends as undisturbed."""
 
 import signal
 import threading
@@ -114,7 +114,7 @@ def test_other_threads_train_without_handlers():
 
 
 @pytest.mark.parametrize(
-    "error, said",
+    ("error", "said"),
     [(TrainingInterrupted("At step 2."), "At step 2."), (KeyboardInterrupt(), "Inter")],
 )
 def test_the_command_line_says_so_and_ends_with_130(monkeypatch, capsys, error, said):

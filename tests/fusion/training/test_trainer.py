@@ -61,7 +61,7 @@ def trainer(tmp_path, llama, stores):
             "stores": {name: stores[name] for name in teachers},
             "max_steps": 3,
             "logging_steps": 1,
-            "least_coverage": 0.3,
+            "least_coverage": 0.2,
         }
         return FusionTrainer(
             copy.deepcopy(model),
