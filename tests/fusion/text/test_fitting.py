@@ -64,8 +64,11 @@ def test_examples_are_left_out_and_cut_ones_counted(mixed, tokenizer):
 
 
 def test_nothing_is_said_where_all_fit(tokenizer):
-    assert fit(tiny.sums(5), tokenizer) == (tiny.sums(5), (), ())
-    assert fit([], tokenizer) == ([], (), ())
+    codes = [encode(example, tokenizer) for example in tiny.sums(5)]
+    tokens = sum(len(code.input_ids) for code in codes)
+    labels = sum(int(code.completion_mask.sum()) for code in codes)
+    assert fit(tiny.sums(5), tokenizer) == (tiny.sums(5), (), (), tokens, labels)
+    assert fit([], tokenizer) == ([], (), (), 0, 0)
 
 
 def test_a_template_that_fails_names_the_row(tokenizer):

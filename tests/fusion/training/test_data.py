@@ -105,14 +105,70 @@ def rows_with(ids):
 
 
 def test_channels_of_tokens_need_known_tokens():
-    args = fusion.FusionConfig("student", channels="vocabulary", use_cpu=True)
+    lenient = {"least_coverage": 0.0, "use_cpu": True}
+    args = fusion.FusionConfig("student", channels="vocabulary", **lenient)
     check_stores({"server": rows_with([3, 1])}, args, EXAMPLES, None)
     unknown = rows_with([3, -1])
     with pytest.raises(ValueError, match=r"The store of server must hold the tokens"):
         check_stores({"server": unknown}, args, EXAMPLES, None)
-    by_rank = fusion.FusionConfig("student", use_cpu=True)
+    by_rank = fusion.FusionConfig("student", **lenient)
     check_stores({"server": unknown}, by_rank, EXAMPLES, None)
     unknown = rows_with([3, 1])
     unknown.manifest = SimpleNamespace(vocabulary=0)
     with pytest.raises(ValueError, match="a vocabulary of 0: use channels 'rank'"):
         check_stores({"server": unknown}, args, EXAMPLES, None)
+
+
+class Holding(dict):
+    """A store of these examples, as `check_stores` asks it."""
+
+    manifest = SimpleNamespace(vocabulary=9)
+
+    def __init__(self, examples):
+        super().__init__({example.key: None for example in examples})
+
+    def check(self, **_):
+        pass
+
+
+def test_stores_must_hold_enough_of_the_training_examples():
+    """Examples that are there twice count once, and held-out ones not at all."""
+    stores = {"whole": Holding(EXAMPLES), "few": Holding(EXAMPLES[:2])}
+    for least, refused in ((0.0, False), (1 / 3, False), (0.34, True), (1.0, True)):
+        args = fusion.FusionConfig("student", least_coverage=least, use_cpu=True)
+        examples = [*EXAMPLES, *EXAMPLES[:2]]
+        if not refused:
+            check_stores(stores, args, examples, tiny.sums(12)[6:])
+            continue
+        with pytest.raises(
+            ValueError, match=r"store of few .* holds 2 of 6, as"
+        ) as said:
+            check_stores(stores, args, examples, EXAMPLES[:2])
+        assert f"at least {least:.0%}" in str(said.value)
+        assert "least_coverage=0 to train so" in str(said.value)
+
+
+def test_rows_that_are_left_out_need_no_teacher(llama):
+    """Half of them has none: what counts is what is trained on."""
+    bad = [Example((Message("user", f"long {i} " * 400),), "7") for i in range(7)]
+    made = {}
+    for on_bad_rows in ("drop", "error"):
+        args = fusion.FusionConfig(
+            "student", on_bad_rows=on_bad_rows, max_length=256, use_cpu=True
+        )
+        made[on_bad_rows] = args
+    stores = {"one": Holding(EXAMPLES)}
+    check_stores(stores, made["drop"], [*EXAMPLES, *bad])
+    with pytest.raises(ValueError, match="holds 6 of 13"):
+        check_stores(stores, made["error"], [*EXAMPLES, *bad])
+    with (
+        pytest.warns(ExamplesWarning, match="7 of 13"),
+        pytest.raises(ValueError, match="holds 2 of 6"),
+    ):
+        FusionTrainer(
+            llama[0],
+            made["drop"],
+            [*EXAMPLES, *bad],
+            processing_class=llama[1],
+            stores={"few": Holding(EXAMPLES[:2])},
+        )

@@ -75,7 +75,7 @@ def test_five_lines_and_one_for_each_further_store(made, capsys, tmp_path):
 
 
 def test_what_is_left_out_and_cut_is_counted(made, capsys):
-    long = tiny.Example("sum " * 30, "7")
+    long = tiny.Example("sum " * 60, "7")
     cut = tiny.Example("What is 1 plus 1?", " The sum" * 40)
     with pytest.warns(ExamplesWarning):
         trainer = made(
