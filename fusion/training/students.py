@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, set_seed
 
 from fusion._extras import needed_by
 from fusion.logits.head import HeadOutput, chunked_head, read
@@ -30,6 +30,8 @@ def prepared(model: PreTrainedModel, args: FusionConfig) -> nn.Module:
         with needed_by("lora"):
             from peft import LoraConfig, get_peft_model
         settings = {"task_type": "CAUSAL_LM", **args.lora}
+        # Adapters begin at random: a run that starts again must begin with the same.
+        set_seed(args.seed)
         return get_peft_model(model, LoraConfig(**settings))
     if args.trained_layers is not None:
         _freeze_all_but_last(model, args.trained_layers)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2LMHeadModel
 
+import fusion
 from fusion.training.batches import Collator, EncodedExamples
 from fusion.training.students import (
     Reader,
@@ -13,6 +14,7 @@ from fusion.training.students import (
     check_head,
     head_of,
     nothing,
+    prepared,
 )
 from tests.fusion import tiny
 
@@ -106,6 +108,27 @@ def test_logits_that_are_capped_are_not_read_in_chunks():
         check_head(Gemma2ForCausalLM(config))
     config.final_logit_softcapping = None
     check_head(Gemma2ForCausalLM(config))
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*tie_word_embeddings:UserWarning")
+def test_adapters_begin_as_the_seed_says_whatever_was_drawn_before(llama, tmp_path):
+    pytest.importorskip("peft")
+    begun = []
+    for drawn, seed in ((0, 3), (1, 3), (0, 4)):
+        args = fusion.FusionConfig(
+            str(tmp_path), seed=seed, lora={"r": 2, "target_modules": ["q_proj"]}
+        )
+        torch.manual_seed(drawn)
+        student = prepared(copy.deepcopy(llama[0]), args)
+        begun.append(torch.cat([w.flatten() for w in trained_weights(student)]))
+    first, same, other = begun
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+def trained_weights(student):
+    return [weight for weight in student.parameters() if weight.requires_grad]
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
