@@ -1,6 +1,8 @@
 """Token-level losses: values and gradients are those of the formulas."""
 
 import math
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -65,6 +67,94 @@ def test_gradient_of_uld_is_that_of_the_formula(rng):
     torch.testing.assert_close(
         student.grad, reference.slope(slow, student), atol=1e-7, rtol=1e-5
     )
+
+
+# Length of the vocabulary, and starts and lengths of answers in rows of 9 tokens.
+ANSWERS = {
+    "one sequence": (2, [(3, 5)]),
+    "the same length": (300, [(1, 4), (5, 4), (2, 4)]),
+    "other lengths": (11, [(1, 8), (4, 2), (6, 1)]),
+    "a sequence without answer": (7, [(2, 3), (0, 0), (3, 6)]),
+}
+IGNORED = -100  # label of what is no answer
+
+
+@pytest.fixture(scope="module")
+def trl_uld():
+    """ULD of TRL's GOLD trainer, without its cross-entropy, from its settings."""
+    with warnings.catch_warnings():
+        # All of it is experimental, and says so.
+        warnings.simplefilter("ignore")
+        gold = pytest.importorskip(
+            "trl.experimental.gold.gold_trainer", exc_type=ImportError
+        )
+
+    def made(**settings):
+        common = {
+            "uld_crossentropy_weight": 0.0,
+            "uld_distillation_weight": 1.0,
+            "uld_skip_student_eos": False,
+            "uld_skip_teacher_eos": False,
+        }
+        return gold.ULDLoss(SimpleNamespace(**common, **settings))
+
+    return made
+
+
+@pytest.mark.parametrize("strategy", ["observed", "bayesian"])
+@pytest.mark.parametrize("how", ["positional", "bytes"])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("answers", ANSWERS)
+def test_uld_of_whole_softmax_rows_is_that_of_trl(
+    answers, temperature, how, strategy, rng, trl_uld
+):
+    """Value and gradient, for tokenizers that are the same.
+
+    TRL sorts whole rows of probabilities, and pads the shorter vocabulary with zeros.
+    It differs in two ways, which are made up for here. Its strategy "bayesian" reads
+    the rows that predict an answer's tokens, as fusion does, but "observed" the rows at
+    these tokens, one later. And it takes the mean over the positions of each sequence,
+    then over all sequences, of which one without an answer counts as 0, where fusion
+    has one mean over all pairs of positions. The end of an answer, which TRL leaves out
+    by default, counts on both sides.
+    """
+    V, spans = ANSWERS[answers]
+    B, T = len(spans), 9
+    labels = torch.full((B, T), IGNORED)
+    for b, (start, size) in enumerate(spans):
+        labels[b, start : start + size] = 1
+    student = (3 * reference.draw(rng, B, T, V).float()).requires_grad_()
+    teacher = 3 * reference.draw(rng, B, T, V).float()
+    ids = torch.zeros((B, T), dtype=torch.int64)
+    ends = 2 * torch.arange(1, T + 1)  # tokens of two bytes
+    offsets = torch.stack([ends - 2, ends], dim=1).expand(B, T, 2)
+    loss = trl_uld(
+        uld_student_temperature=temperature,
+        uld_teacher_temperature=temperature,
+        use_extended_uld=how == "bytes",
+        uld_token_merge_strategy=strategy,
+    )
+    theirs = loss(student, teacher, labels, labels, ids, ids, offsets, offsets)
+
+    answer = labels != IGNORED
+    rows = answer.roll(-1, dims=1) if strategy == "bayesian" else answer
+    index = fusion.align(ends, ends, how=how)
+    pairs = [torch.tensor(i).expand(B, -1) for i in index]
+    sides = [
+        fusion.top_k(x, V, rows, standardize="softmax", temperature=temperature).select(
+            at, rows
+        )
+        for x, at in zip((student, teacher), pairs, strict=True)
+    ]
+    each = fusion.uld_loss(*sides, reduction="none")  # (B, T)
+    ours = (each.sum(dim=1) / answer.sum(dim=1).clamp(min=1)).mean()
+    assert number(ours) == pytest.approx(number(theirs), rel=1e-5, abs=1e-6)
+    gradients = [torch.autograd.grad(x, student)[0] for x in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-6)
+    if len({size for _, size in spans}) == 1:
+        assert number(fusion.uld_loss(*sides)) == pytest.approx(
+            number(theirs), rel=1e-5, abs=1e-6
+        )
 
 
 @given(aligned())
