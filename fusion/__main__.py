@@ -10,9 +10,9 @@ import argparse
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field
 from keyword import iskeyword
-from typing import Any
+from typing import Any, get_type_hints
 
 from fusion._extras import MissingExtraError, needed_by, require
 
@@ -133,40 +133,46 @@ def _fetch(options: argparse.Namespace) -> None:
 
 def _help(name: str) -> str:
     """The settings of a command, and an example that can be run."""
-    from fusion import commands
+    from fusion import command_settings, commands
+    from fusion.training.config import FusionConfig
 
     lines = [f"usage: fusion {name} [FILE.yaml | key=value] ...", ""]
     if name == "train":
-        # Its settings are those of the trainer, of which only fusion's own are listed:
-        # transformers has a hundred more.
         lines += [
-            "Fuse stored teachers into a student; the loss and every setting: "
-            "fusion.FusionConfig.",
+            "Fuse stored teachers into a student; more on the loss and on every "
+            "setting: fusion.FusionConfig.",
             "",
         ]
-        lines += _listed(commands.train_settings())
+        own = command_settings.train_settings()
+        lines += _listed(own, FusionConfig)
         lines += [
             "",
-            "Every argument of transformers.TrainingArguments is a setting, too.",
+            "Every argument of transformers.TrainingArguments is a setting, too; "
+            "those that most runs give:",
+            "",
         ]
+        lines += _listed(command_settings.trainer_settings(), FusionConfig)
     else:
-        kind: Any = getattr(commands, f"{name.capitalize()}Settings")
+        kind: Any = getattr(command_settings, f"{name.capitalize()}Settings")
         lines += [kind.__doc__, ""]
-        lines += _listed(fields(kind))
+        lines += _listed(command_settings.settings_in(kind), kind)
     file = commands.EXAMPLES / f"{name}.yaml"
     example = file.read_text(encoding="utf-8")
     lines += ["", f"{name}.yaml:", "", example.rstrip()]
     return "\n".join(lines)
 
 
-def _listed(entries: Iterable[Field[Any]]) -> list[str]:
-    """One line for each setting: its name, what it means, and its default."""
+def _listed(entries: Iterable[Field[Any]], kind: type) -> list[str]:
+    """Lines on each setting: what it means, then its values and its default."""
+    from fusion.training.setting_types import described, necessary
+
+    hints = get_type_hints(kind)
     lines = []
     for entry in entries:
-        text = entry.metadata.get("help", "")
-        line = f"  {entry.name:<20} {text} {_default(entry)}"
-        # Texts may be empty: no line ends in spaces.
-        lines.append(line.rstrip())
+        values = described(entry, hints[entry.name])
+        default = "necessary" if necessary(entry) else _default(entry)
+        lines.append(f"  {entry.name}: {values} ({default})")
+        lines.append(f"      {entry.metadata['help']}")
     return lines
 
 
@@ -174,10 +180,11 @@ def _default(entry: Field[Any]) -> str:
     """What a setting is where it is not given."""
     # Factories make empty mappings and lists: none is set.
     if entry.default_factory is not MISSING:
-        return "(default: none)"
-    if entry.default is MISSING:
-        return "(necessary)"
-    return f"(default: {entry.default})"
+        return "default: none"
+    value = "null" if entry.default is None else entry.default
+    if isinstance(value, bool):
+        value = str(value).lower()
+    return f"default: {value}"
 
 
 if __name__ == "__main__":

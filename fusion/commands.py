@@ -1,179 +1,57 @@
-"""The commands of ``fusion``: settings of each, and the functions that run them."""
+"""The commands of ``fusion``: the functions that run them."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import resource
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from fusion._extras import require
-from fusion.tasks import Problem, read_data, read_problems
+from fusion.command_settings import (
+    TRAIN_DEFAULTS,
+    CaptureSettings,
+    EvaluateSettings,
+    ImportSettings,
+    ReportSettings,
+    require_given,
+    settings_of,
+)
+from fusion.tasks import SPEC, Problem, read_data, read_problems
 from fusion.text.messages import Example
 from fusion.text.rows import OnBadRows, Turns
-from fusion.training.config import (
-    FusionConfig,
-    read_config,
-    read_settings,
-    require_known,
-)
+from fusion.training.config import AUTO, FusionConfig, read_config
+from fusion.training.settings import read_settings
 
 EXAMPLES = Path(__file__).parent / "examples"
 # What `train` prints of evaluations before and after: means over all teachers, and the
 # coverage of each.
 _SHOWN = ("eval_loss", "eval_sft", "eval_uld", "eval_graph", "eval_coverage")
 Metrics = dict[str, float]
-_Settings = TypeVar("_Settings")
-
-
-def _setting(help: str, **default: Any) -> Any:
-    """A setting with its line in the help of its command."""
-    return field(metadata={"help": help}, **default)
-
-
-@dataclass(frozen=True)
-class CaptureSettings:
-    """Ask a teacher once, and store the top of its logits at every completion token."""
-
-    teacher: str = _setting(
-        "folder of the teacher, a Hugging Face causal language model"
-    )
-    data: str = _setting(
-        "JSONL with prompt and completion or messages, "
-        "or reasoning-gym:TASK+TASK:SIZE:SEED"
-    )
-    store: str = _setting("folder to fill; an interrupted capture goes on there")
-    turns: str = _setting(
-        "which answers of a conversation are asked about: last or all", default="last"
-    )
-    on_bad_rows: str = _setting(
-        "what happens to rows that cannot be used: error or drop", default="error"
-    )
-    k: int = _setting("logits a token", default=10)
-    batch_size: int = _setting("examples a forward pass", default=8)
-    shard_size: int = _setting("examples a file", default=256)
-    max_length: int | None = _setting(
-        "tokens beyond it, or the context, are cut from the completion", default=None
-    )
-    template: str | None = _setting(
-        "Jinja file to use as chat template, as base models need", default=None
-    )
-    dtype: str = _setting(
-        "what the teacher computes in: float32, bfloat16 or float16", default="float32"
-    )
-    device: str = _setting("cpu, cuda, … or auto", default="auto")
-
-
-@dataclass(frozen=True)
-class ImportSettings:
-    """Store the log-probabilities that a server returned for completions."""
-
-    source: str = _setting("JSONL with prompt or messages, and response or logprobs")
-    store: str = _setting("folder to fill")
-    k: int = _setting("log-probabilities a token; ask the server for more", default=10)
-    model: str = _setting("name of the teacher, for the store", default="")
-    vocabulary: int = _setting("length of its vocabulary; 0: unknown", default=0)
-    on_bad_rows: str = _setting(
-        "error: refuse all rows where some cannot be stored; drop: leave these out",
-        default="error",
-    )
-    shard_size: int = _setting("examples a file", default=256)
-    data: str | None = _setting(
-        "JSONL to write: what is stored, as data to train on", default=None
-    )
-
-
-@dataclass(frozen=True)
-class ReportSettings:
-    """Compare teachers by domain (likelihood, agreement, conflict), with a heatmap."""
-
-    stores: dict[str, str] = _setting(  # noqa: RUF009
-        "stores by name: stores.NAME=FOLDER"
-    )
-    data: str = _setting("the examples, whose `domain` says where they are counted")
-    turns: str = _setting(
-        "which answers of a conversation were asked about: last or all", default="last"
-    )
-    on_bad_rows: str = _setting(
-        "what happens to rows that cannot be used: error or drop", default="error"
-    )
-    out: str | None = _setting(
-        "folder for report.md, report.json and report.png", default=None
-    )
-
-
-@dataclass(frozen=True)
-class EvaluateSettings:
-    """Let a model answer greedily; score exact matches beside what guessing gives."""
-
-    model: str = _setting("folder of the model")
-    data: str = _setting(
-        "JSONL with prompt and answer, or reasoning-gym:TASK+TASK:SIZE:SEED"
-    )
-    out: str | None = _setting("folder for scores.json and texts.jsonl", default=None)
-    max_new_tokens: int = _setting("where an answer is cut off", default=64)
-    batch_size: int = _setting("problems a batch", default=8)
-    dtype: str = _setting("what the model computes in", default="float32")
-    device: str = _setting("cpu, cuda, … or auto", default="auto")
-
-
-def settings_of(kind: type[_Settings], arguments: Sequence[str]) -> _Settings:
-    """Read a command's settings from YAML files and ``key=value``.
-
-    Parameters
-    ----------
-    kind : type
-        The command's data class of settings.
-    arguments : sequence of str
-        See `fusion.training.config.read_settings`.
-
-    Raises
-    ------
-    ValueError
-        If a key is unknown or a necessary one is missing.
-    """
-    settings = read_settings(arguments)
-    entries: list[Field[Any]] = list(fields(kind))  # type: ignore[arg-type]
-    # Unknown keys first: a necessary one may be missing because it is misspelt.
-    names = [entry.name for entry in entries]
-    require_known(settings, names)
-    for entry in entries:
-        name = entry.name
-        if necessary(entry) and settings.get(name) is None:
-            raise ValueError(f"{name} must be given, but is not: add {name}=….")
-    return kind(**settings)
-
-
-def necessary(entry: Field[Any]) -> bool:
-    """Tell whether a setting has no default."""
-    return entry.default is MISSING and entry.default_factory is MISSING
 
 
 def capture(arguments: Sequence[str]) -> None:
     """Run ``fusion capture``; several processes of one launcher share the work."""
     # Imported here, as below, what the command runs: its help needs the settings alone.
-    from fusion.models import load_model, load_tokenizer
+    from fusion.models import load_tokenizer
     from fusion.teachers.capture import capture as run
     from fusion.teachers.store import TeacherStore
 
     settings = settings_of(CaptureSettings, arguments)
-    # Data before the model, which may take minutes to load: a bad line is told first.
+    # The model last, as it may take minutes to load: mistakes are told before.
+    rank, world = _processes()
+    _check_source(settings.data, "data")
+    tokenizer = load_tokenizer(settings.teacher, settings.template)
     examples = _examples(settings.data, settings)
     start = time.perf_counter()
-    model: Any = load_model(settings.teacher, settings.dtype)
-    device = _device(settings.device)
-    # As torchrun and accelerate tell their processes.
-    rank = int(os.environ.get("RANK", "0"))
-    world = int(os.environ.get("WORLD_SIZE", "1"))
     run(
-        model.to(device),
-        load_tokenizer(settings.teacher, settings.template),
+        _placed(settings.teacher, settings),
+        tokenizer,
         examples,
         settings.store,
         k=settings.k,
@@ -198,6 +76,48 @@ def capture(arguments: Sequence[str]) -> None:
         f"{size / store.tokens:.1f} bytes a token"
     )
     print(f"{settings.store}: {contents}; {spent(start)}.")
+
+
+def _processes() -> tuple[int, int]:
+    """Read which process this is, and of how many, as launchers tell it."""
+    found = []
+    for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")):
+        text = os.environ.get(name, default)
+        if not text.isdecimal():
+            raise ValueError(
+                f"The environment's {name} must be a number from {default} on, "
+                f"but is {text!r}: unset it, or start with torchrun."
+            )
+        found.append(int(text))
+    rank, world = found
+    if rank >= world:
+        raise ValueError(
+            f"The environment's RANK must be less than WORLD_SIZE = {world}, "
+            f"but is {rank}: unset both, or start with torchrun."
+        )
+    return rank, world
+
+
+def _check_source(source: str, name: str) -> None:
+    """Require a file of data, before anything that takes long."""
+    if not source.startswith(SPEC) and not Path(source).is_file():
+        raise ValueError(
+            f"{name} must be a file of JSONL or {SPEC}TASK:SIZE:SEED, "
+            f"but there is no file {source}: correct the path."
+        )
+
+
+def _placed(path: str, settings: CaptureSettings | EvaluateSettings) -> Any:
+    """A model, loaded onto the devices that the settings of a command name."""
+    from fusion.models import is_quantized, load_model
+
+    device = _device(settings.device)
+    device_map: Any = settings.device_map
+    # Quantised weights go where they shall be used as they are loaded.
+    if device_map is None and is_quantized(path):
+        device_map = {"": device}
+    model: Any = load_model(path, settings.dtype, device_map)
+    return model if device_map is not None else model.to(device)
 
 
 def _examples(
@@ -255,18 +175,21 @@ def report(arguments: Sequence[str]) -> None:
 
 def train(arguments: Sequence[str]) -> None:
     """Run ``fusion train``: the student, trained, lies in ``output_dir`` at the end."""
+    from fusion.models import check_folder
+    from fusion.teachers.store import TeacherStore
+    from fusion.training.checkpoints import newest_checkpoint
     from fusion.training.trainer import FusionTrainer
 
-    # The student is saved at the end; checkpoints on the way are made on request.
-    config = read_config(
-        arguments,
-        output_dir="fused",
-        save_strategy="no",
-        logging_steps=10,
-    )
-    if config.data is None:
-        raise ValueError("data must be given, but is not: add data=….")
+    config = read_config(arguments, **_saving(arguments))
     _check_output(config)
+    require_given("student", config.student)
+    require_given("data", config.data)
+    check_folder(str(config.student))
+    stores = {name: TeacherStore(path) for name, path in config.stores.items()}
+    for name in ("data", "eval_data"):
+        source = getattr(config, name)
+        if source is not None:
+            _check_source(source, name)
 
     start = time.perf_counter()
     held_out = None
@@ -274,9 +197,14 @@ def train(arguments: Sequence[str]) -> None:
         held_out = _examples(config.eval_data, config)
     trainer = FusionTrainer(
         args=config,
-        train_dataset=_examples(config.data, config),
+        train_dataset=_examples(str(config.data), config),
         eval_dataset=held_out,
+        stores=stores,
     )
+    output = str(config.output_dir)
+    anew = config.resume_from_checkpoint == AUTO and newest_checkpoint(output) is None
+    if anew and trainer.is_world_process_zero():
+        print(f"No checkpoint in {output}: starting from step 0.")
     # Metrics of the held-out data; none without such data.
     before: Metrics = {}
     after: Metrics = {}
@@ -296,6 +224,19 @@ def train(arguments: Sequence[str]) -> None:
         lines = _changes(before, after)
         lines.append(f"{config.output_dir}: {steps} steps; {spent(start)}.")
         print("\n".join(lines))
+
+
+def _saving(arguments: Sequence[str]) -> dict[str, Any]:
+    """The defaults of ``fusion train``, with checkpoints where the best is chosen."""
+    given = read_settings(arguments)
+    defaults: dict[str, Any] = dict(TRAIN_DEFAULTS)
+    # The best checkpoint is one that was evaluated: both are made at the same steps.
+    # What the one cannot be, as "no", is left to transformers to refuse.
+    if given.get("load_best_model_at_end"):
+        defaults["save_strategy"] = given.get("eval_strategy", "no")
+        logged = given.get("logging_steps", defaults["logging_steps"])
+        defaults["save_steps"] = given.get("eval_steps", logged)
+    return defaults
 
 
 def _check_output(config: FusionConfig) -> None:
@@ -325,17 +266,17 @@ def _changes(before: Metrics, after: Metrics) -> list[str]:
 def evaluate(arguments: Sequence[str]) -> None:
     """Run ``fusion evaluate``."""
     from fusion.evaluate import generate, score, table
-    from fusion.models import load_model, load_tokenizer
+    from fusion.models import load_tokenizer
 
     settings = settings_of(EvaluateSettings, arguments)
     # Before the model, as in `capture`.
+    _check_source(settings.data, "data")
+    tokenizer = load_tokenizer(settings.model)
     problems = read_problems(settings.data)
     start = time.perf_counter()
-    model: Any = load_model(settings.model, settings.dtype)
-    device = _device(settings.device)
     texts = generate(
-        model.to(device),
-        load_tokenizer(settings.model),
+        _placed(settings.model, settings),
+        tokenizer,
         problems,
         settings.max_new_tokens,
         settings.batch_size,
@@ -363,24 +304,20 @@ def _lines(problems: Sequence[Problem], texts: Sequence[str]) -> str:
     return "".join(lines)
 
 
-def train_settings() -> list[Field[Any]]:
-    """Settings of ``fusion train`` that the Trainer of transformers does not have."""
-    parent = FusionConfig.__mro__[1]  # TrainingArguments
-    inherited = {entry.name for entry in fields(parent)}
-    own = []
-    for entry in fields(FusionConfig):
-        if entry.name not in inherited:
-            own.append(entry)
-    return own
-
-
 def spent(start: float) -> str:
-    """Say how long it took since ``start`` and the most memory that was resident."""
+    """Say how long it took since ``start`` and the most memory that was resident.
+
+    Only the time where the system does not count memory.
+    """
+    seconds = time.perf_counter() - start
+    try:
+        import resource
+    except ImportError:  # not on every system
+        return f"{seconds:.0f} s"
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     usage = resource.getrusage(resource.RUSAGE_SELF)
     peak = usage.ru_maxrss * unit / 2**30
-    seconds = time.perf_counter() - start
     return f"{seconds:.0f} s, peak memory {peak:.1f} GiB"
 
 

@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from fusion.models import longest, vocabulary_size
+from fusion.models import input_device, longest, vocabulary_size
 from fusion.tasks import Problem, normal
 from fusion.text.conversations import Example, encode_prompt
 
@@ -302,9 +302,10 @@ def _continue(
     # Columns with which a head is padded are of no token.
     columns = model.config.get_text_config().vocab_size
     padding = range(vocabulary_size(tokenizer), columns)
+    device = input_device(model)
     written = model.generate(
-        input_ids=ids.to(model.device),
-        attention_mask=mask.to(model.device),
+        input_ids=ids.to(device),
+        attention_mask=mask.to(device),
         max_new_tokens=max_new_tokens,
         do_sample=False,
         # The model's own generation settings may hold sampling parameters, which greedy

