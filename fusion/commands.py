@@ -46,8 +46,8 @@ def capture(arguments: Sequence[str]) -> None:
     # The model last, as it may take minutes to load: mistakes are told before.
     rank, world = _processes()
     _check_source(settings.data, "data")
-    tokenizer = load_tokenizer(settings.teacher, settings.template)
     examples = _examples(settings.data, settings)
+    tokenizer = load_tokenizer(settings.teacher, settings.template)
     start = time.perf_counter()
     run(
         _placed(settings.teacher, settings),
@@ -271,8 +271,8 @@ def evaluate(arguments: Sequence[str]) -> None:
     settings = settings_of(EvaluateSettings, arguments)
     # Before the model, as in `capture`.
     _check_source(settings.data, "data")
-    tokenizer = load_tokenizer(settings.model)
     problems = read_problems(settings.data)
+    tokenizer = load_tokenizer(settings.model)
     start = time.perf_counter()
     texts = generate(
         _placed(settings.model, settings),
