@@ -26,6 +26,7 @@ from fusion.tasks import SPEC, Problem, read_data, read_problems
 from fusion.text.messages import Example
 from fusion.text.rows import OnBadRows, Turns
 from fusion.training.config import AUTO, FusionConfig, read_config
+from fusion.training.setting_types import from_words
 from fusion.training.settings import read_settings
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -229,10 +230,12 @@ def train(arguments: Sequence[str]) -> None:
 def _saving(arguments: Sequence[str]) -> dict[str, Any]:
     """The defaults of ``fusion train``, with checkpoints where the best is chosen."""
     given = read_settings(arguments)
+    best = given.get("load_best_model_at_end", False)
+    chosen = from_words(FusionConfig, {"load_best_model_at_end": best})
     defaults: dict[str, Any] = dict(TRAIN_DEFAULTS)
     # The best checkpoint is one that was evaluated: both are made at the same steps.
     # What the one cannot be, as "no", is left to transformers to refuse.
-    if given.get("load_best_model_at_end"):
+    if chosen.get("load_best_model_at_end") is True:
         defaults["save_strategy"] = given.get("eval_strategy", "no")
         logged = given.get("logging_steps", defaults["logging_steps"])
         defaults["save_steps"] = given.get("eval_steps", logged)

@@ -371,6 +371,7 @@ def test_an_interrupted_training_goes_on(capsys, models, tmp_path):
     ("words", "expected"),
     [
         ([], ("steps", 0.1)),
+        (["load_best_model_at_end=no"], ("steps", 0.1)),
         (["load_best_model_at_end=true", "eval_strategy=epoch"], ("epoch", 10)),
         (
             ["load_best_model_at_end=true", "eval_strategy=steps", "eval_steps=3"],
