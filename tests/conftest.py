@@ -1,6 +1,7 @@
 """Hypothesis profiles, and the array libraries that the suite runs over."""
 
 import os
+from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import pytest
@@ -15,13 +16,34 @@ _COMMON = {
     "print_blob": True,
     "suppress_health_check": [HealthCheck.too_slow],
 }
-settings.register_profile("default", max_examples=200, **_COMMON)
+# The search for mutants shows that 60 examples tell right from wrong code.
+settings.register_profile("default", max_examples=100, **_COMMON)
 settings.register_profile("thorough", max_examples=2000, **_COMMON)
 # Whether a mutant is killed, not by how small an example.
 settings.register_profile(
     "mutants", max_examples=60, phases=[Phase.explicit, Phase.generate], **_COMMON
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def _compile_quickly():
+    """Let JAX compile its thousands of tiny programs without making them fast.
+
+    A flag that XLA does not know ends the process: only versions that know these.
+    """
+    try:
+        known = version("jaxlib").startswith("0.10.")
+    except PackageNotFoundError:
+        known = False
+    if known:
+        os.environ.setdefault(
+            "XLA_FLAGS",
+            "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+            "--xla_llvm_disable_expensive_passes=true",
+        )
+
+
+_compile_quickly()
 
 
 @pytest.fixture
