@@ -269,12 +269,19 @@ def _distances(n, rng):
     return abs(points - points.T)
 
 
-def _pair(kind, n=1600, m=1400):
-    """Two spaces whose pairs of atoms are more than what one block of rows holds."""
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Let spaces of hundreds of atoms need several blocks of rows."""
+    monkeypatch.setattr("gwtools.spaces.base.BLOCK_ENTRIES", 2**19)
+
+
+def _pair(kind, n=800, m=700):
+    """Two spaces whose pairs of atoms are more than what one small block holds."""
     rng = np.random.default_rng(0)
     return READ[kind](n, rng), READ[kind](m, rng)
 
 
+@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("given", ["none", "sorted", "sorted, as a matrix", "product"])
 @pytest.mark.parametrize("kind", READ)
 def test_certificates_of_any_kind_hold_what_they_say(kind, given):
@@ -289,6 +296,7 @@ def test_certificates_of_any_kind_hold_what_they_say(kind, given):
     )
 
 
+@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("kind", READ)
 def test_closed_forms_of_any_kind_hold_what_they_say(kind):
     _holds_what_it_says(
