@@ -1,5 +1,6 @@
 """Python as it is where packages are not installed, in a process of its own."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -52,9 +53,10 @@ def hide() -> None:
     sys.meta_path[:] = [_Hiding(os.environ[_VARIABLE].split(","))]
 
 
-def all_but_core() -> set[str]:
+@functools.cache
+def all_but_core() -> frozenset[str]:
     """Return what is installed here beyond the core dependencies."""
-    return set(packages_distributions()) - CORE - {"gwtools", "fusion"}
+    return frozenset(packages_distributions()) - CORE - {"gwtools", "fusion"}
 
 
 def run(
