@@ -22,6 +22,7 @@ from fusion.command_settings import (
     require_given,
     settings_of,
 )
+from fusion.losses.objective import ALIGNMENTS
 from fusion.tasks import SPEC, Problem, read_data, read_problems
 from fusion.text.messages import Example
 from fusion.text.rows import OnBadRows, Turns
@@ -32,7 +33,7 @@ from fusion.training.settings import read_settings
 EXAMPLES = Path(__file__).parent / "examples"
 # What `train` prints of evaluations before and after: means over all teachers, and the
 # coverage of each.
-_SHOWN = ("eval_loss", "eval_sft", "eval_uld", "eval_graph", "eval_coverage")
+_SHOWN = ("loss", "sft", *ALIGNMENTS, "graph", "coverage")
 Metrics = dict[str, float]
 
 
@@ -261,7 +262,7 @@ def _changes(before: Metrics, after: Metrics) -> list[str]:
     lines = []
     for name, value in after.items():
         kind, _, _ = name.partition("/")  # without the teacher's name
-        if kind in _SHOWN and name in before:
+        if kind.removeprefix("eval_") in _SHOWN and name in before:
             lines.append(f"{name} {before[name]:.4g} -> {value:.4g}")
     return lines
 

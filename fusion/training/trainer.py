@@ -29,7 +29,7 @@ from fusion.training.comparison import (
     teacher_terms,
     teachers_tokens,
 )
-from fusion.training.config import FusionConfig
+from fusion.training.config import AUTO, FusionConfig
 from fusion.training.data import check_kept, check_stores, fitting_examples
 from fusion.training.interruption import Interruption
 from fusion.training.progress import Progress
@@ -52,7 +52,6 @@ from fusion.training.students import (
 from fusion.training.terms import Meter, denominators, record, term_names
 from fusion.training.weights import likelihood_scale
 
-AUTO = "auto"
 # Values of `standardize` that need mean and standard deviation of full rows of logits.
 OF_MOMENTS = ("center", "zscore")
 
