@@ -192,7 +192,7 @@ class FusionConfig(TrainingArguments):
         choices=ALIGNMENTS,
         default="uld",
     )
-    beta: float = setting("the teacher's weight in jsd", least=0, most=1, default=0.5)
+    beta: float = setting("the teacher's weight in jsd", above=0, most=1, default=0.5)
     # The losses and their weights: ULD at aligned positions, GLD between graphs.
     graph: str | None = setting(
         "kind of graph loss; null: none", choices=(*GRAPHS, None), default="row_means"
