@@ -5,9 +5,10 @@ Both train the same small models on the same examples.
 Both distil a GPT-2 into a Llama of another tokenizer with half the loss on the labels
 and half on ULD; ours with the graph loss, too. GOLD (`trl.experimental.gold`,
 off-policy) runs the teacher in every step and keeps it in memory; ours reads a store,
-whose capture is the third row. Each run is a process of its own, and the kinds take
-turns. Tokens are the student's; seconds of CPU are the ones to compare where the
-machine is shared.
+whose capture is the last row, with whole rows of logits or with the chunked head, which
+applies the head twice. Each run is a process of its own, and the kinds take turns.
+Tokens are the student's; seconds of CPU are the ones to compare where the machine is
+shared.
 
     python -m simulations.trainer_speed --out DIR [--quick] [--seed S] [--repeats R]
 
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -38,8 +40,10 @@ from simulations._report import Row
 
 REPEATS = 3
 BATCH = 8
+HEAD_CHUNK = 64  # positions whose logits are in memory at once
 NAMES = {
     "fusion": "FusionTrainer",
+    "chunked": "FusionTrainer, chunked head",
     "gold": "TRL GOLD (ULD)",
     "capture": "capture, once",
 }
@@ -62,7 +66,11 @@ def common(folder: str, steps: int, seed: int) -> dict[str, Any]:
 
 
 def fusion_run(
-    examples: Sequence[Example], folder: str, steps: int, seed: int
+    examples: Sequence[Example],
+    folder: str,
+    steps: int,
+    seed: int,
+    head_chunk: int | None = None,
 ) -> Callable[[], Any]:
     """Return a fusion from a store, ready to go."""
     import fusion
@@ -73,7 +81,10 @@ def fusion_run(
     capture(*teacher, examples, store, progress=False)
     del teacher
     config = fusion.FusionConfig(
-        **common(folder, steps, seed), stores={"teacher": str(store)}, graph_weight=0.05
+        **common(folder, steps, seed),
+        stores={"teacher": str(store)},
+        graph_weight=0.05,
+        head_chunk=head_chunk,
     )
     return fusion.FusionTrainer(
         student.model, config, examples, processing_class=student.tokenizer
@@ -129,7 +140,12 @@ def capture_run(
     )
 
 
-RUNS = {"fusion": fusion_run, "gold": gold_run, "capture": capture_run}
+RUNS = {
+    "fusion": fusion_run,
+    "chunked": partial(fusion_run, head_chunk=HEAD_CHUNK),
+    "gold": gold_run,
+    "capture": capture_run,
+}
 
 
 def measure(kind: str, steps: int, seed: int) -> Row:
@@ -244,7 +260,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     report.claim(
         folder,
-        {"seed": arguments.seed, "steps": steps, "batch": BATCH, "versions": versions},
+        {
+            "seed": arguments.seed,
+            "steps": steps,
+            "batch": BATCH,
+            "head_chunk": HEAD_CHUNK,
+            "versions": versions,
+        },
     )
     rows = []
     for _ in tqdm(range(1 if arguments.quick else arguments.repeats), unit="turn"):
