@@ -140,7 +140,7 @@ def capture_run(
     )
 
 
-RUNS = {
+RUNS: dict[str, Callable[..., Callable[[], Any]]] = {
     "fusion": fusion_run,
     "chunked": partial(fusion_run, head_chunk=HEAD_CHUNK),
     "gold": gold_run,
