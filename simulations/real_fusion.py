@@ -47,6 +47,7 @@ TRAINED_ON = ("English", "German", "Russian", "Arabic", "Chinese")
 OTHERS = ("Vietnamese", "Hindi", "Korean")
 TRAINING = (
     "weighting=ce",
+    "ce_temperature=1",
     "standardize=zscore",
     "fusion_weight=0.3",
     "graph_weight=0.02",
@@ -292,6 +293,7 @@ def held_out_rows(models: Path, work: Path, size: Size) -> list[Row]:
             student=str(folder),
             stores=stores,
             weighting="ce",
+            ce_temperature=1.0,
             standardize="zscore",
             fusion_weight=0.3,
             graph_weight=0.02,
@@ -364,11 +366,11 @@ def tables(
             names[row["languages"]],
             row["examples"],
             *(f"{row[term]:.3f}" for term in TERMS),
-            *(f"{row[f'weight/{teacher}']:.3f}" for teacher in TEACHERS),
+            *(f"{row[f'{of}/{t}']:.3f}" for of in ("uld", "weight") for t in TEACHERS),
         ]
         for row in held_out
     ]
-    weights = [f"weight of {teacher}" for teacher in TEACHERS]
+    of_teachers = [f"{of} of {t}" for of in ("uld", "weight") for t in TEACHERS]
     return "\n\n".join(
         [
             "## Commands",
@@ -396,8 +398,11 @@ def tables(
             ),
             "## Held-out losses",
             report.markdown_table(
-                ["student", "languages", "conversations", *TERMS, *weights], losses
+                ["student", "languages", "conversations", *TERMS, *of_teachers], losses
             ),
+            "The student is one of its own teachers: ULD to it begins at what stores "
+            "round. A teacher's labels are covered where one of its tokens starts at "
+            "the same byte as one of the student's.",
         ]
     )
 
