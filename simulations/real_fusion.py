@@ -329,14 +329,8 @@ def training_seconds(work: Path) -> float:
     return seconds
 
 
-def tables(
-    ran: Sequence[Row],
-    stores: Sequence[Row],
-    equality: Sequence[Row],
-    held_out: Sequence[Row],
-    rate: str,
-) -> str:
-    """Lay costs, stores, equality and held-out losses out."""
+def _costs(ran: Sequence[Row]) -> str:
+    """Lay the commands out."""
     costs = [
         [
             row["command"],
@@ -347,6 +341,12 @@ def tables(
         ]
         for row in ran
     ]
+    header = ["command", "end", "steps", "seconds", "peak memory, MiB"]
+    return report.markdown_table(header, costs)
+
+
+def _kept(stores: Sequence[Row]) -> str:
+    """Lay the stores out."""
     kept = [
         [
             row["teacher"],
@@ -359,6 +359,26 @@ def tables(
         ]
         for row in stores
     ]
+    header = [
+        "teacher",
+        "conversations",
+        "tokens of answers",
+        "MB",
+        "bytes a token",
+        "tokens a second, with loading",
+        "covered labels of held-out",
+    ]
+    return report.markdown_table(header, kept)
+
+
+def tables(
+    ran: Sequence[Row],
+    stores: Sequence[Row],
+    equality: Sequence[Row],
+    held_out: Sequence[Row],
+    rate: str,
+) -> str:
+    """Lay costs, stores, equality and held-out losses out."""
     names = {"held_out": "of training", "others": "others"}
     losses = [
         [
@@ -374,23 +394,10 @@ def tables(
     return "\n\n".join(
         [
             "## Commands",
-            report.markdown_table(
-                ["command", "end", "steps", "seconds", "peak memory, MiB"], costs
-            ),
+            _costs(ran),
             rate,
             "## Stores",
-            report.markdown_table(
-                [
-                    "teacher",
-                    "conversations",
-                    "tokens of answers",
-                    "MB",
-                    "bytes a token",
-                    "tokens a second, with loading",
-                    "covered labels of held-out",
-                ],
-                kept,
-            ),
+            _kept(stores),
             "## Undisturbed against killed twice",
             report.markdown_table(
                 ["what", "tensors", "equal in all bits", "largest difference"],
