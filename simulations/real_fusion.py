@@ -47,7 +47,6 @@ TRAINED_ON = ("English", "German", "Russian", "Arabic", "Chinese")
 OTHERS = ("Vietnamese", "Hindi", "Korean")
 TRAINING = (
     "weighting=ce",
-    "ce_temperature=1",
     "standardize=zscore",
     "fusion_weight=0.3",
     "graph_weight=0.02",
@@ -293,7 +292,6 @@ def held_out_rows(models: Path, work: Path, size: Size) -> list[Row]:
             student=str(folder),
             stores=stores,
             weighting="ce",
-            ce_temperature=1.0,
             standardize="zscore",
             fusion_weight=0.3,
             graph_weight=0.02,

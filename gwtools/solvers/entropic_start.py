@@ -159,6 +159,12 @@ def _scalings_of_potentials(
     u = f / state.epsilon
     v = g / state.epsilon
     _check_plans.finite_scalings(_are_finite(u, v), state.epsilon)
+    # Potentials are given up to a constant, on which no kernel depends: rounding to the
+    # digits of a large one would hide how unsuitable they are.
+    xp = _array.namespace(u)
+    constant = xp.max(u)
+    u = u - constant
+    v = v + constant
     if is_relative:
         return u, v
     log_a, log_b = problem.log_weights
