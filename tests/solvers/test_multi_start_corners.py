@@ -22,7 +22,12 @@ def test_libraries(library):
     expected = gw.solve(*clouds(6, 8, seed=2), gw.MultiStart(starts=11))
     difference = abs(float(result.objective) - float(expected.objective))
     assert difference <= library.rtol * float(expected.objective)
-    assert [s.name for s in result.starts][:3] == [s.name for s in expected.starts][:3]
+    # Which sign an eigenvector has is for each library to say.
+    kinds, others = (
+        [start.name.rstrip("+-") for start in found.starts[:3]]
+        for found in (result, expected)
+    )
+    assert kinds == others
     narrow = [to_numpy(space.weights) for space in (x, y)]
     plan = to_numpy(result.plan.dense())
     most = 1e-12 if library.dtype == "float64" else 1e-6
