@@ -156,10 +156,10 @@ class FusionTrainer(Trainer):
 
         if processing_class is None:
             processing_class = load_tokenizer(_student(args))
-        if model is None:
-            model = load_model(_student(args))
         self._tokenizer = processing_class
         check_tokenizers(self.stores, processing_class, args.alignment)
+        if model is None:
+            model = load_model(_student(args))
 
         names = term_names(self.stores, args.alignment)
         self._meters = {"train": Meter(names), "eval": Meter(names)}
@@ -172,11 +172,9 @@ class FusionTrainer(Trainer):
         held_out = fitting(eval_dataset, args=args, name="held-out examples")
         # What a store holds may have been left out.
         check_kept(self.stores, args, training, held_out)
-        scale = args.ce_temperature
-        if scale is None:
-            weighed = training or held_out
-            scale = likelihood_scale(self.stores, weighed.keys if weighed else ())
-        collator = _collator(self.stores, processing_class, args, scale)
+        weighed = training or held_out
+        keys = () if weighed is None else weighed.keys
+        collator = _collator(self.stores, processing_class, args, keys)
         super().__init__(
             model=prepared(model, args),
             args=args,
@@ -416,9 +414,12 @@ def _collator(
     stores: Mapping[str, TeacherStore],
     tokenizer: PreTrainedTokenizerBase,
     args: FusionConfig,
-    ce_temperature: float,
+    keys: Sequence[str],  # of the examples
 ) -> Collator:
     """Make the collator that the settings describe."""
+    ce_temperature = 1.0 if args.ce_temperature is None else args.ce_temperature
+    if args.weighting == "ce" and args.ce_temperature is None:
+        ce_temperature = likelihood_scale(stores, keys)
     return Collator(
         stores,
         padding=_padding(tokenizer),
