@@ -247,6 +247,10 @@ class FusionTrainer(Trainer):
         *args: Any,
     ) -> Any:
         """Take the micro-batches of a step, and set the denominators of its loss."""
+        # After the last step nothing is left, though its epoch may have more examples:
+        # a run that goes on from there would take another step.
+        if self.state.global_step >= self.state.max_steps:
+            return [], None
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, *args)
         self._progress.count(batches)
         # float32: some accelerators have no float64.
@@ -391,7 +395,11 @@ class FusionTrainer(Trainer):
     def _get_eval_sampler(self, eval_dataset: Any) -> EpochSampler:
         """Return the places of held-out examples, each once over all ranks."""
         n = len(eval_dataset)
-        multiple = self._together(self.args.eval_batch_size)
+        batch = self.args.eval_batch_size
+        multiple = self._together(batch)
+        # Where incomplete batches are left out, there must be none.
+        if self.args.dataloader_drop_last:
+            multiple = max(multiple, batch)
         return EpochSampler(n, in_order(n), multiple)
 
     def _together(self, batch: int) -> int:

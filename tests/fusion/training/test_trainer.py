@@ -456,6 +456,20 @@ def test_weights_and_coverage_do_not_depend_on_batches(trainer, size):
     assert found["eval_weight/gpt2"] == pytest.approx(1 - share / 2)
 
 
+def test_incomplete_batches_that_are_left_out_are_of_training_alone(trainer):
+    found = [
+        trainer(
+            held_out=HELD_OUT[:5],
+            per_device_eval_batch_size=4,
+            dataloader_drop_last=drop,
+        ).evaluate()
+        for drop in (False, True)
+    ]
+    for name in ("loss", "sft", "uld/gpt2"):
+        first, second = (metrics[f"eval_{name}"] for metrics in found)
+        assert second == pytest.approx(first, rel=1e-5)
+
+
 def test_examples_may_come_by_length(trainer):
     made = trainer(
         train_sampling_strategy="group_by_length",

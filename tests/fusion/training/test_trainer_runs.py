@@ -84,6 +84,22 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(
     assert same(finished(whole), finished(killed))
 
 
+def test_a_run_that_has_ended_takes_no_further_step(store, tmp_path):
+    """Also in the middle of an epoch, as when it was killed before it said so."""
+    settings = {
+        "max_steps": 2,
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "lr_scheduler_type": "constant",
+        "per_device_train_batch_size": 2,
+    }
+    runs.train(str(tmp_path), store, settings)
+    weights = finished(tmp_path)
+    again = runs.train(str(tmp_path), store, settings)
+    assert again.state.global_step == 2
+    assert same(finished(tmp_path), weights)
+
+
 def test_accelerate_launches_the_command_on_two_ranks(store, tmp_path, llama):
     """Eleven examples, two for each of two ranks or four: the last batch has three.
 
