@@ -385,12 +385,12 @@ class FusionConfig(TrainingArguments):
         )
 
     def fusion_weight_at(self, progress: float) -> float:
-        """Return the weight w after a share of all steps.
+        """Return the weight w between the first and the last step.
 
         Parameters
         ----------
         progress : float
-            The share of steps done, in [0, 1].
+            From 0, the first step, to 1, the last.
 
         Returns
         -------

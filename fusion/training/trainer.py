@@ -221,6 +221,8 @@ class FusionTrainer(Trainer):
         if resume_from_checkpoint in (True, AUTO):
             folder = str(self.args.output_dir)
             resume_from_checkpoint = newest_checkpoint(folder)
+        # What an earlier training did not log is none of this one's.
+        self._meters["train"].reset()
         with self._interruption:
             return super().train(resume_from_checkpoint, *args, **kwargs)
 
@@ -294,7 +296,8 @@ class FusionTrainer(Trainer):
         totals = self._totals
         # Totals are None where a caller asks for a loss before the first step.
         if model.training and totals is not None:
-            objective = replace(objective, weight=self._fusion_weight())
+            w = self._fusion_weight(self.state.global_step)
+            objective = replace(objective, weight=w)
         else:
             # This batch alone, with the first step's fusion weight: evaluations compare
             # students, whatever step they are at.
@@ -315,10 +318,10 @@ class FusionTrainer(Trainer):
             return loss, {"loss": loss}
         return loss
 
-    def _fusion_weight(self) -> float:
-        """The weight w of the step that is under way."""
-        steps = max(1, self.state.max_steps)
-        progress = self.state.global_step / steps
+    def _fusion_weight(self, step: int) -> float:
+        """The weight w of a step, from 0 on."""
+        last = max(1, self.state.max_steps - 1)
+        progress = min(1.0, step / last)
         return float(self.args.fusion_weight_at(progress))
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
@@ -327,7 +330,8 @@ class FusionTrainer(Trainer):
         if "loss" in logs:
             meter = self._meters["train"]
             means = meter.means(self.accelerator)
-            weight = {"fusion_weight": self._fusion_weight()}
+            ended = max(0, self.state.global_step - 1)
+            weight = {"fusion_weight": self._fusion_weight(ended)}
             speed = self._progress.speed(self.accelerator, self.state)
             logs = logs | means | weight | speed
             meter.reset()

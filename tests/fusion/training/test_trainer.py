@@ -339,7 +339,34 @@ def test_every_term_is_logged(trainer):
     # tokenizer some are.
     assert evaluated["eval_coverage/other"] == 1.0
     assert 0.2 < evaluated["eval_coverage/gpt2"] < 1.0
-    assert [row["fusion_weight"] for row in steps] == pytest.approx([0.4, 0.3, 0.2])
+    assert [row["fusion_weight"] for row in steps] == pytest.approx([0.5, 0.35, 0.2])
+
+
+def test_the_weight_of_the_teachers_reaches_both_of_its_ends(trainer):
+    made = trainer(
+        fusion_schedule="linear",
+        fusion_weight=0.5,
+        final_fusion_weight=0.0,
+        learning_rate=0.0,
+        graph=None,
+    )
+    made.train()
+    first, _, last, _ = made.state.log_history
+    assert last["loss"] == pytest.approx(last["sft"], rel=1e-5)
+    half = (first["sft"] + first["uld"]) / 2
+    assert first["loss"] == pytest.approx(half, rel=1e-5)
+
+
+def test_a_second_training_logs_its_own_means(trainer):
+    """Though the first has ended between two lines of its log."""
+    settings = {"logging_steps": 2, "learning_rate": 0.0}
+    made = trainer(**settings)
+    means = []
+    for _ in range(2):
+        made.train()
+        means.append(made.state.log_history[0]["sft"])
+    first, second = means
+    assert second == pytest.approx(first, rel=1e-5)
 
 
 def test_fused_loss_falls_on_held_out_text_by_a_quarter(trainer):
