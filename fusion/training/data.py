@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -119,6 +119,12 @@ def check_stores(
         If a store does not. Where bad rows are to be left out, how many it holds is not
         asked yet: they may be those that it does not hold.
     """
+    if not stores and args.fusion_weight == 1 and args.fusion_schedule == "constant":
+        raise ValueError(
+            "fusion_weight must be less than 1 where there are no stores, but is "
+            f"{args.fusion_weight}: the loss would be 0; add a store, or set "
+            "fusion_weight=0 to learn the labels alone."
+        )
     # A key is a hash of the whole text: each is made once.
     trained = {example.key for example in training or ()}
     others = {example.key for example in held_out or ()}
@@ -151,6 +157,22 @@ def check_kept(
     trained = set() if training is None else set(training.keys)
     others = set() if held_out is None else set(held_out.keys)
     _check_keys(stores, args, trained, others, args.least_coverage)
+    if training is not None and args.dataloader_drop_last:
+        _check_batches(len(training), args)
+
+
+def _check_batches(count: int, args: FusionConfig) -> None:
+    """Require a whole batch on every rank, where no other is trained on."""
+    accelerator: Any = args.accelerator_config
+    # Ranks take a batch each, or a part of one.
+    ranks = 1 if accelerator.split_batches else args.world_size
+    least = args.train_batch_size * ranks
+    if count < least:
+        raise ValueError(
+            f"There must be at least {least} training examples where "
+            f"dataloader_drop_last leaves out incomplete batches, but there are "
+            f"{count}: leave it out, or lower per_device_train_batch_size."
+        )
 
 
 def held(store: TeacherStore, keys: Iterable[str]) -> int:

@@ -85,7 +85,7 @@ class Start(TrainerCallback):
             self._of_data(args),
             *self._of_stores(),
             self._of_weights(args),
-            _of_loss(args),
+            _of_loss(args, bool(self._collator.stores)),
         ]
 
     def _of_student(self, args: FusionConfig, state: TrainerState) -> str:
@@ -153,16 +153,22 @@ class Start(TrainerCallback):
         return f"Weights: {weights or 'none'} on average, {chosen}."
 
 
-def _of_loss(args: FusionConfig) -> str:
+def _of_loss(args: FusionConfig, taught: bool) -> str:
     """The loss with its factors, and where the student will be saved."""
-    terms = f"{args.uld_weight:g} · {args.alignment.upper()}"
-    if args.graph is not None:
-        terms += f" + {args.graph_weight:g} · GLD"
+    added = f" + w · ({_terms(args)})" if taught else ""
     w = f"w = {args.fusion_weight:g}"
     if args.fusion_schedule != "constant":
         end = args.final_fusion_weight
         w = f"w from {args.fusion_weight:g} to {end:g} ({args.fusion_schedule})"
-    return f"Loss: (1 − w) · SFT + w · ({terms}), {w}; saved to {args.output_dir}."
+    return f"Loss: (1 − w) · SFT{added}, {w}; saved to {args.output_dir}."
+
+
+def _terms(args: FusionConfig) -> str:
+    """What the teachers add to the loss."""
+    terms = f"{args.uld_weight:g} · {args.alignment.upper()}"
+    if args.graph is not None:
+        terms += f" + {args.graph_weight:g} · GLD"
+    return terms
 
 
 def _share(store: Any, examples: FittingExamples | None) -> str:

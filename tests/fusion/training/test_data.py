@@ -9,7 +9,7 @@ import pytest
 import fusion
 from fusion.text.conversations import Example, Message
 from fusion.text.rows import ExamplesWarning
-from fusion.training.data import check_stores, fitting_examples
+from fusion.training.data import check_kept, check_stores, fitting_examples
 from fusion.training.trainer import FusionTrainer
 from tests.fusion import tiny
 
@@ -129,6 +129,34 @@ class Holding(dict):
 
     def check(self, **_):
         pass
+
+
+def test_a_loss_that_is_nothing_is_refused():
+    """Where labels have no weight, somebody must teach."""
+    settings = {"fusion_weight": 1.0, "use_cpu": True}
+    args = fusion.FusionConfig("student", **settings)
+    with pytest.raises(ValueError, match="less than 1 where there are no stores"):
+        check_stores({}, args, EXAMPLES)
+    check_stores({"whole": Holding(EXAMPLES)}, args, EXAMPLES)
+    settings |= {"fusion_schedule": "linear"}
+    check_stores({}, fusion.FusionConfig("student", **settings), EXAMPLES)
+
+
+def test_examples_must_fill_a_batch_where_others_are_left_out(llama):
+    model, tokenizer = llama
+    for size, refused in ((6, False), (7, True)):
+        args = fusion.FusionConfig(
+            "student",
+            per_device_train_batch_size=size,
+            dataloader_drop_last=True,
+            use_cpu=True,
+        )
+        examples = fitting_examples(EXAMPLES, tokenizer, model, args, "examples")
+        if not refused:
+            check_kept({}, args, examples, None)
+            continue
+        with pytest.raises(ValueError, match=r"at least 7 training .* there are 6"):
+            check_kept({}, args, examples, None)
 
 
 def test_stores_must_hold_enough_of_the_training_examples():

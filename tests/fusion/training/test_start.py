@@ -102,7 +102,9 @@ def test_schedules_and_no_teachers_are_said(made, capsys):
     lines = said(made(teachers=(), fusion_schedule="cosine", graph=None), capsys)
     assert len(lines) == 5
     assert lines[2] == "Stores: none, so that labels alone are learnt."
-    assert "(1 · ULD), w from 0.5 to 0 (cosine)" in lines[4]
+    assert "· SFT, w from 0.5 to 0 (cosine); saved" in lines[4]
+    lines = said(made(graph=None), capsys)
+    assert "· SFT + w · (1 · ULD), w = 0.5; saved" in lines[-1]
 
 
 def test_it_is_silenced_by_the_level_of_logs(made, capsys):
