@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
+from fusion import _check
 from fusion.logits.topk import KINDS
 from fusion.losses.graphs import CHANNELS
 from fusion.losses.graphs import KINDS as GRAPHS
@@ -21,6 +22,12 @@ from fusion.training.settings import read_settings, require_known
 AUTO = "auto"
 # Values of `standardize` by which rows of logits become distributions.
 NORMALIZED = ("logprob", "softmax")
+# Numbers that transformers takes whatever they are, and then trains on nothing.
+_COUNTS = (
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+)
 # What evaluations tell of, and whether more of it is better.
 _METRICS = {
     **dict.fromkeys(("loss", "sft", *ALIGNMENTS, "graph"), False),
@@ -330,6 +337,8 @@ class FusionConfig(TrainingArguments):
                 "one example, which packed rows mix; save padding by "
                 "train_sampling_strategy=group_by_length."
             )
+        for name in _COUNTS:
+            _check.count(getattr(self, name), name)
         # Smoothing would be a second loss beside the teachers', on other terms.
         if self.label_smoothing_factor:
             raise ValueError(

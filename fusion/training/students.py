@@ -137,7 +137,9 @@ class Reader:
 
         # Inside the forward pass, as wrappers of the student gather its weights and
         # choose its precision for no longer than that.
-        with _forward_replaced(head, read_in_place_of_head):
+        # A compiled student calls it as it is: gradients are made on the way.
+        uncompiled: Any = torch.compiler.disable(read_in_place_of_head)
+        with _forward_replaced(head, uncompiled):
             instead = self._forward(model, batch)
         (found,) = outputs
         return found, instead

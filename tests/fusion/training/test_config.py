@@ -82,6 +82,8 @@ BAD = {
     "length": ({"max_length": 1.5}, "max_length must be an integer"),
     "layers": ({"trained_layers": 0}, "trained_layers"),
     "two ways to train few": ({"trained_layers": 1, "lora": {"r": 2}}, "must not both"),
+    "batch": ({"per_device_train_batch_size": 0}, "an integer at least 1"),
+    "accumulation": ({"gradient_accumulation_steps": -1}, "an integer at least 1"),
     "smoothing": ({"label_smoothing_factor": 0.1}, "must be 0"),
     "columns": ({"remove_unused_columns": True}, "must be false"),
 }

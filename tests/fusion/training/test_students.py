@@ -68,6 +68,23 @@ def test_chunks_read_what_whole_rows_are(kind, chunk, bias, llama, gpt2):
     assert "forward" not in vars(head)
 
 
+# The compiler looks at every tensor for a gradient.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+def test_a_compiled_student_reads_each_batch_in_chunks(llama):
+    model, tokenizer = copy.deepcopy(llama)
+    compiled = torch.compile(model, backend="eager")
+    data = EncodedExamples(EXAMPLES, tokenizer, None)
+    reader = Reader(6, len(tokenizer), True, 3, skips_prompts=True)
+    for feature in (data[0], data[1]):
+        batch = Collator({}, padding=0)([feature])
+        wanted, found = (
+            reader(each, head_of(model), batch, None)[0].nll
+            for each in (model, compiled)
+        )
+        assert torch.allclose(found, wanted, rtol=1e-5)
+        found.sum().backward()
+
+
 def test_a_head_computes_again_what_it_did_after_an_error(llama):
     model, tokenizer = copy.deepcopy(llama)
     head = head_of(model)
