@@ -82,6 +82,23 @@ def texts(count: int, length: int, vocabulary: int, seed: int) -> list[fusion.Ex
     return found
 
 
+def teacher_and_student(
+    length: int, shape: dict[str, Any]
+) -> tuple[GPT2LMHeadModel, LlamaForCausalLM]:
+    """A small teacher and a student, both with random weights."""
+    ends = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    config = GPT2Config(
+        vocab_size=shape["vocab_size"],
+        n_embd=64,
+        n_layer=1,
+        n_head=2,
+        n_positions=length,
+        **ends,
+    )
+    student_config = LlamaConfig(max_position_embeddings=length, **ends, **shape)
+    return GPT2LMHeadModel(config), LlamaForCausalLM(student_config)
+
+
 def measure(
     losses: str,
     chunk: int | None,
@@ -97,18 +114,8 @@ def measure(
     tokenizer = words(vocabulary)
     examples = texts(steps * batch, length, vocabulary, seed)
     torch.manual_seed(seed)
-    ends = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
-    config = GPT2Config(
-        vocab_size=vocabulary,
-        n_embd=64,
-        n_layer=1,
-        n_head=2,
-        n_positions=length,
-        **ends,
-    )
-    teacher = GPT2LMHeadModel(config).to(device)
-    student_config = LlamaConfig(max_position_embeddings=length, **ends, **shape)
-    student = LlamaForCausalLM(student_config)
+    teacher, student = teacher_and_student(length, shape)
+    teacher.to(device)
     with tempfile.TemporaryDirectory() as folder:
         store = str(Path(folder) / "store")
         capture(teacher, tokenizer, examples, store, progress=False)

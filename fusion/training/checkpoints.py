@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 # What the Trainer calls a checkpoint: the step after which it was written.
+_STATE = "trainer_state.json"
 _NAME = re.compile(r"checkpoint-([0-9]+)")
 
 
@@ -30,9 +31,48 @@ def newest_checkpoint(folder: str | Path) -> str | None:
     return None
 
 
+def check_place(
+    checkpoint: str | Path,
+    batches: int,
+    accumulation: int,
+) -> None:
+    """Require that training goes on behind the examples that it has learnt.
+
+    Parameters
+    ----------
+    checkpoint : path
+        Where it goes on.
+    batches : int
+        Batches of an epoch, on each rank.
+    accumulation : int
+        How many of them make a step.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is at another place: of other data, or of other numbers of
+        examples a step.
+    """
+    file = Path(checkpoint) / _STATE
+    state = json.loads(file.read_bytes())
+    steps = -(-batches // accumulation)  # of an epoch, rounded up
+    epochs, step = divmod(state["global_step"], steps)
+    place = epochs + min(step * accumulation, batches) / batches
+    found = state["epoch"]
+    # Logs round it to fewer digits than these.
+    if found is not None and abs(found - place) > 1e-3 / batches:
+        raise ValueError(
+            f"A run must go on with the data and the examples a step that {checkpoint} "
+            f"was made with, but that is at epoch {found:.6g} where step "
+            f"{state['global_step']} is at {place:.6g} now: restore the number of "
+            "processes, per_device_train_batch_size, gradient_accumulation_steps and "
+            "data, or begin in another output_dir."
+        )
+
+
 def _is_whole(checkpoint: Path) -> bool:
     """Tell whether the trainer's state, a mapping in JSON, can be read."""
-    file = checkpoint / "trainer_state.json"
+    file = checkpoint / _STATE
     # A killed process leaves no file, or the beginning of one, which is no JSON.
     try:
         state = json.loads(file.read_bytes())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, cast
+from typing import cast
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -15,6 +15,7 @@ from fusion.text.fitting import Fitting, fit
 from fusion.text.rows import OnBadRows
 from fusion.training.batches import EncodedExamples
 from fusion.training.config import NORMALIZED, FusionConfig
+from fusion.training.sampling import examples_at_once
 
 
 class FittingExamples(EncodedExamples):
@@ -163,10 +164,7 @@ def check_kept(
 
 def _check_batches(count: int, args: FusionConfig) -> None:
     """Require a whole batch on every rank, where no other is trained on."""
-    accelerator: Any = args.accelerator_config
-    # Ranks take a batch each, or a part of one.
-    ranks = 1 if accelerator.split_batches else args.world_size
-    least = args.train_batch_size * ranks
+    least = examples_at_once(args, args.train_batch_size)
     if count < least:
         raise ValueError(
             f"There must be at least {least} training examples where "

@@ -7,10 +7,11 @@ would be given examples a second time: places without an example stand there ins
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import final
+from typing import Any, final
 
 import torch
 from torch.utils.data import Sampler
+from transformers import TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 STRATEGIES = ("random", "sequential", "group_by_length")
@@ -105,3 +106,75 @@ def by_length(lengths: Sequence[int], batch_size: int) -> Order:
         )
 
     return order
+
+
+def strategy(args: TrainingArguments) -> str:
+    """Return how training examples are ordered; older versions know two ways only."""
+    grouped = getattr(args, "group_by_length", False)
+    default = "group_by_length" if grouped else "random"
+    return str(getattr(args, "train_sampling_strategy", default))
+
+
+def examples_at_once(args: TrainingArguments, batch: int) -> int:
+    """Return how many examples all ranks take together, of ``batch`` each."""
+    accelerator: Any = args.accelerator_config
+    # Ranks take a batch each, or a part of one.
+    ranks = 1 if accelerator.split_batches else int(args.world_size)
+    return batch * ranks
+
+
+def batches_an_epoch(args: TrainingArguments, examples: Any, batch: int) -> int:
+    """Return how many batches each rank has an epoch, of training examples."""
+    at_once = examples_at_once(args, batch)
+    n = len(examples)
+    # An incomplete one is left out, or filled up.
+    return n // at_once if args.dataloader_drop_last else -(-n // at_once)
+
+
+def training_sampler(
+    args: TrainingArguments, examples: Any, batch: int
+) -> EpochSampler:
+    """Return the places of training examples, in an order that all ranks agree on.
+
+    Parameters
+    ----------
+    args : TrainingArguments
+        All settings.
+    examples : EncodedExamples
+        The examples.
+    batch : int
+        Examples of a forward pass on one rank.
+    """
+    n = len(examples)
+    how = strategy(args)
+    if how == "sequential":
+        order = in_order(n)
+    elif how == "group_by_length":
+        step = batch * args.world_size * args.gradient_accumulation_steps
+        order = by_length(examples.lengths(), step)
+    else:
+        order = shuffled(n)
+    multiple = 1
+    # An incomplete batch is left out instead of filled up where that is asked for.
+    if args.world_size > 1 and not args.dataloader_drop_last:
+        multiple = examples_at_once(args, batch)
+    seed = args.seed if args.data_seed is None else args.data_seed
+    return EpochSampler(n, order, multiple, seed)
+
+
+def held_out_sampler(args: TrainingArguments, examples: Any) -> EpochSampler:
+    """Return the places of held-out examples, each once over all ranks.
+
+    Parameters
+    ----------
+    args : TrainingArguments
+        All settings.
+    examples : EncodedExamples
+        The examples.
+    """
+    n = len(examples)
+    multiple = 1
+    # Where incomplete batches are left out, there must be none.
+    if args.world_size > 1 or args.dataloader_drop_last:
+        multiple = examples_at_once(args, args.eval_batch_size)
+    return EpochSampler(n, in_order(n), multiple)

@@ -18,6 +18,7 @@ from transformers import (
 from fusion.training.batches import Collator
 from fusion.training.config import FusionConfig
 from fusion.training.data import FittingExamples, held
+from fusion.training.sampling import examples_at_once
 from fusion.training.weights import mean_weights
 
 CHOSEN = {
@@ -91,11 +92,8 @@ class Start(TrainerCallback):
     def _of_student(self, args: FusionConfig, state: TrainerState) -> str:
         """What is trained, and for how long."""
         name = args.student or self._name
-        accelerator: Any = args.accelerator_config
-        # Ranks take a batch each, or a part of one.
-        ranks = 1 if accelerator.split_batches else args.world_size
-        batch = (state.train_batch_size or args.train_batch_size) * ranks
-        step = batch * args.gradient_accumulation_steps
+        batch = state.train_batch_size or args.train_batch_size
+        step = examples_at_once(args, batch) * args.gradient_accumulation_steps
         done = ""
         if state.global_step:
             done = f", of which {state.global_step} are done"

@@ -23,7 +23,7 @@ from fusion.models import load_model, load_tokenizer, vocabulary_size
 from fusion.teachers.store import TeacherStore
 from fusion.text.conversations import Example
 from fusion.training.batches import Collator
-from fusion.training.checkpoints import newest_checkpoint
+from fusion.training.checkpoints import check_place, newest_checkpoint
 from fusion.training.comparison import (
     check_tokenizers,
     teacher_terms,
@@ -36,9 +36,10 @@ from fusion.training.progress import Progress
 from fusion.training.sampling import (
     STRATEGIES,
     EpochSampler,
-    by_length,
-    in_order,
-    shuffled,
+    batches_an_epoch,
+    held_out_sampler,
+    strategy,
+    training_sampler,
 )
 from fusion.training.start import Start
 from fusion.training.students import (
@@ -218,13 +219,23 @@ class FusionTrainer(Trainer):
         (Ctrl-C, SIGTERM), it saves one after the step and raises
         `fusion.training.interruption.TrainingInterrupted`.
         """
-        if resume_from_checkpoint in (True, AUTO):
-            folder = str(self.args.output_dir)
-            resume_from_checkpoint = newest_checkpoint(folder)
+        checkpoint = resume_from_checkpoint or None
+        if checkpoint in (True, AUTO):
+            checkpoint = newest_checkpoint(str(self.args.output_dir))
+        self._check_place(checkpoint)
         # What an earlier training did not log is none of this one's.
         self._meters["train"].reset()
         with self._interruption:
-            return super().train(resume_from_checkpoint, *args, **kwargs)
+            return super().train(checkpoint, *args, **kwargs)
+
+    def _check_place(self, checkpoint: Any) -> None:
+        """Require that training goes on behind the examples that it has learnt."""
+        args = self.args
+        if checkpoint is None or self.train_dataset is None or args.ignore_data_skip:
+            return
+        batch = self._train_batch_size
+        batches = batches_an_epoch(args, self.train_dataset, batch)
+        check_place(checkpoint, batches, args.gradient_accumulation_steps)
 
     def save_student(self) -> None:
         """Write the student, with adapters merged, as a model to ``output_dir``."""
@@ -378,42 +389,13 @@ class FusionTrainer(Trainer):
         self.model_wrapped = model
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
-        """Return the places of training examples, in an order all ranks agree on."""
-        args = self.args
-        examples: Any = self.train_dataset if train_dataset is None else train_dataset
-        n = len(examples)
-        batch = self._train_batch_size
-        strategy = _strategy(args)
-        if strategy == "sequential":
-            order = in_order(n)
-        elif strategy == "group_by_length":
-            step = batch * args.world_size * args.gradient_accumulation_steps
-            order = by_length(examples.lengths(), step)
-        else:
-            order = shuffled(n)
-        # An incomplete batch is left out instead of filled up where that is asked for.
-        multiple = 1 if args.dataloader_drop_last else self._together(batch)
-        seed = args.seed if args.data_seed is None else args.data_seed
-        return EpochSampler(n, order, multiple, seed)
+        """Return the places of training examples."""
+        examples = self.train_dataset if train_dataset is None else train_dataset
+        return training_sampler(self.args, examples, self._train_batch_size)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> EpochSampler:
-        """Return the places of held-out examples, each once over all ranks."""
-        n = len(eval_dataset)
-        batch = self.args.eval_batch_size
-        multiple = self._together(batch)
-        # Where incomplete batches are left out, there must be none.
-        if self.args.dataloader_drop_last:
-            multiple = max(multiple, batch)
-        return EpochSampler(n, in_order(n), multiple)
-
-    def _together(self, batch: int) -> int:
-        """How many examples all ranks take at once; 1 where there is one rank."""
-        ranks = int(self.args.world_size)
-        if ranks == 1:
-            return 1
-        # Ranks take a batch each, or a part of one.
-        accelerator: Any = self.args.accelerator_config
-        return batch if accelerator.split_batches else batch * ranks
+        """Return the places of held-out examples."""
+        return held_out_sampler(self.args, eval_dataset)
 
 
 def _totals(counts: Tensor) -> Totals:
@@ -474,11 +456,11 @@ def _checked(args: FusionConfig | None) -> FusionConfig:
             f"Each process must have one device, but this one has {args.n_gpu}: "
             "start it with `accelerate launch`."
         )
-    strategy = _strategy(args)
-    if strategy not in STRATEGIES:
+    how = strategy(args)
+    if how not in STRATEGIES:
         raise ValueError(
             f"train_sampling_strategy must be one of {', '.join(STRATEGIES)}, "
-            f"but is {strategy}: choose one of them."
+            f"but is {how}: choose one of them."
         )
     if args.fsdp and args.device.type == "cpu":
         raise ValueError(
@@ -492,10 +474,3 @@ def _checked(args: FusionConfig | None) -> FusionConfig:
             "each rank reads its own examples and the teachers' rows of them."
         )
     return args
-
-
-def _strategy(args: FusionConfig) -> str:
-    """How training examples are ordered; older versions know two ways only."""
-    grouped = getattr(args, "group_by_length", False)
-    default = "group_by_length" if grouped else "random"
-    return str(getattr(args, "train_sampling_strategy", default))
