@@ -99,6 +99,20 @@ def teacher_and_student(
     return GPT2LMHeadModel(config), LlamaForCausalLM(student_config)
 
 
+def seconds_and_peak(trainer: fusion.FusionTrainer) -> tuple[float, float]:
+    """Train; return the seconds, and on CUDA the most memory allocated, in MiB."""
+    on_cuda = trainer.args.device.type == "cuda"
+    if on_cuda:
+        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    trainer.train()
+    if on_cuda:
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - start
+    return seconds, torch.cuda.max_memory_allocated() / 2**20 if on_cuda else 0.0
+
+
 def measure(
     losses: str,
     chunk: int | None,
@@ -141,23 +155,14 @@ def measure(
         trainer = fusion.FusionTrainer(
             student, args, examples, processing_class=tokenizer
         )
-        on_cuda = device.startswith("cuda")
-        if on_cuda:
-            torch.cuda.reset_peak_memory_stats()
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        trainer.train()
-        if on_cuda:
-            torch.cuda.synchronize()
-        seconds = time.perf_counter() - start
-        peak = torch.cuda.max_memory_allocated() / 2**20 if on_cuda else 0.0
+        seconds, peak = seconds_and_peak(trainer)
     logged: dict[str, Any] = next(
         row for row in trainer.state.log_history if "loss" in row
     )
     return {
         "losses": losses,
         "head_chunk": chunk or 0,
-        "device": torch.cuda.get_device_name() if on_cuda else device,
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "tokens": steps * batch * length,
         "seconds": seconds,
         "tokens_a_second": steps * batch * length / seconds,
