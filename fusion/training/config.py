@@ -283,6 +283,11 @@ class FusionConfig(TrainingArguments):
                     "static_weights must hold every teacher of stores, "
                     f"but lacks {missing}: add a weight."
                 )
+            if self.stores and not any(self.static_weights.values()):
+                raise ValueError(
+                    "static_weights must hold a weight above 0, but all are 0: "
+                    "weigh a teacher, or leave the stores out to learn the labels."
+                )
         self._check_temperatures()
 
     def _check_names(self, name: str, by_teacher: Mapping[str, float]) -> None:
@@ -339,6 +344,13 @@ class FusionConfig(TrainingArguments):
             )
         for name in _COUNTS:
             _check.count(getattr(self, name), name)
+        # Below 0, max_steps leaves the length to num_train_epochs.
+        epochs_count = self.max_steps < 0
+        if self.max_steps == 0 or (epochs_count and self.num_train_epochs <= 0):
+            raise ValueError(
+                "max_steps or num_train_epochs must be above 0, but they are "
+                f"{self.max_steps} and {self.num_train_epochs}: give one of them."
+            )
         # Smoothing would be a second loss beside the teachers', on other terms.
         if self.label_smoothing_factor:
             raise ValueError(

@@ -116,10 +116,17 @@ def check_stores(
 
     Raises
     ------
+    TypeError
+        If the held-out examples are several sets.
     ValueError
         If a store does not. Where bad rows are to be left out, how many it holds is not
         asked yet: they may be those that it does not hold.
     """
+    if isinstance(held_out, Mapping):
+        raise TypeError(
+            "Held-out examples must be one sequence, but are a mapping: "
+            "give one set here, and the others to FusionTrainer.evaluate."
+        )
     if not stores and args.fusion_weight == 1 and args.fusion_schedule == "constant":
         raise ValueError(
             "fusion_weight must be less than 1 where there are no stores, but is "

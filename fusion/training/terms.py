@@ -90,6 +90,32 @@ def term_names(teachers: Iterable[str], alignment: str = "uld") -> list[str]:
     return means + gradients
 
 
+def check_metric(metric: str | None, names: Iterable[str]) -> None:
+    """Require that the best checkpoint is chosen by what is evaluated.
+
+    Parameters
+    ----------
+    metric : str or None
+        What it is chosen by, with "eval_" or without; None where none is chosen.
+    names : iterable of str
+        Of `term_names`.
+
+    Raises
+    ------
+    ValueError
+        If it is no metric of an evaluation.
+    """
+    known = ["loss"]
+    for name in names:
+        if not name.startswith("gradient/"):
+            known.append(name)
+    if metric is not None and metric.removeprefix("eval_") not in known:
+        raise ValueError(
+            f"metric_for_best_model must be one of {', '.join(known)}, "
+            f"but is {metric}: choose one of them."
+        )
+
+
 def denominators(batches: Sequence[Batch]) -> Tensor:
     """Return the denominators of the loss of some batches, a float64 tensor (3,).
 

@@ -50,7 +50,13 @@ from fusion.training.students import (
     nothing,
     prepared,
 )
-from fusion.training.terms import Meter, denominators, record, term_names
+from fusion.training.terms import (
+    Meter,
+    check_metric,
+    denominators,
+    record,
+    term_names,
+)
 from fusion.training.weights import likelihood_scale
 
 # Values of `standardize` that need mean and standard deviation of full rows of logits.
@@ -159,10 +165,11 @@ class FusionTrainer(Trainer):
             processing_class = load_tokenizer(_student(args))
         self._tokenizer = processing_class
         check_tokenizers(self.stores, processing_class, args.alignment)
+        names = term_names(self.stores, args.alignment)
+        check_metric(args.metric_for_best_model, names)
         if model is None:
             model = load_model(_student(args))
 
-        names = term_names(self.stores, args.alignment)
         self._meters = {"train": Meter(names), "eval": Meter(names)}
         # Denominators of the step that is under way; None before the first one.
         self._totals: Totals | None = None
@@ -347,6 +354,18 @@ class FusionTrainer(Trainer):
             logs = logs | means | weight | speed
             meter.reset()
         super().log(logs, *args, **kwargs)
+
+    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate on examples, or on the held-out ones that the trainer was given.
+
+        Of a mapping of examples by name, each set has metrics of its own.
+        """
+        if isinstance(eval_dataset, list | tuple):
+            model: Any = self.model
+            eval_dataset = fitting_examples(
+                eval_dataset, self._tokenizer, model, self.args, "held-out examples"
+            )
+        return super().evaluate(eval_dataset, *args, **kwargs)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate the loss and its terms, as means over the whole set.

@@ -143,6 +143,13 @@ def test_a_head_in_chunks_never_has_more_logits_in_memory(trainer):
         ({"fsdp": "full_shard"}, "fsdp must be left out on CPUs"),
         ({"accelerator_config": {"dispatch_batches": True}}, "dispatch_batches must"),
         ({"train_sampling_strategy": "batch_rebalance"}, "must be one of random"),
+        ({"metric_for_best_model": "eval_sft2"}, "must be one of loss, sft, uld"),
+        ({"max_steps": 0}, "must be above 0, but they are 0 and 3"),
+        ({"max_steps": -1, "num_train_epochs": 0.0}, "but they are -1 and 0.0"),
+        (
+            {"weighting": "static", "static_weights": {"gpt2": 0, "other": 0}},
+            "a weight above 0",
+        ),
         ({"packing": True}, "a graph is of the positions of one example"),
         ({"alignment": "kl"}, "store of gpt2 was made with another"),
         ({"alignment": "kl", "temperature": 2.0}, "temperatures must be 1"),
@@ -186,3 +193,22 @@ def test_a_run_goes_on_behind_what_it_has_learnt(trainer, accumulation):
     again = trainer(max_steps=6, **settings)
     again.train(resume_from_checkpoint="auto")
     assert torch.equal(weights_of(again), weights_of(made))
+
+
+@pytest.mark.parametrize("metric", ["loss", "eval_sft", "uld/gpt2", "coverage/other"])
+def test_the_best_checkpoint_may_be_by_any_metric_of_evaluations(trainer, metric):
+    made = trainer(held_out=HELD_OUT, metric_for_best_model=metric)
+    assert made.args.metric_for_best_model == metric
+    assert made.args.greater_is_better is metric.startswith("coverage")
+
+
+def test_any_examples_can_be_evaluated_on(trainer):
+    made = trainer(held_out=HELD_OUT, **SETTINGS)
+    wanted = made.evaluate()["eval_loss"]
+    other = trainer(**SETTINGS)
+    assert other.evaluate(HELD_OUT)["eval_loss"] == wanted
+    found = other.evaluate({"a": HELD_OUT, "b": HELD_OUT[:5]})
+    assert found["eval_a_loss"] == wanted
+    assert found["eval_b_loss"] != wanted
+    with pytest.raises(TypeError, match="must be one sequence, but are a mapping"):
+        trainer(held_out={"a": HELD_OUT})
