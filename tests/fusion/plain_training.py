@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
+import tempfile
 
 import numpy as np
 import pytest
@@ -150,7 +151,12 @@ def disagreement(stores: dict[str, str], settings: dict) -> float:
 
     With several ranks, also require that all of them end with the same weights.
     """
-    settings = dict(settings)
+    with tempfile.TemporaryDirectory() as folder:
+        return _disagreement(stores, {"output_dir": folder, **settings})
+
+
+def _disagreement(stores: dict[str, str], settings: dict) -> float:
+    """Train both ways, with a folder for what is written."""
     before = settings.pop("evaluate_before")
     ranks = settings.pop("ranks")
     settings.setdefault("use_cpu", True)
