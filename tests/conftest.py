@@ -16,8 +16,7 @@ _COMMON = {
     "print_blob": True,
     "suppress_health_check": [HealthCheck.too_slow],
 }
-# The search for mutants shows that 60 examples tell right from wrong code.
-settings.register_profile("default", max_examples=100, **_COMMON)
+settings.register_profile("default", max_examples=200, **_COMMON)
 settings.register_profile("thorough", max_examples=2000, **_COMMON)
 # Whether a mutant is killed, not by how small an example.
 settings.register_profile(

@@ -19,7 +19,7 @@ from tests.strategies import Drawn, pairs
 SOLVERS = [
     gw.ConditionalGradient(max_iterations=50),
     gw.Sinkhorn(),
-    gw.Sinkhorn(proximal=False, max_iterations=100),
+    gw.Sinkhorn(proximal=False),
     gw.Sorted(),
     gw.Sorted(kind="norm"),
     gw.Sorted(kind="spectral"),
