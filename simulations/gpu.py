@@ -18,6 +18,7 @@ import importlib.util
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,10 @@ def clouds(n: int, seed: int) -> tuple[Any, Any]:
     import torch
 
     generator = torch.Generator("cuda").manual_seed(seed)
-    return tuple(
-        torch.randn((n, 3), generator=generator, dtype=torch.float64, device="cuda")
-        for _ in range(2)
-    )  # type: ignore[return-value]
+    both = torch.randn(
+        (2, n, 3), generator=generator, dtype=torch.float64, device="cuda"
+    )
+    return both[0], both[1]
 
 
 def ours(x: Any, y: Any) -> float:
@@ -107,9 +108,7 @@ def large(
             if n <= DENSE_LIMIT or solve is ours:
                 x, y = clouds(n, seed)
                 try:
-                    objective, seconds = machine.timed(
-                        lambda solve=solve, x=x, y=y: solve(x, y)
-                    )  # type: ignore[misc]
+                    objective, seconds = machine.timed(partial(solve, x, y))
                 except MemoryError as error:
                     print(f"n = {n}, {name}: {error}")
                     continue

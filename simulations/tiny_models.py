@@ -135,4 +135,5 @@ def _ends(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
 def _seeded(kind: Any, config: Any, seed: int) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return kind(config)  # type: ignore[no-any-return]
+        model: PreTrainedModel = kind(config)
+    return model

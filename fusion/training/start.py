@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -122,8 +122,9 @@ class Start(TrainerCallback):
     def _of_stores(self) -> list[str]:
         """How much each teacher has seen."""
         lines = []
-        for name, store in self._collator.stores.items():
-            manifest: Any = store.manifest  # type: ignore[attr-defined]
+        stores: Mapping[str, Any] = self._collator.stores
+        for name, store in stores.items():
+            manifest = store.manifest
             line = f"Store {name}: holds {_share(store, self._training)}"
             if self._held_out is not None:
                 line += f", of those held out {_share(store, self._held_out)}"

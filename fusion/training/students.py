@@ -10,12 +10,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from fusion._extras import needed_by
 from fusion.logits.head import HeadOutput, chunked_head, read
+from fusion.models import vocabulary_size
 from fusion.training.batches import Batch, targets
 from fusion.training.config import FusionConfig
+
+# Values of `standardize` that need mean and standard deviation of full rows of logits.
+OF_MOMENTS = ("center", "zscore")
 
 
 def prepared(model: PreTrainedModel, args: FusionConfig) -> nn.Module:
@@ -192,6 +196,19 @@ class Reader:
             chunk=int(self.chunk or 0),
             vocabulary=min(self.vocabulary, len(weight)),
         )
+
+
+def reader_of(
+    student: Any, tokenizer: PreTrainedTokenizerBase, args: FusionConfig
+) -> Reader:
+    """Make the reader of a student's logits that the settings describe."""
+    return Reader(
+        k=args.k,
+        vocabulary=vocabulary_size(tokenizer),
+        statistics=args.standardize in OF_MOMENTS,
+        chunk=args.head_chunk,
+        skips_prompts=can_skip_prompts(student),
+    )
 
 
 def nothing(model: nn.Module, batch: Batch) -> Tensor:

@@ -12,15 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from fusion.losses.terms import Totals
-from fusion.models import load_model, load_tokenizer, vocabulary_size
+from fusion.models import load_model, load_tokenizer
 from fusion.teachers.store import TeacherStore
+from fusion.text.align import How
 from fusion.text.conversations import Example
 from fusion.training.batches import Collator
 from fusion.training.checkpoints import check_place, newest_checkpoint
@@ -43,12 +44,11 @@ from fusion.training.sampling import (
 )
 from fusion.training.start import Start
 from fusion.training.students import (
-    Reader,
-    can_skip_prompts,
     check_head,
     head_of,
     nothing,
     prepared,
+    reader_of,
 )
 from fusion.training.terms import (
     Meter,
@@ -58,9 +58,6 @@ from fusion.training.terms import (
     term_names,
 )
 from fusion.training.weights import likelihood_scale
-
-# Values of `standardize` that need mean and standard deviation of full rows of logits.
-OF_MOMENTS = ("center", "zscore")
 
 
 class FusionTrainer(Trainer):
@@ -182,14 +179,14 @@ class FusionTrainer(Trainer):
         check_kept(self.stores, args, training, held_out)
         weighed = training or held_out
         keys = () if weighed is None else weighed.keys
-        collator = _collator(self.stores, processing_class, args, keys)
+        collator: Any = _collator(self.stores, processing_class, args, keys)
         super().__init__(
             model=prepared(model, args),
             args=args,
             train_dataset=training,
             eval_dataset=held_out,
             processing_class=processing_class,
-            data_collator=collator,  # type: ignore[arg-type]
+            data_collator=collator,
             **kwargs,
         )
         self._progress = Progress(self.callback_handler.callbacks)
@@ -202,16 +199,10 @@ class FusionTrainer(Trainer):
         # of these, newer ones at the second.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
-        self._head = head_of(self.model)
-        self._reader = Reader(
-            k=args.k,
-            vocabulary=vocabulary_size(processing_class),
-            statistics=args.standardize in OF_MOMENTS,
-            chunk=args.head_chunk,
-            skips_prompts=can_skip_prompts(self.model),
-        )
         if args.head_chunk is not None:
             check_head(self.model)
+        self._head = head_of(self.model)
+        self._reader = reader_of(self.model, processing_class, args)
 
     def train(
         self,
@@ -437,7 +428,7 @@ def _collator(
         stores,
         padding=_padding(tokenizer),
         k=args.k,
-        how=args.align,  # type: ignore[arg-type]
+        how=cast(How, args.align),
         weighting=args.weighting,
         static_weights=args.static_weights,
         ce_temperature=ce_temperature,

@@ -4,8 +4,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 torch = pytest.importorskip("torch")
-
-from simulations import loss_fields  # noqa: E402
+loss_fields = pytest.importorskip("simulations.loss_fields")
 
 
 @pytest.fixture(scope="module")

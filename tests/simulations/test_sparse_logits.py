@@ -4,10 +4,9 @@ import pytest
 
 pytest.importorskip("matplotlib")
 torch = pytest.importorskip("torch")
-
-from simulations import _report as report  # noqa: E402
-from simulations import sparse_logits  # noqa: E402
-from simulations.sparse_logits import LOSSES, Kept  # noqa: E402
+report = pytest.importorskip("simulations._report")
+sparse_logits = pytest.importorskip("simulations.sparse_logits")
+LOSSES, Kept = sparse_logits.LOSSES, sparse_logits.Kept
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
-
-from fusion.teachers.capture import _rows  # noqa: E402
-from simulations import store_precision  # noqa: E402
+_rows = pytest.importorskip("fusion.teachers.capture")._rows
+store_precision = pytest.importorskip("simulations.store_precision")
 
 T, V = 12, 200
 
