@@ -50,7 +50,7 @@ that have seen it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -65,6 +65,9 @@ from fusion.losses.terms import FusionLossOutput, TeacherTerm, Total, Totals
 from fusion.losses.tokens import jsd_loss, kl_loss, uld_loss
 
 ALIGNMENTS = ("uld", "kl", "jsd")
+# A loss of one's own in place of the graph's: from the student's raw logits and the
+# teacher's term, the loss (B,) of each example, and which examples (B,) have one.
+GraphLoss = Callable[[TopKLogits, TeacherTerm], tuple[Tensor, Tensor]]
 
 
 @final
@@ -86,8 +89,11 @@ class FusionLoss:
     alignment : {"uld", "kl", "jsd"} or None
         The token-level loss A on aligned pairs; KL and JSD need the student's
         vocabulary.
-    graph : {"row_means", "norm", "spectral", "gw"} or None
-        The graph loss G; see :func:`graph_loss`.
+    graph : {"row_means", "norm", "spectral", "gw"}, callable or None
+        The graph loss G; see :func:`graph_loss`. A callable is a loss of your own: it
+        is given the student's logits as they are passed and the teacher's
+        :class:`TeacherTerm`, neither standardised nor cut, and returns the loss (B,) of
+        each example, 0 where it has none, and a mask (B,) of those that have one.
     channels : {"rank", "vocabulary"}
         Nodes of the graphs.
     alignment_weight : float
@@ -138,7 +144,7 @@ class FusionLoss:
 
     weight: float = 0.5  # w
     alignment: str | None = "uld"  # A
-    graph: str | None = "row_means"  # G
+    graph: str | GraphLoss | None = "row_means"  # G
     channels: str = "rank"
     alignment_weight: float = 1.0  # a
     graph_weight: float = 1.0  # g
@@ -150,14 +156,16 @@ class FusionLoss:
     def __post_init__(self) -> None:
         _check.number(self.weight, "weight", least=0, most=1)
         _check.choice(self.alignment, "alignment", (*ALIGNMENTS, None))
-        _check.choice(self.graph, "graph", (*graphs.KINDS, None))
+        if not callable(self.graph):
+            _check.choice(self.graph, "graph", (*graphs.KINDS, None))
         _check.choice(self.standardize, "standardize", KINDS)
         for name in ("alignment_weight", "graph_weight"):
             _check.number(getattr(self, name), name, least=0)
         for name in ("temperature", "beta"):
             _check.number(getattr(self, name), name, above=0)
         _check.number(1 - self.beta, "1 − beta", above=0)
-        graphs.check_channels(self.graph, self.channels)
+        kind = None if callable(self.graph) else self.graph
+        graphs.check_channels(kind, self.channels)
         if self.teacher_weights is not None:
             for name, value in self.teacher_weights.items():
                 _check.number(value, f"teacher_weights[{name!r}]", least=0)
@@ -336,6 +344,8 @@ class FusionLoss:
 
         n is 1 for examples with a valid position on both sides, else 0.
         """
+        if callable(self.graph):
+            return self._own_graph(student, term, group)
         ours, theirs = self._sides(student, term)
         if group is not None:
             ours = graphs.shared(ours, group)
@@ -343,6 +353,30 @@ class FusionLoss:
         kind = str(self.graph)
         values = graphs.graph_loss(ours, theirs, kind, self.channels, "none")
         present = graphs.taking_part(ours, theirs)
+        return values, present.long()
+
+    def _own_graph(
+        self,
+        student: TopKLogits,
+        term: TeacherTerm,
+        group: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Compute u (B,) and n (B,) by the caller's loss."""
+        if group is not None:
+            raise ValueError(
+                "graph must be one of fusion's where ranks share sequences, "
+                "but is a callable, which sees the positions of its own rank alone: "
+                "leave group out."
+            )
+        loss: Any = self.graph
+        values, present = loss(student, term)
+        shapes = {tuple(values.shape), tuple(present.shape)}
+        if shapes != {(student.batch,)}:
+            raise ValueError(
+                f"graph must return {student.batch} losses and a mask of as many, one "
+                f"of each example, but their shapes are {tuple(values.shape)} and "
+                f"{tuple(present.shape)}: return both without a reduction."
+            )
         return values, present.long()
 
     def _sides(

@@ -19,6 +19,9 @@ from fusion.teachers.store import TeacherRows
 from fusion.text.align import How, align
 from fusion.text.conversations import Encoded, Example, encode
 
+# Tokens that are kept of encoded examples, 13 bytes each. Encoding an example again
+# costs more than a step of a small student on it.
+_KEPT_TOKENS = 4_000_000
 # Of full rows of logits, which a store may hold beside the largest of them.
 STATISTICS = ("logsumexp", "mean", "std")
 
@@ -110,7 +113,9 @@ class Feature(TypedDict):
 
 
 class EncodedExamples(Dataset[Feature]):
-    """Examples in the tokens of one tokenizer, which encodes each at its access.
+    """Examples in the tokens of one tokenizer, which encodes each at its first access.
+
+    Once the examples that are kept fill 55 MB, the others are encoded at every access.
 
     Parameters
     ----------
@@ -131,6 +136,8 @@ class EncodedExamples(Dataset[Feature]):
         self.examples = examples
         self._tokenizer = tokenizer
         self._max_length = max_length
+        self._kept: dict[int, Feature] = {}
+        self._room = _KEPT_TOKENS
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -142,6 +149,17 @@ class EncodedExamples(Dataset[Feature]):
             # Tokens that the model can read. A row without any would be one of padding
             # alone, in which attention may divide by zero.
             return {**self[0], "filler": True}
+        if index not in self._kept:
+            feature = self._encoded(index)
+            length = len(feature["encoded"].input_ids)
+            if length > self._room:
+                return feature
+            self._kept[index] = feature
+            self._room -= length
+        return self._kept[index]
+
+    def _encoded(self, index: int) -> Feature:
+        """Encode one example."""
         example = self.examples[index]
         encoded = encode(example, self._tokenizer, self._max_length)
         return {"key": example.key, "encoded": encoded}

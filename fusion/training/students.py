@@ -199,12 +199,39 @@ class Reader:
 
 
 def reader_of(
-    student: Any, tokenizer: PreTrainedTokenizerBase, args: FusionConfig
+    student: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    args: FusionConfig,
+    student_k: int | None = None,
 ) -> Reader:
-    """Make the reader of a student's logits that the settings describe."""
+    """Make the reader of a student's logits that the settings describe.
+
+    Parameters
+    ----------
+    student : PreTrainedModel
+        The student, with adapters or without.
+    tokenizer : PreTrainedTokenizerBase
+        Its tokenizer.
+    args : FusionConfig
+        All settings.
+    student_k : int, optional
+        Logits kept a position where these are more than ``args.k``.
+
+    Raises
+    ------
+    ValueError
+        If ``student_k`` is less than ``args.k``, or more than the tokens.
+    """
+    vocabulary = vocabulary_size(tokenizer)
+    k = args.k if student_k is None else student_k
+    if not args.k <= k <= vocabulary and student_k is not None:
+        raise ValueError(
+            f"student_k must be between k = {args.k} and the {vocabulary} tokens of "
+            f"the student, but is {student_k}: choose a number between them."
+        )
     return Reader(
-        k=args.k,
-        vocabulary=vocabulary_size(tokenizer),
+        k=k,
+        vocabulary=vocabulary,
         statistics=args.standardize in OF_MOMENTS,
         chunk=args.head_chunk,
         skips_prompts=can_skip_prompts(student),

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
+from fusion.losses.objective import GraphLoss
 from fusion.losses.terms import Totals
 from fusion.models import load_model, load_tokenizer
 from fusion.teachers.store import TeacherStore
@@ -75,6 +76,10 @@ class FusionTrainer(Trainer):
         The student's fast tokenizer; by default that of ``args.student``.
     stores : mapping of str to TeacherStore, optional
         By default those that ``args.stores`` names.
+    graph : callable, optional
+        A graph loss of your own in place of ``args.graph``; see `fusion.FusionLoss`.
+    student_k : int, optional
+        Logits a position that ``graph`` sees of the student; by default ``args.k``.
     **kwargs
         As of `transformers.Trainer`.
 
@@ -148,6 +153,8 @@ class FusionTrainer(Trainer):
         eval_dataset: Sequence[Example] | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         stores: Mapping[str, TeacherStore] | None = None,
+        graph: GraphLoss | None = None,
+        student_k: int | None = None,
         **kwargs: Any,
     ) -> None:
         args = _checked(args)
@@ -155,6 +162,8 @@ class FusionTrainer(Trainer):
             stores = {name: TeacherStore(path) for name, path in args.stores.items()}
         self.stores = dict(stores)
         self._objective = args.objective(self.stores)
+        if graph is not None:
+            self._objective = replace(self._objective, graph=graph)
         # Before models are loaded, which may take minutes.
         check_stores(self.stores, args, train_dataset, eval_dataset)
 
@@ -202,7 +211,7 @@ class FusionTrainer(Trainer):
         if args.head_chunk is not None:
             check_head(self.model)
         self._head = head_of(self.model)
-        self._reader = reader_of(self.model, processing_class, args)
+        self._reader = reader_of(self.model, processing_class, args, student_k)
 
     def train(
         self,

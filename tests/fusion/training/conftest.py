@@ -39,7 +39,14 @@ def stores(tmp_path_factory, gpt2, llama):
 def trainer(tmp_path, llama, stores):
     """Make a trainer of a copy of the tiny Llama."""
 
-    def make(examples=EXAMPLES, held_out=None, teachers=("gpt2", "other"), **settings):
+    def make(
+        examples=EXAMPLES,
+        held_out=None,
+        teachers=("gpt2", "other"),
+        graph=None,
+        student_k=None,
+        **settings,
+    ):
         model, tokenizer = llama
         defaults = {
             "output_dir": str(tmp_path / "out"),
@@ -58,6 +65,8 @@ def trainer(tmp_path, llama, stores):
             examples,
             held_out,
             processing_class=tokenizer,
+            graph=graph,
+            student_k=student_k,
         )
 
     return make

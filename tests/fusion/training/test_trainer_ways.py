@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+import fusion
 from fusion.teachers.store import TeacherStore
 from fusion.text.conversations import encode
 from fusion.training.config import FusionConfig
@@ -12,7 +13,7 @@ from fusion.training.sampling import EpochSampler, by_length
 from fusion.training.trainer import FusionTrainer
 from tests.fusion import tiny
 from tests.fusion.largest import Largest
-from tests.fusion.taught import EXAMPLES, HELD_OUT, SETTINGS, weights_of
+from tests.fusion.taught import EXAMPLES, HELD_OUT, SETTINGS, K, weights_of
 
 # peft asks transformers by a name that it has given up.
 old_name = pytest.mark.filterwarnings(
@@ -212,3 +213,27 @@ def test_any_examples_can_be_evaluated_on(trainer):
     assert found["eval_b_loss"] != wanted
     with pytest.raises(TypeError, match="must be one sequence, but are a mapping"):
         trainer(held_out={"a": HELD_OUT})
+
+
+def own_graph(student, term):
+    """Row means, by the caller, of a student whose other logits are cut."""
+    ours = student.first(K)
+    values = fusion.graph_loss(ours, term.topk.first(K), reduction="none")
+    seen = term.topk.mask.any(dim=1)
+    return torch.where(seen, values, 0.0), seen
+
+
+def test_a_graph_loss_of_ones_own_trains_as_the_same_one_of_the_library(trainer):
+    settings = {"standardize": "none", "graph_weight": 0.01, "learning_rate": 1e-2}
+    found = []
+    for graph, student_k in ((None, None), (own_graph, 50)):
+        made = trainer(graph=graph, student_k=student_k, **settings)
+        made.train()
+        found.append(weights_of(made))
+    assert torch.allclose(*found, atol=1e-6)
+
+
+@pytest.mark.parametrize("student_k", [K - 1, 10**6])
+def test_logits_of_a_student_that_it_has_not_are_refused(trainer, student_k):
+    with pytest.raises(ValueError, match="student_k must be between k = 6"):
+        trainer(graph=own_graph, student_k=student_k)
