@@ -1,0 +1,1 @@
+"""The fusion study: families of questions, arms, statistics and figures."""
