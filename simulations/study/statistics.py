@@ -24,7 +24,8 @@ LEVEL = 0.05
 EXACT = 16  # differences up to which all signs are tried
 DRAWS = 100_000  # of signs, where there are more differences
 RESAMPLES = 2_000  # of points, for the interval of a rank correlation
-WITHOUT_TEACHER = ("before", "labels")
+# Arms that learn from no teacher: their cells name the one that knows the family.
+WITHOUT_TEACHER = ("before", "labels", "labels_longer")
 GAIN, LOSS, NEITHER = "gain", "loss", "no difference shown"
 
 
@@ -58,34 +59,44 @@ class Correlation:
     points: int
 
 
+def own_teachers(rows: Iterable[Row]) -> dict[str, str]:
+    """Return the teacher that knows each family: that named by arms without one.
+
+    Where none of these is recorded, it is the only teacher that the family's cells
+    name; with several of them the family is left out.
+    """
+    named: dict[str, set[str]] = {}
+    without: dict[str, str] = {}
+    for row in rows:
+        named.setdefault(row["family"], set()).add(row["teacher"])
+        if row["arm"] in WITHOUT_TEACHER:
+            without[row["family"]] = row["teacher"]
+    only = {family: min(t) for family, t in named.items() if len(t) == 1}
+    return only | without
+
+
 def accuracies(
-    rows: Iterable[Row], arm: str, teacher: str | None = None
+    rows: Sequence[Row], arm: str, teacher: str | None = None
 ) -> dict[tuple[str, int], float]:
     """Return an arm's accuracy by (family, seed), whatever the stage but tuning.
 
-    With `teacher`, of the cells that learnt from this one alone. Cells without an
-    accuracy count as missing.
+    Of the cells that learnt from `teacher`, by default the one that knows the family.
+    Cells without an accuracy count as missing.
 
     Raises
     ------
     ValueError
-        If one cell has two accuracies, or a family's cells of this arm learnt from
-        different teachers and none was chosen.
+        If one cell has two accuracies.
     """
     found: dict[tuple[str, int], float] = {}
-    teachers: dict[str, str] = {}
+    own = own_teachers(rows)
     for row in rows:
-        if row["arm"] != arm or row["stage"] == "tuning" or not _is_number(row):
-            continue
-        if teacher is not None and row["teacher"] != teacher:
+        if row["arm"] != arm or row["stage"] == "tuning" or not is_scored(row):
             continue
         family, seed = row["family"], row["seed"]
-        used = teachers.setdefault(family, row["teacher"])
-        if used != row["teacher"] and arm not in WITHOUT_TEACHER:
-            raise ValueError(
-                f"{arm} learnt {family} from {used!r} and from {row['teacher']!r}: "
-                "pass the teacher whose cells are meant."
-            )
+        wanted = own.get(family) if teacher is None else teacher
+        if row["teacher"] != wanted:
+            continue
         if found.setdefault((family, seed), row["accuracy"]) != row["accuracy"]:
             raise ValueError(
                 f"{arm} on {family} with seed {seed} has two accuracies, "
@@ -94,7 +105,8 @@ def accuracies(
     return found
 
 
-def _is_number(row: Row) -> bool:
+def is_scored(row: Row) -> bool:
+    """Return whether a row has an accuracy."""
     value = row["accuracy"]
     return isinstance(value, int | float) and math.isfinite(value)
 
@@ -109,9 +121,13 @@ def paired(
     """Return d_fs = accuracy of `arm` − accuracy of `against`, by family over seeds.
 
     Only pairs (f, s) that both arms have count, in ascending order of seeds; families
-    without one are left out. `teacher` is that of `arm` (`accuracies`).
+    without one are left out. `teacher` is that of both arms, of those that have one
+    (`accuracies`).
     """
-    ours, theirs = accuracies(rows, arm, teacher), accuracies(rows, against)
+    ours, theirs = (
+        accuracies(rows, name, None if name in WITHOUT_TEACHER else teacher)
+        for name in (arm, against)
+    )
     common = sorted(ours.keys() & theirs.keys())
     wanted = dict.fromkeys(f for f, _ in common) if families is None else families
     found = {
@@ -123,22 +139,19 @@ def paired(
 
 def transfer_gains(rows: Sequence[Row], arm: str, against: str) -> list[Row]:
     """Return the mean gain of `arm` by family and teacher, with its interval."""
-    asked = {(r["family"], r["teacher"]) for r in rows if r["arm"] == arm}
+    asked = {
+        (row["family"], row["teacher"])
+        for row in rows
+        if row["arm"] == arm and row["stage"] != "tuning"
+    }
     gains = []
     for family, teacher in sorted(asked):
         differences = paired(rows, arm, against, [family], teacher)
         if differences:
             found = interval(differences)
-            gains.append(
-                {
-                    "family": family,
-                    "teacher": teacher,
-                    "gain": found.mean,
-                    "low": found.low,
-                    "high": found.high,
-                    "pairs": found.pairs,
-                }
-            )
+            gain = {"gain": found.mean, "low": found.low, "high": found.high}
+            pairs = {"pairs": found.pairs}
+            gains.append({"family": family, "teacher": teacher} | gain | pairs)
     return gains
 
 

@@ -19,6 +19,7 @@ from simulations.study.statistics import (
     half_width,
     holm,
     interval,
+    own_teachers,
     paired,
     permutation_p,
     power,
@@ -72,22 +73,35 @@ def test_a_cell_recorded_twice_counts_once_and_contradictions_are_refused():
 
 def test_cells_of_other_teachers_are_never_mixed():
     rows = [
-        cell("labels", 0, 0.25, teacher=""),
-        cell("labels", 1, 0.25, teacher="bpe"),
-        cell("uld", 0, 0.5),
-        cell("uld", 1, 0.5),
-        cell("uld", 1, 0.125, teacher="bpe", stage="transfer"),
+        *(cell("labels", seed, 0.25) for seed in range(3)),
+        *(cell("uld", seed, 0.5) for seed in range(2)),
+        *(cell("uld", seed, 0.125, teacher="bpe") for seed in range(1, 3)),
+        cell("sequence", 1, 0.75),
+        cell("sequence", 1, 0.25, teacher="bpe", stage="transfer"),
     ]
-    with pytest.raises(ValueError, match="from 'byte' and from 'bpe'"):
-        paired(rows, "uld", "labels")
-    assert paired(rows, "uld", "labels", teacher="bpe")[FAMILY].tolist() == [-0.125]
+    assert paired(rows, "uld", "labels")[FAMILY].tolist() == [0.25, 0.25]
+    bpe = paired(rows, "uld", "labels", teacher="bpe")
+    assert bpe[FAMILY].tolist() == [-0.125, -0.125]
+    assert paired(rows, "uld", "sequence")[FAMILY].tolist() == [-0.25]
+    of_bpe = paired(rows, "uld", "sequence", teacher="bpe")
+    assert of_bpe[FAMILY].tolist() == [-0.125]
     gains = transfer_gains(rows, "uld", "labels")
     assert [(g["teacher"], g["gain"], g["pairs"]) for g in gains] == [
-        ("bpe", -0.125, 1),
+        ("bpe", -0.125, 2),
         ("byte", 0.25, 2),
     ]
-    assert math.isnan(gains[0]["low"])
     assert gains[1]["low"] == gains[1]["high"] == 0.25
+    single = transfer_gains(rows, "sequence", "labels")
+    assert [(g["teacher"], g["gain"]) for g in single] == [("bpe", 0.0), ("byte", 0.5)]
+    assert math.isnan(single[0]["low"])
+
+
+def test_the_teacher_of_a_family_is_named_by_arms_without_one():
+    both = [cell("uld", 0, 0.5), cell("uld", 0, 0.5, teacher="bpe")]
+    assert own_teachers(both) == {}
+    assert paired([*both, cell("gld", 0, 0.25)], "uld", "gld") == {}
+    assert own_teachers(both[:1]) == {FAMILY: "byte"}
+    assert own_teachers([*both, cell("before", 0, 0.1)]) == {FAMILY: "byte"}
 
 
 def test_of_one_family_the_interval_is_that_of_a_t_test(rng):
