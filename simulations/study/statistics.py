@@ -246,7 +246,7 @@ def half_width(deviation: float, seeds: int, level: float = LEVEL) -> float:
 
 
 def power(
-    deviation: float, seeds: int, level: float = LEVEL, power: float = 0.8
+    deviation: float, seeds: float, level: float = LEVEL, power: float = 0.8
 ) -> float:
     """Return the smallest true mean difference that a paired t-test resolves.
 
