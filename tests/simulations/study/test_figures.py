@@ -95,6 +95,8 @@ def test_bars_are_sorted_by_their_gain_over_labels():
     figure = figures.bars_with_intervals(GAINS, WORDS)
     check_words(figure)
     labels, sequence = figure.axes
+    titles = [axes.get_title() for axes in (labels, sequence)]
+    assert titles == [f"gain over\n{WORDS[name]}" for name in ("labels", "sequence")]
     names = [label.get_text() for label in labels.get_yticklabels()]
     # The student before and what is not recorded are left out.
     expected = ["constant", "labels alone", "uld", WORDS["kl"], WORDS["sequence"]]

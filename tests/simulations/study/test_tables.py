@@ -5,7 +5,7 @@ import math
 import pytest
 
 from simulations._report import read_rows, write_rows
-from simulations.study import tables
+from simulations.study import statistics, tables
 
 FAMILIES = ("dyck_languages", "causal_judgement")
 TEACHERS = {"dyck_languages": "byte", "causal_judgement": "bpe"}
@@ -188,6 +188,9 @@ def test_primary_comparisons_are_by_family_and_of_their_mean(rows, planned):
     assert len(by_name) == 5 * 3
     mean = by_name["uld", "labels", tables.POOLED]
     assert mean["gain"] == pytest.approx(0.1)
+    # As a test of five differences would, by its four degrees of freedom.
+    resolved = statistics.power(mean["error"] * math.sqrt(5), 5)
+    assert mean["resolved"] == pytest.approx(resolved)
     # Twice the data resolve less than each half.
     one = by_name["uld", "labels", "dyck_languages"]
     assert 0.02 < mean["resolved"] < one["resolved"] < 0.08
