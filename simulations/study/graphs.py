@@ -290,11 +290,11 @@ class Fused:
         return torch.where(present, values, 0.0), present
 
     def _graph(self, side: TopKLogits, of_token: Tensor) -> tuple[Tensor, Tensor]:
-        """Graph (B, k, k) of the ranks, and their probabilities (B, k, S) by symbol."""
+        """Graph (B, k, k) of ranks, and their probabilities (B, k, S + 1) by symbol."""
         H = side.values  # (B, T, k), zero at masked positions
         T = side.mask.sum(dim=1).clamp(min=1)[:, None, None]
         groups = of_token[side.ids].mT  # (B, k, T)
-        sums = H.new_zeros(side.batch, side.k, self.symbols.count)
+        sums = H.new_zeros(side.batch, side.k, self.symbols.count + 1)
         return H.mT @ H / T, sums.scatter_add(2, groups, H.mT) / T
 
     def _objective(self, M: Tensor, C: Tensor, D: Tensor, matching: Tensor) -> Tensor:

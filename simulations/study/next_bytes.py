@@ -19,14 +19,17 @@ from fusion import TeacherTerm, TopKLogits
 from fusion.text.byte_offsets import byte_of_character
 
 END = "end of text"
-# Logarithm of the probability of a symbol that no token has. Not −inf, whose gradient
-# is NaN: its exponential is 0 all the same.
+# Logarithm of a probability that is left out. Not −inf, whose gradient is NaN: its
+# exponential is 0 all the same.
 _NEVER = -1e4
 
 
 @dataclass(frozen=True, eq=False)
 class Symbols:
-    """The symbol of every token, of `count` symbols that both vocabularies share."""
+    """The symbol of every token, of the S symbols that the student has tokens for.
+
+    A token of the teacher whose symbol the student cannot say has the number S.
+    """
 
     student: Tensor  # (V,) int64
     teacher: Tensor  # (V',) int64
@@ -51,15 +54,18 @@ class Compared(NamedTuple):
 def symbols(student: Tokenizer, teacher: Tokenizer) -> Symbols:
     """Number the symbols of two tokenizers' tokens."""
     numbers: dict[str | bytes, int] = {}
-    maps = []
-    for tokenizer in (student, teacher):
-        found = []
-        for text in texts(tokenizer):
-            symbol = text[:1] if isinstance(text, bytes) else text
-            number = numbers.setdefault(symbol, len(numbers))
-            found.append(number)
-        maps.append(torch.tensor(found))
-    return Symbols(maps[0], maps[1], len(numbers))
+    ours = []
+    for text in texts(student):
+        number = numbers.setdefault(_symbol(text), len(numbers))
+        ours.append(number)
+    S = len(numbers)
+    theirs = [numbers.get(_symbol(text), S) for text in texts(teacher)]
+    return Symbols(torch.tensor(ours), torch.tensor(theirs), S)
+
+
+def _symbol(text: str | bytes) -> str | bytes:
+    """First byte of a token's bytes; a special token's name."""
+    return text[:1] if isinstance(text, bytes) else text
 
 
 def texts(tokenizer: Tokenizer) -> list[str | bytes]:
@@ -108,35 +114,30 @@ def compare(shared: Symbols, student: TopKLogits, term: TeacherTerm) -> Compared
     ours, theirs = at_pairs(student, term)
     S = shared.count
 
-    # Which symbols the student can say, and which of them the teacher's tokens have.
-    sayable = torch.zeros(S, dtype=torch.bool)
-    sayable[shared.student] = True
-    of_teacher = shared.teacher[theirs.ids]  # (B, P, k)
+    # The teacher's masses, and the rest: what it does not say, or the student cannot.
+    of_teacher = shared.teacher[theirs.ids]  # (B, P, k), S where the student cannot
     B, P, _ = of_teacher.shape
-    covered = torch.zeros(B, P, S, dtype=torch.bool)
-    covered = covered.scatter(2, of_teacher, True) & sayable
-
-    # The teacher's masses, and its rest.
     probabilities = theirs.standardized("logprob").values.exp()
-    masses = probabilities.new_zeros(B, P, S).scatter_add(2, of_teacher, probabilities)
-    masses = torch.where(covered, masses, 0.0)
+    masses = probabilities.new_zeros(B, P, S + 1)
+    masses = masses.scatter_add(2, of_teacher, probabilities)[:, :, :S]
+    covered = torch.zeros(B, P, S + 1, dtype=torch.bool)
+    covered = covered.scatter(2, of_teacher, True)[:, :, :S]
     eps = torch.finfo(masses.dtype).eps
     rest = 1 - masses.sum(dim=2, keepdim=True)
     theirs_all = torch.cat([masses, rest.clamp(min=eps)], dim=2)
 
-    # The student's logarithms, and its rest.
+    # The student's logarithms, and the rest.
     of_student = shared.student[ours.ids]  # (B, P, V)
     logs = _log_sums(ours.standardized("logprob").values, of_student, S)
-    left = sayable & ~covered
-    log_rest = torch.where(left, logs, _NEVER).logsumexp(dim=2, keepdim=True)
-    # Where the student can say nothing else, rounding alone is left.
-    log_rest = torch.where(left.any(dim=2, keepdim=True), log_rest, math.log(eps))
+    log_rest = torch.where(covered, _NEVER, logs).logsumexp(dim=2, keepdim=True)
+    # Where the teacher covers all that the student can say, rounding alone is left.
+    complete = covered.all(dim=2, keepdim=True)
+    log_rest = torch.where(complete, math.log(eps), log_rest)
     log_ours = torch.cat([torch.where(covered, logs, 0.0), log_rest], dim=2)
 
     always = torch.ones(B, P, 1, dtype=torch.bool)
-    return Compared(
-        log_ours, theirs_all, torch.cat([covered, always], dim=2), ours.mask
-    )
+    covered = torch.cat([covered, always], dim=2)
+    return Compared(log_ours, theirs_all, covered, ours.mask)
 
 
 def _log_sums(values: Tensor, groups: Tensor, count: int) -> Tensor:
@@ -146,11 +147,9 @@ def _log_sums(values: Tensor, groups: Tensor, count: int) -> Tensor:
     largest = values.new_full((B, P, count), least)
     largest = largest.scatter_reduce(2, groups, values.detach(), "amax")
     shifted = values - largest.gather(2, groups)
+    # Every symbol has tokens of the student, of which the largest adds 1.
     sums = values.new_zeros(B, P, count).scatter_add(2, groups, shifted.exp())
-    # The largest of a group adds 1: only a group without tokens has no sum.
-    empty = sums == 0
-    logs = largest + torch.where(empty, 1.0, sums).log()
-    return torch.where(empty, _NEVER, logs)
+    return largest + sums.log()
 
 
 def mean_of_pairs(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

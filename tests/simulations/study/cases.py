@@ -92,10 +92,9 @@ def profiles(shared, logits, term, b):
     for i, j in pairs_of(term, b):
         ours, theirs = np.zeros(shared.count + 1), np.zeros(shared.count + 1)
         topk = term.topk
-        sayable = set(shared.student.tolist())
         for value, token in zip(topk.values[b, j], topk.ids[b, j], strict=True):
             symbol = int(shared.teacher[token])
-            if symbol in sayable:
+            if symbol < shared.count:
                 theirs[symbol] += math.exp(value - topk.logsumexp[b, j])
         theirs[-1] = 1 - theirs.sum()
         for token, p in enumerate(logits[b, i].softmax(0).tolist()):

@@ -304,7 +304,7 @@ def test_fused(case, tokenizers):
     for b in range(4):
         H, G = (side.values[b][side.mask[b]].numpy() for side in (ours, theirs))
         x, y = spaces(H / len(H) ** 0.5, G / len(G) ** 0.5)
-        phi, psi = np.zeros((2, K, shared.count))
+        phi, psi = np.zeros((2, K, shared.count + 1))
         for features, side, of in (
             (phi, ours, shared.student),
             (psi, theirs, shared.teacher),

@@ -1,7 +1,6 @@
 """Next bytes of two vocabularies, and losses between single positions."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,6 +59,10 @@ def test_ends_of_texts_are_one_symbol(tokenizers, single_bytes):
     # What only the student has is its own.
     special = student.convert_tokens_to_ids("<|user|>")
     assert shared.student[special] not in shared.teacher
+    # What only the teacher has, the student cannot say.
+    shared = next_bytes.symbols(single_bytes, student)
+    assert shared.count == len(single_bytes)
+    assert shared.teacher[special] == shared.count
 
 
 def test_next_bytes(case, tokenizers):
@@ -93,7 +96,10 @@ def test_next_bytes_the_student_cannot_say(single_bytes):
     shared = next_bytes.symbols(single_bytes, single_bytes)
     V = len(single_bytes)
     # A student without the last 100 bytes, and a teacher who knows all.
-    few = replace(shared, student=shared.student[: V - 100])
+    assert shared.student.tolist() == list(range(V))
+    few = next_bytes.Symbols(
+        shared.student[: V - 100], shared.teacher.clamp(max=V - 100), V - 100
+    )
     term = term_of(read(rows(1, 1, V, 1)), [[0]], [[0]])
     compared = next_bytes.compare(few, read(rows(1, 1, V - 100, 0)), term)
     p = term.topk.standardized("softmax")
