@@ -260,10 +260,12 @@ class Fused:
     compares what ranks stand for, with φ_r the probability of rank r by symbol, mean
     over positions. Positions need not be aligned.
 
-    π is the better of the identity and the matching that minimises the linearisation
-    there, found outside the gradient graph. Any coupling's value is at least the
-    minimum (theorem 8 a), and so is this one; were π the minimiser, the gradient with π
-    held would be that of the minimum (envelope theorem). For α = 1 it is blind to
+    π is the matching that minimises the linearisation at the identity, found outside
+    the gradient graph. Both graphs are Gram matrices, so along a step Δ the objective
+    has the curvature −2 Tr(CΔDΔᵀ) ≤ 0 (theorem 8 b): the whole step never raises it.
+    Any coupling's value is at least the minimum (theorem 8 a), and so is this one; were
+    π the minimiser, the gradient with π held would be that of the minimum (envelope
+    theorem; conditional gradient would go on from here). For α = 1 it is blind to
     bytes as the published loss is; for α = 0 it compares how probable each byte is on
     average.
     """
@@ -279,12 +281,7 @@ class Fused:
         D, profiles = self._graph(theirs, self.symbols.teacher)
         M = features[:, :, None] - profiles[:, None, :]
         M = M.square().sum(dim=3)  # (B, k, k)
-        identity = torch.arange(ours.k).expand(ours.batch, -1)
-        values = self._objective(M, C, D, identity)
-        with torch.no_grad():
-            other = self._steepest(M, C, D)
-            lower = self._objective(M, C, D, other) < values
-        matching = torch.where(lower[:, None], other, identity)
+        matching = self._steepest(M.detach(), C.detach(), D.detach())
         values = self._objective(M, C, D, matching)
         present = taking_part(ours, theirs)
         return torch.where(present, values, 0.0), present

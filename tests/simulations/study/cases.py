@@ -58,12 +58,14 @@ def term_of(topk, student_index, teacher_index, pairs=None):
 
 
 # Pairs of 5 examples with 7 positions of the student and 5 of the teacher, of which the
-# fourth has no pair and the fifth no teacher.
+# fourth has no pair and the fifth no teacher; the last pair of the second is masked.
 OURS = [[0, 2, 3, 6], [1, 2, 4, 5], [0, 1, 0, 0], [0, 0, 0, 0], [0, 1, 2, 3]]
 THEIRS = [[0, 1, 2, 4], [0, 1, 2, 3], [1, 3, 0, 0], [0, 0, 0, 0], [0, 1, 2, 3]]
 PAIRS = torch.tensor(
     [[1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]]
 ).bool()
+MASK = torch.ones(5, 7, dtype=torch.bool)
+MASK[1, 5:] = MASK[2, 2:] = False
 
 
 @cache
@@ -71,18 +73,16 @@ def case():
     """Logits and mask of the student, and a teacher's term."""
     student, teacher = tokenizers()
     logits = rows(5, 7, len(student), 0)
-    mask = torch.ones(5, 7, dtype=torch.bool)
-    mask[1, 6] = mask[2, 2:] = False
     theirs = torch.ones(5, 5, dtype=torch.bool)
     theirs[2, 4] = theirs[4] = False
     topk = read(rows(5, 5, len(teacher), 1), theirs, K)
-    return logits, mask, term_of(topk, OURS, THEIRS, PAIRS)
+    return logits, MASK, term_of(topk, OURS, THEIRS, PAIRS)
 
 
 def pairs_of(term, b):
     """The valid pairs of one example."""
     for i, j, pair in zip(OURS[b], THEIRS[b], PAIRS[b], strict=True):
-        if pair and term.topk.mask[b, j]:
+        if pair and MASK[b, i] and term.topk.mask[b, j]:
             yield i, j
 
 

@@ -1,6 +1,7 @@
 """Next bytes of two vocabularies, and losses between single positions."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from simulations import tiny_models  # noqa: E402
 from simulations.study import graphs, next_bytes  # noqa: E402
 from tests.simulations.study import cases  # noqa: E402
 from tests.simulations.study.cases import (  # noqa: E402
+    PAIRS,
     K,
     by_example,
     check,
@@ -63,6 +65,24 @@ def test_ends_of_texts_are_one_symbol(tokenizers, single_bytes):
     shared = next_bytes.symbols(single_bytes, student)
     assert shared.count == len(single_bytes)
     assert shared.teacher[special] == shared.count
+
+
+def test_pairs_are_valid_on_both_sides(case):
+    logits, mask, term = case
+    ours, theirs = next_bytes.at_pairs(read(logits, mask), term)
+    expected = PAIRS.clone()
+    expected[1, 3] = expected[4] = False
+    assert ours.mask.equal(expected)
+    assert theirs.mask.equal(expected)
+    # All are pairs where nothing else is said.
+    ours, _ = next_bytes.at_pairs(read(logits, mask), replace(term, pairs=None))
+    assert ours.mask.sum() == 4 + 3 + 4 + 4
+
+
+def test_pairs_are_needed(case):
+    logits, mask, term = case
+    with pytest.raises(ValueError, match="student_index"):
+        next_bytes.at_pairs(read(logits, mask), replace(term, student_index=None))
 
 
 def test_next_bytes(case, tokenizers):
@@ -150,3 +170,12 @@ def test_next_bytes_move_what_is_all_but_impossible(single_bytes):
     (gradient,) = torch.autograd.grad(values.sum(), x)
     assert float(values.detach()) == pytest.approx(300, rel=1e-3)
     assert float(gradient[0, 0, 7]) == pytest.approx(-1, rel=1e-3)
+
+
+def test_next_bytes_of_whole_rows_have_no_rest(single_bytes):
+    V = len(single_bytes)
+    logits = rows(2, 3, V, 0).float()
+    every = torch.arange(3).expand(2, 3).tolist()
+    loss = graphs.losses(single_bytes, single_bytes)["next_bytes"]
+    values, _ = loss(read(logits), term_of(read(logits), every, every))
+    assert values.abs().max() < 1e-5
