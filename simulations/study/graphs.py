@@ -151,8 +151,12 @@ def row_means_apart(f: Tensor, g: Tensor) -> Tensor:
 class WithoutShift:
     """Rank graphs of rows without their means, compared by spectra (theorem 4).
 
-    The mean of a row's k kept logits is taken off it. No probability among the k
-    depends on it, yet much of the published loss's gradient on raw logits moves it.
+    The mean of a row's k kept logits is taken off it; no probability among the k
+    depends on it. The published loss on raw logits moves little else: where all row
+    means f of the student are above the teacher's, or all below, it is ±Σ_r f(r) =
+    ±Σ_t (Σ_r h_tr)² / (k T) and a constant, whose gradient is the same number for all k
+    logits of a row. Only ranks of unlike signs move them against each other.
+
     The gradient with respect to the k logits of a row sums to zero here. Centred rows
     have H1 = 0, so all row means C1 vanish, and with them the published loss
     (theorem 2: C = R); the kind "spectral" compares what is left, Σ_r (λ_r − μ_r)² ≤

@@ -163,15 +163,15 @@ def mean_of_pairs(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 class NextBytes:
     """KL(teacher ‖ student) over the next byte at aligned pairs; no graph.
 
-    A projection onto a common space, as X-Token and GOLD have them. It sees what ULD
+    A projection onto a common space, as GOLD and X-Token have them. It sees what ULD
     does not: which byte a probability belongs to. It moves the tokens with the same
     first byte together, each in proportion to the student's probability of it among
     these, and says nothing of their shares; like every divergence of probabilities it
-    cannot shift whole rows of logits. Where each covered symbol has
-    one token of the teacher, as with tokens of single bytes, or the missing mass is
-    zero, the data processing inequality holds it below the divergence of the full
-    distributions over symbols; else the teacher's mass on further tokens of a covered
-    symbol counts as rest.
+    cannot shift whole rows of logits. Where each covered symbol has one token of the
+    teacher, as with tokens of single bytes, or the missing mass is zero, the data
+    processing inequality holds it below the divergence of the full distributions over
+    symbols; else the teacher's mass on further tokens of a covered symbol counts as
+    rest.
     """
 
     symbols: Symbols
