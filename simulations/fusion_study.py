@@ -1,323 +1,376 @@
-"""What fusing Gemma-3-270m into SmolLM2-135M costs and gives on reasoning-gym tasks.
+"""Does a loss between graphs on logits help a student, and what does?
 
-Measured are time, store, memory, losses and answers.
+Tiny teachers that know families of questions, a student of another architecture with
+few labels, and thirty ways to learn from both. What is run is in a YAML file: sizes,
+tuning, families, arms and seeds (``simulations/study/protocol.yaml``); the arms are
+described in ``simulations/study/arms.py``, the questions in
+``simulations/study/tasks.py``.
 
-The teacher is captured on 300 examples. Two students are trained on 260 of them for 60
-steps of four: one on the labels alone, one fused. Both, and the student before, answer
-problems of another seed. Each step is a command of ``python -m fusion`` in a process of
-its own, as a user would run it; times and memory are what it prints.
+    python -m simulations.fusion_study --out DIR [--config FILE] [--budget HOURS]
+        [--jobs N] [--stages NAME ...] [--work DIR] [--quick]
 
-    python -m simulations.fusion_study --out DIR --models DIR [--quick] [--seed S]
-
-``--models`` holds gemma3 and smollm2 (``python -m fusion models fetch gemma3
-DIR/gemma3``; Gemma's terms bind its students). Writes commands.csv, training.csv,
-scores.csv, meta.json, fusion_study.md and fusion_study.png. Finished commands are not
-repeated; what they leave lies in ``--work``.
+Every cell (family, arm, seed, teacher) is a row of cells.csv as soon as it is finished;
+a run that was interrupted or killed goes on behind them. ``--budget`` is of all hours
+of one core that cells, tuning and teachers have cost, of earlier runs too. Writes
+teachers.csv, calibration.csv, tuning.csv, cells.csv, history.csv, distances.csv,
+points.csv, summary.csv, meta.json, fusion_study.md and figures.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
+import torch
+from tqdm import tqdm
 
-from fusion.tasks import reasoning_gym_problems
-from fusion.text.conversations import Example
+from simulations import _processes
 from simulations import _report as report
 from simulations._report import Row
-
-TASKS = ("gcd", "letter_counting", "syllogism", "word_sequence_reversal")
-ARMS = {"fused": "fusion_weight=0.1", "labels": "fusion_weight=0"}
-TERMS = ("sft", "uld", "graph")
-SPENT = re.compile(r"(\d+) s, peak memory ([\d.]+) GiB")
-STORED = re.compile(r"(\d+) examples, (\d+) tokens, ([\d.]+) bytes a token")
-TRAINING = (
-    "standardize=zscore",
-    "graph_weight=0.02",
-    "trained_layers=6",
-    "per_device_train_batch_size=4",
-    "learning_rate=2e-4",
-    "lr_scheduler_type=cosine",
-    "disable_tqdm=true",
+from simulations.study import (
+    cells,
+    figures,
+    measures,
+    protocol,
+    statistics,
+    tables,
+    tasks,
 )
+from simulations.study.arms import ARMS
+from simulations.study.cells import Chosen, Place
+from simulations.study.measures import TEACHERS
+from simulations.study.protocol import Cell, Protocol
+
+CONFIG = Path(__file__).parent / "study" / "protocol.yaml"
+QUICK = Path(__file__).parent / "study" / "quick.yaml"
+VALIDATION = "tuning"  # the stage of cells that choose values
+TRANSFER = "transfer"  # the stage of cells with teachers that may not know the family
 
 
 @dataclass(frozen=True)
-class Size:
-    """How much is captured, held out, trained and answered."""
+class Work:
+    """One thing to do in a process: its place, and what is asked for."""
 
-    captured: int
-    held_out: int
-    steps: int
-    problems: int
+    place: Place
+    what: Any
 
 
-FULL, QUICK = Size(300, 40, 60, 100), Size(24, 8, 4, 8)
+def teach(work: Work) -> list[Row]:
+    """Train a teacher and score it."""
+    torch.set_num_threads(1)
+    return cells.train_teacher(work.place, work.what)
 
 
-def write_data(folder: Path, size: Size, seed: int) -> None:
-    """Write the examples and the problems.
-
-    The examples are split in those to train on and those held out; the problems are of
-    another seed.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    examples = [
-        problem.example()
-        for problem in reasoning_gym_problems(TASKS, size.captured, seed)
-    ]
-    cut = size.captured - size.held_out
-    for name, chosen in (
-        ("all", examples),
-        ("train", examples[:cut]),
-        ("held_out", examples[cut:]),
-    ):
-        _write_lines(folder / f"{name}.jsonl", map(_row, chosen))
-    problems = reasoning_gym_problems(TASKS, size.problems, seed + 1)
-    _write_lines(
-        folder / "problems.jsonl",
-        ({"prompt": p.prompt, "answer": p.answer, "task": p.task} for p in problems),
-    )
+def calibrate(work: Work) -> Row:
+    """Measure the gradients of an arm."""
+    torch.set_num_threads(1)
+    cell, rate = work.what
+    return cells.calibrated(work.place, cell, rate)
 
 
-def _row(example: Example) -> Row:
-    return {
-        "prompt": example.prompt,
-        "completion": example.completion,
-        "domain": example.domain,
-    }
+def try_value(work: Work) -> Row:
+    """Score an arm at a value, on validation questions."""
+    torch.set_num_threads(1)
+    cell, chosen, value = work.what
+    row = cells.run(work.place, cell, chosen, "validation")
+    return {**row, "value": value}
 
 
-def _write_lines(path: Path, rows: Iterable[Row]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+def run_cell(work: Work) -> Row:
+    """Train and score a student."""
+    torch.set_num_threads(1)
+    cell, chosen = work.what
+    return cells.run(work.place, cell, chosen)
 
 
-def commands(models: Path, work: Path, size: Size, seed: int) -> dict[str, list[str]]:
-    """Return every command by name, in order."""
-    data, store = work / "data", work / "store"
-    found = {
-        "capture": [
-            "capture",
-            f"teacher={models / 'gemma3'}",
-            f"data={data / 'all.jsonl'}",
-            f"store={store}",
-        ]
-    }
-    for arm in ("before", *ARMS):
-        folder = models / "smollm2" if arm == "before" else work / arm
-        if arm != "before":
-            found[f"train {arm}"] = [
-                "train",
-                f"student={models / 'smollm2'}",
-                f"stores.gemma3={store}",
-                f"data={data / 'train.jsonl'}",
-                f"eval_data={data / 'held_out.jsonl'}",
-                f"output_dir={folder}",
-                f"max_steps={size.steps}",
-                f"logging_steps={max(1, size.steps // 12)}",
-                f"seed={seed}",
-                ARMS[arm],
-                *TRAINING,
-            ]
-        told = [
-            f"model={folder}",
-            f"data={data / 'problems.jsonl'}",
-            f"out={work / 'scores' / arm}",
-            "max_new_tokens=24",
-        ]
-        found[f"evaluate {arm}"] = ["evaluate", *told]
-    return found
-
-
-def run(name: str, words: Sequence[str], path: Path) -> Row:
-    """Run one command, and keep what it says of itself."""
-    done = subprocess.run(
-        [sys.executable, "-m", "fusion", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{name} failed: {done.stderr.strip().splitlines()[-1]}")
-    spent, stored = SPENT.search(done.stdout), STORED.search(done.stdout)
-    figures = [
-        *(spent.groups() if spent else ["nan"] * 2),
-        *(stored.groups() if stored else ["nan"] * 3),
-    ]
-    names = ("seconds", "peak_memory_GiB", "examples", "tokens", "bytes_a_token")
-    row = {"command": name, **dict(zip(names, map(float, figures), strict=True))}
-    report.append_row(path, row)
-    return row
-
-
-def training_rows(work: Path) -> list[Row]:
-    """Return the held-out and training terms that both arms logged."""
-    rows = []
-    for arm in ARMS:
-        history = json.loads((work / arm / "trainer_state.json").read_text())[
-            "log_history"
-        ]
-        for entry in history:
-            prefix = "eval_" if "eval_sft" in entry else ""
-            if f"{prefix}sft" in entry:
-                terms = {
-                    term: entry.get(f"{prefix}{term}", float("nan")) for term in TERMS
-                }
-                rows.append(
-                    {
-                        "arm": arm,
-                        "part": "held out" if prefix else "training",
-                        "step": entry["step"],
-                        **terms,
-                    }
-                )
+def measure(work: Work) -> list[Row]:
+    """Measure something beside scores."""
+    torch.set_num_threads(1)
+    function, arguments = work.what
+    rows: list[Row] = function(work.place, *arguments)
     return rows
 
 
-def score_rows(work: Path) -> list[Row]:
-    """Return the scores of the three students."""
-    found = []
-    for arm in ("before", *ARMS):
-        scores: list[dict[str, Any]] = json.loads(
-            (work / "scores" / arm / "scores.json").read_text()
-        )
-        found += [{"student": arm, **score} for score in scores]
-    return found
+@dataclass
+class Study:
+    """What is recorded, and what is still to be run.
+
+    Attributes
+    ----------
+    place : Place
+        Protocol and folder of work.
+    folder : Path
+        Folder of the results.
+    jobs : int
+        Processes.
+    budget : float
+        Hours of one core.
+    """
+
+    place: Place
+    folder: Path
+    jobs: int
+    budget: float
+
+    def rows(self, name: str) -> list[Row]:
+        """Return the rows of a file of results."""
+        return report.resume_rows(self.folder / name)
+
+    def spent(self) -> float:
+        """Return the hours of one core that all recorded work has cost."""
+        seconds = 0.0
+        for name in ("tuning.csv", "cells.csv"):
+            for row in self.rows(name):
+                seconds += row["seconds"] + row["evaluation_seconds"]
+        # Each teacher has a row for every family.
+        by_teacher = {
+            row["teacher"]: row["seconds"] for row in self.rows("teachers.csv")
+        }
+        return (seconds + sum(by_teacher.values())) / 3600
+
+    def run(self, stages: Sequence[str]) -> None:
+        """Do what is not recorded yet, as far as the budget allows."""
+        wanted = [c for c in protocol.cells(self.place.protocol) if c.stage in stages]
+        arms = protocol.tuned_arms(wanted)
+        asked = [*wanted, *map(self.tuning_cell, arms)]
+        self.teach({cell.teacher for cell in asked})
+        # The learning rates of bases come first: all other arms have them.
+        self.tune(list(protocol.BASES))
+        others = [arm for arm in arms if arm not in protocol.BASES]
+        self.calibrate(others)
+        self.tune(others)
+        self.train(wanted)
+        self.measure()
+
+    def teach(self, names: Any) -> None:
+        """Train the teachers that are not recorded or whose weights are not here."""
+        recorded = {row["teacher"] for row in self.rows("teachers.csv")}
+        pending = []
+        for name in sorted(names):
+            known = (self.place.work / "teachers" / name).exists()
+            if name not in recorded or not known:
+                pending.append(Work(self.place, name))
+        for rows in _processes.results(teach, pending, self.jobs):
+            for row in rows:
+                print(f"{row['teacher']} on {row['family']}: {row['accuracy']:.1%}")
+                if row["teacher"] not in recorded:
+                    report.append_row(self.folder / "teachers.csv", row)
+
+    def tune(self, arms: Sequence[str]) -> None:
+        """Try the values of arms."""
+        tried = {(row["arm"], row["value"]) for row in self.rows("tuning.csv")}
+        pending = []
+        for arm in arms:
+            for value in protocol.values(self.place.protocol, arm):
+                if (arm, value) not in tried:
+                    pending.append((self.tuning_cell(arm), self.at(arm, value), value))
+        self.finish(try_value, pending, "tuning.csv")
+
+    def calibrate(self, arms: Sequence[str]) -> None:
+        """Measure the gradients of arms."""
+        known = {row["arm"] for row in self.rows("calibration.csv")}
+        pending = []
+        for arm in arms:
+            if arm not in known:
+                cell = self.tuning_cell(arm)
+                pending.append((cell, self.rate(arm)))
+        self.finish(calibrate, pending, "calibration.csv")
+
+    def train(self, wanted: Sequence[Cell]) -> None:
+        """Train and score the students that are not recorded."""
+        recorded = {_key(row) for row in self.rows("cells.csv")}
+        pending = []
+        for cell in wanted:
+            if cell.key not in recorded:
+                pending.append((cell, self.chosen(cell)))
+        self.finish(run_cell, pending, "cells.csv")
+
+    def measure(self) -> None:
+        """Measure losses over steps, between models, and on single examples."""
+        plan = self.place.protocol
+        names = {row["teacher"] for row in self.rows("teachers.csv")}
+        if not names.issuperset(TEACHERS):
+            return
+        rate = self.rate("labels")
+        for name, pending in {
+            "history.csv": self.histories(),
+            "distances.csv": [(measures.distances, (f, rate)) for f in plan.families()],
+            "points.csv": [(measures.points, (f, rate)) for f in plan.families("byte")],
+        }.items():
+            if not (self.folder / name).exists():
+                items = [Work(self.place, what) for what in pending]
+                rows: list[Row] = []
+                for found in _processes.results(measure, items, self.jobs):
+                    rows += found
+                report.write_rows(self.folder / name, rows)
+
+    def histories(self) -> list[Any]:
+        """Return the students whose losses are followed, each with its arm's factors.
+
+        All have both losses, next to nothing where the arm has not, so that each is
+        logged.
+        """
+        family = tables.PRIMARY_FAMILIES[0]
+        teacher = tasks.FAMILIES[family].teacher
+        both = Cell("history", family, "uld_gld", 0, teacher)
+        pending = []
+        for arm in figures.DRAWN_ARMS:
+            chosen = self.chosen(both._replace(arm=arm))
+            followed = [max(factor, cells.UNFOLLOWED) for factor in chosen.factors]
+            chosen = replace(chosen, factors=cells.Factors(*followed))
+            pending.append((measures.history, (both, chosen, arm)))
+        return pending
+
+    def finish(
+        self, function: Callable[[Work], Row], pending: Sequence[Any], name: str
+    ) -> None:
+        """Do what is pending while there is budget, and record each row."""
+        if not pending:
+            return
+        items = [Work(self.place, what) for what in pending]
+        with tqdm(total=len(items), desc=name, unit="cell", disable=None) as bar:
+            for row in self.within_budget(function, items):
+                report.append_row(self.folder / name, row)
+                bar.update()
+
+    def within_budget(
+        self, function: Callable[[Work], Row], items: Sequence[Work]
+    ) -> Iterator[Row]:
+        """Yield results until the budget is spent."""
+        spent = self.spent()
+        if spent >= self.budget:
+            return
+        for row in _processes.results(function, items, self.jobs):
+            yield row
+            spent += (row.get("seconds", 0) + row.get("evaluation_seconds", 0)) / 3600
+            if spent >= self.budget:
+                return
+
+    def tuning_cell(self, arm: str) -> Cell:
+        """Return the cell on which an arm is tuned."""
+        family = protocol.tuning_family(self.place.protocol, arm)
+        teacher = tasks.FAMILIES[family].teacher
+        return Cell(VALIDATION, family, arm, self.place.protocol.tuning.seed, teacher)
+
+    def rate(self, arm: str) -> float:
+        """Return the learning rate of an arm: that of the base with its data."""
+        base = protocol.base(protocol.ARMS[arm])
+        return protocol.best(self.rows("tuning.csv"), base)
+
+    def at(self, arm: str, value: float) -> Chosen:
+        """Return what an arm learns with at a value that is tried of it."""
+        if arm in protocol.BASES:
+            return Chosen(value)
+        return Chosen(self.rate(arm), self.factors(arm, value))
+
+    def chosen(self, cell: Cell) -> Chosen:
+        """Return what a cell learns with: tuned, or as the arm that it controls."""
+        if cell.arm == "before":
+            return Chosen(0.0)
+        rate = self.rate(cell.arm)
+        if not cell.of.fused:
+            return Chosen(rate)
+        tuned = cells.tuned_arm(cell.arm)
+        share = protocol.best(self.rows("tuning.csv"), tuned)
+        return Chosen(rate, self.factors(cell.arm, share))
+
+    def factors(self, arm: str, share: float) -> cells.Factors:
+        """Return the factors of an arm's losses at a share."""
+        tuned = cells.tuned_arm(arm)
+        rows = {row["arm"]: row for row in self.rows("calibration.csv")}
+        return cells.factors(protocol.ARMS[arm], share, rows[tuned])
 
 
-def tables(ran: Sequence[Row], training: Sequence[Row], scores: Sequence[Row]) -> str:
-    """Lay costs, held-out losses and answers out."""
-    costs = [
-        [row["command"], f"{row['seconds']:.0f}", f"{row['peak_memory_GiB']:.1f}"]
-        for row in ran
-    ]
-    stored = ran[0]
-    held = [r for r in training if r["part"] == "held out"]
-    losses = [
-        [r["arm"], r["step"], *(f"{r[term]:.3f}" for term in TERMS)] for r in held
-    ]
-    answers = [
-        [
-            s["student"],
-            s["task"],
-            s["problems"],
-            f"{s['accuracy']:.1%}",
-            f"{s['low']:.1%} – {s['high']:.1%}",
-            f"{s['majority']:.1%}",
-            f"{s['chance']:.1%}",
-            s["unextracted"],
-        ]
-        for s in scores
-    ]
-    header = [
-        "student",
-        "task",
-        "problems",
-        "solved",
-        "95 % interval",
-        "majority",
-        "chance",
-        "no answer found",
-    ]
-    return "\n\n".join(
-        [
-            "## Costs",
-            report.markdown_table(["command", "seconds", "peak memory, GiB"], costs),
-            f"The store holds {stored['examples']:.0f} examples, "
-            f"{stored['tokens']:.0f} tokens, at "
-            f"{stored['bytes_a_token']:.1f} bytes a token.",
-            "## Held-out losses",
-            report.markdown_table(["student", "step", *TERMS], losses),
-            "## Answers to problems of another seed",
-            report.markdown_table(header, answers),
-            "Times are of a shared machine, so those of the two trainings "
-            "do not compare. Where an interval holds the majority's share, nothing is "
-            "shown to be learnt beyond the frequency of answers.",
-        ]
-    )
-
-
-def draw(training: Sequence[Row], path: Path) -> None:
-    """Draw each term over the steps."""
-    with report.figure_style():
-        figure = Figure(figsize=(7.5, 2.6))
-        for ax, term in zip(figure.subplots(1, len(TERMS)), TERMS, strict=True):
-            for arm in ARMS:
-                for part, style in (("training", "-"), ("held out", "o")):
-                    points = [
-                        (r["step"], r[term])
-                        for r in training
-                        if (r["arm"], r["part"]) == (arm, part)
-                    ]
-                    colour = f"C{list(ARMS).index(arm)}"
-                    ax.plot(
-                        *zip(*points, strict=True),
-                        style,
-                        color=colour,
-                        label=f"{arm}, {part}",
-                    )
-            ax.set_title(
-                {"sft": "NLL of the labels", "uld": "ULD", "graph": "GLD"}[term]
-            )
-            ax.set_xlabel("step")
-            ax.set_ylim(bottom=0)
-        figure.axes[0].legend(fontsize=6)
-        figure.savefig(path)
+def _key(row: Row) -> tuple[Any, ...]:
+    """What identifies a cell, of its row."""
+    return row["family"], row["arm"], row["seed"], row["teacher"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = report.command_line(__doc__)
+    parser.add_argument("--config", type=Path, help="YAML file of what is run")
     parser.add_argument(
-        "--models", type=Path, required=True, help="folder with gemma3 and smollm2"
+        "--budget", type=float, default=8.0, help="hours of one core, of all runs"
     )
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--stages", nargs="+", help="stages to run (default: all)")
     parser.add_argument(
         "--work",
         type=Path,
-        help="folder for data, store and students (default: OUT/work)",
+        help="folder of teachers and of what they say (default: OUT/work)",
     )
     arguments = parser.parse_args(argv)
-    size, folder = (
-        (QUICK if arguments.quick else FULL),
-        report.results_folder(arguments),
-    )
+    config = arguments.config or (QUICK if arguments.quick else CONFIG)
+    plan: Protocol = protocol.read(config)
+    stages = arguments.stages or list(plan.stages)
+    folder = report.results_folder(arguments)
     work = arguments.work or folder / "work"
-    versions = report.versions() | {
-        name: version(name) for name in ("torch", "transformers")
-    }
-    told = {
-        "seed": arguments.seed,
-        "tasks": list(TASKS),
-        "size": vars(size),
-        "training": list(TRAINING),
-        "arms": ARMS,
-    }
-    report.claim(folder, told | {"versions": versions})
-    write_data(work / "data", size, arguments.seed)
-    (work / ".gitignore").write_text("*\n")  # models are gigabytes
-    path = folder / "commands.csv"
-    ran = report.resume_rows(path)
-    for name, words in commands(arguments.models, work, size, arguments.seed).items():
-        if name not in {row["command"] for row in ran}:
-            print(f"python -m fusion {' '.join(words)}", flush=True)
-            ran.append(run(name, words, path))
-    training, scores = training_rows(work), score_rows(work)
-    report.write_rows(folder / "training.csv", training)
-    report.write_rows(folder / "scores.csv", scores)
-    text = tables(ran, training, scores)
-    (folder / "fusion_study.md").write_text(
-        f"# Gemma-3-270m into SmolLM2-135M\n\n{text}\n", encoding="utf-8"
+    work.mkdir(parents=True, exist_ok=True)
+    (work / ".gitignore").write_text("*\n")
+    packages = {name: version(name) for name in ("torch", "transformers", "tokenizers")}
+    facts = {**plan.facts(), "versions": report.versions() | packages}
+    # As JSON gives them back: lists, not tuples.
+    report.claim(folder, json.loads(json.dumps(facts)))
+    study = Study(Place(plan, work), folder, arguments.jobs, arguments.budget)
+    return report.run_and_publish(
+        folder, lambda: study.run(stages), lambda path: publish(path, plan)
     )
-    draw(training, folder / "fusion_study.png")
+
+
+def publish(folder: Path, plan: Protocol) -> None:
+    """Write tables and figures of what is recorded."""
+    rows = report.resume_rows(folder / "cells.csv")
+    if not rows:
+        print("No cell is recorded yet.")
+        return
+    teachers = report.resume_rows(folder / "teachers.csv")
+    tuned = report.resume_rows(folder / "tuning.csv")
+    every = [cell._asdict() for cell in protocol.cells(plan)]
+    planned = [cell for cell in every if cell["stage"] != TRANSFER]
+    words = {name: arm.words for name, arm in ARMS.items()}
+    gains = tables.gain_rows(rows, planned)
+    report.write_rows(folder / "summary.csv", gains)
+    text = "\n\n".join(
+        [
+            "# The fusion study",
+            "## Teachers, and the student before",
+            tables.teachers_table(rows, teachers),
+            "## The primary comparison",
+            tables.primary_table(rows, planned, words),
+            "## What each arm adds",
+            tables.gain_table(gains, rows, planned, words),
+            "## Accuracy by family",
+            tables.accuracy_table(rows, teachers, planned, words),
+            "## Tuning",
+            tables.tuning_table(tuned, words),
+            "## Costs",
+            tables.cost_table([*tuned, *rows], teachers),
+        ]
+    )
+    (folder / "fusion_study.md").write_text(f"{text}\n", encoding="utf-8")
+    figures.bars_with_intervals(gains, words).savefig(folder / "gains.png")
+    draw_measures(folder, rows, words)
     print(text, f"Written to {folder}.", sep="\n\n")
-    return 0
+
+
+def draw_measures(folder: Path, rows: Sequence[Row], words: dict[str, str]) -> None:
+    """Draw what is measured beside scores, where it is."""
+    if history := report.resume_rows(folder / "history.csv"):
+        family = history[0]["family"]
+        drawn = figures.losses_over_steps(history, family, words=words)
+        drawn.savefig(folder / "losses_over_steps.png")
+    if points := report.resume_rows(folder / "points.csv"):
+        figures.gld_against_kl(points).savefig(folder / "gld_against_kl.png")
+    if distances := report.resume_rows(folder / "distances.csv"):
+        of_student = [row for row in distances if row["other"] == "student"]
+        gains = statistics.transfer_gains(rows, "uld_gld", "labels")
+        drawn = figures.distance_against_transfer(of_student, gains)
+        drawn.savefig(folder / "distance_against_transfer.png")
 
 
 if __name__ == "__main__":

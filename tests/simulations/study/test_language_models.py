@@ -15,12 +15,13 @@ from fusion.tasks import read_problems
 from fusion.text.conversations import encode, read_examples
 from fusion.training.config import read_config
 from simulations import _report as report
-from simulations import fusion_study, tiny_models, trainer_speed
+from simulations import tiny_models, trainer_speed
+from simulations.study import language_models
 
 
 def test_data_depend_on_the_seed_alone_and_held_out_text_is_not_trained_on(tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        fusion_study.write_data(tmp_path / name, fusion_study.QUICK, seed)
+        language_models.write_data(tmp_path / name, language_models.QUICK, seed)
     files = ("all", "train", "held_out", "problems")
     texts = {
         name: [(tmp_path / name / f"{file}.jsonl").read_text() for file in files]
@@ -35,13 +36,13 @@ def test_data_depend_on_the_seed_alone_and_held_out_text_is_not_trained_on(tmp_p
     assert keys[0] == keys[1] | keys[2]
     assert not keys[1] & keys[2]
     problems = read_problems(str(tmp_path / "a" / "problems.jsonl"))
-    assert {p.task for p in problems} == set(fusion_study.TASKS)
+    assert {p.task for p in problems} == set(language_models.TASKS)
     assert not {p.example().key for p in problems} & keys[0]
 
 
 def test_commands_are_understood():
-    told = fusion_study.commands(
-        Path("models"), Path("work"), fusion_study.FULL, seed=3
+    told = language_models.commands(
+        Path("models"), Path("work"), language_models.FULL, seed=3
     )
     assert [name.split()[0] for name in told] == [
         "capture",
@@ -67,10 +68,10 @@ def test_what_a_command_prints_becomes_a_row(tmp_path, monkeypatch):
     )
 
     def run(*_, **__):
-        return fusion_study.subprocess.CompletedProcess([], 0, printed, "")
+        return language_models.subprocess.CompletedProcess([], 0, printed, "")
 
-    monkeypatch.setattr(fusion_study.subprocess, "run", run)
-    row = fusion_study.run("capture", [], tmp_path / "commands.csv")
+    monkeypatch.setattr(language_models.subprocess, "run", run)
+    row = language_models.run("capture", [], tmp_path / "commands.csv")
     expected = {
         "command": "capture",
         "seconds": 334,
@@ -95,7 +96,7 @@ def test_tables_and_figure(tmp_path):
     ]
     training = [
         {"arm": arm, "part": part, "step": step, "sft": 2.0, "uld": 3.0, "graph": 4.0}
-        for arm in fusion_study.ARMS
+        for arm in language_models.ARMS
         for part in ("training", "held out")
         for step in (0, 5)
     ]
@@ -109,12 +110,12 @@ def test_tables_and_figure(tmp_path):
         "majority": 0.5,
         "chance": 0.1,
     }
-    text = fusion_study.tables(
+    text = language_models.tables(
         ran, training, [{"student": "fused", **score, "unextracted": 2}]
     )
     assert "70.0 bytes a token" in text
     assert "25.0% | 10.0% – 60.0%" in " ".join(text.split())
-    fusion_study.draw(training, tmp_path / "study.png")
+    language_models.draw(training, tmp_path / "study.png")
     assert (tmp_path / "study.png").stat().st_size > 5000
 
 
