@@ -65,9 +65,15 @@ def problems(examples: Iterable[Example]) -> list[Problem]:
     ]
 
 
-def llama(seed: int = 0, width: int = 128, layers: int = 4) -> Pair:
-    """A Llama whose tokenizer reads numbers digit by digit."""
-    tokenizer = _tokenizer(600, digits=True)
+def llama(
+    seed: int = 0,
+    width: int = 128,
+    layers: int = 4,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+) -> Pair:
+    """A Llama; by default, its tokenizer reads numbers digit by digit."""
+    if tokenizer is None:
+        tokenizer = _tokenizer(600, digits=True)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
@@ -83,10 +89,15 @@ def llama(seed: int = 0, width: int = 128, layers: int = 4) -> Pair:
 
 
 def gpt2(
-    seed: int = 1, width: int = 128, layers: int = 4, dropout: float = 0.1
+    seed: int = 1,
+    width: int = 128,
+    layers: int = 4,
+    dropout: float = 0.1,
+    tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> Pair:
-    """A GPT-2 whose tokenizer reads whole numbers."""
-    tokenizer = _tokenizer(1200, digits=False)
+    """A GPT-2; by default, its tokenizer reads whole numbers."""
+    if tokenizer is None:
+        tokenizer = _tokenizer(1200, digits=False)
     config = GPT2Config(
         vocab_size=len(tokenizer),
         n_embd=width,

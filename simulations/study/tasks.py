@@ -1,0 +1,454 @@
+"""Families of questions made by programs, after tasks of BIG-Bench, and their splits.
+
+A question is a few characters, and its answer is worked out in short steps:
+
+=========================  =======================  =========================
+family                     prompt                   work
+=========================  =======================  =========================
+multistep_arithmetic       7-3*5                    3*5=15;7-15=-8;-8
+dyck_languages             ([]{<>                   ({;})
+tracking_shuffled_objects  dacb 12 34 13 ?3         adcb;adbc;bdac;a
+logical_deduction          b<c a>c d<b ?2           dbca;b
+coloured_objects           rP gB bK yC <K           K3;2B=g;g
+boolean_expressions        !(T&F)|!T                T&F=F;T|F;T
+causal_judgement           c=a&b e=c|d a1b0d1 ?e-a  a0;c0;e1;y
+formal_logic               p>q !q :!p               none;y
+=========================  =======================  =========================
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise, permutations, product
+
+# Questions of a family at most, and those that are the same whatever the seed.
+MOST = 6000
+TEST = 1000
+VALIDATION = 500
+# Questions without labels, at most.
+UNLABELLED = 1000
+
+YES_NO = ("y", "n")
+TRUTHS = ("T", "F")
+OBJECTS = "abcd"
+COLOURS = "rgbyw"
+THINGS = "PBKCH"
+CLOSING = {"(": ")", "[": "]", "{": "}", "<": ">"}
+VARIABLES = "pqr"
+LITERALS = (*VARIABLES, *(f"!{name}" for name in VARIABLES))
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, and what is learnt of it.
+
+    The work is steps between semicolons, the last of which is the answer.
+    """
+
+    prompt: str
+    work: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """Questions of one kind.
+
+    Attributes
+    ----------
+    name : str
+        As in BIG-Bench.
+    teacher : str
+        Which teacher knows it.
+    labels : int
+        Questions whose work the student is given.
+    choices : tuple of str
+        All answers one may give; empty where they are many.
+    make : callable
+        Returns all of its questions, or a fixed sample of them, no two alike.
+    """
+
+    name: str
+    teacher: str
+    labels: int
+    choices: tuple[str, ...]
+    make: Callable[[], list[Question]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Questions to test on, to choose settings by, and to learn from.
+
+    No question is in two of them.
+    """
+
+    test: tuple[Question, ...]
+    validation: tuple[Question, ...]
+    labelled: tuple[Question, ...]
+    unlabelled: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The questions of a family that are held out, and all others."""
+
+    test: tuple[Question, ...]
+    validation: tuple[Question, ...]
+    rest: tuple[Question, ...]
+
+
+def parts(family: Family) -> Parts:
+    """Part the questions of a family, in the same way each time."""
+    questions = family.make()
+    random.Random(f"{family.name} held out").shuffle(questions)
+    held_out = TEST + VALIDATION
+    return Parts(
+        test=tuple(questions[:TEST]),
+        validation=tuple(questions[TEST:held_out]),
+        rest=tuple(questions[held_out:]),
+    )
+
+
+def split(family: Family, seed: int) -> Split:
+    """Draw questions with and without labels; those held out are always the same."""
+    held_out = parts(family)
+    drawn = list(held_out.rest)
+    random.Random(f"{family.name} {seed}").shuffle(drawn)
+    end = family.labels + UNLABELLED
+    return Split(
+        test=held_out.test,
+        validation=held_out.validation,
+        labelled=tuple(drawn[: family.labels]),
+        unlabelled=tuple(drawn[family.labels : end]),
+    )
+
+
+def _question(prompt: str, *steps: str) -> Question:
+    """A question whose last step is its answer."""
+    return Question(prompt, ";".join(steps), steps[-1])
+
+
+def _sample(questions: Iterable[Question], count: int = MOST) -> list[Question]:
+    """At most so many of the questions, always the same."""
+    distinct = sorted(set(questions), key=lambda question: question.prompt)
+    random.Random(0).shuffle(distinct)
+    return distinct[:count]
+
+
+def _balanced(questions: Iterable[Question], choices: Sequence[str]) -> list[Question]:
+    """As many questions of one answer as of the other."""
+    of_answer: dict[str, list[Question]] = {choice: [] for choice in choices}
+    for question in questions:
+        of_answer[question.answer].append(question)
+    fewest = min(len(set(chosen)) for chosen in of_answer.values())
+    count = min(fewest, MOST // len(choices))
+    balanced = []
+    for chosen in of_answer.values():
+        balanced += _sample(chosen, count)
+    return _sample(balanced)
+
+
+# multistep_arithmetic
+
+
+def _arithmetic() -> list[Question]:
+    """Three digits and two signs; products are small."""
+    digits = range(1, 10)
+    signs = [pair for pair in product("+-*", repeat=2) if pair != ("*", "*")]
+    questions = []
+    for numbers in product(digits, repeat=3):
+        for pair in signs:
+            at = pair.index("*") if "*" in pair else 0
+            if pair[at] == "*" and numbers[at] * numbers[at + 1] > 20:
+                continue
+            questions.append(_sum(numbers, pair, at))
+    return _sample(questions)
+
+
+def _sum(numbers: tuple[int, ...], signs: tuple[str, ...], at: int) -> Question:
+    """A question whose sign ``at`` is computed first."""
+    a, b, c = numbers
+    prompt = f"{a}{signs[0]}{b}{signs[1]}{c}"
+    first = _compute(numbers[at], signs[at], numbers[at + 1])
+    if at == 0:
+        left, sign, right = first, signs[1], c
+    else:
+        left, sign, right = a, signs[0], first
+    last = _compute(left, sign, right)
+    return _question(
+        prompt,
+        f"{numbers[at]}{signs[at]}{numbers[at + 1]}={first}",
+        f"{left}{sign}{right}={last}",
+        str(last),
+    )
+
+
+def _compute(left: int, sign: str, right: int) -> int:
+    if sign == "*":
+        return left * right
+    return left + right if sign == "+" else left - right
+
+
+# dyck_languages
+
+
+def _dyck() -> list[Question]:
+    """Brackets of which some are open: the open ones, then what closes them."""
+    draws = random.Random(0)
+    questions = set()
+    while len(questions) < MOST:
+        length = draws.randint(5, 9)
+        text = ""
+        opened = ""
+        while len(text) < length:
+            if opened and draws.random() < 0.3:
+                text += CLOSING[opened[-1]]
+                opened = opened[:-1]
+            else:
+                bracket = draws.choice("([{<")
+                text += bracket
+                opened += bracket
+        if 3 <= len(opened) <= 5:
+            closing = "".join(CLOSING[bracket] for bracket in reversed(opened))
+            questions.add(_question(text, opened, closing))
+    return _sample(questions)
+
+
+# tracking_shuffled_objects
+
+
+def _tracking() -> list[Question]:
+    """Objects in a row, three swaps of places, and which one is at a place then."""
+    swaps = tuple(combinations(range(4), 2))
+    questions = []
+    for start in permutations(OBJECTS):
+        for chosen in product(swaps, repeat=3):
+            row = list(start)
+            rows = []
+            for i, j in chosen:
+                row[i], row[j] = row[j], row[i]
+                rows.append("".join(row))
+            told = " ".join(f"{i + 1}{j + 1}" for i, j in chosen)
+            for place in range(4):
+                prompt = f"{''.join(start)} {told} ?{place + 1}"
+                questions.append(_question(prompt, *rows, row[place]))
+    return _sample(questions)
+
+
+# logical_deduction
+
+
+def _deduction() -> list[Question]:
+    """Three comparisons of neighbours, and who is at a place of the order."""
+    questions = []
+    for order in permutations(OBJECTS):
+        neighbours = tuple(pairwise(order))
+        for told in permutations(neighbours):
+            for turned in product((False, True), repeat=3):
+                clues = [
+                    f"{right}>{left}" if turn else f"{left}<{right}"
+                    for (left, right), turn in zip(told, turned, strict=True)
+                ]
+                for place in range(4):
+                    prompt = f"{' '.join(clues)} ?{place + 1}"
+                    questions.append(
+                        _question(prompt, "".join(order), order[place]),
+                    )
+    return _sample(questions)
+
+
+# coloured_objects
+
+
+def _coloured() -> list[Question]:
+    """Coloured things in a row: a thing's colour, a neighbour's, or a number."""
+    draws = random.Random(0)
+    questions = set()
+    while len(questions) < MOST:
+        things = draws.sample(THINGS, 4)
+        colours = [draws.choice(COLOURS) for _ in things]
+        questions.add(_about_row(things, colours, draws))
+    return _sample(questions)
+
+
+def _about_row(
+    things: Sequence[str], colours: Sequence[str], draws: random.Random
+) -> Question:
+    """One question about a row."""
+    row = " ".join(c + t for c, t in zip(colours, things, strict=True))
+    kind = draws.choice("?<>#")
+    if kind == "#":
+        colour = draws.choice(colours)
+        places = [i for i in range(4) if colours[i] == colour]
+        found = "".join(f"{i + 1}{things[i]}" for i in places)
+        number = len(places)
+        return _question(f"{row} #{colour}", f"{found}={number}", str(number))
+    offset = {"?": 0, "<": -1, ">": 1}[kind]
+    asked = draws.choice([i for i in range(4) if 0 <= i + offset < 4])
+    place = asked + offset
+    colour = colours[place]
+    last = (f"{place + 1}{things[place]}={colour}", colour)
+    if offset == 0:
+        return _question(f"{row} ?{things[asked]}", *last)
+    return _question(
+        f"{row} {kind}{things[asked]}", f"{things[asked]}{asked + 1}", *last
+    )
+
+
+# boolean_expressions
+
+
+def _boolean() -> list[Question]:
+    """Two or three signs: the value of each group, then of both together."""
+    leaves = ("T", "F", "!T", "!F")
+    groups = [
+        (f"{negation}({x}{sign}{y})", f"{_bare(x)}{sign}{_bare(y)}", negation)
+        for negation in ("", "!")
+        for x in leaves
+        for sign in "&|"
+        for y in leaves
+    ]
+    single = [(x, "", "") for x in leaves]
+    pairs = [*product(groups, single), *product(single, groups)]
+    pairs += product(groups, groups)
+    questions = [_expression(*sides, sign) for sides in pairs for sign in "&|"]
+    return _balanced(questions, TRUTHS)
+
+
+# The text of one side, its group without negated leaves, and the negation before it.
+_Side = tuple[str, str, str]
+
+
+def _expression(left: _Side, right: _Side, sign: str) -> Question:
+    """Two sides, of which one at least is a group."""
+    steps = []
+    values = []
+    for text, group, negation in (left, right):
+        if group:
+            value = _value(group)
+            steps.append(f"{group}={value}")
+            values.append(_bare(negation + value))
+        else:
+            values.append(_bare(text))
+    last = f"{values[0]}{sign}{values[1]}"
+    return _question(f"{left[0]}{sign}{right[0]}", *steps, last, _value(last))
+
+
+def _bare(literal: str) -> str:
+    """The value of a literal."""
+    if literal.startswith("!"):
+        return "F" if literal[1] == "T" else "T"
+    return literal
+
+
+def _value(group: str) -> str:
+    """The value of two truth values and a sign."""
+    x, sign, y = group
+    both = "T" if x == y == "T" else "F"
+    either = "F" if x == y == "F" else "T"
+    return both if sign == "&" else either
+
+
+# causal_judgement
+
+
+def _causal() -> list[Question]:
+    """Two rules and three facts: whether the last effect comes without one of them."""
+    questions = []
+    for names in permutations("abcde"):
+        for signs in product("&|", repeat=2):
+            for facts in product((0, 1), repeat=3):
+                for removed in range(3):
+                    if facts[removed]:
+                        questions.append(_world(names, signs, facts, removed))
+    return _balanced(questions, YES_NO)
+
+
+def _world(
+    names: Sequence[str], signs: Sequence[str], facts: Sequence[int], removed: int
+) -> Question:
+    """A world of two rules, and what happens in it without a fact."""
+    a, b, d, c, e = names
+    told = "".join(f"{name}{fact}" for name, fact in zip((a, b, d), facts, strict=True))
+    prompt = f"{c}={a}{signs[0]}{b} {e}={c}{signs[1]}{d} {told} ?{e}-{names[removed]}"
+    values = list(facts)
+    values[removed] = 0
+    middle = _effect(values[0], signs[0], values[1])
+    last = _effect(middle, signs[1], values[2])
+    return _question(
+        prompt,
+        f"{names[removed]}0",
+        f"{c}{middle}",
+        f"{e}{last}",
+        YES_NO[1 - last],
+    )
+
+
+def _effect(left: int, sign: str, right: int) -> int:
+    return left & right if sign == "&" else left | right
+
+
+# formal_logic
+
+
+def _logic() -> list[Question]:
+    """Two premises and a conclusion: a model of the premises alone, or none."""
+    questions = []
+    implications = list(_implications())
+    statements = [*implications, *LITERALS]
+    truth = {statement: _models(statement) for statement in statements}
+    for first, second in product(implications, statements):
+        common = truth[first] & truth[second]
+        for conclusion in statements:
+            # Neither from a contradiction nor a premise said again.
+            if common and conclusion not in (first, second):
+                counter = sorted(common - truth[conclusion])
+                prompt = f"{first} {second} :{conclusion}"
+                if counter:
+                    questions.append(_question(prompt, counter[0], "n"))
+                else:
+                    questions.append(_question(prompt, "none", "y"))
+    return _balanced(questions, YES_NO)
+
+
+def _implications() -> Iterator[str]:
+    """All implications between literals of two variables."""
+    for left, right in product(LITERALS, repeat=2):
+        if left[-1] != right[-1]:
+            yield f"{left}>{right}"
+
+
+def _models(statement: str) -> frozenset[str]:
+    """The models of a statement, as p0q1r1."""
+    models = set()
+    for values in product((False, True), repeat=3):
+        true = dict(zip(VARIABLES, values, strict=True))
+        left, _, right = statement.partition(">")
+        # Either a literal alone or an implication.
+        holds = _holds(left, true)
+        if right:
+            holds = not holds or _holds(right, true)
+        if holds:
+            models.add("".join(f"{name}{int(true[name])}" for name in VARIABLES))
+    return frozenset(models)
+
+
+def _holds(literal: str, true: dict[str, bool]) -> bool:
+    return true[literal[-1]] != literal.startswith("!")
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family("multistep_arithmetic", "packed", 300, (), _arithmetic),
+        Family("dyck_languages", "byte", 300, (), _dyck),
+        Family("tracking_shuffled_objects", "packed", 300, (*OBJECTS,), _tracking),
+        Family("logical_deduction", "bpe", 300, (*OBJECTS,), _deduction),
+        Family("coloured_objects", "bpe", 300, (), _coloured),
+        Family("boolean_expressions", "byte", 100, TRUTHS, _boolean),
+        Family("causal_judgement", "bpe", 100, YES_NO, _causal),
+        Family("formal_logic", "byte", 300, YES_NO, _logic),
+    )
+}
