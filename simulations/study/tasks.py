@@ -19,7 +19,7 @@ formal_logic               p>q !q :!p               none;y
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise, permutations, product
 
@@ -36,8 +36,7 @@ OBJECTS = "abcd"
 COLOURS = "rgbyw"
 THINGS = "PBKCH"
 CLOSING = {"(": ")", "[": "]", "{": "}", "<": ">"}
-VARIABLES = "pqr"
-LITERALS = (*VARIABLES, *(f"!{name}" for name in VARIABLES))
+LITERALS = ("p", "q", "!p", "!q")
 
 
 @dataclass(frozen=True)
@@ -301,39 +300,28 @@ def _about_row(
 
 
 def _boolean() -> list[Question]:
-    """Two or three signs: the value of each group, then of both together."""
+    """Five values, of which some are negated: without negations, then without "and"."""
     leaves = ("T", "F", "!T", "!F")
-    groups = [
-        (f"{negation}({x}{sign}{y})", f"{_bare(x)}{sign}{_bare(y)}", negation)
-        for negation in ("", "!")
-        for x in leaves
-        for sign in "&|"
-        for y in leaves
-    ]
-    single = [(x, "", "") for x in leaves]
-    pairs = [*product(groups, single), *product(single, groups)]
-    pairs += product(groups, groups)
-    questions = [_expression(*sides, sign) for sides in pairs for sign in "&|"]
+    questions = []
+    for chosen in product(leaves, repeat=5):
+        for signs in product("&|", repeat=4):
+            questions.append(_expression(chosen, signs))
     return _balanced(questions, TRUTHS)
 
 
-# The text of one side, its group without negated leaves, and the negation before it.
-_Side = tuple[str, str, str]
+def _expression(leaves: Sequence[str], signs: Sequence[str]) -> Question:
+    """An expression, in which "and" binds closer than "or"."""
+    prompt = _joined(leaves, signs)
+    bare = _joined([_bare(leaf) for leaf in leaves], signs)
+    terms = ["F" if "F" in term else "T" for term in bare.split("|")]
+    return _question(prompt, bare, "|".join(terms), "T" if "T" in terms else "F")
 
 
-def _expression(left: _Side, right: _Side, sign: str) -> Question:
-    """Two sides, of which one at least is a group."""
-    steps = []
-    values = []
-    for text, group, negation in (left, right):
-        if group:
-            value = _value(group)
-            steps.append(f"{group}={value}")
-            values.append(_bare(negation + value))
-        else:
-            values.append(_bare(text))
-    last = f"{values[0]}{sign}{values[1]}"
-    return _question(f"{left[0]}{sign}{right[0]}", *steps, last, _value(last))
+def _joined(leaves: Sequence[str], signs: Sequence[str]) -> str:
+    text = leaves[0]
+    for sign, leaf in zip(signs, leaves[1:], strict=True):
+        text += sign + leaf
+    return text
 
 
 def _bare(literal: str) -> str:
@@ -341,14 +329,6 @@ def _bare(literal: str) -> str:
     if literal.startswith("!"):
         return "F" if literal[1] == "T" else "T"
     return literal
-
-
-def _value(group: str) -> str:
-    """The value of two truth values and a sign."""
-    x, sign, y = group
-    both = "T" if x == y == "T" else "F"
-    either = "F" if x == y == "F" else "T"
-    return both if sign == "&" else either
 
 
 # causal_judgement
@@ -394,49 +374,50 @@ def _effect(left: int, sign: str, right: int) -> int:
 
 
 def _logic() -> list[Question]:
-    """Two premises and a conclusion: a model of the premises alone, or none."""
+    """Two premises and a conclusion: where each is true, and whether it follows.
+
+    Tables are over p and q: both false, q alone true, p alone true, both true. They are
+    of the first premise, of both premises, and of the conclusion.
+    """
+    statements = [*LITERALS]
+    for left, sign, right in product(LITERALS, "&|>", LITERALS):
+        if left[-1] != right[-1]:
+            statements.append(f"{left}{sign}{right}")
+    tables = {statement: _table(statement) for statement in statements}
+
     questions = []
-    implications = list(_implications())
-    statements = [*implications, *LITERALS]
-    truth = {statement: _models(statement) for statement in statements}
-    for first, second in product(implications, statements):
-        common = truth[first] & truth[second]
-        for conclusion in statements:
-            # Neither from a contradiction nor a premise said again.
-            if common and conclusion not in (first, second):
-                counter = sorted(common - truth[conclusion])
-                prompt = f"{first} {second} :{conclusion}"
-                if counter:
-                    questions.append(_question(prompt, counter[0], "n"))
-                else:
-                    questions.append(_question(prompt, "none", "y"))
+    for first, second, conclusion in product(statements, repeat=3):
+        both = tables[first] & tables[second]
+        # Neither from a contradiction nor a premise said again.
+        if both and conclusion not in (first, second):
+            follows = not both & ~tables[conclusion]
+            found = (tables[first], both, tables[conclusion])
+            question = _question(
+                f"{first} {second} :{conclusion}",
+                *(f"{table:04b}" for table in found),
+                "y" if follows else "n",
+            )
+            questions.append(question)
     return _balanced(questions, YES_NO)
 
 
-def _implications() -> Iterator[str]:
-    """All implications between literals of two variables."""
-    for left, right in product(LITERALS, repeat=2):
-        if left[-1] != right[-1]:
-            yield f"{left}>{right}"
-
-
-def _models(statement: str) -> frozenset[str]:
-    """The models of a statement, as p0q1r1."""
-    models = set()
-    for values in product((False, True), repeat=3):
-        true = dict(zip(VARIABLES, values, strict=True))
-        left, _, right = statement.partition(">")
-        # Either a literal alone or an implication.
-        holds = _holds(left, true)
-        if right:
-            holds = not holds or _holds(right, true)
-        if holds:
-            models.add("".join(f"{name}{int(true[name])}" for name in VARIABLES))
-    return frozenset(models)
-
-
-def _holds(literal: str, true: dict[str, bool]) -> bool:
-    return true[literal[-1]] != literal.startswith("!")
+def _table(statement: str) -> int:
+    """Where a statement is true: a bit for each pair of values of p and q."""
+    found = 0
+    for p, q in product((False, True), repeat=2):
+        true = {"p": p, "q": q, "!p": not p, "!q": not q}
+        left, among, right = statement, "", ""
+        for sign in "&|>":
+            if sign in statement:
+                left, among, right = statement.partition(sign)
+        holds = {
+            "": lambda x, _: x,
+            "&": lambda x, y: x and y,
+            "|": lambda x, y: x or y,
+            ">": lambda x, y: y or not x,
+        }[among](true[left], true.get(right, False))
+        found = 2 * found + holds
+    return found
 
 
 FAMILIES = {
