@@ -26,7 +26,7 @@ TEMPLATE = (
 ALPHABET = ("Ġ", *map(chr, range(ord("!"), ord("~") + 1)))
 MERGED_SIZE = 300
 # Width and layers of each teacher.
-TEACHERS = {"byte": (96, 3), "bpe": (96, 3), "packed": (96, 3)}
+TEACHERS = {"byte": (64, 3), "bpe": (64, 3), "packed": (64, 3)}
 BATCH = 250
 
 

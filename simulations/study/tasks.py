@@ -423,13 +423,13 @@ def _table(statement: str) -> int:
 FAMILIES = {
     family.name: family
     for family in (
-        Family("multistep_arithmetic", "packed", 300, (), _arithmetic),
-        Family("dyck_languages", "byte", 300, (), _dyck),
-        Family("tracking_shuffled_objects", "packed", 300, (*OBJECTS,), _tracking),
+        Family("multistep_arithmetic", "packed", 600, (), _arithmetic),
+        Family("dyck_languages", "byte", 220, (), _dyck),
+        Family("tracking_shuffled_objects", "packed", 600, (*OBJECTS,), _tracking),
         Family("logical_deduction", "bpe", 300, (*OBJECTS,), _deduction),
-        Family("coloured_objects", "bpe", 300, (), _coloured),
+        Family("coloured_objects", "bpe", 500, (), _coloured),
         Family("boolean_expressions", "byte", 100, TRUTHS, _boolean),
-        Family("causal_judgement", "bpe", 100, YES_NO, _causal),
-        Family("formal_logic", "byte", 300, YES_NO, _logic),
+        Family("causal_judgement", "bpe", 50, YES_NO, _causal),
+        Family("formal_logic", "byte", 250, YES_NO, _logic),
     )
 }
