@@ -2,18 +2,18 @@
 
 A question is a few characters, and its answer is worked out in short steps:
 
-=========================  =======================  =========================
+=========================  =======================  =======================
 family                     prompt                   work
-=========================  =======================  =========================
+=========================  =======================  =======================
 multistep_arithmetic       7-3*5                    3*5=15;7-15=-8;-8
 dyck_languages             ([]{<>                   ({;})
 tracking_shuffled_objects  dacb 12 34 13 ?3         adcb;adbc;bdac;a
 logical_deduction          b<c a>c d<b ?2           dbca;b
 coloured_objects           rP gB bK yC <K           K3;2B=g;g
-boolean_expressions        !(T&F)|!T                T&F=F;T|F;T
+boolean_expressions        !T&F|T|F&!F              F&F|T|F&T;F|T|F;T
 causal_judgement           c=a&b e=c|d a1b0d1 ?e-a  a0;c0;e1;y
-formal_logic               p>q !q :!p               none;y
-=========================  =======================  =========================
+formal_logic               p>q Q :P                 1101;1010;1100;0000;y
+=========================  =======================  =======================
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ OBJECTS = "abcd"
 COLOURS = "rgbyw"
 THINGS = "PBKCH"
 CLOSING = {"(": ")", "[": "]", "{": "}", "<": ">"}
-LITERALS = ("p", "q", "!p", "!q")
+# Capitals are negated: "P" says that p is false.
+LITERALS = ("p", "q", "P", "Q")
 
 
 @dataclass(frozen=True)
@@ -377,11 +378,12 @@ def _logic() -> list[Question]:
     """Two premises and a conclusion: where each is true, and whether it follows.
 
     Tables are over p and q: both false, q alone true, p alone true, both true. They are
-    of the first premise, of both premises, and of the conclusion.
+    of each premise, of the conclusion, and of what is against it: the premises true
+    and the conclusion false.
     """
     statements = [*LITERALS]
     for left, sign, right in product(LITERALS, "&|>", LITERALS):
-        if left[-1] != right[-1]:
+        if left.lower() != right.lower():
             statements.append(f"{left}{sign}{right}")
     tables = {statement: _table(statement) for statement in statements}
 
@@ -390,12 +392,12 @@ def _logic() -> list[Question]:
         both = tables[first] & tables[second]
         # Neither from a contradiction nor a premise said again.
         if both and conclusion not in (first, second):
-            follows = not both & ~tables[conclusion]
-            found = (tables[first], both, tables[conclusion])
+            against = both & ~tables[conclusion]
+            found = (tables[first], tables[second], tables[conclusion], against)
             question = _question(
                 f"{first} {second} :{conclusion}",
                 *(f"{table:04b}" for table in found),
-                "y" if follows else "n",
+                "n" if against else "y",
             )
             questions.append(question)
     return _balanced(questions, YES_NO)
@@ -405,7 +407,7 @@ def _table(statement: str) -> int:
     """Where a statement is true: a bit for each pair of values of p and q."""
     found = 0
     for p, q in product((False, True), repeat=2):
-        true = {"p": p, "q": q, "!p": not p, "!q": not q}
+        true = {"p": p, "q": q, "P": not p, "Q": not q}
         left, among, right = statement, "", ""
         for sign in "&|>":
             if sign in statement:

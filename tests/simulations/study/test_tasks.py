@@ -73,8 +73,8 @@ def logic(prompt):
     first, second, conclusion = prompt.replace(":", "").split()
 
     def holds(statement, p, q):
-        words = statement.replace("!", " not ").replace("&", " and ")
-        words = words.replace("|", " or ")
+        words = statement.replace("P", " (not p) ").replace("Q", " (not q) ")
+        words = words.replace("&", " and ").replace("|", " or ")
         if ">" in words:
             left, right = words.split(">")
             words = f"not ({left}) or ({right})"
