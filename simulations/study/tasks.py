@@ -429,9 +429,9 @@ FAMILIES = {
         Family("dyck_languages", "byte", 220, (), _dyck),
         Family("tracking_shuffled_objects", "packed", 600, (*OBJECTS,), _tracking),
         Family("logical_deduction", "bpe", 300, (*OBJECTS,), _deduction),
-        Family("coloured_objects", "bpe", 500, (), _coloured),
+        Family("coloured_objects", "bpe", 600, (), _coloured),
         Family("boolean_expressions", "byte", 100, TRUTHS, _boolean),
-        Family("causal_judgement", "bpe", 50, YES_NO, _causal),
-        Family("formal_logic", "byte", 250, YES_NO, _logic),
+        Family("causal_judgement", "bpe", 30, YES_NO, _causal),
+        Family("formal_logic", "byte", 200, YES_NO, _logic),
     )
 }
