@@ -138,14 +138,20 @@ class Study:
         wanted = [c for c in protocol.cells(self.place.protocol) if c.stage in stages]
         arms = protocol.tuned_arms(wanted)
         asked = [*wanted, *map(self.tuning_cell, arms)]
-        self.teach({cell.teacher for cell in asked})
-        # The learning rates of bases come first: all other arms have them.
-        self.tune(list(protocol.BASES))
         others = [arm for arm in arms if arm not in protocol.BASES]
-        self.calibrate(others)
-        self.tune(others)
-        self.train(wanted)
-        self.measure()
+        parts: list[Callable[[], None]] = [
+            lambda: self.teach({cell.teacher for cell in asked}),
+            # The learning rates of bases come first: all other arms have them.
+            lambda: self.tune(protocol.BASES),
+            lambda: self.calibrate(others),
+            lambda: self.tune(others),
+            lambda: self.train(wanted),
+            self.measure,
+        ]
+        for part in parts:
+            part()
+            if self.spent() >= self.budget:
+                return
 
     def teach(self, names: Any) -> None:
         """Train the teachers that are not recorded or whose weights are not here."""

@@ -96,12 +96,12 @@ def train_teacher(place: Place, name: str) -> list[Row]:
     learnt: list[Example] = []
     for family in tasks.FAMILIES.values():
         if family.teacher == name:
-            for question in tasks.parts(family).rest:
+            for question in tasks.parts(family).rest[: protocol.teacher_questions]:
                 learnt.append(models.example(question, family.name))
     pair = models.teacher(name, seed=0)
     start = time.process_time()
     settings = {
-        "max_steps": protocol.teacher_steps,
+        "max_steps": protocol.teacher_steps[name],
         "per_device_train_batch_size": protocol.teacher_batch,
         "learning_rate": protocol.teacher_rate,
     }
@@ -396,6 +396,7 @@ def trainer(
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
+        "log_level": "error",
         "lr_scheduler_type": "cosine",
         "warmup_steps": 20,
         "weight_decay": 0.01,

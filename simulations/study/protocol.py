@@ -79,8 +79,12 @@ class Protocol:
         Logits kept a position.
     unlabelled, questions : int
         Unlabelled questions of a cell, and test or validation questions, at most.
-    teacher_steps, teacher_batch, teacher_rate
-        How teachers are trained.
+    teacher_questions : int
+        Questions of each of its families that a teacher learns, at most.
+    teacher_steps : dict of str to int
+        Steps of each teacher.
+    teacher_batch, teacher_rate
+        Examples a step, and learning rate.
     tuning : Tuning
         The values that are tried.
     stages : dict of Stage
@@ -92,7 +96,8 @@ class Protocol:
     k: int
     unlabelled: int
     questions: int
-    teacher_steps: int
+    teacher_questions: int
+    teacher_steps: dict[str, int]
     teacher_batch: int
     teacher_rate: float
     tuning: Tuning

@@ -137,7 +137,8 @@ def primary_rows(
     """Return the primary comparisons: a row a family, and one of their mean.
 
     `resolved` is the smallest true difference that a t-test with this standard error
-    and these degrees of freedom finds with probability 0.8.
+    and these degrees of freedom finds with probability 0.8. Holm's correction is over
+    the comparisons of the means.
     """
     found = []
     for arm, against in COMPARISONS:
@@ -151,6 +152,11 @@ def primary_rows(
                 n = gain["degrees"] + 1
                 resolved = statistics.power(gain["error"] * math.sqrt(n), n)
             found.append(gain | {"family": family, "resolved": resolved})
+    # The tests of the study are those of the means: one for each comparison.
+    pooled = [row for row in found if row["family"] == POOLED]
+    adjusted = statistics.holm([row["p"] for row in pooled])
+    for row, p in zip(pooled, adjusted, strict=True):
+        row["adjusted_p"] = float(p)
     return found
 
 
@@ -162,7 +168,7 @@ def primary_table(
 ) -> str:
     """Lay out the primary comparisons, by family and over all of them."""
     header = ["comparison", "family", "pairs", "gain, points", "95 % interval", "p"]
-    header += ["verdict", "standard error", "found with power 0.8 from"]
+    header += ["adjusted p", "verdict", "standard error", "found with power 0.8 from"]
     lines = []
     for row in primary_rows(rows, families):
         name = f"{_worded(words, row['arm'])} against {_worded(words, row['against'])}"
@@ -170,7 +176,8 @@ def primary_table(
         if row["family"] == POOLED and 0 < row["families"] < len(families):
             family = f"mean of {row['families']} of {len(families)} families"
         start = [name, family, row["pairs"]]
-        end = [_p(row["p"]), row["verdict"] or MISSING]
+        end = [_p(row["p"]), _p(row.get("adjusted_p", math.nan))]
+        end.append(row["verdict"] or MISSING)
         spread = [_number(100 * row[key], ".1f") for key in ("error", "resolved")]
         lines.append(start + _interval(row) + end + spread)
     arms = {arm for pair in COMPARISONS for arm in pair}

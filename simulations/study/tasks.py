@@ -336,31 +336,42 @@ def _bare(literal: str) -> str:
 
 
 def _causal() -> list[Question]:
-    """Two rules and three facts: whether the last effect comes without one of them."""
-    questions = []
+    """Two rules and three facts: whether the last effect comes if one were otherwise.
+
+    As many "y" as "n" for each pair of rules and each change: neither tells the answer.
+    """
+    groups: dict[tuple[str, ...], list[Question]] = {}
     for names in permutations("abcde"):
         for signs in product("&|", repeat=2):
             for facts in product((0, 1), repeat=3):
-                for removed in range(3):
-                    if facts[removed]:
-                        questions.append(_world(names, signs, facts, removed))
-    return _balanced(questions, YES_NO)
+                for changed in range(3):
+                    question = _world(names, signs, facts, changed)
+                    groups.setdefault((*signs, question.prompt[-2]), []).append(
+                        question
+                    )
+    found = []
+    for questions in groups.values():
+        # Without a cause, what needs all of them never comes: it is not asked for.
+        if len({question.answer for question in questions}) == len(YES_NO):
+            found += _balanced(questions, YES_NO)
+    return _balanced(found, YES_NO)
 
 
 def _world(
-    names: Sequence[str], signs: Sequence[str], facts: Sequence[int], removed: int
+    names: Sequence[str], signs: Sequence[str], facts: Sequence[int], changed: int
 ) -> Question:
-    """A world of two rules, and what happens in it without a fact."""
+    """A world of two rules, and what happens in it if a fact were otherwise."""
     a, b, d, c, e = names
     told = "".join(f"{name}{fact}" for name, fact in zip((a, b, d), facts, strict=True))
-    prompt = f"{c}={a}{signs[0]}{b} {e}={c}{signs[1]}{d} {told} ?{e}-{names[removed]}"
+    change = "-" if facts[changed] else "+"
+    prompt = f"{c}={a}{signs[0]}{b} {e}={c}{signs[1]}{d} {told} ?{e}{change}"
     values = list(facts)
-    values[removed] = 0
+    values[changed] = 1 - facts[changed]
     middle = _effect(values[0], signs[0], values[1])
     last = _effect(middle, signs[1], values[2])
     return _question(
-        prompt,
-        f"{names[removed]}0",
+        f"{prompt}{names[changed]}",
+        f"{names[changed]}{values[changed]}",
         f"{c}{middle}",
         f"{e}{last}",
         YES_NO[1 - last],
@@ -431,7 +442,7 @@ FAMILIES = {
         Family("logical_deduction", "bpe", 300, (*OBJECTS,), _deduction),
         Family("coloured_objects", "bpe", 600, (), _coloured),
         Family("boolean_expressions", "byte", 100, TRUTHS, _boolean),
-        Family("causal_judgement", "bpe", 30, YES_NO, _causal),
+        Family("causal_judgement", "bpe", 100, YES_NO, _causal),
         Family("formal_logic", "byte", 200, YES_NO, _logic),
     )
 }

@@ -61,8 +61,9 @@ def boolean(prompt):
 def causes(prompt):
     *rules, told, asked = prompt.split()
     values = {name: value == "1" for name, value in re.findall(r"(\w)(\d)", told)}
-    assert values[asked[-1]]
-    values[asked[-1]] = False
+    # "-": without what there is; "+": with what there is not.
+    assert values[asked[-1]] == (asked[-2] == "-")
+    values[asked[-1]] = asked[-2] == "+"
     for effect, _, left, sign, right in rules:
         both = values[left], values[right]
         values[effect] = all(both) if sign == "&" else any(both)
@@ -124,6 +125,17 @@ def test_no_answer_is_given_by_chance(name):
         assert share <= 1.1 / len(family.choices)
     else:
         assert share <= 0.2
+
+
+def test_neither_rules_nor_the_change_tell_what_a_cause_does():
+    of_kind = {}
+    for question in FAMILIES["causal_judgement"].make():
+        prompt = question.prompt
+        kind = (prompt[3], prompt[9], prompt[-2])
+        of_kind.setdefault(kind, Counter())[question.answer] += 1
+    assert len(of_kind) == 6
+    for answers in of_kind.values():
+        assert answers["y"] == pytest.approx(answers["n"], rel=0.1)
 
 
 def test_sums_of_two_steps_are_worked_out():
