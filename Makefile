@@ -12,7 +12,7 @@ simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds claims search global stationarity watchdog proofs attack speed batch losses gpu test mutants lint notebooks clean $(VENV)
+.PHONY: help table bounds claims search global stationarity watchdog proofs attack speed batch losses study gpu test mutants lint notebooks clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -52,6 +52,10 @@ proofs: $(VENV) ## certificates of small pairs against rational arithmetic
 attack: export OMP_NUM_THREADS := 1
 attack: $(VENV) ## quartic certificates of tiny pairs against thirty descents each
 	$(call simulate,$(PY),attack)
+
+study: export OMP_NUM_THREADS := 1
+study: $(VENV) ## whether graphs on logits help a student, arm by arm, against labels and the teacher's answers
+	$(call simulate,$(PY),fusion_study)
 
 speed: $(VENV) ## running times against POT
 	$(call simulate,$(PY),speed)
