@@ -1,9 +1,9 @@
 """Does a loss between graphs on logits help a student, and what does?
 
 Tiny teachers that know families of questions, a student of another architecture with
-few labels, and some forty ways to learn from both. What is run is in a YAML file: sizes,
-tuning, families, arms and seeds (``simulations/study/protocol.yaml``); the arms are
-described in ``simulations/study/arms.py``, the questions in
+few labels, and some forty ways to learn from both. What is run is in a YAML file:
+sizes, tuning, families, arms and seeds (``simulations/study/protocol.yaml``); the arms
+are described in ``simulations/study/arms.py``, the questions in
 ``simulations/study/tasks.py``.
 
     python -m simulations.fusion_study --out DIR [--config FILE] [--budget HOURS]
