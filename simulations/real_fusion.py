@@ -39,7 +39,7 @@ from simulations import _report as report
 from simulations import chat_text, tiny_models
 from simulations._killing import KILLED, launch
 from simulations._report import Row
-from simulations.fusion_study import STORED
+from simulations.study.language_models import STORED
 
 TEACHERS = ("gemma3", "smollm2")
 STUDENT = "smollm2"

@@ -43,7 +43,7 @@ def trainer(tmp_path, llama, stores):
         examples=EXAMPLES,
         held_out=None,
         teachers=("gpt2", "other"),
-        graph=None,
+        own_graph=None,
         student_k=None,
         **settings,
     ):
@@ -65,7 +65,7 @@ def trainer(tmp_path, llama, stores):
             examples,
             held_out,
             processing_class=tokenizer,
-            graph=graph,
+            graph=own_graph,
             student_k=student_k,
         )
 

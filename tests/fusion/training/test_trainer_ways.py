@@ -227,7 +227,7 @@ def test_a_graph_loss_of_ones_own_trains_as_the_same_one_of_the_library(trainer)
     settings = {"standardize": "none", "graph_weight": 0.01, "learning_rate": 1e-2}
     found = []
     for graph, student_k in ((None, None), (own_graph, 50)):
-        made = trainer(graph=graph, student_k=student_k, **settings)
+        made = trainer(own_graph=graph, student_k=student_k, **settings)
         made.train()
         found.append(weights_of(made))
     assert torch.allclose(*found, atol=1e-6)
@@ -236,4 +236,4 @@ def test_a_graph_loss_of_ones_own_trains_as_the_same_one_of_the_library(trainer)
 @pytest.mark.parametrize("student_k", [K - 1, 10**6])
 def test_logits_of_a_student_that_it_has_not_are_refused(trainer, student_k):
     with pytest.raises(ValueError, match="student_k must be between k = 6"):
-        trainer(graph=own_graph, student_k=student_k)
+        trainer(own_graph=own_graph, student_k=student_k)
