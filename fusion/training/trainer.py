@@ -198,11 +198,7 @@ class FusionTrainer(Trainer):
             data_collator=collator,
             **kwargs,
         )
-        self._progress = Progress(self.callback_handler.callbacks)
-        self._interruption = Interruption(self.accelerator)
-        start = Start(self.model, collator, training, held_out)
-        for callback in (start, self._progress, self._interruption):
-            self.add_callback(callback)
+        self._watch(Start(self.model, collator, training, held_out))
         # The loss comes divided by the totals of the whole step: the Trainer must not
         # divide it by the number of micro-batches. Its older versions look at the first
         # of these, newer ones at the second.
@@ -212,6 +208,13 @@ class FusionTrainer(Trainer):
             check_head(self.model)
         self._head = head_of(self.model)
         self._reader = reader_of(self.model, processing_class, args, student_k)
+
+    def _watch(self, start: Start) -> None:
+        """Add what prints, counts and ends training: lines, progress, interruption."""
+        self._progress = Progress(self.callback_handler.callbacks)
+        self._interruption = Interruption(self.accelerator)
+        for callback in (start, self._progress, self._interruption):
+            self.add_callback(callback)
 
     def train(
         self,

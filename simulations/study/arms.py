@@ -65,6 +65,11 @@ class Arm:
         """Whether the teacher's logits have a part in its loss."""
         return self.token is not None or self.graph is not None
 
+    @property
+    def taught(self) -> bool:
+        """Whether a teacher has a part in it, by its logits or by its answers."""
+        return self.fused or self.answers
+
 
 ARMS: dict[str, Arm] = {
     "before": Arm("student before", labels=False),

@@ -198,8 +198,7 @@ def cells(protocol: Protocol) -> list[Cell]:
 
 def _teacher(arm: str, own: str, teacher: str) -> str:
     """The teacher of a cell; arms without one have that of the family."""
-    taught = ARMS[arm].fused or ARMS[arm].answers
-    return teacher if taught else own
+    return teacher if ARMS[arm].taught else own
 
 
 def tuned_arms(chosen: Sequence[Cell]) -> list[str]:

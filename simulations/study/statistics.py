@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 from simulations._report import Row
+from simulations.study.arms import ARMS
 
 Values = NDArray[np.float64]
 Differences = Mapping[str, Values]
@@ -25,7 +26,7 @@ EXACT = 16  # differences up to which all signs are tried
 DRAWS = 100_000  # of signs, where there are more differences
 RESAMPLES = 2_000  # of points, for the interval of a rank correlation
 # Arms that learn from no teacher: their cells name the one that knows the family.
-WITHOUT_TEACHER = ("before", "labels", "labels_longer")
+WITHOUT_TEACHER = tuple(name for name, arm in ARMS.items() if not arm.taught)
 GAIN, LOSS, NEITHER = "gain", "loss", "no difference shown"
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fusion.teachers.store import TeacherRows
 from fusion.text.align import align
 from fusion.text.conversations import encode
+from fusion.training import batches
 from fusion.training.batches import Collator, EncodedExamples, nats_per_byte, padded
 from tests.fusion import tiny
 
@@ -227,3 +228,24 @@ def test_padding_keeps_what_is_there(lengths):
     assert found.shape == (len(lengths), max(1, *lengths))
     for row, told_row in zip(found.tolist(), rows, strict=True):
         assert row == told_row.tolist() + [-1] * (found.shape[1] - len(told_row))
+
+
+def test_examples_are_tokenized_once_while_there_is_room(monkeypatch):
+    """The second epoch reads the same; what does not fit is tokenized again."""
+    tokenizer = tiny.digits_tokenizer()
+    lengths = EncodedExamples(EXAMPLES[:3], tokenizer, 512).lengths()
+    encoded = []
+
+    def counted(example, *settings):
+        encoded.append(example)
+        return encode(example, *settings)
+
+    monkeypatch.setattr(batches, "encode", counted)
+    # Room for the first two, and for all but a token of the third.
+    monkeypatch.setattr(batches, "_KEPT_TOKENS", sum(lengths) - 1)
+    data = EncodedExamples(EXAMPLES[:3], tokenizer, 512)
+    epochs = [[data[place] for place in range(3)] for _ in range(2)]
+    assert encoded == [*EXAMPLES[:3], EXAMPLES[2]]
+    for first, second in zip(*epochs, strict=True):
+        assert first["key"] == second["key"]
+        assert (first["encoded"].input_ids == second["encoded"].input_ids).all()

@@ -6,14 +6,15 @@ from functools import cache
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("transformers")
-fusion = pytest.importorskip("fusion")
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
-from transformers import PreTrainedTokenizerFast  # noqa: E402
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
-from simulations import tiny_models  # noqa: E402
+import fusion
+from simulations import tiny_models
 
 K = 6
 

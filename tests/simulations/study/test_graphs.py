@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("transformers")
-fusion = pytest.importorskip("fusion")
 
-import gwtools as gw  # noqa: E402
-from simulations.study import graphs, next_bytes  # noqa: E402
-from tests.simulations.study import cases  # noqa: E402
-from tests.simulations.study.cases import (  # noqa: E402
+import torch
+
+import fusion
+import gwtools as gw
+from simulations.study import graphs, next_bytes
+from tests.simulations.study import cases
+from tests.simulations.study.cases import (
     PAIRS,
     K,
     by_example,

@@ -6,14 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("transformers")
-fusion = pytest.importorskip("fusion")
 
-from simulations import tiny_models  # noqa: E402
-from simulations.study import graphs, next_bytes  # noqa: E402
-from tests.simulations.study import cases  # noqa: E402
-from tests.simulations.study.cases import (  # noqa: E402
+import torch
+
+import fusion
+from simulations import tiny_models
+from simulations.study import graphs, next_bytes
+from tests.simulations.study import cases
+from tests.simulations.study.cases import (
     PAIRS,
     K,
     by_example,

@@ -25,8 +25,7 @@ def test_every_cell_is_asked_for_once(path):
     for cell in cells:
         # Tokens are compared of a teacher that has the student's.
         assert not cell.of.same_tokens or cell.teacher == "byte"
-        taught = cell.of.fused or cell.of.answers
-        assert taught or cell.teacher == FAMILIES[cell.family].teacher
+        assert cell.of.taught or cell.teacher == FAMILIES[cell.family].teacher
 
 
 def test_the_study_holds_what_it_says_beforehand():
