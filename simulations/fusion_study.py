@@ -9,6 +9,13 @@ are described in ``simulations/study/arms.py``, the questions in
     python -m simulations.fusion_study --out DIR [--config FILE] [--budget HOURS]
         [--jobs N] [--stages NAME ...] [--work DIR] [--quick]
 
+Studies of language models on this machine are configurations, too
+(``simulations/study/gemma.yaml``, ``simulations/study/taught.yaml``;
+`simulations.study.language_models` says what they do and write):
+
+    python -m simulations.fusion_study --out DIR --config FILE --models DIR
+        [--work DIR] [--quick] [--seed S]
+
 Every cell (family, arm, seed, teacher) is a row of cells.csv as soon as it is finished;
 a run that was interrupted or killed goes on behind them. ``--budget`` is of all hours
 of one core that cells, tuning and teachers have cost, of earlier runs too. Writes
@@ -20,6 +27,7 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -35,6 +43,7 @@ from simulations._report import Row
 from simulations.study import (
     cells,
     figures,
+    language_models,
     measures,
     protocol,
     statistics,
@@ -310,9 +319,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=Path,
         help="folder of teachers and of what they say (default: OUT/work)",
     )
+    parser.add_argument(
+        "--models", type=Path, help="folder of the language models of a configuration"
+    )
     arguments = parser.parse_args(argv)
-    config = arguments.config or (QUICK if arguments.quick else CONFIG)
-    plan: Protocol = protocol.read(config)
+    arguments.config = arguments.config or (QUICK if arguments.quick else CONFIG)
+    if language_models.is_plan(arguments.config):
+        return language_models.study(arguments)
+    return study(arguments)
+
+
+def study(arguments: Namespace) -> int:
+    """Run and publish the protocol of a command line."""
+    plan: Protocol = protocol.read(arguments.config)
     stages = arguments.stages or list(plan.stages)
     folder = report.results_folder(arguments)
     work = arguments.work or folder / "work"

@@ -27,7 +27,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from torch import Tensor
 
 import fusion
@@ -180,49 +182,50 @@ def _number(value: float) -> str:
 def draw(
     rows: Sequence[Row], fields: Mapping[tuple[str, str], Tensor], path: Path
 ) -> None:
-    """Draw every gradient, each in its own scale; empty ones are zero."""
+    """Draw every gradient relative to its largest entry, with a colour bar for all.
+
+    Scales of losses do not compare, so each panel has its own, whose size is the norm
+    below it; a gradient that is zero says so.
+    """
     names = list(dict.fromkeys(row["case"] for row in rows))
     with report.figure_style():
-        figure = Figure(figsize=(1.9 * len(LOSSES), 1.7 * len(names)))
-        for i, axes_of_case in enumerate(
-            figure.subplots(len(names), len(LOSSES), sharex=True, sharey=True)
-        ):
-            for j, (axes, loss) in enumerate(zip(axes_of_case, LOSSES, strict=True)):
-                gradient = fields[names[i], loss]
-                top = max(float(gradient.abs().max()), ROUNDING)
-                axes.imshow(
-                    gradient.numpy(), cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto"
-                )
-                axes.grid(visible=False)
-                label = f"norm {_number(float(gradient.norm()))}"
-                box = {
-                    "facecolor": "white",
-                    "alpha": 0.8,
-                    "pad": 1,
-                    "edgecolor": "none",
-                }
-                axes.text(
-                    0.98,
-                    0.03,
-                    label,
-                    ha="right",
-                    va="bottom",
-                    transform=axes.transAxes,
-                    size=6,
-                    bbox=box,
-                )
-                if i == 0:
-                    axes.set_title(loss, fontsize="medium")
-                if j == 0:
-                    axes.set_ylabel(f"{names[i]}\nposition")
-                if i == len(names) - 1:
-                    axes.set_xlabel("channel")
+        figure = Figure(figsize=(1.9 * len(LOSSES) + 0.8, 1.7 * len(names)))
+        panels = figure.subplots(len(names), len(LOSSES), sharex=True, sharey=True)
+        for i, case in enumerate(names):
+            for j, loss in enumerate(LOSSES):
+                image = _panel(panels[i, j], fields[case, loss])
+                panels[0, j].set_title(loss, fontsize="medium")
+                panels[-1, j].set_xlabel("channel (rank of the logit)")
+            panels[i, 0].set_ylabel(f"{case} differ\nposition")
+        bar = figure.colorbar(image, ax=panels, shrink=0.6, pad=0.02)
+        bar.set_ticks([-1, 0, 1])
+        bar.set_label(
+            "gradient with respect to the student's logit, of the panel's largest\n"
+            "(blue: a step of descent raises the logit, red: it lowers it)"
+        )
         figure.suptitle(
-            "Gradients with respect to the student's logits, "
-            "by what differs from the teacher",
+            "What each loss moves, by what differs between student and teacher",
             fontsize="medium",
         )
         figure.savefig(path)
+
+
+def _panel(axes: Axes, gradient: Tensor) -> AxesImage:
+    """Draw one gradient (T, k) in parts of its largest entry."""
+    norm = float(gradient.norm())
+    top = max(float(gradient.abs().max()), ROUNDING)
+    shown = (gradient / top).numpy()
+    image = axes.imshow(shown, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+    axes.grid(visible=False)
+    if norm > ROUNDING:
+        at, label = (0.98, 0.03), f"norm {_number(norm)}"
+        place = {"ha": "right", "va": "bottom"}
+    else:
+        at, label = (0.5, 0.5), "nothing"
+        place = {"ha": "center", "va": "center"}
+    box = {"facecolor": "white", "alpha": 0.8, "pad": 1, "edgecolor": "none"}
+    axes.text(*at, label, transform=axes.transAxes, size=6, bbox=box, **place)
+    return image
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,14 +1,16 @@
-"""What fusing Gemma-3-270m into SmolLM2-135M costs and gives on reasoning-gym tasks.
+"""What fusing language models costs and gives: time, store, memory, losses, answers.
 
-Measured are time, store, memory, losses and answers.
+The models, the questions, the sizes and the arms are in a YAML file:
 
-The teacher is captured on 300 examples. Two students are trained on 260 of them for 60
-steps of four: one on the labels alone, one fused. Both, and the student before, answer
-problems of another seed. Each step is a command of ``python -m fusion`` in a process of
-its own, as a user would run it; times and memory are what it prints.
+- ``simulations/study/gemma.yaml``: Gemma-3-270m, as it is, into SmolLM2-135M.
+- ``simulations/study/taught.yaml``: both models, taught one family first by LoRA, into
+  SmolLM2-135M: teachers that know what they are asked.
 
-    python -m simulations.study.language_models --out DIR --models DIR [--quick]
-        [--seed S]
+Each step is a command of ``python -m fusion`` in a process of its own, as a user would
+run it; times and memory are what it prints.
+
+    python -m simulations.fusion_study --config FILE --models DIR --out DIR [--quick]
+        [--seed S] [--work DIR]
 
 ``--models`` holds gemma3 and smollm2 (``python -m fusion models fetch gemma3
 DIR/gemma3``; Gemma's terms bind its students). Writes commands.csv, training.csv,
@@ -19,123 +21,317 @@ are not repeated; what they leave lies in ``--work``.
 from __future__ import annotations
 
 import json
+import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from argparse import Namespace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
 from matplotlib.figure import Figure
 
-from fusion.tasks import reasoning_gym_problems
-from fusion.text.conversations import Example
+from fusion.tasks import Problem, reasoning_gym_problems
 from simulations import _report as report
 from simulations._report import Row
+from simulations.study import tasks
 
-TASKS = ("gcd", "letter_counting", "syllogism", "word_sequence_reversal")
-ARMS = {"fused": "fusion_weight=0.1", "labels": "fusion_weight=0"}
 TERMS = ("sft", "uld", "graph")
 SPENT = re.compile(r"(\d+) s, peak memory ([\d.]+) GiB")
 STORED = re.compile(r"(\d+) examples, (\d+) tokens, ([\d.]+) bytes a token")
-TRAINING = (
-    "standardize=zscore",
-    "graph_weight=0.02",
-    "trained_layers=6",
-    "per_device_train_batch_size=4",
-    "learning_rate=2e-4",
-    "lr_scheduler_type=cosine",
-    "disable_tqdm=true",
-)
+# What holds the answer at the end of a completion, for `fusion evaluate`.
+MARK = " #### "
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is captured, held out, trained and answered."""
+    """How much is learnt, held out and answered.
 
-    captured: int
-    held_out: int
-    steps: int
-    problems: int
-
-
-FULL, QUICK = Size(300, 40, 60, 100), Size(24, 8, 4, 8)
-
-
-def write_data(folder: Path, size: Size, seed: int) -> None:
-    """Write the examples and the problems.
-
-    The examples are split in those to train on and those held out; the problems are of
-    another seed.
+    Attributes
+    ----------
+    labelled, unlabelled : int
+        Questions that students learn from, with and without labels.
+    held_out : int
+        Labelled questions on which losses are measured.
+    problems : int
+        Questions that are answered at the end.
+    steps : int
+        Steps of each student.
+    taught, teaching_steps : int
+        Questions that each teacher learns first, and its steps; 0 takes it as it is.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    examples = [
-        problem.example()
-        for problem in reasoning_gym_problems(TASKS, size.captured, seed)
-    ]
-    cut = size.captured - size.held_out
-    for name, chosen in (
-        ("all", examples),
-        ("train", examples[:cut]),
-        ("held_out", examples[cut:]),
-    ):
-        _write_lines(folder / f"{name}.jsonl", map(_row, chosen))
-    problems = reasoning_gym_problems(TASKS, size.problems, seed + 1)
-    _write_lines(
-        folder / "problems.jsonl",
-        ({"prompt": p.prompt, "answer": p.answer, "task": p.task} for p in problems),
-    )
+
+    labelled: int
+    held_out: int
+    problems: int
+    steps: int
+    unlabelled: int = 0
+    taught: int = 0
+    teaching_steps: int = 0
 
 
-def _row(example: Example) -> Row:
-    return {
-        "prompt": example.prompt,
-        "completion": example.completion,
-        "domain": example.domain,
+@dataclass(frozen=True)
+class Arm:
+    """One way to train the student.
+
+    Attributes
+    ----------
+    teachers : tuple of str
+        Whose logits it learns.
+    answers : str or None
+        Whose answers to the unlabelled questions it learns.
+    settings : tuple of str
+        Of ``fusion train``.
+    """
+
+    teachers: tuple[str, ...] = ()
+    answers: str | None = None
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of a study of language models.
+
+    Attributes
+    ----------
+    title : str
+        What it is.
+    student : str
+        Folder of the student, under that of the models.
+    teachers : dict of str to str
+        Folder of each teacher, by its name.
+    questions : tuple of str
+        Tasks of reasoning-gym, or one family of `simulations.study.tasks`.
+    size : Size
+        How much of all.
+    teaching, training : tuple of str
+        Settings of ``fusion train`` for teachers and for students.
+    arms : dict of Arm
+        By name.
+    max_new_tokens : int
+        Tokens of an answer at most.
+    """
+
+    title: str
+    student: str
+    teachers: dict[str, str]
+    questions: tuple[str, ...]
+    size: Size
+    training: tuple[str, ...]
+    arms: dict[str, Arm]
+    teaching: tuple[str, ...] = ()
+    max_new_tokens: int = 24
+    quick: dict[str, int] = field(default_factory=dict)
+
+
+def is_plan(path: Path) -> bool:
+    """Tell whether a YAML file plans a study of language models."""
+    return "teachers" in yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def read(path: Path, quick: bool = False) -> Plan:
+    """Read a plan; a quick one has the smaller sizes that it names."""
+    given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    size = Size(**given["size"])
+    if quick:
+        size = replace(size, **given["quick"])
+    arms = {name: _tuples(Arm, arm) for name, arm in given["arms"].items()}
+    plan: Plan = _tuples(Plan, given | {"size": size, "arms": arms})
+    return plan
+
+
+def _tuples(kind: Any, given: Mapping[str, Any]) -> Any:
+    """Make an object of a mapping; lists become tuples."""
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question and all that is learnt of it."""
+
+    problem: Problem
+    completion: str
+
+    @property
+    def row(self) -> Row:
+        """What ``fusion train`` and ``fusion evaluate`` read."""
+        return {
+            "prompt": self.problem.prompt,
+            "completion": self.completion,
+            "answer": self.problem.answer,
+            "domain": self.problem.task,
+        }
+
+
+def questions(plan: Plan, seed: int) -> dict[str, list[Asked]]:
+    """Return the questions by what they are for; no question is for two things."""
+    size = plan.size
+    counts = {
+        "taught": size.taught,
+        "labelled": size.labelled,
+        "held_out": size.held_out,
+        "unlabelled": size.unlabelled,
     }
+    known = tasks.FAMILIES.get(plan.questions[0])
+    count = sum(counts.values())
+    if known is None:
+        learnt = _of_gym(plan.questions, count, seed)
+        asked = _of_gym(plan.questions, size.problems, seed + 1)
+    else:
+        held_out = tasks.parts(known)
+        rest = list(held_out.rest)
+        random.Random(f"{known.name} {seed}").shuffle(rest)
+        learnt = [_of_family(known.name, question) for question in rest[:count]]
+        test = held_out.test[: size.problems]
+        asked = [_of_family(known.name, question) for question in test]
+    found = {}
+    start = 0
+    for name, number in counts.items():
+        found[name] = learnt[start : start + number]
+        start += number
+    return {**found, "problems": asked}
+
+
+def _of_gym(names: Sequence[str], count: int, seed: int) -> list[Asked]:
+    problems = reasoning_gym_problems(names, count, seed)
+    return [Asked(p, str(p.example().completion)) for p in problems]
+
+
+def _of_family(name: str, question: tasks.Question) -> Asked:
+    """A question of the study, with its answer behind the mark."""
+    work = question.work.rsplit(";", 1)[0]
+    problem = Problem(f"{question.prompt}\n", question.answer, name)
+    return Asked(problem, f"{work}{MARK}{question.answer}")
+
+
+def write_data(folder: Path, plan: Plan, seed: int) -> None:
+    """Write the questions, and all that are captured in one file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = questions(plan, seed)
+    for name, chosen in found.items():
+        _write_lines(folder / f"{name}.jsonl", [asked.row for asked in chosen])
+    captured = found["labelled"] + found["held_out"]
+    _write_lines(folder / "captured.jsonl", [asked.row for asked in captured])
+
+
+def write_answers(work: Path, name: str) -> None:
+    """Write the labelled questions, and the others with the answers of a teacher."""
+    data = work / "data"
+    said = _lines(work / "answers" / name / "texts.jsonl")
+    rows = _lines(data / "labelled.jsonl")
+    for row, answer in zip(_lines(data / "unlabelled.jsonl"), said, strict=True):
+        # As in the study: nothing is checked, so errors of the teacher are learnt too.
+        if answer["text"].strip():
+            rows.append({**row, "completion": answer["text"]})
+    _write_lines(data / f"answers_{name}.jsonl", rows)
+
+
+def _lines(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _write_lines(path: Path, rows: Iterable[Row]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def commands(models: Path, work: Path, size: Size, seed: int) -> dict[str, list[str]]:
-    """Return every command by name, in order."""
-    data, store = work / "data", work / "store"
-    found = {
-        "capture": [
-            "capture",
-            f"teacher={models / 'gemma3'}",
-            f"data={data / 'all.jsonl'}",
-            f"store={store}",
-        ]
-    }
-    for arm in ("before", *ARMS):
-        folder = models / "smollm2" if arm == "before" else work / arm
-        if arm != "before":
-            found[f"train {arm}"] = [
+@dataclass(frozen=True)
+class Run:
+    """A run of a plan: where models are, and where its own things are put."""
+
+    plan: Plan
+    models: Path
+    work: Path
+    seed: int
+
+    def commands(self) -> dict[str, list[str]]:
+        """Return every command by name, in order."""
+        found = {}
+        for name in self.plan.teachers:
+            found |= self.of_teacher(name)
+        found |= self.evaluated("before", self.models / self.plan.student)
+        for name, arm in self.plan.arms.items():
+            found[f"train {name}"] = self.trained(name, arm)
+            found |= self.evaluated(name, self.work / name)
+        return found
+
+    def teacher(self, name: str) -> Path:
+        """Return the folder of a teacher, taught or as it is."""
+        if self.plan.size.taught:
+            return self.work / "teachers" / name
+        return self.models / self.plan.teachers[name]
+
+    def of_teacher(self, name: str) -> dict[str, list[str]]:
+        """Return the commands that teach, ask and capture a teacher."""
+        size, data = self.plan.size, self.work / "data"
+        folder = self.teacher(name)
+        found = {}
+        if size.taught:
+            found[f"teach {name}"] = [
                 "train",
-                f"student={models / 'smollm2'}",
-                f"stores.gemma3={store}",
-                f"data={data / 'train.jsonl'}",
-                f"eval_data={data / 'held_out.jsonl'}",
+                f"student={self.models / self.plan.teachers[name]}",
+                f"data={data / 'taught.jsonl'}",
                 f"output_dir={folder}",
-                f"max_steps={size.steps}",
-                f"logging_steps={max(1, size.steps // 12)}",
-                f"seed={seed}",
-                ARMS[arm],
-                *TRAINING,
+                f"max_steps={size.teaching_steps}",
+                f"seed={self.seed}",
+                "fusion_weight=0",
+                "disable_tqdm=true",
+                *self.plan.teaching,
             ]
-        told = [
-            f"model={folder}",
-            f"data={data / 'problems.jsonl'}",
-            f"out={work / 'scores' / arm}",
-            "max_new_tokens=24",
+            found |= self.evaluated(f"teacher {name}", folder)
+        arms = self.plan.arms.values()
+        if any(name in arm.teachers for arm in arms):
+            found[f"capture {name}"] = [
+                "capture",
+                f"teacher={folder}",
+                f"data={data / 'captured.jsonl'}",
+                f"store={self.work / 'stores' / name}",
+            ]
+        if any(name == arm.answers for arm in arms):
+            found[f"answers {name}"] = self.answering(
+                folder, data / "unlabelled.jsonl", self.work / "answers" / name
+            )
+        return found
+
+    def trained(self, name: str, arm: Arm) -> list[str]:
+        """Return the command that trains the student of an arm."""
+        size, data = self.plan.size, self.work / "data"
+        learnt = f"answers_{arm.answers}" if arm.answers else "labelled"
+        return [
+            "train",
+            f"student={self.models / self.plan.student}",
+            *(f"stores.{t}={self.work / 'stores' / t}" for t in arm.teachers),
+            f"data={data / learnt}.jsonl",
+            f"eval_data={data / 'held_out.jsonl'}",
+            f"output_dir={self.work / name}",
+            f"max_steps={size.steps}",
+            f"logging_steps={max(1, size.steps // 12)}",
+            f"seed={self.seed}",
+            "disable_tqdm=true",
+            *self.plan.training,
+            *arm.settings,
         ]
-        found[f"evaluate {arm}"] = ["evaluate", *told]
-    return found
+
+    def evaluated(self, name: str, folder: Path) -> dict[str, list[str]]:
+        """Return the command by which a model answers the problems."""
+        problems = self.work / "data" / "problems.jsonl"
+        scores = self.work / "scores" / name
+        return {f"evaluate {name}": self.answering(folder, problems, scores)}
+
+    def answering(self, folder: Path, asked: Path, out: Path) -> list[str]:
+        """Return the command by which a model answers questions."""
+        tokens = self.plan.max_new_tokens
+        return [
+            "evaluate",
+            f"model={folder}",
+            f"data={asked}",
+            f"out={out}",
+            f"max_new_tokens={tokens}",
+        ]
 
 
 def run(name: str, words: Sequence[str], path: Path) -> Row:
@@ -159,14 +355,12 @@ def run(name: str, words: Sequence[str], path: Path) -> Row:
     return row
 
 
-def training_rows(work: Path) -> list[Row]:
-    """Return the held-out and training terms that both arms logged."""
+def training_rows(work: Path, arms: Iterable[str]) -> list[Row]:
+    """Return the held-out and training terms that the arms logged."""
     rows = []
-    for arm in ARMS:
-        history = json.loads((work / arm / "trainer_state.json").read_text())[
-            "log_history"
-        ]
-        for entry in history:
+    for arm in arms:
+        state = json.loads((work / arm / "trainer_state.json").read_text())
+        for entry in state["log_history"]:
             prefix = "eval_" if "eval_sft" in entry else ""
             if f"{prefix}sft" in entry:
                 terms = {
@@ -183,14 +377,14 @@ def training_rows(work: Path) -> list[Row]:
     return rows
 
 
-def score_rows(work: Path) -> list[Row]:
-    """Return the scores of the three students."""
+def score_rows(work: Path, students: Iterable[str]) -> list[Row]:
+    """Return the scores of models."""
     found = []
-    for arm in ("before", *ARMS):
+    for name in students:
         scores: list[dict[str, Any]] = json.loads(
-            (work / "scores" / arm / "scores.json").read_text()
+            (work / "scores" / name / "scores.json").read_text()
         )
-        found += [{"student": arm, **score} for score in scores]
+        found += [{"student": name, **score} for score in scores]
     return found
 
 
@@ -200,7 +394,12 @@ def tables(ran: Sequence[Row], training: Sequence[Row], scores: Sequence[Row]) -
         [row["command"], f"{row['seconds']:.0f}", f"{row['peak_memory_GiB']:.1f}"]
         for row in ran
     ]
-    stored = ran[0]
+    stores = [
+        f"The store of `{row['command']}` holds {row['examples']:.0f} examples, "
+        f"{row['tokens']:.0f} tokens, at {row['bytes_a_token']:.1f} bytes a token."
+        for row in ran
+        if row["command"].startswith("capture")
+    ]
     held = [r for r in training if r["part"] == "held out"]
     losses = [
         [r["arm"], r["step"], *(f"{r[term]:.3f}" for term in TERMS)] for r in held
@@ -219,7 +418,7 @@ def tables(ran: Sequence[Row], training: Sequence[Row], scores: Sequence[Row]) -
         for s in scores
     ]
     header = [
-        "student",
+        "model",
         "task",
         "problems",
         "solved",
@@ -232,14 +431,12 @@ def tables(ran: Sequence[Row], training: Sequence[Row], scores: Sequence[Row]) -
         [
             "## Costs",
             report.markdown_table(["command", "seconds", "peak memory, GiB"], costs),
-            f"The store holds {stored['examples']:.0f} examples, "
-            f"{stored['tokens']:.0f} tokens, at "
-            f"{stored['bytes_a_token']:.1f} bytes a token.",
+            "\n".join(stores),
             "## Held-out losses",
             report.markdown_table(["student", "step", *TERMS], losses),
-            "## Answers to problems of another seed",
+            "## Answers to problems that no model has learnt",
             report.markdown_table(header, answers),
-            "Times are of a shared machine, so those of the two trainings "
+            "Times are of a shared machine, so those of trainings "
             "do not compare. Where an interval holds the majority's share, nothing is "
             "shown to be learnt beyond the frequency of answers.",
         ]
@@ -248,21 +445,21 @@ def tables(ran: Sequence[Row], training: Sequence[Row], scores: Sequence[Row]) -
 
 def draw(training: Sequence[Row], path: Path) -> None:
     """Draw each term over the steps."""
+    arms = list(dict.fromkeys(row["arm"] for row in training))
     with report.figure_style():
         figure = Figure(figsize=(7.5, 2.6))
         for ax, term in zip(figure.subplots(1, len(TERMS)), TERMS, strict=True):
-            for arm in ARMS:
+            for arm in arms:
                 for part, style in (("training", "-"), ("held out", "o")):
                     points = [
                         (r["step"], r[term])
                         for r in training
                         if (r["arm"], r["part"]) == (arm, part)
                     ]
-                    colour = f"C{list(ARMS).index(arm)}"
                     ax.plot(
                         *zip(*points, strict=True),
                         style,
-                        color=colour,
+                        color=f"C{arms.index(arm)}",
                         label=f"{arm}, {part}",
                     )
             ax.set_title(
@@ -274,52 +471,57 @@ def draw(training: Sequence[Row], path: Path) -> None:
         figure.savefig(path)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = report.command_line(__doc__)
-    parser.add_argument(
-        "--models", type=Path, required=True, help="folder with gemma3 and smollm2"
-    )
-    parser.add_argument(
-        "--work",
-        type=Path,
-        help="folder for data, store and students (default: OUT/work)",
-    )
-    arguments = parser.parse_args(argv)
-    size, folder = (
-        (QUICK if arguments.quick else FULL),
-        report.results_folder(arguments),
-    )
+def study(arguments: Namespace) -> int:
+    """Run and publish the plan of a command line."""
+    if arguments.models is None:
+        raise SystemExit("--models must name the folder of the models: add it.")
+    plan = read(arguments.config, arguments.quick)
+    folder = report.results_folder(arguments)
     work = arguments.work or folder / "work"
-    versions = report.versions() | {
-        name: version(name) for name in ("torch", "transformers")
-    }
-    told = {
+    packages = {name: version(name) for name in ("torch", "transformers")}
+    facts = asdict(plan) | {
         "seed": arguments.seed,
-        "tasks": list(TASKS),
-        "size": vars(size),
-        "training": list(TRAINING),
-        "arms": ARMS,
+        "versions": report.versions() | packages,
     }
-    report.claim(folder, told | {"versions": versions})
-    write_data(work / "data", size, arguments.seed)
+    # As JSON gives them back: lists, not tuples.
+    report.claim(folder, json.loads(json.dumps(facts)))
+    write_data(work / "data", plan, arguments.seed)
     (work / ".gitignore").write_text("*\n")  # models are gigabytes
-    path = folder / "commands.csv"
-    ran = report.resume_rows(path)
-    for name, words in commands(arguments.models, work, size, arguments.seed).items():
-        if name not in {row["command"] for row in ran}:
+    planned = Run(plan, arguments.models, work, arguments.seed)
+    return report.run_and_publish(
+        folder,
+        lambda: run_commands(planned, folder / "commands.csv"),
+        lambda path: publish(path, planned),
+    )
+
+
+def run_commands(planned: Run, path: Path) -> None:
+    """Run what is not recorded yet."""
+    recorded = {row["command"] for row in report.resume_rows(path)}
+    for name, words in planned.commands().items():
+        if name not in recorded:
             print(f"python -m fusion {' '.join(words)}", flush=True)
-            ran.append(run(name, words, path))
-    training, scores = training_rows(work), score_rows(work)
+            run(name, words, path)
+        if name.startswith("answers "):
+            write_answers(planned.work, name.removeprefix("answers "))
+
+
+def publish(folder: Path, planned: Run) -> None:
+    """Write tables and the figure."""
+    arms = planned.plan.arms
+    asked = [
+        name.removeprefix("evaluate ")
+        for name in planned.commands()
+        if name.startswith("evaluate ")
+    ]
+    training = training_rows(planned.work, arms)
+    scores = score_rows(planned.work, asked)
     report.write_rows(folder / "training.csv", training)
     report.write_rows(folder / "scores.csv", scores)
+    ran = report.resume_rows(folder / "commands.csv")
     text = tables(ran, training, scores)
     (folder / "language_models.md").write_text(
-        f"# Gemma-3-270m into SmolLM2-135M\n\n{text}\n", encoding="utf-8"
+        f"# {planned.plan.title}\n\n{text}\n", encoding="utf-8"
     )
     draw(training, folder / "language_models.png")
     print(text, f"Written to {folder}.", sep="\n\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,6 +3,7 @@
 The tables are of both simulations.
 """
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,55 +11,109 @@ import pytest
 pytest.importorskip("transformers")
 pytest.importorskip("reasoning_gym")
 
-from fusion import commands
+from fusion import commands, evaluate
 from fusion.tasks import read_problems
-from fusion.text.conversations import encode, read_examples
+from fusion.text.conversations import encode
 from fusion.training.config import read_config
 from simulations import _report as report
-from simulations import tiny_models, trainer_speed
+from simulations import fusion_study, tiny_models, trainer_speed
 from simulations.study import language_models
 
+STUDY = Path(language_models.__file__).parent
+NAMES = ("gemma", "taught")
 
-def test_data_depend_on_the_seed_alone_and_held_out_text_is_not_trained_on(tmp_path):
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        language_models.write_data(tmp_path / name, language_models.QUICK, seed)
-    files = ("all", "train", "held_out", "problems")
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def plan_of(name, quick=False):
+    return language_models.read(STUDY / f"{name}.yaml", quick)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_data_depend_on_the_seed_alone_and_nothing_is_for_two_things(name, tmp_path):
+    plan = plan_of(name, quick=True)
+    for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+        language_models.write_data(tmp_path / folder, plan, seed)
+    files = ("labelled", "held_out", "captured")
     texts = {
-        name: [(tmp_path / name / f"{file}.jsonl").read_text() for file in files]
-        for name in "abc"
+        folder: [(tmp_path / folder / f"{file}.jsonl").read_text() for file in files]
+        for folder in "abc"
     }
     assert texts["a"] == texts["b"]
     assert all(a != c for a, c in zip(texts["a"], texts["c"], strict=True))
-    keys = [
-        {e.key for e in read_examples(tmp_path / "a" / f"{file}.jsonl")}
-        for file in files[:3]
-    ]
-    assert keys[0] == keys[1] | keys[2]
-    assert not keys[1] & keys[2]
+    prompts = {
+        path.stem: {row["prompt"] for row in rows_of(path)}
+        for path in (tmp_path / "a").iterdir()
+    }
+    assert prompts.pop("captured") == prompts["labelled"] | prompts["held_out"]
+    assert sum(map(len, prompts.values())) == len(set().union(*prompts.values()))
     problems = read_problems(str(tmp_path / "a" / "problems.jsonl"))
-    assert {p.task for p in problems} == set(language_models.TASKS)
-    assert not {p.example().key for p in problems} & keys[0]
+    assert {p.task for p in problems} == set(plan.questions)
 
 
-def test_commands_are_understood():
-    told = language_models.commands(
-        Path("models"), Path("work"), language_models.FULL, seed=3
-    )
-    assert [name.split()[0] for name in told] == [
-        "capture",
-        "evaluate",
-        "train",
-        "evaluate",
-        "train",
-        "evaluate",
-    ]
-    for words in told.values():
+def test_completions_of_a_family_end_in_what_is_scored(tmp_path):
+    asked = language_models.questions(plan_of("taught", quick=True), 0)["labelled"]
+    problems = [one.problem for one in asked]
+    (score,) = evaluate.score(problems, [one.completion for one in asked])
+    assert score.correct == len(asked) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("gemma", "capture evaluate train evaluate train evaluate"),
+        (
+            "taught",
+            "train evaluate capture train evaluate capture evaluate evaluate "
+            "train evaluate train evaluate train evaluate",
+        ),
+    ],
+)
+def test_commands_are_understood(name, kinds):
+    plan = plan_of(name)
+    planned = language_models.Run(plan, Path("models"), Path("work"), 3)
+    told = planned.commands()
+    assert " ".join(words[0] for words in told.values()) == kinds
+    for title, words in told.items():
         if words[0] == "train":
-            assert read_config([*words[1:], "use_cpu=true"]).max_steps == 60
+            config = read_config([*words[1:], "use_cpu=true"])
+            size = plan.size
+            taught = title.startswith("teach")
+            expected = size.teaching_steps if taught else size.steps
+            assert config.max_steps == expected
         else:
             assert commands.settings_of(
                 getattr(commands, f"{words[0].capitalize()}Settings"), words[1:]
             )
+
+
+def test_what_a_teacher_answered_is_learnt_beside_the_labels(tmp_path):
+    language_models.write_data(tmp_path / "data", plan_of("taught", quick=True), 0)
+    texts = ["3*5=15 #### 15", " ", *["1 #### 1"] * 6]
+    said = tmp_path / "answers" / "gemma3"
+    said.mkdir(parents=True)
+    lines = [json.dumps({"text": text}) + "\n" for text in texts]
+    (said / "texts.jsonl").write_text("".join(lines))
+    language_models.write_answers(tmp_path, "gemma3")
+    data = tmp_path / "data"
+    rows = rows_of(data / "answers_gemma3.jsonl")
+    # Eight labelled, and seven that were answered at all.
+    assert [row["completion"] for row in rows[8:]] == [texts[0], *texts[2:]]
+    prompts = [row["prompt"] for row in rows_of(data / "unlabelled.jsonl")]
+    assert [row["prompt"] for row in rows[8:]] == [prompts[0], *prompts[2:]]
+
+
+def test_the_command_of_the_study_runs_plans_of_language_models(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(language_models, "study", lambda told: asked.append(told) or 0)
+    config = STUDY / "taught.yaml"
+    words = ["--out", str(tmp_path), "--config", str(config), "--models", "models"]
+    assert fusion_study.main(words) == 0
+    (told,) = asked
+    assert told.models == Path("models")
+    assert not language_models.is_plan(STUDY / "protocol.yaml")
 
 
 def test_what_a_command_prints_becomes_a_row(tmp_path, monkeypatch):
@@ -96,7 +151,7 @@ def test_tables_and_figure(tmp_path):
     ]
     training = [
         {"arm": arm, "part": part, "step": step, "sft": 2.0, "uld": 3.0, "graph": 4.0}
-        for arm in language_models.ARMS
+        for arm in ("labels", "fused")
         for part in ("training", "held out")
         for step in (0, 5)
     ]
