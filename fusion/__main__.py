@@ -1,4 +1,4 @@
-"""Fuse language models: fetch, capture, import, report, train, evaluate.
+"""Fuse language models: fetch, generate, capture, import, report, train, evaluate.
 
 Settings are YAML files and ``key=value`` words, of which the last counts: ``fusion
 train run.yaml learning_rate=1e-4``.
@@ -61,6 +61,7 @@ def _say(message: Warning | str, *_: Any, **__: Any) -> None:
 
 # Commands that settings are given to; functions of fusion.commands run them.
 _COMMANDS = {
+    "generate": "let a teacher answer prompts, and keep its answers as data",
     "capture": "ask a teacher once and store its logits",
     "import": "store the log-probabilities that a server returned",
     "report": "compare teachers by domain",

@@ -159,6 +159,40 @@ class EvaluateSettings:
     )
 
 
+@dataclass(frozen=True)
+class GenerateSettings:
+    """Let a teacher answer prompts greedily; write its answers as data to train on."""
+
+    teacher: str = setting("folder of the teacher")
+    data: str = setting(
+        "JSONL with prompt or messages, or reasoning-gym:TASK+TASK:SIZE:SEED"
+    )
+    out: str = setting("JSONL to write; an interrupted run goes on")
+    keep: str = setting(
+        "ended: all answers that the teacher ended itself; solved: those among them "
+        "that state the row's `answer`",
+        choices=("ended", "solved"),
+        default="ended",
+    )
+    max_new_tokens: int = setting(
+        "tokens where an answer is cut off, and left out", least=1, default=256
+    )
+    batch_size: int = setting("prompts a batch", least=1, default=8)
+    template: str | None = setting(
+        "Jinja file to use as chat template, as base models need", default=None
+    )
+    dtype: str = setting(
+        "what the teacher computes in; auto: as it is saved",
+        choices=_DTYPES,
+        default="float32",
+    )
+    device: str = setting("cpu, cuda, … or auto", default="auto")
+    device_map: str | dict[str, str | int] | None = setting(
+        "spreads a large model over devices, in place of device: auto, or a mapping",
+        default=None,
+    )
+
+
 def settings_of(kind: type[_Settings], arguments: Sequence[str]) -> _Settings:
     """Read a command's settings from YAML files and ``key=value``.
 

@@ -17,13 +17,14 @@ from fusion.command_settings import (
     TRAIN_DEFAULTS,
     CaptureSettings,
     EvaluateSettings,
+    GenerateSettings,
     ImportSettings,
     ReportSettings,
     require_given,
     settings_of,
 )
 from fusion.losses.objective import ALIGNMENTS
-from fusion.tasks import SPEC, Problem, read_data, read_problems
+from fusion.tasks import SPEC, Problem, read_data, read_problems, read_prompts
 from fusion.text.messages import Example
 from fusion.text.rows import OnBadRows, Turns
 from fusion.training.config import AUTO, FusionConfig, read_config
@@ -109,7 +110,9 @@ def _check_source(source: str, name: str) -> None:
         )
 
 
-def _placed(path: str, settings: CaptureSettings | EvaluateSettings) -> Any:
+def _placed(
+    path: str, settings: CaptureSettings | EvaluateSettings | GenerateSettings
+) -> Any:
     """A model, loaded onto the devices that the settings of a command name."""
     from fusion.models import is_quantized, load_model
 
@@ -265,6 +268,30 @@ def _changes(before: Metrics, after: Metrics) -> list[str]:
         if kind.removeprefix("eval_") in _SHOWN and name in before:
             lines.append(f"{name} {before[name]:.4g} -> {value:.4g}")
     return lines
+
+
+def generate(arguments: Sequence[str]) -> None:
+    """Run ``fusion generate``."""
+    from fusion.answers import Keep, check_asked, generate_answers
+    from fusion.models import load_tokenizer
+
+    settings = settings_of(GenerateSettings, arguments)
+    # Before the model, as in `capture`.
+    _check_source(settings.data, "data")
+    problems = read_prompts(settings.data)
+    check_asked(problems, Path(settings.out), settings.keep)
+    tokenizer = load_tokenizer(settings.teacher, settings.template)
+    start = time.perf_counter()
+    found = generate_answers(
+        _placed(settings.teacher, settings),
+        tokenizer,
+        problems,
+        settings.out,
+        keep=cast(Keep, settings.keep),
+        max_new_tokens=settings.max_new_tokens,
+        batch_size=settings.batch_size,
+    )
+    print(f"{settings.out}: {found}; {spent(start)}.")
 
 
 def evaluate(arguments: Sequence[str]) -> None:

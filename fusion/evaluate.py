@@ -40,6 +40,24 @@ class _Prompt(NamedTuple):
     end_ids: list[int]
 
 
+class Written(NamedTuple):
+    """What a model wrote for a batch of problems.
+
+    Attributes
+    ----------
+    problems : list of int
+        Their places among all problems.
+    texts : list of str
+        The text for each, without special tokens.
+    ended : list of bool
+        Whether the model itself ended it; else it was cut off.
+    """
+
+    problems: list[int]
+    texts: list[str]
+    ended: list[bool]
+
+
 @dataclass(frozen=True)
 class Score:
     """How often a task was solved, and how often guessing would have.
@@ -204,7 +222,6 @@ def _score_of_all(scores: Sequence[Score]) -> Score:
     )
 
 
-@torch.inference_mode()
 def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -238,6 +255,27 @@ def generate(
         If a prompt cannot be rendered, or leaves no room for an answer of
         ``max_new_tokens`` tokens in the model's context.
     """
+    texts = [""] * len(problems)
+    for batch in write(model, tokenizer, problems, max_new_tokens, batch_size):
+        for i, text in zip(batch.problems, batch.texts, strict=True):
+            texts[i] = text
+    return texts
+
+
+@torch.inference_mode()
+def write(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: Sequence[Problem],
+    max_new_tokens: int,
+    batch_size: int,
+    first: int = 0,
+) -> Iterator[Written]:
+    """Continue each problem's prompt greedily, and yield what is written by batches.
+
+    Batches are the same whichever is the first to be written, so that work that was cut
+    off can go on. Parameters and errors are else those of `generate`.
+    """
     model.eval()
     prompts = [_prompt(problem, tokenizer) for problem in problems]
     _check_room(prompts, longest(model), max_new_tokens)
@@ -249,14 +287,18 @@ def generate(
 
     order = sorted(range(len(prompts)), key=minus_length)
     starts = range(0, len(order), batch_size)
-    texts = [""] * len(prompts)
-    for start in tqdm(starts, unit="batch", desc="generate", disable=None):
+    bar = tqdm(starts, unit="batch", desc="generate", disable=None)
+    for start in bar:
+        if start < first * batch_size:
+            continue
         batch = order[start : start + batch_size]
         asked = [prompts[i] for i in batch]
-        written = _continue(model, tokenizer, asked, max_new_tokens)
-        for i, text in zip(batch, written, strict=True):
-            texts[i] = text
-    return texts
+        texts = []
+        ended = []
+        for text, whole in _continue(model, tokenizer, asked, max_new_tokens):
+            texts.append(text)
+            ended.append(whole)
+        yield Written(batch, texts, ended)
 
 
 def _prompt(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> _Prompt:
@@ -294,8 +336,8 @@ def _continue(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[_Prompt],
     max_new_tokens: int,
-) -> Iterator[str]:
-    """Continue a batch of prompts, and yield the texts."""
+) -> Iterator[tuple[str, bool]]:
+    """Continue a batch of prompts; yield each text, and whether it was ended."""
     end_ids = _all_end_ids(prompts)
     filler = _filler(tokenizer, end_ids)
     ids, mask = _left_padded(prompts, filler)
@@ -322,7 +364,8 @@ def _continue(
     new_tokens = written[:, width:]  # (B, at most max_new_tokens)
     for row in new_tokens.tolist():
         answer = _until_end(row, end_ids)
-        yield str(tokenizer.decode(answer, skip_special_tokens=True))
+        text = str(tokenizer.decode(answer, skip_special_tokens=True))
+        yield text, len(answer) < len(row)
 
 
 def _all_end_ids(prompts: Sequence[_Prompt]) -> list[int]:

@@ -184,6 +184,42 @@ def read_problems(source: str) -> list[Problem]:
     return problems
 
 
+def read_prompts(source: str) -> list[Problem]:
+    """Read what to ask a teacher, from problems or data of which the answer may lack.
+
+    Parameters
+    ----------
+    source : str
+        As of `read_problems`, but ``answer`` may be missing: then it is empty. In its
+        place of ``prompt`` rows may have ``messages``, of which those before the
+        assistant's last are asked.
+
+    Raises
+    ------
+    ValueError
+        If a line or the specification is not of this form.
+    """
+    if source.startswith(SPEC):
+        return read_problems(source)
+    problems = []
+    for number, row in numbered_rows(source):
+        asked = dict(row)
+        asked.setdefault("answer", "")
+        if "prompt" not in asked:
+            asked["prompt"] = _before_the_answer(row.get("messages"))
+        problems.append(_problem(asked, number))
+    return problems
+
+
+def _before_the_answer(messages: Any) -> Any:
+    """The messages of a conversation without the assistant's last, if it has one."""
+    if not isinstance(messages, list) or not messages:
+        return ""  # which no prompt may be
+    last = messages[-1]
+    answered = isinstance(last, Mapping) and last.get("role") == "assistant"
+    return messages[:-1] if answered else messages
+
+
 def read_data(
     source: str,
     turns: Turns = "last",

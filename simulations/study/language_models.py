@@ -220,14 +220,12 @@ def write_data(folder: Path, plan: Plan, seed: int) -> None:
 
 
 def write_answers(work: Path, name: str) -> None:
-    """Write the labelled questions, and the others with the answers of a teacher."""
+    """Write the labelled questions, and the others with the answers of a teacher.
+
+    As in the study, errors of the teacher are learnt, too.
+    """
     data = work / "data"
-    said = _lines(work / "answers" / name / "texts.jsonl")
-    rows = _lines(data / "labelled.jsonl")
-    for row, answer in zip(_lines(data / "unlabelled.jsonl"), said, strict=True):
-        # As in the study: nothing is checked, so errors of the teacher are learnt too.
-        if answer["text"].strip():
-            rows.append({**row, "completion": answer["text"]})
+    rows = _lines(data / "labelled.jsonl") + _lines(work / "answers" / f"{name}.jsonl")
     _write_lines(data / f"answers_{name}.jsonl", rows)
 
 
@@ -292,9 +290,13 @@ class Run:
                 f"store={self.work / 'stores' / name}",
             ]
         if any(name == arm.answers for arm in arms):
-            found[f"answers {name}"] = self.answering(
-                folder, data / "unlabelled.jsonl", self.work / "answers" / name
-            )
+            found[f"answers {name}"] = [
+                "generate",
+                f"teacher={folder}",
+                f"data={data / 'unlabelled.jsonl'}",
+                f"out={self.work / 'answers' / name}.jsonl",
+                f"max_new_tokens={self.plan.max_new_tokens}",
+            ]
         return found
 
     def trained(self, name: str, arm: Arm) -> list[str]:

@@ -16,6 +16,7 @@ from fusion.__main__ import main
 from fusion.command_settings import (
     CaptureSettings,
     EvaluateSettings,
+    GenerateSettings,
     ImportSettings,
     ReportSettings,
     settings_in,
@@ -29,8 +30,9 @@ from fusion.training.config import read_config
 from tests.fusion import tiny
 from tests.fusion.teachers import odd
 
-COMMANDS = ("capture", "import", "report", "train", "evaluate")
+COMMANDS = ("generate", "capture", "import", "report", "train", "evaluate")
 KINDS = {
+    "generate": GenerateSettings,
     "capture": CaptureSettings,
     "import": ImportSettings,
     "report": ReportSettings,
@@ -225,7 +227,7 @@ def test_help_names_every_setting_and_shows_the_example(capsys, name):
 
 
 def test_example_files_are_understood():
-    for name in ("capture", "import", "report", "evaluate"):
+    for name in KINDS:
         assert settings_of(KINDS[name], [str(commands.EXAMPLES / f"{name}.yaml")])
     config = read_config([str(commands.EXAMPLES / "train.yaml"), "use_cpu=true"])
     assert config.learning_rate == 2e-4
@@ -257,6 +259,7 @@ BAD = {
     "wrong word": (["capture", *ASKED, "turns=some"], "turns must be one of"),
     "wrong dtype": (["capture", *ASKED, "dtype=int8"], "dtype must be one of"),
     "no data": (["capture", *ASKED], "there is no file y"),
+    "nothing to ask": (["generate", "teacher=x", "data=y", "out=z"], "no file y"),
     "nothing to score": (["evaluate", "model=x", "data=y"], "there is no file y"),
 }
 

@@ -82,6 +82,7 @@ ROOMS = {
             "teachers",
             "tasks",
             "evaluate",
+            "answers",
             "training",
         ),
         *("command_settings", "commands", "examples", "__main__"),

@@ -24,6 +24,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
 BARE = "nothing but the core"
 COMMANDS = {
     "models": ["fetch", "smollm2", "folder"],
+    "generate": ["teacher=x", "data=x", "out=x"],
     "capture": ["teacher=x", "data=x", "store=x"],
     "import": ["source=x", "store=x"],
     "report": ["stores.a=x", "data=x"],

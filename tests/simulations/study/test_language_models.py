@@ -66,7 +66,7 @@ def test_completions_of_a_family_end_in_what_is_scored(tmp_path):
         ("gemma", "capture evaluate train evaluate train evaluate"),
         (
             "taught",
-            "train evaluate capture train evaluate capture evaluate evaluate "
+            "train evaluate capture train evaluate capture generate evaluate "
             "train evaluate train evaluate train evaluate",
         ),
     ],
@@ -91,18 +91,13 @@ def test_commands_are_understood(name, kinds):
 
 def test_what_a_teacher_answered_is_learnt_beside_the_labels(tmp_path):
     language_models.write_data(tmp_path / "data", plan_of("taught", quick=True), 0)
-    texts = ["3*5=15 #### 15", " ", *["1 #### 1"] * 6]
-    said = tmp_path / "answers" / "gemma3"
-    said.mkdir(parents=True)
-    lines = [json.dumps({"text": text}) + "\n" for text in texts]
-    (said / "texts.jsonl").write_text("".join(lines))
+    said = [{"prompt": "3*5\n", "completion": "3*5=15 #### 15"}]
+    (tmp_path / "answers").mkdir()
+    (tmp_path / "answers" / "gemma3.jsonl").write_text(json.dumps(said[0]) + "\n")
     language_models.write_answers(tmp_path, "gemma3")
     data = tmp_path / "data"
-    rows = rows_of(data / "answers_gemma3.jsonl")
-    # Eight labelled, and seven that were answered at all.
-    assert [row["completion"] for row in rows[8:]] == [texts[0], *texts[2:]]
-    prompts = [row["prompt"] for row in rows_of(data / "unlabelled.jsonl")]
-    assert [row["prompt"] for row in rows[8:]] == [prompts[0], *prompts[2:]]
+    labelled = rows_of(data / "labelled.jsonl")
+    assert rows_of(data / "answers_gemma3.jsonl") == labelled + said
 
 
 def test_the_command_of_the_study_runs_plans_of_language_models(tmp_path, monkeypatch):
