@@ -39,6 +39,8 @@ from gwtools.certify import certify, landmark_interval
 from gwtools.glued_plans import glued_plan
 from gwtools.history import Step
 from gwtools.marginals import round_plan
+from gwtools.nearest_spaces import NearestResult, nearest
+from gwtools.pairwise import PairwiseResult, pairwise
 from gwtools.plans import DensePlan, Plan, SparsePlan
 from gwtools.problems import GWProblem
 from gwtools.proofs import Proof, Verification
@@ -86,6 +88,8 @@ __all__ = [
     "GraphSpace",
     "Kind",
     "MultiStart",
+    "NearestResult",
+    "PairwiseResult",
     "Plan",
     "PointCloud",
     "Progress",
@@ -106,6 +110,8 @@ __all__ = [
     "certify",
     "glued_plan",
     "landmark_interval",
+    "nearest",
+    "pairwise",
     "round_plan",
     "solve",
     "solve_batch",

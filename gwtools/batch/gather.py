@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -73,14 +73,14 @@ class Pairs(NamedTuple):
 
 def pairs(xs: Sequence[Any], ys: Sequence[Any]) -> Pairs:
     """Read two lists of spaces of one length, and of one library, dtype and device."""
-    left = _read(xs, "xs")
-    right = _read(ys, "ys")
+    left = read_spaces(xs, "xs")
+    right = read_spaces(ys, "ys")
     _check.paired(left, right)
-    _check_one_kind(left, right)
+    check_one_kind({"xs": left, "ys": right})
     return Pairs(left, right)
 
 
-def _read(values: Sequence[Any], name: str) -> list[Space]:
+def read_spaces(values: Sequence[Any], name: str) -> list[Space]:
     """Read a list of spaces, or of square arrays and spaces."""
     _check.listed(values, name)
     # Lists may be long: each type that occurs is asked for, and no space by itself.
@@ -99,18 +99,25 @@ def _as_spaces(values: Sequence[Any], name: str) -> list[Space]:
     return spaces
 
 
-def _check_one_kind(left: Sequence[Space], right: Sequence[Space]) -> None:
-    """Refuse spaces of another library, dtype or device than that of ``xs[0]``."""
+def check_one_kind(lists: Mapping[str, Sequence[Space]]) -> None:
+    """Refuse spaces of another library, dtype or device than the first.
+
+    Parameters
+    ----------
+    lists : mapping of str to sequences of Space
+        Lists of spaces by their names.
+    """
     # The first array of each kind stands for all of its kind, as lists may be long.
     first_of_kind: dict[Any, tuple[str, Array]] = {}
-    for side, spaces in (("xs", left), ("ys", right)):
+    for name, spaces in lists.items():
         for i, space in enumerate(spaces):
             kind = _array.kind(space.weights)
             if kind not in first_of_kind:
-                first_of_kind[kind] = (f"{side}[{i}]", space.weights)
-    for name, weights in first_of_kind.values():
-        expected = left[0].weights
-        _check.same_kind(weights, expected, name, "xs[0]")
+                first_of_kind[kind] = (f"{name}[{i}]", space.weights)
+    found = list(first_of_kind.values())
+    for name, weights in found:
+        expected_name, expected = found[0]
+        _check.same_kind(weights, expected, name, expected_name)
 
 
 def groups(pairs: Pairs, lists: bool = False) -> Iterator[NumpyArray]:

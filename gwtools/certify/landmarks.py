@@ -85,8 +85,8 @@ def landmark_interval(
 
 def _difference(lower: float, upper: float) -> float:
     """Return √lower − √upper, rounded down."""
-    low = _root(lower, -math.inf)
-    high = _root(upper, math.inf)
+    low = outward_root(lower, -math.inf)
+    high = outward_root(upper, math.inf)
     if math.isinf(high):
         return -math.inf
     return math.nextafter(low - high, -math.inf)
@@ -94,15 +94,27 @@ def _difference(lower: float, upper: float) -> float:
 
 def _sum(first: float, second: float) -> float:
     """Return √first + √second, rounded up."""
-    total = _root(first, math.inf) + _root(second, math.inf)
+    total = outward_root(first, math.inf) + outward_root(second, math.inf)
     # Zeros are exact, and so is their sum.
     return math.nextafter(total, math.inf) if total > 0.0 else 0.0
 
 
-def _root(square: float, towards: float) -> float:
+def outward_root(square: float, towards: float) -> float:
     """Return the root of a number of at least 0, rounded in a direction.
 
     Roots are rounded to the nearest float; that of 0 is exact.
+
+    Parameters
+    ----------
+    square : float
+        In squared units of C.
+    towards : float
+        Infinity to round up, minus infinity to round down.
+
+    Returns
+    -------
+    float
+        In units of C.
     """
     if square <= 0.0:
         return 0.0
