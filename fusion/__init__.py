@@ -18,7 +18,7 @@ tokenizations; `FusionLoss` adds to the supervised loss how far they are apart:
 >>> ours, theirs = fusion.align([3, 7], [3, 7])
 >>> ours = torch.from_numpy(ours)[None]
 >>> theirs = torch.from_numpy(theirs)[None]
->>> loss = fusion.FusionLoss(weight=0.25)
+>>> loss = fusion.FusionLoss(weight=0.25, graph="row_means")
 >>> result = loss(
 ...     output.topk, output.nll, {"teacher": fusion.TeacherTerm(teacher, ours, theirs)}
 ... )

@@ -43,7 +43,7 @@ from simulations.loss_speed import DECODER
 LOSSES: dict[str, dict[str, Any]] = {
     "SFT": {"fusion_weight": 0.0, "graph": None},
     "ULD": {"fusion_weight": 0.5, "graph": None},
-    "ULD + GLD": {"fusion_weight": 0.5, "graph_weight": 0.05},
+    "ULD + GLD": {"fusion_weight": 0.5, "graph": "row_means", "graph_weight": 0.05},
 }
 CHUNKS = (128, None)
 STEPS, BATCH, LENGTH = 20, 8, 1024

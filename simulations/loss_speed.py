@@ -146,7 +146,7 @@ def losses(sizes: Sizes, V: int, k: int, seed: int) -> Iterator[tuple[str, Run]]
     labels = torch.randint(V, shape[:2], generator=generator, device=DEVICE)
     index = torch.arange(sizes.length, device=DEVICE).expand(shape[:2]).contiguous()
     pairs = torch.ones(shape[:2], dtype=torch.bool, device=DEVICE)
-    objective = fusion.FusionLoss()
+    objective = fusion.FusionLoss(graph="row_means")
 
     def bare() -> fusion.TopKLogits:
         return fusion.top_k(logits, k, statistics=False)
@@ -324,7 +324,7 @@ def measure_step(sizes: Sizes, repeats: int, seed: int, path: Path) -> None:
     )
     index = torch.arange(STEP_TOKENS, device=DEVICE)[None, :]
     term = {"teacher": fusion.TeacherTerm(teacher, index, index, labels != -100)}
-    objective = fusion.FusionLoss()
+    objective = fusion.FusionLoss(graph="row_means")
 
     def sft() -> Tensor:
         loss: Tensor = model(input_ids=tokens, labels=tokens).loss

@@ -4,9 +4,7 @@ A step, in any loop::
 
     # or fusion.chunked_head(hidden, weight, labels, k=10)
     out = fusion.read(logits, labels, k=10)
-    loss = fusion.FusionLoss(
-        weight=0.5, alignment="uld", graph="row_means", channels="rank"
-    )
+    loss = fusion.FusionLoss(weight=0.02)
     result = loss(
         out.topk,
         out.mean_nll,
@@ -90,7 +88,9 @@ class FusionLoss:
         The token-level loss A on aligned pairs; KL and JSD need the student's
         vocabulary.
     graph : {"row_means", "norm", "spectral", "gw"}, callable or None
-        The graph loss G; see :func:`graph_loss`. A callable is a loss of your own: it
+        The graph loss G; see :func:`graph_loss`. None, the default, is without one: in
+        the study of this project it lowers a student's accuracy
+        (``simulations/results/fusion_study``). A callable is a loss of your own: it
         is given the student's logits as they are passed and the teacher's
         :class:`TeacherTerm`, neither standardised nor cut, and returns the loss (B,) of
         each example, 0 where it has none, and a mask (B,) of those that have one.
@@ -119,7 +119,7 @@ class FusionLoss:
     Examples
     --------
     Two positions with their labels, and a teacher whose two positions are aligned with
-    them: (1 − w) · SFT + w · (ULD + graph).
+    them: (1 − w) · SFT + w · (ULD + GLD), as published.
 
     >>> import torch, fusion
     >>> output = fusion.read(
@@ -131,7 +131,7 @@ class FusionLoss:
     ...     fusion.top_k(torch.tensor([[[4.0, 1.0], [3.0, 2.5]]]), k=2),
     ...     torch.tensor([[0, 1]]),
     ... )
-    >>> loss = fusion.FusionLoss(weight=0.25)
+    >>> loss = fusion.FusionLoss(weight=0.25, graph="row_means")
     >>> result = loss(
     ...     output.topk, output.nll, {"qwen": fusion.TeacherTerm(topk, pairs, pairs)}
     ... )
@@ -144,7 +144,7 @@ class FusionLoss:
 
     weight: float = 0.5  # w
     alignment: str | None = "uld"  # A
-    graph: str | GraphLoss | None = "row_means"  # G
+    graph: str | GraphLoss | None = None  # G
     channels: str = "rank"
     alignment_weight: float = 1.0  # a
     graph_weight: float = 1.0  # g

@@ -154,7 +154,7 @@ class FusionLossOutput:
     >>> teacher = fusion.TeacherTerm(
     ...     fusion.top_k(torch.tensor([[[4.0, 1.0], [3.0, 2.5]]]), k=2)
     ... )
-    >>> result = fusion.FusionLoss(weight=0.25, alignment=None)(
+    >>> result = fusion.FusionLoss(weight=0.25, alignment=None, graph="row_means")(
     ...     output.topk, output.nll, {"qwen": teacher}
     ... )
     >>> (

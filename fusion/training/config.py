@@ -89,7 +89,9 @@ class FusionConfig(TrainingArguments):
     beta : float
         Weight of the teacher in JSD, between 0 and 1.
     graph : {"row_means", "norm", "spectral", "gw"} or None
-        Kind of `fusion.graph_loss`; None trains without one.
+        Kind of `fusion.graph_loss`; None, the default, trains without one, as the
+        study of this project found none that helps
+        (``simulations/results/fusion_study``).
     channels : {"rank", "vocabulary"}
         Nodes of the graphs.
     uld_weight, graph_weight : float
@@ -202,7 +204,7 @@ class FusionConfig(TrainingArguments):
     beta: float = setting("the teacher's weight in jsd", above=0, most=1, default=0.5)
     # The losses and their weights: ULD at aligned positions, GLD between graphs.
     graph: str | None = setting(
-        "kind of graph loss; null: none", choices=(*GRAPHS, None), default="row_means"
+        "kind of graph loss; null: none", choices=(*GRAPHS, None), default=None
     )
     channels: str = setting("nodes of the graphs", choices=CHANNELS, default="rank")
     uld_weight: float = setting("factor of the token-level loss", least=0, default=1.0)

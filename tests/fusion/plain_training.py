@@ -160,6 +160,7 @@ def _disagreement(stores: dict[str, str], settings: dict) -> float:
     before = settings.pop("evaluate_before")
     ranks = settings.pop("ranks")
     settings.setdefault("use_cpu", True)
+    settings.setdefault("graph", "row_means")
     model, tokenizer = tiny.llama()
     config = FusionConfig(
         disable_tqdm=True,

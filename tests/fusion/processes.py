@@ -103,7 +103,7 @@ def split_objective(rank):
     labels = torch.where(mask, torch.arange(6)[None, :], -100)
     results = {}
     for alignment in ("uld", "kl", "jsd"):
-        loss = fusion.FusionLoss(0.4, alignment)
+        loss = fusion.FusionLoss(0.4, alignment, "row_means")
         parameter = torch.ones(9, dtype=torch.float64, requires_grad=True)
         teacher = fusion.top_k(torch.cat([other[:, :6], other[:, :6, :2]], dim=2), 3)
 

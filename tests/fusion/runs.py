@@ -47,6 +47,7 @@ def train(
         "output_dir": folder,
         "stores": {"gpt2": store},
         "standardize": "center",
+        "graph": "row_means",
         "graph_weight": 0.1,
     }
     quiet = {"use_cpu": True, "disable_tqdm": True, "logging_steps": 1}

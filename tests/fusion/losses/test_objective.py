@@ -118,7 +118,9 @@ def test_a_teacher_without_a_valid_position_adds_zero(rng):
         torch.zeros(3, 4, dtype=torch.int64), torch.zeros(3, 4, dtype=torch.bool)
     )
     silent = terms(out, labels, unseen, far)
-    found = fusion.FusionLoss()(out.topk, out.mean_nll, {"near": silent["near"]})
+    found = fusion.FusionLoss(graph="row_means")(
+        out.topk, out.mean_nll, {"near": silent["near"]}
+    )
     assert number(found.terms["uld/near"]) == number(found.terms["graph/near"]) == 0
     assert number(found.total.detach()) == pytest.approx(
         0.5 * number(found.terms["sft"])
@@ -129,7 +131,7 @@ def test_a_batch_without_any_pair_adds_no_token_loss(rng):
     logits, labels, near, _ = batch(rng)
     out = fusion.read(logits, labels, 3)
     none = torch.zeros(3, 0, dtype=torch.int64)
-    found = fusion.FusionLoss()(
+    found = fusion.FusionLoss(graph="row_means")(
         out.topk, out.mean_nll, {"near": fusion.TeacherTerm(near, none, none)}
     )
     assert number(found.terms["uld/near"]) == 0
@@ -143,13 +145,17 @@ def test_students_are_cut_to_a_teacher_that_kept_fewer(rng):
     five = fusion.read(logits, labels, 5)
     three = fusion.read(logits, labels, 3)
     totals = [
-        fusion.FusionLoss()(o.topk, o.nll, terms(o, labels, near, far)).total
+        fusion.FusionLoss(graph="row_means")(
+            o.topk, o.nll, terms(o, labels, near, far)
+        ).total
         for o in (five, three)
     ]
     assert number(totals[0]) == pytest.approx(number(totals[1]))
     two = fusion.read(logits, labels, 2)
     with pytest.raises(ValueError, match="the same k"):
-        fusion.FusionLoss()(two.topk, two.nll, terms(two, labels, near, far))
+        fusion.FusionLoss(graph="row_means")(
+            two.topk, two.nll, terms(two, labels, near, far)
+        )
 
 
 @pytest.mark.parametrize(
@@ -185,7 +191,9 @@ def test_incomplete_terms_are_refused(rng):
     ):
         with pytest.raises(ValueError, match=words):
             fusion.FusionLoss(**settings)(out.topk, out.nll, teachers)
-    graph_only = fusion.FusionLoss(alignment=None)(out.topk, out.nll, bare)
+    graph_only = fusion.FusionLoss(alignment=None, graph="row_means")(
+        out.topk, out.nll, bare
+    )
     assert set(graph_only.terms) == {"sft", "graph/near"}
 
 

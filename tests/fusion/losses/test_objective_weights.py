@@ -16,7 +16,13 @@ SEEDS = st.integers(0, 2**32 - 1)
 few = settings(max_examples=40)  # each draws whole batches
 W, A, G = 0.4, 0.7, 1.3
 SHARES = {"near": 0.6, "far": 2.0}
-LOSS = fusion.FusionLoss(W, alignment_weight=A, graph_weight=G, teacher_weights=SHARES)
+LOSS = fusion.FusionLoss(
+    W,
+    graph="row_means",
+    alignment_weight=A,
+    graph_weight=G,
+    teacher_weights=SHARES,
+)
 
 
 def drawn(seed, B=3):

@@ -12,7 +12,9 @@ from tests.fusion.reference import number
 def test_gradient_norms_are_those_of_each_term(rng):
     logits, labels, near, far = batch(rng)
     out = fusion.read(logits, labels, 3)
-    found = fusion.FusionLoss()(out.topk, out.mean_nll, terms(out, labels, near, far))
+    found = fusion.FusionLoss(graph="row_means")(
+        out.topk, out.mean_nll, terms(out, labels, near, far)
+    )
     norms = found.gradient_norms(logits)
     assert set(norms) == {"sft", "uld/near", "graph/near", "uld/far", "graph/far"}
     for name, term in found.terms.items():

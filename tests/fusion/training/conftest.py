@@ -58,6 +58,7 @@ def trainer(tmp_path, llama, stores):
             "max_steps": 3,
             "logging_steps": 1,
             "least_coverage": 0.3,
+            "graph": "row_means",
         }
         return FusionTrainer(
             copy.deepcopy(model),

@@ -106,7 +106,9 @@ def rows_with(ids):
 
 def test_channels_of_tokens_need_known_tokens():
     lenient = {"least_coverage": 0.0, "use_cpu": True}
-    args = fusion.FusionConfig("student", channels="vocabulary", **lenient)
+    args = fusion.FusionConfig(
+        "student", graph="row_means", channels="vocabulary", **lenient
+    )
     check_stores({"server": rows_with([3, 1])}, args, EXAMPLES, None)
     unknown = rows_with([3, -1])
     with pytest.raises(ValueError, match=r"The store of server must hold the tokens"):

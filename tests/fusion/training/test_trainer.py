@@ -165,6 +165,7 @@ def test_a_step_is_that_of_the_public_loss_on_its_micro_batches(
     loss = fusion.FusionLoss(
         0.4,
         alignment_weight=0.7,
+        graph="row_means",
         graph_weight=0.2,
         standardize="center",
         teacher_weights={"gpt2": 1.0, "other": 1.0},

@@ -121,6 +121,7 @@ def test_accelerate_launches_the_command_on_two_ranks(store, tmp_path, llama):
         "max_steps=5",
         "optim=sgd",
         "learning_rate=0.01",
+        "graph=row_means",
         "graph_weight=0.01",
         "report_to=none",
         "save_strategy='no'",
