@@ -34,6 +34,7 @@ package.
 from importlib import metadata as _metadata
 
 from gwtools import batch, bounds, stability
+from gwtools.barycenter import Barycenter, barycenter
 from gwtools.batch import solve_batch
 from gwtools.certify import certify, landmark_interval
 from gwtools.glued_plans import glued_plan
@@ -74,6 +75,7 @@ from gwtools.spaces import (
 from gwtools.start_records import Start, Starts
 
 __all__ = [
+    "Barycenter",
     "BranchAndBound",
     "Certificate",
     "ConditionalGradient",
@@ -105,6 +107,7 @@ __all__ = [
     "Step",
     "Verification",
     "as_space",
+    "barycenter",
     "batch",
     "bounds",
     "certify",

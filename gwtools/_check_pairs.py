@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from gwtools import _words
-
-
-def not_empty(spaces: Sequence[Any], name: str) -> None:
-    """Require a list that is not empty."""
-    if not spaces:
-        raise ValueError(
-            f"{name} must hold at least one space, but is empty: "
-            "no distance is asked for then."
-        )
 
 
 def neighbours(k: int, count: int) -> None:

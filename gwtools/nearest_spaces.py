@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gwtools import _array, _check, _check_pairs
+from gwtools import _array, _check, _check_lists, _check_pairs
 from gwtools._array import Array, NumpyArray
-from gwtools.batch.gather import check_one_kind, read_spaces
 from gwtools.certify import EFFORTS
 from gwtools.pair_batches import Batch, Task, given_solver, run, solved, with_progress
 from gwtools.results import ConvergenceWarning, Status
 from gwtools.solvers import Solver, Sorted
 from gwtools.spaces import Space, detached
+from gwtools.spaces.lists import read_spaces, require_one_kind
 
 # Spaces that are solved before it is asked again which are left: few, as each may show
 # that others need not be solved.
@@ -182,9 +182,9 @@ def nearest(
     # 1. The arguments.
     asked = read_spaces(queries, "queries")
     known = read_spaces(spaces, "spaces")
-    _check_pairs.not_empty(asked, "queries")
-    _check_pairs.not_empty(known, "spaces")
-    check_one_kind({"queries": asked, "spaces": known})
+    _check_lists.not_empty(asked, "queries")
+    _check_lists.not_empty(known, "spaces")
+    require_one_kind({"queries": asked, "spaces": known})
     _check.integer(k, "k", least=1)
     _check_pairs.neighbours(k, len(known))
     chosen = given_solver(solver)

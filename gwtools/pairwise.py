@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from gwtools import _array, _check, _check_pairs
+from gwtools import _array, _check, _check_lists, _check_pairs
 from gwtools._array import Array, NumpyArray
-from gwtools.batch.gather import check_one_kind, read_spaces
 from gwtools.certify import EFFORTS
 from gwtools.pair_batches import (
     PAIR,
@@ -29,6 +28,7 @@ from gwtools.pair_stores import PairStore, digest
 from gwtools.results import ConvergenceWarning, Status
 from gwtools.solvers import Solver
 from gwtools.spaces import Space
+from gwtools.spaces.lists import read_spaces, require_one_kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,14 +164,14 @@ def pairwise(
     """
     # 1. The arguments.
     xs = read_spaces(spaces, "spaces")
-    _check_pairs.not_empty(xs, "spaces")
+    _check_lists.not_empty(xs, "spaces")
     ys = xs
     if others is not None:
         ys = read_spaces(others, "others")
-        _check_pairs.not_empty(ys, "others")
-        check_one_kind({"spaces": xs, "others": ys})
+        _check_lists.not_empty(ys, "others")
+        require_one_kind({"spaces": xs, "others": ys})
     else:
-        check_one_kind({"spaces": xs})
+        require_one_kind({"spaces": xs})
     chosen = given_solver(solver)
     _check.choice(effort, "effort", EFFORTS)
     _check_pairs.workers(n_jobs)

@@ -77,22 +77,28 @@ def prepare(x: Space, y: Space) -> Prepared:
     x = converted(x, _array.at_least_single)
     y = converted(y, _array.at_least_single)
     # 3. Beyond this size the objective itself has no number.
-    largest = max(x.largest(), y.largest())
-    _check_spaces.in_range(largest, _most_size(x.weights), x.weights)
+    require_in_range(x, y)
     # 4. A common constant would cost the digits of what the matrices differ by.
     x, y = without_offset(x, y)
     # 5. Scaling by a power of four is exact, and so is that by its root.
-    unit = _unit(x, y)
+    unit = common_unit(x, y)
     if unit != 1.0:
         x = x.scaled(1 / unit)
         y = y.scaled(1 / unit)
     return Prepared(x, y, unit, (atoms_x, atoms_y))
 
 
-def _unit(x: Space, y: Space) -> float:
+def require_in_range(*spaces: Space) -> None:
+    """Refuse values of C whose squared differences are no numbers of the dtype."""
+    largest = max(space.largest() for space in spaces)
+    like = spaces[0].weights
+    _check_spaces.in_range(largest, _most_size(like), like)
+
+
+def common_unit(*spaces: Space) -> float:
     """Return 1 where fourth powers of all values are numbers, else a power of four."""
-    largest = max(x.largest(), y.largest())
-    safe = safe_size(x.weights)
+    largest = max(space.largest() for space in spaces)
+    safe = safe_size(spaces[0].weights)
     if largest == 0.0:
         return 1.0
     if 1 / safe < largest < safe:

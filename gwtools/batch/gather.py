@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -15,11 +15,11 @@ from gwtools.spaces import (
     GramSpace,
     PointCloud,
     Space,
-    as_space,
     converted,
     detached,
 )
 from gwtools.spaces.dense import dense_space
+from gwtools.spaces.lists import read_spaces, require_one_kind
 
 # Entries that are computed with at a time. On a CPU they fit its cache; on other
 # devices, calls on fewer would take as long.
@@ -76,48 +76,8 @@ def pairs(xs: Sequence[Any], ys: Sequence[Any]) -> Pairs:
     left = read_spaces(xs, "xs")
     right = read_spaces(ys, "ys")
     _check.paired(left, right)
-    check_one_kind({"xs": left, "ys": right})
+    require_one_kind({"xs": left, "ys": right})
     return Pairs(left, right)
-
-
-def read_spaces(values: Sequence[Any], name: str) -> list[Space]:
-    """Read a list of spaces, or of square arrays and spaces."""
-    _check.listed(values, name)
-    # Lists may be long: each type that occurs is asked for, and no space by itself.
-    for kind in set(map(type, values)):
-        if not issubclass(kind, Space):
-            return _as_spaces(values, name)
-    return list(values)
-
-
-def _as_spaces(values: Sequence[Any], name: str) -> list[Space]:
-    """Read square arrays as spaces."""
-    spaces = []
-    for i, value in enumerate(values):
-        space = as_space(value, f"{name}[{i}]")
-        spaces.append(space)
-    return spaces
-
-
-def check_one_kind(lists: Mapping[str, Sequence[Space]]) -> None:
-    """Refuse spaces of another library, dtype or device than the first.
-
-    Parameters
-    ----------
-    lists : mapping of str to sequences of Space
-        Lists of spaces by their names.
-    """
-    # The first array of each kind stands for all of its kind, as lists may be long.
-    first_of_kind: dict[Any, tuple[str, Array]] = {}
-    for name, spaces in lists.items():
-        for i, space in enumerate(spaces):
-            kind = _array.kind(space.weights)
-            if kind not in first_of_kind:
-                first_of_kind[kind] = (f"{name}[{i}]", space.weights)
-    found = list(first_of_kind.values())
-    for name, weights in found:
-        expected_name, expected = found[0]
-        _check.same_kind(weights, expected, name, expected_name)
 
 
 def groups(pairs: Pairs, lists: bool = False) -> Iterator[NumpyArray]:
