@@ -83,6 +83,7 @@ def fusion_run(
     config = fusion.FusionConfig(
         **common(folder, steps, seed),
         stores={"teacher": str(store)},
+        fusion_weight=0.5,
         graph="row_means",
         graph_weight=0.05,
         head_chunk=head_chunk,

@@ -98,7 +98,8 @@ class FusionConfig(TrainingArguments):
         Factors of the token-level loss, ULD or another, and of GLD, at least 0.
     fusion_weight, final_fusion_weight : float
         w at the first and, unless `fusion_schedule` is "constant", at the last step, in
-        [0, 1].
+        [0, 1]. The gradient of ULD is several times that of SFT: by default it counts
+        about a tenth of it (`fusion.FusionLoss`).
     fusion_schedule : {"constant", "linear", "cosine"}
         How w goes from the first to the last step.
     max_length : int
@@ -213,7 +214,7 @@ class FusionConfig(TrainingArguments):
         "w at the first step: the loss is (1 - w) SFT + w (teachers')",
         least=0,
         most=1,
-        default=0.5,
+        default=0.02,
     )
     fusion_schedule: str = setting(
         "how w goes from the first to the last step",

@@ -48,6 +48,7 @@ def train(
         "stores": {"gpt2": store},
         "standardize": "center",
         "graph": "row_means",
+        "fusion_weight": 0.5,
         "graph_weight": 0.1,
     }
     quiet = {"use_cpu": True, "disable_tqdm": True, "logging_steps": 1}

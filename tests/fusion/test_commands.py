@@ -158,7 +158,7 @@ def train(capsys, models, tmp_path, store):
         f"student: {models / 'student'}\noutput_dir: {tmp_path / 'fused'}\n"
         "learning_rate: 5e-3\nmax_steps: 20\n"
         "use_cpu: true\ndisable_tqdm: true\nk: 8\n"
-        "standardize: center\ngraph: row_means\ngraph_weight: 0.2\n"
+        "standardize: center\ngraph: row_means\ngraph_weight: 0.2\nfusion_weight: 0.5\n"
     )
     data = f"data={models / 'train.jsonl'}"
     eval_data = f"eval_data={models / 'held_out.jsonl'}"

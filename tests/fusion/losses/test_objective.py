@@ -118,7 +118,7 @@ def test_a_teacher_without_a_valid_position_adds_zero(rng):
         torch.zeros(3, 4, dtype=torch.int64), torch.zeros(3, 4, dtype=torch.bool)
     )
     silent = terms(out, labels, unseen, far)
-    found = fusion.FusionLoss(graph="row_means")(
+    found = fusion.FusionLoss(0.5, graph="row_means")(
         out.topk, out.mean_nll, {"near": silent["near"]}
     )
     assert number(found.terms["uld/near"]) == number(found.terms["graph/near"]) == 0

@@ -59,6 +59,7 @@ def trainer(tmp_path, llama, stores):
             "logging_steps": 1,
             "least_coverage": 0.3,
             "graph": "row_means",
+            "fusion_weight": 0.5,
         }
         return FusionTrainer(
             copy.deepcopy(model),

@@ -33,6 +33,8 @@ def made(tmp_path, stores):
             "gradient_accumulation_steps": 3,
             "least_coverage": 0.0,
             "logging_steps": 1,
+            "graph": "row_means",
+            "fusion_weight": 0.5,
         }
         model, tokenizer = tiny.llama()
         args = FusionConfig(**defaults | settings)
