@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 GPU_PYTHON ?= $(PY)
 
 PIP := $(PY) -m pip install --disable-pip-version-check --constraint constraints.txt
-EXTRAS := plots,notebooks,distributed,graphs,jax,fast,fusion,models,peft,tasks,dev
+EXTRAS := plots,notebooks,distributed,graphs,sklearn,jax,fast,fusion,models,peft,tasks,dev
 simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help

@@ -31,7 +31,9 @@ how far a distance moves when data do. Read on in `help(gw.solve)` and
 package.
 """
 
+from importlib import import_module as _import_module
 from importlib import metadata as _metadata
+from typing import Any as _Any
 
 from gwtools import batch, bounds, stability
 from gwtools.barycenter import Barycenter, barycenter
@@ -125,3 +127,10 @@ try:
     __version__ = _metadata.version("gwfusion")
 except _metadata.PackageNotFoundError:  # a copy of the sources that is not installed
     __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> _Any:
+    """Import ``gwtools.sklearn``, which needs scikit-learn, when it is asked for."""
+    if name == "sklearn":
+        return _import_module("gwtools.sklearn")
+    raise AttributeError(f"module 'gwtools' has no attribute {name!r}")

@@ -75,6 +75,7 @@ ROOMS = {
             "pairwise",
             "nearest_spaces",
         ),
+        "sklearn",
         "files",
         "__main__",
     ),

@@ -238,7 +238,7 @@ GWTOOLS = """
 import importlib, pkgutil
 import numpy as np, gwtools as gw
 for module in pkgutil.walk_packages(gw.__path__, "gwtools."):
-    if not module.name.endswith("__main__"):
+    if not module.name.endswith(("__main__", ".sklearn")):
         importlib.import_module(module.name)
 rng = np.random.default_rng(0)
 spaces = [gw.PointCloud(rng.standard_normal((n, 2))) for n in (200, 210, 220, 230)]
@@ -255,6 +255,16 @@ def test_gwtools_needs_the_core_alone(tmp_path, monkeypatch):
     assert (done.returncode, done.stderr) == (0, "")
     done = without(BARE, "-m", "gwtools", "--help", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_transformer_of_scikit_learn_says_which_extra_it_needs(tmp_path):
+    code = "import gwtools as gw; gw.sklearn.GromovWassersteinTransformer()"
+    done = without(BARE, "-c", code, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: gwtools.sklearn needs scikit-learn, which is not installed: "
+        "run pip install 'gwfusion[sklearn]'."
+    )
 
 
 def test_the_core_is_what_the_project_says():
