@@ -41,6 +41,7 @@ from gwtools.batch import solve_batch
 from gwtools.certify import certify, landmark_interval
 from gwtools.glued_plans import glued_plan
 from gwtools.history import Step
+from gwtools.linear_embedding import LinearEmbedding
 from gwtools.marginals import round_plan
 from gwtools.nearest_spaces import NearestResult, nearest
 from gwtools.pairwise import PairwiseResult, pairwise
@@ -91,6 +92,7 @@ __all__ = [
     "GramSpace",
     "GraphSpace",
     "Kind",
+    "LinearEmbedding",
     "MultiStart",
     "NearestResult",
     "PairwiseResult",

@@ -69,6 +69,7 @@ ROOMS = {
             "solve",
             "block_descent",
             "barycenter",
+            "linear_embedding",
             "batch",
             "pair_batches",
             "pair_stores",
