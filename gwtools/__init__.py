@@ -39,6 +39,7 @@ from gwtools import batch, bounds, stability
 from gwtools.barycenter import Barycenter, barycenter
 from gwtools.batch import solve_batch
 from gwtools.certify import certify, landmark_interval
+from gwtools.gaussian_distance import GaussianDistance, gaussian
 from gwtools.glued_plans import glued_plan
 from gwtools.history import Step
 from gwtools.linear_embedding import LinearEmbedding
@@ -89,6 +90,7 @@ __all__ = [
     "Excess",
     "GWProblem",
     "GWResult",
+    "GaussianDistance",
     "GramSpace",
     "GraphSpace",
     "Kind",
@@ -115,6 +117,7 @@ __all__ = [
     "batch",
     "bounds",
     "certify",
+    "gaussian",
     "glued_plan",
     "landmark_interval",
     "nearest",

@@ -224,6 +224,32 @@ def few_coordinates_decide(few: bool, x: str, y: str) -> None:
         )
 
 
+def same_moments(x: str, y: str) -> None:
+    """Require two clouds with squared distances, or two Gram spaces.
+
+    ``x`` and ``y`` say what was received.
+    """
+    for kind, name in ((x, "x"), (y, "y")):
+        if kind == "a cloud with metric='euclidean'":
+            raise TypeError(
+                f"{name} must have squared distances, which follow from moments, "
+                f"but is {kind}: "
+                f"pass gwtools.PointCloud({name}.points, {name}.weights, "
+                "metric='sqeuclidean')."
+            )
+        if kind not in ("a cloud with metric='sqeuclidean'", "a Gram space"):
+            raise TypeError(
+                f"{name} must be a gwtools.PointCloud with metric='sqeuclidean' or a "
+                f"gwtools.GramSpace, but is {kind}: pass its points, or for a matrix "
+                "of distances call gwtools.solve."
+            )
+    if x != y:
+        raise TypeError(
+            f"y must be {x} like x, but is {y}: "
+            "pass two spaces of one kind, whose values are comparable."
+        )
+
+
 def few_dimensions(number: int, most: int) -> None:
     """Require dimensions of two spaces whose product is at most so large."""
     if number > most:

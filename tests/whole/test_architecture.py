@@ -70,6 +70,7 @@ ROOMS = {
             "block_descent",
             "barycenter",
             "linear_embedding",
+            "gaussian_distance",
             "batch",
             "pair_batches",
             "pair_stores",
