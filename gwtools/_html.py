@@ -53,9 +53,9 @@ def bar(lower: float, upper: float, mark: float | None = None) -> str:
     Returns
     -------
     str
-        SVG; nothing where the upper end is not finite.
+        SVG; nothing where the upper end is not finite or the lower one below 0.
     """
-    if not math.isfinite(upper):
+    if not math.isfinite(upper) or lower < 0.0:
         return ""
     # 1. The axis and the interval, which is never thinner than two pixels.
     start = _position(lower, upper)
@@ -90,6 +90,8 @@ def share(lower: float, upper: float) -> float:
     """Return lower / upper, in [0, 1]; 1 where the upper end is 0."""
     if upper == 0.0:
         return 1.0
+    if lower < 0.0:
+        return 0.0
     # Float errors may lead out of [0, 1].
     positive = max(lower / upper, 0.0)
     return min(positive, 1.0)

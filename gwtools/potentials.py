@@ -6,9 +6,9 @@ import numpy as np
 
 from gwtools import _array
 from gwtools._array import Array
+from gwtools.fused import Fused, problem_of
 from gwtools.plans import Plan
 from gwtools.preparation import Prepared, without_offset
-from gwtools.problems import GWProblem
 from gwtools.spaces import Space, converted, detached
 
 Potentials = tuple[Array, Array]  # (n,) and (m,), in squared units of C
@@ -20,6 +20,7 @@ def of_given_spaces(
     ready: Prepared,
     plan: Plan,
     potentials: Potentials | None,
+    fused: Fused | None = None,
 ) -> Potentials | None:
     """Return potentials between prepared spaces as those between the given ones.
 
@@ -33,6 +34,8 @@ def of_given_spaces(
         The plan (n, m) at which they are potentials.
     potentials : pair of arrays or None
         In squared units of the prepared C, on its atoms.
+    fused : Fused or None
+        Features between the given spaces, and their share.
 
     Returns
     -------
@@ -46,7 +49,7 @@ def of_given_spaces(
     f = _at_all_atoms(potentials[0], kept_x, x.size)
     g = _at_all_atoms(potentials[1], kept_y, y.size)
     if kept_x is not None or kept_y is not None:
-        f, g = with_c_transforms(x, y, plan, (f, g), ready.unit)
+        f, g = with_c_transforms(x, y, plan, (f, g), ready.unit, fused)
     # Factor by factor: the square alone may overflow.
     return f * ready.unit * ready.unit, g * ready.unit * ready.unit
 
@@ -64,6 +67,7 @@ def with_c_transforms(
     plan: Plan,
     potentials: Potentials,
     unit: float = 1.0,
+    fused: Fused | None = None,
 ) -> Potentials:
     """Give the atoms without weight the largest potentials that are feasible.
 
@@ -77,6 +81,8 @@ def with_c_transforms(
         In squared units of C / ``unit``; of any value at atoms without weight.
     unit : float
         What C is divided by.
+    fused : Fused or None
+        Features between the spaces as given, and their share.
 
     Returns
     -------
@@ -92,7 +98,8 @@ def with_c_transforms(
     whole_x, whole_y = without_offset(_rescaled(x, unit), _rescaled(y, unit))
     # Values at atoms without weight may be of any size.
     with np.errstate(over="ignore", invalid="ignore"):
-        cost = GWProblem(whole_x, whole_y).linearize(plan)  # (n, m)
+        problem = problem_of(whole_x, whole_y, _as_computed(fused, unit))
+        cost = problem.linearize(plan)  # (n, m)
         xp = _array.namespace(cost)
         a_positive = whole_x.weights > 0
         b_positive = whole_y.weights > 0
@@ -102,6 +109,13 @@ def with_c_transforms(
         of_columns = xp.min(cost - f[:, None], axis=0)  # (m,)
         g = xp.where(b_positive, g, _finite(of_columns))
     return f, g
+
+
+def _as_computed(fused: Fused | None, unit: float) -> Fused | None:
+    """Return features as spaces are computed with, in other units."""
+    if fused is None:
+        return None
+    return fused.detached().converted(_array.at_least_single).in_units(unit)
 
 
 def _rescaled(space: Space, unit: float) -> Space:

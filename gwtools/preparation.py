@@ -44,7 +44,7 @@ class Prepared:
     atoms: tuple[Array | None, Array | None]
 
 
-def prepare(x: Space, y: Space) -> Prepared:
+def prepare(x: Space, y: Space, beside: float = 0.0) -> Prepared:
     """Make two spaces ready to compute with.
 
     Drop atoms of zero weight, convert half precision to single, subtract a large common
@@ -54,6 +54,8 @@ def prepare(x: Space, y: Space) -> Prepared:
     ----------
     x, y : Space
         Spaces of one array library, dtype and device.
+    beside : float
+        The size of other values that are computed with, in units of C.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def prepare(x: Space, y: Space) -> Prepared:
     # 4. A common constant would cost the digits of what the matrices differ by.
     x, y = without_offset(x, y)
     # 5. Scaling by a power of four is exact, and so is that by its root.
-    unit = common_unit(x, y)
+    unit = common_unit(x, y, beside=beside)
     if unit != 1.0:
         x = x.scaled(1 / unit)
         y = y.scaled(1 / unit)
@@ -95,9 +97,9 @@ def require_in_range(*spaces: Space) -> None:
     _check_spaces.in_range(largest, _most_size(like), like)
 
 
-def common_unit(*spaces: Space) -> float:
+def common_unit(*spaces: Space, beside: float = 0.0) -> float:
     """Return 1 where fourth powers of all values are numbers, else a power of four."""
-    largest = max(space.largest() for space in spaces)
+    largest = max(beside, *(space.largest() for space in spaces))
     safe = safe_size(spaces[0].weights)
     if largest == 0.0:
         return 1.0

@@ -1,28 +1,30 @@
-"""The Gromov-Wasserstein objective over couplings, and its gradients (theorem 2).
+"""The Gromov-Wasserstein objective over couplings, and its gradient (theorem 2).
 
-Gradients are those in the plan, and those of the minimum in the data.
+Plain, or fused with a linear term of costs between atoms (theorem 21).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, cast, final
+from typing import Any, cast, final
 
-from gwtools import _array, _check, _check_plans
+from gwtools import _array, _check, _check_fused, _check_plans
 from gwtools._array import Array
 from gwtools._stacks import Numbers, at_atoms, dot, numbers
+from gwtools.linear_terms import LinearTerm, share_of
 from gwtools.plans import Plan, SparsePlan
 from gwtools.spaces import Space, detached, fields_alone, row_blocks
-from gwtools.spaces.double_centering import DenseResidual, LowRankResidual, Residual
+from gwtools.spaces.double_centering import LowRankResidual, Residual
 
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
     """F(π) = Σ (C_ik − D_jl)² π_ij π_kl over couplings π of the weights of x and y.
 
-    Of one problem, or of each problem of a stack. Arrays of a stack have a leading
-    axis: weights and deviations are (…, n) and (…, m), plans (…, n, m). Numbers of one
+    Or a fused objective α F(π) + ⟨L, π⟩, with a share α of F and a linear term. Of one
+    problem, or of each problem of a stack. Arrays of a stack have a leading axis:
+    weights and deviations are (…, n) and (…, m), plans (…, n, m). Numbers of one
     problem are floats.
 
     Parameters
@@ -40,6 +42,16 @@ class Quadratic:
         n = self.x.weights.shape[-1]
         m = self.y.weights.shape[-1]
         return int(n), int(m)
+
+    @property
+    def share(self) -> float:
+        """α, the factor of F in a fused objective; 1 for F alone."""
+        return 1.0
+
+    @property
+    def linear(self) -> LinearTerm | None:
+        """The linear term ⟨L, π⟩ of a fused objective; None for F alone."""
+        return None
 
     @cached_property
     def left(self) -> Residual:
@@ -71,10 +83,17 @@ class Quadratic:
 
     @cached_property
     def bilinear_cost(self) -> Array:
-        """The costs −4 α_i β_j, shape (…, n, m), in squared units of C."""
+        """The costs −4 α_i β_j, shape (…, n, m), in squared units of C.
+
+        Of a fused objective that share of them, and L without what depends on i or on j
+        alone.
+        """
         alpha = self.x.deviations[..., :, None]  # (…, n, 1)
         beta = self.y.deviations[..., None, :]  # (…, 1, m)
-        return -4 * alpha * beta
+        costs = -4 * alpha * beta
+        if self.linear is None:
+            return costs
+        return self.share * costs + self.linear.centred
 
     @cached_property
     def norms(self) -> tuple[tuple[Numbers, Numbers], tuple[Numbers, Numbers]]:
@@ -86,12 +105,15 @@ class Quadratic:
         """4‖α‖‖β‖, in squared units of C.
 
         The linearisation at the product coupling promises no larger decrease (theorem
-        8 c).
+        8 c). Of a fused objective that share of it, and the size of the linear term.
         """
         alpha, _ = self.norms[0]
         beta, _ = self.norms[1]
         # By Cauchy-Schwarz no coupling has a larger 4 E_π αβ.
-        return 4 * alpha * beta
+        slope = 4 * alpha * beta
+        if self.linear is None:
+            return slope
+        return self.share * slope + self.linear.size
 
     @cached_property
     def variation(self) -> Numbers:
@@ -105,7 +127,11 @@ class Quadratic:
         """
         _, left = self.norms[0]
         _, right = self.norms[1]
-        return self.slope_range + 2 * left * right
+        return self.slope_range + self._shared(2 * left * right)
+
+    def _shared(self, values: Any) -> Any:
+        """Return the share of values of F that a fused objective has."""
+        return values if self.linear is None else self.share * values
 
     @cached_property
     def float_error(self) -> Numbers:
@@ -127,10 +153,20 @@ class Quadratic:
         norm_x = (mean_x * mean_x + centred_x * centred_x) ** 0.5
         norm_y = (mean_y * mean_y + centred_y * centred_y) ** 0.5
         spacing = _array.epsilon(self.x.weights)
-        return 16 * spacing * (norm_x * centred_y + norm_y * centred_x)
+        error = 16 * spacing * (norm_x * centred_y + norm_y * centred_x)
+        if self.linear is None:
+            return error
+        return self.share * error + self.linear.float_error
 
     def cross(self, plan: Plan) -> Array:
-        """Return R π S, shape (…, n, m), in squared units of C."""
+        """Return R π S, shape (…, n, m), in squared units of C.
+
+        Of a fused objective that share of it, as everywhere below.
+        """
+        return self._shared(self._whole_cross(plan))
+
+    def _whole_cross(self, plan: Plan) -> Array:
+        """Return R π S."""
         left = self.left
         right = self.right
         if isinstance(left, LowRankResidual) and isinstance(right, LowRankResidual):
@@ -158,14 +194,14 @@ class Quadratic:
         return linear - 2 * quadratic
 
     def value(self, plan: Plan, cross: Array) -> Array:
-        """Return the objective F(π), in squared units of C.
+        """Return F(π), in squared units of C, also where the objective is fused.
 
         Parameters
         ----------
         plan : Plan
             The coupling π.
         cross : array of shape (…, n, m)
-            Its matrix R π S, see :meth:`cross`.
+            Its whole matrix R π S.
         """
         alpha = self.x.deviations[..., :, None]  # (…, n, 1)
         beta = self.y.deviations[..., None, :]  # (…, 1, m)
@@ -191,53 +227,32 @@ def _norms(space: Any) -> tuple[Numbers, Numbers]:
     return alpha_squared**0.5, residual_squared**0.5
 
 
-class PaddedSpaces(NamedTuple):
-    """What the objective needs of B spaces of unlike sizes, padded with zeros.
-
-    Parameters
-    ----------
-    weights, deviations : arrays of shape (B, n)
-        The weights a and the deviations α.
-    mean : array of shape (B,)
-        The means m_C.
-    matrix : array of shape (B, n, n)
-        The residuals R.
-    norm_squared : array of shape (B,)
-        The squared norms ‖R‖².
-    """
-
-    weights: Array
-    deviations: Array
-    mean: Array
-    matrix: Array
-    norm_squared: Array
-
-    def residual(self) -> Residual:
-        """Return R."""
-        return DenseResidual(self.weights, self.matrix)
-
-    def residual_norm_squared(self) -> Array:
-        """Return ‖R‖², shape (B,), in squared units of C."""
-        return self.norm_squared
-
-
 @final
 @dataclass(frozen=True, eq=False)
 class GWProblem(Quadratic):
     """Minimise F(π) = Σ (C_ik − D_jl)² π_ij π_kl over couplings π of two spaces.
 
     By theorem 2, for every coupling of the weights of x and y, F(π) = (m_C − m_D)² + 2
-    E_π(α − β)² + ‖R‖² + ‖S‖² − 2 ⟨π, R π S⟩.
+    E_π(α − β)² + ‖R‖² + ‖S‖² − 2 ⟨π, R π S⟩. With features M the objective is fused:
+    F_α(π) = (1 − α) ⟨M, π⟩ + α F(π).
 
     Parameters
     ----------
     x, y : Space
         Spaces of n and m atoms, of one array library, dtype and device.
+    features : array of shape (n, m), optional
+        Costs M between the atoms, in squared units of C.
+    alpha : float or 0-d array, optional
+        The share α of F, from 0 to 1; it comes with the features.
 
     Raises
     ------
     TypeError
-        If x or y is no space, or the spaces' arrays differ in library, dtype or device.
+        If x or y is no space, the arrays differ in library, dtype or device, or one of
+        ``features`` and ``alpha`` is given alone.
+    ValueError
+        If ``features`` has another shape or is not finite, or ``alpha`` is not in
+        [0, 1].
 
     Examples
     --------
@@ -257,16 +272,39 @@ class GWProblem(Quadratic):
 
     x: Space
     y: Space
+    features: Array = None
+    alpha: Any = None
 
     def __post_init__(self) -> None:
         for space, name in ((self.x, "x"), (self.y, "y")):
             remedy = f"pass gwtools.as_space({name}) for a square array"
             _check.instance(space, name, Space, remedy)
         _check.same_kind(self.x.weights, self.y.weights, "x", "y")
+        alpha = _check_fused.features(self.features, self.alpha, self.x, self.y)
+        # The dataclass is frozen: its field is set past it.
+        object.__setattr__(self, "alpha", alpha)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the spaces alone for copies and pickles."""
+        """Return the fields alone for copies and pickles."""
         return fields_alone(self)
+
+    @cached_property
+    def share(self) -> float:
+        """α, the factor of F in a fused objective; 1 for F alone."""
+        return 1.0 if self.alpha is None else share_of(self.alpha)
+
+    @cached_property
+    def linear(self) -> LinearTerm | None:
+        """The linear term (1 − α) ⟨M, π⟩; None for F alone, also where α is 1."""
+        if self.share == 1.0:
+            return None
+        costs = (1.0 - self.share) * self.features
+        return LinearTerm(costs, self.x.weights, self.y.weights)
+
+    @property
+    def floor(self) -> float:
+        """A number that no objective is below: 0 for F alone."""
+        return 0.0 if self.linear is None else self.linear.least
 
     def detached(self) -> GWProblem:
         """Return the problem outside any gradient graph.
@@ -278,18 +316,30 @@ class GWProblem(Quadratic):
         """
         x = detached(self.x)
         y = detached(self.y)
+        features = self.features
+        alpha = self.alpha
+        if features is not None:
+            features = _array.detached(features)
+            alpha = self.share
         # The problem itself keeps its cached residuals.
-        if x is self.x and y is self.y:
+        same_spaces = x is self.x and y is self.y
+        if same_spaces and features is self.features and alpha is self.alpha:
             return self
-        return GWProblem(x, y)
+        return GWProblem(x, y, features, alpha)
 
     @cached_property
     def product_objective(self) -> float:
-        """F(a ⊗ b) = ‖C‖² + ‖D‖² − 2 m_C m_D, in squared units of C."""
+        """F(a ⊗ b) = ‖C‖² + ‖D‖² − 2 m_C m_D, in squared units of C.
+
+        Or the fused objective of a ⊗ b.
+        """
         alpha_squared = self.x.weights @ self.x.deviations**2
         beta_squared = self.y.weights @ self.y.deviations**2
         spread = alpha_squared + beta_squared
-        return float(self.constant + 2 * spread)
+        product = float(self.constant + 2 * spread)
+        if self.linear is None:
+            return product
+        return self.share * product + self.linear.mean
 
     def updated_cross(
         self,
@@ -323,10 +373,10 @@ class GWProblem(Quadratic):
         right = self.right.dense()
         moved = plan.apply_rows(rows, right) - previous.apply_rows(rows, right)
         columns = self.left.dense()[:, rows]
-        return cross + columns @ moved
+        return cross + self._shared(columns @ moved)
 
     def objective(self, plan: Plan) -> Array:
-        """Return F(π), in squared units of C.
+        """Return F(π), or the fused objective, in squared units of C.
 
         Parameters
         ----------
@@ -346,15 +396,22 @@ class GWProblem(Quadratic):
             If its shape is not (n, m).
         """
         self._check_plan(plan)
+        plain = self._plain_objective(plan)
+        if self.features is None:
+            return plain
+        return self.alpha * plain + (1.0 - self.alpha) * plan.inner(self.features)
+
+    def _plain_objective(self, plan: Plan) -> Array:
+        """Return F(π)."""
         if not isinstance(plan, SparsePlan):
-            return self.value(plan, self.cross(plan))
+            return self.value(plan, self._whole_cross(plan))
         if self.x.low_rank is None or self.y.low_rank is None:
             return self._sum_of_squares(plan)
         left = self.left
         right = self.right
         if isinstance(left, LowRankResidual) and isinstance(right, LowRankResidual):
             return self._from_factors(plan, left, right)
-        return self.value(plan, self.cross(plan))
+        return self.value(plan, self._whole_cross(plan))
 
     def _check_plan(self, plan: Plan) -> None:
         """Refuse what is no plan, and plans of another shape."""
@@ -432,65 +489,3 @@ class GWProblem(Quadratic):
         """
         self._check_plan(plan)
         return self.gradient(self.cross(plan))
-
-
-def enveloped(
-    problem: GWProblem,
-    plan: Plan,
-    potentials: tuple[Array, Array],
-) -> Array:
-    """Return F(π) of a stationary plan with the gradient of the minimum in the data.
-
-    By the envelope theorem the plan is held: no first-order change of it matters. With
-    potentials f, g of the linearisation at the plan, a change of the weights that keeps
-    their mass changes the minimum by ⟨f, da⟩ + ⟨g, db⟩.
-
-    Parameters
-    ----------
-    problem : GWProblem
-        Spaces within a gradient graph.
-    plan : Plan
-        A coupling outside of it.
-    potentials : pair of arrays of shape (n,) and (m,)
-        Potentials of the linear program with the costs ``problem.linearize(plan)``.
-    """
-    x = problem.x
-    y = problem.y
-    has_tracked_weights = _array.tracked(x.weights) or _array.tracked(y.weights)
-    if not has_tracked_weights:
-        return problem.objective(plan)
-    # 1. The gradient in C and D, weights held.
-    a = _array.detached(x.weights)
-    b = _array.detached(y.weights)
-    held_x = x.with_data(x.data, a)
-    held_y = y.with_data(y.data, b)
-    value = GWProblem(held_x, held_y).objective(plan)
-    # 2. The gradient in the weights: ``gradient`` leaves out functions of i and of j
-    # alone, which are constant on couplings of fixed weights only.
-    still = problem.detached()
-    matrix = plan.dense()
-    shift_x = _row_part(still.x, still.y, matrix)
-    shift_y = _row_part(still.y, still.x, matrix.T)
-    f, g = potentials
-    # The changes are 0, and have the gradient of the weights.
-    change_a = x.weights - a
-    value = value + change_a @ (f + shift_x)
-    change_b = y.weights - b
-    return value + change_b @ (g + shift_y)
-
-
-def _row_part(
-    x: Space,
-    y: Space,
-    plan: Array,
-) -> Array:
-    """Return the part of the gradient that depends on i alone, shape (n,).
-
-    It is the part of 2 Σ (C_ik − D_jl)² π_kl that ``GWProblem.gradient`` leaves out,
-    up to a constant: changes of the weights have the sum 0.
-    """
-    alpha = x.deviations
-    image = plan @ y.deviations  # (n,)
-    column = x.residual().apply(image[:, None])  # R π β, (n, 1)
-    squares = x.power_means(2.0)  # Σ_k C_ik² a_k
-    return 2 * squares - 4 * y.mean * alpha - 4 * column[:, 0]

@@ -12,6 +12,7 @@ import numpy as np
 from gwtools import _array, _check, _html, saved_results
 from gwtools._array import Array, NumpyArray
 from gwtools.excess import Excess as Excess
+from gwtools.fused import Distance
 from gwtools.history import Step
 from gwtools.plans import Plan
 from gwtools.start_records import Starts
@@ -33,7 +34,8 @@ class GWResult:
         raised to ``lower`` where a plan that misses the weights by float error is below
         every coupling, and rounded up where the dtype is narrower.
     distance : 0-d array
-        Root of the objective, in units of C. Mémoli's distance is half of it.
+        Root of the objective, in units of C. Mémoli's distance is half of it. With
+        features there is none: reading it raises a ValueError for ``alpha`` below 1.
     estimate : 0-d array
         The solver's own value: for :class:`gwtools.Sorted` its closed form (units of C
         to the power p), for all others the objective.
@@ -77,6 +79,9 @@ class GWResult:
     starts : Starts or None
         The starts of a search, where each of them ended, and which won; printed as
         "best of 23 starts; 9 reached it". None of solvers that make one start.
+    alpha : float or None
+        The share α of F in the objective (1 − α) ⟨M, π⟩ + α F(π) where features M were
+        given; None for F alone. Objective, certificate and gaps are those of that sum.
 
     Notes
     -----
@@ -118,7 +123,7 @@ class GWResult:
     """
 
     objective: Array  # in squared units of C
-    distance: Array  # in units of C
+    distance: Array  # in units of C; None where there is none
     estimate: Array  # a closed form in units of C to its power, else the objective
     plan: Plan  # (n, m)
     status: Status
@@ -132,6 +137,7 @@ class GWResult:
     history: tuple[Step, ...] = ()
     potentials: tuple[Array, Array] | None = None  # (n,), (m,), squared units of C
     starts: Starts | None = None
+    alpha: float | None = None
 
     def __post_init__(self) -> None:
         if self.names is None:
@@ -275,13 +281,16 @@ class GWResult:
 
     def __repr__(self) -> str:
         """Return the numbers on a few lines: of the plan its kind and shape alone."""
-        distance = _array.number(self.distance)
         objective = _array.number(self.objective)
         status = self.status.name
         plan = type(self.plan).__name__
         # Large plans are not written out.
+        if self._has_distance:
+            first = f"distance={_array.number(self.distance):.6g}"
+        else:
+            first = f"alpha={self.alpha:.6g}"
         return (
-            f"GWResult(distance={distance:.6g}, objective={objective:.6g},\n"
+            f"GWResult({first}, objective={objective:.6g},\n"
             f"         certificate={self.certificate},\n"
             f"         status={status}, iterations={self.iterations}, "
             f"solver={self.solver},\n"
@@ -302,17 +311,28 @@ class GWResult:
 
     def _title(self) -> str:
         n, m = self.plan.shape
-        return f"Gromov-Wasserstein between {n} and {m} atoms by {self.solver}"
+        name = "Gromov-Wasserstein"
+        if not self._has_distance:
+            name = "Fused Gromov-Wasserstein"
+        return f"{name} between {n} and {m} atoms by {self.solver}"
+
+    @property
+    def _has_distance(self) -> bool:
+        """Whether the root of the objective is a distance between the spaces."""
+        return self.alpha is None or self.alpha == 1.0
 
     def _rows(self) -> list[tuple[str, str]]:
         """Return what a reader is told, as names and texts."""
-        distance = _array.number(self.distance)
         objective = _array.number(self.objective)
         estimate = _array.number(self.estimate)
-        rows = [
-            ("distance", f"{distance:.6g}"),
-            ("objective", f"{objective:.6g}  (GW_2^2 of the plan)"),
-        ]
+        rows = []
+        meaning = "GW_2^2 of the plan"
+        if self._has_distance:
+            rows.append(("distance", f"{_array.number(self.distance):.6g}"))
+        else:
+            rows.append(("alpha", f"{self.alpha:.6g}  (the share of GW_2^2)"))
+            meaning = "alpha GW_2^2 + (1 - alpha) features, of the plan"
+        rows.append(("objective", f"{objective:.6g}  ({meaning})"))
         # Iterative solvers have no value of their own.
         if estimate != objective:
             rows.append(("estimate", f"{estimate:.6g}  (the solver's closed form)"))
@@ -354,13 +374,17 @@ class GWResult:
         regularized = self.regularized
         if regularized is not None:
             regularized = _array.number(regularized)
+        distance = None
+        if self._has_distance:
+            distance = _array.number(self.distance)
         return {
             # 1. The numbers.
-            "distance": _array.number(self.distance),
+            "distance": distance,
             "objective": _array.number(self.objective),
             "estimate": _array.number(self.estimate),
             "regularized": regularized,
             "regularized_lower": self._regularized_lower(),
+            "alpha": self.alpha,
             # 2. The certificate.
             "lower": certificate.lower,
             "upper": certificate.upper,
@@ -378,6 +402,10 @@ class GWResult:
             "frank_wolfe_gap": self.frank_wolfe_gap,
             "solver": self.solver,
         }
+
+
+# After the fields are made, none of which has it as a default.
+GWResult.distance = Distance()
 
 
 def _finite(value: float) -> float | None:

@@ -101,8 +101,10 @@ def write(path: Any, result: Any) -> None:
         _check_saved.names(names)
     arrays: dict[str, NumpyArray] = {}
     encoded = {}
+    # Not by ``getattr``: a fused objective has no distance to read.
+    values = vars(result)
     for field in fields(result):
-        value = getattr(result, field.name)
+        value = values[field.name]
         encoded[field.name] = _encoded(value, field.name, arrays)
     kind = type(result).__name__
     document = {_FORMAT: _VERSION, "class": kind, "fields": encoded}

@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from typing import Any, cast
 
-from gwtools import _array, _check, _memory
-from gwtools._array import Array
+from gwtools import _array, _check, _check_fused, _memory
 from gwtools.bounds.memory import numbers_held
-from gwtools.certify import (
-    EFFORTS,
-    CertifiedObjective,
-    PlanObjective,
-    certified_objective,
-    value_with_entropy,
-    with_branches,
-    with_proved,
-    with_upper,
-)
-from gwtools.history import in_units
-from gwtools.plans import Plan, embed
-from gwtools.potentials import of_given_spaces
+from gwtools.certified_results import rescaled, result_of
+from gwtools.certify import EFFORTS
+from gwtools.fused import Fused, given_features, problem_of
 from gwtools.preparation import Prepared, prepare
-from gwtools.problems import GWProblem, enveloped
-from gwtools.results import (
-    Certificate,
-    ConvergenceError,
-    ConvergenceWarning,
-    GWResult,
-    Kind,
-    Status,
-)
+from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult
 from gwtools.solvers import (
     Choice,
     ConditionalGradient,
@@ -43,15 +23,6 @@ from gwtools.solvers import (
 from gwtools.solvers.base import Callback
 from gwtools.spaces import Space, as_space
 
-# A solver that stopped by itself with one of these may still have found an optimal
-# plan, which a closed interval proves.
-_OPEN_ENDED = (
-    Status.STATIONARY,
-    Status.NOT_STATIONARY,
-    Status.SCALING_UNFINISHED,
-    Status.MAX_ITERATIONS,
-)
-
 
 def solve(
     x: Any,
@@ -62,6 +33,8 @@ def solve(
     throw: bool = False,
     callback: Callback | None = None,
     memory_limit: float | None = None,
+    features: Any = None,
+    alpha: Any = None,
 ) -> GWResult:
     """Compute the Gromov-Wasserstein distance between two spaces, with a certificate.
 
@@ -195,18 +168,20 @@ def solve(
     _check.flag(throw, "throw")
     _check.callback(callback)
     _check.memory_limit(memory_limit)
+    fused = given_features(features, alpha, x, y)
+    if fused is not None and given is not None:
+        _check_fused.carried(given.carries_features, str(given))
     least = ConditionalGradient() if given is None else given
     require_memory(x, y, least, effort, memory_limit)
     # 2. The problem of the atoms that carry weight, in units near 1: fourth powers of
     # values in other units may have no numbers.
-    ready = prepare(x, y)
+    ready = prepare(x, y, beside=0.0 if fused is None else fused.size)
     callback_here = _in_units(callback, ready.unit)
     choice = Choice(given) if given is not None else None
-    outcome, choice = _outcome(x, y, ready, choice, callback_here, memory_limit)
+    outcome, choice = _outcome(x, y, ready, fused, choice, callback_here, memory_limit)
     # 3. The result, in the units and on the atoms of the spaces.
-    result = result_of(x, y, ready, outcome, choice.solver, effort)
-    if given is None:
-        result = replace(result, solver=str(choice))
+    name = str(choice) if given is None else None
+    result = result_of(x, y, ready, outcome, choice.solver, effort, fused, name)
     if result.status.failure:
         if throw:
             raise ConvergenceError(result)
@@ -228,6 +203,7 @@ def _outcome(
     x: Space,
     y: Space,
     ready: Prepared,
+    fused: Fused | None,
     choice: Choice | None,
     callback: Callback | None,
     limit: float | None,
@@ -236,10 +212,12 @@ def _outcome(
 
     The problem keeps its residuals, which are freed with it on return.
     """
-    problem = GWProblem(ready.x, ready.y)
+    fused_here = None if fused is None else fused.prepared(ready)
+    problem = problem_of(ready.x, ready.y, fused_here)
     if choice is None:
         arrays = (x.data, x.weights, y.data, y.weights)
         gradients = any(_array.tracked(array) for array in arrays)
+        gradients = gradients or (fused is not None and fused.tracked)
         choice = chosen_solver(problem.detached(), gradients)
         if not _fits(x, y, choice.solver, limit):
             reason = "one start, as a search does not fit memory"
@@ -299,194 +277,16 @@ def require_memory(
     _memory.require(of_effort, shape, f"effort={effort!r}", x.weights, limit, name)
 
 
-def result_of(
-    x: Space,
-    y: Space,
-    ready: Prepared,
-    outcome: Outcome,
-    solver: Solver,
-    effort: str,
-) -> GWResult:
-    """Return what a solver found, in the units and on the atoms of the given spaces.
-
-    Parameters
-    ----------
-    x, y : Space
-        The given spaces.
-    ready : Prepared
-        The spaces that were solved.
-    outcome : Outcome
-        What the solver found for them.
-    solver : Solver
-        The solver, as it was given.
-    effort : str
-        The effort of the certificate.
-
-    Returns
-    -------
-    GWResult
-        The result, certified.
-    """
-    unit = ready.unit
-    problem = GWProblem(ready.x, ready.y)
-    # 1. The objective of the plan, within the spaces' gradient graph.
-    solved = _objective(problem, outcome)  # in squared units of the prepared spaces
-    evaluated = PlanObjective(ready.x, ready.y, outcome.plan, solved)
-    root = _array.root(solved) * unit  # in units of C
-    objective = _rescaled(solved, unit)  # in squared units of C
-    # 2. The certificate, which is that of the given spaces.
-    plan = _embedded(x, y, ready, outcome.plan)
-    # Tolerances are relative: the solver as it was given has the same one.
-    tolerance = _rescaled(solver.accepted_gap(problem), unit)
-    certified = certified_objective(x, y, plan, effort, tolerance, evaluated)
-    # What a solver proves of half precision, as it was converted, is not of this.
-    proved = outcome.proved if x.weights.dtype == ready.x.weights.dtype else None
-    certified, tolerance = with_proved(certified, proved, unit, tolerance)
-    objective, distance, certificate = within_certificate(
-        objective, root, certified, tolerance
-    )
-    # 3. The solver's own value, if it has one, and the objective plus entropy.
-    estimate = objective
-    if outcome.estimate is not None:
-        estimate = _rescaled(outcome.estimate, unit, outcome.power)
-    frank_wolfe_gap = outcome.frank_wolfe_gap
-    if frank_wolfe_gap is not None:
-        frank_wolfe_gap = _rescaled(frank_wolfe_gap, unit)
-    # At a fixed ε the gradient of the sum is exact, as this is what is at its minimum.
-    with_entropy = value_with_entropy(
-        ready.x,
-        ready.y,
-        outcome.plan,
-        solver.in_units(unit).entropy_weight(problem),
-        outcome.potentials,
-        objective,
-        unit,
-    )
-    return GWResult(
-        objective=objective,
-        distance=distance,
-        estimate=estimate,
-        plan=plan,
-        status=final_status(outcome.status, certificate),
-        certificate=with_branches(certificate, plan, outcome.branches, unit),
-        iterations=outcome.iterations,
-        frank_wolfe_gap=frank_wolfe_gap,
-        solver=str(solver),
-        regularized=with_entropy.value,
-        regularized_interval=with_entropy.interval,
-        names=(x.names, y.names),
-        starts=None if outcome.starts is None else outcome.starts.scaled(unit),
-        history=in_units(outcome.history, unit),
-        potentials=of_given_spaces(x, y, ready, plan, outcome.potentials),
-    )
-
-
-def _objective(problem: GWProblem, outcome: Outcome) -> Array:
-    """Return the objective of a plan, with the gradient of the minimum if it is one."""
-    # Closed forms are differentiated as they are.
-    if outcome.potentials is None:
-        return problem.objective(outcome.plan)
-    # The envelope theorem: changes of the plan have no effect of first order.
-    return enveloped(problem, outcome.plan, outcome.potentials)
-
-
-def _embedded(x: Space, y: Space, ready: Prepared, plan: Plan) -> Plan:
-    """Return a plan of prepared spaces as one of the given ones, 0 at other atoms."""
-    rows, cols = ready.atoms
-    if rows is None and cols is None:
-        return plan
-    rows = _all_atoms(x) if rows is None else rows
-    cols = _all_atoms(y) if cols is None else cols
-    return embed(plan, rows, cols, (x.size, y.size))
-
-
-def _all_atoms(space: Space) -> Array:
-    """Return the positions (n,) of all atoms of a space."""
-    xp = _array.namespace(space.weights)
-    device = _array.device(space.weights)
-    return xp.arange(space.size, device=device)
-
-
-def final_status(status: Status, certificate: Certificate) -> Status:
-    """Return why a solver stopped, or that its plan is proved optimal.
-
-    Parameters
-    ----------
-    status : Status
-        Why it stopped.
-    certificate : Certificate
-        The certificate of its plan.
-
-    Returns
-    -------
-    Status
-        GLOBAL where the interval is closed up to the tolerance, unless the solver was
-        stopped or has a status that says more.
-    """
-    proved = certificate.kind is Kind.GLOBAL
-    if proved and status in _OPEN_ENDED:
-        return Status.GLOBAL
-    return status
-
-
-def within_certificate(
-    objective: Array,
-    distance: Array,
-    certified: CertifiedObjective,
-    tolerance: float,
-) -> tuple[Array, Array, Certificate]:
-    """Return objective and distance with the certified values, and the certificate.
-
-    Values are converted to the arrays' dtype, rounded up. Where that is narrower than
-    float64, the interval is widened to hold the objective, and counts as closed up to
-    the error of that conversion.
-
-    Parameters
-    ----------
-    objective, distance : 0-d arrays
-        As computed; their gradients are kept.
-    certified : CertifiedObjective
-        The certified values.
-    tolerance : float
-        Width of an interval that counts as closed, in squared units of C.
-
-    Returns
-    -------
-    (0-d array, 0-d array, Certificate)
-        The objective is within the certificate's interval.
-    """
-    # The certified value in the dtype of the objective, rounded up.
-    number = _array.least_not_below(certified.objective, objective)
-    if number != certified.objective:
-        # Conversion to a narrower dtype moves the objective by a spacing at most.
-        conversion = 2 * _array.epsilon(objective) * number
-        widened = certified.certificate.rounding + conversion
-        tolerance = max(tolerance, widened)
-    objective = _array.with_value(objective, number)
-    root = _array.least_not_below(certified.distance, distance)
-    distance = _array.with_value(distance, root)
-    certificate = with_upper(certified.certificate, number, tolerance)
-    return objective, distance, certificate
-
-
-def _rescaled(value: Any, unit: float, power: float = 2.0) -> Any:
-    """Return ``value`` · unit^power, factor by factor: the power alone may overflow."""
-    whole = int(power)
-    for _ in range(whole):
-        value = value * unit
-    return value * unit ** (power - whole)
-
-
 def _in_units(callback: Callback | None, unit: float) -> Callback | None:
     """Report progress in the caller's units, not in those of the prepared problem."""
     if callback is None or unit == 1.0:
         return callback
 
     def in_units_of_the_caller(progress: Progress) -> Any:
-        objective = _rescaled(progress.objective, unit)
+        objective = rescaled(progress.objective, unit)
         gap = progress.frank_wolfe_gap
         if gap is not None:
-            gap = _rescaled(gap, unit)
+            gap = rescaled(gap, unit)
         return callback(Progress(progress.iteration, objective, gap))
 
     return in_units_of_the_caller

@@ -8,13 +8,13 @@ from typing import NamedTuple
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.batch.gather import Pairs
+from gwtools.certified_results import final_status, within_certificate
 from gwtools.certify import (
     CertifiedObjective,
     certified_objective,
     value_with_entropy,
 )
 from gwtools.results import GWResult
-from gwtools.solve import final_status, within_certificate
 from gwtools.solvers import Outcome, Solver
 
 

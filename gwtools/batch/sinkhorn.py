@@ -17,18 +17,19 @@ from gwtools.batch.fields import read_fields
 from gwtools.batch.gather import Convert, Pairs
 from gwtools.batch.history import StackHistory
 from gwtools.batch.results import Group, results
+from gwtools.certified_results import result_of
 from gwtools.certify import CertifiedObjective
 from gwtools.history import Step
 from gwtools.plans import DensePlan, make_unchecked
 from gwtools.preparation import Prepared, prepare
-from gwtools.problems import GWProblem, PaddedSpaces, Quadratic
+from gwtools.problems import GWProblem, Quadratic
 from gwtools.results import GWResult, Status
-from gwtools.solve import result_of
 from gwtools.solvers import Outcome, Sinkhorn
 from gwtools.solvers.base import QUIET
 from gwtools.solvers.entropic_state import STATUSES, State
 from gwtools.solvers.starts import is_stationary_at_product
 from gwtools.spaces import Space
+from gwtools.spaces.padded import PaddedSpaces
 
 
 def problems(

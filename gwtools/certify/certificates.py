@@ -7,10 +7,18 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
-from gwtools import _array, _check, _check_plans, _check_proofs, _check_spaces
+from gwtools import (
+    _array,
+    _check,
+    _check_fused,
+    _check_plans,
+    _check_proofs,
+    _check_spaces,
+)
 from gwtools.bounds import certified
 from gwtools.bounds.memory import require_memory_of_certificate
 from gwtools.certify.efforts import EFFORTS, Collected, Work, from_matrices
+from gwtools.certify.fused_intervals import FusedPair, fused_interval
 from gwtools.certify.intervals import (
     CertifiedObjective,
     certified_interval,
@@ -24,6 +32,7 @@ from gwtools.certify.objectives import (
     objectives_of_sorting,
 )
 from gwtools.certify.plans import restricted, widened
+from gwtools.fused import Fused, given_features
 from gwtools.history import now
 from gwtools.plans import Plan, as_plan
 from gwtools.preparation import Prepared, prepare
@@ -67,6 +76,8 @@ def certify(
     memory_limit: float | None = None,
     budget: float | None = None,
     keep_proof: bool = False,
+    features: Any = None,
+    alpha: Any = None,
 ) -> Certificate:
     """Prove an interval that contains GW_2² of the stored values.
 
@@ -114,6 +125,12 @@ def certify(
     keep_proof : bool
         Whether to keep multipliers, potentials and the plan, of which
         :meth:`gwtools.Certificate.verify` computes both ends again.
+    features : array of shape (n, m), optional
+        Costs M between the atoms, in squared units of C: the interval is then that of
+        the least (1 − α) ⟨M, π⟩ + α F(π), and bounds are named "norm + transport", as
+        the least ⟨M, π⟩ is added to a bound of F.
+    alpha : float or 0-d array, optional
+        The share α of F, from 0 to 1; it comes with the features.
 
     Returns
     -------
@@ -127,12 +144,14 @@ def certify(
     ------
     TypeError
         If x or y is neither a space nor an array of floating-point numbers, the spaces
-        or the plan differ in array library, dtype or device, or ``keep_proof`` is not
-        True or False.
+        or the plan differ in array library, dtype or device, ``keep_proof`` is not
+        True or False, or one of ``features`` and ``alpha`` is given alone.
     ValueError
         If the effort is unknown, the tolerance negative, the budget not above 0 or for
         a lower effort, the plan misses the weights by more than that, or values of C
-        are so large that squared differences are no float64 numbers.
+        are so large that squared differences are no float64 numbers; or ``features``
+        have another shape or are not finite, ``alpha`` is not from 0 to 1, or a proof
+        is to be kept of both.
     MemoryError
         If what the effort needs does not fit, before it is asked for.
 
@@ -169,6 +188,9 @@ def certify(
     _check.choice(effort, "effort", EFFORTS)
     _check_proofs.budget(budget, effort)
     _check.flag(keep_proof, "keep_proof")
+    fused = given_features(features, alpha, x, y)
+    if fused is not None:
+        _check_fused.without_proof(keep_proof)
     require_memory_of_certificate(x, y, plan, effort, memory_limit)
     deadline = math.inf if budget is None else started + budget
     return certified_objective(
@@ -180,6 +202,7 @@ def certify(
         deadline=deadline,
         memory_limit=memory_limit,
         keep_proof=keep_proof,
+        fused=fused,
     ).certificate
 
 
@@ -193,6 +216,7 @@ def certified_objective(
     deadline: float = math.inf,
     memory_limit: float | None = None,
     keep_proof: bool = False,
+    fused: Fused | None = None,
 ) -> CertifiedObjective:
     """Certify as :func:`certify`, with the objective of the plan as computed.
 
@@ -221,11 +245,15 @@ def certified_objective(
         _check_plans.marginal(row_sums, x.weights, "x", epsilon)
         _check_plans.marginal(col_sums, y.weights, "y", epsilon)
     # 3. On the atoms of positive weight, in units near 1.
-    ready = prepare(x, y)
+    if fused is not None:
+        fused = fused.detached().converted(_array.widen)
+    ready = prepare(x, y, beside=0.0 if fused is None else fused.size)
     if plan is not None:
         plan = restricted(plan, ready)
+    if fused is not None:
+        fused = fused.prepared(ready)
     asked = Asked(effort, tolerance, evaluated, deadline, memory_limit)
-    found, proof = _certified(ready, plan, asked)
+    found, proof = _certified(ready, plan, asked, fused)
     if keep_proof:
         proof = replace(proof, plan=given)
         certificate = replace(found.certificate, proof=proof)
@@ -242,6 +270,7 @@ def _certified(
     ready: Prepared,
     plan: Plan | None,
     asked: Asked,
+    fused: Fused | None = None,
 ) -> tuple[CertifiedObjective, Proof]:
     """Certify prepared spaces and a plan between them, or cheap couplings.
 
@@ -255,6 +284,8 @@ def _certified(
     bounds, a_priori = certified.linear(problem.x, problem.y, pair)
     collected = Collected(bounds)
     collected.seconds["linear"] = now() - started
+    if fused is not None:
+        return _fused(FusedPair(problem, pair, fused), ready, plan, asked, collected)
     upper = (
         objective_of_product(problem, pair)
         if plan is None
@@ -302,6 +333,44 @@ def _certified(
         left_out=collected.left_out,
     )
     return interval._replace(certificate=certificate), _proof(collected, unit)
+
+
+def _fused(
+    fused: FusedPair,
+    ready: Prepared,
+    plan: Plan | None,
+    asked: Asked,
+    collected: Collected,
+) -> tuple[CertifiedObjective, Proof]:
+    """Certify a fused objective, with the bounds of F that the effort allows."""
+    if plan is None:
+        cheap = [fused.of_product(), fused.of_transport()]
+        upper = min(cheap, key=attrgetter("upper"))
+    else:
+        upper = fused.of_plan(plan)
+    # Bounds of F may go on until they meet its own least value, not a fused one.
+    if asked.effort != "linear" and fused.fused.share > 0.0:
+        work = Work(
+            certified.enclosed_parts(ready.x),
+            certified.enclosed_parts(ready.y),
+            ready,
+            None,
+            asked.effort,
+            asked.deadline,
+            closed=math.inf,
+            memory_limit=asked.memory_limit,
+        )
+        from_matrices(work, collected)
+    lower = {name: bound.lower for name, bound in collected.bounds.items()}
+    interval = fused_interval(
+        fused, lower, upper, asked.tolerance, ready.unit, of_plan=plan is not None
+    )
+    certificate = replace(
+        interval.certificate,
+        seconds=collected.seconds,
+        left_out=collected.left_out,
+    )
+    return interval._replace(certificate=certificate), Proof()
 
 
 def _proof(collected: Collected, unit: float) -> Proof:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from gwtools import _array
 from gwtools._array import Array
 from gwtools.certify.plans import widened
+from gwtools.fused import Fused, problem_of
 from gwtools.plans import Plan, relative_entropy
 from gwtools.problems import GWProblem
 from gwtools.spaces import Space, converted, detached
@@ -44,6 +45,7 @@ def value_with_entropy(
     potentials: tuple[Array, Array] | None,
     objective: Array,
     unit: float = 1.0,
+    fused: Fused | None = None,
 ) -> ValueWithEntropy:
     """Add the entropy of a plan to its objective, and bound how far this is above.
 
@@ -62,6 +64,8 @@ def value_with_entropy(
         F(π), in squared units of C as given.
     unit : float
         What values of C as given were divided by.
+    fused : Fused or None
+        Features between these spaces and their share, where F is fused with them.
 
     Returns
     -------
@@ -77,8 +81,10 @@ def value_with_entropy(
     if potentials is None:
         return ValueWithEntropy(total)
     # 2. How far it can be above the least one.
-    problem = GWProblem(_in_float64(x), _in_float64(y))
-    curvature = curvature_between_couplings(problem.x, problem.y)
+    if fused is not None:
+        fused = fused.detached().converted(_array.widen)
+    problem = problem_of(_in_float64(x), _in_float64(y), fused)
+    curvature = curvature_between_couplings(problem.x, problem.y, problem.share)
     # Written so that what is no number proves nothing.
     if not epsilon > curvature.threshold:
         return ValueWithEntropy(total)
@@ -87,17 +93,20 @@ def value_with_entropy(
     # The tangent of F is not below F: what it may miss is a multiple of the gap.
     factor = 1.0 + 4 * curvature.largest / (epsilon - curvature.threshold)
     value = _array.number(total)
-    lower = max(0.0, value - factor * gap * unit * unit)
+    floor = problem.floor * unit * unit
+    lower = max(floor, value - factor * gap * unit * unit)
     return ValueWithEntropy(total, (lower, value))
 
 
-def curvature_between_couplings(x: Space, y: Space) -> Curvature:
-    """Return what F can curve downwards between couplings.
+def curvature_between_couplings(x: Space, y: Space, share: float = 1.0) -> Curvature:
+    """Return what F can curve downwards between couplings, or a share of F.
 
     Parameters
     ----------
     x, y : Space
         The spaces.
+    share : float
+        The factor of F in the objective; a linear term has no curvature.
 
     Returns
     -------
@@ -110,8 +119,9 @@ def curvature_between_couplings(x: Space, y: Space) -> Curvature:
     if signs > 0:
         norm_R, largest_R = _of_diagonal(x)
         norm_S, largest_S = _of_diagonal(y)
-        return Curvature(4 * norm_R * norm_S, largest_R * largest_S)
-    largest = _half_range(x) * _half_range(y)
+        threshold = 4 * norm_R * norm_S
+        return Curvature(share * threshold, share * (largest_R * largest_S))
+    largest = share * (_half_range(x) * _half_range(y))
     return Curvature(4 * largest, largest)
 
 
@@ -176,7 +186,8 @@ def _gap(problem: GWProblem, plan: Plan, epsilon: float, g: Array) -> float:
     """
     a = problem.x.weights
     b = problem.y.weights
-    gradient = problem.gradient(_cross(problem.x, problem.y, plan))
+    cross = problem.share * _cross(problem.x, problem.y, plan)
+    gradient = problem.gradient(cross)
     linear = float(plan.inner(gradient))
     value = linear + epsilon * relative_entropy(plan, a, b)
     # In units of ε. Each step raises the dual value; after the last one exponentials

@@ -102,7 +102,7 @@ def certified_interval(
     certificate = Certificate(
         lower=low,
         upper=high,
-        kind=_kind(closed, of_plan),
+        kind=kind_of(closed, of_plan),
         bound=best,
         bounds=lower,
         a_priori=in_given_units(a_priori, unit, math.inf) + shift,
@@ -162,7 +162,7 @@ def with_proved(
         certificate,
         lower=low,
         upper=upper,
-        kind=_kind(closed, of_plan=True),
+        kind=kind_of(closed, of_plan=True),
         bound=best,
         bounds=bounds,
         tolerance=accepted,
@@ -202,7 +202,7 @@ def with_upper(
     return replace(
         certificate,
         upper=objective,
-        kind=_kind(closed, of_plan=True),
+        kind=kind_of(closed, of_plan=True),
         tolerance=tolerance,
     )
 
@@ -223,7 +223,8 @@ def closed_up_to(
     return gap <= tolerance, tolerance
 
 
-def _kind(closed: bool, of_plan: bool) -> Kind:
+def kind_of(closed: bool, of_plan: bool) -> Kind:
+    """Return what an interval proves; ``of_plan`` tells whether a plan was given."""
     if closed:
         return Kind.GLOBAL
     return Kind.BRACKET if of_plan else Kind.LOWER

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -111,6 +111,9 @@ class Solver(ABC):
     Sinkhorn() [0.215718, 0.737702] (bracket, lower bound by norm)
     Sorted() [0.215718, 0.790162] (bracket, lower bound by norm)
     """
+
+    # Whether it minimises fused objectives too.
+    carries_features: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
@@ -479,5 +482,5 @@ def _step(
     """Return what a step led to."""
     # The sum may fall below 0 by float error.
     objective = problem.product_objective + state.relative_objective
-    objective = max(0.0, objective)
+    objective = max(problem.floor, objective)
     return Step(iteration, objective, state.frank_wolfe_gap, epsilon, seconds)

@@ -13,7 +13,7 @@ from typing import Any, Self, final
 
 import numpy as np
 
-from gwtools import _array, _check, _check_spaces
+from gwtools import _array, _check, _check_fused, _check_spaces
 from gwtools.bounds.branching import LEAST_SHARE, Search, kept_proof
 from gwtools.bounds.node_bounds import coordinates, few_coordinates_decide
 from gwtools.certify import ProvedInterval
@@ -165,6 +165,7 @@ class BranchAndBound(Solver):
             If the product of their dimensions is above 6.
         """
         _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
+        _check_fused.carried(problem.linear is None, str(self))
         problem = problem.detached()
         _refuse_other_kinds(problem.x, problem.y)
         started = now()

@@ -49,10 +49,13 @@ def chosen_solver(problem: GWProblem, gradients: bool) -> Choice:
     n, m = problem.shape
     if min(n, m) == 1:
         return Choice(_ONE_START, "as one atom leaves one coupling")
-    if has_one_row(problem.x) and has_one_row(problem.y):
+    plain = problem.linear is None
+    if plain and has_one_row(problem.x) and has_one_row(problem.y):
         return Choice(_ONE_START, "as one of two sorts is optimal (theorem 12)")
     (_, left), (_, right) = problem.norms
-    if 2 * left * right <= problem.float_error:
+    if problem.share * (2 * left * right) <= problem.float_error:
+        if not plain:
+            return Choice(_ONE_START, "as one linear program is optimal")
         return Choice(_ONE_START, "as one sort is optimal: a space is additive")
     if _is_convex(problem):
         return Choice(_ONE_START, "as the objective is convex over couplings")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from gwtools import _array, _check, _check_spaces, bounds
+from gwtools import _array, _check, _check_fused, _check_spaces, bounds
 from gwtools._array import Array
 from gwtools.bounds.moments import number_of_rows
 from gwtools.plans import SparsePlan
@@ -109,6 +109,7 @@ class Sorted(Solver):
             row.
         """
         _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
+        _check_fused.carried(problem.linear is None, str(self))
         x = problem.x
         y = problem.y
         # The bounds of theorems 3 and 4 are of GW_2² (theorem 1 has every power).

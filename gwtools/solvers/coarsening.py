@@ -38,11 +38,14 @@ class Quantised:
         The k cells, in NumPy and float64.
     columns : array of shape (n, k)
         The means of R from each atom to each cell, in units of C.
+    shares : array of shape (n, k)
+        The shares of atoms in the weights of their cells.
     """
 
     cells: NumpyArray
     space: DenseSpace
     columns: NumpyArray
+    shares: NumpyArray
 
 
 def quantised(space: Space, residual: Residual, count: int) -> Quantised:
@@ -73,7 +76,7 @@ def quantised(space: Space, residual: Residual, count: int) -> Quantised:
     matrix = float(space.mean) + deviations[:, None] + deviations + means
     matrix = (matrix + matrix.T) / 2
     total = weights / weights.sum()
-    return Quantised(cells, DenseSpace(matrix, total), columns)
+    return Quantised(cells, DenseSpace(matrix, total), columns, shares)
 
 
 def _features(
@@ -156,9 +159,13 @@ def coarse_costs(problem: GWProblem, solver: Solver) -> NumpyArray:
     count_y = min(_CELLS, m // _ATOMS_PER_CELL)
     x = quantised(problem.x, problem.left, count_x)
     y = quantised(problem.y, problem.right, count_y)
-    coarse = solver.run(GWProblem(x.space, y.space))
+    features = None
+    if problem.linear is not None:
+        whole = _array.to_numpy(problem.features).astype(np.float64)
+        features = x.shares.T @ whole @ y.shares
+    coarse = solver.run(GWProblem(x.space, y.space, features, problem.alpha))
     between_cells = cast(NumpyArray, coarse.plan.dense())  # (k, l)
     # R π S through the cells, as π couples the atoms of coupled cells independently.
-    cross = x.columns @ between_cells @ y.columns.T
+    cross = problem.share * (x.columns @ between_cells @ y.columns.T)
     bilinear = _array.to_numpy(problem.bilinear_cost).astype(np.float64)
     return np.asarray(bilinear - 4 * cross)

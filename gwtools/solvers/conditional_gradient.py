@@ -7,7 +7,7 @@ After each program the objective is minimised over mixtures of the vertices foun
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Self, cast, final
+from typing import Any, ClassVar, Self, cast, final
 
 import numpy as np
 
@@ -156,6 +156,8 @@ class ConditionalGradient(IterativeSolver[_State]):
     0.737702
     """
 
+    carries_features: ClassVar[bool] = True
+
     init: Any = "product"
     exchange: bool = True
 
@@ -239,9 +241,11 @@ class ConditionalGradient(IterativeSolver[_State]):
         product coupling where that is a minimum. Between Gram spaces of one row, a
         coupling that is optimal.
         """
-        if has_one_row(problem.x) and has_one_row(problem.y):
+        plain = problem.linear is None
+        if plain and has_one_row(problem.x) and has_one_row(problem.y):
             return _of_one_row(problem)
         product = product_plan(problem)
+        # The sorting coupling solves the first linear program (theorem 8 c).
         vertex = sorting_coupling(problem)
         negligible = self.negligible(problem)
         if not is_stationary_at_product(problem, negligible):
@@ -253,7 +257,9 @@ class ConditionalGradient(IterativeSolver[_State]):
                 linear=np.zeros(1),
                 quadratic=np.zeros((1, 1)),
             )
-            # The sorting coupling solves the first linear program (theorem 8 c).
+            if not plain:
+                first = linear_program(problem, problem.bilinear_cost, vertex)
+                vertex = vertex_like(first.plan, problem.x.weights)
             cross = problem.cross(vertex)
             return self._corrected(problem, active, vertex, cross)
         plan = off_saddle(problem, negligible)

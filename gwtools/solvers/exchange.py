@@ -84,6 +84,9 @@ class Atoms:
         slopes = xp.take(gradient, plan.rows, axis=0)
         slopes = xp.take(slopes, plan.cols, axis=1)
         left = problem.left.block(plan.rows)
+        if problem.linear is not None:
+            # That share of R π S, and with it of the curvature.
+            left = problem.share * left
         right = problem.right.block(plan.cols)
         return cls(
             rows=_array.to_numpy(plan.rows),

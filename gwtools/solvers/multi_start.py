@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, cast, final
+from typing import Any, ClassVar, NamedTuple, cast, final
 
 import numpy as np
 
@@ -310,6 +310,8 @@ class MultiStart(Solver):
     True
     """
 
+    carries_features: ClassVar[bool] = True
+
     starts: int | None = None
     budget: float | None = None
     seed: int = 0
@@ -406,7 +408,7 @@ class MultiStart(Solver):
             if self.budget is not None and now() - began >= self.budget:
                 break
             # No start can gain anything where the interval is closed.
-            if lower < 0.0:
+            if math.isinf(lower):
                 lower = _lower_bound(problem)
             if ledger.least - lower <= negligible:
                 break
@@ -465,10 +467,14 @@ class MultiStart(Solver):
 
 
 def _lower_bound(problem: GWProblem) -> float:
-    """Return the bound of theorem 3, at least 0, in squared units of C."""
+    """Return the bound of theorem 3, at least 0, in squared units of C.
+
+    Of a fused objective that share of it, and the least of the linear term.
+    """
     x = moments(problem.x, problem.left)
     y = moments(problem.y, problem.right)
-    return max(0.0, float(norm_bound(x, y)))
+    lower = max(0.0, float(norm_bound(x, y)))
+    return problem.share * lower + problem.floor
 
 
 def _is_enough(search: Search, ledger: _Ledger) -> bool:

@@ -150,6 +150,9 @@ def product_coupling(_: Search) -> Iterator[Candidate]:
 def exact_copies(search: Search) -> Iterator[Candidate]:
     """The bijection that keeps all values, where one space is a copy of the other."""
     problem = search.problem
+    # Between copies features may still ask for another coupling.
+    if problem.linear is not None:
+        return
     # Copies have equal moments.
     (alpha, left), (beta, right) = problem.norms
     float_error = problem.float_error
@@ -176,6 +179,9 @@ def permutations(search: Search) -> Iterator[Candidate]:
     """
     n, m = search.problem.shape
     a, b = search.weights
+    # Its bounds are those of F alone.
+    if search.problem.linear is not None:
+        return
     if n != m or n > MOST_ATOMS or not (uniform(a) and uniform(b)):
         return
     # What the best start attained, up to the float error of its objective.
@@ -240,7 +246,7 @@ def curvatures(problem: GWProblem) -> Curvatures:
     # Eigenvalues that are left out are zeros.
     ends_x = (min(0.0, float(lam[0])), max(0.0, float(lam[-1])))
     ends_y = (min(0.0, float(mu[0])), max(0.0, float(mu[-1])))
-    products = [p * q for p in ends_x for q in ends_y]
+    products = [problem.share * p * q for p in ends_x for q in ends_y]
     return Curvatures(min(products), max(products), problem.float_error)
 
 
@@ -251,7 +257,17 @@ def third_bound(search: Search) -> Iterator[Candidate]:
     alike.
     """
     _, costs = third_costs(search.x, search.y, residual=True)
+    linear = search.problem.linear
+    if linear is not None:
+        costs = search.problem.share * costs + numpy64(linear.costs)
     yield Candidate("third bound", search.vertex(costs))
+
+
+def linear_transport(search: Search) -> Iterator[Candidate]:
+    """The coupling of least linear term, where the objective is fused."""
+    linear = search.problem.linear
+    if linear is not None:
+        yield Candidate("linear transport", search.vertex(numpy64(linear.costs)))
 
 
 def eigenvectors(search: Search) -> Iterator[Candidate]:
@@ -304,7 +320,7 @@ def _aligned_modes(
         sign = 1.0 if end < 0 else -1.0
         if sign * lam[end] > 0.0 and sign * mu[end] > 0.0:
             ends.append(end)
-    products = lam[ends] * mu[ends]
+    products = problem.share * (lam[ends] * mu[ends])
     # Eigenfunctions of eigenvalues that are float error are not defined.
     resolved = int(np.count_nonzero(products > problem.float_error))
     if resolved == 0:
@@ -406,6 +422,7 @@ PARTS = (
     Part("exact copies", exact_copies, MEDIUM),
     Part("permutations", permutations, MOST_ATOMS),
     Part("coarse to fine", coarse_to_fine, math.inf),
+    Part("linear transport", linear_transport, math.inf),
     Part("the third bound", third_bound, MEDIUM),
     Part("eigenvectors", eigenvectors, SMALL),
     Part("the first bound", first_bound, SMALL),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self, cast, final
+from typing import Any, ClassVar, Self, cast, final
 
 from gwtools import _array, _check
 from gwtools._array import Array
@@ -162,6 +162,8 @@ class Sinkhorn(IterativeSolver[State]):
     >>> gw.solve(x, y, sharper).iterations, gw.solve(x, y, warm).iterations
     (7, 3)
     """
+
+    carries_features: ClassVar[bool] = True
 
     tolerance: float = 1e-5
     max_iterations: int = 1000

@@ -94,8 +94,8 @@ def off_saddle(
     values_y, modes_y = problem.right.modes()
     # 1. The largest λ μ > 0, which is that of the first or of the last eigenvalues, as
     # both lists are ascending.
-    of_first = float(values_x[0] * values_y[0])
-    of_last = float(values_x[-1] * values_y[-1])
+    of_first = problem.share * float(values_x[0] * values_y[0])
+    of_last = problem.share * float(values_x[-1] * values_y[-1])
     end = 0
     descent = of_first  # λ μ, in squared units of C
     if of_last > of_first:

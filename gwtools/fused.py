@@ -1,0 +1,132 @@
+"""Fused problems: costs M between the atoms of both spaces, and the share α of F."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gwtools import _array, _check_fused
+from gwtools._array import Array
+from gwtools.linear_terms import share_of
+from gwtools.preparation import Prepared
+from gwtools.problems import GWProblem
+from gwtools.spaces import Space
+
+
+@dataclass(frozen=True, eq=False)
+class Fused:
+    """What makes an objective F_α(π) = (1 − α) ⟨M, π⟩ + α F(π).
+
+    Parameters
+    ----------
+    features : array of shape (n, m)
+        M, in squared units of C.
+    alpha : float or 0-d array
+        α; an array may be in a gradient graph.
+    """
+
+    features: Array
+    alpha: Any
+
+    @property
+    def share(self) -> float:
+        """α as a number."""
+        return share_of(self.alpha)
+
+    @property
+    def tracked(self) -> bool:
+        """Whether gradients in M or α are asked for."""
+        of_alpha = not isinstance(self.alpha, float) and _array.tracked(self.alpha)
+        return of_alpha or _array.tracked(self.features)
+
+    @property
+    def size(self) -> float:
+        """The root of the largest |M_ij|, in units of C."""
+        features = _array.detached(self.features)
+        xp = _array.namespace(features)
+        return math.sqrt(_array.number(xp.max(xp.abs(features))))
+
+    def prepared(self, ready: Prepared) -> Fused:
+        """Return the same for prepared spaces: on their atoms, in their units."""
+        features = self.features
+        xp = _array.namespace(features)
+        for axis, kept in enumerate(ready.atoms):
+            if kept is not None:
+                features = xp.take(features, kept, axis=axis)
+        single = Fused(features, self.alpha).converted(_array.at_least_single)
+        return single.in_units(ready.unit)
+
+    def in_units(self, unit: float) -> Fused:
+        """Return the same for spaces whose values are divided by a power of four."""
+        if unit == 1.0:
+            return self
+        # Factor by factor: the square alone may have no number.
+        features = _array.scaled(_array.scaled(self.features, 1 / unit), 1 / unit)
+        return Fused(features, self.alpha)
+
+    def converted(self, convert: Callable[[Array], Array]) -> Fused:
+        """Return the same in a wider dtype."""
+        alpha = self.alpha
+        if not isinstance(alpha, float):
+            alpha = convert(alpha)
+        return Fused(convert(self.features), alpha)
+
+    def detached(self) -> Fused:
+        """Return the same outside any gradient graph, α as a number."""
+        return Fused(_array.detached(self.features), self.share)
+
+
+def given_features(features: Any, alpha: Any, x: Space, y: Space) -> Fused | None:
+    """Return features and α as they were passed, checked; None where none were.
+
+    Parameters
+    ----------
+    features : array of shape (n, m) or None
+        M.
+    alpha : float, 0-d array or None
+        α.
+    x, y : Space
+        The spaces.
+
+    Raises
+    ------
+    TypeError
+        If one of both is given alone, or they are of another library, dtype or device
+        than the spaces.
+    ValueError
+        If M has another shape or is not finite, or α is not from 0 to 1.
+    """
+    alpha = _check_fused.features(features, alpha, x, y)
+    if alpha is None:
+        return None
+    fused = Fused(features, alpha)
+    # At 1 the problem is the plain one, but that gradients in α and M may be asked for.
+    return fused if fused.share < 1.0 or fused.tracked else None
+
+
+def problem_of(x: Space, y: Space, fused: Fused | None) -> GWProblem:
+    """Return the plain problem of two spaces, or the fused one."""
+    if fused is None:
+        return GWProblem(x, y)
+    return GWProblem(x, y, fused.features, fused.alpha)
+
+
+class Distance:
+    """The field ``distance`` of a result, which fused objectives do not have.
+
+    Reading it there raises an error, instead of a number that is no distance.
+    """
+
+    def __get__(self, result: Any, kind: type | None = None) -> Any:
+        """Return the distance of a result."""
+        if result is None:
+            # Read of the class, which has none: so the field has no default.
+            raise AttributeError("distance")
+        _check_fused.is_distance(result.__dict__.get("alpha"))
+        return result.__dict__["distance"]
+
+    def __set__(self, result: Any, value: Any) -> None:
+        """Keep the distance, or None; a result is frozen once it is made."""
+        result.__dict__["distance"] = value
