@@ -64,8 +64,9 @@ def carried(carries: bool, name: str) -> None:
     """Refuse features for a solver that cannot carry them."""
     if not carries:
         raise ValueError(
-            f"features must be left out with {name}, which answers the plain problem "
-            "alone: pass gwtools.ConditionalGradient(), MultiStart() or Sinkhorn()."
+            f"features must be left out with {name}, but are given: pass "
+            "gwtools.ConditionalGradient(), MultiStart() or Sinkhorn(), which carry "
+            "them."
         )
 
 

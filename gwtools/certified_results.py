@@ -97,9 +97,6 @@ def result_of(
     estimate = objective
     if outcome.estimate is not None:
         estimate = rescaled(outcome.estimate, unit, outcome.power)
-    frank_wolfe_gap = outcome.frank_wolfe_gap
-    if frank_wolfe_gap is not None:
-        frank_wolfe_gap = rescaled(frank_wolfe_gap, unit)
     # At a fixed ε the gradient of the sum is exact, as this is what is at its minimum.
     with_entropy = value_with_entropy(
         ready.x,
@@ -119,7 +116,7 @@ def result_of(
         status=final_status(outcome.status, certificate),
         certificate=with_branches(certificate, plan, outcome.branches, unit),
         iterations=outcome.iterations,
-        frank_wolfe_gap=frank_wolfe_gap,
+        frank_wolfe_gap=_gap(outcome, unit),
         solver=str(solver) if name is None else name,
         regularized=with_entropy.value,
         regularized_interval=with_entropy.interval,
@@ -129,6 +126,12 @@ def result_of(
         potentials=of_given_spaces(x, y, ready, plan, outcome.potentials, fused),
         alpha=None if fused is None else fused.share,
     )
+
+
+def _gap(outcome: Outcome, unit: float) -> float | None:
+    """Return the Frank-Wolfe gap in the given units, if it was computed."""
+    gap = outcome.frank_wolfe_gap
+    return None if gap is None else float(rescaled(gap, unit))
 
 
 def _objective(problem: GWProblem, outcome: Outcome) -> Array:

@@ -41,12 +41,17 @@ class Fused:
         of_alpha = not isinstance(self.alpha, float) and _array.tracked(self.alpha)
         return of_alpha or _array.tracked(self.features)
 
-    @property
-    def size(self) -> float:
-        """The root of the largest |M_ij|, in units of C."""
+    def size(self, x: Space, y: Space) -> float:
+        """Return the root of the largest |M_ij| between atoms that carry weight.
+
+        It is in units of C.
+        """
         features = _array.detached(self.features)
         xp = _array.namespace(features)
-        return math.sqrt(_array.number(xp.max(xp.abs(features))))
+        in_x = (x.weights > 0)[:, None]
+        in_y = (y.weights > 0)[None, :]
+        sizes = xp.where(in_x & in_y, xp.abs(features), xp.zeros_like(features))
+        return math.sqrt(_array.number(xp.max(sizes)))
 
     def prepared(self, ready: Prepared) -> Fused:
         """Return the same for prepared spaces: on their atoms, in their units."""

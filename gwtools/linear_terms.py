@@ -55,7 +55,7 @@ class LinearTerm:
     def size(self) -> float:
         """No coupling's term is farther than this from the product coupling's.
 
-        The lesser of two bounds (theorem 21): a coupling has mass 1, and as a density
+        The lesser of two bounds: a coupling has mass 1, and as a density
         between L²(b) and L²(a) it is a contraction of rank at most min(n, m).
         """
         n, m = self.costs.shape

@@ -1,6 +1,6 @@
 """The Gromov-Wasserstein objective over couplings, and its gradient (theorem 2).
 
-Plain, or fused with a linear term of costs between atoms (theorem 21).
+Plain, or fused with a linear term of costs between atoms.
 """
 
 from __future__ import annotations

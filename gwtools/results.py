@@ -341,11 +341,16 @@ class GWResult:
             explained = f"objective + ε KL{self._above_least_regularized()}"
             rows.append(("regularized", f"{regularized:.6g}  ({explained})"))
         rows.append(("certificate", str(self.certificate)))
-        rows.append(("excess", str(self.certificate.excess)))
+        rows.append(("excess", self._excess()))
         if self.starts is not None:
             rows.append(("starts", str(self.starts)))
         rows.append(("status", f"{self.status.value} ({self.iterations} iterations)"))
         return rows
+
+    def _excess(self) -> str:
+        """Say how far above the least the objective is, and the distance if any."""
+        excess = str(self.certificate.excess)
+        return excess if self._has_distance else excess.partition(", distance")[0]
 
     def _regularized_lower(self) -> float | None:
         """Return the lower end of the interval with entropy, if there is one."""
@@ -375,8 +380,10 @@ class GWResult:
         if regularized is not None:
             regularized = _array.number(regularized)
         distance = None
+        distance_excess = None
         if self._has_distance:
             distance = _array.number(self.distance)
+            distance_excess = _finite(excess.distance)
         return {
             # 1. The numbers.
             "distance": distance,
@@ -391,7 +398,7 @@ class GWResult:
             "gap": certificate.gap,
             # JSON has no infinite numbers, which stand for "no bound".
             "objective_excess": _finite(excess.objective),
-            "distance_excess": _finite(excess.distance),
+            "distance_excess": distance_excess,
             "kind": certificate.kind.value,
             "tolerance": certificate.tolerance,
             "bound": certificate.bound,

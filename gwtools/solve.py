@@ -62,19 +62,30 @@ def solve(
         the limits of the process and its control group leave, or what is free on the
         device. :class:`gwtools.Sorted` needs few beside the spaces, for squared clouds
         and Gram spaces a multiple of n + m; iterative solvers hold n × m arrays.
+    features : array of shape (n, m), optional
+        Costs M between the atoms of x and y, in squared units of C, finite and of any
+        sign: the objective is then fused, (1 − α) ⟨M, π⟩ + α F(π). With points of one
+        space of features, for example, their squared distances. Pairs that must not
+        match get a cost far above the objective, known matches one below all others.
+    alpha : float or 0-d array, optional
+        The share α of F, from 0 (linear transport, whose optimum is found and proved)
+        to 1 (F alone, as without features); it comes with the features. See the notes.
 
     Returns
     -------
     GWResult
         Objective (GW_2², squared units of C), distance, estimate, plan, status and
-        certificate. Arrays are of the library, dtype and device of the spaces; half
+        certificate; with features and α < 1 these are of the fused objective, which has
+        no distance. Arrays are of the library, dtype and device of the spaces; half
         precision is computed in float32, and the plan and the numbers stay so.
 
     Raises
     ------
     TypeError, ValueError
         On bad input, before any work. Lists, tables, sparse matrices and graphs are not
-        converted: the sentence says how.
+        converted: the sentence says how. So for features without α or α without
+        features, and with solvers that answer the plain problem alone (``Sorted`` and
+        ``BranchAndBound``).
     MemoryError
         If what the solver and the effort need does not fit, before it is asked for.
     ConvergenceError
@@ -135,6 +146,19 @@ def solve(
     0. Within ``jax.jit`` and ``jax.vmap``, where arrays have no values yet, spaces are
     refused.
 
+    With features "auto" leaves out what holds for F alone: the second, third and fourth
+    line of the table, whose reason is then that one linear program is optimal, and the
+    starts by exact copies and by all permutations. A search also starts from the plan
+    of least ⟨M, π⟩. Gradients in M and in α are those of the minimum, too.
+
+    α is the share of the structure, as in POT and moscot (``alpha``, 1 for pure
+    Gromov-Wasserstein). OTT's ``fused_penalty`` is the weight of ⟨M, π⟩ beside F, here
+    (1 − α)/α; TorchGW's share is that of the features, here 1 − α. M stands beside
+    squared differences of C, so that units are part of the model: dividing C by s and M
+    by s² changes nothing but units, dividing C alone gives M more weight. Rescale so
+    that both terms are comparable. A constant added to C alone changes F and no plan,
+    so does one added to M.
+
     Examples
     --------
     Three points on a line, the first twice as heavy as the others, against a triangle
@@ -159,6 +183,26 @@ def solve(
     array([[0.1667, 0.3333, 0.    ],
            [0.1667, 0.    , 0.0833],
            [0.    , 0.    , 0.25  ]])
+
+    Members of a karate club, before and after two of them left. By paths in the graph
+    alone few keep to their faction; a cost that forbids the others leaves structure to
+    decide within factions.
+
+    >>> import networkx as nx
+    >>> club = nx.karate_club_graph()
+    >>> left = [member for member in club if member not in (16, 24)]
+    >>> x = gw.GraphSpace(nx.Graph(club.edges))
+    >>> y = gw.GraphSpace(nx.Graph(club.subgraph(left).edges))
+    >>> of_x, of_y = (
+    ...     np.array([club.nodes[name]["club"] for name in space.names])
+    ...     for space in (x, y)
+    ... )
+    >>> across = (of_x[:, None] != of_y).astype(float)
+    >>> one = gw.ConditionalGradient()
+    >>> plain = gw.solve(x, y, one)
+    >>> fused = gw.solve(x, y, one, features=100 * across, alpha=0.5)
+    >>> [round(float((r.plan.dense() * across).sum()), 2) for r in (plain, fused)]
+    [0.76, 0.0]
     """
     # 1. The arguments.
     x = as_space(x, "x")
@@ -175,7 +219,7 @@ def solve(
     require_memory(x, y, least, effort, memory_limit)
     # 2. The problem of the atoms that carry weight, in units near 1: fourth powers of
     # values in other units may have no numbers.
-    ready = prepare(x, y, beside=0.0 if fused is None else fused.size)
+    ready = prepare(x, y, beside=0.0 if fused is None else fused.size(x, y))
     callback_here = _in_units(callback, ready.unit)
     choice = Choice(given) if given is not None else None
     outcome, choice = _outcome(x, y, ready, fused, choice, callback_here, memory_limit)

@@ -247,7 +247,7 @@ def certified_objective(
     # 3. On the atoms of positive weight, in units near 1.
     if fused is not None:
         fused = fused.detached().converted(_array.widen)
-    ready = prepare(x, y, beside=0.0 if fused is None else fused.size)
+    ready = prepare(x, y, beside=0.0 if fused is None else fused.size(x, y))
     if plan is not None:
         plan = restricted(plan, ready)
     if fused is not None:

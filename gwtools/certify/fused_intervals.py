@@ -1,6 +1,6 @@
 """Intervals of fused objectives: bounds of F and of the linear term put together.
 
-THEORY.md, theorem 21; the float errors are those of theorem 13 (f) and (g).
+THEORY.md, "Fused objectives"; the float errors are those of theorem 13 (f) and (g).
 """
 
 from __future__ import annotations
@@ -152,7 +152,8 @@ class FusedPair:
         n, m = self.costs.shape
         of_linear = 256 * (n + m + 64) * UNIT * self.largest
         of_structure = float(self.pair.float_error_above(objective))
-        return float(share * of_structure + (1 - share) * of_linear)
+        width = share * of_structure + (1 - share) * of_linear
+        return float(width + 8 * (n + m) * UNDERFLOW)
 
 
 def fused_interval(

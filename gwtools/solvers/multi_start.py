@@ -263,6 +263,7 @@ class MultiStart(Solver):
     all permutations    the best bijection between equal weights          9
     coarse to fine      the best vertex at the plan of two quantised      any, from 250
                         spaces, searched by eight starts                  in both
+    linear transport    that of least ⟨M, π⟩, where features M are given  any
     third bound         that of the third bound's program, of residuals;  2500
                         500 between unequal weights
     eigenvectors        the best of all signs of three leading            500

@@ -388,6 +388,14 @@ TESTED_ELSEWHERE = {
         "tests/whole/test_array_libraries.py",
         "what it hides shows in every library at once",
     ),
+    "gwtools.certified_results": (
+        "tests/test_solve.py",
+        "every result of solve is made by it",
+    ),
+    "gwtools.spaces.padded": (
+        "tests/batch/test_sinkhorn.py",
+        "spaces are padded where they are solved together",
+    ),
     "gwtools._html": (
         "tests/test_results.py",
         "what it draws beside the results that are drawn",
