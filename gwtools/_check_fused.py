@@ -8,6 +8,8 @@ from typing import Any
 
 from gwtools import _array, _check, _words
 
+METRICS = ("sqeuclidean", "euclidean")
+
 
 def features(value: Any, alpha: Any, x: Any, y: Any) -> Any:
     """Require costs (n, m) between the atoms of two spaces with a share, or neither.
@@ -39,6 +41,59 @@ def features(value: Any, alpha: Any, x: Any, y: Any) -> Any:
             "spaces in their order."
         )
     return share(alpha, like)
+
+
+def of_spaces(metric: str | None, alpha: Any, x: Any, y: Any) -> bool:
+    """Require features on both spaces, of one length, or on neither.
+
+    Tell whether they are there. ``metric`` is what was passed for the costs.
+    """
+    if metric is not None:
+        _check.choice(metric, "features", METRICS)
+    have = (x.features is not None, y.features is not None)
+    if not any(have):
+        if metric is None:
+            return False
+        raise ValueError(
+            f"features={metric!r} must be of spaces that have features, but neither "
+            "has: pass features= to both spaces, or costs (n, m) here."
+        )
+    if not all(have):
+        with_them, without = ("x", "y") if have[0] else ("y", "x")
+        raise ValueError(
+            f"features must be those of both spaces, but {with_them} alone has some: "
+            f"pass features= to {without} too, or to neither."
+        )
+    if alpha is None:
+        raise TypeError(
+            "alpha must be a number from 0 to 1 where spaces have features, but is "
+            "None: pass alpha=0.5 for the mean of both terms, 1 for the spaces alone."
+        )
+    lengths = (x.features.shape[1], y.features.shape[1])
+    if lengths[0] != lengths[1]:
+        raise ValueError(
+            "features must have one length d in both spaces, but have "
+            f"{lengths[0]} and {lengths[1]}: pass costs (n, m) between the atoms."
+        )
+    return True
+
+
+def given_once(x: Any, y: Any) -> None:
+    """Refuse a matrix of costs beside features of the spaces."""
+    if x.features is not None or y.features is not None:
+        raise ValueError(
+            "features must be given once, but are both those of the spaces and a "
+            "matrix of costs: leave one of them out."
+        )
+
+
+def without_features(space: Any, name: str) -> None:
+    """Refuse features where many problems are solved together."""
+    if space.features is not None:
+        raise ValueError(
+            f"{name} must be a space without features for gwtools.solve_batch, but "
+            "has some: call gwtools.solve with alpha for each pair."
+        )
 
 
 def share(value: Any, like: Any) -> Any:

@@ -144,6 +144,22 @@ def weights(value: Any, data: Array, size: int, name: str = "weights") -> Array:
     return xp.astype(_array.normalised(wide), value.dtype)
 
 
+def features(value: Any, weights: Array) -> Array | None:
+    """Return features (n, d) of the atoms that have these weights, or None."""
+    if value is None:
+        return None
+    value = _check.array(value, "features", 2)
+    _check.same_kind(value, weights, "features", "the space's values")
+    count = value.shape[0]
+    size = weights.shape[0]
+    if count != size:
+        raise ValueError(
+            f"features must have one row for each of the {size} atoms, "
+            f"but have {count}: pass an array of shape ({size}, d)."
+        )
+    return value
+
+
 def _total(total: float, epsilon: float, name: str) -> None:
     """Require that weights sum to 1, up to half of the digits of their dtype.
 

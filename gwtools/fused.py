@@ -88,8 +88,9 @@ def given_features(features: Any, alpha: Any, x: Space, y: Space) -> Fused | Non
 
     Parameters
     ----------
-    features : array of shape (n, m) or None
-        M.
+    features : array of shape (n, m), word or None
+        M, or the distance between features of the spaces that it holds; None for
+        "sqeuclidean" where they have features.
     alpha : float, 0-d array or None
         α.
     x, y : Space
@@ -103,12 +104,31 @@ def given_features(features: Any, alpha: Any, x: Space, y: Space) -> Fused | Non
     ValueError
         If M has another shape or is not finite, or α is not from 0 to 1.
     """
+    if features is None or isinstance(features, str):
+        if _check_fused.of_spaces(features, alpha, x, y):
+            features = _costs(x, y, features or _check_fused.METRICS[0])
+            alpha = _check_fused.share(alpha, x.weights)
+            return _unless_plain(Fused(features, alpha))
+    else:
+        _check_fused.given_once(x, y)
     alpha = _check_fused.features(features, alpha, x, y)
     if alpha is None:
         return None
-    fused = Fused(features, alpha)
-    # At 1 the problem is the plain one, but that gradients in α and M may be asked for.
+    return _unless_plain(Fused(features, alpha))
+
+
+def _unless_plain(fused: Fused) -> Fused | None:
+    """Return None where α is 1, unless gradients in α and M may be asked for."""
     return fused if fused.share < 1.0 or fused.tracked else None
+
+
+def _costs(x: Space, y: Space, metric: str) -> Array:
+    """Return distances between the features of two spaces, or their squares, (n, m)."""
+    # Squares of half precision may have no number.
+    of_x = _array.at_least_single(x.features)
+    of_y = _array.at_least_single(y.features)
+    distances = _array.pairwise_distances(of_x, of_y)
+    return distances**2 if metric == "sqeuclidean" else distances
 
 
 def problem_of(x: Space, y: Space, fused: Fused | None) -> GWProblem:

@@ -241,7 +241,8 @@ class GWProblem(Quadratic):
     x, y : Space
         Spaces of n and m atoms, of one array library, dtype and device.
     features : array of shape (n, m), optional
-        Costs M between the atoms, in squared units of C.
+        Costs M between the atoms, in squared units of C. Features that the spaces have
+        do not count here.
     alpha : float or 0-d array, optional
         The share α of F, from 0 to 1; it comes with the features.
 

@@ -62,11 +62,13 @@ def solve(
         the limits of the process and its control group leave, or what is free on the
         device. :class:`gwtools.Sorted` needs few beside the spaces, for squared clouds
         and Gram spaces a multiple of n + m; iterative solvers hold n × m arrays.
-    features : array of shape (n, m), optional
+    features : array of shape (n, m), "sqeuclidean" or "euclidean", optional
         Costs M between the atoms of x and y, in squared units of C, finite and of any
-        sign: the objective is then fused, (1 − α) ⟨M, π⟩ + α F(π). With points of one
-        space of features, for example, their squared distances. Pairs that must not
+        sign: the objective is then fused, (1 − α) ⟨M, π⟩ + α F(π). Pairs that must not
         match get a cost far above the objective, known matches one below all others.
+        Where both spaces were made with ``features=``, a word says which distance
+        between these M holds, by default "sqeuclidean", their square; the certificate
+        speaks of M as computed.
     alpha : float or 0-d array, optional
         The share α of F, from 0 (linear transport, whose optimum is found and proved)
         to 1 (F alone, as without features); it comes with the features. See the notes.

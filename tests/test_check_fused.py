@@ -90,3 +90,66 @@ def test_shares_of_any_type_of_number_are_read(alpha):
     result = gw.solve(X, Y, features=M, alpha=alpha)
     assert result.objective.dtype == np.float64
     assert float(result.objective) >= 0.0
+
+
+F = np.ones((3, 4))
+G = np.ones((2, 4))
+WITH = gw.DenseSpace(1 - np.eye(3), features=F)
+ALSO = gw.DenseSpace(1 - np.eye(2), features=G)
+OF_SPACES = {
+    "one space": (WITH, Y, {"alpha": 0.5}, ValueError, ["features", "to y too"]),
+    "other space": (X, ALSO, {"alpha": 0.5}, ValueError, ["features", "to x too"]),
+    "no share": (WITH, ALSO, {}, TypeError, ["alpha", "None", "1 for the spaces"]),
+    "no space": (
+        X,
+        Y,
+        {"features": "euclidean", "alpha": 0.5},
+        ValueError,
+        ["features='euclidean'", "neither"],
+    ),
+    "other word": (
+        WITH,
+        ALSO,
+        {"features": "cosine", "alpha": 0.5},
+        ValueError,
+        ["features", "'sqeuclidean'"],
+    ),
+    "twice": (
+        WITH,
+        ALSO,
+        {"features": M, "alpha": 0.5},
+        ValueError,
+        ["features", "once"],
+    ),
+    "unlike lengths": (
+        WITH,
+        gw.DenseSpace(1 - np.eye(2), features=G[:, :1]),
+        {"alpha": 0.5},
+        ValueError,
+        ["features", "4 and 1"],
+    ),
+    "share": (WITH, ALSO, {"alpha": 2.0}, ValueError, ["alpha", "2"]),
+}
+
+
+@pytest.mark.parametrize("mistake", OF_SPACES)
+@pytest.mark.parametrize("call", [gw.solve, gw.certify])
+def test_features_of_spaces_that_do_not_fit(call, mistake):
+    x, y, given, kind, parts = OF_SPACES[mistake]
+    refused(lambda: call(x, y, **given), kind, *parts)
+
+
+def test_a_space_refuses_features_of_other_atoms():
+    refused(
+        lambda: gw.PointCloud(F, features=G), ValueError, "features", "3 atoms", "2"
+    )
+    refused(lambda: gw.GramSpace(F, features=G.astype(int)), TypeError, "features")
+    refused(
+        lambda: gw.DenseSpace(1 - np.eye(3), features=F * np.nan), ValueError, "NaN"
+    )
+
+
+def test_batches_refuse_features():
+    refused(
+        lambda: gw.solve_batch([X, WITH], [Y, Y]), ValueError, "xs[1]", "gwtools.solve"
+    )

@@ -1,8 +1,11 @@
 """Fused problems: objective, gradient, solutions and certificates with features."""
 
+import copy
 import dataclasses
 import json
+import pickle
 
+import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -385,3 +388,86 @@ def test_the_least_of_all_bijections_is_found(pair):
     features[np.arange(n), order] = 0.0
     result = gw.solve(first, second, features=features, alpha=0.5)
     assert np.array_equal(result.plan.dense() > 1e-9, features == 0.0)
+
+
+def featured(kind, features_x, features_y, a, b, n=6, m=5):
+    """Two spaces of one kind, each with features of its atoms."""
+    rng = np.random.default_rng(11)
+    first, second = rng.standard_normal((n, 2)), rng.standard_normal((m, 2))
+    if kind == "dense":
+        C, D = (checkers.euclidean(points) for points in (first, second))
+        make, data = gw.DenseSpace, (C, D)
+    elif kind == "gram":
+        make, data = gw.GramSpace, (first.T.copy(), second.T.copy())
+    elif kind == "graph":
+        make, data = gw.GraphSpace, (nx.path_graph(n), nx.star_graph(m - 1))
+    else:
+        make, data = gw.PointCloud, (first, second)
+    x = make(data[0], a, features=features_x)
+    return x, make(data[1], b, features=features_y), make(data[0], a), make(data[1], b)
+
+
+@pytest.mark.parametrize("metric", [None, "sqeuclidean", "euclidean"])
+@pytest.mark.parametrize("kind", ["dense", "gram", "graph", "cloud"])
+def test_features_of_spaces_are_costs_between_them(kind, metric):
+    _, a, _, b, _ = clouds()
+    rng = np.random.default_rng(3)
+    of_x, of_y = rng.standard_normal((6, 3)), rng.standard_normal((5, 3))
+    x, y, plain_x, plain_y = featured(kind, of_x, of_y, a, b)
+    distances = np.linalg.norm(of_x[:, None] - of_y, axis=-1)
+    costs = distances if metric == "euclidean" else distances**2
+    solver = gw.ConditionalGradient()
+    found = gw.solve(x, y, solver, features=metric, alpha=0.4)
+    expected = gw.solve(plain_x, plain_y, solver, features=costs, alpha=0.4)
+    assert float(found.objective) == pytest.approx(float(expected.objective), rel=1e-12)
+    certificate = gw.certify(x, y, found.plan, features=metric, alpha=0.4)
+    assert certificate.lower == pytest.approx(expected.certificate.lower, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["dense", "gram", "graph", "cloud"])
+def test_restricted_copied_and_rescaled_spaces_keep_their_features(kind):
+    _, a, _, b, _ = clouds()
+    of_x = np.arange(12.0).reshape(6, 2)
+    x, _, plain, _ = featured(kind, of_x, np.zeros((5, 2)), a, b)
+    index = np.array([4, 0, 2])
+    assert np.array_equal(x.restrict(index).features, of_x[index])
+    assert plain.restrict(index).features is None
+    assert np.array_equal(x.scaled(4.0).features, of_x)
+    assert np.array_equal(pickle.loads(pickle.dumps(x)).features, of_x)
+    assert np.array_equal(copy.copy(x).features, of_x)
+
+
+def test_features_do_not_change_what_is_asked_of_spaces_alone():
+    _, a, _, b, _ = clouds()
+    rng = np.random.default_rng(3)
+    of_x, of_y = rng.standard_normal((6, 3)), rng.standard_normal((5, 3))
+    x, y, plain_x, plain_y = featured("cloud", of_x, of_y, a, b)
+    solver = gw.ConditionalGradient()
+    found = gw.solve(x, y, solver, alpha=1)
+    assert float(found.distance) == float(gw.solve(plain_x, plain_y, solver).distance)
+    assert float(gw.bounds.norm(x, y)) == float(gw.bounds.norm(plain_x, plain_y))
+
+
+def test_gradients_pass_through_features():
+    torch = pytest.importorskip("torch")
+    points, _, others, _, _ = (torch.asarray(v) for v in clouds())
+    rng = np.random.default_rng(3)
+    of_y = torch.asarray(rng.standard_normal((5, 3)))
+
+    def value(of_x):
+        x = gw.PointCloud(points, features=of_x)
+        y = gw.PointCloud(others, features=of_y)
+        return gw.solve(x, y, alpha=0.3).objective
+
+    of_x = torch.asarray(rng.standard_normal((6, 3))).requires_grad_()
+    assert torch.autograd.gradcheck(value, (of_x,), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_features_of_narrow_spaces(dtype):
+    points, _, others, _, _ = (v.astype(dtype) for v in clouds())
+    x = gw.PointCloud(points, features=300 * points)
+    y = gw.PointCloud(others, features=300 * others[:, :2])
+    result = gw.solve(x, y, alpha=0.5)
+    assert result.objective.dtype == np.float32
+    assert np.isfinite(float(result.objective))

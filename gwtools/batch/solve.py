@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gwtools import _array, _check, _check_spaces, _memory
+from gwtools import _array, _check, _check_fused, _check_spaces, _memory
 from gwtools.batch import closed_form, gather, sinkhorn, threads
 from gwtools.batch.gather import Pairs
 from gwtools.certify import EFFORTS
@@ -143,6 +143,8 @@ def _require_all(
     is_torch = _array.library(pairs.like) == "torch"
     for i, (x, y) in enumerate(pairs.each()):
         names = f"xs[{i}] and ys[{i}]"
+        _check_fused.without_features(x, f"xs[{i}]")
+        _check_fused.without_features(y, f"ys[{i}]")
         require_memory(x, y, solver, effort, limit, names)
         if is_torch:
             arrays = (x.data, x.weights, y.data, y.weights)

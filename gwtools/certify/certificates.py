@@ -125,10 +125,11 @@ def certify(
     keep_proof : bool
         Whether to keep multipliers, potentials and the plan, of which
         :meth:`gwtools.Certificate.verify` computes both ends again.
-    features : array of shape (n, m), optional
-        Costs M between the atoms, in squared units of C: the interval is then that of
-        the least (1 − α) ⟨M, π⟩ + α F(π), and bounds are named "norm + transport", as
-        the least ⟨M, π⟩ is added to a bound of F.
+    features : array of shape (n, m), "sqeuclidean" or "euclidean", optional
+        Costs M between the atoms, in squared units of C, or the distance between
+        features of the spaces that they are; see :func:`gwtools.solve`. The interval is
+        then that of the least (1 − α) ⟨M, π⟩ + α F(π), and bounds are named "norm +
+        transport", as the least ⟨M, π⟩ is added to a bound of F.
     alpha : float or 0-d array, optional
         The share α of F, from 0 to 1; it comes with the features.
 

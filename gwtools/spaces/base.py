@@ -50,6 +50,7 @@ class Space(ABC):
     """
 
     weights: Array
+    features: Array = None  # (n, d), of fused objectives alone
 
     @property
     @abstractmethod
@@ -452,6 +453,14 @@ def copy_unchecked(space: S, **changed: Array) -> S:
         value = changed[name] if name in changed else getattr(space, name)
         object.__setattr__(copy, name, value)
     return copy
+
+
+def with_features_at(space: S, features: Array, index: Array) -> S:
+    """Return a restricted space with its part of features (n, d), if there are any."""
+    if features is None:
+        return space
+    xp = _array.namespace(features)
+    return copy_unchecked(space, features=xp.take(features, index, axis=0))
 
 
 def converted(space: Space, convert: Callable[[Array], Array]) -> Space:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self, final
 
 from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
-from gwtools.spaces.base import Space, copy_unchecked
+from gwtools.spaces.base import Space, copy_unchecked, with_features_at
 from gwtools.spaces.double_centering import LowRankForm, column_blocks
 
 
@@ -27,6 +27,9 @@ class PointCloud(Space):
     metric : {"euclidean", "sqeuclidean"}
         C_ik = |x_i − x_k| in units of the coordinates, or its square. The squared
         distance has rank d + 2: no solver or bound forms its matrix.
+    features : array of shape (n, d), optional, keyword only
+        A feature vector of each atom, for :func:`gwtools.solve` with ``alpha``; nothing
+        else reads it.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class PointCloud(Space):
     points: Array
     weights: Array = None
     metric: str = "euclidean"
+    features: Array = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if isinstance(self.weights, str):
@@ -64,6 +68,8 @@ class PointCloud(Space):
         # The dataclass is frozen: its fields are set past it, here alone.
         object.__setattr__(self, "points", points)
         object.__setattr__(self, "weights", weights)
+        features = _check_spaces.features(self.features, weights)
+        object.__setattr__(self, "features", features)
 
     @property
     def data(self) -> Array:
@@ -187,7 +193,8 @@ class PointCloud(Space):
         xp = _array.namespace(self.points)
         points = xp.take(self.points, index, axis=0)
         weights = xp.take(self.weights, index)
-        return self.with_data(points, weights)
+        space = self.with_data(points, weights)
+        return with_features_at(space, self.features, index)
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""

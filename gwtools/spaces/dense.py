@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self, final
 
 from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
-from gwtools.spaces.base import Space, copy_unchecked, row_blocks
+from gwtools.spaces.base import (
+    Space,
+    copy_unchecked,
+    row_blocks,
+    with_features_at,
+)
 
 
 @final
@@ -22,6 +27,9 @@ class DenseSpace(Space):
         Symmetric matrix C of finite floating-point numbers; it need not be a metric.
     weights : array of shape (n,), optional
         Probability weights; uniform by default.
+    features : array of shape (n, d), optional, keyword only
+        A feature vector of each atom, for :func:`gwtools.solve` with ``alpha``; nothing
+        else reads it.
 
     Raises
     ------
@@ -46,6 +54,7 @@ class DenseSpace(Space):
 
     distances: Array
     weights: Array = None
+    features: Array = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         self._accept("distances")
@@ -63,6 +72,8 @@ class DenseSpace(Space):
         n = matrix.shape[0]
         weights = _check_spaces.weights(self.weights, matrix, n)
         object.__setattr__(self, "weights", weights)
+        features = _check_spaces.features(self.features, weights)
+        object.__setattr__(self, "features", features)
         # Steps along the gradients, too, must leave the matrix symmetric.
         if _array.tracked(matrix):
             object.__setattr__(self, "distances", _array.symmetric(matrix))
@@ -137,7 +148,8 @@ class DenseSpace(Space):
         rows = xp.take(self.distances, index, axis=0)  # (k, n)
         block = xp.take(rows, index, axis=1)
         weights = xp.take(self.weights, index)
-        return self.with_data(block, weights)
+        space = self.with_data(block, weights)
+        return with_features_at(space, self.features, index)
 
     def rows_at(self, index: Array, start: int, stop: int) -> Array:
         """Return C between the atoms ``index[start:stop]`` and ``index``.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self, final
 
 from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
-from gwtools.spaces.base import Space, copy_unchecked
+from gwtools.spaces.base import Space, copy_unchecked, with_features_at
 from gwtools.spaces.double_centering import LowRankForm
 
 
@@ -28,6 +28,9 @@ class GramSpace(Space):
     weights : array of shape (n,), optional
         Probability weights; uniform by default. They also say which axis the atoms are
         on, see Warns.
+    features : array of shape (n, d), optional, keyword only
+        A feature vector of each atom, for :func:`gwtools.solve` with ``alpha``; nothing
+        else reads it.
 
     Raises
     ------
@@ -63,6 +66,7 @@ class GramSpace(Space):
 
     factor: Array
     weights: Array = None
+    features: Array = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         factor = _check.array(self.factor, "factor", 2)
@@ -72,6 +76,8 @@ class GramSpace(Space):
         # The dataclass is frozen: its fields are set past it, here alone.
         object.__setattr__(self, "factor", factor)
         object.__setattr__(self, "weights", weights)
+        features = _check_spaces.features(self.features, weights)
+        object.__setattr__(self, "features", features)
 
     @property
     def data(self) -> Array:
@@ -171,7 +177,8 @@ class GramSpace(Space):
         xp = _array.namespace(self.factor)
         columns = xp.take(self.factor, index, axis=1)
         weights = xp.take(self.weights, index)
-        return self.with_data(columns, weights)
+        space = self.with_data(columns, weights)
+        return with_features_at(space, self.features, index)
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""

@@ -70,6 +70,9 @@ class GraphSpace(Space):
         Attribute of a networkx graph's edges that is their length. With None every
         edge, of a sparse matrix too, has length 1. By default "weight" where edges have
         it, else length 1.
+    features : array of shape (n, d), optional, keyword only
+        A feature vector of each atom, for :func:`gwtools.solve` with ``alpha``; nothing
+        else reads it.
 
     Attributes
     ----------
@@ -118,6 +121,7 @@ class GraphSpace(Space):
     adjacency: Any
     weights: Array = None
     weight: InitVar[str | None] = field(default=_WEIGHT, kw_only=True)
+    features: Array = field(default=None, kw_only=True)
     nodes: tuple[Any, ...] = field(init=False)
     _index: NumpyArray = field(init=False)
     _paths: _Paths = field(init=False)
@@ -133,6 +137,7 @@ class GraphSpace(Space):
         fields = {
             "adjacency": edges,
             "weights": weights,
+            "features": _check_spaces.features(self.features, weights),
             "nodes": nodes,
             "_index": np.arange(n),
             "_paths": _Paths(edges),
@@ -237,7 +242,8 @@ class GraphSpace(Space):
         nodes = tuple([self.nodes[i] for i in index])
         position = self._index[index]
         weights = self.weights[index]
-        return copy_unchecked(self, weights=weights, nodes=nodes, _index=position)
+        space = copy_unchecked(self, weights=weights, nodes=nodes, _index=position)
+        return base.with_features_at(space, self.features, index)
 
     def scaled(self, factor: float) -> Self:
         """Return the space whose matrix is ``factor`` · C."""
