@@ -49,6 +49,19 @@ class Modes(NamedTuple):
     vectors_error: float  # of U from the exactly orthonormal U′
 
 
+class AffineMinorant(NamedTuple):
+    """offset + ⟨costs, σ⟩, which F of the stored parts is below at no coupling σ.
+
+    Costs may be too large by ``costs_error``. The root of F of the exact parts is at
+    most ``radius`` from that of the stored ones, at every coupling (theorem 6 a).
+    """
+
+    offset: float  # in squared units of C
+    costs: NumpyArray  # (n, m)
+    costs_error: NumpyArray  # (n, m)
+    radius: float  # in units of C
+
+
 class LinearBounds(NamedTuple):
     """Bounds that need only sorts and one pass over the pairs."""
 
@@ -288,6 +301,19 @@ def third(
 
     Proved by the potentials of the linear program.
     """
+    minorant = of_rows(x, y, residual)
+    program = linear_program(minorant.costs, x, y, minorant.costs_error)
+    proved = minorant.offset + max(program.lower, 0.0)
+    lower = lower_by_root(proved, minorant.radius)
+    return Bound(minorant.offset + program.value, lower)
+
+
+def of_rows(
+    x: EnclosedParts,
+    y: EnclosedParts,
+    residual: bool,
+) -> AffineMinorant:
+    """Return theorem 7 before its linear program: what transports of rows prove."""
     offset, costs = third_costs(
         x.parts,
         y.parts,
@@ -296,13 +322,10 @@ def third(
     # Float errors of the transports between rows, and of the sum with the additive
     # costs.
     costs_error = row_transport_error(x, y) + gamma(8) * costs
-    program = linear_program(costs, x, y, costs_error)
-    proved = offset + max(program.lower, 0.0)
     # R and S are computed parts; C and D are read as they are.
     radius_x = x.radii.root_radius() if residual else x.radii.entries
     radius_y = y.radii.root_radius() if residual else y.radii.entries
-    lower = lower_by_root(proved, radius_x + radius_y)
-    return Bound(offset + program.value, lower)
+    return AffineMinorant(offset, costs, costs_error, float(radius_x + radius_y))
 
 
 def lower_by_root(value: float, radius: float) -> float:

@@ -6,11 +6,14 @@ GW_2², by the potentials of one linear program (theorem 13 f).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from gwtools._array import NumpyArray
 from gwtools.bounds import float_error, projected_quadratic
 from gwtools.bounds.certified import (
+    AffineMinorant,
     EnclosedParts,
     Modes,
     linear_program,
@@ -179,6 +182,48 @@ def convexity(
     largest_eigenvalue_product : float
         τ ≥ max λ_i μ_j of the stored residuals' spectra.
     """
+    tangent = tangent_at(x, y, plan, largest_eigenvalue_product)
+    costs = tangent.costs
+    # Its least value, less the float errors of the costs and of the sums.
+    program = linear_program(costs, x, y, tangent.costs_error)
+    sums = tangent.sums + abs(program.lower)
+    sums = sums + 2 * tangent.size
+    sum_error = gamma(tangent.terms) * sums
+    constant = tangent.constant
+    curvature = tangent.curvature
+    proved = constant + program.lower - curvature - sum_error
+    # Pass to the exact parts.
+    lower = lower_by_root(proved, tangent.radius)
+    value = constant + program.value - curvature
+    return Bound(value, lower)
+
+
+class Tangent(NamedTuple):
+    """The tangent of F at a plan, and what F may be below it."""
+
+    constant: float  # (m_C − m_D)² + ‖R‖² + ‖S‖² + 2 ⟨π, R π S⟩
+    costs: NumpyArray  # (n, m)
+    costs_error: NumpyArray  # (n, m)
+    curvature: float
+    sums: float  # the sum of the sizes of the constant's terms
+    size: float  # ≥ every entry of R π S
+    terms: float  # γ_terms is the float error of these sums
+    radius: float  # of the root, in units of C
+
+    def minorant(self) -> AffineMinorant:
+        """Return it as proved, less the float errors of its constant."""
+        sum_error = gamma(self.terms) * (self.sums + 2 * self.size)
+        offset = self.constant - self.curvature - sum_error
+        return AffineMinorant(offset, self.costs, self.costs_error, self.radius)
+
+
+def tangent_at(
+    x: EnclosedParts,
+    y: EnclosedParts,
+    plan: NumpyArray,
+    largest_eigenvalue_product: float,
+) -> Tangent:
+    """Return the tangent of :func:`convexity`, before its linear program."""
     # 1. The tangent: (m_C − m_D)² + ‖R‖² + ‖S‖² + 2 ⟨π, R π S⟩ + ⟨costs, σ⟩.
     R = x.parts.residual
     S = y.parts.residual
@@ -200,7 +245,7 @@ def convexity(
         y,
         largest_eigenvalue_product,
     )
-    # 3. Its least value, less the float errors of the costs and of the sums.
+    # 3. The float errors of the costs.
     n, m = plan.shape
     omegas = x.radii.weights + y.radii.weights
     terms = 2 * (n + m) + 2 * omegas + 20
@@ -210,17 +255,18 @@ def convexity(
     size = largest * float(plan.sum())  # ≥ every entry of R π S
     cross_error = 8 * gamma(terms) * size
     costs_error = gamma(8) * np.abs(costs) + cross_error
-    program = linear_program(costs, x, y, costs_error)
-    sums = constant + abs(cross_term) + abs(program.lower)
-    sums = sums + 2 * size
-    sum_error = gamma(terms) * sums
-    proved = constant + 2 * cross_term + program.lower - curvature - sum_error
-    # 4. Pass to the exact parts.
     radius_x = x.radii.root_radius()
     radius_y = y.radii.root_radius()
-    lower = lower_by_root(proved, radius_x + radius_y)
-    value = constant + 2 * cross_term + program.value - curvature
-    return Bound(value, lower)
+    return Tangent(
+        constant=float(constant + 2 * cross_term),
+        costs=costs,
+        costs_error=costs_error,
+        curvature=float(curvature),
+        sums=float(constant + abs(cross_term)),
+        size=size,
+        terms=float(terms),
+        radius=float(radius_x + radius_y),
+    )
 
 
 def _squared_norm(side: EnclosedParts) -> float:

@@ -18,7 +18,7 @@ from gwtools import (
 from gwtools.bounds import certified
 from gwtools.bounds.memory import require_memory_of_certificate
 from gwtools.certify.efforts import EFFORTS, Collected, Work, from_matrices
-from gwtools.certify.fused_intervals import FusedPair, fused_interval
+from gwtools.certify.fused_intervals import FusedPair, fused_interval, joint_bounds
 from gwtools.certify.intervals import (
     CertifiedObjective,
     certified_interval,
@@ -129,7 +129,8 @@ def certify(
         Costs M between the atoms, in squared units of C, or the distance between
         features of the spaces that they are; see :func:`gwtools.solve`. The interval is
         then that of the least (1 − α) ⟨M, π⟩ + α F(π), and bounds are named "norm +
-        transport", as the least ⟨M, π⟩ is added to a bound of F.
+        transport", as the least ⟨M, π⟩ is added to a bound of F, or "joint third",
+        where one linear program has the costs of both.
     alpha : float or 0-d array, optional
         The share α of F, from 0 to 1; it comes with the features.
 
@@ -349,8 +350,9 @@ def _fused(
         upper = min(cheap, key=attrgetter("upper"))
     else:
         upper = fused.of_plan(plan)
-    # Bounds of F may go on until they meet its own least value, not a fused one.
+    joint = {}
     if asked.effort != "linear" and fused.fused.share > 0.0:
+        # Bounds of F may go on until they meet its own least value, not a fused one.
         work = Work(
             certified.enclosed_parts(ready.x),
             certified.enclosed_parts(ready.y),
@@ -361,10 +363,17 @@ def _fused(
             closed=math.inf,
             memory_limit=asked.memory_limit,
         )
-        from_matrices(work, collected)
+        curvature = from_matrices(work, collected)
+        joint = joint_bounds(fused, work, plan, curvature)
     lower = {name: bound.lower for name, bound in collected.bounds.items()}
     interval = fused_interval(
-        fused, lower, upper, asked.tolerance, ready.unit, of_plan=plan is not None
+        fused,
+        lower,
+        joint,
+        upper,
+        asked.tolerance,
+        ready.unit,
+        of_plan=plan is not None,
     )
     certificate = replace(
         interval.certificate,

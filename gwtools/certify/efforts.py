@@ -133,8 +133,11 @@ class Work:
         return self.closed - mean_gap**2
 
 
-def from_matrices(work: Work, collected: Collected) -> None:
-    """Add the lower bounds that need the matrices C and D."""
+def from_matrices(work: Work, collected: Collected) -> float:
+    """Add the lower bounds that need the matrices C and D.
+
+    Return the largest product of eigenvalues of R and S, as far as it is known.
+    """
     x = work.x
     y = work.y
     collected.add("first", lambda: certified.first(x, y))
@@ -160,6 +163,7 @@ def from_matrices(work: Work, collected: Collected) -> None:
         )
     if work.effort == "quartic":
         _quartic(work, collected)
+    return curvature
 
 
 def _cubic(x: EnclosedParts, y: EnclosedParts, collected: Collected) -> float:

@@ -14,9 +14,11 @@ import numpy as np
 
 from gwtools import _array
 from gwtools._array import NumpyArray
+from gwtools.bounds import certified, certified_fused, certified_quadratic
 from gwtools.bounds.enclosures import EnclosedPair
 from gwtools.bounds.float_error import UNDERFLOW, UNIT, Bound, gamma
 from gwtools.bounds.transport_error import dual_value
+from gwtools.certify.efforts import Work
 from gwtools.certify.intervals import (
     CertifiedObjective,
     closed_up_to,
@@ -156,9 +158,46 @@ class FusedPair:
         return float(width + 8 * (n + m) * UNDERFLOW)
 
 
+def joint_bounds(
+    fused: FusedPair,
+    work: Work,
+    plan: Plan | None,
+    curvature: float,
+) -> dict[str, float]:
+    """Return the bounds whose last step is one linear program of both terms, by name.
+
+    Parameters
+    ----------
+    fused : FusedPair
+        The spaces and the features.
+    work : Work
+        The parts of the spaces and the effort.
+    plan : Plan or None
+        A coupling at which F has a tangent.
+    curvature : float
+        The largest product of eigenvalues of R and S; infinite where it is unknown.
+    """
+    minorants = {}
+    if work.effort != "quadratic":
+        for name, residual in (("third", False), ("residual_third", True)):
+            minorants[name] = certified.of_rows(work.x, work.y, residual)
+    if plan is not None and math.isfinite(curvature):
+        matrix = _array.to_numpy(plan.dense())
+        tangent = certified_quadratic.tangent_at(work.x, work.y, matrix, curvature)
+        minorants["convexity"] = tangent.minorant()
+    size = float(fused.problem.product_objective)
+    bounds = {}
+    for name, minorant in minorants.items():
+        bounds[f"joint {name}"] = certified_fused.joint(
+            work.x, work.y, minorant, fused.costs, fused.fused.share, size
+        )
+    return {name: bound for name, bound in bounds.items() if math.isfinite(bound)}
+
+
 def fused_interval(
     fused: FusedPair,
     bounds: Mapping[str, float],
+    joint: Mapping[str, float],
     upper: Bound,
     tolerance: float,
     unit: float,
@@ -173,6 +212,8 @@ def fused_interval(
         square.
     bounds : mapping from the name of a theorem to a number
         Lower bounds of F over couplings, rounded down.
+    joint : mapping from a name to a number
+        Lower bounds of the fused objective, rounded down.
     upper : Bound
         A fused objective, and the same rounded up for a coupling.
     tolerance : float
@@ -189,7 +230,7 @@ def fused_interval(
     """
     share = fused.fused.share
     # 1. Lower ends: the share of each bound of F, and the least linear term.
-    here = {}
+    here = dict(joint)
     if share == 0.0:
         here[TRANSPORT] = fused.at_least(0.0)
     else:

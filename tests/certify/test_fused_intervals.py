@@ -111,4 +111,30 @@ def test_quartic_effort_adds_its_bounds(known):
     linear = gw.certify(*known.spaces, **known.given)
     more = gw.certify(*known.spaces, effort="quartic", budget=0.01, **known.given)
     assert more.lower >= linear.lower
-    assert all(name.endswith(" + transport") for name in more.bounds)
+    assert set(linear.bounds) <= set(more.bounds)
+
+
+@given(fused_problems(shares=(0.1, 0.5, 0.9), null=True))
+def test_joint_bounds_are_at_least_sums(known):
+    """And no coupling is below them."""
+    certificate = gw.certify(*known.spaces, known.plan, "cubic", **known.given)
+    slack = max(1e-9 * known.scale, 1e-200)
+    for name in ("third", "residual_third"):
+        joint = certificate.bounds[f"joint {name}"]
+        assert joint >= certificate.bounds[f"{name} + transport"] - slack
+    reached = known.objective(known.plan)
+    for lower in certificate.bounds.values():
+        assert lower <= reached + 1e-13 * known.scale
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 0.9])
+def test_convex_problems_are_closed_by_the_tangent(alpha):
+    """Inner products against distances: F is convex over couplings."""
+    rng = np.random.default_rng(2)
+    x = gw.GramSpace(rng.standard_normal((2, 6)))
+    y = gw.PointCloud(rng.standard_normal((5, 2)), dyadic([1, 2, 3, 4]))
+    given = {"features": rng.random((6, 5)), "alpha": alpha}
+    plan = gw.solve(x, y, gw.ConditionalGradient(tolerance=1e-12), **given).plan
+    certificate = gw.certify(x, y, plan, "quadratic", **given)
+    assert certificate.bound == "joint convexity"
+    assert certificate.gap <= 1e-8 * certificate.upper
