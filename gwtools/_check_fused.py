@@ -87,11 +87,11 @@ def given_once(x: Any, y: Any) -> None:
         )
 
 
-def without_features(space: Any, name: str) -> None:
-    """Refuse features where many problems are solved together."""
+def without_features(space: Any, name: str, function: str) -> None:
+    """Refuse features for a function of many spaces."""
     if space.features is not None:
         raise ValueError(
-            f"{name} must be a space without features for gwtools.solve_batch, but "
+            f"{name} must be a space without features for gwtools.{function}, but "
             "has some: call gwtools.solve with alpha for each pair."
         )
 

@@ -22,7 +22,7 @@ from gwtools.solve import require_memory
 from gwtools.solvers import BranchAndBound, ConditionalGradient, Solver
 from gwtools.spaces import DenseSpace, Space, as_space, converted, detached
 from gwtools.spaces.dense import dense_space
-from gwtools.spaces.lists import read_spaces, require_one_kind
+from gwtools.spaces.lists import read_spaces, require_one_kind, require_plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,6 +214,7 @@ def barycenter(
     given = read_spaces(spaces, "spaces")
     _check_lists.not_empty(given, "spaces")
     require_one_kind({"spaces": given})
+    require_plain({"spaces": given}, "barycenter")
     shares = _check_lists.shares(weights, len(given))
     descent = ConditionalGradient(tolerance=tolerance)  # which checks the tolerance
     _check.integer(max_iterations, "max_iterations", least=1)

@@ -13,7 +13,7 @@ from gwtools.preparation import restrict_to_support
 from gwtools.solve import solve
 from gwtools.solvers import Solver
 from gwtools.spaces import Space, as_space, converted, detached
-from gwtools.spaces.lists import read_spaces, require_one_kind
+from gwtools.spaces.lists import read_spaces, require_one_kind, require_plain
 
 
 @final
@@ -110,7 +110,9 @@ class LinearEmbedding:
         given = read_spaces(spaces, "spaces")
         _check_lists.not_empty(given, "spaces")
         reference = cast(Space, self.reference)
-        require_one_kind({"reference": [reference], "spaces": given})
+        lists = {"reference": [reference], "spaces": given}
+        require_one_kind(lists)
+        require_plain(lists, "LinearEmbedding")
         xp = _array.namespace(reference.weights)
         reference, _ = restrict_to_support(_computed_with(reference))
         a = reference.weights

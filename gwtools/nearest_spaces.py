@@ -16,7 +16,7 @@ from gwtools.pair_batches import Batch, Task, given_solver, run, solved, with_pr
 from gwtools.results import ConvergenceWarning, Status
 from gwtools.solvers import Solver, Sorted
 from gwtools.spaces import Space, detached
-from gwtools.spaces.lists import read_spaces, require_one_kind
+from gwtools.spaces.lists import read_spaces, require_one_kind, require_plain
 
 # Spaces that are solved before it is asked again which are left: few, as each may show
 # that others need not be solved.
@@ -184,7 +184,9 @@ def nearest(
     known = read_spaces(spaces, "spaces")
     _check_lists.not_empty(asked, "queries")
     _check_lists.not_empty(known, "spaces")
-    require_one_kind({"queries": asked, "spaces": known})
+    lists = {"queries": asked, "spaces": known}
+    require_one_kind(lists)
+    require_plain(lists, "nearest")
     _check.integer(k, "k", least=1)
     _check_pairs.neighbours(k, len(known))
     chosen = given_solver(solver)

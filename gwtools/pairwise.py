@@ -28,7 +28,7 @@ from gwtools.pair_stores import PairStore, digest
 from gwtools.results import ConvergenceWarning, Status
 from gwtools.solvers import Solver
 from gwtools.spaces import Space
-from gwtools.spaces.lists import read_spaces, require_one_kind
+from gwtools.spaces.lists import read_spaces, require_one_kind, require_plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,9 +169,9 @@ def pairwise(
     if others is not None:
         ys = read_spaces(others, "others")
         _check_lists.not_empty(ys, "others")
-        require_one_kind({"spaces": xs, "others": ys})
-    else:
-        require_one_kind({"spaces": xs})
+    lists = {"spaces": xs, "others": ys}
+    require_one_kind(lists)
+    require_plain(lists, "pairwise")
     chosen = given_solver(solver)
     _check.choice(effort, "effort", EFFORTS)
     _check_pairs.workers(n_jobs)

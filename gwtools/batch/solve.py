@@ -143,8 +143,8 @@ def _require_all(
     is_torch = _array.library(pairs.like) == "torch"
     for i, (x, y) in enumerate(pairs.each()):
         names = f"xs[{i}] and ys[{i}]"
-        _check_fused.without_features(x, f"xs[{i}]")
-        _check_fused.without_features(y, f"ys[{i}]")
+        _check_fused.without_features(x, f"xs[{i}]", "solve_batch")
+        _check_fused.without_features(y, f"ys[{i}]", "solve_batch")
         require_memory(x, y, solver, effort, limit, names)
         if is_torch:
             arrays = (x.data, x.weights, y.data, y.weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gwtools import _array, _check
+from gwtools import _array, _check, _check_fused
 from gwtools._array import Array
 from gwtools.spaces.base import Space
 from gwtools.spaces.dense import as_space
@@ -63,3 +63,18 @@ def require_one_kind(lists: Mapping[str, Sequence[Space]]) -> None:
     expected_name, expected = next(iter(first_of_kind.values()))
     for name, weights in first_of_kind.values():
         _check.same_kind(weights, expected, name, expected_name)
+
+
+def require_plain(lists: Mapping[str, Sequence[Space]], function: str) -> None:
+    """Refuse spaces with features, for a function that does not know them.
+
+    Parameters
+    ----------
+    lists : mapping of str to sequence of Space
+        Lists of spaces by their names in errors.
+    function : str
+        Name of the function.
+    """
+    for name, spaces in lists.items():
+        for i, space in enumerate(spaces):
+            _check_fused.without_features(space, f"{name}[{i}]", function)

@@ -72,6 +72,7 @@ NAMES = {
     "PROBLEM": gw.GWProblem(X, Y),
     "INDEX": np.arange(3),
     "MATRIX": C.view(np.matrix),
+    "FEATURED": gw.DenseSpace(C, features=np.ones((3, 2))),
     "NARROW": gw.DenseSpace(C.astype(np.float32)),
     "MULTIPLIERS": bounds.Multipliers(
         np.zeros((2, 3, 2)), np.zeros((3, 3, 2)), np.zeros((3, 2, 2))
