@@ -218,7 +218,7 @@ def solve(
     if fused is not None and given is not None:
         _check_fused.carried(given.carries_features, str(given))
     least = ConditionalGradient() if given is None else given
-    require_memory(x, y, least, effort, memory_limit)
+    require_memory(x, y, least, effort, memory_limit, fused=fused is not None)
     # 2. The problem of the atoms that carry weight, in units near 1: fourth powers of
     # values in other units may have no numbers.
     ready = prepare(x, y, beside=0.0 if fused is None else fused.size(x, y))
@@ -292,6 +292,7 @@ def require_memory(
     effort: str,
     limit: float | None,
     name: str = "x and y",
+    fused: bool = False,
 ) -> None:
     """Refuse two spaces for which a solver or a certificate holds more than fits.
 
@@ -307,6 +308,8 @@ def require_memory(
         Bytes that may be used; None for what is free.
     name : str
         What to call the spaces in an error.
+    fused : bool
+        Whether costs (n, m) between the atoms are part of the problem.
 
     Raises
     ------
@@ -318,6 +321,9 @@ def require_memory(
     shape = (x.size, y.size)
     # In numbers, each of 8 bytes.
     of_solver = solver.numbers_held(x, y)
+    if fused:
+        # M, (1 − α) M and the same centred, converted, with a copy for the certificate.
+        of_solver += 6.0 * x.size * y.size
     of_effort = numbers_held(x, y, effort)
     _memory.require(of_solver, shape, str(solver), x.weights, limit, name)
     _memory.require(of_effort, shape, f"effort={effort!r}", x.weights, limit, name)
