@@ -81,7 +81,7 @@ def result_of(
     root = _array.root(solved) * unit  # in units of C
     objective = rescaled(solved, unit)  # in squared units of C
     # 2. The certificate, which is that of the given spaces.
-    plan = _embedded(x, y, ready, outcome.plan)
+    plan = embedded(x, y, ready, outcome.plan)
     # Tolerances are relative: the solver as it was given has the same one.
     tolerance = rescaled(solver.accepted_gap(problem), unit)
     certified = certified_objective(
@@ -143,7 +143,7 @@ def _objective(problem: GWProblem, outcome: Outcome) -> Array:
     return enveloped(problem, outcome.plan, outcome.potentials)
 
 
-def _embedded(x: Space, y: Space, ready: Prepared, plan: Plan) -> Plan:
+def embedded(x: Space, y: Space, ready: Prepared, plan: Plan) -> Plan:
     """Return a plan of prepared spaces as one of the given ones, 0 at other atoms."""
     rows, cols = ready.atoms
     if rows is None and cols is None:

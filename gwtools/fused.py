@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gwtools import _array, _check_fused
+from gwtools import _array, _check_free, _check_fused
 from gwtools._array import Array
 from gwtools.linear_terms import share_of
 from gwtools.preparation import Prepared
@@ -139,7 +139,9 @@ def problem_of(x: Space, y: Space, fused: Fused | None) -> GWProblem:
 
 
 class Distance:
-    """The field ``distance`` of a result, which fused objectives do not have.
+    """The field ``distance`` of a result.
+
+    Fused objectives have none, and plans with free marginals neither.
 
     Reading it there raises an error, instead of a number that is no distance.
     """
@@ -150,6 +152,8 @@ class Distance:
             # Read of the class, which has none: so the field has no default.
             raise AttributeError("distance")
         _check_fused.is_distance(result.__dict__.get("alpha"))
+        marginals = result.__dict__.get("marginals", _check_free.BALANCED)
+        _check_free.is_distance(marginals != _check_free.BALANCED)
         return result.__dict__["distance"]
 
     def __set__(self, result: Any, value: Any) -> None:

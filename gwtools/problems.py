@@ -12,9 +12,10 @@ from typing import Any, cast, final
 from gwtools import _array, _check, _check_fused, _check_plans
 from gwtools._array import Array
 from gwtools._stacks import Numbers, at_atoms, dot, numbers
+from gwtools.distortions import sum_of_squares
 from gwtools.linear_terms import LinearTerm, share_of
 from gwtools.plans import Plan, SparsePlan
-from gwtools.spaces import Space, detached, fields_alone, row_blocks
+from gwtools.spaces import Space, detached, fields_alone
 from gwtools.spaces.double_centering import LowRankResidual, Residual
 
 
@@ -407,7 +408,7 @@ class GWProblem(Quadratic):
         if not isinstance(plan, SparsePlan):
             return self.value(plan, self._whole_cross(plan))
         if self.x.low_rank is None or self.y.low_rank is None:
-            return self._sum_of_squares(plan)
+            return sum_of_squares(self.x, self.y, plan)
         left = self.left
         right = self.right
         if isinstance(left, LowRankResidual) and isinstance(right, LowRankResidual):
@@ -441,32 +442,6 @@ class GWProblem(Quadratic):
         objective = constant + 2 * spread - 2 * cross
         # A sum of squares, which float errors alone can bring below 0.
         return xp.clip(objective, min=0.0)
-
-    def _sum_of_squares(self, plan: SparsePlan) -> Array:
-        """Sum (C_ik − D_jl)² over pairs of atoms of a sparse plan: nothing cancels."""
-        mass = plan.mass
-        count = int(mass.shape[0])
-        parts = []
-        for start, stop in row_blocks(count):
-            distortions = self._distortions(plan, start, stop)
-            part = mass[start:stop] @ distortions
-            parts.append(part)
-        return _array.total(parts)
-
-    def _distortions(
-        self,
-        plan: SparsePlan,
-        start: int,
-        stop: int,
-    ) -> Array:
-        """Return Σ_kl (C_ik − D_jl)² π_kl for a block of the atoms (i, j) of a plan."""
-        x = self.x
-        y = self.y
-        # In one expression, in which NumPy writes the square over the first block.
-        squares = (
-            x.rows_at(plan.rows, start, stop) - y.rows_at(plan.cols, start, stop)
-        ) ** 2
-        return squares @ plan.mass
 
     def linearize(self, plan: Plan) -> Array:
         """Return the costs of the linear program that gives the steepest vertex.

@@ -11,7 +11,9 @@ import numpy as np
 
 from gwtools import _array, _check, _html, saved_results
 from gwtools._array import Array, NumpyArray
+from gwtools._check_free import BALANCED
 from gwtools.excess import Excess as Excess
+from gwtools.free_marginals import FreeMarginals, Partial, mass_of
 from gwtools.fused import Distance
 from gwtools.history import Step
 from gwtools.plans import Plan
@@ -35,12 +37,13 @@ class GWResult:
         every coupling, and rounded up where the dtype is narrower.
     distance : 0-d array
         Root of the objective, in units of C. Mémoli's distance is half of it. With
-        features there is none: reading it raises a ValueError for ``alpha`` below 1.
+        features, or where a marginal is free, there is none: reading it raises a
+        ValueError for ``alpha`` below 1 and for ``marginals`` that are not "balanced".
     estimate : 0-d array
         The solver's own value: for :class:`gwtools.Sorted` its closed form (units of C
         to the power p), for all others the objective.
     plan : Plan
-        A coupling of the two weights.
+        A coupling of the two weights; with free ``marginals`` a plan of these.
     status : Status
         Why the solver stopped.
     certificate : Certificate
@@ -82,6 +85,9 @@ class GWResult:
     alpha : float or None
         The share α of F in the objective (1 − α) ⟨M, π⟩ + α F(π) where features M were
         given; None for F alone. Objective, certificate and gaps are those of that sum.
+    marginals : "balanced", "semi_relaxed" or Partial
+        Which plans compete. Where a marginal is free, the certificate is an interval of
+        the least objective of such plans, and there are no potentials.
 
     Notes
     -----
@@ -138,6 +144,7 @@ class GWResult:
     potentials: tuple[Array, Array] | None = None  # (n,), (m,), squared units of C
     starts: Starts | None = None
     alpha: float | None = None
+    marginals: FreeMarginals = BALANCED
 
     def __post_init__(self) -> None:
         if self.names is None:
@@ -287,6 +294,8 @@ class GWResult:
         # Large plans are not written out.
         if self._has_distance:
             first = f"distance={_array.number(self.distance):.6g}"
+        elif self._has_free_marginals:
+            first = f"marginals={self.marginals!r}"
         else:
             first = f"alpha={self.alpha:.6g}"
         return (
@@ -312,14 +321,29 @@ class GWResult:
     def _title(self) -> str:
         n, m = self.plan.shape
         name = "Gromov-Wasserstein"
-        if not self._has_distance:
+        if isinstance(self.marginals, Partial):
+            name = f"Partial Gromov-Wasserstein of mass {self.marginals.mass:.6g}"
+        elif self._has_free_marginals:
+            name = "Semi-relaxed Gromov-Wasserstein"
+        elif not self._has_distance:
             name = "Fused Gromov-Wasserstein"
         return f"{name} between {n} and {m} atoms by {self.solver}"
 
     @property
     def _has_distance(self) -> bool:
         """Whether the root of the objective is a distance between the spaces."""
-        return self.alpha is None or self.alpha == 1.0
+        is_plain = self.alpha is None or self.alpha == 1.0
+        return is_plain and not self._has_free_marginals
+
+    @property
+    def _has_free_marginals(self) -> bool:
+        """Whether other plans than couplings of both weights compete."""
+        return self.marginals != BALANCED
+
+    @property
+    def _marginals_word(self) -> str:
+        """The word for the marginals."""
+        return "partial" if isinstance(self.marginals, Partial) else self.marginals
 
     def _rows(self) -> list[tuple[str, str]]:
         """Return what a reader is told, as names and texts."""
@@ -327,7 +351,9 @@ class GWResult:
         estimate = _array.number(self.estimate)
         rows = []
         meaning = "GW_2^2 of the plan"
-        if self._has_distance:
+        if self._has_free_marginals:
+            meaning = "squared distortion of the plan"
+        elif self._has_distance:
             rows.append(("distance", f"{_array.number(self.distance):.6g}"))
         else:
             rows.append(("alpha", f"{self.alpha:.6g}  (the share of GW_2^2)"))
@@ -392,6 +418,8 @@ class GWResult:
             "regularized": regularized,
             "regularized_lower": self._regularized_lower(),
             "alpha": self.alpha,
+            "marginals": self._marginals_word,
+            "mass": mass_of(self.marginals),
             # 2. The certificate.
             "lower": certificate.lower,
             "upper": certificate.upper,
@@ -413,6 +441,7 @@ class GWResult:
 
 # After the fields are made, none of which has it as a default.
 GWResult.distance = Distance()
+saved_results.register(Partial)
 
 
 def _finite(value: float) -> float | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any, cast
 
 from gwtools import _array, _check, _check_fused, _memory
 from gwtools.bounds.memory import numbers_held
 from gwtools.certified_results import rescaled, result_of
 from gwtools.certify import EFFORTS
+from gwtools.free_marginals import given_marginals
+from gwtools.free_results import free_result, free_search
 from gwtools.fused import Fused, given_features, problem_of
 from gwtools.preparation import Prepared, prepare
 from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult
@@ -35,6 +38,7 @@ def solve(
     memory_limit: float | None = None,
     features: Any = None,
     alpha: Any = None,
+    marginals: Any = "balanced",
 ) -> GWResult:
     """Compute the Gromov-Wasserstein distance between two spaces, with a certificate.
 
@@ -72,6 +76,12 @@ def solve(
     alpha : float or 0-d array, optional
         The share α of F, from 0 (linear transport, whose optimum is found and proved)
         to 1 (F alone, as without features); it comes with the features. See the notes.
+    marginals : "balanced", "semi_relaxed" or Partial
+        Which plans compete. By default the couplings of both weights, "balanced".
+        "semi_relaxed": the mass of each atom of x is its weight, and atoms of y receive
+        what is best; no weight of y is read, so that those of weight 0 may receive
+        mass, too. ``gwtools.Partial(mass)``: a part of the mass, no atom giving or
+        receiving more than its weight. See the notes.
 
     Returns
     -------
@@ -161,6 +171,15 @@ def solve(
     that both terms are comparable. A constant added to C alone changes F and no plan,
     so does one added to M.
 
+    With free marginals the default makes a few starts, and descends from each by
+    conditional gradient; where semi-relaxed plans are stationary, single atoms of x go
+    to another atom of y as long as one lowers the objective. A
+    ``ConditionalGradient(init=...)`` makes that start alone, of the marginals that are
+    asked for. ``certificate.lower`` is 0, and from ``effort="cubic"`` on a bound from
+    minima over rows. There is no distance, no potentials and no features beside.
+    Objectives have gradients in distances, points and factors, semi-relaxed ones in the
+    weights of x, too (THEORY.md, theorem 22).
+
     Examples
     --------
     Three points on a line, the first twice as heavy as the others, against a triangle
@@ -205,6 +224,17 @@ def solve(
     >>> fused = gw.solve(x, y, one, features=100 * across, alpha=0.5)
     >>> [round(float((r.plan.dense() * across).sum()), 2) for r in (plain, fused)]
     [0.76, 0.0]
+
+    The two parties of a karate club: a template of two groups, 1 within and 0 between,
+    to which friendships are sent. How many join either group is free.
+
+    >>> friends = nx.to_numpy_array(club, weight=None)
+    >>> result = gw.solve(friends, np.eye(2), marginals="semi_relaxed")
+    >>> group = [j for i, j, share in result.matching()]
+    >>> [i for i in club if group[i] == group[0]]
+    [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 16, 17, 19, 21]
+    >>> sum(club.nodes[i]["club"] == "Mr. Hi" for i in club if group[i] == group[0])
+    16
     """
     # 1. The arguments.
     x = as_space(x, "x")
@@ -214,7 +244,14 @@ def solve(
     _check.flag(throw, "throw")
     _check.callback(callback)
     _check.memory_limit(memory_limit)
+    free = given_marginals(marginals)
     fused = given_features(features, alpha, x, y)
+    if free is not None:
+        has_features = features is not None or fused is not None
+        search = free_search(given, free, has_features, x, y)
+        heard = partial(_in_units, callback)
+        result = free_result(x, y, free, search, effort, heard, memory_limit)
+        return _announced(result, throw)
     if fused is not None and given is not None:
         _check_fused.carried(given.carries_features, str(given))
     least = ConditionalGradient() if given is None else given
@@ -228,11 +265,16 @@ def solve(
     # 3. The result, in the units and on the atoms of the spaces.
     name = str(choice) if given is None else None
     result = result_of(x, y, ready, outcome, choice.solver, effort, fused, name)
+    return _announced(result, throw)
+
+
+def _announced(result: GWResult, throw: bool) -> GWResult:
+    """Return a result, with a warning where its criterion is not met, or raise."""
     if result.status.failure:
         if throw:
             raise ConvergenceError(result)
         # The warning is shown at the line that called ``solve``.
-        warnings.warn(result.status.value, ConvergenceWarning, stacklevel=2)
+        warnings.warn(result.status.value, ConvergenceWarning, stacklevel=3)
     return result
 
 

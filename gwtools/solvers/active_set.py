@@ -14,7 +14,7 @@ import scipy.linalg
 
 from gwtools._array import Array, NumpyArray
 from gwtools.plans import Plan, inner_products, mixture
-from gwtools.problems import GWProblem
+from gwtools.problems import Quadratic
 
 MOST = 512  # couplings: matrices of this size are factored in a few milliseconds
 _FLAT = 1e-12  # curvatures below this share of the largest are float error
@@ -47,7 +47,7 @@ class ActiveSet:
     @classmethod
     def of(
         cls,
-        problem: GWProblem,
+        problem: Quadratic,
         plan: Plan,
         cross: Array,
     ) -> Self:
@@ -74,7 +74,7 @@ class ActiveSet:
 
     def extended(
         self,
-        problem: GWProblem,
+        problem: Quadratic,
         plan: Plan,
         cross: Array,
     ) -> Self:
@@ -82,7 +82,7 @@ class ActiveSet:
 
         Parameters
         ----------
-        problem : GWProblem
+        problem : Quadratic
             The problem whose objective is meant.
         plan : Plan
             The coupling V.

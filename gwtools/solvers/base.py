@@ -369,8 +369,24 @@ class IterativeSolver(Solver, Generic[S]):
             If the problem is no :class:`GWProblem`.
         """
         _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
+        return self.repeated(problem.detached(), callback)
+
+    def repeated(self, problem: Any, callback: Callback | None = None) -> Outcome:
+        """Repeat steps as :meth:`run`, for any problem outside any gradient graph.
+
+        Parameters
+        ----------
+        problem : GWProblem or FreeProblem
+            The problem.
+        callback : callable, optional
+            Called with a :class:`gwtools.Progress` after every step.
+
+        Returns
+        -------
+        Outcome
+            The last finite plan, and why the solver stopped.
+        """
         started = now()
-        problem = problem.detached()
         if problem.variation <= problem.float_error:
             return self._without_steps(problem)
         # A start may already be stationary.

@@ -1,0 +1,143 @@
+"""The Gromov-Wasserstein objective over plans with free marginals, and its gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from gwtools import _array
+from gwtools._array import Array
+from gwtools.distortions import sum_of_squares
+from gwtools.free_marginals import FreeMarginals, mass_of
+from gwtools.plans import Plan, SparsePlan, make_unchecked
+from gwtools.problems import Quadratic
+from gwtools.spaces import Space, detached
+
+
+@dataclass(frozen=True, eq=False)
+class FreeProblem(Quadratic):
+    """Minimise F(π) = Σ (C_ik − D_jl)² π_ij π_kl over plans with free marginals.
+
+    With p = π1 and q = πᵀ1, F is the quadratic form −2 ⟨π, Q(π)⟩ of Q(π)_ij = (CπD)_ij
+    − (C²p)_i / 2 − (D²q)_j / 2, where squares are those of entries (THEORY.md, theorem
+    22). Row means and residuals have no part in it, as p and q vary.
+
+    Parameters
+    ----------
+    x, y : Space
+        Spaces of n and m atoms. Not checked here.
+    marginals : "semi_relaxed" or Partial
+        Which plans there are.
+    """
+
+    x: Space
+    y: Space
+    marginals: FreeMarginals
+
+    @property
+    def mass(self) -> float:
+        """The mass s of all plans."""
+        return mass_of(self.marginals)
+
+    @cached_property
+    def matrices(self) -> tuple[Array, Array]:
+        """C and D, (n, n) and (m, m)."""
+        return self.x.dense(), self.y.dense()
+
+    @cached_property
+    def squares(self) -> tuple[Array, Array]:
+        """The squared entries of C and D."""
+        C, D = self.matrices
+        return C**2, D**2
+
+    @cached_property
+    def bilinear_cost(self) -> Array:
+        """Zeros (n, m): the objective has no linear part."""
+        a = self.x.weights
+        b = self.y.weights
+        xp = _array.namespace(a)
+        return xp.zeros_like(a)[:, None] * xp.zeros_like(b)[None, :]
+
+    @cached_property
+    def largest(self) -> tuple[float, float]:
+        """Ω ≥ max |C_ik − D_jl| and Λ ≥ max |C_ik|, max |D_jl|, in units of C."""
+        extremes_x = [_extreme(matrix) for matrix in self.matrices]
+        (low_x, high_x), (low_y, high_y) = extremes_x
+        difference = max(high_x - low_y, high_y - low_x, 0.0)
+        size = max(-low_x, high_x, -low_y, high_y)
+        return difference, size
+
+    @cached_property
+    def variation(self) -> float:
+        """Ω² s², in squared units of C: every objective is between 0 and this."""
+        difference, _ = self.largest
+        return (difference * self.mass) ** 2
+
+    @cached_property
+    def float_error(self) -> float:
+        """Estimate of the float error of an objective as computed from Q.
+
+        Its terms are at most Λ² s² each. The factor 16 is a margin, no proof.
+        """
+        _, size = self.largest
+        return 16 * _array.epsilon(self.x.weights) * (size * self.mass) ** 2
+
+    @property
+    def product_objective(self) -> float:
+        """0: objectives are not taken relative to that of any plan."""
+        return 0.0
+
+    @property
+    def floor(self) -> float:
+        """A number that no objective is below."""
+        return 0.0
+
+    def cross(self, plan: Plan) -> Array:
+        """Return Q(π), shape (n, m), in squared units of C."""
+        C, D = self.matrices
+        squares_x, squares_y = self.squares
+        p, q = plan.marginals()
+        of_rows = squares_x @ p / 2  # (n,)
+        of_cols = squares_y @ q / 2  # (m,)
+        product = C @ plan.apply(D)
+        return product - of_rows[:, None] - of_cols[None, :]
+
+    def objective(self, plan: Plan) -> Array:
+        """Return F(π), in squared units of C: the sum of squares where it is short."""
+        listed = listed_plan(plan)
+        if isinstance(listed, SparsePlan):
+            return sum_of_squares(self.x, self.y, listed)
+        objective = -2 * plan.inner(self.cross(plan))
+        xp = _array.namespace(objective)
+        # A sum of squares, which float errors alone can bring below 0.
+        return xp.clip(objective, min=0.0)
+
+    def detached(self) -> FreeProblem:
+        """Return the problem outside any gradient graph."""
+        x = detached(self.x)
+        y = detached(self.y)
+        if x is self.x and y is self.y:
+            return self
+        return FreeProblem(x, y, self.marginals)
+
+
+def _extreme(matrix: Array) -> tuple[float, float]:
+    """Return the least and the largest entry."""
+    xp = _array.namespace(matrix)
+    return _array.number(xp.min(matrix)), _array.number(xp.max(matrix))
+
+
+def listed_plan(plan: Plan) -> Plan:
+    """Return a matrix of few positive masses as a list; others as they are."""
+    if isinstance(plan, SparsePlan):
+        return plan
+    matrix = plan.dense()
+    xp = _array.namespace(matrix)
+    n, m = plan.shape
+    # Sums over pairs of more atoms cost more than products of matrices.
+    if int(xp.count_nonzero(matrix)) > 4 * (n + m):
+        return plan
+    rows, cols = xp.nonzero(matrix)
+    masses = xp.reshape(matrix, (-1,))
+    mass = xp.take(masses, rows * m + cols)
+    return make_unchecked(SparsePlan, rows=rows, cols=cols, mass=mass, size=(n, m))

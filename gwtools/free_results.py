@@ -1,0 +1,155 @@
+"""Results of problems with free marginals, certified, as ``solve`` returns them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gwtools import _array, _check_free, _memory
+from gwtools._array import Array
+from gwtools._check_free import SEMI_RELAXED
+from gwtools.certified_results import (
+    embedded,
+    final_status,
+    rescaled,
+    within_certificate,
+)
+from gwtools.certify.free_intervals import free_interval
+from gwtools.free_marginals import FreeMarginals, Partial, with_read_weights
+from gwtools.free_problems import FreeProblem
+from gwtools.history import in_units
+from gwtools.preparation import prepare
+from gwtools.results import GWResult
+from gwtools.solvers import ConditionalGradient, Outcome, Solver
+from gwtools.solvers.base import Callback
+from gwtools.solvers.free_search import FreeSearch
+from gwtools.spaces import Space
+
+
+def free_search(
+    given: Solver | None,
+    marginals: FreeMarginals,
+    has_features: bool,
+    x: Space,
+    y: Space,
+) -> FreeSearch:
+    """Return what answers a problem with free marginals, from what ``solve`` was given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the solver answers balanced problems alone, features were given, or gradients
+        in weights are asked for that there are none of.
+    """
+    shown = repr(marginals)
+    _check_free.without_features(has_features, shown)
+    settings = given if isinstance(given, ConditionalGradient) else None
+    carries = given is None or settings is not None
+    _check_free.carried(carries, str(given), shown)
+    if isinstance(marginals, Partial):
+        for space, name in ((x, "x"), (y, "y")):
+            _check_free.without_gradients(_array.tracked(space.weights), name)
+    return FreeSearch(settings)
+
+
+def free_result(
+    x: Space,
+    y: Space,
+    marginals: FreeMarginals,
+    search: FreeSearch,
+    effort: str,
+    callback: Any,
+    memory_limit: float | None = None,
+) -> GWResult:
+    """Minimise F over plans with free marginals, and certify the result.
+
+    Parameters
+    ----------
+    x, y : Space
+        The spaces.
+    marginals : "semi_relaxed" or Partial
+        Which plans there are.
+    search : FreeSearch
+        What answers the problem.
+    effort : str
+        The effort of the certificate.
+    callback : callable
+        From the unit of the prepared spaces to a callback of steps in it, or to None.
+    memory_limit : float or None
+        Bytes that may be used; None for what is free.
+
+    Returns
+    -------
+    GWResult
+        The result.
+
+    Raises
+    ------
+    MemoryError
+        If the matrices and the programs do not fit.
+    """
+    _require_memory(x, y, search, memory_limit)
+    y = with_read_weights(y, marginals)
+    # 1. The problem of the atoms that carry weight, in units near 1.
+    ready = prepare(x, y)
+    unit = ready.unit
+    problem = FreeProblem(ready.x, ready.y, marginals)
+    here: Callback | None = callback(unit)
+    search = search.on_atoms(ready, (x.size, y.size))
+    outcome = search.run(problem, here)
+    # 2. The objective of the plan, within the spaces' gradient graph.
+    solved = _enveloped(problem, outcome)
+    plan = embedded(x, y, ready, outcome.plan)
+    # 3. The certificate, which is that of the given spaces.
+    descent = search.descent
+    tolerance = rescaled(descent.accepted_gap(problem.detached()), unit)
+    certified = free_interval(x, y, plan, marginals, effort, tolerance)
+    # There is no distance: the root goes along with the objective alone.
+    objective, _, certificate = within_certificate(
+        rescaled(solved, unit), _array.root(solved) * unit, certified, tolerance
+    )
+    gap = outcome.frank_wolfe_gap
+    return GWResult(
+        objective=objective,
+        distance=None,
+        estimate=objective,
+        plan=plan,
+        status=final_status(outcome.status, certificate),
+        certificate=certificate,
+        iterations=outcome.iterations,
+        frank_wolfe_gap=None if gap is None else rescaled(gap, unit),
+        solver=search.name,
+        names=(x.names, y.names),
+        starts=None if outcome.starts is None else outcome.starts.scaled(unit),
+        history=in_units(outcome.history, unit),
+        marginals=marginals,
+    )
+
+
+def _require_memory(
+    x: Space, y: Space, search: FreeSearch, limit: float | None
+) -> None:
+    """Refuse spaces whose matrices, or whose programs, do not fit."""
+    if limit is None and _memory.atoms_surely_fit(x.size, y.size):
+        return
+    held = search.descent.numbers_held(x, y)
+    shape = (x.size, y.size)
+    _memory.require(held, shape, search.name, x.weights, limit)
+
+
+def _enveloped(problem: FreeProblem, outcome: Outcome) -> Array:
+    """Return F of a stationary plan with the gradient of the minimum in the data.
+
+    By the envelope theorem the plan is held. A change of a semi-relaxed problem's
+    weights changes the minimum by Σ f_i da_i, where f_i is the least entry of row i of
+    the gradient: what another mass of atom i costs.
+    """
+    a = problem.x.weights
+    if problem.marginals != SEMI_RELAXED or not _array.tracked(a):
+        return problem.objective(outcome.plan)
+    held = _array.detached(a)
+    still = problem.detached()
+    x = problem.x.with_data(problem.x.data, held)
+    value = FreeProblem(x, problem.y, problem.marginals).objective(outcome.plan)
+    gradient = still.gradient(still.cross(outcome.plan))
+    xp = _array.namespace(gradient)
+    return value + (a - held) @ xp.min(gradient, axis=1)

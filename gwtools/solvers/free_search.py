@@ -1,0 +1,244 @@
+"""A search over plans with free marginals: descents from a few deterministic starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from gwtools import _array, _check, _check_free
+from gwtools._array import Array
+from gwtools.free_marginals import Partial, misses, rounded_free
+from gwtools.free_problems import FreeProblem
+from gwtools.history import now
+from gwtools.plans import (
+    DensePlan,
+    Plan,
+    SparsePlan,
+    as_plan,
+    changed,
+    detached_plan,
+    make_unchecked,
+)
+from gwtools.preparation import Prepared
+from gwtools.problems import GWProblem
+from gwtools.results import Status
+from gwtools.solvers.base import Callback, Outcome, Progress, is_true
+from gwtools.solvers.conditional_gradient import ConditionalGradient
+from gwtools.solvers.free_descent import FreeDescent
+from gwtools.solvers.free_vertices import steepest_vertex
+from gwtools.solvers.starts import product_plan, sorting_coupling
+from gwtools.start_records import Start, Starts
+from gwtools.transport.local_distributions import transports
+
+_RANDOM = 6  # random vertices among the starts
+_MOST_ROWS = 500  # atoms up to which distributions of distances are compared
+
+MakePlan = Callable[[], Plan]
+
+
+@dataclass(frozen=True, eq=False)
+class FreeSearch:
+    """What answers a problem with free marginals.
+
+    Parameters
+    ----------
+    settings : ConditionalGradient or None
+        A solver for one start; None for a few starts, of which the best is kept.
+    """
+
+    settings: ConditionalGradient | None = None
+
+    @property
+    def name(self) -> str:
+        """What a result calls it."""
+        if self.settings is None:
+            return "auto: ConditionalGradient() from a few starts"
+        return str(self.settings)
+
+    @property
+    def descent(self) -> FreeDescent:
+        """The solver that descends from a start."""
+        settings = self.settings or ConditionalGradient()
+        return FreeDescent(
+            tolerance=settings.tolerance,
+            max_iterations=settings.max_iterations,
+            exchange=settings.exchange,
+        )
+
+    def on_atoms(self, ready: Prepared, shape: tuple[int, int]) -> FreeSearch:
+        """Return the search whose ``init`` is cut to the atoms that are kept."""
+        if self.settings is None:
+            return self
+        return FreeSearch(self.settings.on_atoms(ready, shape))
+
+    def run(self, problem: FreeProblem, callback: Callback | None) -> Outcome:
+        """Answer the problem, from the start given or from a few.
+
+        Parameters
+        ----------
+        problem : FreeProblem
+            The problem.
+        callback : callable or None
+            Called after each step of each start, counted through; True ends the search.
+        """
+        problem = problem.detached()
+        if self.settings is None:
+            return _best_of(self.descent, problem, _starts(problem), callback)
+        first: Plan = product_of(problem)
+        if not isinstance(self.settings.init, str):
+            first = given_free_plan(self.settings.init, problem)
+        return replace(self.descent, first=first).run(problem, callback)
+
+
+class _Counted:
+    """A callback that counts the steps of all starts, and remembers a wish to stop."""
+
+    def __init__(self, callback: Callback | None) -> None:
+        self.callback = callback
+        self.before = 0
+        self.stopped = False
+
+    def __call__(self, progress: Progress) -> bool:
+        """Pass a step on under the number that it has among all."""
+        if self.callback is not None:
+            counted = replace(progress, iteration=self.before + progress.iteration)
+            self.stopped = is_true(self.callback(counted))
+        return self.stopped
+
+
+def _best_of(
+    descent: FreeDescent,
+    problem: FreeProblem,
+    starts: dict[str, MakePlan],
+    callback: Callback | None,
+) -> Outcome:
+    """Descend from all starts and return the outcome of the best one."""
+    counted = _Counted(callback)
+    negligible = descent.negligible(problem)
+    outcomes: list[Outcome] = []
+    objectives: list[float] = []
+    records: list[Start] = []
+    for name, make in starts.items():
+        began = now()
+        outcome = replace(descent, first=make()).run(problem, counted)
+        objective = _array.number(problem.objective(outcome.plan))
+        counted.before += outcome.iterations
+        seconds = now() - began
+        outcomes.append(outcome)
+        objectives.append(objective)
+        records.append(
+            Start(name, objective, outcome.iterations, seconds, False, False)
+        )
+        if counted.stopped or objective <= problem.float_error:
+            break
+    # Of starts that are as good up to float error, the first.
+    ranked = [value if math.isfinite(value) else math.inf for value in objectives]
+    least = min(ranked)
+    best = next(
+        k for k, value in enumerate(ranked) if value <= least + problem.float_error
+    )
+    made = []
+    for k, record in enumerate(records):
+        reached = objectives[k] <= objectives[best] + negligible
+        made.append(record._replace(reached=bool(reached), won=k == best))
+    outcome = replace(outcomes[best], starts=Starts(tuple(made)))
+    if counted.stopped and not outcome.status.success:
+        outcome = replace(outcome, status=Status.STOPPED)
+    return outcome
+
+
+def product_of(problem: FreeProblem) -> DensePlan:
+    """Return the product plan s · a ⊗ b, where b is uniform if it is not read."""
+    product = product_plan(problem)
+    return make_unchecked(DensePlan, matrix=problem.mass * product.matrix)
+
+
+def _starts(problem: FreeProblem) -> dict[str, MakePlan]:
+    """Return what makes the starts, by name, in their order."""
+    x = problem.x
+    y = problem.y
+    balanced = GWProblem(x, y)
+
+    def scaled(plan: Plan) -> Plan:
+        return _times(plan, problem.mass)
+
+    def solved() -> Plan:
+        return scaled(ConditionalGradient().run(balanced).plan)
+
+    starts: dict[str, MakePlan] = {
+        "product plan": lambda: product_of(problem),
+        "sorting coupling": lambda: scaled(sorting_coupling(balanced)),
+        "balanced coupling": solved,
+    }
+    if max(problem.shape) <= _MOST_ROWS:
+        starts["distributions of distances"] = lambda: _of_rows(problem)
+    for seed in range(_RANDOM):
+        starts[f"random vertex {seed + 1}"] = partial(_random_vertex, problem, seed)
+    return starts
+
+
+def _times(plan: Plan, mass: float) -> Plan:
+    """Return a plan times a number."""
+    if mass == 1.0:
+        return plan
+    if isinstance(plan, SparsePlan):
+        return changed(plan, mass=mass * plan.mass)
+    return make_unchecked(DensePlan, matrix=mass * plan.dense())
+
+
+def _of_rows(problem: FreeProblem) -> Plan:
+    """Return the vertex whose costs are W_2² between the rows of C and of D."""
+    C, D = problem.matrices
+    a = problem.x.weights
+    b = problem.y.weights
+    first, weights, second, others = (
+        _array.to_numpy(array).astype(np.float64) for array in (C, a, D, b)
+    )
+    costs = transports(first, weights, second, others)
+    return steepest_vertex(problem, _array.from_numpy(costs, a)).plan
+
+
+def _random_vertex(problem: FreeProblem, seed: int) -> Plan:
+    """Return the vertex of random costs, the same for every call."""
+    rng = np.random.default_rng(seed)
+    numbers = rng.standard_normal(problem.shape)
+    costs = _array.from_numpy(numbers, problem.x.weights)
+    return steepest_vertex(problem, costs).plan
+
+
+def given_free_plan(given: Plan | Array, problem: FreeProblem) -> Plan:
+    """Return a given start, rounded where it misses its marginals a little.
+
+    Parameters
+    ----------
+    given : Plan or array of shape (n, m)
+        The start; called ``init`` in errors.
+    problem : FreeProblem
+        The problem.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is of another library, dtype or shape than the spaces, or misses its
+        marginals by more than a thousandth of the mass.
+    """
+    x = problem.x
+    y = problem.y
+    plan = detached_plan(as_plan(given, problem.shape, "init"))
+    rows, cols = plan.marginals()
+    _check.same_kind(rows, x.weights, "init", "the spaces")
+    if isinstance(problem.marginals, Partial):
+        xp = _array.namespace(rows)
+        _check_free.start_below(rows, x.weights, "x")
+        _check_free.start_below(cols, y.weights, "y")
+        _check_free.start_mass(_array.number(xp.sum(rows)), problem.mass)
+    else:
+        _check_free.start_rows(rows, x.weights)
+    float_error = max(4 * _array.epsilon(x.weights), 1e-13)
+    if misses(plan, x, y, problem.marginals) <= float_error:
+        return plan
+    return rounded_free(plan.dense(), x, y, problem.marginals)

@@ -1,0 +1,103 @@
+"""Vertices of plans with free marginals: their linear programs, solved exactly."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gwtools import _array
+from gwtools._array import Array, NumpyArray
+from gwtools.free_marginals import Partial
+from gwtools.free_problems import FreeProblem
+from gwtools.plans import SparsePlan, changed, make_unchecked
+from gwtools.solvers.vertices import vertex_like
+from gwtools.transport.programs import Program, exact
+
+
+class Vertex(NamedTuple):
+    """A vertex that solves a linear program, and a number that no plan costs less than.
+
+    ``program`` is the transport program of a partial plan, with its dummy atoms.
+    """
+
+    plan: SparsePlan
+    lower: float
+    program: Program | None = None
+
+
+def steepest_vertex(
+    problem: FreeProblem,
+    costs: Array,
+    previous: Program | None = None,
+) -> Vertex:
+    """Minimise ⟨costs, π⟩ over the plans of a problem.
+
+    Semi-relaxed: each atom of x sends all its mass where its cost is least, to the
+    first of equal ones. Partial: by one transport program.
+
+    Parameters
+    ----------
+    problem : FreeProblem
+        The problem.
+    costs : array of shape (n, m)
+        Costs of any sign.
+    previous : Program or None
+        The program of a similar vertex, from which this one is solved.
+    """
+    if isinstance(problem.marginals, Partial):
+        return _partial(problem, costs, previous)
+    a = problem.x.weights
+    xp = _array.namespace(costs)
+    rows = xp.arange(a.shape[0], device=_array.device(a))
+    cols = xp.argmin(costs, axis=1)
+    plan = make_unchecked(SparsePlan, rows=rows, cols=cols, mass=a, size=problem.shape)
+    least = xp.min(costs, axis=1)  # (n,)
+    return Vertex(plan, _array.number(xp.vecdot(a, least)))
+
+
+def _partial(
+    problem: FreeProblem,
+    costs: Array,
+    previous: Program | None,
+) -> Vertex:
+    """Solve the program over partial plans, with one dummy atom on each side.
+
+    The dummies take what is not moved, 1 − s, from the atoms of the other side at no
+    cost. Between them a mass would cost more than any detour saves, so that the atoms
+    themselves move s.
+    """
+    mass = problem.mass
+    n, m = problem.shape
+    matrix = _array.to_numpy(costs).astype(np.float64)
+    a = _array.to_numpy(problem.x.weights).astype(np.float64)
+    b = _array.to_numpy(problem.y.weights).astype(np.float64)
+    # 1. Costs from 0 up: as s is fixed, a constant changes no plan.
+    shift = float(matrix.min())
+    extended = np.zeros((n + 1, m + 1))
+    extended[:n, :m] = matrix - shift
+    # 2. A mass between the dummies frees as much on either side, whose cost is ≥ 0.
+    extended[n, m] = 2 * float(extended.max()) + np.finfo(float).tiny
+    # 3. Weights of sum 1, for which the program's lower value holds.
+    total = 2 - mass
+    rows = np.append(a / a.sum(), 1 - mass) / total
+    cols = np.append(b / b.sum(), 1 - mass) / total
+    start = None if previous is None else previous.plan
+    potentials = None if previous is None else previous.potentials
+    program = exact(extended, rows, cols, start, potentials)
+    plan = vertex_like(_without_dummies(program.plan, total), costs)
+    return Vertex(plan, total * program.lower + shift * mass, program)
+
+
+def _without_dummies(plan: SparsePlan, total: float) -> SparsePlan:
+    """Return the arcs between atoms, in units of their mass."""
+    n = plan.size[0] - 1
+    m = plan.size[1] - 1
+    kept: NumpyArray = (plan.rows < n) & (plan.cols < m)
+    return changed(
+        plan,
+        rows=plan.rows[kept],
+        cols=plan.cols[kept],
+        mass=total * plan.mass[kept],
+        size=(n, m),
+    )
