@@ -12,7 +12,7 @@ simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds claims search global stationarity variants watchdog proofs attack speed batch losses study gpu test mutants lint notebooks clean $(VENV)
+.PHONY: help table bounds claims search global stationarity variants free_marginals watchdog proofs attack speed batch losses study gpu test mutants lint notebooks clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -40,6 +40,10 @@ claims: $(VENV) ## what certificates prove in given seconds, family by family
 stationarity: export OMP_NUM_THREADS := 1
 stationarity: $(VENV) ## whether plans that solvers call stationary are
 	$(call simulate,$(PY),stationarity)
+
+free_marginals: export OMP_NUM_THREADS := 1
+free_marginals: $(VENV) ## semi-relaxed and partial plans against POT's, and inliers among outliers
+	$(call simulate,$(PY),free_marginals)
 
 variants: export OMP_NUM_THREADS := 1
 variants: $(VENV) ## fused objectives against POT's

@@ -178,7 +178,7 @@ def solve(
     asked for. ``certificate.lower`` is 0, and from ``effort="cubic"`` on a bound from
     minima over rows. There is no distance, no potentials and no features beside.
     Objectives have gradients in distances, points and factors, semi-relaxed ones in the
-    weights of x, too (THEORY.md, theorem 22).
+    weights of x, too (THEORY.md, theorem 18).
 
     Examples
     --------

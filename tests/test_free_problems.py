@@ -1,4 +1,4 @@
-"""Theorem 22: the objective over plans with free marginals, and its gradient."""
+"""Theorem 18: the objective over plans with free marginals, and its gradient."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A lower bound over plans with free marginals, by minima over rows (theorem 22)."""
+"""A lower bound over plans with free marginals, by minima over rows (theorem 18)."""
 
 from __future__ import annotations
 

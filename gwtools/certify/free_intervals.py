@@ -1,4 +1,4 @@
-"""Intervals of the least objective over plans with free marginals (theorem 22)."""
+"""Intervals of the least objective over plans with free marginals (theorem 18)."""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ def _moved(
 
     The whole mass a_i of atom i goes to atom j instead: in the direction d = a_i e_j −
     π_i of row i the objective changes by ⟨G_i, d⟩ + Σ E_jl d_j d_l, where E_jl = D_jl²
-    − 2 C_ii D_jl (THEORY.md, theorem 22).
+    − 2 C_ii D_jl (THEORY.md, theorem 18).
     """
     a = problem.x.weights
     C, D = problem.matrices

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from gwtools import _array, _check, _check_free
-from gwtools._array import Array
+from gwtools._array import Array, NumpyArray
 from gwtools.free_marginals import Partial, misses, rounded_free
 from gwtools.free_problems import FreeProblem
 from gwtools.history import now
@@ -35,6 +36,7 @@ from gwtools.start_records import Start, Starts
 from gwtools.transport.local_distributions import transports
 
 _RANDOM = 6  # random vertices among the starts
+_LEVELS = 64  # quantiles by which parts of rows are compared
 _MOST_ROWS = 500  # atoms up to which distributions of distances are compared
 
 MakePlan = Callable[[], Plan]
@@ -176,6 +178,11 @@ def _starts(problem: FreeProblem) -> dict[str, MakePlan]:
     }
     if max(problem.shape) <= _MOST_ROWS:
         starts["distributions of distances"] = lambda: _of_rows(problem)
+    if isinstance(problem.marginals, Partial):
+        # What is far away is mostly left out: the rest of it counts for nothing here.
+        for part in (1.0, 0.5):
+            name = f"nearest {part:g} of the mass"
+            starts[name] = partial(_of_nearest, problem, part)
     for seed in range(_RANDOM):
         starts[f"random vertex {seed + 1}"] = partial(_random_vertex, problem, seed)
     return starts
@@ -200,6 +207,37 @@ def _of_rows(problem: FreeProblem) -> Plan:
     )
     costs = transports(first, weights, second, others)
     return steepest_vertex(problem, _array.from_numpy(costs, a)).plan
+
+
+def _of_nearest(problem: FreeProblem, part: float) -> Plan:
+    """Return the vertex whose costs compare what is near to an atom on either side.
+
+    The costs are W_2² between the least values in a row of C and in one of D: those of
+    a part of the mass that is moved.
+    """
+    x = problem.x
+    y = problem.y
+    C, D = problem.matrices
+    levels = (np.arange(_LEVELS) + 0.5) / _LEVELS * problem.mass * part
+    costs = cdist(
+        _quantiles(C, x.weights, levels),
+        _quantiles(D, y.weights, levels),
+        "sqeuclidean",
+    )
+    return steepest_vertex(problem, _array.from_numpy(costs, x.weights)).plan
+
+
+def _quantiles(matrix: Array, weights: Array, levels: NumpyArray) -> NumpyArray:
+    """Return the quantiles (n, k) of each row of a matrix, at ascending levels."""
+    values = _array.to_numpy(matrix).astype(np.float64)
+    masses = _array.to_numpy(weights).astype(np.float64)
+    order = np.argsort(values, axis=1)
+    last = values.shape[1] - 1
+    rows = []
+    for row, ascending in zip(values, order, strict=True):
+        places = np.searchsorted(np.cumsum(masses[ascending]), levels)
+        rows.append(row[ascending[np.minimum(places, last)]])
+    return np.stack(rows)
 
 
 def _random_vertex(problem: FreeProblem, seed: int) -> Plan:

@@ -1,4 +1,4 @@
-"""Theorem 22: the bound by minima over rows, below every plan of the marginals."""
+"""Theorem 18: the bound by minima over rows, below every plan of the marginals."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Theorem 22: descents over plans with free marginals, and moves of single atoms."""
+"""Theorem 18: descents over plans with free marginals, and moves of single atoms."""
 
 import numpy as np
 import pytest

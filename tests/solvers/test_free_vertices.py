@@ -1,4 +1,4 @@
-"""Theorem 22: linear programs over plans with free marginals, against HiGHS."""
+"""Theorem 18: linear programs over plans with free marginals, against HiGHS."""
 
 import numpy as np
 import pytest
