@@ -219,11 +219,9 @@ def _of_nearest(problem: FreeProblem, part: float) -> Plan:
     y = problem.y
     C, D = problem.matrices
     levels = (np.arange(_LEVELS) + 0.5) / _LEVELS * problem.mass * part
-    costs = cdist(
-        _quantiles(C, x.weights, levels),
-        _quantiles(D, y.weights, levels),
-        "sqeuclidean",
-    )
+    nearest_x = _quantiles(C, x.weights, levels)
+    nearest_y = _quantiles(D, y.weights, levels)
+    costs = cdist(nearest_x, nearest_y, "sqeuclidean")
     return steepest_vertex(problem, _array.from_numpy(costs, x.weights)).plan
 
 

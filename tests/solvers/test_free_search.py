@@ -18,7 +18,7 @@ def test_the_best_start_is_kept_and_repeats(marginals):
     result = gw.solve(x, y, marginals=marginals)
     names = [start.name for start in result.starts]
     assert names[:2] == ["product plan", "sorting coupling"]
-    assert len(names) == 10
+    assert len(names) == (10 if marginals == "semi_relaxed" else 12)
     objectives = [start.objective for start in result.starts]
     best = result.starts.best.objective
     assert best <= min(objectives) + 1e-12

@@ -40,3 +40,14 @@ def test_equal_costs_send_mass_to_the_first_atom():
     problem = FreeProblem(x, y, "semi_relaxed")
     vertex = steepest_vertex(problem, np.zeros((3, 4)))
     assert np.array_equal(vertex.plan.cols, [0, 0, 0])
+
+
+@pytest.mark.parametrize("cost", [-2.0, 0.0, 3.0])
+def test_equal_costs_leave_the_mass_as_it_is_asked_for(cost):
+    C, a, D, b, _ = free_plans.drawn(0)
+    marginals = gw.Partial(0.4)
+    problem = FreeProblem(gw.DenseSpace(C, a), gw.DenseSpace(D, b), marginals)
+    vertex = steepest_vertex(problem, np.full((len(a), len(b)), cost))
+    plan = vertex.plan.dense()
+    assert free_plans.plan_error(plan, a, b, marginals) <= 1e-12
+    assert vertex.lower == pytest.approx(0.4 * cost)
