@@ -21,14 +21,19 @@ GENERATORS = {
 }
 
 
-def search_of(x, y, seed=0):
-    problem = gw.GWProblem(x, y)
+def search_of(x, y, seed=0, features=None):
+    alpha = None if features is None else 0.5
+    problem = gw.GWProblem(x, y, features, alpha)
     rng = np.random.default_rng(seed)
     return Search(problem, rng, gw.ConditionalGradient())
 
 
 def made(name, x, y):
-    return list(GENERATORS[name](search_of(x, y)))
+    # One start is of fused objectives alone.
+    features = None
+    if name == "linear_transport":
+        features = x.row_means[:, None] * y.row_means[None, :]
+    return list(GENERATORS[name](search_of(x, y, features=features)))
 
 
 def arguments(x, y):
