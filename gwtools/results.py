@@ -10,12 +10,13 @@ from typing import Any, Self
 import numpy as np
 
 from gwtools import _array, _check, _html, saved_results
-from gwtools._array import Array, NumpyArray
+from gwtools._array import Array
 from gwtools._check_free import BALANCED
 from gwtools.excess import Excess as Excess
 from gwtools.free_marginals import FreeMarginals, Partial, mass_of
 from gwtools.fused import Distance
 from gwtools.history import Step
+from gwtools.pairings import assignment, largest_of_rows
 from gwtools.plans import Plan
 from gwtools.start_records import Starts
 from gwtools.verdicts import Certificate as Certificate
@@ -188,9 +189,9 @@ class GWResult:
         n, _ = self.plan.shape
         row_sums = np.bincount(plan.row, weights, n)  # (n,)
         if kind == "argmax":
-            rows, cols, masses = _largest_of_rows(plan, weights)
+            rows, cols, masses = largest_of_rows(plan, weights)
         else:
-            rows, cols, masses = _assignment(plan)
+            rows, cols, masses = assignment(plan)
         totals = row_sums[rows]
         # Rows without mass have the share 0.
         zeros = np.zeros(len(rows))
@@ -447,31 +448,6 @@ saved_results.register(Partial)
 def _finite(value: float) -> float | None:
     """Return a number, or None where it is infinite."""
     return value if math.isfinite(value) else None
-
-
-def _largest_of_rows(
-    plan: Any,
-    masses: NumpyArray,
-) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
-    """Return the largest mass of each row that has any, with its position.
-
-    Of equal masses the first.
-    """
-    # By row, in each by falling mass, then by column.
-    order = np.lexsort((plan.col, -masses, plan.row))
-    _, first = np.unique(plan.row[order], return_index=True)
-    best = order[first]
-    return plan.row[best], plan.col[best], masses[best]
-
-
-def _assignment(plan: Any) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
-    """Return min(n, m) positions, one a row and column at most, of the largest mass."""
-    from scipy.optimize import linear_sum_assignment  # takes long to import
-
-    matrix = plan.toarray()  # (n, m)
-    rows, cols = linear_sum_assignment(matrix, maximize=True)
-    masses = matrix[rows, cols].astype(np.float64)
-    return rows, cols, masses
 
 
 class ConvergenceWarning(UserWarning):

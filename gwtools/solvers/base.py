@@ -369,23 +369,10 @@ class IterativeSolver(Solver, Generic[S]):
             If the problem is no :class:`GWProblem`.
         """
         _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
-        return self.repeated(problem.detached(), callback)
+        return self._repeated(problem.detached(), callback)
 
-    def repeated(self, problem: Any, callback: Callback | None = None) -> Outcome:
-        """Repeat steps as :meth:`run`, for any problem outside any gradient graph.
-
-        Parameters
-        ----------
-        problem : GWProblem or FreeProblem
-            The problem.
-        callback : callable, optional
-            Called with a :class:`gwtools.Progress` after every step.
-
-        Returns
-        -------
-        Outcome
-            The last finite plan, and why the solver stopped.
-        """
+    def _repeated(self, problem: Any, callback: Callback | None = None) -> Outcome:
+        """Repeat steps as :meth:`run`, for any problem outside any gradient graph."""
         started = now()
         if problem.variation <= problem.float_error:
             return self._without_steps(problem)

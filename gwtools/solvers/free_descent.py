@@ -94,7 +94,7 @@ class FreeDescent(IterativeSolver[_State]):
     def run(self, problem: Any, callback: Callback | None = None) -> Outcome:
         """Take steps until the gap is closed; see :meth:`IterativeSolver.run`."""
         problem = problem.detached()
-        outcome = self.repeated(problem, callback)
+        outcome = self._repeated(problem, callback)
         missed = misses(outcome.plan, problem.x, problem.y, problem.marginals)
         if missed <= max(4 * _array.epsilon(problem.x.weights), 1e-13):
             return outcome

@@ -47,6 +47,7 @@ ROOMS = {
             "_memory",
             "history",
             "plans",
+            "pairings",
             "glued_plans",
             "marginals",
             "spaces",
@@ -424,6 +425,10 @@ TESTED_ELSEWHERE = {
     "gwtools.verdicts": (
         "tests/certify/test_intervals.py",
         "certificates beside the intervals that they tell of",
+    ),
+    "gwtools.pairings": (
+        "tests/test_results.py",
+        "pairs beside the results that name their atoms",
     ),
     "gwtools.bounds.memory": ("tests/test_memory.py", "estimates beside what is held"),
 }
