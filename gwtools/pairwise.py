@@ -163,15 +163,7 @@ def pairwise(
     True
     """
     # 1. The arguments.
-    xs = read_spaces(spaces, "spaces")
-    _check_lists.not_empty(xs, "spaces")
-    ys = xs
-    if others is not None:
-        ys = read_spaces(others, "others")
-        _check_lists.not_empty(ys, "others")
-    lists = {"spaces": xs, "others": ys}
-    require_one_kind(lists)
-    require_plain(lists, "pairwise")
+    xs, ys = _read(spaces, others)
     chosen = given_solver(solver)
     _check.choice(effort, "effort", EFFORTS)
     _check_pairs.workers(n_jobs)
@@ -219,6 +211,21 @@ def pairwise(
     result = _matrices(found, rows, cols, xs, ys, others is None, chosen)
     _warn(found)
     return result
+
+
+def _read(
+    spaces: Sequence[Any], others: Sequence[Any] | None
+) -> tuple[list[Space], list[Space]]:
+    """Read the lists to compare, of which the second may be the first."""
+    xs = read_spaces(spaces, "spaces")
+    _check_lists.not_empty(xs, "spaces")
+    lists = {"spaces": xs}
+    if others is not None:
+        lists["others"] = read_spaces(others, "others")
+        _check_lists.not_empty(lists["others"], "others")
+    require_one_kind(lists)
+    require_plain(lists, "pairwise")
+    return xs, lists.get("others", xs)
 
 
 def _fill(

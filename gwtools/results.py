@@ -87,8 +87,8 @@ class GWResult:
         The share α of F in the objective (1 − α) ⟨M, π⟩ + α F(π) where features M were
         given; None for F alone. Objective, certificate and gaps are those of that sum.
     marginals : "balanced", "semi_relaxed" or Partial
-        Which plans compete. Where a marginal is free, the certificate is an interval of
-        the least objective of such plans, and there are no potentials.
+        Which plans compete, and whose least objective the certificate is of. Where a
+        marginal is free there are no potentials.
 
     Notes
     -----
@@ -406,8 +406,7 @@ class GWResult:
         regularized = self.regularized
         if regularized is not None:
             regularized = _array.number(regularized)
-        distance = None
-        distance_excess = None
+        distance = distance_excess = None
         if self._has_distance:
             distance = _array.number(self.distance)
             distance_excess = _finite(excess.distance)

@@ -45,6 +45,7 @@ from simulations.study import (
     figures,
     language_models,
     measures,
+    plans,
     protocol,
     statistics,
     tables,
@@ -324,7 +325,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     arguments.config = arguments.config or (QUICK if arguments.quick else CONFIG)
-    if language_models.is_plan(arguments.config):
+    if plans.is_plan(arguments.config):
         return language_models.study(arguments)
     return study(arguments)
 

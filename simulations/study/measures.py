@@ -156,6 +156,7 @@ def _evaluated(
         "standardize": "none",
         "per_device_eval_batch_size": 64,
         "fusion_weight": 0.5,
+        "graph": "row_means",
     }
     trainer = cells.trainer(pair, None, common | settings, stores, held_out=examples)
     with cells.quiet():

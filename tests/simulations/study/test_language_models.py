@@ -17,7 +17,7 @@ from fusion.text.conversations import encode
 from fusion.training.config import read_config
 from simulations import _report as report
 from simulations import fusion_study, tiny_models, trainer_speed
-from simulations.study import language_models
+from simulations.study import language_models, plans
 
 STUDY = Path(language_models.__file__).parent
 NAMES = ("gemma", "taught")
@@ -28,14 +28,14 @@ def rows_of(path):
 
 
 def plan_of(name, quick=False):
-    return language_models.read(STUDY / f"{name}.yaml", quick)
+    return plans.read(STUDY / f"{name}.yaml", quick)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_data_depend_on_the_seed_alone_and_nothing_is_for_two_things(name, tmp_path):
     plan = plan_of(name, quick=True)
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
-        language_models.write_data(tmp_path / folder, plan, seed)
+        plans.write_data(tmp_path / folder, plan, seed)
     files = ("labelled", "held_out", "captured")
     texts = {
         folder: [(tmp_path / folder / f"{file}.jsonl").read_text() for file in files]
@@ -54,7 +54,7 @@ def test_data_depend_on_the_seed_alone_and_nothing_is_for_two_things(name, tmp_p
 
 
 def test_completions_of_a_family_end_in_what_is_scored(tmp_path):
-    asked = language_models.questions(plan_of("taught", quick=True), 0)["labelled"]
+    asked = plans.questions(plan_of("taught", quick=True), 0)["labelled"]
     problems = [one.problem for one in asked]
     (score,) = evaluate.score(problems, [one.completion for one in asked])
     assert score.correct == len(asked) == 8
@@ -90,11 +90,11 @@ def test_commands_are_understood(name, kinds):
 
 
 def test_what_a_teacher_answered_is_learnt_beside_the_labels(tmp_path):
-    language_models.write_data(tmp_path / "data", plan_of("taught", quick=True), 0)
+    plans.write_data(tmp_path / "data", plan_of("taught", quick=True), 0)
     said = [{"prompt": "3*5\n", "completion": "3*5=15 #### 15"}]
     (tmp_path / "answers").mkdir()
     (tmp_path / "answers" / "gemma3.jsonl").write_text(json.dumps(said[0]) + "\n")
-    language_models.write_answers(tmp_path, "gemma3")
+    plans.write_answers(tmp_path, "gemma3")
     data = tmp_path / "data"
     labelled = rows_of(data / "labelled.jsonl")
     assert rows_of(data / "answers_gemma3.jsonl") == labelled + said
@@ -108,7 +108,7 @@ def test_the_command_of_the_study_runs_plans_of_language_models(tmp_path, monkey
     assert fusion_study.main(words) == 0
     (told,) = asked
     assert told.models == Path("models")
-    assert not language_models.is_plan(STUDY / "protocol.yaml")
+    assert not plans.is_plan(STUDY / "protocol.yaml")
 
 
 def test_what_a_command_prints_becomes_a_row(tmp_path, monkeypatch):
