@@ -30,6 +30,14 @@ fusion` captures what teachers say in a `TeacherStore`, once, and trains a stude
 it: `FusionTrainer` with the settings of `FusionConfig`. fusion/examples holds settings
 of every command, and a loop of plain PyTorch. Read on in `help(fusion.FusionLoss)`.
 
+What helps a student? In this project's study of small models on eight families of
+questions (simulations/fusion_study.py), no loss between graphs is shown to raise
+accuracy over that of the labels alone, neither the published one nor those that were
+tried in its place; ULD + GLD, as published, lowered it. What helped are a teacher's own
+answers to questions without labels: let it write them (`python -m fusion generate`),
+and train on labels and answers, with ULD beside at about a tenth of the gradient, or
+without. So there is no graph loss by default, and a small weight of ULD.
+
 Names are loaded when they are first used: the losses need torch alone, the trainer
 needs transformers. Where one of these is missing, an ``ImportError`` says which extra
 to install.
