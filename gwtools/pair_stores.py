@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from scipy.sparse import issparse
 from gwtools import _array, _check_pairs
 from gwtools._array import NumpyArray
 from gwtools.pair_batches import PAIR, Batch
+from gwtools.saved_results import replacing
 from gwtools.spaces import Space, fields_alone
 
 _FORMAT = 1
@@ -74,7 +73,8 @@ class PairStore:
             _check_pairs.same_work(_json(manifest), asked, folder)
             return
         folder.mkdir(parents=True, exist_ok=True)
-        _write(manifest, json.dumps(asked, indent=1).encode())
+        with replacing(manifest) as file:
+            file.write(json.dumps(asked, indent=1).encode())
 
     def finished(self, batches: Sequence[Batch]) -> dict[int, NumpyArray]:
         """Return what is known of the pairs of each finished batch, by its number."""
@@ -87,9 +87,8 @@ class PairStore:
 
     def keep(self, batch: Batch, rows: NumpyArray) -> None:
         """Write what is known of the pairs of a batch."""
-        content = io.BytesIO()
-        np.save(content, rows.astype(PAIR), allow_pickle=False)
-        _write(self._path(batch), content.getvalue())
+        with replacing(self._path(batch)) as file:
+            np.save(file, rows.astype(PAIR), allow_pickle=False)
 
     def _path(self, batch: Batch) -> Path:
         return self.folder / f"batch-{batch.number:06d}.npy"
@@ -101,14 +100,3 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        # Without this a power cut after the renaming could leave an empty file.
-        os.fsync(file.fileno())
-    partial.replace(path)

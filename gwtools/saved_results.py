@@ -110,7 +110,7 @@ def write(path: Any, result: Any) -> None:
     document = {_FORMAT: _VERSION, "class": kind, "fields": encoded}
     text = json.dumps(document, allow_nan=False)
     arrays[_ENTRY] = np.frombuffer(text.encode(), dtype=np.uint8)
-    with _replacing(target) as file:
+    with replacing(target) as file:
         np.savez(file, **cast(Any, arrays))
 
 
@@ -293,8 +293,19 @@ def _arrays_of(path: Path) -> dict[str, NumpyArray]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file beside another one, whose place it takes once it is whole."""
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file beside another one, whose place it takes once it is whole.
+
+    Parameters
+    ----------
+    path : Path
+        The file that is there as a whole afterwards, or as it was before.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be written.
+    """
     beside = path.with_name(f".{uuid4().hex}.tmp")
     try:
         with beside.open("xb") as file:

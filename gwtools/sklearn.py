@@ -31,11 +31,10 @@ except ModuleNotFoundError as error:
     ) from None
 
 
-# scikit-learn has no types.
 class GromovWassersteinTransformer(
-    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
-    TransformerMixin,  # type: ignore[misc]
-    BaseEstimator,  # type: ignore[misc]
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Transform spaces into their Gromov-Wasserstein distances to reference spaces.
 

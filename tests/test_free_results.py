@@ -265,7 +265,7 @@ def test_results_are_saved_printed_and_have_no_distance(marginals, tmp_path):
     assert numbers["distance"] is None
     assert numbers["mass"] == mass_of(marginals)
     with pytest.raises(ValueError, match=r"read result\.objective"):
-        result.distance  # noqa: B018
+        _ = result.distance
 
 
 def test_callbacks_count_the_steps_of_all_starts_and_may_stop():

@@ -375,7 +375,8 @@ def _check_schema(tensors: Any, origin: Origin, shard: Shard) -> None:
         raise ValueError("it belongs to another store or place")
     wanted = _schema(origin, shard)
     found: _Schema = {}
-    for name in tensors.keys():  # noqa: SIM118 (not a dict)
+    stored = tensors.keys()  # of a handle, which is no mapping
+    for name in stored:
         # Slices tell types and shapes without reading the numbers.
         column = tensors.get_slice(name)
         shape = list(column.get_shape())

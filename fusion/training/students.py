@@ -220,8 +220,11 @@ def reader_of(
     Raises
     ------
     ValueError
-        If ``student_k`` is less than ``args.k``, or more than the tokens.
+        If ``student_k`` is less than ``args.k``, or more than the tokens, or the head
+        cannot be read in chunks where ``args.head_chunk`` asks for it.
     """
+    if args.head_chunk is not None:
+        check_head(student)
     vocabulary = vocabulary_size(tokenizer)
     k = args.k if student_k is None else student_k
     if not args.k <= k <= vocabulary and student_k is not None:

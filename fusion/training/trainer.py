@@ -32,7 +32,12 @@ from fusion.training.comparison import (
     teachers_tokens,
 )
 from fusion.training.config import AUTO, FusionConfig
-from fusion.training.data import check_kept, check_stores, fitting_examples
+from fusion.training.data import (
+    FittingExamples,
+    check_kept,
+    check_stores,
+    fitting_examples,
+)
 from fusion.training.interruption import Interruption
 from fusion.training.progress import Progress
 from fusion.training.sampling import (
@@ -45,7 +50,6 @@ from fusion.training.sampling import (
 )
 from fusion.training.start import Start
 from fusion.training.students import (
-    check_head,
     head_of,
     nothing,
     prepared,
@@ -186,9 +190,8 @@ class FusionTrainer(Trainer):
         held_out = fitting(eval_dataset, args=args, name="held-out examples")
         # What a store holds may have been left out.
         check_kept(self.stores, args, training, held_out)
-        weighed = training or held_out
-        keys = () if weighed is None else weighed.keys
-        collator: Any = _collator(self.stores, processing_class, args, keys)
+        examples = training or held_out
+        collator: Any = _collator(self.stores, processing_class, args, examples)
         super().__init__(
             model=prepared(model, args),
             args=args,
@@ -204,10 +207,8 @@ class FusionTrainer(Trainer):
         # of these, newer ones at the second.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
-        if args.head_chunk is not None:
-            check_head(self.model)
-        self._head = head_of(self.model)
         self._reader = reader_of(self.model, processing_class, args, student_k)
+        self._head = head_of(self.model)
 
     def _watch(self, start: Start) -> None:
         """Add what prints, counts and ends training: lines, progress, interruption."""
@@ -430,11 +431,12 @@ def _collator(
     stores: Mapping[str, TeacherStore],
     tokenizer: PreTrainedTokenizerBase,
     args: FusionConfig,
-    keys: Sequence[str],  # of the examples
+    examples: FittingExamples | None,
 ) -> Collator:
     """Make the collator that the settings describe."""
     ce_temperature = 1.0 if args.ce_temperature is None else args.ce_temperature
     if args.weighting == "ce" and args.ce_temperature is None:
+        keys = () if examples is None else examples.keys
         ce_temperature = likelihood_scale(stores, keys)
     return Collator(
         stores,
