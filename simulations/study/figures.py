@@ -134,7 +134,8 @@ def losses_over_steps(
         for i, arm in enumerate(arms):
             style = {"color": DISTINCT[i], "linestyle": LINES[i % len(LINES)]}
             marks.append(Line2D([], [], label=words.get(arm, arm), **style))
-        marks.append(Patch(color="black", alpha=0.15, label="range over seeds"))
+        if len({row["seed"] for row in rows}) > 1:
+            marks.append(Patch(color="black", alpha=0.15, label="range over seeds"))
         figure.legend(handles=marks, loc="outside upper center", ncols=len(marks))
     return figure
 
@@ -163,7 +164,7 @@ def _curves(axes: Axes, rows: Sequence[Row], name: str, arms: Sequence[str]) -> 
     elif _spans_orders(drawn):
         axes.set_yscale("log")
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.05 * max(drawn))
 
 
 def gld_against_kl(points: Sequence[Row]) -> Figure:
@@ -244,7 +245,7 @@ def distance_against_transfer(
             style = {"color": "grey", "linestyle": "none", "marker": marker}
             marks.append(Line2D([], [], label=name, **style))
         bar = Line2D([], [], color="grey", linewidth=0.9)
-        bar.set_label("95 % interval over seeds")
+        bar.set_label("range over seeds")
         figure.legend(handles=[*marks, bar], loc="outside lower center", ncols=4)
     return figure
 
@@ -291,10 +292,9 @@ def _transfer(
         _say_nothing(axes)
         return
     for point in points:
-        mean, low, high = (100 * point[key] for key in ("gain", "low", "high"))
+        mean, least, most = (100 * point[key] for key in ("gain", "least", "most"))
         colour = DISTINCT[teachers.index(point["teacher"])]
-        if math.isfinite(low):
-            axes.plot([point["distance"]] * 2, [low, high], color=colour, linewidth=0.9)
+        axes.plot([point["distance"]] * 2, [least, most], color=colour, linewidth=0.9)
         marker = MARKERS[families.index(point["family"]) % len(MARKERS)]
         axes.plot(point["distance"], mean, marker, color=colour)
     axes.axhline(0, color="black", linewidth=0.8)

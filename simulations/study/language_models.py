@@ -38,7 +38,14 @@ from simulations._report import Row
 from simulations.study import plans
 from simulations.study.plans import Arm, Plan
 
-TERMS = ("sft", "uld", "graph")
+# The terms of the loss: title and unit.
+TERMS = {
+    "sft": ("NLL of the labels", "nats"),
+    "uld": ("ULD", "logits"),
+    "graph": ("GLD", "logits²"),
+}
+# Of ``fusion train``: a command that was interrupted goes on from its last checkpoint.
+UNATTENDED = ("disable_tqdm=true", "resume_from_checkpoint=auto")
 SPENT = re.compile(r"(\d+) s, peak memory ([\d.]+) GiB")
 STORED = re.compile(r"(\d+) examples, (\d+) tokens, ([\d.]+) bytes a token")
 
@@ -83,7 +90,7 @@ class Run:
                 f"max_steps={size.teaching_steps}",
                 f"seed={self.seed}",
                 "fusion_weight=0",
-                "disable_tqdm=true",
+                *UNATTENDED,
                 *self.plan.teaching,
             ]
             found |= self.evaluated(f"teacher {name}", folder)
@@ -119,7 +126,7 @@ class Run:
             f"max_steps={size.steps}",
             f"logging_steps={max(1, size.steps // 12)}",
             f"seed={self.seed}",
-            "disable_tqdm=true",
+            *UNATTENDED,
             *self.plan.training,
             *arm.settings,
         ]
@@ -244,9 +251,10 @@ def tables(ran: Sequence[Row], training: Sequence[Row], scores: Sequence[Row]) -
             report.markdown_table(["student", "step", *TERMS], losses),
             "## Answers to problems that no model has learnt",
             report.markdown_table(header, answers),
-            "Times are of a shared machine, so those of trainings "
-            "do not compare. Where an interval holds the majority's share, nothing is "
-            "shown to be learnt beyond the frequency of answers.",
+            "Times are of a shared machine, so those of trainings do not compare; that "
+            "of a training that was interrupted is of what was left of it. Where an "
+            "interval holds the majority's share, nothing is shown to be learnt beyond "
+            "the frequency of answers.",
         ]
     )
 
@@ -256,7 +264,8 @@ def draw(training: Sequence[Row], path: Path) -> None:
     arms = list(dict.fromkeys(row["arm"] for row in training))
     with report.figure_style():
         figure = Figure(figsize=(7.5, 2.6))
-        for ax, term in zip(figure.subplots(1, len(TERMS)), TERMS, strict=True):
+        panels = figure.subplots(1, len(TERMS))
+        for ax, (term, (title, unit)) in zip(panels, TERMS.items(), strict=True):
             for arm in arms:
                 for part, style in (("training", "-"), ("held out", "o")):
                     points = [
@@ -270,10 +279,9 @@ def draw(training: Sequence[Row], path: Path) -> None:
                         color=f"C{arms.index(arm)}",
                         label=f"{arm}, {part}",
                     )
-            ax.set_title(
-                {"sft": "NLL of the labels", "uld": "ULD", "graph": "GLD"}[term]
-            )
+            ax.set_title(title)
             ax.set_xlabel("step")
+            ax.set_ylabel(unit)
             ax.set_ylim(bottom=0)
         figure.axes[0].legend(fontsize=6)
         figure.savefig(path)
