@@ -12,7 +12,7 @@ simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds claims search global stationarity variants free_marginals watchdog proofs attack speed batch losses study gpu test mutants lint notebooks clean $(VENV)
+.PHONY: help table bounds claims search global stationarity variants free_marginals pairs watchdog proofs attack speed batch losses study gpu test mutants lint notebooks clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -48,6 +48,10 @@ free_marginals: $(VENV) ## semi-relaxed and partial plans against POT's, and inl
 variants: export OMP_NUM_THREADS := 1
 variants: $(VENV) ## fused objectives against POT's
 	$(call simulate,$(PY),variants)
+
+pairs: export OMP_NUM_THREADS := 1
+pairs: $(VENV) ## all pairs of 200 graphs, killed, resumed and distributed, and certified neighbours
+	$(call simulate,$(PY),all_pairs)
 
 watchdog: export OMP_NUM_THREADS := 1
 watchdog: $(VENV) ## random pairs of every kind, each under a time limit

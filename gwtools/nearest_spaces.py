@@ -21,6 +21,8 @@ from gwtools.spaces.lists import read_spaces, require_one_kind, require_plain
 # Spaces that are solved before it is asked again which are left: few, as each may show
 # that others need not be solved.
 _SOLVED_TOGETHER = 4
+# What a bound may cost that can spare a solution.
+_BEFORE_SOLVING = "cubic"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +105,28 @@ class _Found(NamedTuple):
     missed: int  # pairs whose solver's criterion was not met
 
 
+class _Known(NamedTuple):
+    """What is known of the distances of one query to N spaces, arrays of shape (N,)."""
+
+    distances: NumpyArray
+    lower: NumpyArray
+    upper: NumpyArray
+
+    @classmethod
+    def of(cls, rows: NumpyArray) -> _Known:
+        """Begin with what is known of each space."""
+        return cls(rows["distance"].copy(), rows["lower"].copy(), rows["upper"].copy())
+
+    def update(self, chosen: NumpyArray, rows: NumpyArray) -> None:
+        """Join what else is known of some spaces: all plans and bounds are valid."""
+        for mine, found, better in (
+            (self.distances, rows["distance"], np.minimum),
+            (self.lower, rows["lower"], np.maximum),
+            (self.upper, rows["upper"], np.minimum),
+        ):
+            mine[chosen] = better(mine[chosen], found)
+
+
 def nearest(
     queries: Sequence[Any],
     spaces: Sequence[Any],
@@ -116,7 +140,8 @@ def nearest(
     """Find the k spaces nearest to each query, and prove which of them are.
 
     Each pair gets an interval first, from the sorting bound and the plan that sorts row
-    means. Then spaces are solved in the order of their lower ends, until those left
+    means. Then spaces are solved in the order of their lower ends, each after the
+    bounds up to cubic effort have not shown that it need not be, until those left
     cannot be nearer than the k found.
 
     Parameters
@@ -228,45 +253,45 @@ def nearest(
 def _search(task: _Search) -> _Found:
     """Find the nearest spaces of one query."""
     count = len(task.spaces)
-    everything = np.arange(count)
     # 1. An interval for each space, without running the solver.
-    rows = _rows(task, everything, Sorted(), "linear")
-    lower = rows["lower"].copy()  # (N,), in units of C
-    upper = rows["upper"].copy()
-    distances = rows["distance"].copy()
+    known = _Known.of(_rows(task, np.arange(count), Sorted(), "linear"))
+    is_bounded = np.zeros(count, dtype=bool)
     is_solved = np.zeros(count, dtype=bool)
     missed = 0
     # 2. Those that may be among the k nearest are solved, by rising lower ends.
     while True:
-        order = np.argsort(distances, kind="stable")
+        order = np.argsort(known.distances, kind="stable")
         best = order[: task.k]
-        farthest = distances[best[-1]]
+        farthest = known.distances[best[-1]]
         # All that are returned are solved; others, where they may be nearer.
-        needed = lower < farthest
+        needed = known.lower < farthest
         needed[best] = True
         left = np.flatnonzero(needed & ~is_solved)
         if left.size == 0:
             break
-        chosen = left[np.argsort(lower[left], kind="stable")][:_SOLVED_TOGETHER]
+        chosen = left[np.argsort(known.lower[left], kind="stable")][:_SOLVED_TOGETHER]
+        # A better bound costs less than a solution, and may show that none is needed.
+        unbounded = chosen[~is_bounded[chosen]]
+        if unbounded.size:
+            known.update(unbounded, _rows(task, unbounded, Sorted(), _BEFORE_SOLVING))
+            is_bounded[unbounded] = True
+            continue
         rows = _rows(task, chosen, task.solver, task.effort)
+        known.update(chosen, rows)
         is_solved[chosen] = True
-        # Plans of both solvers are feasible, and both lower ends are proved.
-        distances[chosen] = np.minimum(distances[chosen], rows["distance"])
-        upper[chosen] = np.minimum(upper[chosen], rows["upper"])
-        lower[chosen] = np.maximum(lower[chosen], rows["lower"])
         missed += sum(Status[name].failure for name in rows["status"])
     # 3. How many spaces may be nearer than each of the k, beside itself.
     certified = np.empty(task.k, dtype=bool)
     for place, i in enumerate(best):
-        may_be_nearer = lower < upper[i]
+        may_be_nearer = known.lower < known.upper[i]
         may_be_nearer[i] = False
         certified[place] = np.count_nonzero(may_be_nearer) < task.k
     return _Found(
         task.number,
         best,
-        distances[best],
-        lower[best],
-        upper[best],
+        known.distances[best],
+        known.lower[best],
+        known.upper[best],
         certified,
         int(np.count_nonzero(is_solved)),
         missed,
