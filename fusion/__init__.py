@@ -35,9 +35,11 @@ questions (simulations/fusion_study.py), no loss between graphs is shown to rais
 accuracy over that of the labels alone, neither the published one nor those that were
 tried in its place; ULD + GLD, as published, lowered it. What helped are a teacher's own
 answers to questions without labels: let it write them (`python -m fusion generate`),
-and train on labels and answers, with ULD beside at about a tenth of the gradient, or
-without. So there is no graph loss by default, and a small weight of ULD. With language
-models of 135 and 270 million parameters the order was the same (one family, one seed).
+and train on labels and answers, with ULD of raw logits beside at about a tenth of the
+gradient, or without. So there is no graph loss by default, and a small weight of ULD.
+ULD of log-probabilities, all that most servers give, took away what answers gave. With
+language models of 135 and 270 million parameters the order was the same (one family,
+one seed).
 
 Names are loaded when they are first used: the losses need torch alone, the trainer
 needs transformers. Where one of these is missing, an ``ImportError`` says which extra

@@ -172,8 +172,8 @@ class TeacherStore:
         if logits and not self.manifest.logits:
             raise ValueError(
                 f"{self.path} must hold logits, but holds log-probabilities only: "
-                "use the standardisation `logprob` or `softmax`, or capture from the "
-                "model itself."
+                "set standardize to logprob or softmax, or capture from the model "
+                "itself."
             )
         if tokenizer is not None:
             self._check_fingerprint(

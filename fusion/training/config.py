@@ -73,8 +73,9 @@ class FusionConfig(TrainingArguments):
         1; 0 allows any.
     k : int
         Logits kept per position; at most that of the stores.
-    standardize : {"logprob", "none", "center", "softmax", "zscore"}
-        What the losses compare; "none" are the raw logits of the published method.
+    standardize : {"none", "center", "logprob", "softmax", "zscore"}
+        What the losses compare; "none" are raw logits, as of the published method. A
+        store of log-probabilities only needs "logprob" or "softmax".
     temperature : float
         Divides the logits of student and teacher. Other than 1 only where `standardize`
         is neither "logprob" nor "softmax".
@@ -185,9 +186,7 @@ class FusionConfig(TrainingArguments):
     k: int = setting(
         "logits a position, at most those of the stores", least=1, default=10
     )
-    standardize: str = setting(
-        "what the losses compare", choices=KINDS, default="logprob"
-    )
+    standardize: str = setting("what the losses compare", choices=KINDS, default="none")
     temperature: float = setting("divides all logits", above=0, default=1.0)
     teacher_temperatures: dict[str, float] = setting(
         "of teachers that have their own: teacher_temperatures.NAME=NUMBER",

@@ -193,8 +193,10 @@ def _check_keys(
     least: float,
 ) -> None:
     """Require what `check_stores` does, by the keys of distinct examples."""
-    # Distributions can be made of stored log-probabilities, too.
-    needs_logits = args.standardize not in NORMALIZED
+    # Distributions can be made of stored log-probabilities, too, and KL and JSD compare
+    # nothing else.
+    of_rows = args.alignment == "uld" or args.graph is not None
+    needs_logits = of_rows and args.standardize not in NORMALIZED
     needs_tokens = args.channels == "vocabulary" and args.graph is not None
     keys = [*training, *held_out]
     for name, store in stores.items():

@@ -105,6 +105,14 @@ ARMS: dict[str, Arm] = {
         "ULD on the teacher's answers alone", "uld", labels=False, answers=True
     ),
     "sequence_uld": Arm("labels, answers and ULD", "uld", answers=True),
+    # As `fusion train` compares where teachers gave log-probabilities only.
+    "sequence_uld_logprob": Arm(
+        "labels, answers and ULD of log-probabilities",
+        "uld",
+        None,
+        {"standardize": "logprob"},
+        answers=True,
+    ),
     "sequence_gld": Arm("labels, answers and GLD", None, "row_means", answers=True),
     "sequence_next_bytes": Arm(
         "labels, answers and KL of next bytes",

@@ -59,7 +59,10 @@ BAD = {
     "temperature": ({"temperature": 0.0}, "greater than 0"),
     "temperature NaN": ({"temperature": math.nan}, "finite"),
     "temperature text": ({"temperature": "1"}, "must be a number"),
-    "temperature of log-probabilities": ({"temperature": 2.0}, "must be 1"),
+    "temperature of log-probabilities": (
+        {"standardize": "logprob", "temperature": 2.0},
+        "must be 1",
+    ),
     "ce temperature": ({"ce_temperature": -1.0}, "greater than 0"),
     "teacher temperature": (
         {"stores": {"a": "x"}, "teacher_temperatures": {"a": 0}},

@@ -133,6 +133,33 @@ class Holding(dict):
         pass
 
 
+@pytest.mark.parametrize(
+    ("settings", "logits"),
+    [
+        ({}, True),
+        ({"standardize": "logprob"}, False),
+        ({"standardize": "softmax", "graph": "row_means"}, False),
+        # KL and JSD compare log-probabilities, whatever the losses of rows would.
+        ({"alignment": "kl"}, False),
+        ({"alignment": "jsd", "standardize": "center"}, False),
+        ({"alignment": "kl", "graph": "row_means"}, True),
+    ],
+    ids=str,
+)
+def test_stores_of_log_probabilities_do_where_nothing_else_is_compared(
+    settings, logits
+):
+    asked = []
+
+    class Server(Holding):
+        def check(self, *, logits, **_):
+            asked.append(logits)
+
+    args = fusion.FusionConfig("student", use_cpu=True, **settings)
+    check_stores({"server": Server(EXAMPLES)}, args, EXAMPLES)
+    assert asked == [logits]
+
+
 def test_a_loss_that_is_nothing_is_refused():
     """Where labels have no weight, somebody must teach."""
     settings = {"fusion_weight": 1.0, "use_cpu": True}
