@@ -137,7 +137,7 @@ except _metadata.PackageNotFoundError:  # a copy of the sources that is not inst
 
 
 def __getattr__(name: str) -> _Any:
-    """Import ``gwtools.sklearn``, which needs scikit-learn, when it is asked for."""
-    if name == "sklearn":
-        return _import_module("gwtools.sklearn")
+    """Import the modules of extras when they are asked for."""
+    if name in ("plot", "sklearn"):
+        return _import_module(f"gwtools.{name}")
     raise AttributeError(f"module 'gwtools' has no attribute {name!r}")

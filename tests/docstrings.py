@@ -20,7 +20,14 @@ from types import ModuleType
 from numpydoc.docscrape import get_doc_object
 from numpydoc.validate import ERROR_MSGS, validate
 
-MODULES = ("gwtools", "gwtools.bounds", "gwtools.batch", "gwtools.stability", "fusion")
+MODULES = (
+    "gwtools",
+    "gwtools.bounds",
+    "gwtools.batch",
+    "gwtools.plot",
+    "gwtools.stability",
+    "fusion",
+)
 
 # Checks of numpydoc that are not asked for, and why.
 LEFT_OUT = {

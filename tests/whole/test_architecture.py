@@ -44,6 +44,7 @@ ROOMS = {
             "_check_spaces",
             "_check_fused",
             "_check_free",
+            "_check_plot",
             "_memory",
             "history",
             "plans",
@@ -89,6 +90,7 @@ ROOMS = {
             "nearest_spaces",
         ),
         "sklearn",
+        "plot",
         "files",
         "__main__",
     ),
@@ -121,7 +123,8 @@ KNOWS_COMPAT = {
     "gwtools.glued_plans",
     "gwtools.plans",
 }
-KNOWS_NETWORKX = {"gwtools.files.graphs"}  # where a file of GraphML is read
+# Where a file of GraphML is read, and where figures are drawn.
+KNOWN = {"gwtools.files.graphs": {"networkx"}, "gwtools.plot": {"matplotlib"}}
 FORBIDDEN = {
     "torch",
     "jax",
@@ -216,9 +219,7 @@ GWTOOLS = sorted(module for module in MODULES if module.startswith("gwtools."))
 @pytest.mark.parametrize("module", GWTOOLS)
 def test_gwtools_knows_no_array_library(module):
     roots = {name.split(".")[0] for name in imports(MODULES[module])}
-    assert not roots & (
-        FORBIDDEN - ({"networkx"} if module in KNOWS_NETWORKX else set())
-    )
+    assert not roots & (FORBIDDEN - KNOWN.get(module, set()))
     assert "array_api_compat" not in roots or module in KNOWS_COMPAT
 
 

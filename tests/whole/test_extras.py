@@ -267,6 +267,16 @@ def test_the_transformer_of_scikit_learn_says_which_extra_it_needs(tmp_path):
     )
 
 
+def test_pictures_say_which_extra_they_need(tmp_path):
+    code = "import numpy as np, gwtools as gw; gw.plot.distances(np.zeros((1, 1)))"
+    done = without(BARE, "-c", code, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: gwtools.plot needs matplotlib, which is not installed: "
+        "run pip install 'gwfusion[plots]'."
+    )
+
+
 def test_the_core_is_what_the_project_says():
     names = {
         re.split(r"[<>=!~\[; ]", each)[0].lower().replace("-", "_")

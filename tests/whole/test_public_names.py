@@ -21,8 +21,9 @@ def test_public_names_exist_and_are_listed():
 
 
 def skip_where_extras_are_missing(module):
-    if module == "gwtools.sklearn":
-        pytest.importorskip("sklearn")
+    for name, package in {"sklearn": "sklearn", "plot": "matplotlib"}.items():
+        if module == f"gwtools.{name}":
+            pytest.importorskip(package)
     needed = [package for package, (_, extra) in PACKAGES.items() if extra == "fusion"]
     missing = [package for package in needed if find_spec(package) is None]
     if module.startswith("fusion") and missing:

@@ -1,0 +1,420 @@
+"""Pictures of results: intervals, plans, searches, distances (extra ``plots``).
+
+Each function draws into given axes of matplotlib, or into new ones, and returns them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from gwtools import _array, _check, _check_plot
+from gwtools._array import NumpyArray
+from gwtools.pairwise import PairwiseResult
+from gwtools.plans import Plan, as_plan
+from gwtools.results import Certificate, GWResult
+from gwtools.spaces import PointCloud, Space, as_space, detached
+
+# Distinct to most eyes, and in grey (Okabe and Ito).
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+_MOST_NAMES = 40  # that fit beside a matrix
+_LEAST_SHARE = 0.01  # of the largest mass, from which on a line is drawn
+
+__all__ = ["certificate", "coupling", "distances", "history", "matching", "starts"]
+
+
+def certificate(
+    certificates: Certificate | GWResult | Mapping[str, Certificate | GWResult],
+    ax: Any = None,
+) -> Any:
+    """Draw proved intervals of GW_2² as bars from 0.
+
+    Dark is what is proved, from 0 to the lower end; light is what is open, up to the
+    upper one.
+
+    Parameters
+    ----------
+    certificates : Certificate, GWResult, or mapping of them by name
+        What to draw, a bar each.
+    ax : matplotlib axes, optional
+        Where; by default in a new figure.
+
+    Returns
+    -------
+    matplotlib axes
+        With the bars; the unit is that of C, squared.
+
+    Raises
+    ------
+    TypeError
+        If something else is passed.
+    ImportError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import networkx as nx, gwtools as gw
+    >>> ring, path = (gw.GraphSpace(g(12)) for g in (nx.cycle_graph, nx.path_graph))
+    >>> plan = gw.solve(ring, path).plan
+    >>> ax = gw.plot.certificate(
+    ...     {e: gw.certify(ring, path, plan, effort=e) for e in ("linear", "cubic")}
+    ... )
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['linear', 'cubic']
+    """
+    named = certificates if isinstance(certificates, Mapping) else {"": certificates}
+    for value in named.values():
+        _check_plot.instance(value, "certificates", (Certificate, GWResult))
+    ax = _axes(ax)
+    for place, value in enumerate(named.values()):
+        known = value.certificate if isinstance(value, GWResult) else value
+        lower = max(known.lower, 0.0)
+        ax.barh(place, lower, color=BLUE, height=0.6)
+        still_open = known.upper - lower
+        ax.barh(place, still_open, left=lower, color=BLUE, alpha=0.3, height=0.6)
+        ax.plot([known.upper] * 2, [place - 0.4, place + 0.4], color="black")
+    ax.set_yticks(range(len(named)), list(named))
+    ax.invert_yaxis()
+    ax.set_xlabel("GW₂², squared units of C")
+    return ax
+
+
+def coupling(result: GWResult | Plan, ax: Any = None, names: Any = None) -> Any:
+    """Draw the masses of a plan as a matrix of colours.
+
+    Parameters
+    ----------
+    result : GWResult or Plan
+        The plan, of shape (n, m).
+    ax : matplotlib axes, optional
+        Where; by default in a new figure.
+    names : pair of sequences, optional
+        Of the rows and of the columns; by default those of the result's spaces. They
+        are shown where there are at most 40.
+
+    Returns
+    -------
+    matplotlib axes
+        With the matrix and its scale.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On bad input.
+    ImportError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import networkx as nx, gwtools as gw
+    >>> x, y = gw.GraphSpace(nx.star_graph(4)), gw.GraphSpace(nx.path_graph(5))
+    >>> ax = gw.plot.coupling(gw.solve(x, y))
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('atom of y', 'atom of x')
+    """
+    _check_plot.instance(result, "result", (GWResult, Plan))
+    plan = result.plan if isinstance(result, GWResult) else result
+    n, m = plan.shape
+    if names is None:
+        names = result.names if isinstance(result, GWResult) else (range(n), range(m))
+    rows, cols = map(list, names)
+    _check_plot.labels(rows, n, "names[0]")
+    _check_plot.labels(cols, m, "names[1]")
+    ax = _axes(ax)
+    image = ax.imshow(_numbers(plan.dense()), cmap="Blues", vmin=0.0, aspect="auto")
+    ax.figure.colorbar(image, ax=ax, label="mass")
+    _name_cells(ax, rows, cols)
+    ax.set_xlabel("atom of y")
+    ax.set_ylabel("atom of x")
+    return ax
+
+
+def matching(x: Any, y: Any, plan: Any, ax: Any = None) -> Any:
+    """Draw two spaces side by side, and the plan as lines between their atoms.
+
+    Point clouds of one or two dimensions are drawn as they are, others by their first
+    two principal axes, and all other spaces by classical scaling of C, taken as
+    distances: a picture, in which some of C may be lost. An atom of y has the colour of
+    those of x whose mass it gets; lines carry at least a hundredth of the largest mass.
+
+    Parameters
+    ----------
+    x, y : Space or square array
+        Spaces of n and m atoms.
+    plan : GWResult, Plan or array of shape (n, m)
+        The plan.
+    ax : matplotlib axes, optional
+        Where; by default in a new figure.
+
+    Returns
+    -------
+    matplotlib axes
+        With x on the left.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On bad input.
+    ImportError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import networkx as nx, gwtools as gw
+    >>> club = nx.karate_club_graph()
+    >>> x, y = gw.GraphSpace(club, weight=None), gw.GraphSpace(nx.path_graph(34))
+    >>> ax = gw.plot.matching(x, y, gw.solve(x, y))
+    >>> ax.get_title(loc="left"), ax.get_title(loc="right")
+    ('x: 34 atoms', 'y: 34 atoms')
+    """
+    x, y = detached(as_space(x, "x")), detached(as_space(y, "y"))
+    if isinstance(plan, GWResult):
+        plan = plan.plan
+    plan = as_plan(plan, (x.size, y.size))
+    masses = plan.sparse()
+    ax = _axes(ax)
+    # 1. Where atoms are, each space in a square of side 1.
+    left = _in_square(_positions(x))
+    right = _in_square(_positions(y)) + np.array([1.5, 0.0])
+    # 2. Colours: of x by place along its first axis, of y by the mean of what it gets.
+    shades = left[:, 0]
+    received = np.zeros(y.size)
+    np.add.at(received, masses.col, masses.data)
+    mixed = np.zeros(y.size)
+    np.add.at(mixed, masses.col, masses.data * shades[masses.row])
+    mixed = np.divide(mixed, received, out=np.zeros(y.size), where=received > 0)
+    # 3. Lines, and atoms above them.
+    largest = masses.data.max()
+    for i, j, mass in zip(masses.row, masses.col, masses.data, strict=True):
+        if mass >= _LEAST_SHARE * largest:
+            ends = np.stack([left[i], right[j]])
+            share = float(mass / largest)
+            ax.plot(*ends.T, color="grey", alpha=0.15 + 0.35 * share, linewidth=0.8)
+    for places, values, space in ((left, shades, x), (right, mixed, y)):
+        weights = _numbers(space.weights)
+        sizes = 30 * weights / weights.max()
+        ax.scatter(*places.T, c=values, s=sizes, vmin=0, vmax=1, zorder=3)
+    ax.set_title(f"x: {x.size} atoms", loc="left")
+    ax.set_title(f"y: {y.size} atoms", loc="right")
+    ax.set_aspect("equal")
+    ax.axis("off")
+    return ax
+
+
+def history(result: GWResult, ax: Any = None) -> Any:
+    """Draw the objective after each step of an iterative solver.
+
+    Parameters
+    ----------
+    result : GWResult
+        Of a solver that has steps.
+    ax : matplotlib axes, optional
+        Where; by default in a new figure.
+
+    Returns
+    -------
+    matplotlib axes
+        With the steps, and the certificate's lower end.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no result, or one without steps.
+    ImportError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import networkx as nx, gwtools as gw
+    >>> x, y = gw.GraphSpace(nx.star_graph(9)), gw.GraphSpace(nx.path_graph(12))
+    >>> ax = gw.plot.history(gw.solve(x, y, gw.Sinkhorn()))
+    >>> ax.get_xlabel()
+    'step'
+    """
+    _check.instance(result, "result", GWResult, "pass what gwtools.solve returns")
+    remedy = "solve with an iterative solver, as gwtools.ConditionalGradient()"
+    _check_plot.known(len(result.history), "steps in its history", remedy)
+    ax = _axes(ax)
+    steps = [step.iteration for step in result.history]
+    values = [step.objective for step in result.history]
+    ax.plot(steps, values, ".-", color=BLUE, label="objective after the step")
+    _lower_end(ax, result)
+    _count_from_one(ax, "step")
+    ax.set_ylabel("objective, squared units of C")
+    ax.legend()
+    return ax
+
+
+def starts(result: GWResult, ax: Any = None) -> Any:
+    """Draw where the starts of a search ended, the best first.
+
+    Parameters
+    ----------
+    result : GWResult
+        Of :class:`gwtools.MultiStart`, which "auto" takes.
+    ax : matplotlib axes, optional
+        Where; by default in a new figure.
+
+    Returns
+    -------
+    matplotlib axes
+        With the starts, and the certificate's lower end.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no result, or one of a single start.
+    ImportError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import networkx as nx, gwtools as gw
+    >>> x, y = gw.GraphSpace(nx.star_graph(9)), gw.GraphSpace(nx.path_graph(12))
+    >>> ax = gw.plot.starts(gw.solve(x, y, gw.MultiStart(starts=8)))
+    >>> ax.get_xlabel()
+    'start, the best first'
+    """
+    _check.instance(result, "result", GWResult, "pass what gwtools.solve returns")
+    made = () if result.starts is None else tuple(result.starts)
+    remedy = "solve with gwtools.MultiStart()"
+    _check_plot.known(len(made), "starts", remedy)
+    ax = _axes(ax)
+    ordered = sorted(made, key=lambda start: start.objective)
+    places = np.arange(1, len(ordered) + 1)
+    values = np.array([start.objective for start in ordered])
+    reached = np.array([start.reached for start in ordered])
+    for chosen, mark, color, words in (
+        (reached, "o", GREEN, "ended at the best"),
+        (~reached, ".", BLUE, "ended elsewhere"),
+    ):
+        if chosen.any():
+            ax.plot(places[chosen], values[chosen], mark, color=color, label=words)
+    _lower_end(ax, result)
+    _count_from_one(ax, "start, the best first")
+    ax.set_ylabel("objective, squared units of C")
+    ax.legend()
+    return ax
+
+
+def distances(
+    result: PairwiseResult | Any, ax: Any = None, names: Sequence[Any] | None = None
+) -> Any:
+    """Draw a matrix of distances.
+
+    Parameters
+    ----------
+    result : PairwiseResult or array of shape (N, M)
+        The distances, in units of C.
+    ax : matplotlib axes, optional
+        Where; by default in a new figure.
+    names : sequence, optional
+        Of the rows, and of the columns where the matrix is square; shown where there
+        are at most 40.
+
+    Returns
+    -------
+    matplotlib axes
+        With the matrix and its scale.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On bad input.
+    ImportError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import networkx as nx, gwtools as gw
+    >>> rings = [gw.GraphSpace(nx.cycle_graph(n)) for n in (4, 6, 9)]
+    >>> ax = gw.plot.distances(gw.pairwise(rings), names=["4", "6", "9"])
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['4', '6', '9']
+    """
+    values = result.distances if isinstance(result, PairwiseResult) else result
+    matrix = _numbers(_check.array(values, "result", 2))
+    count, other = matrix.shape
+    rows = list(range(count)) if names is None else list(names)
+    _check_plot.labels(rows, count, "names")
+    cols = rows if other == count else list(range(other))
+    ax = _axes(ax)
+    image = ax.imshow(matrix, cmap="viridis", aspect="auto")
+    ax.figure.colorbar(image, ax=ax, label="GW₂, units of C")
+    _name_cells(ax, rows, cols)
+    return ax
+
+
+def _axes(ax: Any) -> Any:
+    """Return the given axes, or those of a new figure."""
+    _check_plot.matplotlib()
+    if ax is not None:
+        _check_plot.axes(ax)
+        return ax
+    from matplotlib import pyplot
+
+    return pyplot.subplots(layout="constrained")[1]
+
+
+def _numbers(array: Any) -> NumpyArray:
+    """Return an array of any library in NumPy, as float64."""
+    return np.asarray(_array.to_numpy(_array.detached(array)), dtype=np.float64)
+
+
+def _positions(space: Space) -> NumpyArray:
+    """Return coordinates (n, 2) in which a space is drawn."""
+    weights = _numbers(space.weights)
+    if isinstance(space, PointCloud):
+        points = _numbers(space.points)
+        if points.shape[1] == 2:
+            return points
+        centred = points - weights @ points
+        return _first_two(centred)
+    # Classical scaling: the doubly centred −C²/2 are products of coordinates.
+    squares = _numbers(space.dense()) ** 2
+    squares = (squares + squares.T) / 2
+    squares -= weights @ squares
+    squares -= (squares @ weights)[:, None]
+    values, vectors = np.linalg.eigh(-squares / 2)
+    return _first_two(vectors * np.sqrt(np.clip(values, 0.0, None)))
+
+
+def _first_two(points: NumpyArray) -> NumpyArray:
+    """Return the first two principal coordinates of centred points, (n, 2)."""
+    left, sizes, _ = np.linalg.svd(points, full_matrices=False)
+    found = np.zeros((len(points), 2))
+    kept = min(2, len(sizes))
+    found[:, :kept] = left[:, :kept] * sizes[:kept]
+    return found
+
+
+def _in_square(points: NumpyArray) -> NumpyArray:
+    """Scale and move points into the square of side 1 about (½, ½)."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    side = float((high - low).max()) or 1.0
+    return cast(NumpyArray, (points - (low + high) / 2) / side + 0.5)
+
+
+def _name_cells(ax: Any, rows: Sequence[Any], cols: Sequence[Any]) -> None:
+    """Name the rows and the columns of a matrix, where the names fit."""
+    ax.grid(visible=False)
+    if len(rows) <= _MOST_NAMES:
+        ax.set_yticks(range(len(rows)), [str(name) for name in rows])
+    if len(cols) <= _MOST_NAMES:
+        turned = 90 if max(len(str(name)) for name in cols) > 2 else 0
+        ax.set_xticks(range(len(cols)), [str(name) for name in cols], rotation=turned)
+
+
+def _count_from_one(ax: Any, what: str) -> None:
+    """Say what is counted along the axis; ticks are whole numbers."""
+    ax.set_xlabel(what)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _lower_end(ax: Any, result: GWResult) -> None:
+    """Draw the lower end of the certificate as a line."""
+    lower = max(result.certificate.lower, 0.0)
+    words = "proved: no plan is below"
+    ax.axhline(lower, color=ORANGE, linestyle="--", label=words)

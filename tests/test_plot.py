@@ -1,0 +1,140 @@
+"""Pictures: what is drawn where, and what is refused before anything is."""
+
+import networkx as nx
+import numpy as np
+import pytest
+
+import gwtools as gw
+from tests.libraries import LIBRARIES
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("agg")
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    matplotlib.pyplot.close("all")
+
+
+@pytest.fixture(scope="module")
+def pair():
+    rng = np.random.default_rng(0)
+    weights = rng.dirichlet(np.full(7, 3.0))
+    x = gw.PointCloud(rng.standard_normal((7, 2)), weights)
+    return x, gw.GraphSpace(nx.cycle_graph(9))
+
+
+@pytest.fixture(scope="module")
+def result(pair):
+    return gw.solve(*pair, gw.MultiStart(starts=6))
+
+
+def test_bars_end_where_certificates_do(result):
+    ax = gw.plot.certificate({"found": result, "again": result.certificate})
+    proved, still_open = ax.patches[:2]
+    assert proved.get_width() == result.certificate.lower
+    assert still_open.get_x() == result.certificate.lower
+    ends = still_open.get_x() + still_open.get_width()
+    assert ends == pytest.approx(result.certificate.upper)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["found", "again"]
+    assert "squared units of C" in ax.get_xlabel()
+    assert len(gw.plot.certificate(result).patches) == 2
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=str)
+def test_masses_of_a_plan_are_its_colours(library):
+    a, b = np.array([0.5, 0.25, 0.25]), np.full(5, 0.2)
+    with library.active():
+        ax = gw.plot.coupling(gw.DensePlan(library.array(np.outer(a, b))))
+        (image,) = ax.images
+        masses = np.asarray(image.get_array())
+    assert masses.shape == (3, 5)
+    assert masses == pytest.approx(np.outer(a, b), rel=library.rtol)
+    bar = ax.figure.axes[1]
+    assert bar.get_ylabel() == "mass"
+
+
+def test_names_are_shown_where_they_fit(pair, result):
+    names = [f"town {i}" for i in range(7)], list("abcdefghi")
+    ax = gw.plot.coupling(result, names=names)
+    assert [label.get_text() for label in ax.get_yticklabels()] == names[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == names[1]
+    large = gw.plot.distances(np.zeros((41, 41)), names=range(41))
+    assert len(large.get_yticks()) < 41
+
+
+def test_lines_are_the_pairs_of_the_plan(pair, result):
+    ax = gw.plot.matching(*pair, result)
+    masses = result.plan.sparse().data
+    drawn = masses >= masses.max() / 100
+    assert len(ax.lines) == drawn.sum()
+    left, right = (points.get_offsets() for points in ax.collections)
+    assert (len(left), len(right)) == (7, 9)
+    # The cloud is drawn as it is, up to its scale.
+    points = np.asarray(pair[0].points)
+    scale = np.ptp(points, axis=0).max()
+    shape = (points - points[0]) / scale
+    assert np.asarray(left - left[0]) == pytest.approx(shape, abs=1e-12)
+    assert right[:, 0].min() > left[:, 0].max()
+
+
+def test_distances_in_the_plane_are_drawn_to_scale():
+    """Classical scaling of Euclidean distances gives the points back."""
+    rng = np.random.default_rng(1)
+    points = rng.standard_normal((8, 2))
+    cloud = gw.PointCloud(points)
+    weights = rng.dirichlet(np.full(8, 3.0))
+    space = gw.DenseSpace(np.asarray(cloud.dense()), weights)
+    ax = gw.plot.matching(space, space, np.diag(weights))
+    left = np.asarray(ax.collections[0].get_offsets())
+    found = np.linalg.norm(left[:, None] - left, axis=2)
+    ratio = found[0, 1] / np.asarray(cloud.dense())[0, 1]
+    assert found == pytest.approx(ratio * np.asarray(cloud.dense()), abs=1e-9)
+
+
+@pytest.mark.parametrize("dimensions", [1, 5])
+def test_clouds_of_any_dimension_and_single_atoms_are_drawn(dimensions):
+    rng = np.random.default_rng(2)
+    x = gw.PointCloud(rng.standard_normal((4, dimensions)))
+    y = gw.PointCloud(np.zeros((1, 3)))
+    ax = gw.plot.matching(x, y, np.full((4, 1), 0.25))
+    assert len(ax.lines) == 4
+    assert np.isfinite(ax.collections[1].get_offsets()).all()
+
+
+def test_steps_and_starts_stand_above_what_is_proved(result):
+    ax = gw.plot.history(result)
+    objectives = [step.objective for step in result.history]
+    assert ax.lines[0].get_ydata().tolist() == objectives
+    lower = ax.lines[1].get_ydata()
+    assert list(lower) == [result.certificate.lower] * 2
+    ax = gw.plot.starts(result)
+    shown = sum(len(line.get_xdata()) for line in ax.lines[:-1])
+    assert shown == len(result.starts)
+    first = min(line.get_ydata().min() for line in ax.lines[:-1])
+    assert first == pytest.approx(result.starts.best.objective)
+
+
+def test_given_axes_are_drawn_into(result):
+    figure, axes = matplotlib.pyplot.subplots(1, 2)
+    assert gw.plot.history(result, axes[0]) is axes[0]
+    assert gw.plot.certificate(result, axes[1]) is axes[1]
+    assert len(figure.axes) == 2
+
+
+def test_what_cannot_be_drawn_is_refused(pair, result):
+    sorted_result = gw.solve(*pair, gw.Sorted())
+    with pytest.raises(ValueError, match="must have steps in its history"):
+        gw.plot.history(sorted_result)
+    with pytest.raises(ValueError, match=r"solve with gwtools.MultiStart\(\)"):
+        gw.plot.starts(sorted_result)
+    with pytest.raises(TypeError, match=r"gwtools.Certificate or gwtools.GWResult"):
+        gw.plot.certificate(0.5)
+    with pytest.raises(TypeError, match="ax must be axes of matplotlib, but is 3"):
+        gw.plot.coupling(result, ax=3)
+    with pytest.raises(ValueError, match=r"names\[0\] must have a name for each of 7"):
+        gw.plot.coupling(result, names=("ab", range(9)))
+    with pytest.raises(ValueError, match="names must have a name for each of 2"):
+        gw.plot.distances(np.zeros((2, 2)), names=["one"])
+    assert matplotlib.pyplot.get_fignums() == []
