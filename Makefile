@@ -7,12 +7,12 @@ PY := $(VENV)/bin/python
 GPU_PYTHON ?= $(PY)
 
 PIP := $(PY) -m pip install --disable-pip-version-check --constraint constraints.txt
-EXTRAS := plots,notebooks,distributed,graphs,sklearn,jax,fast,fusion,models,peft,tasks,dev
+EXTRAS := plots,notebooks,distributed,graphs,sklearn,jax,fast,fusion,models,peft,tasks,docs,dev
 simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds claims search global stationarity variants free_marginals pairs watchdog proofs attack speed batch losses study gpu test mutants lint notebooks clean $(VENV)
+.PHONY: help table bounds claims search global stationarity variants free_marginals pairs watchdog proofs attack speed batch losses study gpu test mutants lint notebooks docs minimum clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -107,6 +107,12 @@ lint: $(VENV) ## style, formatting, types and docstrings of public names
 
 notebooks: $(VENV) ## execute the notebooks in quick form (ARGS=--write: in full, keeping the outputs)
 	$(PY) notebooks/execute.py $(ARGS)
+
+docs: export OMP_NUM_THREADS := 1
+docs: $(VENV) ## the documentation, in build/docs, and a check of its links, pictures and code
+	rm -rf build/docs
+	$(PY) -m sphinx --quiet --fail-on-warning --keep-going -c docs . build/docs
+	$(PY) -m tests.pages build/docs
 
 clean: ## remove caches, build products and quick results
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache simulations/results/*-quick

@@ -263,7 +263,8 @@ def publish(folder: Path) -> None:
     summary = summarise(report.read_rows(folder / "trials.csv"))
     report.write_rows(folder / "summary.csv", summary)
     text = table(summary)
-    (folder / "free_marginals.md").write_text(f"{text}\n\n{NOTES}\n")
+    page = f"# Free marginals against POT\n\n{text}\n\n{NOTES}\n"
+    (folder / "free_marginals.md").write_text(page)
     print(text)
 
 
