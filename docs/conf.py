@@ -40,7 +40,7 @@ include_patterns = [
     "CONTRIBUTING.md",
 ]
 # The paper is read by the journal's own tools.
-exclude_patterns = ["docs/paper.md", "simulations/results/*-quick", ".venv", "build"]
+exclude_patterns = ["docs/paper.md", "simulations/results/*-quick", ".venv*", "build"]
 
 extensions = [
     "myst_nb",

@@ -163,13 +163,14 @@ def solve(
     starts by exact copies and by all permutations. A search also starts from the plan
     of least ⟨M, π⟩. Gradients in M and in α are those of the minimum, too.
 
-    α is the share of the structure, as in POT and moscot (``alpha``, 1 for pure
-    Gromov-Wasserstein). OTT's ``fused_penalty`` is the weight of ⟨M, π⟩ beside F, here
-    (1 − α)/α; TorchGW's share is that of the features, here 1 − α. M stands beside
-    squared differences of C, so that units are part of the model: dividing C by s and M
-    by s² changes nothing but units, dividing C alone gives M more weight. Rescale so
-    that both terms are comparable. A constant added to C alone changes F and no plan,
-    so does one added to M.
+    α is the share of the structure, as in POT (``alpha``, 1 for pure
+    Gromov-Wasserstein). OTT-JAX's ``fused_penalty`` f is said to be the weight of
+    ⟨M, π⟩ beside F; its plans are stationary where that weight is 2 f, here (1 − α)/α,
+    and moscot passes it (1 − ``alpha``)/``alpha`` as f. TorchGW's share is that of the
+    features, here 1 − α. M stands beside squared differences of C, so that units are
+    part of the model: dividing C by s and M by s² changes nothing but units, dividing C
+    alone gives M more weight. Rescale so that both terms are comparable. A constant
+    added to C alone changes F and no plan, so does one added to M.
 
     With free marginals the default makes a few starts, and descends from each by
     conditional gradient; where semi-relaxed plans are stationary, single atoms of x go

@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 from tests.docstrings import MODULES
 
 ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "docs"
 FENCE = re.compile(
     r"^```(?P<kind>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -152,10 +153,21 @@ def faults_of_code(path: Path) -> Iterator[str]:
             yield "".join(told)
 
 
+def unnamed_results() -> Iterator[str]:
+    """Yield the pages of results that no page of the documentation leads to."""
+    texts = [path.read_text(encoding="utf-8") for path in PAGES.rglob("*.md")]
+    linked = "".join(texts).replace("../", "")
+    for path in sorted((ROOT / "simulations" / "results").glob("*/*.md")):
+        name = path.relative_to(ROOT).as_posix()
+        quick = path.parent.name.endswith("-quick")
+        if not quick and f"({name})" not in linked:
+            yield f"{name} is on no page: add it to docs/benchmarks.md"
+
+
 def main(argv: list[str]) -> int:
     """Print what is wrong; the exit status is 1 where anything is."""
     site = Path(argv[1] if len(argv) > 1 else "build/docs")
-    pages = sorted((ROOT / "docs").rglob("*.md"))
+    pages = sorted(PAGES.rglob("*.md"))
     found = 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -163,7 +175,7 @@ def main(argv: list[str]) -> int:
             for fault in faults_of_code(path):
                 found += 1
                 print(fault)
-    for fault in faults_of_site(site):
+    for fault in [*faults_of_site(site), *unnamed_results()]:
         found += 1
         print(fault)
     count = len(list(site.rglob("*.html")))

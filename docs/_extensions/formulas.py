@@ -19,11 +19,11 @@ from sphinx.writers.html5 import HTML5Translator
 
 # A base: one letter or two capitals, TLB, or the end of a bracket or norm; then one
 # index or more. Words with an underscore have longer bases, or stand in code.
-_BASE = r"TLB|[A-ZΓΔΣΠ]{1,2}|[A-Za-zα-ωΑ-Ω∇‖)\]}⟩|′\u0302\u0303\u0304]"
+_LETTERS = r"(?<![A-Za-z_./-])(?:TLB|[A-ZΓΔΣΠ]{1,2}|[a-zα-ωΑ-Ω∇])"
+_BASE = rf"{_LETTERS}|[‖)\]}}⟩|′\u0302\u0303\u0304]"
 _ONE = r"\{[^{}]*\}|\([^()\s]{1,12}\)|[0-9A-Za-zα-ωΑ-Ωℓ∞∗*⊗+′]+"
-_INDEX = re.compile(
-    rf"(?<![A-Za-z_./-])(?P<base>{_BASE})(?P<parts>(?:[_^](?:{_ONE}))+)"
-)
+_INDEX = re.compile(rf"(?P<base>{_BASE})(?P<parts>(?:[_^](?:{_ONE}))+)")
+_NAME = re.compile(r"[a-z]_(?![ijkl]+$)[a-z]{3,}$")  # as n_jobs
 _PART = re.compile(
     r"(?P<sign>[_^])(?:\{(?P<group>[^{}]*)\}|(?P<plain>\([^()]*\)|[^_^{}]+))"
 )
@@ -34,6 +34,8 @@ def typeset(text: str) -> list[nodes.Node]:
     found: list[nodes.Node] = []
     end = 0
     for match in _INDEX.finditer(text):
+        if _NAME.match(match[0]):
+            continue
         found.append(nodes.Text(text[end : match.end("base")]))
         for part in _PART.finditer(match["parts"]):
             kind = nodes.subscript if part["sign"] == "_" else nodes.superscript
