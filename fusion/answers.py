@@ -135,7 +135,7 @@ def generate_answers(
             "max_new_tokens, or choose another teacher, template or keep=ended."
         )
     lines = [json.dumps(_row(one)) + "\n" for one in kept]
-    write_atomically(path, "".join(lines).encode(), rank=0)
+    _write(path, lines)
     partial.unlink()
     return counts
 
@@ -198,8 +198,14 @@ def _resumed(partial: Path, origin: dict[str, Any]) -> list[Written]:
             "other ones: delete it, or ask as before."
         )
     kept = lines or [header]
-    write_atomically(partial, "".join(f"{line}\n" for line in kept).encode(), rank=0)
+    _write(partial, [f"{line}\n" for line in kept])
     return [Written(**json.loads(line)) for line in kept[1:]]
+
+
+def _write(path: Path, lines: Sequence[str]) -> None:
+    """Write lines, with their ends, as a file that is whole or not there."""
+    # A name of its own: other runs may write to other files of the folder meanwhile.
+    write_atomically(path, "".join(lines).encode(), f".{path.name}.writing")
 
 
 def _in_order(

@@ -100,9 +100,13 @@ def partial_name(rank: int) -> str:
     return f".partial-{rank}"
 
 
-def write_atomically(path: Path, content: bytes, rank: int) -> None:
-    """Write a file that is there whole or not at all, whatever happens in between."""
-    partial = path.parent / partial_name(rank)
+def write_atomically(path: Path, content: bytes, temporary: str) -> None:
+    """Write a file that is there whole or not at all, whatever happens in between.
+
+    Until it is whole it lies in the same folder under the name ``temporary``, which no
+    other process may use there.
+    """
+    partial = path.parent / temporary
     with partial.open("wb") as file:
         file.write(content)
         file.flush()
@@ -130,7 +134,7 @@ def write_manifest(
     content["sha256"] = _sha256(content)
     text = json.dumps(content, indent=1) + "\n"
     file = path / manifest_name(rank)
-    write_atomically(file, text.encode(), rank)
+    write_atomically(file, text.encode(), partial_name(rank))
 
 
 def read_manifest(file: Path) -> tuple[Origin, list[Shard]]:

@@ -308,7 +308,8 @@ class StoreWriter:
         """Write the shard of this index, and only then say so in the manifest."""
         shard, content = shards.pack(self.origin, index, records)
         file = self.path / manifests.shard_name(index)
-        manifests.write_atomically(file, content, self._rank)
+        partial = manifests.partial_name(self._rank)
+        manifests.write_atomically(file, content, partial)
         self._own.append(shard)
         # An interruption before this line leaves a file that is written again.
         manifests.write_manifest(self.path, self.origin, self._own, self._rank)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 
 import pytest
 
@@ -116,6 +117,25 @@ def test_an_interrupted_run_goes_on_behind_its_last_whole_batch(
     assert asked == [0, 2, 4]
     assert path.read_bytes() == whole.read_bytes()
     assert not partial.exists()
+
+
+def test_runs_into_one_folder_do_not_meet(llama, monkeypatch, tmp_path):
+    """One writes all of its file while another is in the middle of writing its own."""
+    problems = [Problem(prompt, "4", "t") for prompt in PROMPTS]
+    scripted(monkeypatch, TEXTS, ENDED)
+    others = iter(["second.jsonl", "third.jsonl"])
+    fsync = os.fsync
+
+    def meanwhile(descriptor):
+        name = next(others, None)
+        if name is not None:
+            generate_answers(*llama, problems, tmp_path / name, keep="solved")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    generate_answers(*llama, problems, tmp_path / "first.jsonl")
+    counts = {path.name: len(rows_of(path)) for path in tmp_path.iterdir()}
+    assert counts == {"first.jsonl": 3, "second.jsonl": 1, "third.jsonl": 1}
 
 
 def test_what_another_run_left_is_not_gone_on_with(llama, gpt2, monkeypatch, tmp_path):
