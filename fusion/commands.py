@@ -27,7 +27,8 @@ from fusion.losses.objective import ALIGNMENTS
 from fusion.tasks import SPEC, Problem, read_data, read_problems, read_prompts
 from fusion.text.messages import Example
 from fusion.text.rows import OnBadRows, Turns
-from fusion.training.config import AUTO, FusionConfig, read_config
+from fusion.training.config import FusionConfig, read_config
+from fusion.training.config_checks import AUTO
 from fusion.training.setting_types import from_words
 from fusion.training.settings import read_settings
 
@@ -183,6 +184,7 @@ def train(arguments: Sequence[str]) -> None:
     from fusion.models import check_folder
     from fusion.teachers.store import TeacherStore
     from fusion.training.checkpoints import newest_checkpoint
+    from fusion.training.parts import check_live
     from fusion.training.trainer import FusionTrainer
 
     config = read_config(arguments, **_saving(arguments))
@@ -190,8 +192,11 @@ def train(arguments: Sequence[str]) -> None:
     require_given("student", config.student)
     require_given("data", config.data)
     check_folder(str(config.student))
+    for folder in config.live_teachers.values():
+        check_folder(folder)
+    check_live(config.on_policy, config.live_teachers)
     stores = {name: TeacherStore(path) for name, path in config.stores.items()}
-    for name in ("data", "eval_data"):
+    for name in ("data", "eval_data", "on_policy_prompts"):
         source = getattr(config, name)
         if source is not None:
             _check_source(source, name)
@@ -200,11 +205,15 @@ def train(arguments: Sequence[str]) -> None:
     held_out = None
     if config.eval_data is not None:
         held_out = _examples(config.eval_data, config)
+    prompts = None
+    if config.on_policy_prompts is not None:
+        prompts = read_prompts(config.on_policy_prompts)
     trainer = FusionTrainer(
         args=config,
         train_dataset=_examples(str(config.data), config),
         eval_dataset=held_out,
         stores=stores,
+        prompts=prompts,
     )
     output = str(config.output_dir)
     anew = config.resume_from_checkpoint == AUTO and newest_checkpoint(output) is None

@@ -13,7 +13,12 @@ from scipy.stats import binomtest
 from torch import Tensor
 from torch.nn.functional import pad
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from fusion.models import input_device, longest, vocabulary_size
 from fusion.tasks import Problem, normal
@@ -33,8 +38,14 @@ _ANSWERS = tuple(re.compile(pattern, _FLAGS) for pattern in _PATTERNS)
 Answered = tuple[Problem, str]
 
 
-class _Prompt(NamedTuple):
-    """A prompt's tokens, and the tokens that end an answer to it."""
+class Prompt(NamedTuple):
+    """A prompt's tokens, and the tokens that end an answer to it.
+
+    Attributes
+    ----------
+    ids, end_ids : list of int
+        As of `fusion.text.conversations.encode_prompt`.
+    """
 
     ids: list[int]
     end_ids: list[int]
@@ -277,8 +288,8 @@ def write(
     off can go on. Parameters and errors are else those of `generate`.
     """
     model.eval()
-    prompts = [_prompt(problem, tokenizer) for problem in problems]
-    _check_room(prompts, longest(model), max_new_tokens)
+    prompts = [tokenized(problem, tokenizer) for problem in problems]
+    check_room(prompts, longest(model), max_new_tokens)
 
     # Long prompts first: if memory is short, one learns it at once; and a batch pads
     # little.
@@ -295,26 +306,39 @@ def write(
         asked = [prompts[i] for i in batch]
         texts = []
         ended = []
-        for text, whole in _continue(model, tokenizer, asked, max_new_tokens):
+        for text, whole in continued(model, tokenizer, asked, max_new_tokens):
             texts.append(text)
             ended.append(whole)
         yield Written(batch, texts, ended)
 
 
-def _prompt(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> _Prompt:
-    """Tokens of a prompt as in training, and those that end an answer to it."""
+def tokenized(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> Prompt:
+    """Return the tokens of a prompt as in training, and those that end an answer.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be rendered.
+    """
     # Any answer will do, but for an empty one.
     example = Example(problem.prompt, "?", tools=problem.tools)
     ids, end_ids = encode_prompt(example, tokenizer)
-    return _Prompt(ids, end_ids)
+    return Prompt(ids, end_ids)
 
 
-def _check_room(
-    prompts: Sequence[_Prompt],
+def check_room(
+    prompts: Sequence[Prompt],
     context: int | None,
     max_new_tokens: int,
+    setting: str = "max_new_tokens",
 ) -> None:
-    """Require that prompts and answers fit the context; None is of any length."""
+    """Require that prompts and answers fit the context; None is of any length.
+
+    Raises
+    ------
+    ValueError
+        If one does not. It says that ``setting`` may be lowered.
+    """
     if context is None:
         return
     numbers = []
@@ -327,17 +351,28 @@ def _check_room(
         raise ValueError(
             f"Prompts must leave room for {max_new_tokens} tokens in the model's "
             f"context of {context}, but {len(numbers)} of {len(prompts)} do not "
-            f"(problems {first}{more}): lower max_new_tokens or leave them out."
+            f"(problems {first}{more}): lower {setting} or leave them out."
         )
 
 
-def _continue(
+def continued(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[_Prompt],
+    prompts: Sequence[Prompt],
     max_new_tokens: int,
+    change: LogitsProcessor | None = None,
 ) -> Iterator[tuple[str, bool]]:
-    """Continue a batch of prompts; yield each text, and whether it was ended."""
+    """Continue a batch of prompts; yield each text, and whether it was ended.
+
+    Parameters
+    ----------
+    model, tokenizer, max_new_tokens
+        As of `generate`.
+    prompts : sequence of Prompt
+        The batch.
+    change : LogitsProcessor, optional
+        Changes the logits of every step, of which the largest then says the token.
+    """
     end_ids = _all_end_ids(prompts)
     filler = _filler(tokenizer, end_ids)
     ids, mask = _left_padded(prompts, filler)
@@ -359,6 +394,7 @@ def _continue(
         eos_token_id=end_ids or None,
         pad_token_id=filler,
         suppress_tokens=[*padding] or None,
+        logits_processor=None if change is None else LogitsProcessorList([change]),
     )
     width = ids.shape[1]
     new_tokens = written[:, width:]  # (B, at most max_new_tokens)
@@ -368,7 +404,7 @@ def _continue(
         yield text, len(answer) < len(row)
 
 
-def _all_end_ids(prompts: Sequence[_Prompt]) -> list[int]:
+def _all_end_ids(prompts: Sequence[Prompt]) -> list[int]:
     """Tokens that end an answer to any prompt of a batch."""
     end_ids: set[int] = set()
     for prompt in prompts:
@@ -385,7 +421,7 @@ def _filler(tokenizer: PreTrainedTokenizerBase, end_ids: Sequence[int]) -> int:
 
 
 def _left_padded(
-    prompts: Sequence[_Prompt],
+    prompts: Sequence[Prompt],
     filler: int,
 ) -> tuple[Tensor, Tensor]:
     """Input ids and attention mask of the prompts, padded to (B, width)."""

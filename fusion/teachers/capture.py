@@ -129,7 +129,7 @@ def capture(
         on_bad_rows=on_bad_rows,
         progress=progress,
     ).examples
-    origin = _origin(model, tokenizer, unique, vocabulary, k, shard_size, max_length)
+    origin = origin_of(model, tokenizer, unique, vocabulary, k, shard_size, max_length)
     writer = StoreWriter(path, origin, rank)
     # Shards of other ranks are theirs to write, also where they are missing.
     own = range(rank, origin.shards, world)
@@ -150,7 +150,7 @@ def capture(
         writer.write(index, records)
 
 
-def _origin(
+def origin_of(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[Example],
@@ -159,7 +159,17 @@ def _origin(
     shard_size: int,
     max_length: int | None,
 ) -> Origin:
-    """Say what all rows of a store have in common."""
+    """Say what all rows of a store, or of a teacher in memory, have in common.
+
+    Parameters
+    ----------
+    model, tokenizer, k, shard_size, max_length
+        As of `capture`.
+    examples : sequence of Example
+        All that is stored, in its order.
+    vocabulary : int
+        How many of the first columns of the logits are of tokens.
+    """
     dtype = str(model.dtype)
     return Origin(
         model=model_fingerprint(model),

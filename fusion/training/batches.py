@@ -83,6 +83,10 @@ class Batch(TypedDict):
         How many of the B are more than fillers; 0 where all labels are −100.
     teachers : dict of TeacherBatch
         By name, of the teachers that have seen any of the examples.
+    ended : int, optional
+        Of a batch of the student's own completions, how many it has ended itself; other
+        batches have no such entry. The tokens of `labels` are then no labels: they say
+        where logits are compared.
     """
 
     input_ids: Tensor
@@ -91,6 +95,7 @@ class Batch(TypedDict):
     first: int
     examples: int
     teachers: dict[str, TeacherBatch]
+    ended: NotRequired[int]
 
 
 class Feature(TypedDict):

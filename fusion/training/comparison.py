@@ -11,13 +11,16 @@ from transformers import PreTrainedTokenizerBase
 from fusion.fingerprints import tokenizer_fingerprint
 from fusion.logits.topk import TopKLogits
 from fusion.losses.terms import TeacherTerm
+from fusion.teachers.live import LiveTeacher
 from fusion.teachers.store import TeacherStore
 from fusion.training.batches import Batch, TeacherBatch, targets
+
+Teachers = Mapping[str, TeacherStore] | Mapping[str, LiveTeacher]
 
 
 def teacher_terms(
     batch: Batch,
-    stores: Mapping[str, TeacherStore],
+    stores: Teachers,
     temperatures: Mapping[str, float],
     logprobs_at: Tensor | None = None,
 ) -> dict[str, TeacherTerm]:
@@ -27,7 +30,7 @@ def teacher_terms(
     ----------
     batch : Batch
         The batch.
-    stores : mapping of str to TeacherStore
+    stores : mapping of str to TeacherStore or LiveTeacher
         All teachers.
     temperatures : mapping of str to float
         Of teachers that have their own.
@@ -100,7 +103,7 @@ def _at(values: Tensor, index: Tensor) -> Tensor:
 
 
 def check_tokenizers(
-    stores: Mapping[str, TeacherStore],
+    stores: Teachers,
     tokenizer: PreTrainedTokenizerBase,
     alignment: str,
 ) -> None:
@@ -118,7 +121,10 @@ def check_tokenizers(
         found = store.manifest.tokenizer
         if found != own:
             which = "another" if found else "an unknown one"
+            has = f"the store of {name} was made with"
+            if isinstance(store, LiveTeacher):
+                has = f"{name} has"
             raise ValueError(
                 f"alignment {alignment!r} needs teachers with the student's tokenizer, "
-                f"but the store of {name} was made with {which}: use alignment 'uld'."
+                f"but {has} {which}: use alignment 'uld'."
             )

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
 from transformers import TrainingArguments
 
-from fusion import _check
 from fusion.logits.topk import KINDS
 from fusion.losses.graphs import CHANNELS
 from fusion.losses.graphs import KINDS as GRAPHS
 from fusion.losses.objective import ALIGNMENTS, FusionLoss
+from fusion.models import DTYPES
 from fusion.text.rows import ON_BAD_ROWS, TURNS
+from fusion.training import config_checks
+from fusion.training.config_checks import AUTO
 from fusion.training.setting_types import check_settings, from_words, setting
 from fusion.training.settings import read_settings, require_known
 
-# For `resume_from_checkpoint`: the newest checkpoint of `output_dir`, if there is one.
-AUTO = "auto"
-# Values of `standardize` by which rows of logits become distributions.
-NORMALIZED = ("logprob", "softmax")
-# Numbers that transformers takes whatever they are, and then trains on nothing.
-_COUNTS = (
-    "per_device_train_batch_size",
-    "per_device_eval_batch_size",
-    "gradient_accumulation_steps",
-)
 # What evaluations tell of, and whether more of it is better.
 _METRICS = {
     **dict.fromkeys(("loss", "sft", *ALIGNMENTS, "graph"), False),
@@ -58,6 +50,26 @@ class FusionConfig(TrainingArguments):
         `fusion.tasks.read_data`.
     stores : dict of str to str
         Folder of each teacher's store, by a name of your choice.
+    on_policy : float
+        Share of the steps, chosen at random, that learn the student's own completions
+        in place of the data, scored by `live_teachers`, by the same losses but SFT, as
+        these completions have no labels: from 0, the default, to 1. Their terms are
+        logged as ``own_TERM``, with the completions' mean length and the share of those
+        that the student ended.
+    live_teachers : dict of str to str
+        Folder of each teacher that scores them, by a name of your choice; it may be
+        that of a store.
+    live_templates : dict of str to str
+        Jinja files that are the chat templates of live teachers in place of their own.
+    live_dtype : {"float32", "bfloat16", "float16", "auto"}
+        What live teachers compute in; "auto": as they are saved.
+    on_policy_prompts : str
+        What the student answers then, read by the command line; see
+        `fusion.tasks.read_prompts`. By default the prompts of `data`.
+    on_policy_length : int
+        Tokens where its completions are cut off.
+    on_policy_temperature : float
+        Divides the logits that they are drawn by.
     weighting : {"uniform", "static", "ce"}
         Weights of the teachers that have seen an example; they sum to 1. "ce": the
         softmax of minus the NLL per byte over `ce_temperature`; "static": in proportion
@@ -158,6 +170,38 @@ class FusionConfig(TrainingArguments):
     stores: dict[str, str] = setting(
         "folder of each teacher's store: stores.NAME=FOLDER; none: the data alone",
         default_factory=dict,
+    )
+    # The student's own completions, and who scores them.
+    on_policy: float = setting(
+        "share of the steps that learn the student's own completions, which "
+        "live_teachers score",
+        least=0,
+        most=1,
+        default=0.0,
+    )
+    live_teachers: dict[str, str] = setting(
+        "folder of each teacher for on_policy: live_teachers.NAME=FOLDER",
+        default_factory=dict,
+    )
+    live_templates: dict[str, str] = setting(
+        "Jinja file of a teacher without a chat template: live_templates.NAME=FILE",
+        default_factory=dict,
+    )
+    live_dtype: str = setting(
+        "what live teachers compute in; auto: as they are saved",
+        choices=(*DTYPES, "auto"),
+        default="float32",
+    )
+    on_policy_prompts: str | None = setting(
+        "what the student answers for on_policy: JSONL with prompt or messages, or "
+        "reasoning-gym:TASK+TASK:SIZE:SEED; null: the prompts of data",
+        default=None,
+    )
+    on_policy_length: int = setting(
+        "tokens where its own completions are cut off", least=1, default=128
+    )
+    on_policy_temperature: float = setting(
+        "divides the logits that they are drawn by", above=0, default=1.0
     )
     # The teachers' weights for each example.
     weighting: str = setting(
@@ -265,113 +309,14 @@ class FusionConfig(TrainingArguments):
             self.resume_from_checkpoint = AUTO if self.resume_from_checkpoint else None
         check_settings(type(self), vars(self))
         self.objective(self.stores)  # checks the settings of the losses
-        self._check_teachers()
-        self._check_trained()
-        self._check_inherited()
+        config_checks.check_teachers(self)
+        config_checks.check_live_teachers(self)
+        config_checks.check_trained(self)
+        config_checks.check_inherited(self)
         if self.greater_is_better is None:
             self.greater_is_better = _greater_is_better(self.metric_for_best_model)
         resolve: Any = super().__post_init__  # which transformers gives no types
         resolve()
-
-    def _check_teachers(self) -> None:
-        """Require that settings of single teachers fit the stores."""
-        self._check_names("static_weights", self.static_weights)
-        self._check_names("teacher_temperatures", self.teacher_temperatures)
-        if self.weighting == "static":
-            lacking = set(self.stores) - set(self.static_weights)
-            if lacking:
-                missing = ", ".join(sorted(lacking))
-                raise ValueError(
-                    "static_weights must hold every teacher of stores, "
-                    f"but lacks {missing}: add a weight."
-                )
-            if self.stores and not any(self.static_weights.values()):
-                raise ValueError(
-                    "static_weights must hold a weight above 0, but all are 0: "
-                    "weigh a teacher, or leave the stores out to learn the labels."
-                )
-        self._check_temperatures()
-
-    def _check_names(self, name: str, by_teacher: Mapping[str, float]) -> None:
-        """Require that a setting names teachers of the stores alone."""
-        unknown = sorted(set(by_teacher) - set(self.stores))
-        if unknown:
-            teachers = ", ".join(self.stores)
-            if not teachers:
-                teachers = "no names, as there are no stores"
-            raise ValueError(
-                f"{name} must name teachers of stores, "
-                f"but names {', '.join(unknown)}: use {teachers}."
-            )
-
-    def _check_temperatures(self) -> None:
-        """Require temperature 1 where the log-sum-exp at another would be needed."""
-        temperatures = {self.temperature, *self.teacher_temperatures.values()}
-        others = sorted(temperatures - {1})
-        if not others:
-            return
-        if self.standardize in NORMALIZED:
-            raise ValueError(
-                f"temperatures must be 1 where standardize is {self.standardize!r}, "
-                "as stores hold the log-sum-exp at 1 only, "
-                f"but one is {others[0]}: use 'center', which has them, too."
-            )
-        if self.alignment != "uld":
-            raise ValueError(
-                f"temperatures must be 1 where alignment is {self.alignment!r}, "
-                "as stores hold the log-sum-exp at 1 only, "
-                f"but one is {others[0]}: use 'uld', which has them, too."
-            )
-
-    def _check_trained(self) -> None:
-        """Require adapters or a number of last layers, not both."""
-        if self.lora is not None and self.trained_layers is not None:
-            raise ValueError(
-                "lora and trained_layers must not both be set, "
-                "but are: choose one of them."
-            )
-        if self.head_chunk is not None and self.log_term_gradients:
-            raise ValueError(
-                "log_term_gradients must be false where head_chunk is set, but is "
-                "true: gradients are with respect to all logits; leave out one of them."
-            )
-
-    def _check_inherited(self) -> None:
-        """Refuse settings of transformers' Trainer that fusion cannot train with."""
-        if self.packing:
-            raise ValueError(
-                "packing must be false, but is true: a graph is of the positions of "
-                "one example, which packed rows mix; save padding by "
-                "train_sampling_strategy=group_by_length."
-            )
-        for name in _COUNTS:
-            _check.count(getattr(self, name), name)
-        # Below 0, max_steps leaves the length to num_train_epochs.
-        epochs_count = self.max_steps < 0
-        if self.max_steps == 0 or (epochs_count and self.num_train_epochs <= 0):
-            raise ValueError(
-                "max_steps or num_train_epochs must be above 0, but they are "
-                f"{self.max_steps} and {self.num_train_epochs}: give one of them."
-            )
-        # Smoothing would be a second loss beside the teachers', on other terms.
-        if self.label_smoothing_factor:
-            raise ValueError(
-                "label_smoothing_factor must be 0, "
-                f"but is {self.label_smoothing_factor}: the teachers smooth the labels."
-            )
-        if self.remove_unused_columns:
-            raise ValueError(
-                "remove_unused_columns must be false, "
-                "but is true: the collator joins teachers by a column."
-            )
-        # Of its type or text, of which both name the same strategy.
-        strategy = getattr(self.save_strategy, "value", self.save_strategy)
-        if self.resume_from_checkpoint == AUTO and strategy == "no":
-            raise ValueError(
-                "save_strategy must not be no where resume_from_checkpoint is auto, "
-                "but is: without checkpoints there is nothing to go on from; "
-                "add save_strategy=steps."
-            )
 
     def objective(self, teachers: Iterable[str]) -> FusionLoss:
         """Return the loss at the first step, with factor 1 for every teacher.

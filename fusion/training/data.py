@@ -14,7 +14,8 @@ from fusion.text.conversations import Example
 from fusion.text.fitting import Fitting, fit
 from fusion.text.rows import OnBadRows
 from fusion.training.batches import EncodedExamples
-from fusion.training.config import NORMALIZED, FusionConfig
+from fusion.training.config import FusionConfig
+from fusion.training.config_checks import NORMALIZED
 from fusion.training.sampling import examples_at_once
 
 
@@ -127,7 +128,9 @@ def check_stores(
             "Held-out examples must be one sequence, but are a mapping: "
             "give one set here, and the others to FusionTrainer.evaluate."
         )
-    if not stores and args.fusion_weight == 1 and args.fusion_schedule == "constant":
+    only_teachers = args.fusion_weight == 1 and args.fusion_schedule == "constant"
+    # Where all steps are of the student's own completions, no data are learnt.
+    if not stores and only_teachers and args.on_policy < 1:
         raise ValueError(
             "fusion_weight must be less than 1 where there are no stores, but is "
             f"{args.fusion_weight}: the loss would be 0; add a store, or set "

@@ -18,6 +18,7 @@ from transformers import (
 from fusion.training.batches import Collator
 from fusion.training.config import FusionConfig
 from fusion.training.data import FittingExamples, held
+from fusion.training.on_policy import OnPolicy
 from fusion.training.sampling import examples_at_once
 from fusion.training.weights import mean_weights
 
@@ -40,6 +41,8 @@ class Start(TrainerCallback):
         What joins examples and teachers.
     training, held_out : FittingExamples or None
         What is learnt, and what is evaluated on.
+    own : OnPolicy, optional
+        What lets the student write completions of its own.
     """
 
     def __init__(
@@ -48,7 +51,9 @@ class Start(TrainerCallback):
         collator: Collator,
         training: FittingExamples | None,
         held_out: FittingExamples | None,
+        own: OnPolicy | None = None,
     ) -> None:
+        self._own = own
         self._collator = collator
         self._training = training
         self._held_out = held_out
@@ -85,8 +90,9 @@ class Start(TrainerCallback):
             self._of_student(args, state),
             self._of_data(args),
             *self._of_stores(),
+            *self._of_own_completions(args),
             self._of_weights(args),
-            _of_loss(args, bool(self._collator.stores)),
+            _of_loss(args, bool(self._collator.stores) or self._own is not None),
         ]
 
     def _of_student(self, args: FusionConfig, state: TrainerState) -> str:
@@ -131,7 +137,23 @@ class Start(TrainerCallback):
             # Fingerprints are longer than they need be to be known again.
             model = manifest.model[:12] or "unknown"
             lines.append(f"{line}; k = {manifest.k}, model {model}.")
-        return lines or ["Stores: none, so that labels alone are learnt."]
+        if lines or self._own is not None:
+            return lines
+        return ["Stores: none, so that labels alone are learnt."]
+
+    def _of_own_completions(self, args: FusionConfig) -> list[str]:
+        """In how many steps the student learns what it writes, and who scores it."""
+        if self._own is None:
+            return []
+        scorers = []
+        for name, teacher in self._own.teachers.items():
+            scorers.append(f"{name} (model {teacher.manifest.model[:12]})")
+        return [
+            f"Own completions: {args.on_policy:.0%} of the steps, of "
+            f"{len(self._own.prompts)} prompts, at most {args.on_policy_length} tokens "
+            f"at temperature {args.on_policy_temperature:g}, without labels; scored by "
+            f"{', '.join(scorers)}."
+        ]
 
     def _of_weights(self, args: FusionConfig) -> str:
         """The teachers' mean weights, and what they are chosen by."""
@@ -149,6 +171,8 @@ class Start(TrainerCallback):
             )
         else:
             chosen = CHOSEN[args.weighting]
+        if not weights and self._own is not None:
+            return f"Weights: {chosen}."
         return f"Weights: {weights or 'none'} on average, {chosen}."
 
 

@@ -14,6 +14,9 @@ from fusion.losses.terms import FusionLossOutput
 from fusion.training.batches import Batch, targets
 
 Number = Tensor | float
+# Of the student's own completions: how many tokens they have, and how many of them the
+# student has ended itself, as a share.
+OF_COMPLETIONS = ("length", "ended")
 
 
 class Meter:
@@ -188,3 +191,7 @@ def record(
             pairs = of_batch[name]["pairs"].sum()
             meter.add(f"coverage/{name}", pairs, positions)
         meter.add(f"weight/{name}", weight, batch["examples"])
+
+    if "ended" in batch:
+        meter.add("length", student.mask.sum(), batch["examples"])
+        meter.add("ended", batch["ended"], batch["examples"])

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,31 +21,39 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from fusion.losses.objective import GraphLoss
 from fusion.losses.terms import Totals
 from fusion.models import load_model, load_tokenizer
+from fusion.tasks import Problem
+from fusion.teachers.live import LiveTeacher
 from fusion.teachers.store import TeacherStore
-from fusion.text.align import How
 from fusion.text.conversations import Example
-from fusion.training.batches import Collator
+from fusion.training.batches import Batch
 from fusion.training.checkpoints import check_place, newest_checkpoint
 from fusion.training.comparison import (
     check_tokenizers,
     teacher_terms,
     teachers_tokens,
 )
-from fusion.training.config import AUTO, FusionConfig
+from fusion.training.config import FusionConfig
+from fusion.training.config_checks import AUTO
 from fusion.training.data import (
-    FittingExamples,
     check_kept,
     check_stores,
     fitting_examples,
 )
 from fusion.training.interruption import Interruption
+from fusion.training.on_policy import (
+    OnPolicy,
+    Share,
+    load_teachers,
+    prompts_of,
+    without_labels,
+)
+from fusion.training.parts import check_live, checked, collator_of, student_of
 from fusion.training.progress import Progress
 from fusion.training.sampling import (
-    STRATEGIES,
     EpochSampler,
     batches_an_epoch,
+    examples_at_once,
     held_out_sampler,
-    strategy,
     training_sampler,
 )
 from fusion.training.start import Start
@@ -56,13 +64,13 @@ from fusion.training.students import (
     reader_of,
 )
 from fusion.training.terms import (
+    OF_COMPLETIONS,
     Meter,
     check_metric,
     denominators,
     record,
     term_names,
 )
-from fusion.training.weights import likelihood_scale
 
 
 class FusionTrainer(Trainer):
@@ -80,6 +88,11 @@ class FusionTrainer(Trainer):
         The student's fast tokenizer; by default that of ``args.student``.
     stores : mapping of str to TeacherStore, optional
         By default those that ``args.stores`` names.
+    live_teachers : mapping of str to LiveTeacher, optional
+        Who scores the student's own completions (`fusion.teachers.live`); by default
+        those that ``args.live_teachers`` names.
+    prompts : sequence of Problem, optional
+        What the student answers then; by default the prompts of ``train_dataset``.
     graph : callable, optional
         A graph loss of your own in place of ``args.graph``; see `fusion.FusionLoss`.
     student_k : int, optional
@@ -157,30 +170,42 @@ class FusionTrainer(Trainer):
         eval_dataset: Sequence[Example] | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         stores: Mapping[str, TeacherStore] | None = None,
+        live_teachers: Mapping[str, LiveTeacher] | None = None,
+        prompts: Sequence[Problem] | None = None,
         graph: GraphLoss | None = None,
         student_k: int | None = None,
         **kwargs: Any,
     ) -> None:
-        args = _checked(args)
+        args = checked(args)
         if stores is None:
             stores = {name: TeacherStore(path) for name, path in args.stores.items()}
         self.stores = dict(stores)
-        self._objective = args.objective(self.stores)
+        named = args.live_teachers if live_teachers is None else live_teachers
+        check_live(args.on_policy, named)
+        self._objective = args.objective([*self.stores, *named])
         if graph is not None:
             self._objective = replace(self._objective, graph=graph)
         # Before models are loaded, which may take minutes.
         check_stores(self.stores, args, train_dataset, eval_dataset)
 
         if processing_class is None:
-            processing_class = load_tokenizer(_student(args))
+            processing_class = load_tokenizer(student_of(args))
         self._tokenizer = processing_class
         check_tokenizers(self.stores, processing_class, args.alignment)
+        if live_teachers is None:
+            live_teachers = load_teachers(args)
+        check_tokenizers(live_teachers, processing_class, args.alignment)
         names = term_names(self.stores, args.alignment)
         check_metric(args.metric_for_best_model, names)
         if model is None:
-            model = load_model(_student(args))
+            model = load_model(student_of(args))
 
-        self._meters = {"train": Meter(names), "eval": Meter(names)}
+        of_own = [*term_names(live_teachers, args.alignment), *OF_COMPLETIONS]
+        self._meters = {
+            "train": Meter(names),
+            "eval": Meter(names),
+            "own": Meter(of_own),
+        }
         # Denominators of the step that is under way; None before the first one.
         self._totals: Totals | None = None
 
@@ -191,7 +216,20 @@ class FusionTrainer(Trainer):
         # What a store holds may have been left out.
         check_kept(self.stores, args, training, held_out)
         examples = training or held_out
-        collator: Any = _collator(self.stores, processing_class, args, examples)
+        collator: Any = collator_of(self.stores, processing_class, args, examples)
+        self._own: OnPolicy | None = None
+        if args.on_policy and training is not None:
+            if prompts is None:
+                prompts = prompts_of(training.examples)
+            self._own = OnPolicy(
+                model,
+                processing_class,
+                live_teachers,
+                prompts,
+                collator,
+                spare=training[0],
+                args=args,
+            )
         super().__init__(
             model=prepared(model, args),
             args=args,
@@ -201,7 +239,7 @@ class FusionTrainer(Trainer):
             data_collator=collator,
             **kwargs,
         )
-        self._watch(Start(self.model, collator, training, held_out))
+        self._watch(Start(self.model, collator, training, held_out, self._own))
         # The loss comes divided by the totals of the whole step: the Trainer must not
         # divide it by the number of micro-batches. Its older versions look at the first
         # of these, newer ones at the second.
@@ -236,6 +274,7 @@ class FusionTrainer(Trainer):
         self._check_place(checkpoint)
         # What an earlier training did not log is none of this one's.
         self._meters["train"].reset()
+        self._meters["own"].reset()
         with self._interruption:
             return super().train(checkpoint, *args, **kwargs)
 
@@ -276,6 +315,8 @@ class FusionTrainer(Trainer):
         if self.state.global_step >= self.state.max_steps:
             return [], None
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, *args)
+        if batches and self._own is not None:
+            batches = self._with_own(batches)
         self._progress.count(batches)
         # float32: some accelerators have no float64.
         counts = denominators(batches).float()
@@ -285,6 +326,23 @@ class FusionTrainer(Trainer):
         # loss is multiplied by the number of ranks: its denominators are divided by it.
         self._totals = _totals(step_counts / self.accelerator.num_processes)
         return batches, items
+
+    def _with_own(self, batches: list[Batch]) -> list[Batch]:
+        """Return a step's batches, or as many of the student's own completions."""
+        step = self.state.global_step
+        own: Any = self._own
+        if not own.takes(step):
+            return batches
+        args = self.args
+        share = Share(
+            rank=args.process_index,
+            world=args.world_size,
+            batches=len(batches),
+            size=examples_at_once(args, self._train_batch_size) // args.world_size,
+        )
+        model: Any = self.accelerator.unwrap_model(self.model)
+        found: list[Batch] = own.batches(model, step, share)
+        return found
 
     def compute_loss(
         self,
@@ -307,9 +365,11 @@ class FusionTrainer(Trainer):
         of_tokens = self.args.alignment != "uld"
         ids = teachers_tokens(inputs) if of_tokens else None
         head, logits = self._reader(model, self._head, inputs, ids)
+        own = "ended" in inputs
+        known: Any = self._own.teachers if own and self._own else self.stores
         teachers = teacher_terms(
             inputs,
-            self.stores,
+            known,
             self.args.teacher_temperatures,
             head.logprobs_at,
         )
@@ -324,15 +384,18 @@ class FusionTrainer(Trainer):
             # This batch alone, with the first step's fusion weight: evaluations compare
             # students, whatever step they are at.
             totals = _totals(denominators([inputs]))
-        output = objective(head.topk, head.nll, teachers, totals)
+        nll = without_labels(head.nll) if own else head.nll
+        output = objective(head.topk, nll, teachers, totals)
 
-        meter = self._meters["train" if model.training else "eval"]
-        record(meter, output, head.topk, inputs, self.stores)
+        kind = "own" if own else "train"
+        meter = self._meters[kind if model.training else "eval"]
+        record(meter, output, head.topk, inputs, known)
         if model.training and self.args.log_term_gradients:
             # As the losses are larger by the number of ranks, so are their gradients.
             ranks = self.accelerator.num_processes
             for name, norm in output.gradient_norms(logits).items():
-                meter.add(f"gradient/{name}", norm / ranks, 1)
+                if not own or name != "sft":
+                    meter.add(f"gradient/{name}", norm / ranks, 1)
 
         # In evaluation the denominators are float64, and so is the total.
         loss = output.total.to(torch.float32)
@@ -351,13 +414,22 @@ class FusionTrainer(Trainer):
         # The logs of evaluations and of the end of training have no "loss".
         if "loss" in logs:
             meter = self._meters["train"]
-            means = meter.means(self.accelerator)
+            means = meter.means(self.accelerator) | self._means_of_own()
             ended = max(0, self.state.global_step - 1)
             weight = {"fusion_weight": self._fusion_weight(ended)}
             speed = self._progress.speed(self.accelerator, self.state)
             logs = logs | means | weight | speed
             meter.reset()
         super().log(logs, *args, **kwargs)
+
+    def _means_of_own(self) -> dict[str, float]:
+        """Means of the terms of own completions since the last time, ``own_TERM``."""
+        if self._own is None:
+            return {}
+        meter = self._meters["own"]
+        means = meter.means(self.accelerator)
+        meter.reset()
+        return {f"own_{name}": value for name, value in means.items()}
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate on examples, or on the held-out ones that the trainer was given.
@@ -425,76 +497,3 @@ def _totals(counts: Tensor) -> Totals:
     """Denominators from their counts (3,), in the order of `denominators`."""
     tokens, pairs, sequences = counts.unbind()
     return Totals(tokens, pairs, sequences)
-
-
-def _collator(
-    stores: Mapping[str, TeacherStore],
-    tokenizer: PreTrainedTokenizerBase,
-    args: FusionConfig,
-    examples: FittingExamples | None,
-) -> Collator:
-    """Make the collator that the settings describe."""
-    ce_temperature = 1.0 if args.ce_temperature is None else args.ce_temperature
-    if args.weighting == "ce" and args.ce_temperature is None:
-        keys = () if examples is None else examples.keys
-        ce_temperature = likelihood_scale(stores, keys)
-    return Collator(
-        stores,
-        padding=_padding(tokenizer),
-        k=args.k,
-        how=cast(How, args.align),
-        weighting=args.weighting,
-        static_weights=args.static_weights,
-        ce_temperature=ce_temperature,
-    )
-
-
-def _padding(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Token to pad with: any will do, as it is masked."""
-    tokens: list[int | None] = [tokenizer.pad_token_id, tokenizer.eos_token_id]
-    for token in tokens:
-        if token is not None:
-            return token
-    return 0
-
-
-def _student(args: FusionConfig) -> str:
-    """Name of the student in the settings, which must have one."""
-    if args.student is None:
-        raise ValueError(
-            "student must name a model, but is None: "
-            "set student, or pass model and processing_class."
-        )
-    return args.student
-
-
-def _checked(args: FusionConfig | None) -> FusionConfig:
-    """Require settings of type FusionConfig, and at most one GPU in this process."""
-    if not isinstance(args, FusionConfig):
-        raise TypeError(
-            f"args must be a FusionConfig, but is of type {type(args).__name__}: "
-            "make one of your settings."
-        )
-    if args.n_gpu > 1:
-        raise ValueError(
-            f"Each process must have one device, but this one has {args.n_gpu}: "
-            "start it with `accelerate launch`."
-        )
-    how = strategy(args)
-    if how not in STRATEGIES:
-        raise ValueError(
-            f"train_sampling_strategy must be one of {', '.join(STRATEGIES)}, "
-            f"but is {how}: choose one of them."
-        )
-    if args.fsdp and args.device.type == "cpu":
-        raise ValueError(
-            f"fsdp must be left out on CPUs, but is {args.fsdp}: "
-            "accelerate shards models on accelerators alone."
-        )
-    accelerator: Any = args.accelerator_config
-    if accelerator.dispatch_batches:
-        raise ValueError(
-            "accelerator_config.dispatch_batches must be false, but is true: "
-            "each rank reads its own examples and the teachers' rows of them."
-        )
-    return args
