@@ -43,6 +43,9 @@ class Arm:
         Whether the teacher's logits are those of another question.
     longer : int
         Trained for so many times the steps of the others.
+    own : float
+        Share of the steps that learn the student's own answers to the unlabelled
+        questions, scored by the teacher; in the others it learns by SFT alone.
     same_tokens : bool
         Whether it compares tokens, which only a teacher with the student's tokenizer
         has.
@@ -58,6 +61,7 @@ class Arm:
     factors: str = "shares"
     shuffled: bool = False
     longer: int = 1
+    own: float = 0.0
     same_tokens: bool = False
 
     @property
@@ -120,6 +124,19 @@ ARMS: dict[str, Arm] = {
         "next_bytes",
         answers=True,
         tuned_as="next_bytes",
+    ),
+    # On-policy distillation: the student's own answers, scored by the teacher.
+    "own_uld": Arm("labels, and ULD on own answers", "uld", own=0.25),
+    "sequence_own_uld": Arm(
+        "labels, answers, and ULD on own answers", "uld", answers=True, own=0.25
+    ),
+    "own_kl": Arm("labels, and KL on own answers", "kl", own=0.25, same_tokens=True),
+    "sequence_own_kl": Arm(
+        "labels, answers, and KL on own answers",
+        "kl",
+        answers=True,
+        own=0.25,
+        same_tokens=True,
     ),
     # Losses that know the tokens.
     "kl": Arm("KL", "kl", same_tokens=True),

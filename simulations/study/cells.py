@@ -22,7 +22,9 @@ from typing import Any, NamedTuple
 import torch
 
 from fusion.losses.graphs import KINDS
+from fusion.tasks import Problem
 from fusion.teachers.capture import capture
+from fusion.teachers.live import LiveTeacher
 from fusion.teachers.store import TeacherStore
 from fusion.text.conversations import Example
 from fusion.training.config import FusionConfig
@@ -64,6 +66,13 @@ class Chosen:
 
     rate: float
     factors: Factors = NONE
+
+
+class Own(NamedTuple):
+    """What a student answers itself, and the teacher that scores it."""
+
+    teacher: LiveTeacher
+    problems: list[Problem]
 
 
 @dataclass(frozen=True)
@@ -186,6 +195,8 @@ def prepared(
     if not cell.of.fused:
         return trainer(pair, examples, own | settings)
     own |= _losses(cell.of, chosen.factors)
+    if cell.of.own:
+        return trainer(pair, examples, own | settings, own=asked_itself(place, cell))
     stores: Any = {"teacher": store(place, cell)}
     if cell.of.shuffled:
         keys = [asked.key for asked in examples]
@@ -206,8 +217,19 @@ def _losses(arm: Arm, factors: Factors) -> dict[str, Any]:
         "uld_weight": factors.token,
         "graph": known,
         "graph_weight": factors.graph,
+        "on_policy": arm.own,
+        "on_policy_length": LONGEST,
         **arm.settings,
     }
+
+
+def asked_itself(place: Place, cell: Cell) -> Own:
+    """Return the questions that a cell's student answers itself, and who scores it."""
+    family = tasks.FAMILIES[cell.family]
+    asked = tasks.split(family, cell.seed).unlabelled[: place.protocol.unlabelled]
+    pair = teacher(place, cell.teacher)
+    live = LiveTeacher(pair.model, pair.tokenizer, place.protocol.k)
+    return Own(live, [models.problem(question, cell.family) for question in asked])
 
 
 def learnt(place: Place, cell: Cell) -> list[Example]:
@@ -320,7 +342,8 @@ def calibrated(place: Place, cell: Cell, rate: float) -> Row:
     )
     taught.train()
     logged = next(row for row in taught.state.log_history if "gradient/sft" in row)
-    token = logged.get(f"gradient/{cell.of.token}/teacher", NOTHING)
+    prefix = "own_" if cell.of.own else ""
+    token = logged.get(f"{prefix}gradient/{cell.of.token}/teacher", NOTHING)
     graph = logged.get("gradient/graph/teacher", NOTHING)
     return {
         "arm": cell.arm,
@@ -354,9 +377,10 @@ def tuned_arm(name: str) -> str:
 def _last_terms(history: Sequence[Row], arm: Arm) -> dict[str, float]:
     """Means of the terms over all steps, as the trainer logged them at the end."""
     logged = next((row for row in history[::-1] if "sft" in row), {})
+    token = ("own_" if arm.own else "") + (arm.token or "uld")
     return {
         "sft": logged.get("sft", NOTHING),
-        "uld": logged.get(arm.token or "uld", NOTHING) if arm.fused else NOTHING,
+        "uld": logged.get(token, NOTHING) if arm.fused else NOTHING,
         "graph": logged.get("graph", NOTHING) if arm.graph else NOTHING,
     }
 
@@ -389,6 +413,7 @@ def trainer(
     stores: Mapping[str, Any] | None = None,
     graph: Any = None,
     held_out: Sequence[Example] | None = None,
+    own: Own | None = None,
 ) -> FusionTrainer:
     """Make a trainer that writes nothing."""
     common = {
@@ -411,6 +436,8 @@ def trainer(
         held_out,
         processing_class=pair.tokenizer,
         stores=stores or {},
+        live_teachers={} if own is None else {"teacher": own.teacher},
+        prompts=None if own is None else own.problems,
         graph=graph,
         # Graphs of one's own see whole rows.
         student_k=None if graph is None else len(pair.tokenizer),

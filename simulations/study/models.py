@@ -35,6 +35,11 @@ def example(question: Question, family: str) -> Example:
     return Example(_asked(question), question.work, family)
 
 
+def problem(question: Question, family: str) -> Problem:
+    """The question as something to answer."""
+    return Problem(_asked(question), question.answer, family)
+
+
 def _asked(question: Question) -> tuple[Message]:
     return (Message("user", question.prompt),)
 
@@ -98,7 +103,7 @@ def answers(
     pair: Pair, questions: Sequence[Question], max_new_tokens: int
 ) -> list[str]:
     """What a model writes to each question, by the likeliest token at each step."""
-    problems = [Problem(_asked(q), q.answer, "") for q in questions]
+    problems = [problem(question, "") for question in questions]
     # Bars are drawn on terminals alone.
     with redirect_stderr(io.StringIO()):
         return generate(pair.model, pair.tokenizer, problems, max_new_tokens, BATCH)

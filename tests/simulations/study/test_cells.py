@@ -5,6 +5,7 @@ One quick study is run whole; its numbers mean nothing.
 
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -178,6 +179,30 @@ def test_gradients_are_measured_while_labels_are_learnt(ran):
     assert found["gradient_token"] == pytest.approx(token, rel=1e-3)
     assert found["gradient_graph"] == pytest.approx(graph, rel=1e-3)
     assert min(token, graph) > 0
+
+
+def test_own_answers_are_to_the_unlabelled_questions_and_scored_by_the_teacher(ran):
+    """The share of the gradient is that of steps of their own."""
+    tuning = replace(PLAN.tuning, calibration_steps=8)
+    place = Place(replace(PLAN, tuning=tuning), ran[1])
+    cell = Cell("", "dyck_languages", "own_uld", 1, "byte")
+    taught = cells.prepared(place, cell, Chosen(0.003, Factors(0.1, 0.0)), student())
+    unlabelled = tasks.split(tasks.FAMILIES["dyck_languages"], 1).unlabelled
+    asked = [problem.prompt[0].content for problem in taught._own.prompts]
+    assert asked == [question.prompt for question in unlabelled[: PLAN.unlabelled]]
+    assert taught.stores == {}
+    manifest = taught._own.teachers["teacher"].manifest
+    other = cell._replace(arm="sequence_uld")
+    assert manifest.model == cells.store(place, other).manifest.model
+    found = cells.calibrated(place, cell, 1e-9)
+    assert found["gradient_sft"] > 0
+    assert found["gradient_token"] > 0
+    row = cells.run(place, cell, Chosen(0.003, Factors(0.1, 0.0)))
+    assert row["uld"] > 0 or math.isnan(row["uld"])
+
+
+def student():
+    return cells.models.student(1)
 
 
 def test_every_arm_trains_a_student(ran, tmp_path, monkeypatch):
