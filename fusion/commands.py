@@ -246,6 +246,8 @@ def _saving(arguments: Sequence[str]) -> dict[str, Any]:
     best = given.get("load_best_model_at_end", False)
     chosen = from_words(FusionConfig, {"load_best_model_at_end": best})
     defaults: dict[str, Any] = dict(TRAIN_DEFAULTS)
+    # Pinned memory is for accelerators: torch warns of it at every step without one.
+    defaults["dataloader_pin_memory"] = _device("auto") != "cpu"
     # The best checkpoint is one that was evaluated: both are made at the same steps.
     # What the one cannot be, as "no", is left to transformers to refuse.
     if chosen.get("load_best_model_at_end") is True:

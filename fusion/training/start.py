@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
+from tqdm.auto import tqdm
 from transformers import (
     TrainerCallback,
     TrainerControl,
@@ -74,7 +75,8 @@ class Start(TrainerCallback):
         silent = args.get_process_log_level() > logging.WARNING
         if state.is_world_process_zero and not silent:
             assert isinstance(args, FusionConfig)
-            print("\n".join(self.lines(args, state)), file=sys.stderr)
+            # Above the bar of the steps, which is drawn already.
+            tqdm.write("\n".join(self.lines(args, state)), file=sys.stderr)
 
     def lines(self, args: FusionConfig, state: TrainerState) -> list[str]:
         """Return a line on the student, the data, each store, weights and the loss.
