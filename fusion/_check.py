@@ -109,6 +109,22 @@ def weights(
         )
 
 
+def pair_weights(value: Any, index: Any) -> None:
+    """Require a floating-point tensor of weights, one for each pair of an index."""
+    tensor(value, "pair_weights", 2, empty=True)
+    pairs = None if index is None else tuple(index.shape)
+    if tuple(value.shape) != pairs:
+        raise ValueError(
+            f"pair_weights must have the shape {pairs} of student_index, "
+            f"but have {tuple(value.shape)}: pass one for each pair."
+        )
+    if not bool(((value >= 0) & value.isfinite()).all()):
+        raise ValueError(
+            "pair_weights must be finite numbers at least 0, but some are not: "
+            "set 0 where a pair shall not count."
+        )
+
+
 def indices(
     value: Any,
     name: str,

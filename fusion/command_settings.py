@@ -121,6 +121,11 @@ class ReportSettings:
 
     stores: dict[str, str] = setting("stores by name: stores.NAME=FOLDER")
     data: str = setting("the examples, whose `domain` says where they are counted")
+    student: str | None = setting(
+        "which of the stores is the student's own: teachers that know a domain no "
+        "better are not chosen there",
+        default=None,
+    )
     turns: str = setting(
         "which answers of a conversation were asked about",
         choices=TURNS,

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+from fusion import _check
 from fusion._extras import require
 from fusion.command_settings import (
     TRAIN_DEFAULTS,
@@ -158,6 +159,7 @@ def import_(arguments: Sequence[str]) -> None:
 
 def report(arguments: Sequence[str]) -> None:
     """Run ``fusion report``."""
+    from fusion.teachers.choice import chosen
     from fusion.teachers.report import heatmap
     from fusion.teachers.report import report as run
     from fusion.teachers.store import TeacherStore
@@ -166,12 +168,16 @@ def report(arguments: Sequence[str]) -> None:
     # Before the report, which may take minutes.
     if settings.out is not None:
         require("fusion report with out=", "matplotlib")
+    if settings.student is not None:
+        _check.choice(settings.student, "student", tuple(settings.stores))
     stores = {}
     for name, path in settings.stores.items():
         stores[name] = TeacherStore(path)
     examples = _examples(settings.data, settings)
     found = run(stores, examples)
-    print(found)
+    print(found, "", sep="\n")
+    for domain, teachers in chosen(found, settings.student).items():
+        print(f"{domain or '(no domain)'}: learn from {', '.join(teachers) or 'none'}.")
     if settings.out is not None:
         out = _folder(settings.out)
         _write(out / "report.md", f"{found}\n")

@@ -20,7 +20,7 @@ Every cell (family, arm, seed, teacher) is a row of cells.csv as soon as it is f
 a run that was interrupted or killed goes on behind them. ``--budget`` is of all hours
 of one core that cells, tuning and teachers have cost, of earlier runs too. Writes
 teachers.csv, calibration.csv, tuning.csv, cells.csv, history.csv, distances.csv,
-points.csv, summary.csv, meta.json, fusion_study.md and figures.
+points.csv, choices.csv, summary.csv, meta.json, fusion_study.md and figures.
 """
 
 from __future__ import annotations
@@ -217,6 +217,7 @@ class Study:
             "history.csv": self.histories(),
             "distances.csv": [(measures.distances, (f, rate)) for f in plan.families()],
             "points.csv": [(measures.points, (f, rate)) for f in plan.families("byte")],
+            "choices.csv": [(measures.choices, (f,)) for f in plan.families()],
         }.items():
             if not (self.folder / name).exists():
                 items = [Work(self.place, what) for what in pending]
@@ -378,6 +379,8 @@ def publish(folder: Path, plan: Protocol) -> None:
             tables.cost_table([*tuned, *rows], teachers),
         ]
     )
+    if choices := report.resume_rows(folder / "choices.csv"):
+        text += f"\n\n## Whom a report chooses\n\n{tables.choices_table(choices)}"
     (folder / "fusion_study.md").write_text(f"{text}\n", encoding="utf-8")
     figures.bars_with_intervals(gains, words).savefig(folder / "gains.png")
     draw_measures(folder, rows, words)

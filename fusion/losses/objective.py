@@ -23,7 +23,8 @@ each :class:`TeacherTerm`:
 where u and n, all of shape (B,), are for each example
 
 - in SFT, the sum of −log p over its labels, and their number;
-- in A_s, the sum of ULD, KL or JSD over its aligned pairs, and their number;
+- in A_s, the sum of ULD, KL or JSD over its aligned pairs, and their number; where
+  pairs have weights, the weighted sum and the sum of the weights;
 - in G_s, its graph loss, and 1; both 0 where it has none.
 
 Weights. c_s, of shape (B,), is the weight of each example in the means of teacher s: 1
@@ -291,15 +292,17 @@ class FusionLoss:
     ) -> tuple[Tensor, Tensor]:
         """Sum the token-level loss to one teacher over the pairs of each example.
 
-        Returns the sums u (B,) and the numbers n (B,) of valid pairs.
+        Returns the sums u (B,) and the numbers n (B,) of valid pairs, or of their
+        weights where they have some.
         """
         if self.alignment == "uld":
             values, mask = self._uld(student, name, term)
         else:
             values, mask = self._divergence(student, name, term)
-        u = values.sum(dim=1)
-        n = mask.sum(dim=1)
-        return u, n
+        if term.pair_weights is None:
+            return values.sum(dim=1), mask.sum(dim=1)
+        weights = term.pair_weights.to(values.dtype) * mask
+        return (weights * values).sum(dim=1), weights.sum(dim=1)
 
     def _uld(
         self,

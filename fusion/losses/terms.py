@@ -39,6 +39,8 @@ class TeacherTerm:
         KL and JSD only.
     weights : tensor of shape (B,), optional
         Weight of each example in this teacher's means, at least 0; 1 by default.
+    pair_weights : tensor of shape (B, P), optional
+        Weight of each pair in its example's token-level loss, at least 0; 1 by default.
     temperature : float, optional
         Divides the logits of this teacher and of the student beside it; by default that
         of the loss.
@@ -46,8 +48,8 @@ class TeacherTerm:
     Raises
     ------
     ValueError
-        If weights are not B finite numbers at least 0, or the temperature is not
-        positive.
+        If weights are not B finite numbers at least 0, those of pairs not one for each,
+        or the temperature is not positive.
 
     Examples
     --------
@@ -75,11 +77,14 @@ class TeacherTerm:
     pairs: Tensor | None = None  # (B, P)
     logprobs_at: Tensor | None = None  # (B, P, k)
     weights: Tensor | None = None  # (B,)
+    pair_weights: Tensor | None = None  # (B, P)
     temperature: float | None = None
 
     def __post_init__(self) -> None:
         if self.weights is not None:
             _check.weights(self.weights, "weights", self.topk.batch)
+        if self.pair_weights is not None:
+            _check.pair_weights(self.pair_weights, self.student_index)
         if self.temperature is not None:
             _check.number(self.temperature, "temperature", above=0)
 

@@ -18,6 +18,7 @@ from fusion.teachers.report import Store
 from fusion.teachers.store import TeacherRows
 from fusion.text.align import How, align
 from fusion.text.conversations import Encoded, Example, encode
+from fusion.training.confidence import confidence_weights
 
 # Tokens that are kept of encoded examples, 13 bytes each. Encoding an example again
 # costs more than a step of a small student on it.
@@ -54,6 +55,8 @@ class TeacherBatch(TypedDict, total=False):
         True where the two indices are a pair, False at padding.
     weights : tensor of shape (B,)
         Weight of the teacher for each example; 0 where it has not seen the example.
+    pair_weights : tensor of shape (B, P)
+        Weight of each pair beside that of its example; absent where all are 1.
     """
 
     values: Tensor
@@ -66,6 +69,7 @@ class TeacherBatch(TypedDict, total=False):
     teacher_index: Tensor
     pairs: Tensor
     weights: Tensor
+    pair_weights: Tensor
 
 
 class Batch(TypedDict):
@@ -189,8 +193,9 @@ class Collator:
         Logits kept per position.
     how : {"bytes", "positional"}
         See :func:`fusion.align`.
-    weighting : {"uniform", "static", "ce"}
+    weighting : {"uniform", "static", "ce", "confidence"}
         Of the teachers that have seen an example; the weights of an example sum to 1.
+        "confidence" weighs pairs besides (`fusion.training.confidence`).
     static_weights : mapping of str to float
         Weights of the teachers up to a factor, for "static".
     ce_temperature : float
@@ -243,6 +248,9 @@ class Collator:
                 teacher = self._teacher(encoded, rows, first)
                 teacher["weights"] = _weights_of(name, weights)
                 teachers[name] = teacher
+        if self.weighting == "confidence":
+            for name, of_pairs in confidence_weights(teachers).items():
+                teachers[name]["pair_weights"] = of_pairs
 
         input_ids, attention_mask, labels = self._tokens(encoded)
         labels[fillers] = IGNORED

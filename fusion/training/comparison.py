@@ -65,6 +65,7 @@ def teacher_terms(
             pairs=teacher["pairs"],
             logprobs_at=at_pairs,
             weights=teacher["weights"],
+            pair_weights=teacher.get("pair_weights"),
             temperature=temperatures.get(name),
         )
     return terms

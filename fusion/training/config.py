@@ -70,10 +70,12 @@ class FusionConfig(TrainingArguments):
         Tokens where its completions are cut off.
     on_policy_temperature : float
         Divides the logits that they are drawn by.
-    weighting : {"uniform", "static", "ce"}
+    weighting : {"uniform", "static", "ce", "confidence"}
         Weights of the teachers that have seen an example; they sum to 1. "ce": the
         softmax of minus the NLL per byte over `ce_temperature`; "static": in proportion
-        to `static_weights`.
+        to `static_weights`. "confidence" is "uniform" for examples, and weighs the
+        teachers of one position by the probability that each gives its likeliest token
+        (`fusion.training.confidence`), which graphs do not see.
     static_weights : dict of str to float
         Weight of each teacher up to a factor, for `weighting` "static".
     ce_temperature : float, optional
@@ -205,8 +207,8 @@ class FusionConfig(TrainingArguments):
     )
     # The teachers' weights for each example.
     weighting: str = setting(
-        "how much each teacher counts for an example",
-        choices=("uniform", "static", "ce"),
+        "how much each teacher counts for an example, or (confidence) at a position",
+        choices=("uniform", "static", "ce", "confidence"),
         default="uniform",
     )
     static_weights: dict[str, float] = setting(

@@ -25,6 +25,7 @@ from fusion.training.weights import mean_weights
 
 CHOSEN = {
     "uniform": "equal among those that have seen an example",
+    "confidence": "at each position by the probability of their likeliest token",
     "static": "in proportion to static_weights among those that have seen an example",
 }
 

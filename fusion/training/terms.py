@@ -123,8 +123,8 @@ def denominators(batches: Sequence[Batch]) -> Tensor:
     """Return the denominators of the loss of some batches, a float64 tensor (3,).
 
     In the order of `fusion.Totals`, they are the number of labels, and the sums over
-    all teachers and examples of weight · number of pairs and of the weight itself. They
-    are of this rank's batches alone.
+    all teachers and examples of weight · number of pairs, or the sum of the pairs'
+    weights, and of the weight itself. They are of this rank's batches alone.
     """
     tokens = 0.0
     pairs = 0.0
@@ -134,8 +134,8 @@ def denominators(batches: Sequence[Batch]) -> Tensor:
         tokens += labelled.sum().item()
         for teacher in batch["teachers"].values():
             weights = teacher["weights"].double()  # (B,)
-            pairs_of_example = teacher["pairs"].sum(dim=1)  # (B,)
-            weighted_pairs = weights @ pairs_of_example.double()
+            of_pairs = teacher.get("pair_weights", teacher["pairs"])  # (B, P)
+            weighted_pairs = weights @ of_pairs.double().sum(dim=1)
             pairs += weighted_pairs.item()
             sequences += weights.sum().item()
     counts = [tokens, pairs, sequences]

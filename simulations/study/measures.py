@@ -4,6 +4,7 @@
 "distances": how far the logits of the student that learnt the labels alone are from
 each teacher's, and those of the teachers from each other, in ULD and in GLD.
 "points": GLD against KL on single examples.
+"choices": which teachers a report chooses on questions whose answers are known.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fusion.teachers.capture import capture
+from fusion.teachers.choice import chosen
+from fusion.teachers.report import report
 from fusion.teachers.store import TeacherStore
 from fusion.text.conversations import Example
 from simulations._report import Row
@@ -26,7 +29,7 @@ POINTS = 60  # of a family
 _LOGGED = {"sft": "sft", "uld": "uld", "graph": "graph"}
 
 
-def history(place: Place, cell: Cell, chosen: Chosen, name: str) -> list[Row]:
+def history(place: Place, cell: Cell, factors: Chosen, name: str) -> list[Row]:
     """Train a cell's student, and return its terms and their gradients over the steps.
 
     Parameters
@@ -35,7 +38,7 @@ def history(place: Place, cell: Cell, chosen: Chosen, name: str) -> list[Row]:
         Protocol and folder.
     cell : Cell
         Which student; its arm has ULD and GLD.
-    chosen : Chosen
+    factors : Chosen
         Learning rate and factors, which may be next to nothing.
     name : str
         Of the arm, in the rows.
@@ -45,7 +48,7 @@ def history(place: Place, cell: Cell, chosen: Chosen, name: str) -> list[Row]:
     trainer = cells.prepared(
         place,
         cell,
-        chosen,
+        factors,
         pair,
         logging_steps=max(1, steps // 20),
         log_term_gradients=True,
@@ -112,6 +115,27 @@ def points(place: Place, family: str, rate: float) -> list[Row]:
                 "family": family,
                 "kl": found["eval_kl"],
                 "gld": found["eval_graph"],
+            }
+        )
+    return rows
+
+
+def choices(place: Place, family: str) -> list[Row]:
+    """Return how likely each teacher holds right answers, and whom a report chooses."""
+    asked = _texts(family)
+    stores = {name: _store(place, family, name, asked) for name in TEACHERS}
+    found = report(stores, asked)
+    kept = chosen(found)[family]
+    rows = []
+    for line in found.knowledge:
+        rows.append(
+            {
+                "family": family,
+                "teacher": line.teacher,
+                "nll": line.nll,
+                "hits": line.hits,
+                "knows": int(line.teacher == tasks.FAMILIES[family].teacher),
+                "chosen": int(line.teacher in kept),
             }
         )
     return rows

@@ -233,6 +233,25 @@ def teachers_table(rows: Sequence[Row], teachers: Sequence[Row]) -> str:
     return markdown_table(header, lines)
 
 
+def choices_table(rows: Sequence[Row]) -> str:
+    """Lay out the teachers' likelihoods of right answers, and who is chosen by them."""
+    names = _names(rows, "teacher")
+    lines = []
+    for family in _names(rows, "family"):
+        own = [row for row in rows if row["family"] == family]
+        of = {row["teacher"]: row for row in own}
+        lines.append(
+            [
+                family.replace("_", " "),
+                *(_number(of[name]["nll"], ".2f") for name in names),
+                ", ".join(row["teacher"] for row in own if row["knows"]),
+                ", ".join(row["teacher"] for row in own if row["chosen"]) or MISSING,
+            ]
+        )
+    header = ["family", *(f"{name}, nats a byte" for name in names)]
+    return markdown_table([*header, "taught it", "chosen"], lines)
+
+
 def cost_table(rows: Sequence[Row], teachers: Sequence[Row]) -> str:
     """Lay out core-hours: of the teachers, and of the cells of each stage."""
     # A teacher's time is written beside each family that it was asked about.

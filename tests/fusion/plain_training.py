@@ -68,14 +68,14 @@ def divergence(p, q):
 
 
 def token_loss(kind, logits, rows, ours, theirs, beta=0.5):
-    """The sum of a token-level loss over the aligned positions."""
+    """A token-level loss at each of the aligned positions."""
     raw = torch.tensor(rows.values[:, :K].astype(float) + rows.shift[:, None])
     if kind == "uld":
         mean = torch.tensor(rows.mean.astype(float) + rows.shift)
         there = centred(raw, mean)
         here = centred(logits.topk(K, dim=1).values, logits.mean(dim=1))
-        return (here[ours] - there[theirs]).abs().sum()
-    total = 0.0
+        return (here[ours] - there[theirs]).abs().sum(dim=1)
+    found = []
     logprobs = logits.log_softmax(dim=1)
     lse = torch.tensor(rows.logsumexp.astype(float) + rows.shift)
     for i, j in zip(ours, theirs, strict=True):
@@ -85,11 +85,29 @@ def token_loss(kind, logits, rows, ours, theirs, beta=0.5):
         kept = logprobs[i, tokens].exp()
         q = torch.cat([kept, 1 - kept.sum()[None]])
         if kind == "kl":
-            total = total + divergence(p, q)
+            found.append(divergence(p, q))
         else:
             m = beta * p + (1 - beta) * q
-            total = total + beta * divergence(p, m) + (1 - beta) * divergence(q, m)
-    return total
+            found.append(beta * divergence(p, m) + (1 - beta) * divergence(q, m))
+    return torch.stack(found) if found else torch.zeros(0)
+
+
+def pair_weights(pairs, rows, config):
+    """The weights of each teacher's pairs, among the teachers of a position."""
+    found = {name: np.ones(len(ours)) for name, (ours, _) in pairs.items()}
+    if config.weighting != "confidence":
+        return found
+    sure = {}  # by position of the student: by teacher, how sure it is
+    for name, (ours, theirs) in pairs.items():
+        row = rows[name]
+        for i, j in zip(ours, theirs, strict=True):
+            top = float(row.values[j, 0]) - float(row.logsumexp[j])
+            sure.setdefault(i, {})[name] = np.exp(top)
+    for name, (ours, _) in pairs.items():
+        for place, i in enumerate(ours):
+            there = sure[i]
+            found[name][place] = len(there) * there[name] / sum(there.values())
+    return found
 
 
 def step_loss(model, tokenizer, stores, examples, config):
@@ -105,14 +123,19 @@ def step_loss(model, tokenizer, stores, examples, config):
         nll = -logits.log_softmax(dim=1)[torch.arange(len(labels)), labels]
         sft, tokens = sft + nll.sum(), tokens + len(labels)
         rows = {n: s[example.key] for n, s in stores.items() if example.key in s}
-        for name, c in teachers_weights(rows, config).items():
-            row = rows[name]
-            ours, theirs = align(
+        pairs = {
+            name: align(
                 code.ends, row.ends, student_start=code.start, teacher_start=row.start
             )
-            value = token_loss(config.alignment, logits, row, ours, theirs)
-            sums["alignment"] = sums["alignment"] + c * value
-            counts["alignment"] += c * len(ours)
+            for name, row in rows.items()
+        }
+        weights = pair_weights(pairs, rows, config)
+        for name, c in teachers_weights(rows, config).items():
+            row = rows[name]
+            values = token_loss(config.alignment, logits, row, *pairs[name])
+            of_pairs = torch.from_numpy(weights[name])
+            sums["alignment"] = sums["alignment"] + c * (of_pairs * values).sum()
+            counts["alignment"] += c * float(of_pairs.sum())
             H = centred(logits.topk(K, dim=1).values, logits.mean(dim=1))
             G = torch.tensor(
                 row.values[:, :K].astype(float) - row.mean.astype(float)[:, None]

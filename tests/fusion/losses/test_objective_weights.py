@@ -240,3 +240,40 @@ def test_a_teacher_may_have_a_temperature_of_its_own(rng):
     wanted = fused(logits, labels, teachers, loss=replace(LOSS, temperature=2.0))
     assert number(fused(logits, labels, hot).total) == number(wanted.total)
     assert number(wanted.total) != number(fused(logits, labels, teachers).total)
+
+
+@given(SEEDS)
+@few
+def test_weights_of_pairs_are_those_of_their_means(seed):
+    """Weights 0 and 1 leave pairs out, and a factor on all of a teacher's cancels."""
+    logits, labels, teachers = drawn(seed)
+    out = fusion.read(logits, labels, k=3)
+    rng = np.random.default_rng(seed)
+    some, less, scaled = {}, {}, {}
+    for name, term in teachers.items():
+        kept = torch.tensor(rng.random(term.pairs.shape) < 0.7)
+        some[name] = replace(term, pair_weights=kept.double())
+        scaled[name] = replace(term, pair_weights=2.5 * kept.double())
+        less[name] = replace(term, pairs=term.pairs & kept)
+    expected = LOSS(out.topk, out.nll, less)
+    for given_weights in (some, scaled):
+        found = LOSS(out.topk, out.nll, given_weights)
+        assert number(found.total) == pytest.approx(number(expected.total))
+    assert torch.equal(
+        LOSS(out.topk, out.nll, some).counts["uld/far"].long(),
+        expected.counts["uld/far"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        (torch.ones(3, 4), r"must have the shape \(3, 5\)"),
+        (-torch.ones(3, 5), "must be finite numbers at least 0"),
+        (torch.full((3, 5), torch.nan), "must be finite numbers at least 0"),
+    ],
+)
+def test_weights_of_pairs_that_are_none_are_refused(weights, words):
+    _, _, teachers = drawn(0)
+    with pytest.raises(ValueError, match=words):
+        replace(teachers["near"], pair_weights=weights)

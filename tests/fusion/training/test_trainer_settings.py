@@ -26,7 +26,7 @@ CHOICES = {
     "lora": [None, LORA],
     "dtype": ["float32", "float32", "bfloat16"],
     "evaluation": ["none", "before", "during"],
-    "weighting": ["uniform", "static", "ce"],
+    "weighting": ["uniform", "static", "ce", "confidence"],
     "alignment": ["uld", "uld", "kl", "jsd"],
     "head_chunk": [None, 5],
     "gradient_checkpointing": [False, True],

@@ -237,3 +237,19 @@ def test_a_graph_loss_of_ones_own_trains_as_the_same_one_of_the_library(trainer)
 def test_logits_of_a_student_that_it_has_not_are_refused(trainer, student_k):
     with pytest.raises(ValueError, match="student_k must be between k = 6"):
         trainer(own_graph=own_graph, student_k=student_k)
+
+
+def test_confidence_weighs_the_teachers_of_each_position(trainer, stores):
+    """Twice the same teacher is as one; of two, another loss than by equal weights."""
+    twice = {"a": stores["gpt2"], "b": stores["gpt2"]}
+    told = {"max_steps": 1, "graph": None}
+    both = trainer(stores=twice, weighting="confidence", **told)
+    even = trainer(stores=twice, **told)
+    apart = trainer(weighting="confidence", **told)
+    uniform = trainer(**told)
+    losses = []
+    for made in (both, even, apart, uniform):
+        made.train()
+        losses.append(made.state.log_history[0]["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert losses[2] != pytest.approx(losses[3], rel=1e-4)

@@ -58,6 +58,10 @@ def test_a_study_is_published_whole(ran):
     for name in ("gains", "losses_over_steps", "gld_against_kl"):
         assert (folder / f"{name}.png").stat().st_size > 5000
     assert (folder / "distance_against_transfer.png").stat().st_size > 5000
+    assert "## Whom a report chooses" in text
+    choices = report.read_rows(folder / "choices.csv")
+    assert len(choices) == 3 * len(PLAN.families())
+    assert sum(row["knows"] for row in choices) == len(PLAN.families())
     tuned = {row["arm"] for row in report.read_rows(folder / "tuning.csv")}
     assert tuned == set(protocol.tuned_arms(asked))
 

@@ -247,3 +247,21 @@ def test_costs_count_each_teacher_once(rows, teachers):
     assert line(text, "core") == ["24", "12.00", "2.40"]
     assert line(text, "all") == ["27", "12.90", "2.50"]
     assert line(tables.cost_table([], []), "all") == ["0", "0.00", "0.00"]
+
+
+def test_choices_are_beside_those_who_were_taught():
+    rows = [
+        {"family": "dyck_languages", "teacher": name, "nll": nll, "knows": knows}
+        for name, nll, knows in (("byte", 0.02, 1), ("bpe", 3.5, 0))
+    ]
+    for row in rows:
+        row["chosen"] = row["knows"]
+    text = tables.choices_table(rows)
+    assert "byte, nats a byte" in text
+    assert text.splitlines()[-1].split("|")[1:-1] == [
+        " dyck languages ",
+        "              0.02 ",
+        "             3.50 ",
+        "      byte ",
+        "   byte ",
+    ]
