@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
@@ -93,6 +94,60 @@ def without_features(space: Any, name: str, function: str) -> None:
         raise ValueError(
             f"{name} must be a space without features for gwtools.{function}, but "
             "has some: call gwtools.solve with alpha for each pair."
+        )
+
+
+def of_list(spaces: Mapping[str, Any], alpha: Any) -> bool:
+    """Require features of one length d on all spaces of a list, or on none.
+
+    Tell whether they are there. ``spaces`` are named as in errors.
+    """
+    first, *others = spaces
+    like = spaces[first].features
+    for name in others:
+        _alike(spaces[name].features, like, name, first)
+    if like is None and alpha is not None:
+        raise ValueError(
+            f"alpha must be left out where spaces have no features, but is "
+            f"{_words.shown(alpha)}: make them with features=, one row for each atom."
+        )
+    if like is not None and alpha is None:
+        raise TypeError(
+            "alpha must be a number from 0 to 1 where spaces have features, but is "
+            "None: pass alpha=0.5 for the mean of both terms, 1 for the spaces alone."
+        )
+    return like is not None
+
+
+def _alike(features: Any, like: Any, name: str, first: str) -> None:
+    """Require features of one length on two spaces of a list, or on neither."""
+    if features is None and like is not None:
+        raise ValueError(
+            f"{name} must have features as {first} has, but has none: "
+            "make it with features=, one row for each atom."
+        )
+    if features is not None and like is None:
+        raise ValueError(
+            f"{name} must have no features, as {first} has none, but has some: "
+            "make all spaces with features=, or none."
+        )
+    if features is not None and features.shape[1] != like.shape[1]:
+        raise ValueError(
+            f"{name} must have features of the length d of those of {first}, "
+            f"{like.shape[1]}, but they are of length {features.shape[1]}: "
+            "pass the same quantities for all atoms."
+        )
+
+
+def in_range(largest: float, most: float, like: Any) -> None:
+    """Require features whose squared distances are numbers of the dtype."""
+    # Not largest > most: NaN must be refused as well.
+    if not largest <= most:
+        received, limit = _words.distinguishable(largest, most)
+        raise ValueError(
+            f"features must differ by at most {limit}, the range in which squared "
+            f"distances are numbers of {like.dtype}, but differ by up to {received}: "
+            "divide features and matrices of all spaces by one number."
         )
 
 

@@ -1,4 +1,4 @@
-"""Barycenters: the matrix whose mean squared distance to given spaces is least."""
+"""Barycenters: the space whose mean squared distance to given spaces is least."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gwtools import _array, _check, _check_lists, _check_spaces
+from gwtools import _array, _check, _check_fused, _check_lists, _check_spaces
 from gwtools._array import Array
 from gwtools.block_descent import State, Task, drawn, minimised
 from gwtools.certify import certify
 from gwtools.history import Step, in_units
+from gwtools.linear_terms import share_of
 from gwtools.plans import Plan, embed
-from gwtools.preparation import common_unit, require_in_range, restrict_to_support
+from gwtools.preparation import (
+    common_unit,
+    most_size,
+    require_in_range,
+    restrict_to_support,
+)
 from gwtools.results import Certificate, ConvergenceWarning, Status
 from gwtools.solve import require_memory
 from gwtools.solvers import BranchAndBound, ConditionalGradient, Solver
 from gwtools.spaces import DenseSpace, Space, as_space, converted, detached
 from gwtools.spaces.dense import dense_space
-from gwtools.spaces.lists import read_spaces, require_one_kind, require_plain
+from gwtools.spaces.lists import read_spaces, require_one_kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +38,12 @@ class Barycenter:
     Attributes
     ----------
     space : DenseSpace
-        The barycenter: B, of shape (k, k), and the weights p of its atoms.
+        The barycenter: B, of shape (k, k), the weights p of its atoms, and features
+        (k, d) of these where the spaces have features.
     objective : float
         Σ_s λ_s F_s, the mean of the objectives of the plans, in squared units of C;
-        rounded up, so that Σ_s λ_s GW_2²(B, C_s) is at most this.
+        rounded up, so that Σ_s λ_s GW_2²(B, C_s) is at most this. With features these
+        are the fused objectives, here as in what follows.
     plans : tuple of S Plan
         Couplings of p and the weights of each space, of shape (k, n_s).
     certificates : tuple of S Certificate
@@ -51,6 +59,8 @@ class Barycenter:
         the plans, so that this is the measure of stationarity of both together.
     history : tuple of Step
         The objective after each round of plans and matrix, which never rises.
+    alpha : float or None
+        The share α of the matrices beside features; None without features.
 
     Examples
     --------
@@ -74,6 +84,7 @@ class Barycenter:
     status: Status
     frank_wolfe_gap: float  # in squared units of C
     history: tuple[Step, ...]
+    alpha: float | None = None
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -82,17 +93,21 @@ class Barycenter:
         The upper end is the objective. Another matrix may have a lower value.
         """
         pairs = zip(self.weights, self.certificates, strict=True)
-        lower = math.fsum(share * certificate.lower for share, certificate in pairs)
+        # No objective is below 0, which rounding down may have gone past.
+        lower = math.fsum(share * max(each.lower, 0.0) for share, each in pairs)
         return lower * (1 - _rounding(len(self.weights))), self.objective
 
     def __str__(self) -> str:
         """Lay the numbers and the status out for a reader."""
         lower, upper = self.interval
         rounds = len(self.history)
+        of_plans = "mean GW_2^2 of the plans"
+        if self.alpha is not None:
+            of_plans = f"mean fused objective of the plans, alpha={self.alpha:g}"
         return "\n".join(
             [
                 f"Barycenter of {len(self.plans)} spaces, {self.space.size} atoms",
-                f"  objective    {self.objective:.6g}  (mean GW_2^2 of the plans)",
+                f"  objective    {self.objective:.6g}  ({of_plans})",
                 f"  interval     [{lower:.6g}, {upper:.6g}] for this matrix",
                 f"  status       {self.status.value} ({rounds} rounds)",
             ]
@@ -111,6 +126,7 @@ def barycenter(
     weights: Any = None,
     size: int | None = None,
     *,
+    alpha: float | None = None,
     barycenter_weights: Any = None,
     init: Any = None,
     solver: Solver | None = None,
@@ -122,7 +138,8 @@ def barycenter(
 
     It lowers Σ_s λ_s GW_2²(B, C_s) over symmetric matrices B of k atoms, by turns over
     the plans and over B, which has a closed form for given plans (THEORY.md,
-    "Barycenters").
+    "Barycenters"). Where the spaces have features, the objectives are fused, and the
+    atoms of the barycenter get features, too.
 
     Parameters
     ----------
@@ -133,15 +150,21 @@ def barycenter(
     size : int, optional
         Number of atoms k; by default that of ``barycenter_weights`` or ``init`` where
         one is given, else that of the largest space.
+    alpha : float, optional
+        The share α of the matrices, from 0 to 1, beside features that all spaces were
+        made with (``features=``); they come together. The objective of a plan is then
+        (1 − α) ⟨M, π⟩ + α F(π), as in :func:`gwtools.solve`, where M holds the squared
+        distances between features of the barycenter and of the space.
     barycenter_weights : array of shape (k,), optional
         Weights p > 0 of the barycenter's atoms; by default those of ``init`` if that is
         a space, else equal ones.
     init : Space or square array of shape (k, k), optional
-        A matrix to begin with. Without it, and beside it, that between atoms of one of
-        the spaces is, the one whose λ_s times the standard deviation of its values is
-        largest, of equal ones the largest: all of its atoms in their order where it has
-        k; where it has more, k that are drawn by their weights; where it has fewer, all
-        of them as often as they fit, and then drawn ones.
+        A matrix to begin with, where the spaces have features a space with some.
+        Without it, and beside it, that between atoms of one of the spaces is, the one
+        whose λ_s times the standard deviation of its values is largest, of equal ones
+        the largest: all of its atoms in their order where it has k; where it has more,
+        k that are drawn by their weights; where it has fewer, all of them as often as
+        they fit, and then drawn ones.
     solver : Solver, optional
         What finds the plans at first, and searches again where descents gain nothing
         more; by default as :func:`gwtools.solve` chooses, mostly
@@ -168,7 +191,8 @@ def barycenter(
     TypeError, ValueError
         On bad input, before any work: no list, an empty one, spaces of unlike array
         libraries or dtypes, weights that are negative or do not sum to 1, or atoms of
-        the barycenter without weight.
+        the barycenter without weight; features of some spaces alone, or of unlike
+        lengths, without ``alpha``, or with a solver that carries none.
     MemoryError
         If what the solver needs for a space does not fit, before it is asked for.
 
@@ -209,34 +233,51 @@ def barycenter(
     ...     print(nx.is_isomorphic(graph, cycle), nx.is_isomorphic(graph, path))
     True False
     False True
+
+    Halfway between two molecules, a ring and a chain of six atoms, two of which carry
+    charges: neighbours in the ring, the ends of the chain. The ring opens between them,
+    and charges are the means of those of the atoms that are coupled.
+
+    >>> ring, chain = nx.cycle_graph(6), nx.path_graph(6)
+    >>> nx.set_node_attributes(ring, {0: 1.0, 1: -1.0}, "charge")
+    >>> nx.set_node_attributes(chain, {0: 3.0, 5: -3.0}, "charge")
+    >>> def space(graph):
+    ...     charges = [graph.nodes[node].get("charge", 0.0) for node in graph]
+    ...     return gw.GraphSpace(graph, features=np.array(charges)[:, None])
+    >>> middle = gw.barycenter([space(ring), space(chain)], alpha=0.5)
+    >>> middle.space.features.round(6).T + 0.0
+    array([[ 2.,  0.,  0.,  0.,  0., -2.]])
+    >>> round(float(middle.space.dense()[0, 5]), 6)
+    3.0
     """
     # 1. The arguments.
     given = read_spaces(spaces, "spaces")
     _check_lists.not_empty(given, "spaces")
     require_one_kind({"spaces": given})
-    require_plain({"spaces": given}, "barycenter")
     shares = _check_lists.shares(weights, len(given))
     descent = ConditionalGradient(tolerance=tolerance)  # which checks the tolerance
     _check.integer(max_iterations, "max_iterations", least=1)
     _check.integer(seed, "seed", least=0)
     start = None if init is None else as_space(init, "init")
+    share = _share(given, start, alpha)
     p = _weights(given, size, barycenter_weights, start)
-    _require_solver(solver)
+    _require_solver(solver, share < 1.0)
     for i, space in enumerate(given):
         arrays = (space.data, space.weights)
         _check_spaces.readable(arrays, f"spaces[{i}]")
         model = dense_space(p[:, None], p)
         held = descent if solver is None else solver
-        require_memory(model, space, held, "linear", None, f"spaces[{i}]")
-    # 2. The spaces in units near 1, without atoms of no weight, and the first matrix.
-    ready = _prepared(given, p)
+        is_fused = share < 1.0
+        require_memory(model, space, held, "linear", None, f"spaces[{i}]", is_fused)
+    # 2. The spaces in units near 1, without atoms of no weight, and the first one.
+    ready = _prepared(given, start, p)
     if solver is not None:
         solver = solver.in_units(ready.unit)
-    task = Task(ready.spaces, shares, ready.weights, solver, descent)
-    matrices = [drawn(task, seed)]
+    task = Task(ready.spaces, shares, ready.weights, solver, descent, share)
+    begins = [drawn(task, seed)]
     if start is not None:
-        matrices.insert(0, _first_matrix(start, ready))
-    state, status, steps = minimised(task, matrices, max_iterations)
+        begins.insert(0, _in_units_of(ready, start))
+    state, status, steps = minimised(task, begins, max_iterations)
     # 3. The result, in the units and on the atoms of the spaces.
     result = _result(given, p, ready, task, state, status, steps)
     if result.status.failure:
@@ -245,13 +286,25 @@ def barycenter(
     return result
 
 
-def _require_solver(solver: Any) -> None:
-    """Require a solver for matrices, or None."""
+def _share(spaces: Sequence[Space], start: Space | None, alpha: Any) -> float:
+    """Return the share α of the matrices; 1 where the spaces have no features."""
+    named = {f"spaces[{i}]": space for i, space in enumerate(spaces)}
+    if start is not None:
+        named["init"] = start
+    if not _check_fused.of_list(named, alpha):
+        return 1.0
+    return share_of(_check_fused.share(alpha, spaces[0].weights))
+
+
+def _require_solver(solver: Any, is_fused: bool) -> None:
+    """Require a solver for matrices, that carries features where there are, or None."""
     if solver is None:
         return
     advice = "pass an instance such as gwtools.MultiStart()"
     _check.instance(solver, "solver", Solver, advice)
     _check_lists.takes_matrices(solver, BranchAndBound)
+    if is_fused:
+        _check_fused.carried(solver.carries_features, str(solver))
 
 
 def _weights(
@@ -288,7 +341,7 @@ class _Ready(NamedTuple):
     unit: float  # values of C are this many times those of ``spaces``
 
 
-def _prepared(given: Sequence[Space], p: Array) -> _Ready:
+def _prepared(given: Sequence[Space], start: Space | None, p: Array) -> _Ready:
     """Make spaces ready to compute with."""
     matrices = []
     atoms = []
@@ -297,19 +350,48 @@ def _prepared(given: Sequence[Space], p: Array) -> _Ready:
         # Sums of half-precision numbers need single precision.
         kept = converted(kept, _array.at_least_single)
         # Shortest paths and distances are computed once, not in every round.
-        matrices.append(dense_space(kept.dense(), kept.weights))
+        matrices.append(_as_matrix(kept))
         atoms.append(positions)
     require_in_range(*matrices)
-    unit = common_unit(*matrices)
-    scaled = tuple(space.scaled(1 / unit) for space in matrices)
+    extent = _extent(matrices if start is None else [*matrices, start])
+    _check_fused.in_range(extent, most_size(p), p)
+    unit = common_unit(*matrices, beside=extent)
+    scaled = tuple(_scaled(space, 1 / unit) for space in matrices)
     weights = converted(dense_space(p[:, None], p), _array.at_least_single).weights
     return _Ready(scaled, tuple(atoms), weights, unit)
 
 
-def _first_matrix(start: Space, ready: _Ready) -> Array:
-    """Return the given matrix to begin with, in the units of the computation."""
+def _as_matrix(space: Space) -> DenseSpace:
+    """Return a space by its matrix, with features of single precision at least."""
+    features = space.features
+    if features is not None:
+        features = _array.at_least_single(features)
+    return dense_space(space.dense(), space.weights, features)
+
+
+def _scaled(space: DenseSpace, factor: float) -> DenseSpace:
+    """Return a space in other units, those of its features included."""
+    features = space.features
+    if features is not None:
+        features = _array.scaled(features, factor)
+    return dense_space(space.scaled(factor).distances, space.weights, features)
+
+
+def _extent(spaces: Sequence[Space]) -> float:
+    """Return a number that no distance between features exceeds, 0 without features."""
+    if spaces[0].features is None:
+        return 0.0
+    parts = [_array.to_numpy(_array.detached(space.features)) for space in spaces]
+    features = np.concatenate(parts).astype(np.float64)
+    # Means of features, as a barycenter has, lie between the least and the largest.
+    return math.hypot(*np.ptp(features, axis=0))
+
+
+def _in_units_of(ready: _Ready, start: Space) -> DenseSpace:
+    """Return the given space to begin with, in the units of the computation."""
     kept = converted(detached(start), _array.at_least_single)
-    return dense_space(kept.dense(), kept.weights).scaled(1 / ready.unit).distances
+    begin = _scaled(_as_matrix(kept), 1 / ready.unit)
+    return dense_space(begin.distances, ready.weights, begin.features)
 
 
 def _result(
@@ -324,8 +406,13 @@ def _result(
     """Return the barycenter in the units and on the atoms of the given spaces."""
     xp = _array.namespace(p)
     unit = ready.unit
-    matrix = dense_space(state.matrix, p).scaled(unit).distances
-    space = DenseSpace(xp.astype(matrix, p.dtype), p)
+    middle = _scaled(state.middle, unit)
+    features = middle.features
+    alpha = None
+    if features is not None:
+        features = xp.astype(features, p.dtype)
+        alpha = task.alpha
+    space = DenseSpace(xp.astype(middle.distances, p.dtype), p, features=features)
     plans = []
     certificates = []
     for y, atoms, plan in zip(given, ready.atoms, state.plans, strict=True):
@@ -333,7 +420,7 @@ def _result(
             rows = xp.arange(space.size, device=_array.device(p))
             plan = embed(plan, rows, atoms, (space.size, y.size))
         plans.append(plan)
-        certificates.append(certify(space, detached(y), plan))
+        certificates.append(certify(space, detached(y), plan, alpha=alpha))
     gap = steps[-1].frank_wolfe_gap
     if gap is None:
         gap = task.gap(state)
@@ -346,6 +433,7 @@ def _result(
         status=status,
         frank_wolfe_gap=gap * unit * unit,
         history=in_units(steps, unit),
+        alpha=alpha,
     )
 
 

@@ -1,4 +1,4 @@
-"""Block descent over plans and a matrix: what lowers the objective of a barycenter."""
+"""Block descent over plans and a space: what lowers the objective of a barycenter."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from gwtools import _array
 from gwtools._array import Array
+from gwtools.fused import costs
 from gwtools.history import Step, now, with_gap
 from gwtools.plans import Plan
 from gwtools.problems import GWProblem
@@ -27,9 +28,9 @@ _EQUAL_SPREADS = 1e-4
 
 
 class State(NamedTuple):
-    """A matrix, a plan to each space, and the mean objective of these."""
+    """A barycenter, a plan to each space, and the mean objective of these."""
 
-    matrix: Array  # (k, k)
+    middle: DenseSpace  # of k atoms
     plans: tuple[Plan, ...]
     objective: float
 
@@ -50,6 +51,8 @@ class Task:
         What searches for plans; None for the one that suits each problem.
     descent : ConditionalGradient
         What goes on from plans; its tolerance is that of the whole.
+    alpha : float
+        The share α of the matrices, beside features of all spaces; 1 for these alone.
     """
 
     spaces: tuple[DenseSpace, ...]
@@ -57,11 +60,21 @@ class Task:
     weights: Array
     solver: Solver | None
     descent: ConditionalGradient
+    alpha: float = 1.0
 
-    def problems(self, matrix: Array) -> list[GWProblem]:
+    def problems(self, middle: DenseSpace) -> list[GWProblem]:
         """Return the problems between a barycenter and each space."""
-        x = dense_space(matrix, self.weights)
-        return [GWProblem(x, y) for y in self.spaces]
+        if self.alpha == 1.0:
+            return [GWProblem(middle, y) for y in self.spaces]
+        return [GWProblem(middle, y, costs(middle, y), self.alpha) for y in self.spaces]
+
+    def best(self, plans: Sequence[Plan]) -> DenseSpace:
+        """Return the barycenter of the least mean objective for given plans."""
+        matrix = best_matrix(self.spaces, self.shares, plans, self.weights)
+        features = None
+        if self.spaces[0].features is not None:
+            features = best_features(self.spaces, self.shares, plans, self.weights)
+        return dense_space(matrix, self.weights, features)
 
     def mean(self, values: Sequence[float]) -> float:
         """Return Σ_s λ_s value_s."""
@@ -69,10 +82,10 @@ class Task:
             share * value for share, value in zip(self.shares, values, strict=True)
         )
 
-    def objective(self, matrix: Array, plans: Sequence[Plan]) -> float:
+    def objective(self, middle: DenseSpace, plans: Sequence[Plan]) -> float:
         """Return the mean objective of the plans."""
         values = []
-        for problem, plan in zip(self.problems(matrix), plans, strict=True):
+        for problem, plan in zip(self.problems(middle), plans, strict=True):
             values.append(float(problem.objective(plan)))
         return self.mean(values)
 
@@ -85,19 +98,19 @@ class Task:
         return self.mean([float(each.float_error) for each in problems])
 
     def gap(self, state: State) -> float:
-        """Return the mean Frank-Wolfe gap of the plans at the matrix."""
+        """Return the mean Frank-Wolfe gap of the plans at the barycenter."""
         gaps = []
-        for problem, plan in zip(self.problems(state.matrix), state.plans, strict=True):
+        for problem, plan in zip(self.problems(state.middle), state.plans, strict=True):
             outcome = judged(problem, Outcome(plan, Status.NOT_STATIONARY), 0.0)
             gaps.append(cast(float, outcome.frank_wolfe_gap))
         return self.mean(gaps)
 
 
-def drawn(task: Task, seed: int) -> Array:
-    """Return the matrix between atoms of one of the spaces, to begin with.
+def drawn(task: Task, seed: int) -> DenseSpace:
+    """Return a space over atoms of one of the spaces, to begin with.
 
-    It is the space with the most weight and spread. At a matrix without spread all
-    plans are equally good, and none leads away from it.
+    It is the space with the most weight and spread. At a space without spread all plans
+    are equally good, and none leads away from it.
 
     Parameters
     ----------
@@ -108,8 +121,8 @@ def drawn(task: Task, seed: int) -> Array:
 
     Returns
     -------
-    array of shape (k, k)
-        In units of C.
+    DenseSpace
+        Of k atoms with the barycenter's weights.
     """
     k = int(task.weights.shape[0])
     space = _widest(task)
@@ -121,14 +134,21 @@ def drawn(task: Task, seed: int) -> Array:
         drawn = rng.choice(space.size, rest, replace=False, p=a / a.sum())
         order = np.concatenate([order, np.sort(drawn)])
     index = _array.from_numpy(order, space.weights)
-    return space.restrict(index).distances
+    chosen = space.restrict(index)
+    return dense_space(chosen.distances, task.weights, chosen.features)
 
 
 def _widest(task: Task) -> DenseSpace:
-    """Return the space of the largest λ_s ‖C_s − m_s‖; of equal ones the largest."""
+    """Return the space of the largest λ_s ‖C_s − m_s‖; of equal ones the largest.
+
+    Features count by their share of the variance.
+    """
     spreads = []
     for share, space in zip(task.shares, task.spaces, strict=True):
         variance = float(space.second_moment()) - float(space.mean) ** 2
+        if task.alpha < 1.0:
+            of_features = (1 - task.alpha) * _variance_of_features(space)
+            variance = task.alpha * variance + of_features
         spreads.append(share * math.sqrt(max(0.0, variance)))
     # Spaces whose spreads differ by float error count as equal.
     least = max(spreads) * (1 - _EQUAL_SPREADS)
@@ -140,9 +160,17 @@ def _widest(task: Task) -> DenseSpace:
     return max(wide, key=lambda space: space.size)
 
 
+def _variance_of_features(space: DenseSpace) -> float:
+    """Return the mean squared distance of features from their mean, of weights a."""
+    mean = space.weights @ space.features  # (d,)
+    squares = (space.features - mean[None, :]) ** 2
+    xp = _array.namespace(squares)
+    return float(xp.sum(space.weights @ squares))
+
+
 @dataclass(eq=False)
 class _Descent:
-    """Rounds of plans and matrix, of which none raises the objective.
+    """Rounds of plans and barycenter, of which none raises the objective.
 
     Parameters
     ----------
@@ -170,7 +198,7 @@ class _Descent:
         return len(self.steps) >= self.most
 
     def round(self, is_search: bool) -> float:
-        """Replace plans by better ones, then the matrix; return what that gained.
+        """Replace plans by better ones, then the space; return what that gained.
 
         Parameters
         ----------
@@ -179,19 +207,19 @@ class _Descent:
         """
         task = self.task
         before = self.state
-        problems = task.problems(before.matrix)
-        # 1. The plans, at the matrix so far.
+        problems = task.problems(before.middle)
+        # 1. The plans, at the barycenter so far.
         plans = []
         for s, problem in enumerate(problems):
             plan = before.plans[s] if before.plans else None
             plans.append(_better_plan(task, problem, plan, is_search))
-        # 2. The matrix, of these plans.
-        matrix = best_matrix(task.spaces, task.shares, plans, task.weights)
-        objective = task.objective(matrix, plans)
+        # 2. The matrix and the features, of these plans.
+        middle = task.best(plans)
+        objective = task.objective(middle, plans)
         # Float errors alone may raise it. Where they do, the gap may still fall.
         if objective <= before.objective + task.resolved(problems):
             least = min(objective, before.objective)
-            self.state = State(matrix, tuple(plans), least)
+            self.state = State(middle, tuple(plans), least)
         seconds = now() - self.began
         step = Step(len(self.steps) + 1, self.state.objective, None, None, seconds)
         self.steps.append(step)
@@ -201,7 +229,7 @@ class _Descent:
         """Improve plans from where they are until that gains nothing that counts."""
         stalled = 0
         while not self.is_over:
-            problems = self.task.problems(self.state.matrix)
+            problems = self.task.problems(self.state.middle)
             negligible = self.task.negligible(problems)
             gain = self.round(False)
             if gain > negligible:
@@ -223,27 +251,27 @@ class _Descent:
 
 def minimised(
     task: Task,
-    matrices: Sequence[Array],
+    begins: Sequence[DenseSpace],
     most: int,
 ) -> tuple[State, Status, tuple[Step, ...]]:
-    """Take turns over plans and matrix until neither gains anything that counts.
+    """Take turns over plans and space until neither gains anything that counts.
 
-    Descents begin at each matrix with plans that are searched for, and at the first
+    Descents begin at each space with plans that are searched for, and at the first
     one also with those of one start each; the lowest goes on.
 
     Parameters
     ----------
     task : Task
         What is minimised.
-    matrices : sequence of arrays of shape (k, k)
-        The matrices to begin with.
+    begins : sequence of DenseSpace
+        The spaces of k atoms to begin with.
     most : int
         Rounds at most, of each descent.
 
     Returns
     -------
     (State, Status, tuple of Step)
-        The best matrix with its plans, why the descent ended, and its rounds.
+        The best barycenter with its plans, why the descent ended, and its rounds.
 
     Raises
     ------
@@ -251,12 +279,12 @@ def minimised(
         If interrupted before the first round was done; later the best so far is
         returned.
     """
-    begins = [(matrix, True) for matrix in matrices]
-    begins.insert(1, (matrices[0], False))
+    ways = [(begin, True) for begin in begins]
+    ways.insert(1, (begins[0], False))
     descents = []
-    for matrix, is_search in begins:
-        begin = State(matrix, (), math.inf)
-        descents.append((_Descent(task, begin, most), is_search))
+    for begin, is_search in ways:
+        state = State(begin, (), math.inf)
+        descents.append((_Descent(task, state, most), is_search))
     every = [descent for descent, _ in descents]
     try:
         for descent, is_search in descents:
@@ -280,7 +308,7 @@ def _searched(descent: _Descent) -> Status:
     """Search for better plans, and go on from them, until a search gains nothing."""
     task = descent.task
     while not descent.is_over:
-        problems = task.problems(descent.state.matrix)
+        problems = task.problems(descent.state.middle)
         gain = descent.round(True)
         negligible = task.negligible(problems)
         if gain <= negligible:
@@ -352,3 +380,27 @@ def best_matrix(
         parts.append(share * plan.apply(half.T))
     matrix = _array.total(parts) / (weights[:, None] * weights[None, :])
     return matrix / 2 + matrix.T / 2
+
+
+def best_features(
+    spaces: Sequence[Space],
+    shares: Sequence[float],
+    plans: Sequence[Plan],
+    weights: Array,
+) -> Array:
+    """Return the features of the least mean objective for given plans.
+
+    Parameters
+    ----------
+    spaces, shares, plans, weights
+        As of :func:`best_matrix`; the spaces have features Y_s of shape (n_s, d).
+
+    Returns
+    -------
+    array of shape (k, d)
+        X = Σ_s λ_s π_s Y_s / p.
+    """
+    parts = []
+    for space, share, plan in zip(spaces, shares, plans, strict=True):
+        parts.append(share * plan.apply(space.features))
+    return _array.total(parts) / weights[:, None]

@@ -106,7 +106,7 @@ def given_features(features: Any, alpha: Any, x: Space, y: Space) -> Fused | Non
     """
     if features is None or isinstance(features, str):
         if _check_fused.of_spaces(features, alpha, x, y):
-            features = _costs(x, y, features or _check_fused.METRICS[0])
+            features = costs(x, y, features or _check_fused.METRICS[0])
             alpha = _check_fused.share(alpha, x.weights)
             return _unless_plain(Fused(features, alpha))
     else:
@@ -122,8 +122,16 @@ def _unless_plain(fused: Fused) -> Fused | None:
     return fused if fused.share < 1.0 or fused.tracked else None
 
 
-def _costs(x: Space, y: Space, metric: str) -> Array:
-    """Return distances between the features of two spaces, or their squares, (n, m)."""
+def costs(x: Space, y: Space, metric: str = "sqeuclidean") -> Array:
+    """Return distances between the features of two spaces, or their squares, (n, m).
+
+    Parameters
+    ----------
+    x, y : Space
+        Spaces with features of one length.
+    metric : {"sqeuclidean", "euclidean"}
+        The squares, or the distances.
+    """
     # Squares of half precision may have no number.
     of_x = _array.at_least_single(x.features)
     of_y = _array.at_least_single(y.features)

@@ -94,7 +94,7 @@ def require_in_range(*spaces: Space) -> None:
     """Refuse values of C whose squared differences are no numbers of the dtype."""
     largest = max(space.largest() for space in spaces)
     like = spaces[0].weights
-    _check_spaces.in_range(largest, _most_size(like), like)
+    _check_spaces.in_range(largest, most_size(like), like)
 
 
 def common_unit(*spaces: Space, beside: float = 0.0) -> float:
@@ -120,7 +120,7 @@ def safe_size(like: Array) -> float:
     return _SAFE_SINGLE
 
 
-def _most_size(like: Array) -> float:
+def most_size(like: Array) -> float:
     """Return the largest size of values of C whose squared differences are numbers."""
     if is_double(like):
         return _MOST_DOUBLE

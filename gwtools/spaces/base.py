@@ -474,6 +474,8 @@ def converted(space: Space, convert: Callable[[Array], Array]) -> Space:
 
 def detached(space: Space) -> Space:
     """Return the space outside any gradient graph."""
+    if space.features is not None and _array.tracked(space.features):
+        space = copy_unchecked(space, features=_array.detached(space.features))
     is_tracked = _array.tracked(space.data) or _array.tracked(space.weights)
     if not is_tracked:
         return space

@@ -242,8 +242,17 @@ def as_space(value: Any, name: str = "space") -> Space:
     return space
 
 
-def dense_space(distances: Array, weights: Array) -> DenseSpace:
-    """Return the space of a matrix and weights without checking them."""
+def dense_space(
+    distances: Array,
+    weights: Array,
+    features: Array = None,
+) -> DenseSpace:
+    """Return the space of a matrix, weights and features without checking them."""
     # Without __init__, which checks both.
     uninitialised = object.__new__(DenseSpace)
-    return copy_unchecked(uninitialised, distances=distances, weights=weights)
+    return copy_unchecked(
+        uninitialised,
+        distances=distances,
+        weights=weights,
+        features=features,
+    )
