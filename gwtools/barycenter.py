@@ -12,7 +12,8 @@ import numpy as np
 
 from gwtools import _array, _check, _check_fused, _check_lists, _check_spaces
 from gwtools._array import Array
-from gwtools.block_descent import State, Task, drawn, minimised
+from gwtools.barycenter_starts import drawn, varied
+from gwtools.block_descent import State, Task, minimised
 from gwtools.certify import certify
 from gwtools.history import Step, in_units
 from gwtools.linear_terms import share_of
@@ -130,6 +131,7 @@ def barycenter(
     barycenter_weights: Any = None,
     init: Any = None,
     solver: Solver | None = None,
+    starts: int = 8,
     max_iterations: int = 1000,
     tolerance: float = 1e-7,
     seed: int = 0,
@@ -170,6 +172,9 @@ def barycenter(
         more; by default as :func:`gwtools.solve` chooses, mostly
         :class:`gwtools.MultiStart`. Between these, plans are improved by
         :class:`gwtools.ConditionalGradient` from where they are.
+    starts : int
+        Further descents to make, of one start for each plan: from atoms of other
+        spaces, at most half of them, and from the best matrices for random plans.
     max_iterations : int
         Rounds of plans and matrix at most.
     tolerance : float
@@ -177,7 +182,7 @@ def barycenter(
         the descent ends where the mean Frank-Wolfe gap is at most this share of the
         mean variation.
     seed : int
-        Of drawn atoms.
+        Of drawn atoms and plans.
 
     Returns
     -------
@@ -205,10 +210,11 @@ def barycenter(
     -----
     No round raises the objective: plans are replaced by better ones alone. At each
     matrix to begin with a descent begins with plans that are searched for, at the first
-    one also with plans of one start each, and the lowest goes on. Where the
-    descent ends, neither another matrix nor, to first order, other plans lower it; the
-    problem is not convex, and another ``init`` may end lower. The certificates are
-    proved for the matrix that was found; that it is the best one is not.
+    one and at those of ``starts`` with plans of one start each, and the lowest goes on.
+    Where the descent ends, neither another matrix nor, to first order, other plans
+    lower it; the problem is not convex, and another ``init`` may end lower. The
+    certificates are proved for the matrix that was found; that it is the best one is
+    not.
 
     Entries of B are means of values of the spaces: of distances, they need not be
     distances themselves, and of graphs they are no edges. A threshold on B reads a
@@ -257,6 +263,7 @@ def barycenter(
     shares = _check_lists.shares(weights, len(given))
     descent = ConditionalGradient(tolerance=tolerance)  # which checks the tolerance
     _check.integer(max_iterations, "max_iterations", least=1)
+    _check.integer(starts, "starts", least=0)
     _check.integer(seed, "seed", least=0)
     start = None if init is None else as_space(init, "init")
     share = _share(given, start, alpha)
@@ -277,7 +284,8 @@ def barycenter(
     begins = [drawn(task, seed)]
     if start is not None:
         begins.insert(0, _in_units_of(ready, start))
-    state, status, steps = minimised(task, begins, max_iterations)
+    others = varied(task, starts, seed)
+    state, status, steps = minimised(task, begins, max_iterations, others)
     # 3. The result, in the units and on the atoms of the spaces.
     result = _result(given, p, ready, task, state, status, steps)
     if result.status.failure:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, cast
 
-import numpy as np
-
 from gwtools import _array
 from gwtools._array import Array
 from gwtools.fused import costs
@@ -24,7 +22,6 @@ from gwtools.spaces.dense import dense_space
 # Rounds in a row that lower the objective by less than floats resolve, after which a
 # descent is at rest.
 _STALLED = 20
-_EQUAL_SPREADS = 1e-4
 
 
 class State(NamedTuple):
@@ -104,68 +101,6 @@ class Task:
             outcome = judged(problem, Outcome(plan, Status.NOT_STATIONARY), 0.0)
             gaps.append(cast(float, outcome.frank_wolfe_gap))
         return self.mean(gaps)
-
-
-def drawn(task: Task, seed: int) -> DenseSpace:
-    """Return a space over atoms of one of the spaces, to begin with.
-
-    It is the space with the most weight and spread. At a space without spread all plans
-    are equally good, and none leads away from it.
-
-    Parameters
-    ----------
-    task : Task
-        What is minimised.
-    seed : int
-        Of atoms that are drawn, where the barycenter has not as many as the space.
-
-    Returns
-    -------
-    DenseSpace
-        Of k atoms with the barycenter's weights.
-    """
-    k = int(task.weights.shape[0])
-    space = _widest(task)
-    whole, rest = divmod(k, space.size)
-    order = np.tile(np.arange(space.size), whole)
-    if rest > 0:
-        rng = np.random.default_rng(seed)
-        a = _array.to_numpy(space.weights).astype(np.float64)
-        drawn = rng.choice(space.size, rest, replace=False, p=a / a.sum())
-        order = np.concatenate([order, np.sort(drawn)])
-    index = _array.from_numpy(order, space.weights)
-    chosen = space.restrict(index)
-    return dense_space(chosen.distances, task.weights, chosen.features)
-
-
-def _widest(task: Task) -> DenseSpace:
-    """Return the space of the largest λ_s ‖C_s − m_s‖; of equal ones the largest.
-
-    Features count by their share of the variance.
-    """
-    spreads = []
-    for share, space in zip(task.shares, task.spaces, strict=True):
-        variance = float(space.second_moment()) - float(space.mean) ** 2
-        if task.alpha < 1.0:
-            of_features = (1 - task.alpha) * _variance_of_features(space)
-            variance = task.alpha * variance + of_features
-        spreads.append(share * math.sqrt(max(0.0, variance)))
-    # Spaces whose spreads differ by float error count as equal.
-    least = max(spreads) * (1 - _EQUAL_SPREADS)
-    wide = [
-        space
-        for space, spread in zip(task.spaces, spreads, strict=True)
-        if spread >= least
-    ]
-    return max(wide, key=lambda space: space.size)
-
-
-def _variance_of_features(space: DenseSpace) -> float:
-    """Return the mean squared distance of features from their mean, of weights a."""
-    mean = space.weights @ space.features  # (d,)
-    squares = (space.features - mean[None, :]) ** 2
-    xp = _array.namespace(squares)
-    return float(xp.sum(space.weights @ squares))
 
 
 @dataclass(eq=False)
@@ -253,11 +188,12 @@ def minimised(
     task: Task,
     begins: Sequence[DenseSpace],
     most: int,
+    others: Sequence[DenseSpace] = (),
 ) -> tuple[State, Status, tuple[Step, ...]]:
     """Take turns over plans and space until neither gains anything that counts.
 
-    Descents begin at each space with plans that are searched for, and at the first
-    one also with those of one start each; the lowest goes on.
+    Descents begin at each space with plans that are searched for, and at the first and
+    the other ones with those of one start each; the lowest goes on.
 
     Parameters
     ----------
@@ -267,6 +203,8 @@ def minimised(
         The spaces of k atoms to begin with.
     most : int
         Rounds at most, of each descent.
+    others : sequence of DenseSpace
+        Further spaces to begin with, at which no plans are searched for.
 
     Returns
     -------
@@ -281,6 +219,7 @@ def minimised(
     """
     ways = [(begin, True) for begin in begins]
     ways.insert(1, (begins[0], False))
+    ways.extend((begin, False) for begin in others)
     descents = []
     for begin, is_search in ways:
         state = State(begin, (), math.inf)
@@ -300,8 +239,18 @@ def minimised(
 
 
 def _lowest(descents: Sequence[_Descent]) -> _Descent:
-    """Return the descent of the lowest objective, of equal ones the first."""
-    return min(descents, key=lambda descent: descent.state.objective)
+    """Return the first descent that none is below by what counts.
+
+    Descents may end at one barycenter with its atoms in other orders, and float error
+    must not choose between these.
+    """
+    lowest = min(descents, key=lambda descent: descent.state.objective)
+    if not lowest.steps:
+        return descents[0]
+    task = lowest.task
+    negligible = task.negligible(task.problems(lowest.state.middle))
+    most = lowest.state.objective + negligible
+    return next(each for each in descents if each.state.objective <= most)
 
 
 def _searched(descent: _Descent) -> Status:

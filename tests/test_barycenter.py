@@ -73,6 +73,7 @@ def test_any_spaces_have_a_barycenter_that_adds_up_and_no_round_raises_it(data):
         list(shares),
         barycenter_weights=p,
         solver=QUICK,
+        starts=2,
     )
     check(middle, inputs)
     assert middle.status.success
@@ -85,7 +86,7 @@ def test_at_a_barycenter_neither_the_matrix_nor_a_plan_can_be_improved(data):
     inputs = data.draw(st.lists(spaces(most=4), min_size=1, max_size=3))
     shares = data.draw(weights(len(inputs)))
     middle = gw.barycenter(
-        [space.space() for space in inputs], shares, size=3, solver=QUICK
+        [space.space() for space in inputs], shares, size=3, solver=QUICK, starts=1
     )
     B, p = middle.space.dense(), middle.space.weights
     # 1. The plans: their Frank-Wolfe gaps, by linear programs of another library.
@@ -117,7 +118,7 @@ def test_copies_of_one_space_have_that_space_as_their_barycenter(data):
     first = {"barycenter_weights": known.x.weights}
     start = data.draw(st.sampled_from([first, {"init": known.y.space()}]))
     inputs = [known.x.space(), known.y.space(), known.x.space()]
-    middle = gw.barycenter(inputs, **start)
+    middle = gw.barycenter(inputs, **start, starts=1)
     scale = np.abs(known.x.matrix).max() ** 2
     assert middle.objective <= 1e-9 * scale
     assert float(gw.solve(middle.space, known.x.space()).objective) <= 1e-8 * scale
@@ -134,7 +135,8 @@ def test_one_space_is_its_own_barycenter_at_its_own_size():
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=4), st.data())
 def test_between_segments_lies_the_segment_of_their_mean_length(lengths, data):
     shares = data.draw(weights(len(lengths)))
-    middle = gw.barycenter([s * (1 - np.eye(2)) for s in lengths], shares, solver=QUICK)
+    segments = [s * (1 - np.eye(2)) for s in lengths]
+    middle = gw.barycenter(segments, shares, solver=QUICK, starts=1)
     mean = float(shares @ lengths)
     assert middle.space.dense() == pytest.approx(mean * (1 - np.eye(2)), abs=1e-12)
     # (s − t)² / 2 between segments of two equal weights.
@@ -188,7 +190,7 @@ def test_it_is_not_above_the_barycenters_of_pot_from_the_same_start():
             for share, space, plan in zip(shares, inputs, log["T"], strict=True)
         )
         middle = gw.barycenter(
-            inputs, shares, barycenter_weights=p, init=start, solver=QUICK
+            inputs, shares, barycenter_weights=p, init=start, solver=QUICK, starts=4
         )
         ratios.append(middle.objective / theirs)
     not_higher = sum(ratio <= 1 + 1e-6 for ratio in ratios)
@@ -215,7 +217,7 @@ def test_arrays_keep_their_library_and_dtype(library):
             gw.DenseSpace(of.array(s.distances), of.array(s.weights)) for s in inputs
         ]
         return gw.barycenter(
-            made, shares, barycenter_weights=of.array(p), solver=QUICK, seed=2
+            made, shares, barycenter_weights=of.array(p), solver=QUICK, seed=2, starts=2
         )
 
     middle = solved(library)
@@ -309,12 +311,12 @@ def test_an_interrupt_returns_the_best_so_far(monkeypatch):
 
     monkeypatch.setattr(block_descent, "best_matrix", interrupting)
     with warnings.catch_warnings(action="error"):
-        middle = gw.barycenter(inputs, shares, 6, solver=QUICK)
+        middle = gw.barycenter(inputs, shares, 6, solver=QUICK, starts=0)
     assert middle.status is gw.Status.STOPPED
     assert len(middle.history) == 2
     rounds.extend([None] * 3)
     with pytest.raises(KeyboardInterrupt):
-        gw.barycenter(inputs, shares, 6, solver=QUICK)
+        gw.barycenter(inputs, shares, 6, solver=QUICK, starts=0)
 
 
 def test_it_prints_its_numbers():

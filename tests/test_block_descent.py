@@ -1,23 +1,16 @@
 """Block descent: the best matrix for given plans, and where descents begin."""
 
 import math
-from dataclasses import replace
 
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 import gwtools as gw
-from gwtools.block_descent import (
-    Task,
-    best_features,
-    best_matrix,
-    drawn,
-    minimised,
-)
+from gwtools.block_descent import Task, best_features, best_matrix, minimised
 from gwtools.solvers import Outcome
 from gwtools.spaces.dense import dense_space
 from tests import checkers
@@ -51,6 +44,7 @@ def test_no_matrix_is_better_for_given_plans_than_the_closed_form(data):
     assert rise == pytest.approx(float(p @ change**2 @ p), abs=1e-12 * scale**2)
 
 
+@settings(max_examples=30)
 @given(st.data())
 def test_no_features_are_better_for_given_plans_than_the_closed_form(data):
     """Plans of features cost a paraboloid, too: it rises by Σ p_i |change_i|²."""
@@ -76,58 +70,6 @@ def test_no_features_are_better_for_given_plans_than_the_closed_form(data):
     assert mean(X + change) - mean(X) == pytest.approx(expected, abs=1e-12 * scale)
 
 
-def test_features_count_by_their_share_of_the_spread():
-    """Matrices spread in the first space, features in the second."""
-    wide, narrow = np.diag([0.0, 3.0, 0.0]), np.zeros((3, 3))
-    column = np.array([[0.0], [1.0], [5.0]])
-    equal = np.full(3, 1 / 3)
-    first = dense_space(wide, equal, 0 * column)
-    second = dense_space(narrow, equal, column)
-    descent = gw.ConditionalGradient()
-    for alpha, chosen in ((0.0, second), (0.5, second), (0.99, first), (1.0, first)):
-        whole = Task((first, second), (0.5, 0.5), equal, None, descent, alpha)
-        begin = drawn(whole, 0)
-        assert np.array_equal(begin.distances, chosen.distances)
-        assert np.array_equal(begin.features, chosen.features)
-
-
-def task(*sizes, shares=None, factors=None, k=4):
-    made = []
-    for n, factor in zip(sizes, factors or (1.0,) * len(sizes), strict=True):
-        line = np.linspace(0.0, 1.0, n)
-        matrix = factor * np.abs(line[:, None] - line) + np.diag(np.arange(n) * 1e-5)
-        made.append(dense_space(matrix, np.full(n, 1 / n)))
-    equal = (1 / len(sizes),) * len(sizes)
-    descent = gw.ConditionalGradient()
-    return Task(tuple(made), shares or equal, np.full(k, 1 / k), None, descent)
-
-
-def test_the_first_matrix_is_that_of_the_space_of_most_weight_and_spread():
-    for chosen, made in (
-        (2, task(4, 4, 4, shares=(0.2, 0.3, 0.5))),
-        (1, task(4, 4, 4, factors=(1.0, 2.0, 0.0))),
-        (1, task(4, 4, 4, factors=(0.0, 1.0, 1.0))),
-        (0, task(4, 4, factors=(0.0, 0.0))),
-    ):
-        assert np.array_equal(drawn(made, 0).distances, made.spaces[chosen].distances)
-    # Of equal spreads the largest space.
-    twice = task(2, 4, factors=(1.0, 1.0))
-    copies = np.repeat(np.arange(2), 2)
-    larger = twice.spaces[0].distances[np.ix_(copies, copies)]
-    pair = replace(
-        twice, spaces=(twice.spaces[0], dense_space(larger, np.full(4, 0.25)))
-    )
-    assert np.array_equal(drawn(pair, 0).distances, larger)
-
-
-def test_atoms_are_taken_as_often_as_they_fit_and_drawn_where_they_do_not():
-    few = task(3, k=7)
-    matrix = drawn(few, 0).distances
-    assert np.array_equal(matrix[:3, :3], few.spaces[0].distances)
-    assert np.array_equal(matrix[3:6, 3:6], few.spaces[0].distances)
-    assert len(set(np.diag(drawn(task(6, k=4), 0).distances))) == 4
-
-
 class Stuck(gw.Solver):
     """Ends where it begins, at the product coupling."""
 
@@ -143,7 +85,7 @@ def test_where_a_search_finds_nothing_one_start_leaves_the_saddle(alpha):
     """Between cycles the product coupling is stationary, and no minimum."""
     features = None if alpha is None else np.zeros((6, 1))
     cycle = gw.GraphSpace(nx.cycle_graph(6), features=features)
-    middle = gw.barycenter([cycle, cycle], solver=Stuck(), alpha=alpha)
+    middle = gw.barycenter([cycle, cycle], solver=Stuck(), alpha=alpha, starts=0)
     assert middle.objective <= 1e-12
     assert np.array_equal(np.sort(middle.space.dense()), np.sort(cycle.dense()))
 

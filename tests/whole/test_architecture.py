@@ -80,6 +80,7 @@ ROOMS = {
             "free_results",
             "solve",
             "block_descent",
+            "barycenter_starts",
             "barycenter",
             "linear_embedding",
             "gaussian_distance",
