@@ -13,7 +13,7 @@ simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds claims search global stationarity variants free_marginals pairs watchdog proofs attack speed batch losses study gpu test mutants lint notebooks docs minimum clean $(VENV)
+.PHONY: help table bounds claims search global stationarity variants free_marginals pairs watchdog proofs attack speed batch losses study gpu test mutants lint notebooks docs minimum barycenters clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -53,6 +53,10 @@ variants: $(VENV) ## fused objectives against POT's
 pairs: export OMP_NUM_THREADS := 1
 pairs: $(VENV) ## all pairs of 200 graphs, killed, resumed and distributed, and certified neighbours
 	$(call simulate,$(PY),all_pairs)
+
+barycenters: export OMP_NUM_THREADS := 1
+barycenters: $(VENV) ## barycenters, plain and fused, against POT's
+	$(call simulate,$(PY),barycenters)
 
 watchdog: export OMP_NUM_THREADS := 1
 watchdog: $(VENV) ## random pairs of every kind, each under a time limit

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
 from gwtools import _array, _check, _words
 
 METRICS = ("sqeuclidean", "euclidean")
+
+
+def listed(values: Any, count: int) -> None:
+    """Require one matrix of costs for each of ``count`` pairs, in a list or a stack."""
+    is_stack = _array.is_array(values) and values.ndim == 3
+    is_list = isinstance(values, Sequence)
+    if not (is_stack or is_list):
+        raise TypeError(
+            "features must be a list of matrices, one for each pair, or the word for a "
+            f"distance between features of spaces, but is {_words.shown(values)}: "
+            "pass [features] for a single pair."
+        )
+    if len(values) != count:
+        raise ValueError(
+            f"features must hold one matrix for each of the {count} pairs, "
+            f"but hold {len(values)}: pass one for every pair."
+        )
 
 
 def features(value: Any, alpha: Any, x: Any, y: Any) -> Any:

@@ -1,4 +1,7 @@
-"""Linear terms ⟨L, π⟩ of fused objectives, and how much they vary over couplings."""
+"""Linear terms ⟨L, π⟩ of fused objectives, and how much they vary over couplings.
+
+Of one problem, or of each problem of a stack.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,16 @@ from typing import Any
 
 from gwtools import _array
 from gwtools._array import Array
+from gwtools._stacks import (
+    Numbers,
+    at_pairs,
+    chosen,
+    dot,
+    expanded,
+    from_left,
+    is_stack,
+    numbers,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,9 +30,9 @@ class LinearTerm:
 
     Parameters
     ----------
-    costs : array of shape (n, m)
-        L, in squared units of C.
-    a, b : arrays of shape (n,) and (m,)
+    costs : array of shape (…, n, m)
+        L, in squared units of C; 0 at the padding of a stack.
+    a, b : arrays of shape (…, n) and (…, m)
         The weights.
     """
 
@@ -29,18 +42,18 @@ class LinearTerm:
 
     @cached_property
     def row_means(self) -> Array:
-        """L b, shape (n,)."""
-        return self.costs @ self.b
+        """L b, shape (…, n)."""
+        return _array.times(self.costs, self.b)
 
     @cached_property
     def column_means(self) -> Array:
-        """Lᵀ a, shape (m,)."""
-        return self.a @ self.costs
+        """Lᵀ a, shape (…, m)."""
+        return from_left(self.a, self.costs)
 
     @cached_property
-    def mean(self) -> float:
+    def mean(self) -> Numbers:
         """⟨L, a ⊗ b⟩, the term at the product coupling."""
-        return _array.number(self.a @ self.row_means)
+        return dot(self.a, self.row_means)
 
     @cached_property
     def centred(self) -> Array:
@@ -48,22 +61,24 @@ class LinearTerm:
 
         On couplings the term is ⟨L, a ⊗ b⟩ plus that of this matrix.
         """
-        of_rows = self.row_means - self.mean
-        return self.costs - of_rows[:, None] - self.column_means[None, :]
+        of_rows = self.row_means - expanded(self.mean, 1)
+        of_columns = self.column_means[..., None, :]
+        centred = self.costs - of_rows[..., :, None] - of_columns
+        return at_pairs(self.a, self.b, centred, 0.0)
 
     @cached_property
-    def size(self) -> float:
+    def size(self) -> Numbers:
         """No coupling's term is farther than this from the product coupling's.
 
         The lesser of two bounds: a coupling has mass 1, and as a density
         between L²(b) and L²(a) it is a contraction of rank at most min(n, m).
         """
-        n, m = self.costs.shape
-        by_norm = math.sqrt(min(n, m)) * self._norm(self.centred)
-        return min(_largest(self.centred), by_norm)
+        by_norm = _root(self._least_count()) * self._norm(self.centred)
+        by_entries = _largest(self.centred)
+        return chosen(by_norm < by_entries, by_norm, by_entries)
 
     @cached_property
-    def float_error(self) -> float:
+    def float_error(self) -> Numbers:
         """Estimate of the float error of the term of the centred matrix.
 
         Entries of L are off by about the spacing of 1.0 times themselves. The factor 16
@@ -73,25 +88,41 @@ class LinearTerm:
         return 16 * spacing * self._norm(self.costs)
 
     @cached_property
-    def least(self) -> float:
+    def least(self) -> Numbers:
         """The least entry of L, which no coupling's term is below."""
         xp = _array.namespace(self.costs)
-        return _array.number(xp.min(self.costs))
+        return numbers(xp.min(self.costs, axis=(-2, -1)))
 
-    def _norm(self, matrix: Array) -> float:
+    def _least_count(self) -> Numbers:
+        """Return min(n, m), without the padding of a stack."""
+        n, m = self.costs.shape[-2:]
+        if self.a.ndim == 1:
+            return min(n, m)
+        xp = _array.namespace(self.costs)
+        of_x = xp.count_nonzero(self.a, axis=-1)
+        of_y = xp.count_nonzero(self.b, axis=-1)
+        return xp.astype(xp.minimum(of_x, of_y), self.costs.dtype)
+
+    def _norm(self, matrix: Array) -> Numbers:
         """Return the root of Σ a_i b_j matrix_ij²."""
         # In units of the largest entry, whose square may have no number.
-        unit = _largest(matrix)
-        if unit == 0.0:
-            return 0.0
-        squares = (matrix / unit) ** 2
-        return unit * math.sqrt(_array.number(self.a @ (squares @ self.b)))
+        largest = _largest(matrix)
+        unit = chosen(largest == 0.0, 1.0, largest)
+        squares = (matrix / expanded(unit, 2)) ** 2
+        return unit * _root(dot(self.a, _array.times(squares, self.b)))
 
 
-def _largest(matrix: Array) -> float:
-    """Return the largest absolute value of a matrix."""
+def _root(values: Numbers) -> Numbers:
+    """Return the square root of a number, or of those of a stack."""
+    if not is_stack(values):
+        return math.sqrt(values)
+    return values**0.5
+
+
+def _largest(matrix: Array) -> Numbers:
+    """Return the largest absolute value of a matrix, or of each of a stack."""
     xp = _array.namespace(matrix)
-    return _array.number(xp.max(xp.abs(matrix)))
+    return numbers(xp.max(xp.abs(matrix), axis=(-2, -1)))
 
 
 def share_of(alpha: Any) -> float:

@@ -11,7 +11,7 @@ from typing import Any, cast, final
 
 from gwtools import _array, _check, _check_fused, _check_plans
 from gwtools._array import Array
-from gwtools._stacks import Numbers, at_atoms, dot, numbers
+from gwtools._stacks import Numbers, at_atoms, dot, expanded, numbers
 from gwtools.distortions import sum_of_squares
 from gwtools.linear_terms import LinearTerm, share_of
 from gwtools.plans import Plan, SparsePlan
@@ -45,7 +45,7 @@ class Quadratic:
         return int(n), int(m)
 
     @property
-    def share(self) -> float:
+    def share(self) -> Numbers:
         """α, the factor of F in a fused objective; 1 for F alone."""
         return 1.0
 
@@ -94,7 +94,7 @@ class Quadratic:
         costs = -4 * alpha * beta
         if self.linear is None:
             return costs
-        return self.share * costs + self.linear.centred
+        return self._shared(costs) + self.linear.centred
 
     @cached_property
     def norms(self) -> tuple[tuple[Numbers, Numbers], tuple[Numbers, Numbers]]:
@@ -131,8 +131,14 @@ class Quadratic:
         return self.slope_range + self._shared(2 * left * right)
 
     def _shared(self, values: Any) -> Any:
-        """Return the share of values of F that a fused objective has."""
-        return values if self.linear is None else self.share * values
+        """Return the share of values of F that a fused objective has.
+
+        ``values`` are numbers, or arrays of shape (…, n, m).
+        """
+        if self.linear is None:
+            return values
+        is_matrix = getattr(values, "ndim", 0) > 1
+        return expanded(self.share, 2 if is_matrix else 0) * values
 
     @cached_property
     def float_error(self) -> Numbers:
@@ -341,7 +347,7 @@ class GWProblem(Quadratic):
         product = float(self.constant + 2 * spread)
         if self.linear is None:
             return product
-        return self.share * product + self.linear.mean
+        return float(self.share * product + self.linear.mean)
 
     def updated_cross(
         self,

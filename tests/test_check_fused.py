@@ -149,7 +149,18 @@ def test_a_space_refuses_features_of_other_atoms():
     )
 
 
-def test_batches_refuse_features():
+def test_batches_say_which_pair_has_features_that_do_not_fit():
+    pair = "xs[1] and ys[1]: "
+    refused(lambda: gw.solve_batch([X, WITH], [Y, Y]), ValueError, pair, "to y too")
     refused(
-        lambda: gw.solve_batch([X, WITH], [Y, Y]), ValueError, "xs[1]", "gwtools.solve"
+        lambda: gw.solve_batch([X, X], [Y, Y], features=[M, M.T], alpha=0.5),
+        ValueError,
+        pair,
+        "transpose",
+    )
+    refused(
+        lambda: gw.solve_batch([X], [Y], gw.Sorted(), features=[M], alpha=0.5),
+        ValueError,
+        "Sorted",
+        "carry them",
     )

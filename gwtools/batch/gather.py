@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
+from gwtools.fused import Fused
 from gwtools.preparation import common_offset, safe_size
 from gwtools.spaces import (
     GramSpace,
@@ -41,29 +42,32 @@ _Positions = TypeVar("_Positions", list[int], NumpyArray)
 
 
 class Pairs(NamedTuple):
-    """The left and the right spaces of B pairs."""
+    """The left and the right spaces of B pairs, and features between these, if any."""
 
     left: Sequence[Space]
     right: Sequence[Space]
+    fused: Sequence[Fused] = ()  # of all pairs, or of none
 
     def each(self) -> Iterator[tuple[Space, Space]]:
         """Iterate over the pairs."""
         return zip(self.left, self.right, strict=True)
 
-    def at(self, positions: Iterable[int]) -> Pairs:
+    def at(self, positions: Sequence[int] | NumpyArray) -> Pairs:
         """Return the pairs at some positions."""
         left: list[Space] = []
         right: list[Space] = []
         for i in positions:
             left.append(self.left[i])
             right.append(self.right[i])
-        return Pairs(left, right)
+        if not self.fused:
+            return Pairs(left, right)
+        return Pairs(left, right, [self.fused[i] for i in positions])
 
     def detached(self) -> Pairs:
         """Return the pairs outside any gradient graph."""
         left = list(map(detached, self.left))
         right = list(map(detached, self.right))
-        return Pairs(left, right)
+        return Pairs(left, right, [fused.detached() for fused in self.fused])
 
     @property
     def like(self) -> Array:

@@ -37,6 +37,9 @@ class StackHistory:
     def __init__(self, problem: Quadratic) -> None:
         self.started = now()
         self._product_objectives = _product_objectives(problem)  # (B,)
+        self._floors = np.zeros(self._product_objectives.shape[0])  # (B,)
+        if problem.linear is not None:
+            self._floors = _array.to_numpy(problem.linear.least).astype(float)
         self._rows: list[_Row] = []
         self._seconds: list[float] = []
 
@@ -75,9 +78,10 @@ class StackHistory:
         seconds = np.repeat(self._seconds, lengths)[order]
         columns = {name: values[order] for name, values in columns.items()}
         problem = problem[order]
-        # 2. Objectives. Float errors may take a sum below 0.
+        # 2. Objectives. Float errors may take a sum below what none is below.
         relative = columns["relative_objective"]
-        objective = np.maximum(product_objectives[problem] + relative, 0.0)
+        objective = product_objectives[problem] + relative
+        objective = np.maximum(objective, self._floors[problem])
         # 3. The next step of a problem may have computed the gap.
         gap = columns["gap"]
         is_followed = np.append(problem[1:] == problem[:-1], False)
@@ -121,4 +125,7 @@ def _product_objectives(problem: Quadratic) -> Array:
     y = problem.y
     alpha_squared = dot(x.weights, x.deviations**2)
     beta_squared = dot(y.weights, y.deviations**2)
-    return problem.constant + 2 * (alpha_squared + beta_squared)
+    plain = problem.constant + 2 * (alpha_squared + beta_squared)
+    if problem.linear is None:
+        return plain
+    return problem.share * plain + problem.linear.mean

@@ -11,18 +11,27 @@ import numpy as np
 
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
-from gwtools._stacks import Mask, chosen, filled, is_finite, repeated, split, together
-from gwtools.batch import certificates, gather, threads
+from gwtools._stacks import (
+    Mask,
+    chosen,
+    filled,
+    is_finite,
+    repeated,
+    split,
+    together,
+)
+from gwtools.batch import certificates, fused_stacks, gather, threads
 from gwtools.batch.fields import read_fields
 from gwtools.batch.gather import Convert, Pairs
 from gwtools.batch.history import StackHistory
 from gwtools.batch.results import Group, results
 from gwtools.certified_results import result_of
 from gwtools.certify import CertifiedObjective
+from gwtools.fused import Fused, problem_of
 from gwtools.history import Step
 from gwtools.plans import DensePlan, make_unchecked
 from gwtools.preparation import Prepared, prepare
-from gwtools.problems import GWProblem, Quadratic
+from gwtools.problems import Quadratic
 from gwtools.results import GWResult, Status
 from gwtools.solvers import Outcome, Sinkhorn
 from gwtools.solvers.base import QUIET
@@ -42,6 +51,12 @@ def problems(
     Gradients pass.
     """
     return Quadratic(_padded(left, convert), _padded(right, convert))
+
+
+def _stacked(pairs: Pairs) -> Quadratic:
+    """Return the problems between pairs outside any gradient graph, fused or not."""
+    plain = problems(pairs.left, pairs.right)
+    return fused_stacks.stacked(plain, pairs) if pairs.fused else plain
 
 
 def _padded(spaces: Sequence[Space], convert: Convert) -> PaddedSpaces:
@@ -137,7 +152,9 @@ def solve(
         positions = usable[scaled.positions].tolist()  # among all pairs
         scaled = scaled._replace(positions=positions)
         # On the CPU a proximal solver goes on by conditional gradient, plan by plan.
-        if solver.proximal and _array.on_cpu(like):
+        one_by_one = solver.proximal and _array.on_cpu(like)
+        # Fused plans are certified one by one.
+        if one_by_one or pairs.fused:
             yield from _finished(pairs, scaled, solver, effort)
         else:
             group = _evaluated(pairs.at(positions), scaled, solver, effort)
@@ -155,7 +172,10 @@ def _usable(pairs: Pairs) -> NumpyArray:
     for x, y in pairs.each():
         is_tracked = _array.tracked(x.weights) or _array.tracked(y.weights)
         tracked.append(is_tracked)
-    return np.flatnonzero(in_range & ~np.array(tracked))
+    usable = in_range & ~np.array(tracked)
+    if pairs.fused:
+        usable &= fused_stacks.are_in_range(pairs)
+    return np.flatnonzero(usable)
 
 
 def _extremes(stack: Space) -> tuple[Array, Array]:
@@ -179,7 +199,7 @@ def _scaled(
     8 d), and where float errors exceed the variation there is nothing to minimise.
     These problems are solved by themselves.
     """
-    problem = problems(*pairs.at(positions))
+    problem = _stacked(pairs.at(positions))
     stationary = is_stationary_at_product(problem, solver.negligible(problem))
     constant = problem.variation <= problem.float_error
     without_slope, sloping = split(stationary | constant)
@@ -188,7 +208,7 @@ def _scaled(
     # The others are made again without them: a stack is padded to its largest space.
     if without_slope:
         positions = positions[sloping]
-        problem = problems(*pairs.at(positions))
+        problem = _stacked(pairs.at(positions))
     history = StackHistory(problem)
     last, iterations = _repeated(problem, solver, history)
     codes = _array.to_numpy(last.code).astype(int)
@@ -272,16 +292,18 @@ def _finished(
     for k, position in enumerate(scaled.positions):
         x = pairs.left[position]
         y = pairs.right[position]
-        ready = prepare(x, y)
+        fused = pairs.fused[position] if pairs.fused else None
+        ready = prepare(x, y, beside=0.0 if fused is None else fused.size(x, y))
         outcome = scaled.outcome(k, x, y)
-        outcome = _finished_outcome(ready, outcome, solver)
-        yield position, result_of(x, y, ready, outcome, solver, effort)
+        outcome = _finished_outcome(ready, outcome, solver, fused)
+        yield position, result_of(x, y, ready, outcome, solver, effort, fused)
 
 
 def _finished_outcome(
     ready: Prepared,
     outcome: Outcome,
     solver: Sinkhorn,
+    fused: Fused | None = None,
 ) -> Outcome:
     """Have the solver go on with a plan, or judge it, on the atoms with weight."""
     matrix = outcome.plan.dense()
@@ -295,8 +317,12 @@ def _finished_outcome(
         matrix = xp.take(matrix, kept_y, axis=1)
         g = xp.take(g, kept_y)
     plan = make_unchecked(DensePlan, matrix=matrix)
-    problem = GWProblem(ready.x, ready.y)
     outcome = replace(outcome, plan=plan, potentials=(f, g))
+    if not solver.proximal:
+        return outcome
+    problem = problem_of(
+        ready.x, ready.y, None if fused is None else fused.prepared(ready)
+    )
     return solver.finished(problem, outcome)
 
 
@@ -310,7 +336,7 @@ def _evaluated(
     # 1. Objectives, by problems with gradients in the data where these are asked for.
     problem = scaled.problem
     if _is_data_tracked(pairs):
-        problem = problems(*pairs)
+        problem = problems(pairs.left, pairs.right)
     objective = _objectives(problem, scaled.plan)  # (b,)
     accepted_gaps = solver.tolerance * _array.to_numpy(scaled.problem.variation)
     # 2. At a fixed ε the entropy is part of what is minimised.
@@ -379,7 +405,7 @@ def _proofs(
     wide = _array.widen(plan)
     # The objective must be that of the stored values, which float64 holds exactly.
     if wide.dtype != plan.dtype:
-        objective = _objectives(problems(*pairs, _array.widen), wide)
+        objective = _objectives(problems(pairs.left, pairs.right, _array.widen), wide)
     x, y = certificates.widened_summaries(pairs)
     pair = certificates.enclosed(pairs, x, y)
     value = _array.to_numpy(objective)

@@ -11,6 +11,7 @@ from gwtools import _array, _check, _check_fused, _check_spaces, _memory
 from gwtools.batch import closed_form, gather, sinkhorn, threads
 from gwtools.batch.gather import Pairs
 from gwtools.certify import EFFORTS
+from gwtools.fused import Fused, given_features
 from gwtools.potentials import with_c_transforms
 from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult
 from gwtools.solve import require_memory, solve
@@ -26,6 +27,8 @@ def solve_batch(
     effort: str = "linear",
     throw: bool = False,
     memory_limit: float | None = None,
+    features: Any = None,
+    alpha: Any = None,
 ) -> list[GWResult]:
     """Solve many problems at once; each result is that of :func:`gwtools.solve`.
 
@@ -58,6 +61,13 @@ def solve_batch(
     memory_limit : float, optional
         Bytes that one problem may use; by default what is free, as in
         :func:`gwtools.solve`.
+    features : list of B arrays, "sqeuclidean" or "euclidean", optional
+        For each pair, costs M of shape (n, m) between its atoms; or which distance
+        between the features of its spaces they are, by default "sqeuclidean" where
+        these have features. Objectives are then fused, (1 − α) ⟨M, π⟩ + α F(π), and
+        all as in :func:`gwtools.solve`.
+    alpha : float or 0-d array, optional
+        The share α of F in all problems, from 0 to 1; it comes with the features.
 
     Returns
     -------
@@ -68,7 +78,8 @@ def solve_batch(
     Raises
     ------
     TypeError, ValueError
-        On bad input, before any work; so where the lists differ in length.
+        On bad input, before any work; so where the lists differ in length, or where
+        features and α do not fit, as in :func:`gwtools.solve`.
     MemoryError
         If what a problem needs does not fit, before any work.
     ConvergenceError
@@ -99,6 +110,13 @@ def solve_batch(
     ...     for x, y in zip(xs, ys)
     ... ]
     [0.3536, 0.5831]
+
+    With costs between the atoms of each pair, all of them fused with one share.
+
+    >>> costs = [np.ones((3, 4)), np.zeros((2, 5))]
+    >>> fused = gw.solve_batch(xs, ys, gw.Sinkhorn(), features=costs, alpha=0.5)
+    >>> [round(float(result.objective), 4) for result in fused]
+    [0.5625, 0.17]
     """
     # 1. Whatever is refused is refused before any work.
     pairs = gather.pairs(xs, ys)
@@ -113,6 +131,10 @@ def solve_batch(
     _check.flag(throw, "throw")
     _check.memory_limit(memory_limit)
     threads.processors()  # raises where the environment variable is no count
+    costs = _listed(features, len(pairs.left))
+    pairs = _with_features(pairs, costs, alpha)
+    if pairs.fused:
+        _check_fused.carried(solver.carries_features, str(solver))
     _require_all(pairs, solver, effort, memory_limit)
     # 2. Small problems are solved together, the others one by one.
     solved_together = dict(_together(pairs, solver, effort, memory_limit))
@@ -120,14 +142,48 @@ def solve_batch(
     for i, (x, y) in enumerate(pairs.each()):
         result = solved_together.get(i)
         if result is None:
-            result = _alone(i, x, y, solver, effort)
+            given = {"features": costs[i], "alpha": alpha}
+            result = _alone(i, x, y, solver, effort, given)
         # A space whose atoms of weight zero were copied over has other names.
         names = (x.names, y.names)
         if result.names != names:
-            result = replace(result, names=names)
+            result = _changed(result, names=names)
         results.append(result)
     _report(results, throw)
     return results
+
+
+def _changed(result: GWResult, **fields: Any) -> GWResult:
+    """Return a result with other values of some fields."""
+    # The distance of a fused objective, which has none, cannot be read.
+    if result.alpha is not None and result.alpha < 1.0:
+        fields["distance"] = None
+    return replace(result, **fields)
+
+
+def _listed(features: Any, count: int) -> list[Any]:
+    """Return what was passed as features of each of ``count`` pairs."""
+    if features is None or isinstance(features, str):
+        return [features] * count
+    _check_fused.listed(features, count)
+    return list(features)
+
+
+def _with_features(pairs: Pairs, features: Sequence[Any], alpha: Any) -> Pairs:
+    """Return pairs with their features and α; as they are where there are none."""
+    found: list[Fused] = []
+    for i, (x, y) in enumerate(pairs.each()):
+        try:
+            fused = given_features(features[i], alpha, x, y)
+        except (TypeError, ValueError) as error:
+            # The message says which pair's.
+            raise type(error)(f"xs[{i}] and ys[{i}]: {error}") from None
+        if fused is not None:
+            found.append(fused)
+    # α is that of all pairs: where it is 1, features count in none.
+    if len(found) < len(features):
+        return pairs
+    return Pairs(pairs.left, pairs.right, found)
 
 
 def _require_all(
@@ -143,9 +199,7 @@ def _require_all(
     is_torch = _array.library(pairs.like) == "torch"
     for i, (x, y) in enumerate(pairs.each()):
         names = f"xs[{i}] and ys[{i}]"
-        _check_fused.without_features(x, f"xs[{i}]", "solve_batch")
-        _check_fused.without_features(y, f"ys[{i}]", "solve_batch")
-        require_memory(x, y, solver, effort, limit, names)
+        require_memory(x, y, solver, effort, limit, names, bool(pairs.fused))
         if is_torch:
             arrays = (x.data, x.weights, y.data, y.weights)
             _check_spaces.readable(arrays, names)
@@ -178,15 +232,18 @@ def _together(
     if isinstance(solver, Sorted):
         found = closed_form.solve(Pairs(left, right), solver, effort)
     else:
-        found = sinkhorn.solve(Pairs(left, right), solver, effort)
+        found = sinkhorn.solve(Pairs(left, right, chosen.fused), solver, effort)
     for k, result in found:
         was_replaced = left[k] is not chosen.left[k] or right[k] is not chosen.right[k]
         if was_replaced and result.potentials is not None:
             # Potentials of the atoms that were copied over are those of other atoms.
             x = chosen.left[k]
             y = chosen.right[k]
-            potentials = with_c_transforms(x, y, result.plan, result.potentials)
-            result = replace(result, potentials=potentials)
+            fused = chosen.fused[k] if chosen.fused else None
+            potentials = with_c_transforms(
+                x, y, result.plan, result.potentials, fused=fused
+            )
+            result = _changed(result, potentials=potentials)
         yield padded[k], result
 
 
@@ -236,13 +293,14 @@ def _alone(
     y: Space,
     solver: Solver,
     effort: str,
+    given: dict[str, Any],
 ) -> GWResult:
     """Solve one problem by itself, without its warning."""
     # The batch warns once, of all of its problems.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
-            return solve(x, y, solver, effort=effort)
+            return solve(x, y, solver, effort=effort, **given)
         except ValueError as error:
             # Values out of range: the message says which pair's.
             raise ValueError(f"xs[{position}] and ys[{position}]: {error}") from None

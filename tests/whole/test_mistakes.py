@@ -73,6 +73,7 @@ NAMES = {
     "INDEX": np.arange(3),
     "MATRIX": C.view(np.matrix),
     "FEATURED": gw.DenseSpace(C, features=np.ones((3, 2))),
+    "FEATURES": np.ones((3, 2)),
     "LONGER": gw.DenseSpace(C, features=np.ones((3, 3))),
     "FAR": gw.DenseSpace(C, features=np.full((3, 2), 1e200)),
     "NARROW": gw.DenseSpace(C.astype(np.float32)),
