@@ -28,8 +28,8 @@ class PointCloud(Space):
         C_ik = |x_i − x_k| in units of the coordinates, or its square. The squared
         distance has rank d + 2: no solver or bound forms its matrix.
     features : array of shape (n, d), optional, keyword only
-        A feature vector of each atom, for :func:`gwtools.solve` with ``alpha``; nothing
-        else reads it.
+        A feature vector of each atom, for :func:`gwtools.solve`, ``solve_batch`` and
+        ``barycenter`` with ``alpha``; nothing else reads it.
 
     Raises
     ------

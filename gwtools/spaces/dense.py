@@ -28,8 +28,8 @@ class DenseSpace(Space):
     weights : array of shape (n,), optional
         Probability weights; uniform by default.
     features : array of shape (n, d), optional, keyword only
-        A feature vector of each atom, for :func:`gwtools.solve` with ``alpha``; nothing
-        else reads it.
+        A feature vector of each atom, for :func:`gwtools.solve`, ``solve_batch`` and
+        ``barycenter`` with ``alpha``; nothing else reads it.
 
     Raises
     ------

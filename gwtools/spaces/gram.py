@@ -29,8 +29,8 @@ class GramSpace(Space):
         Probability weights; uniform by default. They also say which axis the atoms are
         on, see Warns.
     features : array of shape (n, d), optional, keyword only
-        A feature vector of each atom, for :func:`gwtools.solve` with ``alpha``; nothing
-        else reads it.
+        A feature vector of each atom, for :func:`gwtools.solve`, ``solve_batch`` and
+        ``barycenter`` with ``alpha``; nothing else reads it.
 
     Raises
     ------
