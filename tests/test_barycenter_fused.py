@@ -99,6 +99,7 @@ def test_one_space_is_its_own_barycenter_at_its_own_size(alpha):
     (space,), _ = clouds(1, 1, least=6)
     middle = gw.barycenter([space], alpha=alpha, barycenter_weights=space.weights)
     assert middle.objective <= 1e-12
+    assert middle.interval[0] >= 0
     assert middle.space.dense() == pytest.approx(space.dense(), abs=1e-9)
     assert middle.space.features == pytest.approx(space.features, abs=1e-9)
 
@@ -244,6 +245,21 @@ def test_units_scale_the_barycenter_and_its_features(unit):
     found = gw.barycenter(scaled, shares, 4, alpha=0.5, solver=QUICK)
     assert found.space.features / unit == pytest.approx(usual.space.features)
     assert found.objective / unit / unit == pytest.approx(usual.objective)
+
+
+def test_features_may_be_much_larger_than_matrices():
+    """Their squares would overflow beside matrices in units near 1."""
+    inputs, shares = clouds(2, 2)
+
+    def objective(unit):
+        made = [
+            gw.DenseSpace(1e-100 * s.distances, s.weights, features=unit * s.features)
+            for s in inputs
+        ]
+        middle = gw.barycenter(made, shares, 4, alpha=0.5, solver=QUICK)
+        return middle.objective / unit / unit
+
+    assert objective(1e150) == pytest.approx(objective(1.0), rel=1e-9)
 
 
 def test_features_far_from_zero_count_by_their_differences():

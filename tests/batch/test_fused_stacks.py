@@ -104,6 +104,22 @@ def test_a_stack_has_the_numbers_of_each_problem(known):
         assert stack.linear.mean[k] == pytest.approx(single.linear.mean, abs=scale)
 
 
+def test_neither_padding_nor_atoms_without_weight_count():
+    """The size is that of the centred costs between atoms, here 1/4."""
+    costs = np.array([[-1e300, 1e300], [1.0, 5.0], [0.0, 6.0]])
+    x = gw.DenseSpace(1 - np.eye(3), np.array([0.0, 0.5, 0.5]))
+    y = gw.DenseSpace(1 - np.eye(2))
+    larger = gw.DenseSpace(1 - np.eye(6))
+    left, right = [x, larger], [y, larger]
+    fused = [Fused(costs, 0.5), Fused(np.eye(6), 0.5)]
+    stack = stacked(sinkhorn.problems(left, right), Pairs(left, right, fused))
+    single = gw.GWProblem(gw.as_space(1 - np.eye(2)), y, costs[1:], 0.5)
+    assert single.linear.size == 0.25
+    for name in ("size", "least", "float_error"):
+        expected = getattr(single.linear, name)
+        assert getattr(stack.linear, name)[0] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("library", EAGER, ids=str)
 def test_libraries_and_dtypes_are_kept(library):
     xs, ys, features = (side[:2] for side in problems())
