@@ -1,4 +1,4 @@
-"""Rejects graphs that are directed, not connected or without valid edge lengths."""
+"""Rejects graphs of unexpected directions, not connected or with invalid lengths."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gwtools import _check, _words
 from gwtools._array import NumpyArray
 
 
-def graph(value: Any) -> None:
-    """Require a sparse matrix or a networkx graph without directions."""
+def graph(value: Any, directed: bool) -> None:
+    """Require a sparse matrix or a networkx graph, directed only where that is asked."""
     if scipy.sparse.issparse(value):
         _sparse(value)
     elif _words.is_networkx(value):
-        _networkx(value)
+        _networkx(value, directed)
     else:
         kind = type(value).__name__
         raise TypeError(
@@ -48,17 +48,22 @@ def _sparse(matrix: Any) -> None:
         )
 
 
-def _networkx(graph: Any) -> None:
-    """Require an undirected graph with nodes."""
+def _networkx(graph: Any, directed: bool) -> None:
+    """Require a graph with nodes, of the directions that were asked for."""
     if len(graph) == 0:
         raise ValueError(
             "adjacency must have at least one node, but the graph is empty: "
             "add its nodes first."
         )
-    if graph.is_directed():
+    if graph.is_directed() and not directed:
         raise ValueError(
             "adjacency must be an undirected graph, but its edges have directions: "
-            "pass graph.to_undirected() if that is what you mean."
+            "pass directed=True for lengths along them, or graph.to_undirected()."
+        )
+    if directed and not graph.is_directed():
+        raise ValueError(
+            "adjacency must have directions where directed=True, but its edges have "
+            "none: pass graph.to_directed(), or leave directed out."
         )
 
 
@@ -121,8 +126,8 @@ def attribute_values(
     return lengths
 
 
-def edge_lengths(adjacency: scipy.sparse.csr_array) -> None:
-    """Require finite edge lengths ≥ 0, the same both ways up to float error."""
+def edge_lengths(adjacency: scipy.sparse.csr_array, directed: bool) -> None:
+    """Require finite edge lengths ≥ 0, the same both ways unless they are directed."""
     lengths = adjacency.data
     _check.finite(lengths, "adjacency")
     if (lengths < 0).any():
@@ -132,6 +137,8 @@ def edge_lengths(adjacency: scipy.sparse.csr_array) -> None:
             f"but the smallest is {least:.3g}: "
             "turn similarities into lengths first, for example by -log or 1 / weight."
         )
+    if directed:
+        return
     ones = np.ones_like(lengths)
     stored = (ones, adjacency.indices, adjacency.indptr)
     # Ones at the stored entries: an edge of length 0 differs from no edge there.
@@ -143,7 +150,8 @@ def edge_lengths(adjacency: scipy.sparse.csr_array) -> None:
         raise ValueError(
             "adjacency must be symmetric, "
             "but some edge has another length the other way or is missing there: "
-            "pass adjacency.maximum(adjacency.T) if that is what you mean."
+            "pass directed=True, or adjacency.maximum(adjacency.T), if that is what "
+            "you mean."
         )
 
 

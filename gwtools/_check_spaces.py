@@ -54,7 +54,18 @@ def symmetric(skew: float, largest: float, epsilon: float, name: str) -> None:
         raise ValueError(
             f"{name} must be symmetric, "
             f"but differs from its transpose by up to {skew:.3g}: "
-            "pass (C + C.T) / 2 if that is what you mean."
+            "pass (C + C.T) / 2, or gwtools.DenseSpace(C, directed=True) for values "
+            "that have a direction, if that is what you mean."
+        )
+
+
+def undirected(directed: bool, name: str) -> None:
+    """Refuse a directed space where C must be symmetric."""
+    if directed:
+        raise ValueError(
+            f"{name} must be a space without directions here, but is directed: call "
+            "gwtools.solve or gwtools.certify, which take it, or pass "
+            f"gwtools.DenseSpace((C + C.T) / 2) with C = {name}.dense()."
         )
 
 

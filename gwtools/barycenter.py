@@ -27,7 +27,7 @@ from gwtools.preparation import (
 from gwtools.results import Certificate, ConvergenceWarning, Status
 from gwtools.solve import require_memory
 from gwtools.solvers import BranchAndBound, ConditionalGradient, Solver
-from gwtools.spaces import DenseSpace, Space, as_space, converted, detached
+from gwtools.spaces import DenseSpace, Space, converted, detached, undirected_space
 from gwtools.spaces.dense import dense_space
 from gwtools.spaces.lists import read_spaces, require_one_kind
 
@@ -265,7 +265,7 @@ def barycenter(
     _check.integer(max_iterations, "max_iterations", least=1)
     _check.integer(starts, "starts", least=0)
     _check.integer(seed, "seed", least=0)
-    start = None if init is None else as_space(init, "init")
+    start = None if init is None else undirected_space(init, "init")
     share = _share(given, start, alpha)
     p = _weights(given, size, barycenter_weights, start)
     _require_solver(solver, share < 1.0)

@@ -6,6 +6,7 @@ from typing import Any
 
 from gwtools import _array
 from gwtools._array import Array
+from gwtools.channel_problems import has_forms
 from gwtools.certify import (
     CertifiedObjective,
     PlanObjective,
@@ -18,6 +19,7 @@ from gwtools.certify import (
 from gwtools.envelopes import enveloped
 from gwtools.fused import Fused, problem_of
 from gwtools.history import in_units
+from gwtools.losses import SQUARE, Loss
 from gwtools.plans import Plan, embed
 from gwtools.potentials import of_given_spaces
 from gwtools.preparation import Prepared
@@ -45,6 +47,7 @@ def result_of(
     effort: str,
     fused: Fused | None = None,
     name: str | None = None,
+    loss: Loss = SQUARE,
 ) -> GWResult:
     """Return what a solver found, in the units and on the atoms of the given spaces.
 
@@ -64,6 +67,8 @@ def result_of(
         Features and their share, as they were given.
     name : str, optional
         What to call the solver, if not by its own name.
+    loss : Loss
+        Of the objective.
 
     Returns
     -------
@@ -72,7 +77,7 @@ def result_of(
     """
     unit = ready.unit
     fused_here = None if fused is None else fused.prepared(ready)
-    problem = problem_of(ready.x, ready.y, fused_here)
+    problem = problem_of(ready.x, ready.y, fused_here, loss)
     # 1. The objective of the plan, within the spaces' gradient graph.
     solved = _objective(problem, outcome)  # in squared units of the prepared spaces
     evaluated = None
@@ -85,7 +90,7 @@ def result_of(
     # Tolerances are relative: the solver as it was given has the same one.
     tolerance = rescaled(solver.accepted_gap(problem), unit)
     certified = certified_objective(
-        x, y, plan, effort, tolerance, evaluated, fused=fused
+        x, y, plan, effort, tolerance, evaluated, fused=fused, loss=loss
     )
     # What a solver proves of half precision, as it was converted, is not of this.
     proved = outcome.proved if x.weights.dtype == ready.x.weights.dtype else None
@@ -98,19 +103,21 @@ def result_of(
     if outcome.estimate is not None:
         estimate = rescaled(outcome.estimate, unit, outcome.power)
     # At a fixed ε the gradient of the sum is exact, as this is what is at its minimum.
+    # An interval is known of it where F is the plain one alone.
+    has_interval = not has_forms(x, y, loss)
     with_entropy = value_with_entropy(
         ready.x,
         ready.y,
         outcome.plan,
         solver.in_units(unit).entropy_weight(problem),
-        outcome.potentials,
+        outcome.potentials if has_interval else None,
         objective,
         unit,
         fused_here,
     )
     return GWResult(
         objective=objective,
-        distance=None if problem.share < 1.0 else distance,
+        distance=None if problem.share < 1.0 or loss != SQUARE else distance,
         estimate=estimate,
         plan=plan,
         status=final_status(outcome.status, certificate),
@@ -123,8 +130,11 @@ def result_of(
         names=(x.names, y.names),
         starts=None if outcome.starts is None else outcome.starts.scaled(unit),
         history=in_units(outcome.history, unit),
-        potentials=of_given_spaces(x, y, ready, plan, outcome.potentials, fused),
+        potentials=of_given_spaces(
+            x, y, ready, plan, outcome.potentials, fused, loss
+        ),
         alpha=None if fused is None else fused.share,
+        loss=loss.name,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from gwtools import _array
 from gwtools._array import Array
+from gwtools.channel_problems import ChannelProblem
 from gwtools.plans import Plan
 from gwtools.problems import GWProblem
 from gwtools.spaces import Space
@@ -40,16 +41,17 @@ def enveloped(
     # 1. The gradient in C and D, weights held.
     a = _array.detached(x.weights)
     b = _array.detached(y.weights)
-    held_x = x.with_data(x.data, a)
-    held_y = y.with_data(y.data, b)
-    held = GWProblem(held_x, held_y, problem.features, problem.alpha)
+    held = problem.between(x.with_data(x.data, a), y.with_data(y.data, b))
     value = held.objective(plan)
     # 2. The gradient in the weights: ``gradient`` leaves out functions of i and of j
     # alone, which are constant on couplings of fixed weights only.
     still = problem.detached()
-    matrix = plan.dense()
-    shift_x = _row_part(still.x, still.y, matrix)
-    shift_y = _row_part(still.y, still.x, matrix.T)
+    if isinstance(still, ChannelProblem):
+        shift_x, shift_y = still.row_parts(plan)
+    else:
+        matrix = plan.dense()
+        shift_x = _row_part(still.x, still.y, matrix)
+        shift_y = _row_part(still.y, still.x, matrix.T)
     if still.linear is not None:
         shift_x = still.share * shift_x + still.linear.row_means
         shift_y = still.share * shift_y + still.linear.column_means

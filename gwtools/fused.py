@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gwtools import _array, _check_free, _check_fused
+from gwtools import _array, _check_free, _check_fused, _check_losses
 from gwtools._array import Array
+from gwtools.channel_problems import ChannelProblem, has_forms
 from gwtools.linear_terms import share_of
+from gwtools.losses import SQUARE, Loss
 from gwtools.preparation import Prepared
 from gwtools.problems import GWProblem
 from gwtools.spaces import Space
@@ -139,11 +141,15 @@ def costs(x: Space, y: Space, metric: str = "sqeuclidean") -> Array:
     return distances**2 if metric == "sqeuclidean" else distances
 
 
-def problem_of(x: Space, y: Space, fused: Fused | None) -> GWProblem:
-    """Return the plain problem of two spaces, or the fused one."""
-    if fused is None:
-        return GWProblem(x, y)
-    return GWProblem(x, y, fused.features, fused.alpha)
+def problem_of(
+    x: Space, y: Space, fused: Fused | None, loss: Loss = SQUARE
+) -> GWProblem:
+    """Return the plain problem of two spaces, or the fused one, with any loss."""
+    costs = None if fused is None else fused.features
+    alpha = None if fused is None else fused.alpha
+    if has_forms(x, y, loss):
+        return ChannelProblem(x, y, costs, alpha, loss)
+    return GWProblem(x, y, costs, alpha)
 
 
 class Distance:
@@ -162,6 +168,7 @@ class Distance:
         _check_fused.is_distance(result.__dict__.get("alpha"))
         marginals = result.__dict__.get("marginals", _check_free.BALANCED)
         _check_free.is_distance(marginals != _check_free.BALANCED)
+        _check_losses.is_distance(result.__dict__.get("loss", SQUARE.name))
         return result.__dict__["distance"]
 
     def __set__(self, result: Any, value: Any) -> None:

@@ -12,7 +12,7 @@ from gwtools.block_descent import best_matrix
 from gwtools.preparation import restrict_to_support
 from gwtools.solve import solve
 from gwtools.solvers import Solver
-from gwtools.spaces import Space, as_space, converted, detached
+from gwtools.spaces import Space, converted, detached, undirected_space
 from gwtools.spaces.lists import read_spaces, require_one_kind, require_plain
 
 
@@ -68,7 +68,7 @@ class LinearEmbedding:
 
     def __post_init__(self) -> None:
         # The class is frozen: its own constructor alone may complete a field.
-        object.__setattr__(self, "reference", as_space(self.reference, "reference"))
+        object.__setattr__(self, "reference", undirected_space(self.reference, "reference"))
         if self.solver is not None:
             advice = "pass an instance such as gwtools.MultiStart()"
             _check.instance(self.solver, "solver", Solver, advice)

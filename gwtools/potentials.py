@@ -7,6 +7,7 @@ import numpy as np
 from gwtools import _array
 from gwtools._array import Array
 from gwtools.fused import Fused, problem_of
+from gwtools.losses import SQUARE, Loss
 from gwtools.plans import Plan
 from gwtools.preparation import Prepared, without_offset
 from gwtools.spaces import Space, converted, detached
@@ -21,6 +22,7 @@ def of_given_spaces(
     plan: Plan,
     potentials: Potentials | None,
     fused: Fused | None = None,
+    loss: Loss = SQUARE,
 ) -> Potentials | None:
     """Return potentials between prepared spaces as those between the given ones.
 
@@ -36,6 +38,8 @@ def of_given_spaces(
         In squared units of the prepared C, on its atoms.
     fused : Fused or None
         Features between the given spaces, and their share.
+    loss : Loss
+        Of the objective.
 
     Returns
     -------
@@ -49,7 +53,7 @@ def of_given_spaces(
     f = _at_all_atoms(potentials[0], kept_x, x.size)
     g = _at_all_atoms(potentials[1], kept_y, y.size)
     if kept_x is not None or kept_y is not None:
-        f, g = with_c_transforms(x, y, plan, (f, g), ready.unit, fused)
+        f, g = with_c_transforms(x, y, plan, (f, g), ready.unit, fused, loss)
     # Factor by factor: the square alone may overflow.
     return f * ready.unit * ready.unit, g * ready.unit * ready.unit
 
@@ -68,6 +72,7 @@ def with_c_transforms(
     potentials: Potentials,
     unit: float = 1.0,
     fused: Fused | None = None,
+    loss: Loss = SQUARE,
 ) -> Potentials:
     """Give the atoms without weight the largest potentials that are feasible.
 
@@ -83,6 +88,8 @@ def with_c_transforms(
         What C is divided by.
     fused : Fused or None
         Features between the spaces as given, and their share.
+    loss : Loss
+        Of the objective.
 
     Returns
     -------
@@ -95,10 +102,13 @@ def with_c_transforms(
     """
     f, g = potentials
     # Without what the spaces have cached, which may be n × n numbers.
-    whole_x, whole_y = without_offset(_rescaled(x, unit), _rescaled(y, unit))
+    whole_x = _rescaled(x, unit)
+    whole_y = _rescaled(y, unit)
+    if loss == SQUARE:
+        whole_x, whole_y = without_offset(whole_x, whole_y)
     # Values at atoms without weight may be of any size.
-    with np.errstate(over="ignore", invalid="ignore"):
-        problem = problem_of(whole_x, whole_y, _as_computed(fused, unit))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        problem = problem_of(whole_x, whole_y, _as_computed(fused, unit), loss)
         cost = problem.linearize(plan)  # (n, m)
         xp = _array.namespace(cost)
         a_positive = whole_x.weights > 0

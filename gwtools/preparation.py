@@ -90,6 +90,31 @@ def prepare(x: Space, y: Space, beside: float = 0.0) -> Prepared:
     return Prepared(x, y, unit, (atoms_x, atoms_y))
 
 
+def prepare_as_given(x: Space, y: Space) -> Prepared:
+    """Make two spaces ready as :func:`prepare`, their values kept as they are.
+
+    For losses that depend on more than differences of values, or are in other units.
+
+    Parameters
+    ----------
+    x, y : Space
+        Spaces of one array library, dtype and device.
+
+    Returns
+    -------
+    Prepared
+        Without the atoms of weight 0, in at least single precision.
+    """
+    _check.same_kind(x.weights, y.weights, "x", "y")
+    _check_spaces.readable((x.data, x.weights, y.data, y.weights), "x and y")
+    x, atoms_x = restrict_to_support(x)
+    y, atoms_y = restrict_to_support(y)
+    x = converted(x, _array.at_least_single)
+    y = converted(y, _array.at_least_single)
+    require_in_range(x, y)
+    return Prepared(x, y, 1.0, (atoms_x, atoms_y))
+
+
 def require_in_range(*spaces: Space) -> None:
     """Refuse values of C whose squared differences are no numbers of the dtype."""
     largest = max(space.largest() for space in spaces)

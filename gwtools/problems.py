@@ -5,11 +5,11 @@ Plain, or fused with a linear term of costs between atoms.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, cast, final
+from typing import Any, ClassVar, NamedTuple, cast
 
-from gwtools import _array, _check, _check_fused, _check_plans
+from gwtools import _array, _check, _check_fused, _check_plans, _check_spaces
 from gwtools._array import Array
 from gwtools._stacks import Numbers, at_atoms, dot, expanded, numbers
 from gwtools.distortions import sum_of_squares
@@ -227,6 +227,14 @@ class Quadratic:
         return self.bilinear_cost - 4 * cross
 
 
+class FormBlock(NamedTuple):
+    """Matrices R and S of a form ⟨π, R π Sᵀ⟩ between k atoms of a sparse plan."""
+
+    left: Array  # R at pairs of rows, (k, k)
+    right: Array  # S at pairs of columns, (k, k)
+    sign: float  # 1 where both are symmetric, −1 where both are antisymmetric
+
+
 def _norms(space: Any) -> tuple[Numbers, Numbers]:
     """Return ‖α‖ and ‖R‖ of a space, in units of C."""
     alpha_squared = dot(space.weights, space.deviations**2)
@@ -234,7 +242,6 @@ def _norms(space: Any) -> tuple[Numbers, Numbers]:
     return alpha_squared**0.5, residual_squared**0.5
 
 
-@final
 @dataclass(frozen=True, eq=False)
 class GWProblem(Quadratic):
     """Minimise F(π) = Σ (C_ik − D_jl)² π_ij π_kl over couplings π of two spaces.
@@ -278,6 +285,9 @@ class GWProblem(Quadratic):
     0.125
     """
 
+    # Whether C and D may be directed.
+    carries_directions: ClassVar[bool] = False
+
     x: Space
     y: Space
     features: Array = None
@@ -287,6 +297,8 @@ class GWProblem(Quadratic):
         for space, name in ((self.x, "x"), (self.y, "y")):
             remedy = f"pass gwtools.as_space({name}) for a square array"
             _check.instance(space, name, Space, remedy)
+            if not self.carries_directions:
+                _check_spaces.undirected(space.directed, name)
         _check.same_kind(self.x.weights, self.y.weights, "x", "y")
         alpha = _check_fused.features(self.features, self.alpha, self.x, self.y)
         # The dataclass is frozen: its field is set past it.
@@ -310,9 +322,18 @@ class GWProblem(Quadratic):
         return LinearTerm(costs, self.x.weights, self.y.weights)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the objective is F alone, of symmetric C and D."""
+        return self.linear is None
+
+    @property
     def floor(self) -> float:
         """A number that no objective is below: 0 for F alone."""
         return 0.0 if self.linear is None else self.linear.least
+
+    def between(self, x: Space, y: Space) -> GWProblem:
+        """Return the same problem between two other spaces."""
+        return replace(self, x=x, y=y)
 
     def detached(self) -> GWProblem:
         """Return the problem outside any gradient graph.
@@ -333,7 +354,7 @@ class GWProblem(Quadratic):
         same_spaces = x is self.x and y is self.y
         if same_spaces and features is self.features and alpha is self.alpha:
             return self
-        return GWProblem(x, y, features, alpha)
+        return replace(self, x=x, y=y, features=features, alpha=alpha)
 
     @cached_property
     def product_objective(self) -> float:
@@ -382,6 +403,15 @@ class GWProblem(Quadratic):
         moved = plan.apply_rows(rows, right) - previous.apply_rows(rows, right)
         columns = self.left.dense()[:, rows]
         return cross + self._shared(columns @ moved)
+
+    def blocks(self, plan: SparsePlan) -> tuple[FormBlock, ...]:
+        """Return R and S between the atoms of a sparse plan, for each bilinear form.
+
+        F has one form, −2 ⟨π, R π S⟩.
+        """
+        left = self.left.block(plan.rows)
+        right = self.right.block(plan.cols)
+        return (FormBlock(left, right, 1.0),)
 
     def objective(self, plan: Plan) -> Array:
         """Return F(π), or the fused objective, in squared units of C.

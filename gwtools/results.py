@@ -16,6 +16,7 @@ from gwtools.excess import Excess as Excess
 from gwtools.free_marginals import FreeMarginals, Partial, mass_of
 from gwtools.fused import Distance
 from gwtools.history import Step
+from gwtools.losses import SQUARE
 from gwtools.pairings import assignment, largest_of_rows
 from gwtools.plans import Plan
 from gwtools.start_records import Starts
@@ -89,6 +90,10 @@ class GWResult:
     marginals : "balanced", "semi_relaxed" or Partial
         Which plans compete, and whose least objective the certificate is of. Where a
         marginal is free there are no potentials.
+    loss : {"square", "kl", "absolute"}
+        The loss between values of C and of D. Objective, certificate and gaps are of
+        it; of another one than "square" they are in units of C, and there is no
+        distance.
 
     Notes
     -----
@@ -146,6 +151,7 @@ class GWResult:
     starts: Starts | None = None
     alpha: float | None = None
     marginals: FreeMarginals = BALANCED
+    loss: str = SQUARE.name
 
     def __post_init__(self) -> None:
         if self.names is None:
@@ -297,6 +303,8 @@ class GWResult:
             first = f"distance={_array.number(self.distance):.6g}"
         elif self._has_free_marginals:
             first = f"marginals={self.marginals!r}"
+        elif self.loss != SQUARE.name:
+            first = f"loss={self.loss!r}"
         else:
             first = f"alpha={self.alpha:.6g}"
         return (
@@ -326,6 +334,8 @@ class GWResult:
             name = f"Partial Gromov-Wasserstein of mass {self.marginals.mass:.6g}"
         elif self._has_free_marginals:
             name = "Semi-relaxed Gromov-Wasserstein"
+        elif self.loss != SQUARE.name:
+            name = f"Gromov-Wasserstein of the loss {self.loss!r}"
         elif not self._has_distance:
             name = "Fused Gromov-Wasserstein"
         return f"{name} between {n} and {m} atoms by {self.solver}"
@@ -334,7 +344,8 @@ class GWResult:
     def _has_distance(self) -> bool:
         """Whether the root of the objective is a distance between the spaces."""
         is_plain = self.alpha is None or self.alpha == 1.0
-        return is_plain and not self._has_free_marginals
+        is_of_squares = self.loss == SQUARE.name
+        return is_plain and is_of_squares and not self._has_free_marginals
 
     @property
     def _has_free_marginals(self) -> bool:
@@ -354,6 +365,8 @@ class GWResult:
         meaning = "GW_2^2 of the plan"
         if self._has_free_marginals:
             meaning = "squared distortion of the plan"
+        elif self.loss != SQUARE.name:
+            meaning = "mean loss of the plan"
         elif self._has_distance:
             rows.append(("distance", f"{_array.number(self.distance):.6g}"))
         else:
@@ -420,6 +433,7 @@ class GWResult:
             "alpha": self.alpha,
             "marginals": self._marginals_word,
             "mass": mass_of(self.marginals),
+            "loss": self.loss,
             # 2. The certificate.
             "lower": certificate.lower,
             "upper": certificate.upper,

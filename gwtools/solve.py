@@ -6,14 +6,16 @@ import warnings
 from functools import partial
 from typing import Any, cast
 
-from gwtools import _array, _check, _check_fused, _memory
+from gwtools import _array, _check, _check_fused, _check_losses, _memory
 from gwtools.bounds.memory import numbers_held
 from gwtools.certified_results import rescaled, result_of
 from gwtools.certify import EFFORTS
+from gwtools.channel_problems import prepared_for, read_loss, words_of_forms
 from gwtools.free_marginals import given_marginals
 from gwtools.free_results import free_result, free_search
 from gwtools.fused import Fused, given_features, problem_of
-from gwtools.preparation import Prepared, prepare
+from gwtools.losses import Loss
+from gwtools.preparation import Prepared
 from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult
 from gwtools.solvers import (
     Choice,
@@ -39,6 +41,7 @@ def solve(
     features: Any = None,
     alpha: Any = None,
     marginals: Any = "balanced",
+    loss: str = "square",
 ) -> GWResult:
     """Compute the Gromov-Wasserstein distance between two spaces, with a certificate.
 
@@ -82,6 +85,11 @@ def solve(
         what is best; no weight of y is read, so that those of weight 0 may receive
         mass, too. ``gwtools.Partial(mass)``: a part of the mass, no atom giving or
         receiving more than its weight. See the notes.
+    loss : {"square", "kl", "absolute"}, optional
+        The loss L between values of C and of D in the objective Σ L(C_ik, D_jl) π_ij
+        π_kl. "square": (c − d)². "kl": c log(c/d) − c + d with 0 log 0 = 0, for C ≥ 0
+        and D > 0. "absolute": |c − d|, where C or D has at most 64 different values.
+        See the notes.
 
     Returns
     -------
@@ -247,6 +255,13 @@ def solve(
     _check.memory_limit(memory_limit)
     free = given_marginals(marginals)
     fused = given_features(features, alpha, x, y)
+    given_loss = read_loss(loss, x, y)
+    words = words_of_forms(x, y, given_loss)
+    if words is not None:
+        _check_losses.alone(free is not None, "marginals", words)
+        _check_losses.alone(fused is not None, "features", words)
+        if given is not None:
+            _check_losses.carried(given.carries_losses, str(given), words)
     if free is not None:
         has_features = features is not None or fused is not None
         search = free_search(given, free, has_features, x, y)
@@ -259,13 +274,18 @@ def solve(
     require_memory(x, y, least, effort, memory_limit, fused=fused is not None)
     # 2. The problem of the atoms that carry weight, in units near 1: fourth powers of
     # values in other units may have no numbers.
-    ready = prepare(x, y, beside=0.0 if fused is None else fused.size(x, y))
+    beside = 0.0 if fused is None else fused.size(x, y)
+    ready = prepared_for(given_loss, x, y, beside)
     callback_here = _in_units(callback, ready.unit)
     choice = Choice(given) if given is not None else None
-    outcome, choice = _outcome(x, y, ready, fused, choice, callback_here, memory_limit)
+    outcome, choice = _outcome(
+        x, y, ready, fused, given_loss, choice, callback_here, memory_limit
+    )
     # 3. The result, in the units and on the atoms of the spaces.
     name = str(choice) if given is None else None
-    result = result_of(x, y, ready, outcome, choice.solver, effort, fused, name)
+    result = result_of(
+        x, y, ready, outcome, choice.solver, effort, fused, name, given_loss
+    )
     return _announced(result, throw)
 
 
@@ -293,6 +313,7 @@ def _outcome(
     y: Space,
     ready: Prepared,
     fused: Fused | None,
+    loss: Loss,
     choice: Choice | None,
     callback: Callback | None,
     limit: float | None,
@@ -302,7 +323,7 @@ def _outcome(
     The problem keeps its residuals, which are freed with it on return.
     """
     fused_here = None if fused is None else fused.prepared(ready)
-    problem = problem_of(ready.x, ready.y, fused_here)
+    problem = problem_of(ready.x, ready.y, fused_here, loss)
     if choice is None:
         arrays = (x.data, x.weights, y.data, y.weights)
         gradients = any(_array.tracked(array) for array in arrays)

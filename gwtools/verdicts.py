@@ -11,7 +11,7 @@ from typing import Any, Self, cast
 from gwtools import _check_proofs, _html, saved_results
 from gwtools.excess import Excess, excess_of_interval
 from gwtools.proofs import Proof, Verification, verify
-from gwtools.spaces import as_space
+from gwtools.spaces import undirected_space
 
 
 class Status(Enum):
@@ -222,8 +222,8 @@ class Certificate:
         """
         _check_proofs.kept(self.proof)
         proof = cast(Proof, self.proof)
-        space_x = as_space(x, "x")
-        space_y = as_space(y, "y")
+        space_x = undirected_space(x, "x")
+        space_y = undirected_space(y, "y")
         ends = (self.lower, self.upper)
         return verify(space_x, space_y, self.bounds, ends, proof)
 

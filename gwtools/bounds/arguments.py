@@ -7,14 +7,18 @@ from typing import Any
 from gwtools import _array, _check
 from gwtools._array import Array
 from gwtools.preparation import Prepared
-from gwtools.spaces import Space, as_space
+from gwtools.spaces import Space, as_space, undirected_space
 from gwtools.transport.local_distributions import Centred, centred
 
 
-def read_pair(x: Any, y: Any) -> tuple[Space, Space]:
-    """Read two arguments as spaces of one library, dtype and device."""
-    space_x = as_space(x, "x")
-    space_y = as_space(y, "y")
+def read_pair(x: Any, y: Any, directed: bool = False) -> tuple[Space, Space]:
+    """Read two arguments as spaces of one library, dtype and device.
+
+    ``directed`` tells whether the bound holds for directed spaces, too.
+    """
+    read = as_space if directed else undirected_space
+    space_x = read(x, "x")
+    space_y = read(y, "y")
     _check.same_kind(
         space_x.weights,
         space_y.weights,

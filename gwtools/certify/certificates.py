@@ -11,12 +11,14 @@ from gwtools import (
     _array,
     _check,
     _check_fused,
+    _check_losses,
     _check_plans,
     _check_proofs,
     _check_spaces,
 )
 from gwtools.bounds import certified
 from gwtools.bounds.memory import require_memory_of_certificate
+from gwtools.certify.channel_intervals import channel_interval
 from gwtools.certify.efforts import EFFORTS, Collected, Work, from_matrices
 from gwtools.certify.fused_intervals import FusedPair, fused_interval, joint_bounds
 from gwtools.certify.intervals import (
@@ -32,10 +34,12 @@ from gwtools.certify.objectives import (
     objectives_of_sorting,
 )
 from gwtools.certify.plans import restricted, widened
+from gwtools.channel_problems import has_forms, prepared_for, read_loss, words_of_forms
 from gwtools.fused import Fused, given_features
 from gwtools.history import now
+from gwtools.losses import SQUARE, Loss
 from gwtools.plans import Plan, as_plan
-from gwtools.preparation import Prepared, prepare
+from gwtools.preparation import Prepared
 from gwtools.problems import GWProblem
 from gwtools.proofs import Proof
 from gwtools.results import Certificate
@@ -78,6 +82,7 @@ def certify(
     keep_proof: bool = False,
     features: Any = None,
     alpha: Any = None,
+    loss: str = "square",
 ) -> Certificate:
     """Prove an interval that contains GW_2² of the stored values.
 
@@ -133,6 +138,10 @@ def certify(
         where one linear program has the costs of both.
     alpha : float or 0-d array, optional
         The share α of F, from 0 to 1; it comes with the features.
+    loss : {"square", "kl", "absolute"}, optional
+        The loss; see :func:`gwtools.solve`. For another one than "square", and for
+        directed spaces, the bounds are ``row_means``, from "cubic" on ``third``, both
+        by one linear program, and that no loss is below 0.
 
     Returns
     -------
@@ -190,7 +199,12 @@ def certify(
     _check.choice(effort, "effort", EFFORTS)
     _check_proofs.budget(budget, effort)
     _check.flag(keep_proof, "keep_proof")
+    given_loss = read_loss(loss, x, y)
     fused = given_features(features, alpha, x, y)
+    words = words_of_forms(x, y, given_loss)
+    if words is not None:
+        _check_losses.alone(fused is not None, "features", words)
+        _check_losses.alone(keep_proof, "keep_proof", words)
     if fused is not None:
         _check_fused.without_proof(keep_proof)
     require_memory_of_certificate(x, y, plan, effort, memory_limit)
@@ -205,6 +219,7 @@ def certify(
         memory_limit=memory_limit,
         keep_proof=keep_proof,
         fused=fused,
+        loss=given_loss,
     ).certificate
 
 
@@ -219,6 +234,7 @@ def certified_objective(
     memory_limit: float | None = None,
     keep_proof: bool = False,
     fused: Fused | None = None,
+    loss: Loss = SQUARE,
 ) -> CertifiedObjective:
     """Certify as :func:`certify`, with the objective of the plan as computed.
 
@@ -249,9 +265,11 @@ def certified_objective(
     # 3. On the atoms of positive weight, in units near 1.
     if fused is not None:
         fused = fused.detached().converted(_array.widen)
-    ready = prepare(x, y, beside=0.0 if fused is None else fused.size(x, y))
+    ready = prepared_for(loss, x, y, 0.0 if fused is None else fused.size(x, y))
     if plan is not None:
         plan = restricted(plan, ready)
+    if has_forms(x, y, loss):
+        return channel_interval(ready, plan, loss, effort, tolerance)
     if fused is not None:
         fused = fused.prepared(ready)
     asked = Asked(effort, tolerance, evaluated, deadline, memory_limit)

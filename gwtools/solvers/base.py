@@ -114,6 +114,8 @@ class Solver(ABC):
 
     # Whether it minimises fused objectives too.
     carries_features: ClassVar[bool] = False
+    # And objectives of directed spaces and of other losses than squares.
+    carries_losses: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gwtools.bounds.moments import has_one_row
+from gwtools.channel_problems import ChannelProblem
 from gwtools.problems import GWProblem
 from gwtools.solvers.base import Solver
 from gwtools.solvers.conditional_gradient import ConditionalGradient
@@ -49,7 +50,9 @@ def chosen_solver(problem: GWProblem, gradients: bool) -> Choice:
     n, m = problem.shape
     if min(n, m) == 1:
         return Choice(_ONE_START, "as one atom leaves one coupling")
-    plain = problem.linear is None
+    if isinstance(problem, ChannelProblem):
+        return Choice(MultiStart())
+    plain = problem.is_plain
     if plain and has_one_row(problem.x) and has_one_row(problem.y):
         return Choice(_ONE_START, "as one of two sorts is optimal (theorem 12)")
     (_, left), (_, right) = problem.norms

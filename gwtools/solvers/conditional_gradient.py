@@ -157,6 +157,7 @@ class ConditionalGradient(IterativeSolver[_State]):
     """
 
     carries_features: ClassVar[bool] = True
+    carries_losses: ClassVar[bool] = True
 
     init: Any = "product"
     exchange: bool = True
@@ -241,7 +242,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         product coupling where that is a minimum. Between Gram spaces of one row, a
         coupling that is optimal.
         """
-        plain = problem.linear is None
+        plain = problem.is_plain
         if plain and has_one_row(problem.x) and has_one_row(problem.y):
             return _of_one_row(problem)
         product = product_plan(problem)

@@ -15,7 +15,7 @@ import scipy.sparse
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.plans import SparsePlan, changed
-from gwtools.problems import GWProblem
+from gwtools.problems import FormBlock, GWProblem
 from gwtools.transport.one_dimensional import SLIVER
 
 MOST_ATOMS = 3000  # K: arrays over all pairs of them are held
@@ -51,16 +51,15 @@ class Atoms:
         The masses.
     slopes : array of shape (K, K)
         The gradient of F at row i_s and column k_t, in squared units of C.
-    left, right : arrays of shape (K, K)
-        R at i_s and i_t, and S at k_s and k_t, in units of C.
+    forms : tuple of FormBlock
+        R at i_s and i_t, and S at k_s and k_t, for each bilinear form.
     """
 
     rows: NumpyArray
     cols: NumpyArray
     mass: NumpyArray
     slopes: NumpyArray
-    left: NumpyArray
-    right: NumpyArray
+    forms: tuple[FormBlock, ...]
 
     @classmethod
     def of(
@@ -83,18 +82,17 @@ class Atoms:
         xp = _array.namespace(gradient)
         slopes = xp.take(gradient, plan.rows, axis=0)
         slopes = xp.take(slopes, plan.cols, axis=1)
-        left = problem.left.block(plan.rows)
-        if problem.linear is not None:
+        forms = []
+        for left, right, sign in problem.blocks(plan):
             # That share of R π S, and with it of the curvature.
-            left = problem.share * left
-        right = problem.right.block(plan.cols)
+            shared = left if problem.linear is None else problem.share * left
+            forms.append(FormBlock(_double(shared), _double(right), sign))
         return cls(
             rows=_array.to_numpy(plan.rows),
             cols=_array.to_numpy(plan.cols),
             mass=_double(plan.mass),
             slopes=_double(slopes),
-            left=_double(left),
-            right=_double(right),
+            forms=tuple(forms),
         )
 
     def best(self) -> Exchange:
@@ -108,7 +106,13 @@ class Atoms:
         moved = np.minimum(self.mass[:, None], self.mass)  # τ
         own_slope = self.slopes.diagonal()
         slope = self.slopes + self.slopes.T - own_slope[:, None] - own_slope
-        curvature = _squared_lengths(self.left) * _squared_lengths(self.right)
+        # Antisymmetric R have R_ii − R_ij − R_ji + R_jj = 0.
+        products = [
+            _squared_lengths(form.left) * _squared_lengths(form.right)
+            for form in self.forms
+            if form.sign > 0
+        ]
+        curvature = _array.total(products)
         change = moved * (slope - 2 * moved * curvature)
         count = len(self.mass)
         first, second = divmod(int(change.argmin()), count)
@@ -126,9 +130,12 @@ class Atoms:
             s, t = t, s
         moved = self.mass[t]
         # 2. ∇F changes by −4 R Δ S.
-        along_rows = self.left[:, s] - self.left[:, t]
-        along_cols = self.right[t, :] - self.right[s, :]
-        slopes = self.slopes - 4 * moved * along_rows[:, None] * along_cols[None, :]
+        slopes = self.slopes
+        for left, right, sign in self.forms:
+            along_rows = left[:, s] - left[:, t]
+            # Columns of S, which are its rows up to the sign.
+            along_cols = sign * (right[t, :] - right[s, :])
+            slopes = slopes - 4 * moved * along_rows[:, None] * along_cols[None, :]
         # 3. With s at (i, k) and t at (j, l): s stays with the mass that is left, t
         # moves to (j, k), and a new atom is at (i, l). The sources are the old atoms
         # whose rows and whose columns these have.
@@ -147,8 +154,10 @@ class Atoms:
             cols=self.cols[y],
             mass=mass[kept],
             slopes=slopes[x][:, y],
-            left=self.left[x][:, x],
-            right=self.right[y][:, y],
+            forms=tuple(
+                FormBlock(left[x][:, x], right[y][:, y], sign)
+                for left, right, sign in self.forms
+            ),
         )
 
     def plan(self, like: SparsePlan) -> SparsePlan:

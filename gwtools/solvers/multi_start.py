@@ -11,15 +11,16 @@ import numpy as np
 
 from gwtools import _check
 from gwtools.bounds.moments import moments, norm_bound
+from gwtools.channel_problems import ChannelProblem
 from gwtools.history import now
 from gwtools.problems import GWProblem
 from gwtools.results import Status
 from gwtools.solvers.base import Callback, Outcome, Progress, Solver, is_true
+from gwtools.solvers.channel_portfolio import parts_of
 from gwtools.solvers.conditional_gradient import ConditionalGradient
 from gwtools.solvers.portfolio import (
     ENDLESS,
     MEDIUM,
-    PARTS,
     SMALL,
     Candidate,
     Search,
@@ -312,6 +313,7 @@ class MultiStart(Solver):
     """
 
     carries_features: ClassVar[bool] = True
+    carries_losses: ClassVar[bool] = True
 
     starts: int | None = None
     budget: float | None = None
@@ -418,14 +420,14 @@ class MultiStart(Solver):
                 break
         if stopped or outcome.status is Status.STOPPED:
             best = replace(best, status=Status.STOPPED)
-        records = ledger.starts(left_out(search))
+        records = ledger.starts(left_out(search, parts_of(problem)))
         return replace(best, starts=records, proved=search.proved)
 
     def _candidates(self, search: Search, ledger: _Ledger) -> Iterator[Candidate]:
         """Yield the planned starts, then random and perturbed ones."""
         ends_by_itself = self.starts is None and self.budget is None
         # Also where a number of starts is given, which makes them the same ones.
-        for part in PARTS:
+        for part in parts_of(search.problem):
             if is_left_out(search, part):
                 continue
             for candidate in part.starts(search):
@@ -472,6 +474,8 @@ def _lower_bound(problem: GWProblem) -> float:
 
     Of a fused objective that share of it, and the least of the linear term.
     """
+    if isinstance(problem, ChannelProblem):
+        return problem.floor
     x = moments(problem.x, problem.left)
     y = moments(problem.y, problem.right)
     lower = max(0.0, float(norm_bound(x, y)))

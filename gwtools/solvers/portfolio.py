@@ -443,10 +443,10 @@ def is_left_out(search: Search, part: Part) -> bool:
     return not (uniform(a) and uniform(b))
 
 
-def left_out(search: Search) -> str:
+def left_out(search: Search, parts: tuple[Part, ...]) -> str:
     """Name the parts that are left out at the size of the problem; empty for none."""
     names = []
-    for part in (*PARTS, ENDLESS):
+    for part in (*parts, ENDLESS):
         # That of a few atoms is not missed by more of them.
         if part.most_atoms > MOST_ATOMS and is_left_out(search, part):
             names.append(part.name)

@@ -164,6 +164,7 @@ class Sinkhorn(IterativeSolver[State]):
     """
 
     carries_features: ClassVar[bool] = True
+    carries_losses: ClassVar[bool] = True
 
     tolerance: float = 1e-5
     max_iterations: int = 1000

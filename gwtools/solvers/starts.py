@@ -10,9 +10,11 @@ import numpy as np
 from gwtools import _array
 from gwtools._array import Array
 from gwtools._stacks import Mask, Numbers
+from gwtools.channel_problems import ChannelProblem
 from gwtools.marginals import rounded_plan
 from gwtools.plans import DensePlan, SparsePlan, make_unchecked
 from gwtools.problems import GWProblem, Quadratic
+from gwtools.solvers.channel_directions import steepest_direction
 from gwtools.transport.one_dimensional import sorting_plan
 
 _TIED = 1e-6  # eigenvalues that differ by at most this share count as one
@@ -90,6 +92,32 @@ def off_saddle(
     """
     a = problem.x.weights
     b = problem.y.weights
+    threshold = max(negligible, epsilon / 4)
+    if isinstance(problem, ChannelProblem):
+        direction = steepest_direction(problem, threshold)
+    else:
+        direction = _along_modes(problem, threshold)
+    if direction is None:
+        return None
+    # The longest step along it that keeps all masses from falling below 0.
+    xp = _array.namespace(direction)
+    product = product_plan(problem).matrix
+    # The product of two small weights may underflow to 0: such entries stay as they
+    # are.
+    direction = xp.where(product > 0, direction, xp.zeros_like(direction))
+    step = _longest_step(product, direction)
+    # Float errors may leave masses a little below 0 and marginals a little off.
+    matrix = xp.clip(product + step * direction, min=0.0)
+    return rounded_plan(matrix, a, b)
+
+
+def _along_modes(problem: GWProblem, threshold: float) -> Array | None:
+    """Return the direction (n, m) of the modes of the largest λ μ above a threshold.
+
+    None where there are none. It leaves the marginals alone.
+    """
+    a = problem.x.weights
+    b = problem.y.weights
     values_x, modes_x = problem.left.modes()  # columns √a ∘ u, (n, number of modes)
     values_y, modes_y = problem.right.modes()
     # 1. The largest λ μ > 0, which is that of the first or of the last eigenvalues, as
@@ -101,7 +129,6 @@ def off_saddle(
     if of_last > of_first:
         end = -1
         descent = of_last
-    threshold = max(negligible, epsilon / 4)
     # Written so that eigenvalues that are no numbers promise no descent.
     if not descent > threshold:
         return None
@@ -110,17 +137,7 @@ def off_saddle(
     mode_y = _generic_mode(values_y, modes_y, end)
     mode_x = _centred(mode_x, a)
     mode_y = _centred(mode_y, b)
-    direction = mode_x[:, None] * mode_y[None, :]  # (n, m)
-    # 3. The longest step along it that keeps all masses from falling below 0.
-    xp = _array.namespace(modes_x)
-    product = product_plan(problem).matrix
-    # The product of two small weights may underflow to 0: such entries stay as they
-    # are.
-    direction = xp.where(product > 0, direction, xp.zeros_like(direction))
-    step = _longest_step(product, direction)
-    # Float errors may leave masses a little below 0 and marginals a little off.
-    matrix = xp.clip(product + step * direction, min=0.0)
-    return rounded_plan(matrix, a, b)
+    return mode_x[:, None] * mode_y[None, :]  # (n, m)
 
 
 def _longest_step(masses: Array, direction: Array) -> float:

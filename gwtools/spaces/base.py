@@ -1,4 +1,4 @@
-"""Base class of spaces: a symmetric matrix C over n atoms with probability weights a.
+"""Base class of spaces: a matrix C over n atoms with probability weights a.
 
 C is read by rows or through a low-rank form.
 """
@@ -25,9 +25,9 @@ S = TypeVar("S", bound="Space")
 
 
 class Space(ABC):
-    """A symmetric matrix C (n, n) over n atoms with probability weights a (n,).
+    """A matrix C (n, n) over n atoms with probability weights a (n,).
 
-    Subclasses define how rows of C are made. Means, moments and the residual are
+    It is symmetric unless the space is ``directed``. Subclasses define how rows of C are made. Means, moments and the residual are
     computed from blocks of rows, or from the low-rank form where there is one. R is the
     residual of C without its mean and row means, see ``residual_rows``. A stack of B
     spaces of one kind and size is a space, too: its stored values and its weights
@@ -51,6 +51,7 @@ class Space(ABC):
 
     weights: Array
     features: Array = None  # (n, d), of fused objectives alone
+    directed: bool = False  # whether C_ik and C_ki may differ
 
     @property
     @abstractmethod

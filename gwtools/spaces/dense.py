@@ -19,26 +19,34 @@ from gwtools.spaces.base import (
 @final
 @dataclass(frozen=True, eq=False, repr=False)
 class DenseSpace(Space):
-    """A space given by its symmetric matrix: distances, a kernel, a graph's adjacency.
+    """A space given by its matrix: distances, a kernel, a graph's adjacency.
 
     Parameters
     ----------
     distances : array of shape (n, n)
-        Symmetric matrix C of finite floating-point numbers; it need not be a metric.
+        Matrix C of finite floating-point numbers, symmetric unless ``directed``; it
+        need not be a metric.
     weights : array of shape (n,), optional
         Probability weights; uniform by default.
     features : array of shape (n, d), optional, keyword only
         A feature vector of each atom, for :func:`gwtools.solve`, ``solve_batch`` and
         ``barycenter`` with ``alpha``; nothing else reads it.
+    directed : bool, keyword only
+        Whether C_ik, from i to k, may differ from C_ki: travel times in a city with
+        one-way streets, or flows. :func:`gwtools.solve` and :func:`gwtools.certify`
+        take such spaces, with :class:`gwtools.ConditionalGradient`,
+        :class:`gwtools.MultiStart` and :class:`gwtools.Sinkhorn`, and so do the bounds
+        that hold for them: ``row_means``, ``first``, ``second`` and ``third``.
 
     Raises
     ------
     TypeError
         If an argument is no array of an array-API library, does not hold floating-point
-        numbers, or weights and distances differ in library, dtype or device.
+        numbers, ``directed`` is not True or False, or weights and distances differ in
+        library, dtype or device.
     ValueError
-        If the matrix is empty, not square, not symmetric or not finite, or the weights
-        are negative, do not sum to 1 or do not match.
+        If the matrix is empty, not square, not finite or, unless ``directed``, not
+        symmetric, or the weights are negative, do not sum to 1 or do not match.
 
     Examples
     --------
@@ -50,17 +58,25 @@ class DenseSpace(Space):
     >>> towns = gw.DenseSpace(hours, weights=np.array([0.5, 0.25, 0.25]))
     >>> towns.row_means
     array([1., 1., 2.])
+
+    Uphill takes longer than downhill.
+
+    >>> hours[0, 1:] += 1
+    >>> gw.DenseSpace(hours, directed=True).row_means.round(2)
+    array([2.  , 1.  , 1.67])
     """
 
     distances: Array
     weights: Array = None
     features: Array = field(default=None, kw_only=True)
+    directed: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         self._accept("distances")
 
     def _accept(self, name: str) -> None:
         """Check the matrix, called ``name`` in errors, and the weights."""
+        _check.flag(self.directed, "directed")
         matrix = _check.floating(self.distances, name, 2, "distances")
         # The dataclass is frozen: its fields are set past it, here alone. The matrix is
         # set before the other checks, which read its cached extremes and skew.
@@ -68,14 +84,15 @@ class DenseSpace(Space):
         largest = self.largest()
         _check.finite_largest(largest, name)
         _check_spaces.square(matrix, name)
-        _check_spaces.symmetric(self.skew, largest, _array.epsilon(matrix), name)
+        if not self.directed:
+            _check_spaces.symmetric(self.skew, largest, _array.epsilon(matrix), name)
         n = matrix.shape[0]
         weights = _check_spaces.weights(self.weights, matrix, n)
         object.__setattr__(self, "weights", weights)
         features = _check_spaces.features(self.features, weights)
         object.__setattr__(self, "features", features)
         # Steps along the gradients, too, must leave the matrix symmetric.
-        if _array.tracked(matrix):
+        if _array.tracked(matrix) and not self.directed:
             object.__setattr__(self, "distances", _array.symmetric(matrix))
 
     @property
@@ -239,6 +256,13 @@ def as_space(value: Any, name: str = "space") -> Space:
     _check_spaces.space(value, name)
     space = dense_space(value, None)
     space._accept(name)
+    return space
+
+
+def undirected_space(value: Any, name: str) -> Space:
+    """Return a space as :func:`as_space`, and refuse a directed one."""
+    space = as_space(value, name)
+    _check_spaces.undirected(space.directed, name)
     return space
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse
 from scipy.sparse import csgraph
 
-from gwtools import _array, _check_graphs, _check_spaces
+from gwtools import _array, _check, _check_graphs, _check_spaces
 from gwtools._array import Array, NumpyArray
 from gwtools.spaces import base
 from gwtools.spaces.base import Space, copy_unchecked
@@ -33,11 +33,12 @@ class _Paths:
     """
 
     adjacency: scipy.sparse.csr_array
+    directed: bool = False
 
     @cached_property
     def matrix(self) -> NumpyArray:
         """Lengths between all pairs of nodes."""
-        lengths = csgraph.dijkstra(self.adjacency, directed=False)
+        lengths = csgraph.dijkstra(self.adjacency, directed=self.directed)
         return np.asarray(lengths)
 
     def rows(self, sources: NumpyArray) -> NumpyArray:
@@ -49,7 +50,9 @@ class _Paths:
         n = self.adjacency.shape[0]
         if is_stored or n**2 <= base.BLOCK_ENTRIES:
             return np.asarray(self.matrix[sources])
-        lengths = csgraph.dijkstra(self.adjacency, directed=False, indices=sources)
+        lengths = csgraph.dijkstra(
+            self.adjacency, directed=self.directed, indices=sources
+        )
         return np.asarray(lengths)
 
 
@@ -61,8 +64,8 @@ class GraphSpace(Space):
     Parameters
     ----------
     adjacency : scipy.sparse matrix or array of shape (n, n), or networkx.Graph
-        Edge lengths, non-negative and symmetric, of any real dtype; stored zeros are
-        edges of length zero. Of parallel edges of a networkx graph the shortest counts.
+        Edge lengths, non-negative, of any real dtype, and symmetric unless
+        ``directed``; stored zeros are edges of length zero. Of parallel edges of a networkx graph the shortest counts.
     weights : numpy array of shape (n,), optional
         Probability weights of dtype float64, in the order of the nodes; uniform by
         default.
@@ -73,6 +76,10 @@ class GraphSpace(Space):
     features : array of shape (n, d), optional, keyword only
         A feature vector of each atom, for :func:`gwtools.solve`, ``solve_batch`` and
         ``barycenter`` with ``alpha``; nothing else reads it.
+    directed : bool, keyword only
+        Whether edges have directions: C_ik is then the length of the shortest path from
+        i to k along them. Entry (i, k) of a sparse matrix is the edge from i to k. What
+        takes such spaces: see :class:`gwtools.DenseSpace`.
 
     Attributes
     ----------
@@ -83,10 +90,12 @@ class GraphSpace(Space):
     ------
     TypeError
         If adjacency is neither sparse nor a networkx graph, an edge length is no real
-        number, weights are no float64 NumPy array, or ``weight`` is no name.
+        number, weights are no float64 NumPy array, ``weight`` is no name, or
+        ``directed`` is not True or False.
     ValueError
-        If the graph is empty, directed or not connected, an edge length is negative or
-        not finite, some edges lack the attribute that others have or that was asked
+        If the graph is empty, not connected (along its directions where it is
+        ``directed``), or has directions without ``directed``, an edge length is
+        negative or not finite, some edges lack the attribute that others have or that was asked
         for, or the weights are negative, do not sum to 1 or do not match.
 
     Warns
@@ -134,21 +143,31 @@ class GraphSpace(Space):
     ...     print(round(float(result.plan.dense()[mixed].sum()), 2))
     0.18
     0.08
+
+    On a one-way circuit the way back is the long one.
+
+    >>> circuit = nx.DiGraph([("a", "b"), ("b", "c"), ("c", "a")])
+    >>> gw.GraphSpace(circuit, directed=True).dense()[0]
+    array([0., 1., 2.])
     """
 
     adjacency: Any
     weights: Array = None
     weight: InitVar[str | None] = field(default=_WEIGHT, kw_only=True)
     features: Array = field(default=None, kw_only=True)
+    directed: bool = field(default=False, kw_only=True)
     nodes: tuple[Any, ...] = field(init=False)
     _index: NumpyArray = field(init=False)
     _paths: _Paths = field(init=False)
 
     def __post_init__(self, weight: str | None) -> None:
-        _check_graphs.graph(self.adjacency)
-        edges, nodes = _edges(self.adjacency, weight)
-        _check_graphs.edge_lengths(edges)
-        count, labels = csgraph.connected_components(edges, directed=False)
+        _check.flag(self.directed, "directed")
+        _check_graphs.graph(self.adjacency, self.directed)
+        edges, nodes = _edges(self.adjacency, weight, self.directed)
+        _check_graphs.edge_lengths(edges, self.directed)
+        count, labels = csgraph.connected_components(
+            edges, directed=self.directed, connection="strong"
+        )
         _check_graphs.connected(count, labels, nodes)
         n = len(nodes)
         weights = _check_spaces.weights(self.weights, edges.data, n)
@@ -158,7 +177,7 @@ class GraphSpace(Space):
             "features": _check_spaces.features(self.features, weights),
             "nodes": nodes,
             "_index": np.arange(n),
-            "_paths": _Paths(edges),
+            "_paths": _Paths(edges, self.directed),
         }
         # The dataclass is frozen: its fields are set past it, here alone.
         for name, value in fields.items():
@@ -171,7 +190,7 @@ class GraphSpace(Space):
 
     @property
     def data(self) -> Array:
-        """The stored edge lengths, each edge once from either end."""
+        """The stored edge lengths, each edge once from either end it starts from."""
         return self.adjacency.data
 
     @property
@@ -238,6 +257,8 @@ class GraphSpace(Space):
 
     def largest(self) -> float:
         """Return an upper bound of the largest distance, in units of C."""
+        if self.directed:
+            return float(self.dense().max())
         # Any two nodes are joined by a path through the first.
         farthest = self.rows(0, 1).max()
         return 2.0 * float(farthest)
@@ -249,7 +270,7 @@ class GraphSpace(Space):
             # The same graph: its stored paths are kept.
             return copy_unchecked(self, weights=weights)
         edges = scipy.sparse.csr_array((data, old.indices, old.indptr), shape=old.shape)
-        paths = _Paths(edges)
+        paths = _Paths(edges, self.directed)
         return copy_unchecked(self, adjacency=edges, weights=weights, _paths=paths)
 
     def restrict(self, index: Array) -> Self:
@@ -271,7 +292,7 @@ class GraphSpace(Space):
 
 
 def _edges(
-    graph: Any, weight: str | None
+    graph: Any, weight: str | None, directed: bool
 ) -> tuple[scipy.sparse.csr_array, tuple[Any, ...]]:
     """Return the edge lengths of a graph in float64, and its nodes."""
     is_given = not isinstance(weight, _DefaultName)
@@ -284,7 +305,7 @@ def _edges(
     if weight is not None:
         stored = [value for _, _, value in graph.edges(data=weight)]
     lengths = _check_graphs.attribute_values(stored, weight, is_given)
-    return _edges_of_networkx(graph, lengths, nodes), nodes
+    return _edges_of_networkx(graph, lengths, nodes, directed), nodes
 
 
 def _edges_of_matrix(graph: Any, weight: str | None) -> scipy.sparse.csr_array:
@@ -297,7 +318,7 @@ def _edges_of_matrix(graph: Any, weight: str | None) -> scipy.sparse.csr_array:
 
 
 def _edges_of_networkx(
-    graph: Any, lengths: Sequence[float], nodes: Sequence[Any]
+    graph: Any, lengths: Sequence[float], nodes: Sequence[Any], directed: bool
 ) -> scipy.sparse.csr_array:
     """Return the matrix of edge lengths; of parallel edges the shortest counts."""
     position = {node: i for i, node in enumerate(nodes)}
@@ -306,7 +327,7 @@ def _edges_of_networkx(
         # An edge of a multigraph is its two nodes and a key.
         i = position[edge[0]]
         j = position[edge[1]]
-        for pair in ((i, j), (j, i)):
+        for pair in ((i, j),) if directed else ((i, j), (j, i)):
             known = shortest.get(pair, np.inf)
             shortest[pair] = min(length, known)
     pairs = np.array(list(shortest), dtype=np.int32).reshape(-1, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gwtools import _array, _check, _check_fused
+from gwtools import _array, _check, _check_fused, _check_spaces
 from gwtools._array import Array
 from gwtools.spaces.base import Space
 from gwtools.spaces.dense import as_space
@@ -30,8 +30,16 @@ def read_spaces(values: Sequence[Any], name: str) -> list[Space]:
     # Lists may be long: each type that occurs is asked for, and no space by itself.
     for kind in set(map(type, values)):
         if not issubclass(kind, Space):
-            return _as_spaces(values, name)
-    return list(values)
+            return _undirected(_as_spaces(values, name), name)
+    return _undirected(list(values), name)
+
+
+def _undirected(spaces: list[Space], name: str) -> list[Space]:
+    """Refuse directed spaces, which no function of many spaces carries."""
+    for i, space in enumerate(spaces):
+        if space.directed:
+            _check_spaces.undirected(space.directed, f"{name}[{i}]")
+    return spaces
 
 
 def _as_spaces(values: Sequence[Any], name: str) -> list[Space]:

@@ -12,7 +12,7 @@ from gwtools._array import Array
 from gwtools.certify import coupling_distance
 from gwtools.plans import SparsePlan
 from gwtools.preparation import restrict_to_support
-from gwtools.spaces import Space, as_space
+from gwtools.spaces import Space, undirected_space
 from gwtools.stability.norms import radius_of_entries, terms_of_root
 from gwtools.stability.units import in_float64, in_safe_units, near_one, rounded_up
 from gwtools.transport.programs import exact
@@ -65,7 +65,7 @@ def subsampling(
     >>> round(float(gw.solve(x, gw.PointCloud(points[kept])).distance), 4)
     0.0704
     """
-    whole = as_space(x, "x")
+    whole = undirected_space(x, "x")
     _check.indices(index, "index", whole.size)
     _check.same_library(index, whole.weights, "index", "the space")
     part = whole.restrict(index)

@@ -19,7 +19,7 @@ from gwtools.spaces import (
     GraphSpace,
     PointCloud,
     Space,
-    as_space,
+    undirected_space,
     converted,
 )
 from gwtools.spaces.base import copy_unchecked
@@ -32,7 +32,7 @@ _LOST = 2.0**-1070  # more than a few numbers lose below the normal range
 
 def in_float64(x: Any, name: str = "x") -> Space:
     """Return a space, or that of a square array, in float64."""
-    return converted(as_space(x, name), _array.widen)
+    return converted(undirected_space(x, name), _array.widen)
 
 
 def in_safe_units(

@@ -34,8 +34,9 @@ def centred(space: Space) -> Centred:
     weights = weights.astype(np.float64)
     matrix = _array.to_numpy(space.dense())
     matrix = matrix.astype(np.float64, copy=False)
-    # Entries C_ik and C_ki may differ by float error; theorem 2 needs them equal.
-    matrix = (matrix + matrix.T) / 2
+    if not space.directed:
+        # Entries C_ik and C_ki may differ by float error; theorem 2 needs them equal.
+        matrix = (matrix + matrix.T) / 2
     row_means = matrix @ weights
     mean = float(weights @ row_means)
     deviations = row_means - mean

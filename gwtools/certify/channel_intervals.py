@@ -1,0 +1,368 @@
+"""Intervals of objectives of directed spaces and of other losses than squares.
+
+THEORY.md, "Losses". Of squares they are those of the stored values, of other losses
+those of C and D as computed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from gwtools import _array
+from gwtools._array import Array, NumpyArray
+from gwtools.bounds import outward
+from gwtools.bounds.certified import lower_by_root
+from gwtools.bounds.float_error import (
+    UNDERFLOW,
+    Bound,
+    Radii,
+    dense_radii,
+    gamma,
+    lower_end,
+    rounded_up,
+    weight_terms,
+)
+from gwtools.bounds.transport_error import dual_value
+from gwtools.certify.intervals import (
+    CertifiedObjective,
+    closed_up_to,
+    finite_or_zero,
+    in_given_units,
+    kind_of,
+)
+from gwtools.channel_problems import ChannelProblem
+from gwtools.distortions import sum_of_losses
+from gwtools.free_problems import listed_plan
+from gwtools.history import now
+from gwtools.losses import SQUARE, Channel, Loss
+from gwtools.plans import DensePlan, Plan, SparsePlan
+from gwtools.preparation import Prepared
+from gwtools.results import Certificate
+from gwtools.spaces import Space
+from gwtools.transport.local_distributions import transports
+from gwtools.transport.programs import exact
+
+NONNEGATIVITY = "nonnegativity"
+ROW_MEANS = "row_means"
+THIRD = "third"
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelPair:
+    """Two prepared spaces in float64, and the loss between their values.
+
+    Parameters
+    ----------
+    problem : ChannelProblem
+        The problem.
+    """
+
+    problem: ChannelProblem
+
+    @property
+    def loss(self) -> Loss:
+        """L."""
+        return self.problem.loss
+
+    @cached_property
+    def matrices(self) -> tuple[NumpyArray, NumpyArray]:
+        """C and D in NumPy."""
+        C, D = (np.asarray(_array.to_numpy(M)) for M in self.problem.matrices)
+        return C, D
+
+    @cached_property
+    def weights(self) -> tuple[NumpyArray, NumpyArray]:
+        """The stored weights a and b in NumPy."""
+        a = _array.to_numpy(self.problem.x.weights)
+        b = _array.to_numpy(self.problem.y.weights)
+        return a, b
+
+    @cached_property
+    def radii(self) -> tuple[Radii, Radii]:
+        """How far the values of both spaces may be from the exact ones."""
+        return _radii(self.problem.x), _radii(self.problem.y)
+
+    @cached_property
+    def entries(self) -> float:
+        """How far C_ik − D_jl may be off, of squares; no loss else has exact values."""
+        x, y = self.radii
+        return float(x.entries + y.entries) if self.loss == SQUARE else 0.0
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest loss of all pairs of values.
+
+        Losses are convex in either value, so that it is one of extreme values.
+        """
+        c, d = self._corners
+        return float(self.loss.values(c, d).max())
+
+    @cached_property
+    def size(self) -> float:
+        """The largest sum of absolute values that a loss is computed from."""
+        c, d = self._corners
+        return float(self.loss.size(c, d).max())
+
+    @property
+    def _corners(self) -> tuple[NumpyArray, NumpyArray]:
+        """The extreme values of C, each with those of D."""
+        C, D = self.matrices
+        c = np.array([C.min(), C.max()])
+        d = np.array([D.min(), D.max()])
+        return np.repeat(c, 2), np.tile(d, 2)
+
+    @cached_property
+    def terms(self) -> float:
+        """More float operations than a sum over a row of either matrix has."""
+        x, y = self.radii
+        return float(6 * sum(self.problem.shape) + x.weights + y.weights + 64)
+
+    @cached_property
+    def error_width(self) -> float:
+        """Width of an interval that float errors of the values account for."""
+        sums = 16 * gamma(self.terms) * self.size
+        root = 2 * self.entries
+        return float(sums + root * (root + 2 * self.largest**0.5) + UNDERFLOW)
+
+    @cached_property
+    def both_ways(self) -> bool:
+        """Whether columns of C and D may differ from their rows."""
+        return self.problem.x.directed or self.problem.y.directed
+
+    def of_plan(self, plan: Plan) -> Bound:
+        """Return the objective of a plan, with that of the nearest coupling rounded up.
+
+        A coupling that is a mass e away from the plan has an objective at most e (2 +
+        e) times the largest loss higher.
+        """
+        value = _array.number(self.problem.objective(plan))
+        if self.largest == 0.0:
+            return Bound(0.0, 0.0, 0.0)
+        plan = listed_plan(plan)
+        error = self._error(plan, value)
+        rows, cols = plan.marginals()
+        x, y = self.radii
+        missed = outward.missed_mass(
+            _total_difference(rows, self.problem.x.weights),
+            _total_difference(cols, self.problem.y.weights),
+            plan.masses.shape[0],
+            x,
+            y,
+        )
+        root = (value + error) ** 0.5 + 1.01 * (1 + missed) * self.entries
+        moved = 1.01 * self.largest * missed * (2 + missed)
+        return Bound(value, 0.0, float(rounded_up(root**2 + moved)))
+
+    def _error(self, plan: Plan, value: float) -> float:
+        """Bound the float error of the objective of a plan."""
+        problem = self.problem
+        x, y = self.radii
+        weights = x.weights + y.weights
+        if isinstance(plan, SparsePlan):
+            # A sum over pairs of atoms, of terms ≥ 0.
+            atoms = plan.masses.shape[0]
+            size = _array.number(
+                sum_of_losses(problem.x, problem.y, plan, self.loss.size)
+            )
+            terms = 2 * (atoms + weights) + 40
+            return float(gamma(terms) * size + atoms * UNDERFLOW * (1 + self.size))
+        # A difference of sums: of f and g, of X and Y, and of their centred parts,
+        # which are at most four times as large.
+        C, D = self.matrices
+        size = _largest(self.loss.of_first(C)) + _largest(self.loss.of_second(D))
+        for x_r, y_r in problem.channels:
+            size += 128 * _largest(x_r) * _largest(y_r)
+        return float(gamma(4 * self.terms) * size + UNDERFLOW)
+
+    def row_means(self) -> float:
+        """Return the bound of row means, and of column means, by one linear program."""
+        C, D = self.matrices
+        a, b = self.weights
+        means_x = (C @ a, C.T @ a)
+        means_y = (D @ b, D.T @ b)
+        if self.loss == SQUARE:
+            return self._squared_means(means_x, means_y)
+        costs = np.zeros(self.problem.shape)
+        error = np.zeros(self.problem.shape)
+        for f, g in zip(means_x, means_y, strict=True):
+            f_here, g_here = np.broadcast_arrays(f[:, None], g)
+            costs += self.loss.values(f_here, g_here) / 2
+            # Means are off by a relative γ, and the loss by a few times that.
+            error += 5 * gamma(self.terms) * self.loss.size(f_here, g_here)
+            error += 2 * gamma(self.terms) * self._means_size
+        return self._by_program(costs, error)
+
+    @property
+    def _means_size(self) -> float:
+        """What a relative error of values or of means can move a loss by, if |c − d|.
+
+        Of the divergence the error is relative to its own terms.
+        """
+        C, D = self.matrices
+        return 0.0 if self.loss.name == "kl" else _largest(C) + _largest(D)
+
+    def _squared_means(
+        self,
+        means_x: tuple[NumpyArray, NumpyArray],
+        means_y: tuple[NumpyArray, NumpyArray],
+    ) -> float:
+        """Return (m_C − m_D)² + min E_π (α − β)² + E_π (α′ − β′)² (theorem 2)."""
+        a, b = self.weights
+        mean_x = float(a @ means_x[0])
+        mean_y = float(b @ means_y[0])
+        error = 4 * float(gamma(self.terms)) * self._means_size
+        costs = np.zeros(self.problem.shape)
+        costs_error = np.zeros(self.problem.shape)
+        for f, g in zip(means_x, means_y, strict=True):
+            differences = np.abs((f - mean_x)[:, None] - (g - mean_y))
+            costs += differences**2
+            costs_error += 2 * differences * error + error**2
+        costs_error += gamma(8) * costs
+        gap = lower_end(abs(mean_x - mean_y), error)
+        return self._by_program(costs, costs_error, offset=float(gap**2))
+
+    def third(self) -> float:
+        """Return the bound of coupled rows, and columns, by one linear program."""
+        C, D = self.matrices
+        costs, error = self._of_rows(C, D)
+        if self.both_ways:
+            turned = [np.ascontiguousarray(M.T) for M in (C, D)]
+            of_columns, error_of_columns = self._of_rows(*turned)
+            costs = (costs + of_columns) / 2
+            error = (error + error_of_columns) / 2
+        return self._by_program(costs, error + gamma(4) * np.abs(costs))
+
+    def _of_rows(self, C: NumpyArray, D: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
+        """Return min Σ L(C_ik, D_jl) γ_kl over couplings of rows, and its error.
+
+        All X_r and Y_r of a row are sorted by one coupling of it, so that it is f and g
+        on average less 2 max E X_r Y_r = E X_r² + E Y_r² − W_2²(X_r, Y_r).
+        """
+        a, b = self.weights
+        of_first = self.loss.of_first(C)
+        of_second = self.loss.of_second(D)
+        costs = (of_first @ a)[:, None] + of_second @ b
+        size = _largest(of_first) + _largest(of_second)
+        for channel in self.loss.channels(C, D):
+            x, y = _balanced(channel)
+            squares = (x**2 @ a)[:, None] + y**2 @ b
+            costs = costs + (transports(x, a, y, b) - squares)
+            size += 2 * (_largest(x) + _largest(y)) ** 2
+        error = np.full(costs.shape, 16 * float(gamma(self.terms)) * size)
+        return costs, error
+
+    def _by_program(
+        self, costs: NumpyArray, error: NumpyArray, offset: float = 0.0
+    ) -> float:
+        """Return offset + min ⟨costs, π⟩, lowered by all errors."""
+        a, b = self.weights
+        program = exact(np.ascontiguousarray(costs), a, b)
+        omega = max(side.weights for side in self.radii)
+        potential = program.potentials[1]
+        lower = dual_value(costs, potential, a, b, float(omega), error)
+        return lower_by_root(offset + max(float(lower), 0.0), self.entries)
+
+
+def _radii(space: Space) -> Radii:
+    """Return the radii of a space whose matrix is as stored, symmetric or not."""
+    return dense_radii(
+        space.size,
+        weight_terms(space.weights),
+        space.float_operations,
+        space.largest(),
+        0.0,
+    )
+
+
+def _balanced(channel: Channel) -> Channel:
+    """Return X and Y in units in which their largest values are alike."""
+    largest_x = _largest(channel.x)
+    largest_y = _largest(channel.y)
+    if min(largest_x, largest_y) == 0.0:
+        return channel
+    unit = _array.power_of_four(largest_x / largest_y) ** 0.5
+    return Channel(channel.x / unit, channel.y * unit)
+
+
+def _largest(matrix: Array) -> float:
+    """Return the largest absolute value of a matrix."""
+    xp = _array.namespace(matrix)
+    return _array.number(xp.max(xp.abs(matrix)))
+
+
+def _total_difference(sums: Array, weights: Array) -> float:
+    """Return Σ |sums_i − a_i| over the atoms."""
+    xp = _array.namespace(sums)
+    return _array.number(xp.sum(xp.abs(sums - weights)))
+
+
+def channel_interval(
+    ready: Prepared,
+    plan: Plan | None,
+    loss: Loss,
+    effort: str,
+    tolerance: float,
+) -> CertifiedObjective:
+    """Return the certificate of a plan, or of the product coupling, in given units.
+
+    Parameters
+    ----------
+    ready : Prepared
+        The spaces, in float64.
+    plan : Plan or None
+        A plan of theirs.
+    loss : Loss
+        L.
+    effort : str
+        From "cubic" on rows are coupled, and columns.
+    tolerance : float
+        Width that counts as closed because it was asked for, in given units.
+    """
+    pair = ChannelPair(ChannelProblem(ready.x, ready.y, loss=loss))
+    unit = ready.unit
+    here = plan
+    if here is None:
+        a = ready.x.weights
+        here = DensePlan(a[:, None] * ready.y.weights[None, :])
+    upper = pair.of_plan(here)
+    # 1. Lower bounds: no loss is below 0.
+    bounds = {NONNEGATIVITY: 0.0}
+    seconds = {}
+    for name, proved, efforts in (
+        (ROW_MEANS, pair.row_means, ("linear", "quadratic", "cubic", "quartic")),
+        (THIRD, pair.third, ("cubic", "quartic")),
+    ):
+        if effort in efforts:
+            started = now()
+            bounds[name] = proved()
+            seconds[name] = now() - started
+    best = max(bounds, key=bounds.__getitem__)
+    # 2. The interval, with the width that float errors of the values account for.
+    lower = {
+        name: in_given_units(finite_or_zero(bound), unit, -math.inf)
+        for name, bound in bounds.items()
+    }
+    high = in_given_units(upper.upper, unit, math.inf)
+    width = in_given_units(pair.error_width, unit, math.inf)
+    closed, tolerance = closed_up_to(high - lower[best], width, tolerance)
+    certificate = Certificate(
+        lower=lower[best],
+        upper=high,
+        kind=kind_of(closed, of_plan=plan is not None),
+        bound=best,
+        bounds=lower,
+        tolerance=tolerance,
+        rounding=width,
+        seconds=seconds,
+    )
+    # 3. The objective itself: float error may have moved it below the lower end.
+    value = max(upper.value, finite_or_zero(bounds[best]))
+    return CertifiedObjective(
+        certificate,
+        objective=value * unit * unit,
+        distance=value**0.5 * unit,
+    )

@@ -1,0 +1,94 @@
+"""The portfolio of starts for directed spaces and other losses than squares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+
+from gwtools import _array
+from gwtools._array import NumpyArray
+from gwtools.channel_problems import ChannelProblem
+from gwtools.problems import GWProblem
+from gwtools.solvers.exact_copies import exact_copy
+from gwtools.solvers.portfolio import (
+    MEDIUM,
+    PARTS,
+    SMALL,
+    Candidate,
+    Part,
+    Search,
+    annealing,
+    first_bound,
+    linear_transport,
+    numpy64,
+    product_coupling,
+)
+from gwtools.transport.local_distributions import Centred, centred, transports
+
+_SAME = 1000  # spacings of 1.0: values of exact copies that differ by less are equal
+# M = C + θ Cᵀ tells both C_ik and C_ki, unless two pairs happen to have one sum.
+_THETA = 0.3819660112501051
+
+
+def parts_of(problem: GWProblem) -> tuple[Part, ...]:
+    """Return the parts of the portfolio for a problem, in their order."""
+    return CHANNEL_PARTS if isinstance(problem, ChannelProblem) else PARTS
+
+
+def copies(search: Search) -> Iterator[Candidate]:
+    """The bijection that keeps all values, in both directions, if there is one."""
+    problem = cast(ChannelProblem, search.problem)
+    if problem.linear is not None or len({*problem.shape}) > 1:
+        return
+    tolerance = _SAME * _array.epsilon(problem.x.weights)
+    images = exact_copy(*_both_directions(search), tolerance)
+    if images is not None:
+        yield Candidate("exact copy", search.bijection(images))
+
+
+def _both_directions(search: Search) -> tuple[Centred, Centred]:
+    """Return both spaces with C + θ Cᵀ for C, as copies are looked for in them."""
+    C, D = _matrices(search)
+    of_x = centred(search.problem.x)._replace(matrix=C + _THETA * C.T)
+    of_y = centred(search.problem.y)._replace(matrix=D + _THETA * D.T)
+    return of_x, of_y
+
+
+def rows(search: Search) -> Iterator[Candidate]:
+    """The coupling of atoms whose values are distributed alike, from them and to them.
+
+    Its costs are W_2² between rows of C and of D, and between columns where these
+    differ, as in Mémoli's third bound (theorem 7).
+    """
+    problem = search.problem
+    C, D = _matrices(search)
+    a, b = search.weights
+    costs = transports(C, a, D, b)
+    if problem.x.directed or problem.y.directed:
+        of_columns = transports(
+            np.ascontiguousarray(C.T), a, np.ascontiguousarray(D.T), b
+        )
+        costs = (costs + of_columns) / 2
+    if problem.linear is not None:
+        costs = problem.share * costs + numpy64(problem.linear.costs)
+    yield Candidate("third bound", search.vertex(costs))
+
+
+def _matrices(search: Search) -> tuple[NumpyArray, NumpyArray]:
+    """Return C and D in NumPy and float64."""
+    problem = cast(ChannelProblem, search.problem)
+    C, D = problem.matrices
+    return numpy64(C), numpy64(D)
+
+
+CHANNEL_PARTS = (
+    Part("the product coupling", product_coupling, math.inf),
+    Part("exact copies", copies, MEDIUM),
+    Part("linear transport", linear_transport, math.inf),
+    Part("the third bound", rows, SMALL),
+    Part("the first bound", first_bound, SMALL),
+    Part("annealing", annealing, SMALL),
+)
