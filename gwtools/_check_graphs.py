@@ -15,7 +15,7 @@ from gwtools._array import NumpyArray
 
 
 def graph(value: Any, directed: bool) -> None:
-    """Require a sparse matrix or a networkx graph, directed only where that is asked."""
+    """Require a sparse matrix or a networkx graph, of directions only if asked for."""
     if scipy.sparse.issparse(value):
         _sparse(value)
     elif _words.is_networkx(value):

@@ -6,7 +6,6 @@ from typing import Any
 
 from gwtools import _array
 from gwtools._array import Array
-from gwtools.channel_problems import has_forms
 from gwtools.certify import (
     CertifiedObjective,
     PlanObjective,
@@ -16,6 +15,7 @@ from gwtools.certify import (
     with_proved,
     with_upper,
 )
+from gwtools.channel_problems import has_forms
 from gwtools.envelopes import enveloped
 from gwtools.fused import Fused, problem_of
 from gwtools.history import in_units
@@ -130,9 +130,7 @@ def result_of(
         names=(x.names, y.names),
         starts=None if outcome.starts is None else outcome.starts.scaled(unit),
         history=in_units(outcome.history, unit),
-        potentials=of_given_spaces(
-            x, y, ready, plan, outcome.potentials, fused, loss
-        ),
+        potentials=of_given_spaces(x, y, ready, plan, outcome.potentials, fused, loss),
         alpha=None if fused is None else fused.share,
         loss=loss.name,
     )

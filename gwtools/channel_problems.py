@@ -102,15 +102,21 @@ class ChannelProblem(GWProblem):
 
     @cached_property
     def bilinear_cost(self) -> Array:
-        """The costs −4 Σ α_i β_j, shape (n, m), with the linear term where there is one.
+        """The costs −4 Σ α_i β_j, shape (n, m), in units of the loss.
 
-        Of a fused objective that share of them.
+        Of a fused objective that share of them, and the centred linear term.
         """
-        products = [form.x.deviations[:, None] * form.y.deviations for form in self.forms]
-        costs = -4 * _array.total(products)
+        costs = -4 * self._products
         if self.linear is None:
             return costs
         return self.share * costs + self.linear.centred
+
+    @cached_property
+    def _products(self) -> Array:
+        """Σ α_i β_j over the forms, shape (n, m)."""
+        return _array.total(
+            [form.x.deviations[:, None] * form.y.deviations for form in self.forms]
+        )
 
     @cached_property
     def form_norms(self) -> tuple[tuple[float, ...], ...]:
@@ -202,12 +208,9 @@ class ChannelProblem(GWProblem):
         listed = listed_plan(plan)
         if isinstance(listed, SparsePlan):
             return sum_of_losses(self.x, self.y, listed, self.loss.values)
-        products = [
-            plan.inner(form.x.deviations[:, None] * form.y.deviations)
-            for form in self.forms
-        ]
+        straight = plan.inner(self._products)
         curved = plan.inner(self._whole_cross(plan))
-        value = self.product_value - 4 * _array.total(products) - 2 * curved
+        value = self.product_value - 4 * straight - 2 * curved
         xp = _array.namespace(value)
         # No loss is below 0, which float errors alone can bring a sum to.
         return xp.clip(value, min=0.0)

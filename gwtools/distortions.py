@@ -62,7 +62,7 @@ def sum_of_losses(
 
 
 def _summed(plan: SparsePlan, sums: Callable[[int, int], Array]) -> Array:
-    """Return the mean over the atoms of a plan of what is summed for a block of them."""
+    """Return the sum over the atoms of a plan of mass times what ``sums`` returns."""
     mass = plan.mass
     count = int(mass.shape[0])
     parts = []

@@ -68,7 +68,9 @@ class LinearEmbedding:
 
     def __post_init__(self) -> None:
         # The class is frozen: its own constructor alone may complete a field.
-        object.__setattr__(self, "reference", undirected_space(self.reference, "reference"))
+        object.__setattr__(
+            self, "reference", undirected_space(self.reference, "reference")
+        )
         if self.solver is not None:
             advice = "pass an instance such as gwtools.MultiStart()"
             _check.instance(self.solver, "solver", Solver, advice)

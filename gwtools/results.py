@@ -21,6 +21,8 @@ from gwtools.pairings import assignment, largest_of_rows
 from gwtools.plans import Plan
 from gwtools.start_records import Starts
 from gwtools.verdicts import Certificate as Certificate
+from gwtools.verdicts import ConvergenceError as ConvergenceError
+from gwtools.verdicts import ConvergenceWarning as ConvergenceWarning
 from gwtools.verdicts import Kind as Kind
 from gwtools.verdicts import Status as Status
 from gwtools.verdicts import one_digit
@@ -461,54 +463,3 @@ saved_results.register(Partial)
 def _finite(value: float) -> float | None:
     """Return a number, or None where it is infinite."""
     return value if math.isfinite(value) else None
-
-
-class ConvergenceWarning(UserWarning):
-    """A solver stopped before its criterion was met; the result's status says why.
-
-    Examples
-    --------
-    It is silenced, or made an error, as all warnings are; the result is there in any
-    case.
-
-    >>> import warnings, numpy as np, gwtools as gw
-    >>> x, y, once = (
-    ...     1 - np.eye(2),
-    ...     1 - np.eye(4),
-    ...     gw.ConditionalGradient(max_iterations=1),
-    ... )
-    >>> with warnings.catch_warnings(action="ignore", category=gw.ConvergenceWarning):
-    ...     result = gw.solve(x, y, once)
-    >>> print(result.status.value)  # doctest: +NORMALIZE_WHITESPACE
-    The iterations ran out before the tolerance was met, or the nodes or seconds of a
-    search: raise their limit or the tolerance.
-    """
-
-
-class ConvergenceError(RuntimeError):
-    """Raised instead of the warning with ``throw=True``.
-
-    Attributes
-    ----------
-    result : GWResult
-        The result with the best plan found.
-
-    Examples
-    --------
-    >>> import numpy as np, gwtools as gw
-    >>> try:
-    ...     result = gw.solve(
-    ...         1 - np.eye(2),
-    ...         1 - np.eye(4),
-    ...         gw.ConditionalGradient(max_iterations=1),
-    ...         throw=True,
-    ...     )
-    ... except gw.ConvergenceError as error:
-    ...     result = error.result
-    >>> result.status.name, result.plan.shape
-    ('MAX_ITERATIONS', (2, 4))
-    """
-
-    def __init__(self, result: GWResult) -> None:
-        super().__init__(result.status.value)
-        self.result = result

@@ -26,7 +26,7 @@ from gwtools.solvers import (
     chosen_solver,
 )
 from gwtools.solvers.base import Callback
-from gwtools.spaces import Space, as_space
+from gwtools.spaces import Space, as_space, without_directions
 
 
 def solve(
@@ -246,8 +246,8 @@ def solve(
     16
     """
     # 1. The arguments.
-    x = as_space(x, "x")
-    y = as_space(y, "y")
+    x = without_directions(as_space(x, "x"))
+    y = without_directions(as_space(y, "y"))
     given = _given_solver(solver)
     _check.choice(effort, "effort", EFFORTS)
     _check.flag(throw, "throw")

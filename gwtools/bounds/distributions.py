@@ -64,7 +64,7 @@ def second(
     >>> [round(float(value), 4) for value in values]
     [0.2686, 0.4779, 0.7377]
     """
-    x, y = read_pair(x, y)
+    x, y = read_pair(x, y, directed=True)
     _check.number(p, "p", least=1.0)
     require_memory(x, y, "second")
     C, weights_C = _values(x)  # (n²,)
@@ -143,7 +143,7 @@ def third(
     >>> [round(float(value), 4) for value in values]
     [0.4779, 0.5754, 0.7377]
     """
-    x, y = read_pair(x, y)
+    x, y = read_pair(x, y, directed=residual is False)
     _check.number(p, "p", least=1.0)
     _check.flag(residual, "residual")
     if residual:

@@ -87,7 +87,7 @@ def row_means(
     >>> float(gw.bounds.row_means(gw.DenseSpace(C, a), gw.DenseSpace(2 * C, a), p=1))
     1.25
     """
-    x, y = read_pair(x, y)
+    x, y = read_pair(x, y, directed=True)
     _check.number(p, "p", least=1.0)
     return wasserstein(x.row_means, x.weights, y.row_means, y.weights, p)
 
@@ -133,7 +133,7 @@ def first(
     >>> [round(float(value), 4) for value in values]
     [0.1133, 0.4779, 0.7377]
     """
-    x, y = read_pair(x, y)
+    x, y = read_pair(x, y, directed=True)
     _check.number(p, "p", least=1.0)
     s_C = eccentricities(x, p)  # (n,)
     s_D = eccentricities(y, p)

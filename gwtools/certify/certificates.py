@@ -43,7 +43,13 @@ from gwtools.preparation import Prepared
 from gwtools.problems import GWProblem
 from gwtools.proofs import Proof
 from gwtools.results import Certificate
-from gwtools.spaces import Space, as_space, converted, detached
+from gwtools.spaces import (
+    Space,
+    as_space,
+    converted,
+    detached,
+    without_directions,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,8 +198,8 @@ def certify(
     if isinstance(plan, str):
         _check.refuse_word(plan, "plan", "effort")
     _check.memory_limit(memory_limit)
-    x = as_space(x, "x")
-    y = as_space(y, "y")
+    x = without_directions(as_space(x, "x"))
+    y = without_directions(as_space(y, "y"))
     if effort is None:
         effort = "linear" if budget is None else "quartic"
     _check.choice(effort, "effort", EFFORTS)

@@ -10,7 +10,12 @@ from gwtools.spaces.base import (
     row_blocks,
 )
 from gwtools.spaces.cloud import PointCloud
-from gwtools.spaces.dense import DenseSpace, as_space, undirected_space
+from gwtools.spaces.dense import (
+    DenseSpace,
+    as_space,
+    undirected_space,
+    without_directions,
+)
 from gwtools.spaces.gram import GramSpace
 from gwtools.spaces.graph import GraphSpace
 
@@ -28,4 +33,5 @@ __all__ = [
     "numbers_in_blocks",
     "row_blocks",
     "undirected_space",
+    "without_directions",
 ]

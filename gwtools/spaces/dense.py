@@ -259,6 +259,20 @@ def as_space(value: Any, name: str = "space") -> Space:
     return space
 
 
+def without_directions(space: Space) -> Space:
+    """Return a directed matrix that is symmetric as a space without directions.
+
+    What is known of these holds for it. Others are returned as they are, and so are
+    matrices in a gradient graph: changes of theirs may have directions.
+    """
+    if not isinstance(space, DenseSpace) or not space.directed:
+        return space
+    if _array.tracked(space.distances) or space.skew > 0.0:
+        return space
+    plain = dense_space(space.distances, space.weights)
+    return copy_unchecked(plain, features=space.features)
+
+
 def undirected_space(value: Any, name: str) -> Space:
     """Return a space as :func:`as_space`, and refuse a directed one."""
     space = as_space(value, name)

@@ -19,8 +19,8 @@ from gwtools.spaces import (
     GraphSpace,
     PointCloud,
     Space,
-    undirected_space,
     converted,
+    undirected_space,
 )
 from gwtools.spaces.base import copy_unchecked
 

@@ -37,9 +37,10 @@ def test_theorem_8_exchange(instance):
     after = atoms.after(best)
     fresh = problem.linearize(after.plan(sparse))[after.rows][:, after.cols]
     assert np.abs(after.slopes - fresh).max() <= 1e-12 * scale
+    (form,) = after.forms
     for found, residual, index in (
-        (after.left, problem.left, after.rows),
-        (after.right, problem.right, after.cols),
+        (form.left, problem.left, after.rows),
+        (form.right, problem.right, after.cols),
     ):
         assert (
             np.abs(found - residual.dense()[np.ix_(index, index)]).max()
