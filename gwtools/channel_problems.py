@@ -18,7 +18,7 @@ from gwtools.preparation import (
     prepare_as_given,
     restrict_to_support,
 )
-from gwtools.problems import FormBlock, GWProblem
+from gwtools.problems import GWProblem
 from gwtools.spaces import Space, detached
 from gwtools.spaces.double_centering import DenseResidual
 
@@ -40,6 +40,14 @@ class Form(NamedTuple):
     x: Side
     y: Side
     sign: float  # 1 where Xᵀ = X and Yᵀ = Y, −1 where Xᵀ = −X and Yᵀ = −Y
+
+
+class FormBlock(NamedTuple):
+    """Matrices R and S of a form ⟨π, R π Sᵀ⟩ between k atoms of a sparse plan."""
+
+    left: Array  # R at pairs of rows, (k, k)
+    right: Array  # S at pairs of columns, (k, k)
+    sign: float  # 1 where both are symmetric, −1 where both are antisymmetric
 
 
 @final
@@ -296,6 +304,18 @@ def _form(x: Array, y: Array, a: Array, b: Array, sign: float) -> Form:
     part_x = (x + sign * _array.transposed(x)) / 2
     part_y = (y + sign * _array.transposed(y)) / 2
     return Form(_centred(part_x, a, sign), _centred(part_y, b, sign), sign)
+
+
+def blocks(problem: GWProblem, plan: SparsePlan) -> tuple[FormBlock, ...]:
+    """Return R and S between the atoms of a sparse plan, for each bilinear form.
+
+    The plain objective has one form, −2 ⟨π, R π S⟩.
+    """
+    if isinstance(problem, ChannelProblem):
+        return problem.blocks(plan)
+    left = problem.left.block(plan.rows)
+    right = problem.right.block(plan.cols)
+    return (FormBlock(left, right, 1.0),)
 
 
 def _centred(matrix: Array, weights: Array, sign: float) -> Side:

@@ -5,6 +5,8 @@ The envelope theorem: no change of the plan has an effect of first order.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gwtools import _array
 from gwtools._array import Array
 from gwtools.channel_problems import ChannelProblem
@@ -41,7 +43,7 @@ def enveloped(
     # 1. The gradient in C and D, weights held.
     a = _array.detached(x.weights)
     b = _array.detached(y.weights)
-    held = problem.between(x.with_data(x.data, a), y.with_data(y.data, b))
+    held = replace(problem, x=x.with_data(x.data, a), y=y.with_data(y.data, b))
     value = held.objective(plan)
     # 2. The gradient in the weights: ``gradient`` leaves out functions of i and of j
     # alone, which are constant on couplings of fixed weights only.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, cast
 
 from gwtools import _array, _check, _check_fused, _check_plans, _check_spaces
 from gwtools._array import Array
@@ -227,14 +227,6 @@ class Quadratic:
         return self.bilinear_cost - 4 * cross
 
 
-class FormBlock(NamedTuple):
-    """Matrices R and S of a form ⟨π, R π Sᵀ⟩ between k atoms of a sparse plan."""
-
-    left: Array  # R at pairs of rows, (k, k)
-    right: Array  # S at pairs of columns, (k, k)
-    sign: float  # 1 where both are symmetric, −1 where both are antisymmetric
-
-
 def _norms(space: Any) -> tuple[Numbers, Numbers]:
     """Return ‖α‖ and ‖R‖ of a space, in units of C."""
     alpha_squared = dot(space.weights, space.deviations**2)
@@ -331,10 +323,6 @@ class GWProblem(Quadratic):
         """A number that no objective is below: 0 for F alone."""
         return 0.0 if self.linear is None else self.linear.least
 
-    def between(self, x: Space, y: Space) -> GWProblem:
-        """Return the same problem between two other spaces."""
-        return replace(self, x=x, y=y)
-
     def detached(self) -> GWProblem:
         """Return the problem outside any gradient graph.
 
@@ -403,15 +391,6 @@ class GWProblem(Quadratic):
         moved = plan.apply_rows(rows, right) - previous.apply_rows(rows, right)
         columns = self.left.dense()[:, rows]
         return cross + self._shared(columns @ moved)
-
-    def blocks(self, plan: SparsePlan) -> tuple[FormBlock, ...]:
-        """Return R and S between the atoms of a sparse plan, for each bilinear form.
-
-        F has one form, −2 ⟨π, R π S⟩.
-        """
-        left = self.left.block(plan.rows)
-        right = self.right.block(plan.cols)
-        return (FormBlock(left, right, 1.0),)
 
     def objective(self, plan: Plan) -> Array:
         """Return F(π), or the fused objective, in squared units of C.

@@ -14,8 +14,9 @@ import scipy.sparse
 
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
+from gwtools.channel_problems import FormBlock, blocks
 from gwtools.plans import SparsePlan, changed
-from gwtools.problems import FormBlock, GWProblem
+from gwtools.problems import GWProblem
 from gwtools.transport.one_dimensional import SLIVER
 
 MOST_ATOMS = 3000  # K: arrays over all pairs of them are held
@@ -83,7 +84,7 @@ class Atoms:
         slopes = xp.take(gradient, plan.rows, axis=0)
         slopes = xp.take(slopes, plan.cols, axis=1)
         forms = []
-        for left, right, sign in problem.blocks(plan):
+        for left, right, sign in blocks(problem, plan):
             # That share of R π S, and with it of the curvature.
             shared = left if problem.linear is None else problem.share * left
             forms.append(FormBlock(_double(shared), _double(right), sign))

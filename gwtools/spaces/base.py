@@ -27,9 +27,10 @@ S = TypeVar("S", bound="Space")
 class Space(ABC):
     """A matrix C (n, n) over n atoms with probability weights a (n,).
 
-    It is symmetric unless the space is ``directed``. Subclasses define how rows of C are made. Means, moments and the residual are
-    computed from blocks of rows, or from the low-rank form where there is one. R is the
-    residual of C without its mean and row means, see ``residual_rows``. A stack of B
+    It is symmetric unless the space is ``directed``. Subclasses define how rows of C
+    are made. Means, moments and the residual are computed from blocks of rows, or from
+    the low-rank form where there is one. R is the residual of a symmetric C without its
+    mean and row means, see ``residual_rows``. A stack of B
     spaces of one kind and size is a space, too: its stored values and its weights
     (B, n) have a leading axis, and so have its means and moments, of shape (B,).
 

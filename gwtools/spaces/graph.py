@@ -65,7 +65,8 @@ class GraphSpace(Space):
     ----------
     adjacency : scipy.sparse matrix or array of shape (n, n), or networkx.Graph
         Edge lengths, non-negative, of any real dtype, and symmetric unless
-        ``directed``; stored zeros are edges of length zero. Of parallel edges of a networkx graph the shortest counts.
+        ``directed``; stored zeros are edges of length zero. Of parallel edges of a
+        networkx graph the shortest counts.
     weights : numpy array of shape (n,), optional
         Probability weights of dtype float64, in the order of the nodes; uniform by
         default.
@@ -94,9 +95,9 @@ class GraphSpace(Space):
         ``directed`` is not True or False.
     ValueError
         If the graph is empty, not connected (along its directions where it is
-        ``directed``), or has directions without ``directed``, an edge length is
-        negative or not finite, some edges lack the attribute that others have or that was asked
-        for, or the weights are negative, do not sum to 1 or do not match.
+        ``directed``), or has directions without ``directed`` or none with it, an edge
+        length is negative or not finite, some edges lack the attribute that others have
+        or that was asked for, or the weights are negative, do not sum to 1 or do not match.
 
     Warns
     -----
