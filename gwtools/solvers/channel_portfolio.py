@@ -11,7 +11,9 @@ import numpy as np
 from gwtools import _array
 from gwtools._array import NumpyArray
 from gwtools.channel_problems import ChannelProblem
+from gwtools.plans import Plan
 from gwtools.problems import GWProblem
+from gwtools.solvers.active_set import ActiveSet
 from gwtools.solvers.exact_copies import exact_copy
 from gwtools.solvers.portfolio import (
     MEDIUM,
@@ -25,12 +27,16 @@ from gwtools.solvers.portfolio import (
     linear_transport,
     numpy64,
     product_coupling,
+    second_bound,
 )
+from gwtools.solvers.starts import product_plan
+from gwtools.solvers.vertices import linear_program, vertex_like
 from gwtools.transport.local_distributions import Centred, centred, transports
 
 _SAME = 1000  # spacings of 1.0: values of exact copies that differ by less are equal
 # M = C + θ Cᵀ tells both C_ik and C_ki, unless two pairs happen to have one sum.
 _THETA = 0.3819660112501051
+_SINGLE_STEPS = 100
 
 
 def parts_of(problem: GWProblem) -> tuple[Part, ...]:
@@ -77,6 +83,28 @@ def rows(search: Search) -> Iterator[Candidate]:
     yield Candidate("third bound", search.vertex(costs))
 
 
+def single_steps(search: Search) -> Iterator[Candidate]:
+    """Where steps towards one vertex at a time lead from the product coupling.
+
+    Fully corrective steps, which conditional gradient takes, may end elsewhere.
+    """
+    problem = search.problem
+    plan: Plan = product_plan(problem)
+    vertex = None
+    for _ in range(_SINGLE_STEPS):
+        cross = problem.cross(plan)
+        program = linear_program(problem, problem.gradient(cross), vertex)
+        vertex = vertex_like(program.plan, problem.x.weights)
+        pair = ActiveSet.of(problem, plan, cross)
+        before = pair.relative_objective
+        pair = pair.extended(problem, vertex, problem.cross(vertex))
+        pair = pair.minimised(0.0, 16 * _array.epsilon(problem.x.weights))
+        plan = pair.plan()
+        if before - pair.relative_objective <= problem.float_error:
+            break
+    yield Candidate("single steps", plan)
+
+
 def _matrices(search: Search) -> tuple[NumpyArray, NumpyArray]:
     """Return C and D in NumPy and float64."""
     problem = cast(ChannelProblem, search.problem)
@@ -88,7 +116,9 @@ CHANNEL_PARTS = (
     Part("the product coupling", product_coupling, math.inf),
     Part("exact copies", copies, MEDIUM),
     Part("linear transport", linear_transport, math.inf),
+    Part("single steps", single_steps, MEDIUM),
     Part("the third bound", rows, SMALL),
     Part("the first bound", first_bound, SMALL),
+    Part("the second bound", second_bound, SMALL),
     Part("annealing", annealing, SMALL),
 )

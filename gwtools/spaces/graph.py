@@ -97,7 +97,8 @@ class GraphSpace(Space):
         If the graph is empty, not connected (along its directions where it is
         ``directed``), or has directions without ``directed`` or none with it, an edge
         length is negative or not finite, some edges lack the attribute that others have
-        or that was asked for, or the weights are negative, do not sum to 1 or do not match.
+        or that was asked for, or the weights are negative, do not sum to 1 or do not
+        match.
 
     Warns
     -----
