@@ -58,7 +58,7 @@ def _networkx(graph: Any, directed: bool) -> None:
     if graph.is_directed() and not directed:
         raise ValueError(
             "adjacency must be an undirected graph, but its edges have directions: "
-            "pass directed=True for lengths along them, or graph.to_undirected()."
+            "pass graph.to_undirected(), or directed=True for paths along them."
         )
     if directed and not graph.is_directed():
         raise ValueError(
@@ -150,8 +150,8 @@ def edge_lengths(adjacency: scipy.sparse.csr_array, directed: bool) -> None:
         raise ValueError(
             "adjacency must be symmetric, "
             "but some edge has another length the other way or is missing there: "
-            "pass directed=True, or adjacency.maximum(adjacency.T), if that is what "
-            "you mean."
+            "pass adjacency.maximum(adjacency.T), or directed=True for edges of one "
+            "direction."
         )
 
 

@@ -251,6 +251,16 @@ def has_forms(x: Space, y: Space, loss: Loss) -> bool:
     return x.directed or y.directed or loss != SQUARE
 
 
+def numbers_of_forms(x: Space, y: Space, loss: Loss) -> float:
+    """Estimate how many numbers the forms of a problem hold; 0 of the plain one."""
+    if not has_forms(x, y, loss):
+        return 0.0
+    forms = loss.products * (2 if x.directed and y.directed else 1)
+    # X, its parts and R, and as many of y; and both between the atoms of a plan.
+    atoms = float(min(x.size + y.size, 3000))
+    return forms * (4.0 * (x.size**2 + y.size**2) + 2.0 * atoms**2)
+
+
 def words_of_forms(x: Space, y: Space, loss: Loss) -> str | None:
     """Return what errors call such a problem; None for the plain one."""
     if loss != SQUARE:

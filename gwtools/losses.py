@@ -31,6 +31,11 @@ class Loss(ABC):
     # The power of a unit of C that the loss is in.
     power: ClassVar[int] = 1
 
+    @property
+    def products(self) -> int:
+        """The number of products X_r Y_r."""
+        return 1
+
     @abstractmethod
     def values(self, c: Array, d: Array) -> Array:
         """Return L(c, d), entry by entry."""
@@ -136,6 +141,11 @@ class Absolute(Loss):
     name: ClassVar[str] = "absolute"
     levels: tuple[float, ...]
     of_x: bool
+
+    @property
+    def products(self) -> int:
+        """One for each level but the first."""
+        return len(self.levels) - 1
 
     def values(self, c: Array, d: Array) -> Array:
         """Return |c − d|."""

@@ -10,11 +10,16 @@ from gwtools import _array, _check, _check_fused, _check_losses, _memory
 from gwtools.bounds.memory import numbers_held
 from gwtools.certified_results import rescaled, result_of
 from gwtools.certify import EFFORTS
-from gwtools.channel_problems import prepared_for, read_loss, words_of_forms
+from gwtools.channel_problems import (
+    numbers_of_forms,
+    prepared_for,
+    read_loss,
+    words_of_forms,
+)
 from gwtools.free_marginals import given_marginals
 from gwtools.free_results import free_result, free_search
 from gwtools.fused import Fused, given_features, problem_of
-from gwtools.losses import Loss
+from gwtools.losses import SQUARE, Loss
 from gwtools.preparation import Prepared
 from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult
 from gwtools.solvers import (
@@ -189,6 +194,16 @@ def solve(
     Objectives have gradients in distances, points and factors, semi-relaxed ones in the
     weights of x, too (THEORY.md, theorem 18).
 
+    Directed spaces, ``DenseSpace(C, directed=True)`` or a digraph's, and other losses
+    than squares are carried by conditional gradient, Sinkhorn's algorithm and a search
+    from other starts: the product coupling, steps towards single vertices, exact
+    copies, what attains the three bounds for squares, annealing, restarts and random
+    vertices. Their certificates have the bound ``row_means`` and, from "cubic" on,
+    ``third``. Gradients in a directed matrix have no symmetry; "absolute" has none.
+    "kl" and "absolute" are in units of C. Zeros of D, as on the diagonal of distances,
+    are refused with "kl", which is infinite there. Features and free marginals are not
+    carried beside (THEORY.md, "Losses and directions").
+
     Examples
     --------
     Three points on a line, the first twice as heavy as the others, against a triangle
@@ -244,6 +259,15 @@ def solve(
     [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 16, 17, 19, 21]
     >>> sum(club.nodes[i]["club"] == "Mr. Hi" for i in club if group[i] == group[0])
     16
+
+    A league in which one player beats both others, against one in which one loses to
+    both: who beats whom has a direction.
+
+    >>> wins = np.array([[1.0, 2.0, 2.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
+    >>> x, y = (gw.DenseSpace(C, directed=True) for C in (wins, wins.T))
+    >>> results = [gw.solve(x, y, loss=loss) for loss in ("square", "kl")]
+    >>> [round(float(result.objective), 4) for result in results]
+    [0.2222, 0.077]
     """
     # 1. The arguments.
     x = without_directions(as_space(x, "x"))
@@ -271,7 +295,8 @@ def solve(
     if fused is not None and given is not None:
         _check_fused.carried(given.carries_features, str(given))
     least = ConditionalGradient() if given is None else given
-    require_memory(x, y, least, effort, memory_limit, fused=fused is not None)
+    is_fused = fused is not None
+    require_memory(x, y, least, effort, memory_limit, fused=is_fused, loss=given_loss)
     # 2. The problem of the atoms that carry weight, in units near 1: fourth powers of
     # values in other units may have no numbers.
     beside = 0.0 if fused is None else fused.size(x, y)
@@ -357,6 +382,7 @@ def require_memory(
     limit: float | None,
     name: str = "x and y",
     fused: bool = False,
+    loss: Loss = SQUARE,
 ) -> None:
     """Refuse two spaces for which a solver or a certificate holds more than fits.
 
@@ -374,6 +400,8 @@ def require_memory(
         What to call the spaces in an error.
     fused : bool
         Whether costs (n, m) between the atoms are part of the problem.
+    loss : Loss
+        Of the objective.
 
     Raises
     ------
@@ -388,6 +416,7 @@ def require_memory(
     if fused:
         # M, (1 − α) M and the same centred, converted, with a copy for the certificate.
         of_solver += 6.0 * x.size * y.size
+    of_solver += numbers_of_forms(x, y, loss)
     of_effort = numbers_held(x, y, effort)
     _memory.require(of_solver, shape, str(solver), x.weights, limit, name)
     _memory.require(of_effort, shape, f"effort={effort!r}", x.weights, limit, name)

@@ -185,7 +185,9 @@ def test_what_is_no_solver(solver):
 
 def test_bad_input_is_told_before_any_work(monkeypatch):
     monkeypatch.setattr(
-        sys.modules["gwtools.solve"], "prepare", lambda *_: pytest.fail("work was done")
+        sys.modules["gwtools.solve"],
+        "prepared_for",
+        lambda *_: pytest.fail("work was done"),
     )
     refused(lambda: gw.solve(GOOD, GOOD, effort="cubic?"), ValueError, "effort")
     refused(lambda: gw.solve(GOOD, GOOD, "sinkhorn"), TypeError, "solver")

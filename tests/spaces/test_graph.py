@@ -395,3 +395,28 @@ def test_an_attribute_that_was_asked_for_must_be_on_every_edge(weight):
 def test_lengths_must_be_real_numbers(value):
     with pytest.raises((TypeError, ValueError), match="adjacency must have"):
         gw.GraphSpace(strengths(1.0, value))
+
+
+@given(data=st.data())
+def test_directed_rows_are_the_paths_of_floyd_and_warshall(data):
+    """Of a ring with more edges, from i to k in row i."""
+    lengths, a = data.draw(graphs(least=2))
+    n = len(lengths)
+    towards = np.where(np.tri(n, dtype=bool), np.inf, lengths)
+    towards[np.arange(n), np.arange(1, n + 1) % n] = 2.0
+    rows, cols = np.nonzero(np.isfinite(towards))
+    adjacency = sp.coo_array((towards[rows, cols], (rows, cols)), shape=(n, n))
+    space = gw.GraphSpace(adjacency, a, directed=True)
+    expected = floyd_warshall(towards)
+    assert np.array_equal(space.dense(), expected)
+    assert np.array_equal(space.rows(1, n), expected[1:])
+    assert space.largest() == expected.max()
+    index = np.arange(n)[::-1]
+    assert np.array_equal(space.restrict(index).dense(), expected[::-1, ::-1])
+    assert np.array_equal(space.scaled(4.0).dense(), 4 * expected)
+    other = nx.DiGraph()
+    other.add_nodes_from(range(n))
+    for i, k in zip(rows.tolist(), cols.tolist(), strict=True):
+        other.add_edge(i, k, length=float(towards[i, k]))
+    by_name = gw.GraphSpace(other, weight="length", directed=True)
+    assert np.array_equal(by_name.dense(), expected)
