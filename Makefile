@@ -13,7 +13,7 @@ simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds claims search global stationarity variants free_marginals pairs watchdog proofs attack speed batch losses study gpu test mutants lint notebooks docs minimum barycenters clean $(VENV)
+.PHONY: help table bounds claims search global stationarity variants free_marginals pairs watchdog proofs attack speed batch losses study gpu test mutants lint notebooks docs minimum barycenters directions clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -45,6 +45,10 @@ stationarity: $(VENV) ## whether plans that solvers call stationary are
 free_marginals: export OMP_NUM_THREADS := 1
 free_marginals: $(VENV) ## semi-relaxed and partial plans against POT's, and inliers among outliers
 	$(call simulate,$(PY),free_marginals)
+
+directions: export OMP_NUM_THREADS := 1
+directions: $(VENV) ## directed spaces and the Kullback-Leibler loss against POT's
+	$(call simulate,$(PY),directions)
 
 variants: export OMP_NUM_THREADS := 1
 variants: $(VENV) ## fused objectives against POT's
