@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import gwtools as gw
+from gwtools.channel_problems import ChannelProblem, read_loss
+from gwtools.solvers.exchange import Atoms
 from tests import channel_problems, checkers
 from tests.libraries import LIBRARIES
 
@@ -149,6 +151,33 @@ def test_atoms_without_weight_change_nothing(loss):
     gaps = slope - (slope @ b)[:, None] - (a @ slope - a @ slope @ b)
     gaps = gaps - (f - a @ f)[:, None] - (g - b @ g)
     assert np.ptp(gaps[np.asarray(plain.plan) > 1e-9]) <= 1e-9
+
+
+@pytest.mark.parametrize("loss", ["square", "kl"])
+def test_atoms_without_weight_have_potentials_of_their_own_costs(loss):
+    """Also where all values are far from 0, and near to each other."""
+    rng = np.random.default_rng(23)
+    C, D = 100 + rng.random((5, 5)), 100 + rng.random((4, 4))
+    a, b = rng.dirichlet(np.ones(5)), np.append(0.0, rng.dirichlet(np.ones(3)))
+    x, y = channel_problems.spaces(C, a, D, b)
+    result = gw.solve(x, y, gw.ConditionalGradient(), loss=loss)
+    f, g = result.potentials
+    cost = ChannelProblem(x, y, loss=read_loss(loss, x, y)).linearize(result.plan)
+    assert g[0] == pytest.approx((cost[:, 0] - f).min(), abs=1e-11)
+
+
+def test_slopes_after_an_exchange_are_those_of_its_plan():
+    C, a, D, b, rng = channel_problems.drawn(24)
+    problem = ChannelProblem(*channel_problems.spaces(C, a, D, b))
+    plan = channel_problems.listed(channel_problems.random_plan(a, b, rng))
+    atoms = Atoms.of(problem, plan, problem.linearize(plan))
+    best = atoms.best()
+    after = atoms.after(best)
+    there = after.plan(plan)
+    change = float(problem.objective(there)) - float(problem.objective(plan))
+    assert change == pytest.approx(best.change, abs=1e-12)
+    fresh = problem.linearize(there)[after.rows][:, after.cols]
+    assert np.abs(after.slopes - fresh).max() <= 1e-12
 
 
 def test_results_of_a_loss_are_saved_and_loaded(tmp_path):

@@ -224,11 +224,12 @@ class Space(ABC):
         return fields_alone(self)
 
     def __repr__(self) -> str:
-        """Name the kind, the size and the array library."""
+        """Name the kind, the size, the array library and directions, if any."""
         name = type(self).__name__
         library = _array.library(self.weights)
         dtype = self.weights.dtype
-        return f"{name}(size={self.size}, {library} {dtype})"
+        directions = ", directed" if self.directed else ""
+        return f"{name}(size={self.size}, {library} {dtype}{directions})"
 
     def blocks(self) -> Iterator[tuple[int, int]]:
         """Return ranges of rows that hold about two million entries each.

@@ -74,11 +74,12 @@ def test_what_a_plan_misses_of_its_weights_is_charged():
     x, y = channel_problems.spaces(C, a, D, b)
     plan = np.asarray(channel_problems.random_plan(a, b, rng))
     off = plan.copy()
-    off[0, 0] += 1e-4
+    off[np.unravel_index(plan.argmax(), plan.shape)] -= 1e-4
     charged = gw.certify(x, y, off).upper
-    assert charged > gw.certify(x, y, plan).upper
-    nearest = gw.round_plan(off, a, b)
-    assert charged >= channel_problems.objective(C, D, np.asarray(nearest))
+    largest = channel_problems.quadruples(C, D).max()
+    # Both marginals miss 1e-4, which may be moved to the worst pairs of atoms.
+    assert charged >= channel_problems.objective(C, D, off) + 2e-4 * largest
+    assert charged <= channel_problems.objective(C, D, off) + 1e-3 * largest
 
 
 def test_without_a_plan_it_is_that_of_the_product_coupling():

@@ -7,8 +7,8 @@ import pytest
 import gwtools as gw
 from gwtools.channel_problems import ChannelProblem
 from gwtools.problems import GWProblem
-from gwtools.solvers.channel_portfolio import CHANNEL_PARTS, parts_of
-from gwtools.solvers.portfolio import PARTS
+from gwtools.solvers.channel_portfolio import CHANNEL_PARTS, copies, parts_of
+from gwtools.solvers.portfolio import PARTS, Search
 from tests import channel_problems
 
 
@@ -82,6 +82,23 @@ def test_spaces_with_one_another_as_copies_are_found_for_all_losses():
         result = gw.solve(x, y, loss=loss)
         assert float(result.objective) == 0.0
         assert result.starts[-1].name in ("product coupling", "exact copy")
+
+
+def test_relabelled_tournaments_are_found_although_all_sums_of_both_ways_agree():
+    rng = np.random.default_rng(2)
+    wins = np.triu(rng.random((9, 9)) < 0.5, 1)
+    C = np.where(np.tri(9, dtype=bool), ~wins.T, wins) * 1.0
+    np.fill_diagonal(C, 0.0)
+    assert np.array_equal(C + C.T, 1 - np.eye(9))
+    order = rng.permutation(9)
+    x = gw.DenseSpace(C, directed=True)
+    y = gw.DenseSpace(C[np.ix_(order, order)], directed=True)
+    problem = ChannelProblem(x, y)
+    (found,) = copies(Search(problem, rng, gw.ConditionalGradient()))
+    assert float(problem.objective(found.plan)) == 0.0
+    mirrored = gw.DenseSpace(C.T[np.ix_(order, order)], directed=True)
+    other = Search(ChannelProblem(x, mirrored), rng, gw.ConditionalGradient())
+    assert list(copies(other)) == []
 
 
 def test_other_problems_have_other_parts():
