@@ -34,7 +34,7 @@ def test_pairs_have_the_quantities_of_their_spaces_in_any_order():
     fields = read_fields(pairs, read)
     for positions in ([0, 1, 2, 3, 4, 5], [3, 0], [4, 4, 2]):
         sides = fields.at(np.array(positions))
-        for found, spaces in zip(sides, pairs, strict=True):
+        for found, spaces in zip(sides, pairs[:2], strict=True):
             numbers, *lists = found
             expected = [values_of(spaces[i]) for i in positions]
             assert numbers.tolist() == [of_space[0] for of_space in expected]
