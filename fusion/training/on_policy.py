@@ -27,6 +27,7 @@ from fusion.text.conversations import Example, encode
 from fusion.text.messages import sha256
 from fusion.training.batches import Batch, Collator, Feature
 from fusion.training.config import FusionConfig
+from fusion.training.data import FittingExamples
 
 
 class _Written(NamedTuple):
@@ -255,6 +256,28 @@ def prompts_of(examples: Sequence[Example]) -> list[Problem]:
         problem = Problem(example.prompt, "", example.domain, tools=example.tools)
         found[_example(problem, "?").key] = problem
     return list(found.values())
+
+
+def own_completions(
+    student: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    teachers: Mapping[str, LiveTeacher],
+    prompts: Sequence[Problem] | None,
+    collator: Collator,
+    training: FittingExamples | None,
+    args: FusionConfig,
+) -> OnPolicy | None:
+    """Return what lets a student learn what it writes; None where no step shall.
+
+    Parameters are those of `OnPolicy`, but for the training examples, whose prompts are
+    asked where no others are given.
+    """
+    if not args.on_policy or training is None:
+        return None
+    if prompts is None:
+        prompts = prompts_of(training.examples)
+    spare = training[0]
+    return OnPolicy(student, tokenizer, teachers, prompts, collator, spare, args)
 
 
 def load_teachers(args: FusionConfig) -> dict[str, LiveTeacher]:

@@ -30,14 +30,14 @@ class Meter:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._names = list(names)
+        self.names = list(names)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything."""
         self._sums: dict[str, Number] = {}
         self._counts: dict[str, Number] = {}
-        for name in self._names:
+        for name in self.names:
             self._sums[name] = 0.0
             self._counts[name] = 0.0
 
@@ -54,7 +54,7 @@ class Meter:
         """Means over all ranks of the terms that occurred; every rank must call it."""
         own_sums = []
         own_counts = []
-        for name in self._names:
+        for name in self.names:
             own_sums.append(float(self._sums[name]))
             own_counts.append(float(self._counts[name]))
         # One exchange for both.
@@ -63,7 +63,7 @@ class Meter:
         summed = accelerator.reduce(own, "sum")
         sums, counts = summed.tolist()
         means = {}
-        for name, total, count in zip(self._names, sums, counts, strict=True):
+        for name, total, count in zip(self.names, sums, counts, strict=True):
             if count > 0:
                 means[name] = total / count
         return means
@@ -91,6 +91,23 @@ def term_names(teachers: Iterable[str], alignment: str = "uld") -> list[str]:
         ]
         gradients += [f"gradient/{alignment}/{name}", f"gradient/graph/{name}"]
     return means + gradients
+
+
+def meters(
+    stores: Iterable[str], live_teachers: Iterable[str], alignment: str
+) -> dict[str, Meter]:
+    """Return the meters of a run: "train", "eval", and "own" of own completions.
+
+    Parameters
+    ----------
+    stores, live_teachers : iterable of str
+        Names of the teachers of the data, and of those of own completions.
+    alignment : {"uld", "kl", "jsd"}
+        The token-level loss.
+    """
+    names = term_names(stores, alignment)
+    of_own = [*term_names(live_teachers, alignment), *OF_COMPLETIONS]
+    return {"train": Meter(names), "eval": Meter(names), "own": Meter(of_own)}
 
 
 def check_metric(metric: str | None, names: Iterable[str]) -> None:

@@ -41,10 +41,9 @@ from fusion.training.data import (
 )
 from fusion.training.interruption import Interruption
 from fusion.training.on_policy import (
-    OnPolicy,
     Share,
     load_teachers,
-    prompts_of,
+    own_completions,
     without_labels,
 )
 from fusion.training.parts import check_live, checked, collator_of, student_of
@@ -63,14 +62,7 @@ from fusion.training.students import (
     prepared,
     reader_of,
 )
-from fusion.training.terms import (
-    OF_COMPLETIONS,
-    Meter,
-    check_metric,
-    denominators,
-    record,
-    term_names,
-)
+from fusion.training.terms import check_metric, denominators, meters, record
 
 
 class FusionTrainer(Trainer):
@@ -88,15 +80,15 @@ class FusionTrainer(Trainer):
         The student's fast tokenizer; by default that of ``args.student``.
     stores : mapping of str to TeacherStore, optional
         By default those that ``args.stores`` names.
+    graph : callable, optional
+        A graph loss of your own in place of ``args.graph``; see `fusion.FusionLoss`.
+    student_k : int, optional
+        Logits a position that ``graph`` sees of the student; by default ``args.k``.
     live_teachers : mapping of str to LiveTeacher, optional
         Who scores the student's own completions (`fusion.teachers.live`); by default
         those that ``args.live_teachers`` names.
     prompts : sequence of Problem, optional
         What the student answers then; by default the prompts of ``train_dataset``.
-    graph : callable, optional
-        A graph loss of your own in place of ``args.graph``; see `fusion.FusionLoss`.
-    student_k : int, optional
-        Logits a position that ``graph`` sees of the student; by default ``args.k``.
     **kwargs
         As of `transformers.Trainer`.
 
@@ -170,10 +162,10 @@ class FusionTrainer(Trainer):
         eval_dataset: Sequence[Example] | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         stores: Mapping[str, TeacherStore] | None = None,
-        live_teachers: Mapping[str, LiveTeacher] | None = None,
-        prompts: Sequence[Problem] | None = None,
         graph: GraphLoss | None = None,
         student_k: int | None = None,
+        live_teachers: Mapping[str, LiveTeacher] | None = None,
+        prompts: Sequence[Problem] | None = None,
         **kwargs: Any,
     ) -> None:
         args = checked(args)
@@ -195,17 +187,11 @@ class FusionTrainer(Trainer):
         if live_teachers is None:
             live_teachers = load_teachers(args)
         check_tokenizers(live_teachers, processing_class, args.alignment)
-        names = term_names(self.stores, args.alignment)
-        check_metric(args.metric_for_best_model, names)
+        self._meters = meters(self.stores, live_teachers, args.alignment)
+        check_metric(args.metric_for_best_model, self._meters["eval"].names)
         if model is None:
             model = load_model(student_of(args))
 
-        of_own = [*term_names(live_teachers, args.alignment), *OF_COMPLETIONS]
-        self._meters = {
-            "train": Meter(names),
-            "eval": Meter(names),
-            "own": Meter(of_own),
-        }
         # Denominators of the step that is under way; None before the first one.
         self._totals: Totals | None = None
 
@@ -217,19 +203,9 @@ class FusionTrainer(Trainer):
         check_kept(self.stores, args, training, held_out)
         examples = training or held_out
         collator: Any = collator_of(self.stores, processing_class, args, examples)
-        self._own: OnPolicy | None = None
-        if args.on_policy and training is not None:
-            if prompts is None:
-                prompts = prompts_of(training.examples)
-            self._own = OnPolicy(
-                model,
-                processing_class,
-                live_teachers,
-                prompts,
-                collator,
-                spare=training[0],
-                args=args,
-            )
+        self._own = own_completions(
+            model, processing_class, live_teachers, prompts, collator, training, args
+        )
         super().__init__(
             model=prepared(model, args),
             args=args,

@@ -243,7 +243,7 @@ def test_a_teacher_may_have_a_temperature_of_its_own(rng):
 
 
 @given(SEEDS)
-@few
+@settings(max_examples=15)
 def test_weights_of_pairs_are_those_of_their_means(seed):
     """Weights 0 and 1 leave pairs out, and a factor on all of a teacher's cancels."""
     logits, labels, teachers = drawn(seed)

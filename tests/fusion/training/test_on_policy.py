@@ -110,6 +110,12 @@ def test_completions_hang_on_seed_and_step_alone(made):
     assert torch.equal(after, torch.rand(3))
 
 
+def test_answers_to_one_prompt_are_drawn_apart(made):
+    trainer = made(prompts=[Problem("one and", "", "")])
+    found = written(trainer, 0, Share(0, 1, 1, 8))
+    assert len(set(map(tuple, found))) == 8
+
+
 def test_every_prompt_is_asked_before_one_is_asked_again(made):
     prompts = [Problem(f"{number} and", "", "") for number in range(5)]
     trainer = made(prompts=prompts)
@@ -303,3 +309,11 @@ def test_the_command_trains_with_live_teachers(llama, gpt2, tmp_path, capsys):
     assert (tmp_path / "out" / "model.safetensors").is_file()
     assert main([word for word in words if "live_teachers" not in word]) == 2
     assert "live_teachers must name a teacher" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_student_on_a_device_writes_there(made):
+    trainer = made(use_cpu=False, bf16=True, on_policy_length=4)
+    trainer.train()
+    assert trainer.model.device.type == "cuda"
+    assert all("own_uld" in row for row in trainer.state.log_history[:-1])

@@ -53,3 +53,18 @@ def test_denominators_by_hand():
     assert denominators([first]).tolist() == [3, 2 * 0.5 + 0.25, 0.75]
     assert denominators([first, second]).tolist() == [6, 2.25, 1.75]
     assert denominators([]).tolist() == [0, 0, 0]
+
+
+def test_pairs_count_by_their_weights():
+    teacher = {
+        "weights": torch.tensor([0.5, 1.0]),
+        "pairs": torch.ones(2, 3, dtype=torch.bool),
+    }
+    batch = {
+        "labels": torch.tensor([[-100, 1, 2], [-100, 3, -100]]),
+        "first": 0,
+        "teachers": {"a": teacher},
+    }
+    assert denominators([batch]).tolist() == [3.0, 4.5, 1.5]
+    teacher["pair_weights"] = torch.tensor([[1.0, 0.0, 1.0], [2.0, 0.5, 0.0]])
+    assert denominators([batch]).tolist() == [3.0, 3.5, 1.5]
