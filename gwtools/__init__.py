@@ -39,7 +39,7 @@ from gwtools import batch, bounds, stability
 from gwtools.barycenter import Barycenter, barycenter
 from gwtools.batch import solve_batch
 from gwtools.certify import certify, landmark_interval
-from gwtools.free_marginals import Partial
+from gwtools.free_marginals import Partial, Unbalanced
 from gwtools.gaussian_distance import GaussianDistance, gaussian
 from gwtools.glued_plans import glued_plan
 from gwtools.history import Step
@@ -113,6 +113,7 @@ __all__ = [
     "Starts",
     "Status",
     "Step",
+    "Unbalanced",
     "Verification",
     "as_space",
     "barycenter",

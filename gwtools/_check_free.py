@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from typing import Any
 
 from gwtools import _array, _check, _words
@@ -10,12 +12,15 @@ from gwtools._check_plans import MOST_MISSED
 
 BALANCED = "balanced"
 SEMI_RELAXED = "semi_relaxed"
+KL = "kl"
+TV = "tv"
+PENALTIES = (KL, TV)
 
 
-def marginals(value: Any, partial: type) -> None:
-    """Require one of the words for marginals, or a partial mass."""
+def marginals(value: Any, partial: type, unbalanced: type) -> None:
+    """Require a word for marginals, a partial mass or prices of unbalanced plans."""
     remedy = "pass one of these"
-    if isinstance(value, partial):
+    if isinstance(value, partial | unbalanced):
         return
     if isinstance(value, str):
         if value in (BALANCED, SEMI_RELAXED):
@@ -27,9 +32,11 @@ def marginals(value: Any, partial: type) -> None:
         remedy = "pass an instance such as gwtools.Partial(0.9)"
     elif not isinstance(value, str) and value is not None:
         remedy = "pass gwtools.Partial(mass) for a number that is the mass moved"
+    if isinstance(value, str) and value == "unbalanced":
+        remedy = "pass gwtools.Unbalanced(rho) with the price rho of what is unmatched"
     raise kind(
-        f"marginals must be {BALANCED!r}, {SEMI_RELAXED!r} or a gwtools.Partial, "
-        f"but is {_words.shown(value)}: {remedy}."
+        f"marginals must be {BALANCED!r}, {SEMI_RELAXED!r}, a gwtools.Partial or a "
+        f"gwtools.Unbalanced, but is {_words.shown(value)}: {remedy}."
     )
 
 
@@ -37,6 +44,37 @@ def mass(value: Any) -> float:
     """Require a mass above 0 and at most 1, and return it as a float."""
     _check.number(value, "mass", above=0.0, most=1.0)
     return float(value)
+
+
+def prices(value: Any, penalty: Any) -> tuple[float, float]:
+    """Require one price above 0 or, for "kl", two, and return two floats."""
+    _check.choice(penalty, "penalty", PENALTIES)
+    remedy = "one above 0, or two, for the weights of x and of y"
+    both = value if isinstance(value, tuple | list) else (value, value)
+    if len(both) != 2:
+        raise ValueError(
+            f"rho must be one number or two, but has {len(both)}: pass {remedy}."
+        )
+    for number in both:
+        _price(number)
+    first, second = (float(number) for number in both)
+    if penalty == TV and first != second:
+        raise ValueError(
+            f"rho must be one number with penalty={TV!r}, but is {_words.shown(value)}:"
+            f" pass one, or penalty={KL!r} for two."
+        )
+    return first, second
+
+
+def _price(value: Any) -> None:
+    """Require a finite number above 0."""
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
+    if is_real and _check.as_float(value) == math.inf:
+        raise ValueError(
+            "rho must be a finite number greater than 0, but is inf: pass "
+            f"marginals={BALANCED!r}, where no mass is left out at any price."
+        )
+    _check.number(value, "rho", above=0.0)
 
 
 def carried(carries: bool, solver: str, shown: str) -> None:
@@ -57,13 +95,13 @@ def without_features(given: bool, shown: str) -> None:
         )
 
 
-def without_gradients(tracked: bool, name: str) -> None:
-    """Refuse weights in a gradient graph, of which a partial plan gives no gradient."""
+def without_gradients(tracked: bool, name: str, shown: str) -> None:
+    """Refuse weights in a gradient graph, of which these plans give no gradient."""
     if tracked:
         raise TypeError(
-            f"{name} must have weights outside any gradient graph with "
-            "gwtools.Partial, but they are in one: detach them first, gradients are "
-            "those of the values alone."
+            f"{name} must have weights outside any gradient graph with gwtools.{shown},"
+            " but they are in one: detach them first, gradients are those of the values"
+            " alone."
         )
 
 
@@ -92,6 +130,15 @@ def start_mass(received: float, expected: float) -> None:
             f"init must have the mass {expected_text} of gwtools.Partial up to "
             f"{MOST_MISSED:g}, but has {received_text}: "
             "multiply a coupling by the mass."
+        )
+
+
+def start_has_mass(moved: float) -> None:
+    """Require that a start, which may have any mass, has some."""
+    if not moved > 0.0:
+        raise ValueError(
+            f"init must have a mass above 0, but has {moved:g}: pass a coupling, or "
+            "leave init out for the product plan."
         )
 
 

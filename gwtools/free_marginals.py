@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, final
 
 from gwtools import _array, _check_free
 from gwtools._array import Array
-from gwtools._check_free import BALANCED, SEMI_RELAXED
+from gwtools._check_free import BALANCED, KL, SEMI_RELAXED
 from gwtools.plans import DensePlan, Plan, make_unchecked
 from gwtools.spaces import Space
 
@@ -54,8 +55,90 @@ class Partial:
         object.__setattr__(self, "mass", mass)
 
 
-# "semi_relaxed" or a part of the mass.
-FreeMarginals = str | Partial
+@final
+@dataclass(frozen=True)
+class Unbalanced:
+    """Plans of any marginals, at a price for what these miss of the weights.
+
+    For ``gw.solve(x, y, marginals=gw.Unbalanced(rho))``: over all π ≥ 0, with the
+    marginals p = π1 and q = πᵀ1, F(π) + ρ₁ Pen(p, a) + ρ₂ Pen(q, b) is least. Atoms
+    that fit nowhere get less than their weight, and the mass of the plan is part of the
+    answer.
+
+    Parameters
+    ----------
+    rho : float or pair of float
+        Prices ρ₁ and ρ₂, above 0, in squared units of C: one for both, or one each. As
+        both grow, plans become couplings and the objective rises to GW_2²; a distortion
+        far above ρ costs more than to leave the mass out.
+    penalty : {"kl", "tv"}
+        ``"kl"``: KL(p⊗p | a⊗a), the quadratic divergence of Séjourné, Vialard and
+        Peyré, equal to 2 s Σ p_i log(p_i/a_i) − s² + 1 for the mass s. ``"tv"``: Σ |p_i
+        − a_i|, of one price: a partial plan whose mass is paid for by 2ρ (1 − s). The
+        plain KL(p | a) and the quadratic total variation are not offered.
+
+    Raises
+    ------
+    ValueError
+        If ``rho`` is no finite number above 0 and no two of these, two different ones
+        come with "tv", or the penalty is another word.
+
+    Notes
+    -----
+    ``ot.gromov.fused_unbalanced_gromov_wasserstein`` of POT 0.9.7 with ``epsilon=0``,
+    ``divergence="kl"`` and ``reg_marginals=rho`` has the same objective as "kl", where
+    both of its plans are the same one; it has no "tv", but squared differences ("l2").
+
+    By theorem 18 (vii) "kl" separates shape from mass: the plan is s times the
+    probability π of least L = F + 2ρ₁ Σ p_i log(p_i/a_i) + 2ρ₂ Σ q_j log(q_j/b_j), for
+    which s = exp(−L / 2(ρ₁ + ρ₂)), and the objective is (ρ₁ + ρ₂)(1 − s²): never above
+    that of no plan at all, ρ₁ + ρ₂.
+
+    References
+    ----------
+    Séjourné, Vialard and Peyré, The unbalanced Gromov-Wasserstein distance: conic
+    formulation and relaxation, NeurIPS 2021, arXiv:2009.04266.
+
+    Examples
+    --------
+    Two pictures of handwritten zeros as clouds of dark pixels; the second has a blot in
+    a corner. Couplings must send mass into the blot, unbalanced plans hardly do.
+
+    >>> import numpy as np, gwtools as gw
+    >>> from sklearn.datasets import load_digits
+    >>> clouds = [np.argwhere(image > 8) / 8 for image in load_digits().images[[0, 10]]]
+    >>> blot = np.array([[3.0, 3.0], [3.0, 3.1], [3.1, 3.0]])
+    >>> x = gw.PointCloud(clouds[0])
+    >>> y = gw.PointCloud(np.concatenate([clouds[1], blot]))
+    >>> balanced = gw.solve(x, y, gw.ConditionalGradient())
+    >>> free = gw.solve(x, y, marginals=gw.Unbalanced(0.1))
+    >>> for result in (balanced, free):
+    ...     _, received = result.plan.marginals()
+    ...     print(round(float(result.objective), 3), received[-3:].round(4))
+    """
+
+    rho: float | tuple[float, float]
+    penalty: str = KL
+
+    def __post_init__(self) -> None:
+        first, second = _check_free.prices(self.rho, self.penalty)
+        # The dataclass is frozen: its field is set past it.
+        object.__setattr__(self, "rho", first if first == second else (first, second))
+
+    @property
+    def prices(self) -> tuple[float, float]:
+        """ρ₁ and ρ₂, in squared units of C."""
+        return self.rho if isinstance(self.rho, tuple) else (self.rho, self.rho)
+
+    def in_units(self, unit: float) -> Unbalanced:
+        """Return the same for spaces whose C is divided by ``unit``."""
+        first, second = self.prices
+        scaled = (first / unit / unit, second / unit / unit)
+        return Unbalanced(scaled, self.penalty)
+
+
+# "semi_relaxed", a part of the mass, or prices of what is left out.
+FreeMarginals = str | Partial | Unbalanced
 
 
 def given_marginals(value: Any) -> FreeMarginals | None:
@@ -66,9 +149,10 @@ def given_marginals(value: Any) -> FreeMarginals | None:
     Raises
     ------
     TypeError, ValueError
-        If they are neither a word for marginals nor a :class:`Partial`.
+        If they are neither a word for marginals nor a :class:`Partial` or an
+        :class:`Unbalanced`.
     """
-    _check_free.marginals(value, Partial)
+    _check_free.marginals(value, Partial, Unbalanced)
     if value == BALANCED or value == Partial(1.0):
         return None
     marginals: FreeMarginals = value
@@ -89,15 +173,25 @@ def with_read_weights(y: Space, marginals: FreeMarginals) -> Space:
 
 
 def mass_of(marginals: FreeMarginals) -> float:
-    """Return the mass of all plans."""
+    """Return the mass of all plans; of unbalanced ones the most that one can need."""
     return marginals.mass if isinstance(marginals, Partial) else 1.0
+
+
+def largest_root(marginals: FreeMarginals) -> float:
+    """Return the root of the largest price, in units of C; 0 where there is none."""
+    if not isinstance(marginals, Unbalanced):
+        return 0.0
+    return math.sqrt(max(marginals.prices))
 
 
 def misses(plan: Plan, x: Space, y: Space, marginals: FreeMarginals) -> float:
     """Return by how much mass a plan misses its constraints, in total.
 
     Semi-relaxed: ‖π1 − a‖₁. Partial: Σ (π1 − a)₊ + Σ (πᵀ1 − b)₊ + |Σ π − s|.
+    Unbalanced: nothing, as all plans compete.
     """
+    if isinstance(marginals, Unbalanced):
+        return 0.0
     rows, cols = plan.marginals()
     xp = _array.namespace(rows)
     if not isinstance(marginals, Partial):

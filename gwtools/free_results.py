@@ -6,7 +6,7 @@ from typing import Any
 
 from gwtools import _array, _check_free, _memory
 from gwtools._array import Array
-from gwtools._check_free import SEMI_RELAXED
+from gwtools._check_free import SEMI_RELAXED, TV
 from gwtools.certified_results import (
     embedded,
     final_status,
@@ -14,7 +14,13 @@ from gwtools.certified_results import (
     within_certificate,
 )
 from gwtools.certify.free_intervals import free_interval
-from gwtools.free_marginals import FreeMarginals, Partial, with_read_weights
+from gwtools.free_marginals import (
+    FreeMarginals,
+    Partial,
+    Unbalanced,
+    largest_root,
+    with_read_weights,
+)
 from gwtools.free_problems import FreeProblem
 from gwtools.history import in_units
 from gwtools.preparation import prepare
@@ -23,6 +29,7 @@ from gwtools.solvers import ConditionalGradient, Outcome, Solver
 from gwtools.solvers.base import Callback
 from gwtools.solvers.free_search import FreeSearch
 from gwtools.spaces import Space
+from gwtools.unbalanced_problems import free_problem
 
 
 def free_search(
@@ -45,9 +52,12 @@ def free_search(
     settings = given if isinstance(given, ConditionalGradient) else None
     carries = given is None or settings is not None
     _check_free.carried(carries, str(given), shown)
-    if isinstance(marginals, Partial):
+    kind = type(marginals).__name__
+    # Divergences alone are smooth in the weights.
+    is_part = isinstance(marginals, Partial)
+    if is_part or (isinstance(marginals, Unbalanced) and marginals.penalty == TV):
         for space, name in ((x, "x"), (y, "y")):
-            _check_free.without_gradients(_array.tracked(space.weights), name)
+            _check_free.without_gradients(_array.tracked(space.weights), name, kind)
     return FreeSearch(settings)
 
 
@@ -66,7 +76,7 @@ def free_result(
     ----------
     x, y : Space
         The spaces.
-    marginals : "semi_relaxed" or Partial
+    marginals : "semi_relaxed", Partial or Unbalanced
         Which plans there are.
     search : FreeSearch
         What answers the problem.
@@ -87,12 +97,12 @@ def free_result(
     MemoryError
         If the matrices and the programs do not fit.
     """
-    _require_memory(x, y, search, memory_limit)
+    _require_memory(x, y, search, marginals, memory_limit)
     y = with_read_weights(y, marginals)
     # 1. The problem of the atoms that carry weight, in units near 1.
-    ready = prepare(x, y)
+    ready = prepare(x, y, beside=largest_root(marginals))
     unit = ready.unit
-    problem = FreeProblem(ready.x, ready.y, marginals)
+    problem = free_problem(ready.x, ready.y, marginals, unit)
     here: Callback | None = callback(unit)
     search = search.on_atoms(ready, (x.size, y.size))
     outcome = search.run(problem, here)
@@ -100,7 +110,7 @@ def free_result(
     solved = _enveloped(problem, outcome)
     plan = embedded(x, y, ready, outcome.plan)
     # 3. The certificate, which is that of the given spaces.
-    descent = search.descent
+    descent = search.descent(marginals)
     tolerance = rescaled(descent.accepted_gap(problem.detached()), unit)
     certified = free_interval(x, y, plan, marginals, effort, tolerance)
     # There is no distance: the root goes along with the objective alone.
@@ -126,12 +136,16 @@ def free_result(
 
 
 def _require_memory(
-    x: Space, y: Space, search: FreeSearch, limit: float | None
+    x: Space,
+    y: Space,
+    search: FreeSearch,
+    marginals: FreeMarginals,
+    limit: float | None,
 ) -> None:
     """Refuse spaces whose matrices, or whose programs, do not fit."""
     if limit is None and _memory.atoms_surely_fit(x.size, y.size):
         return
-    held = search.descent.numbers_held(x, y)
+    held = search.descent(marginals).numbers_held(x, y)
     shape = (x.size, y.size)
     _memory.require(held, shape, search.name, x.weights, limit)
 

@@ -13,7 +13,7 @@ from gwtools import _array, _check, _html, saved_results
 from gwtools._array import Array
 from gwtools._check_free import BALANCED
 from gwtools.excess import Excess as Excess
-from gwtools.free_marginals import FreeMarginals, Partial, mass_of
+from gwtools.free_marginals import FreeMarginals, Partial, Unbalanced, mass_of
 from gwtools.fused import Distance
 from gwtools.history import Step
 from gwtools.losses import SQUARE
@@ -89,7 +89,7 @@ class GWResult:
     alpha : float or None
         The share α of F in the objective (1 − α) ⟨M, π⟩ + α F(π) where features M were
         given; None for F alone. Objective, certificate and gaps are those of that sum.
-    marginals : "balanced", "semi_relaxed" or Partial
+    marginals : "balanced", "semi_relaxed", Partial or Unbalanced
         Which plans compete, and whose least objective the certificate is of. Where a
         marginal is free there are no potentials.
     loss : {"square", "kl", "absolute"}
@@ -334,6 +334,8 @@ class GWResult:
         name = "Gromov-Wasserstein"
         if isinstance(self.marginals, Partial):
             name = f"Partial Gromov-Wasserstein of mass {self.marginals.mass:.6g}"
+        elif isinstance(self.marginals, Unbalanced):
+            name = "Unbalanced Gromov-Wasserstein"
         elif self._has_free_marginals:
             name = "Semi-relaxed Gromov-Wasserstein"
         elif self.loss != SQUARE.name:
@@ -357,7 +359,17 @@ class GWResult:
     @property
     def _marginals_word(self) -> str:
         """The word for the marginals."""
-        return "partial" if isinstance(self.marginals, Partial) else self.marginals
+        if isinstance(self.marginals, str):
+            return self.marginals
+        return type(self.marginals).__name__.lower()
+
+    @property
+    def _mass(self) -> float:
+        """The mass of the plan."""
+        if isinstance(self.marginals, Unbalanced):
+            rows, _ = self.plan.marginals()
+            return float(_array.to_numpy(rows).sum())
+        return mass_of(self.marginals)
 
     def _rows(self) -> list[tuple[str, str]]:
         """Return what a reader is told, as names and texts."""
@@ -365,8 +377,12 @@ class GWResult:
         estimate = _array.number(self.estimate)
         rows = []
         meaning = "GW_2^2 of the plan"
+        if isinstance(self.marginals, Unbalanced):
+            rows.append(("mass", f"{self._mass:.6g}  (moved by the plan)"))
         if self._has_free_marginals:
             meaning = "squared distortion of the plan"
+            if isinstance(self.marginals, Unbalanced):
+                meaning += ", and its penalties"
         elif self.loss != SQUARE.name:
             meaning = "mean loss of the plan"
         elif self._has_distance:
@@ -434,7 +450,7 @@ class GWResult:
             "regularized_lower": self._regularized_lower(),
             "alpha": self.alpha,
             "marginals": self._marginals_word,
-            "mass": mass_of(self.marginals),
+            "mass": self._mass,
             "loss": self.loss,
             # 2. The certificate.
             "lower": certificate.lower,
@@ -457,7 +473,7 @@ class GWResult:
 
 # After the fields are made, none of which has it as a default.
 GWResult.distance = Distance()
-saved_results.register(Partial)
+saved_results.register(Partial, Unbalanced)
 
 
 def _finite(value: float) -> float | None:

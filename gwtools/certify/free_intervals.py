@@ -19,7 +19,13 @@ from gwtools.certify.intervals import (
 )
 from gwtools.certify.objectives import enclosed
 from gwtools.certify.plans import restricted, widened
-from gwtools.free_marginals import FreeMarginals, Partial, misses
+from gwtools.free_marginals import (
+    FreeMarginals,
+    Partial,
+    Unbalanced,
+    largest_root,
+    misses,
+)
 from gwtools.free_problems import FreeProblem, listed_plan
 from gwtools.history import now
 from gwtools.plans import Plan, SparsePlan
@@ -28,6 +34,7 @@ from gwtools.problems import GWProblem
 from gwtools.results import Certificate
 from gwtools.spaces import Space, converted, detached
 from gwtools.transport.local_distributions import centred
+from gwtools.unbalanced_problems import UnbalancedProblem, free_problem
 
 NONNEGATIVITY = "nonnegativity"
 THIRD = "third"
@@ -49,10 +56,11 @@ def free_interval(
         The spaces, with uniform weights where none are read.
     plan : Plan
         The plan, on all atoms.
-    marginals : "semi_relaxed" or Partial
+    marginals : "semi_relaxed", Partial or Unbalanced
         Which plans there are.
     effort : str
-        From "cubic" on the bound by minima over rows is computed.
+        From "cubic" on the bound by minima over rows is computed, but for unbalanced
+        plans, which may have no mass.
     tolerance : float
         Width that counts as closed because it was asked for, in squared units of C.
     """
@@ -60,15 +68,17 @@ def free_interval(
     ready = prepare(
         converted(detached(x), _array.widen),
         converted(detached(y), _array.widen),
+        beside=largest_root(marginals),
     )
-    problem = FreeProblem(ready.x, ready.y, marginals)
+    problem = free_problem(ready.x, ready.y, marginals, ready.unit)
     plan = listed_plan(restricted(widened(plan), ready))
     pair = enclosed(GWProblem(ready.x, ready.y))
     upper = _upper(problem, pair, plan)
     # 2. Lower bounds: a sum of squares is not below 0.
     bounds = {NONNEGATIVITY: 0.0}
     seconds = {}
-    if effort in ("cubic", "quartic"):
+    has_mass = not isinstance(marginals, Unbalanced)
+    if effort in ("cubic", "quartic") and has_mass:
         started = now()
         bounds[THIRD] = float(_third(ready, pair, marginals).lower)
         seconds[THIRD] = now() - started
@@ -104,7 +114,34 @@ def free_interval(
 
 def _upper(problem: FreeProblem, pair: EnclosedPair, plan: Plan) -> Bound:
     """Return a plan's objective, and the same rounded up for the nearest plan."""
+    if isinstance(problem, UnbalancedProblem):
+        return _with_penalties(problem, pair, plan)
     value = _array.number(problem.objective(plan))
+    return _distortion(problem, pair, plan, value)
+
+
+def _with_penalties(
+    problem: UnbalancedProblem, pair: EnclosedPair, plan: Plan
+) -> Bound:
+    """Return a plan's objective with its penalties, and the same rounded up.
+
+    Every plan competes, so that none nearby is meant; masses and weights are off by
+    their float errors alone.
+    """
+    distortion = _array.number(problem.distortion(plan))
+    least = _distortion(problem, pair, plan, distortion).upper
+    value = _array.number(problem.objective(plan))
+    penalties = max(0.0, value - distortion)
+    terms = sum(problem.shape) + int(plan.masses.shape[0])
+    terms += pair.x.radii.weights + pair.y.radii.weights + 40
+    error = float(gamma(terms)) * (value + problem.size_of_penalties(plan))
+    return Bound(value, 0.0, least + penalties + error)
+
+
+def _distortion(
+    problem: FreeProblem, pair: EnclosedPair, plan: Plan, value: float
+) -> Bound:
+    """Return F of a plan, and the same rounded up for the nearest plan."""
     if problem.x.largest() == problem.y.largest() == 0.0:
         return Bound(0.0, 0.0, 0.0)
     missed = _missed_mass(problem, pair, plan)

@@ -12,7 +12,14 @@ from scipy.spatial.distance import cdist
 
 from gwtools import _array, _check, _check_free
 from gwtools._array import Array, NumpyArray
-from gwtools.free_marginals import Partial, misses, rounded_free
+from gwtools._check_free import KL, SEMI_RELAXED
+from gwtools.free_marginals import (
+    FreeMarginals,
+    Partial,
+    Unbalanced,
+    misses,
+    rounded_free,
+)
 from gwtools.free_problems import FreeProblem
 from gwtools.history import now
 from gwtools.plans import (
@@ -32,14 +39,20 @@ from gwtools.solvers.conditional_gradient import ConditionalGradient
 from gwtools.solvers.free_descent import FreeDescent
 from gwtools.solvers.free_vertices import steepest_vertex
 from gwtools.solvers.starts import product_plan, sorting_coupling
+from gwtools.solvers.unbalanced_descent import UnbalancedDescent
 from gwtools.start_records import Start, Starts
 from gwtools.transport.local_distributions import transports
+from gwtools.unbalanced_problems import UnbalancedProblem
 
 _RANDOM = 6  # random vertices among the starts
 _LEVELS = 64  # quantiles by which parts of rows are compared
+# How soft the paths are by which unbalanced shapes descend, beside the straight one.
+_SOFTNESS = (0.5, 0.2, 0.1)
 _MOST_ROWS = 500  # atoms up to which distributions of distances are compared
 
 MakePlan = Callable[[], Plan]
+Descent = FreeDescent | UnbalancedDescent
+Trials = dict[str, Callable[[], Descent]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +74,13 @@ class FreeSearch:
             return "auto: ConditionalGradient() from a few starts"
         return str(self.settings)
 
-    @property
-    def descent(self) -> FreeDescent:
-        """The solver that descends from a start."""
+    def descent(self, marginals: FreeMarginals) -> Descent:
+        """Return the solver that descends from a start."""
         settings = self.settings or ConditionalGradient()
+        if isinstance(marginals, Unbalanced) and marginals.penalty == KL:
+            return UnbalancedDescent(
+                tolerance=settings.tolerance, max_iterations=settings.max_iterations
+            )
         return FreeDescent(
             tolerance=settings.tolerance,
             max_iterations=settings.max_iterations,
@@ -88,12 +104,19 @@ class FreeSearch:
             Called after each step of each start, counted through; True ends the search.
         """
         problem = problem.detached()
+        descent = self.descent(problem.marginals)
         if self.settings is None:
-            return _best_of(self.descent, problem, _starts(problem), callback)
+            trials = _trials(descent, problem)
+            return _best_of(descent, problem, trials, callback)
         first: Plan = product_of(problem)
         if not isinstance(self.settings.init, str):
             first = given_free_plan(self.settings.init, problem)
-        return replace(self.descent, first=first).run(problem, callback)
+        alone = replace(descent, first=first)
+        if isinstance(alone, FreeDescent):
+            return alone.run(problem, callback)
+        # One start, by several paths.
+        outcome = _best_of(descent, problem, _paths(alone, ""), callback)
+        return replace(outcome, starts=None)
 
 
 class _Counted:
@@ -113,20 +136,20 @@ class _Counted:
 
 
 def _best_of(
-    descent: FreeDescent,
+    descent: Descent,
     problem: FreeProblem,
-    starts: dict[str, MakePlan],
+    trials: Trials,
     callback: Callback | None,
 ) -> Outcome:
-    """Descend from all starts and return the outcome of the best one."""
+    """Make all descents and return the outcome of the best one."""
     counted = _Counted(callback)
     negligible = descent.negligible(problem)
     outcomes: list[Outcome] = []
     objectives: list[float] = []
     records: list[Start] = []
-    for name, make in starts.items():
+    for name, make in trials.items():
         began = now()
-        outcome = replace(descent, first=make()).run(problem, counted)
+        outcome = make().run(problem, counted)
         objective = _array.number(problem.objective(outcome.plan))
         counted.before += outcome.iterations
         seconds = now() - began
@@ -159,6 +182,36 @@ def product_of(problem: FreeProblem) -> DensePlan:
     return make_unchecked(DensePlan, matrix=problem.mass * product.matrix)
 
 
+def _trials(descent: Descent, problem: FreeProblem) -> Trials:
+    """Return what makes the descents of a search, by name, in their order."""
+    trials: Trials = {}
+    for name, make in _starts(problem).items():
+        trials[name] = partial(_from_start, descent, make)
+    if not isinstance(descent, UnbalancedDescent):
+        return trials
+    product = replace(descent, first=product_of(problem))
+    return _paths(product, "product plan") | trials
+
+
+def _from_start(descent: Descent, make: MakePlan) -> Descent:
+    """Return a descent from a start that is made now."""
+    return replace(descent, first=make())
+
+
+def _paths(descent: UnbalancedDescent, name: str) -> Trials:
+    """Return descents from one start: straight, and by soft paths."""
+    trials: Trials = {name: lambda: descent}
+    for softness in _SOFTNESS:
+        soft = replace(descent, softness=softness)
+        trials[f"{name}, by a path of softness {softness:g}"] = partial(_itself, soft)
+    return trials
+
+
+def _itself(descent: Descent) -> Descent:
+    """Return a descent that is made already."""
+    return descent
+
+
 def _starts(problem: FreeProblem) -> dict[str, MakePlan]:
     """Return what makes the starts, by name, in their order."""
     x = problem.x
@@ -183,9 +236,38 @@ def _starts(problem: FreeProblem) -> dict[str, MakePlan]:
         for part in (1.0, 0.5):
             name = f"nearest {part:g} of the mass"
             starts[name] = partial(_of_nearest, problem, part)
+    if isinstance(problem, UnbalancedProblem) and not problem.is_partial:
+        starts["semi-relaxed plan"] = partial(_semi_relaxed, problem)
+        starts["nearest pair"] = partial(_nearest_pair, problem)
     for seed in range(_RANDOM):
         starts[f"random vertex {seed + 1}"] = partial(_random_vertex, problem, seed)
     return starts
+
+
+def _semi_relaxed(problem: FreeProblem) -> Plan:
+    """Return the plan that is found where the weights of y are free."""
+    relaxed = FreeProblem(problem.x, problem.y, SEMI_RELAXED)
+    return FreeDescent(first=product_of(relaxed)).run(relaxed).plan
+
+
+def _nearest_pair(problem: UnbalancedProblem) -> Plan:
+    """Return the plan of one pair of atoms that is best of these.
+
+    Its distortion is that of both diagonals, and its divergences are −log a_i and −log
+    b_j. Where prices are low, few atoms are worth their distortion.
+    """
+    C, D = problem.matrices
+    first, second = problem.unbalanced.prices
+    xp = _array.namespace(C)
+    gaps = xp.linalg.diagonal(C)[:, None] - xp.linalg.diagonal(D)[None, :]
+    of_rows = 2 * first * xp.log(problem.x.weights)
+    of_cols = 2 * second * xp.log(problem.y.weights)
+    costs = _array.to_numpy(gaps**2 - of_rows[:, None] - of_cols[None, :])
+    matrix = np.zeros(costs.shape)
+    matrix.flat[int(costs.argmin())] = 1.0
+    return make_unchecked(
+        DensePlan, matrix=_array.from_numpy(matrix, problem.x.weights)
+    )
 
 
 def _times(plan: Plan, mass: float) -> Plan:
@@ -272,6 +354,12 @@ def given_free_plan(given: Plan | Array, problem: FreeProblem) -> Plan:
         _check_free.start_below(rows, x.weights, "x")
         _check_free.start_below(cols, y.weights, "y")
         _check_free.start_mass(_array.number(xp.sum(rows)), problem.mass)
+    elif isinstance(problem, UnbalancedProblem):
+        xp = _array.namespace(rows)
+        _check_free.start_has_mass(_array.number(xp.sum(rows)))
+        if problem.is_partial:
+            _check_free.start_below(rows, x.weights, "x")
+            _check_free.start_below(cols, y.weights, "y")
     else:
         _check_free.start_rows(rows, x.weights)
     float_error = max(4 * _array.epsilon(x.weights), 1e-13)

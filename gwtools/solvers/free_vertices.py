@@ -13,6 +13,7 @@ from gwtools.free_problems import FreeProblem
 from gwtools.plans import SparsePlan, changed, make_unchecked
 from gwtools.solvers.vertices import vertex_like
 from gwtools.transport.programs import Program, exact
+from gwtools.unbalanced_problems import UnbalancedProblem
 
 
 class Vertex(NamedTuple):
@@ -34,7 +35,8 @@ def steepest_vertex(
     """Minimise ⟨costs, π⟩ over the plans of a problem.
 
     Semi-relaxed: each atom of x sends all its mass where its cost is least, to the
-    first of equal ones. Partial: by one transport program.
+    first of equal ones. Partial, and unbalanced with total variation: by one transport
+    program. Unbalanced with divergences: over the couplings, for starts alone.
 
     Parameters
     ----------
@@ -47,6 +49,10 @@ def steepest_vertex(
     """
     if isinstance(problem.marginals, Partial):
         return _partial(problem, costs, previous)
+    if isinstance(problem, UnbalancedProblem):
+        if problem.is_partial:
+            return _any_part(problem, costs, previous)
+        return _coupling(problem, costs, previous)
     a = problem.x.weights
     xp = _array.namespace(costs)
     rows = xp.arange(a.shape[0], device=_array.device(a))
@@ -70,8 +76,7 @@ def _partial(
     mass = problem.mass
     n, m = problem.shape
     matrix = _array.to_numpy(costs).astype(np.float64)
-    a = _array.to_numpy(problem.x.weights).astype(np.float64)
-    b = _array.to_numpy(problem.y.weights).astype(np.float64)
+    a, b = _weights(problem)
     # 1. Costs from 0 up: as s is fixed, a constant changes no plan.
     shift = float(matrix.min())
     extended = np.zeros((n + 1, m + 1))
@@ -80,13 +85,62 @@ def _partial(
     extended[n, m] = 2 * float(extended.max()) + np.finfo(float).tiny
     # 3. Weights of sum 1, for which the program's lower value holds.
     total = 2 - mass
-    rows = np.append(a / a.sum(), 1 - mass) / total
-    cols = np.append(b / b.sum(), 1 - mass) / total
-    start = None if previous is None else previous.plan
-    potentials = None if previous is None else previous.potentials
-    program = exact(extended, rows, cols, start, potentials)
+    rows = np.append(a, 1 - mass) / total
+    cols = np.append(b, 1 - mass) / total
+    program = _solved(extended, rows, cols, previous)
     plan = vertex_like(_without_dummies(program.plan, total), costs)
     return Vertex(plan, total * program.lower + shift * mass, program)
+
+
+def _any_part(
+    problem: UnbalancedProblem,
+    costs: Array,
+    previous: Program | None,
+) -> Vertex:
+    """Solve the program over all plans that are nowhere above the weights.
+
+    One dummy atom on each side takes what is not moved, at no cost, and the dummies
+    exchange what is.
+    """
+    n, m = problem.shape
+    extended = np.zeros((n + 1, m + 1))
+    extended[:n, :m] = _array.to_numpy(costs)
+    a, b = _weights(problem)
+    rows = np.append(a, 1.0) / 2
+    cols = np.append(b, 1.0) / 2
+    program = _solved(extended, rows, cols, previous)
+    plan = vertex_like(_without_dummies(program.plan, 2.0), costs)
+    return Vertex(plan, 2 * program.lower, program)
+
+
+def _coupling(
+    problem: UnbalancedProblem,
+    costs: Array,
+    previous: Program | None,
+) -> Vertex:
+    """Solve the program over couplings of both weights."""
+    matrix = _array.to_numpy(costs).astype(np.float64)
+    program = _solved(matrix, *_weights(problem), previous)
+    return Vertex(vertex_like(program.plan, costs), program.lower, program)
+
+
+def _weights(problem: FreeProblem) -> tuple[NumpyArray, NumpyArray]:
+    """Return both weights in float64, each of sum 1."""
+    a = _array.to_numpy(problem.x.weights).astype(np.float64)
+    b = _array.to_numpy(problem.y.weights).astype(np.float64)
+    return a / a.sum(), b / b.sum()
+
+
+def _solved(
+    costs: NumpyArray,
+    rows: NumpyArray,
+    cols: NumpyArray,
+    previous: Program | None,
+) -> Program:
+    """Solve a transport program, from a similar one where there is one."""
+    if previous is None:
+        return exact(costs, rows, cols)
+    return exact(costs, rows, cols, previous.plan, previous.potentials)
 
 
 def _without_dummies(plan: SparsePlan, total: float) -> SparsePlan:

@@ -65,6 +65,7 @@ ROOMS = {
             "free_marginals",
             "free_problems",
             "channel_problems",
+            "unbalanced_problems",
             "envelopes",
             "fused",
             "potentials",
