@@ -9,11 +9,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from gwtools import _array, _check, _html, saved_results
+from gwtools import _array, _check, _html, free_marginals, saved_results
 from gwtools._array import Array
 from gwtools._check_free import BALANCED
 from gwtools.excess import Excess as Excess
-from gwtools.free_marginals import FreeMarginals, Partial, Unbalanced, mass_of
+from gwtools.free_marginals import FreeMarginals, Partial, Unbalanced
 from gwtools.fused import Distance
 from gwtools.history import Step
 from gwtools.losses import SQUARE
@@ -332,12 +332,8 @@ class GWResult:
     def _title(self) -> str:
         n, m = self.plan.shape
         name = "Gromov-Wasserstein"
-        if isinstance(self.marginals, Partial):
-            name = f"Partial Gromov-Wasserstein of mass {self.marginals.mass:.6g}"
-        elif isinstance(self.marginals, Unbalanced):
-            name = "Unbalanced Gromov-Wasserstein"
-        elif self._has_free_marginals:
-            name = "Semi-relaxed Gromov-Wasserstein"
+        if self._has_free_marginals:
+            name = free_marginals.title_of(self.marginals)
         elif self.loss != SQUARE.name:
             name = f"Gromov-Wasserstein of the loss {self.loss!r}"
         elif not self._has_distance:
@@ -356,21 +352,6 @@ class GWResult:
         """Whether other plans than couplings of both weights compete."""
         return self.marginals != BALANCED
 
-    @property
-    def _marginals_word(self) -> str:
-        """The word for the marginals."""
-        if isinstance(self.marginals, str):
-            return self.marginals
-        return type(self.marginals).__name__.lower()
-
-    @property
-    def _mass(self) -> float:
-        """The mass of the plan."""
-        if isinstance(self.marginals, Unbalanced):
-            rows, _ = self.plan.marginals()
-            return float(_array.to_numpy(rows).sum())
-        return mass_of(self.marginals)
-
     def _rows(self) -> list[tuple[str, str]]:
         """Return what a reader is told, as names and texts."""
         objective = _array.number(self.objective)
@@ -378,11 +359,10 @@ class GWResult:
         rows = []
         meaning = "GW_2^2 of the plan"
         if isinstance(self.marginals, Unbalanced):
-            rows.append(("mass", f"{self._mass:.6g}  (moved by the plan)"))
+            mass = free_marginals.moved_mass(self.plan, self.marginals)
+            rows.append(("mass", f"{mass:.6g}  (moved by the plan)"))
         if self._has_free_marginals:
-            meaning = "squared distortion of the plan"
-            if isinstance(self.marginals, Unbalanced):
-                meaning += ", and its penalties"
+            meaning = free_marginals.meaning_of(self.marginals)
         elif self.loss != SQUARE.name:
             meaning = "mean loss of the plan"
         elif self._has_distance:
@@ -449,8 +429,8 @@ class GWResult:
             "regularized": regularized,
             "regularized_lower": self._regularized_lower(),
             "alpha": self.alpha,
-            "marginals": self._marginals_word,
-            "mass": self._mass,
+            "marginals": free_marginals.word_of(self.marginals),
+            "mass": free_marginals.moved_mass(self.plan, self.marginals),
             "loss": self.loss,
             # 2. The certificate.
             "lower": certificate.lower,

@@ -9,7 +9,7 @@ from typing import cast
 from gwtools import _array
 from gwtools._array import Array
 from gwtools._check_free import TV
-from gwtools.free_marginals import FreeMarginals, Unbalanced
+from gwtools.free_marginals import FreeMarginals, Unbalanced, in_units
 from gwtools.free_problems import FreeProblem
 from gwtools.plans import Plan
 from gwtools.spaces import Space, detached
@@ -68,9 +68,12 @@ class UnbalancedProblem(FreeProblem):
 
     @cached_property
     def float_error(self) -> float:
-        """Estimate of the float error of an objective, that of prices included."""
+        """Estimate of the float error of an objective, that of prices included.
+
+        They count for more, as sums of many masses are multiplied by them.
+        """
         _, size = self.largest
-        return 16 * _array.epsilon(self.x.weights) * (size**2 + self.price)
+        return 16 * _array.epsilon(self.x.weights) * (size**2 + 8 * self.price)
 
     def objective(self, plan: Plan) -> Array:
         """Return F(π) + ρ₁ Pen(π1, a) + ρ₂ Pen(πᵀ1, b), in squared units of C."""
@@ -123,16 +126,23 @@ def quadratic_divergence(masses: Array, weights: Array) -> Array:
     """
     xp = _array.namespace(masses)
     mass = xp.sum(masses)
-    terms = masses * log_ratios(masses, weights) - masses + weights
+    terms = masses * log_ratios(masses, weights) - (masses - weights)
     return 2 * mass * xp.sum(terms) + (mass - xp.sum(weights)) ** 2
 
 
 def log_ratios(masses: Array, weights: Array) -> Array:
-    """Return log(p_i / a_i), (n,); 0 where p_i is 0."""
+    """Return log(p_i / a_i), (n,); 0 where p_i is 0.
+
+    Of the relative difference where that is small, whose digits count at a high price.
+    """
     xp = _array.namespace(masses)
     present = masses > 0
+    near = xp.abs(masses - weights) <= weights / 2
     ones = xp.ones_like(masses)
-    return xp.log(xp.where(present, masses, ones) / xp.where(present, weights, ones))
+    zeros = xp.zeros_like(masses)
+    excess = xp.where(near, masses - weights, zeros) / xp.where(near, weights, ones)
+    ratios = xp.where(present, masses, ones) / xp.where(present, weights, ones)
+    return xp.where(near, xp.log1p(excess), xp.log(ratios))
 
 
 def free_problem(
@@ -150,5 +160,5 @@ def free_problem(
         What C was divided by.
     """
     if isinstance(marginals, Unbalanced):
-        return UnbalancedProblem(x, y, marginals.in_units(unit))
+        return UnbalancedProblem(x, y, in_units(marginals, unit))
     return FreeProblem(x, y, marginals)

@@ -7,7 +7,8 @@ from typing import Any, cast, final
 
 from gwtools import _array
 from gwtools._array import Array
-from gwtools.free_marginals import Partial, misses, rounded_free
+from gwtools._check_free import SEMI_RELAXED
+from gwtools.free_marginals import misses, rounded_free
 from gwtools.free_problems import FreeProblem, listed_plan
 from gwtools.plans import DensePlan, Plan, make_unchecked
 from gwtools.problems import Quadratic
@@ -180,7 +181,7 @@ class FreeDescent(IterativeSolver[_State]):
         negligible: float,
     ) -> _State:
         """Return a stationary state, or the one after the best move of an atom."""
-        if self.exchange and not isinstance(problem.marginals, Partial):
+        if self.exchange and problem.marginals == SEMI_RELAXED:
             plan = _moved(problem, state.plan, gradient, negligible)
             if plan is not None:
                 moved = _alone(problem, plan)

@@ -37,7 +37,7 @@ from gwtools.results import Status
 from gwtools.solvers.base import Callback, Outcome, Progress, is_true
 from gwtools.solvers.conditional_gradient import ConditionalGradient
 from gwtools.solvers.free_descent import FreeDescent
-from gwtools.solvers.free_vertices import steepest_vertex
+from gwtools.solvers.free_vertices import first_vertex
 from gwtools.solvers.starts import product_plan, sorting_coupling
 from gwtools.solvers.unbalanced_descent import UnbalancedDescent
 from gwtools.start_records import Start, Starts
@@ -224,6 +224,7 @@ def _starts(problem: FreeProblem) -> dict[str, MakePlan]:
     def solved() -> Plan:
         return scaled(ConditionalGradient().run(balanced).plan)
 
+    by_total_variation = isinstance(problem, UnbalancedProblem) and problem.is_partial
     starts: dict[str, MakePlan] = {
         "product plan": lambda: product_of(problem),
         "sorting coupling": lambda: scaled(sorting_coupling(balanced)),
@@ -231,7 +232,7 @@ def _starts(problem: FreeProblem) -> dict[str, MakePlan]:
     }
     if max(problem.shape) <= _MOST_ROWS:
         starts["distributions of distances"] = lambda: _of_rows(problem)
-    if isinstance(problem.marginals, Partial):
+    if isinstance(problem.marginals, Partial) or by_total_variation:
         # What is far away is mostly left out: the rest of it counts for nothing here.
         for part in (1.0, 0.5):
             name = f"nearest {part:g} of the mass"
@@ -288,7 +289,7 @@ def _of_rows(problem: FreeProblem) -> Plan:
         _array.to_numpy(array).astype(np.float64) for array in (C, a, D, b)
     )
     costs = transports(first, weights, second, others)
-    return steepest_vertex(problem, _array.from_numpy(costs, a)).plan
+    return first_vertex(problem, _array.from_numpy(costs, a))
 
 
 def _of_nearest(problem: FreeProblem, part: float) -> Plan:
@@ -304,7 +305,7 @@ def _of_nearest(problem: FreeProblem, part: float) -> Plan:
     nearest_x = _quantiles(C, x.weights, levels)
     nearest_y = _quantiles(D, y.weights, levels)
     costs = cdist(nearest_x, nearest_y, "sqeuclidean")
-    return steepest_vertex(problem, _array.from_numpy(costs, x.weights)).plan
+    return first_vertex(problem, _array.from_numpy(costs, x.weights))
 
 
 def _quantiles(matrix: Array, weights: Array, levels: NumpyArray) -> NumpyArray:
@@ -325,7 +326,7 @@ def _random_vertex(problem: FreeProblem, seed: int) -> Plan:
     rng = np.random.default_rng(seed)
     numbers = rng.standard_normal(problem.shape)
     costs = _array.from_numpy(numbers, problem.x.weights)
-    return steepest_vertex(problem, costs).plan
+    return first_vertex(problem, costs)
 
 
 def given_free_plan(given: Plan | Array, problem: FreeProblem) -> Plan:

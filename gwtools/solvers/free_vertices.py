@@ -36,7 +36,7 @@ def steepest_vertex(
 
     Semi-relaxed: each atom of x sends all its mass where its cost is least, to the
     first of equal ones. Partial, and unbalanced with total variation: by one transport
-    program. Unbalanced with divergences: over the couplings, for starts alone.
+    program.
 
     Parameters
     ----------
@@ -50,9 +50,7 @@ def steepest_vertex(
     if isinstance(problem.marginals, Partial):
         return _partial(problem, costs, previous)
     if isinstance(problem, UnbalancedProblem):
-        if problem.is_partial:
-            return _any_part(problem, costs, previous)
-        return _coupling(problem, costs, previous)
+        return _any_part(problem, costs, previous)
     a = problem.x.weights
     xp = _array.namespace(costs)
     rows = xp.arange(a.shape[0], device=_array.device(a))
@@ -109,19 +107,28 @@ def _any_part(
     rows = np.append(a, 1.0) / 2
     cols = np.append(b, 1.0) / 2
     program = _solved(extended, rows, cols, previous)
-    plan = vertex_like(_without_dummies(program.plan, 2.0), costs)
-    return Vertex(plan, 2 * program.lower, program)
+    plan = _without_dummies(program.plan, 2.0)
+    if len(plan.mass) == 0:
+        plan = _without_mass(plan)
+    return Vertex(vertex_like(plan, costs), 2 * program.lower, program)
 
 
-def _coupling(
-    problem: UnbalancedProblem,
-    costs: Array,
-    previous: Program | None,
-) -> Vertex:
-    """Solve the program over couplings of both weights."""
+def _without_mass(plan: SparsePlan) -> SparsePlan:
+    """Return the plan that moves nothing, as a list of one pair."""
+    first = np.zeros(1, dtype=plan.rows.dtype)
+    return changed(plan, rows=first, cols=first, mass=np.zeros(1))
+
+
+def first_vertex(problem: FreeProblem, costs: Array) -> SparsePlan:
+    """Return the plan of least ⟨costs, π⟩ to start from.
+
+    Of unbalanced plans the best coupling: costs of distances, none of which is below 0,
+    are least for no plan at all.
+    """
+    if not isinstance(problem, UnbalancedProblem):
+        return steepest_vertex(problem, costs).plan
     matrix = _array.to_numpy(costs).astype(np.float64)
-    program = _solved(matrix, *_weights(problem), previous)
-    return Vertex(vertex_like(program.plan, costs), program.lower, program)
+    return vertex_like(_solved(matrix, *_weights(problem), None).plan, costs)
 
 
 def _weights(problem: FreeProblem) -> tuple[NumpyArray, NumpyArray]:

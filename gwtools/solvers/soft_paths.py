@@ -15,7 +15,8 @@ from gwtools.solvers.unbalanced_shapes import Shapes
 _STEPS = 50
 _SCALINGS = 3  # of rows and columns in each step, which the next one goes on with
 _LEAST = -300.0  # of the logarithms of masses
-_MIXED = 0.1  # share of the product plan in the first shape, so that no pair is excluded
+# Share of the product plan in the first shape, so that no pair is excluded.
+_MIXED = 0.1
 
 
 def soft_path(shapes: Shapes, shape: NumpyArray, softness: float) -> NumpyArray:

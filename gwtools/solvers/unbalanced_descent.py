@@ -131,7 +131,7 @@ class UnbalancedDescent(IterativeSolver[_State]):
         shapes = state.shapes
         negligible = cast(float, self.negligible(problem))
         # 1. The gap: L with F linearised at π, less what it is at least.
-        program = shapes.program(state.gradient)
+        program = shapes.program(state.shape, state.gradient)
         linearised = float(np.vdot(state.gradient, state.shape))
         linearised += shapes.divergences(state.shape)
         gap = shapes.decrease(state.value, gap_above(program.lower, linearised))
@@ -140,10 +140,11 @@ class UnbalancedDescent(IterativeSolver[_State]):
             return replace(state, status=Status.STATIONARY)
         # 2. The best shape on the line, and then on the support of both ends.
         shape = shapes.searched(state.shape, state.gradient, program.plan)
-        if state.steps >= _STRAIGHT:
+        shape = shapes.completed(shape, program.plan)
+        if state.steps >= _STRAIGHT or state.stalled > 0:
             support = (shape > 0.0) | (program.plan > 0.0)
             if np.count_nonzero(support) <= 4 * sum(support.shape):
-                shape = shapes.settled(shape, support, 1e-2 * negligible)
+                shape = shapes.settled(shape, support, 1e-6 * negligible)
         following = _at(unbalanced, shapes, shape)
         following = replace(following, gap_before=gap, steps=state.steps + 1)
         decrease = state.relative_objective - following.relative_objective

@@ -17,6 +17,7 @@ from gwtools import _array
 from gwtools._array import NumpyArray
 from gwtools.transport.penalised import (
     PenalisedProgram,
+    dual_value,
     log_ratios,
     penalised,
     relative_entropy,
@@ -26,6 +27,7 @@ from gwtools.unbalanced_problems import UnbalancedProblem
 _POINTS = 64  # at which a line is searched before its best part is
 _NEWTON_STEPS = 40
 _HALVINGS = 30
+_EMPTY = 1e-6  # masses of rows and columns below this count as nearly none
 _FLAT = 1e-10  # curvatures below this share of the largest count as it
 
 
@@ -72,7 +74,7 @@ class Shapes:
         return gradient
 
     def divergences(self, shape: NumpyArray) -> float:
-        """Return 2ρ₁ Σ p_i log(p_i/a_i) + 2ρ₂ Σ q_j log(q_j/b_j)."""
+        """Return 2ρ₁ KL(π1 | a) + 2ρ₂ KL(πᵀ1 | b)."""
         rows = relative_entropy(shape.sum(axis=1), self.a)
         cols = relative_entropy(shape.sum(axis=0), self.b)
         return self.prices[0] * rows + self.prices[1] * cols
@@ -98,9 +100,15 @@ class Shapes:
         # No objective is below 0.
         return min(promised, max(0.0, self.objective(value)))
 
-    def program(self, gradient: NumpyArray) -> PenalisedProgram:
-        """Minimise ⟨∇F, π⟩ and the divergences: L with F linearised."""
-        return penalised(gradient, self.a, self.b, self.prices)
+    def program(self, shape: NumpyArray, gradient: NumpyArray) -> PenalisedProgram:
+        """Minimise ⟨∇F, π⟩ and the divergences: L with F linearised at a shape.
+
+        A stationary shape itself proves the least value more sharply than a solution
+        that is only near.
+        """
+        solved = penalised(gradient, self.a, self.b, self.prices)
+        proved = dual_value(gradient, self.a, self.b, self.prices, shape)
+        return solved._replace(lower=max(solved.lower, proved))
 
     def searched(
         self, shape: NumpyArray, gradient: NumpyArray, end: NumpyArray
@@ -140,6 +148,19 @@ class Shapes:
         if step == 1.0:
             return end
         return shape + step * direction
+
+    def completed(self, shape: NumpyArray, solved: NumpyArray) -> NumpyArray:
+        """Return a shape whose nearly empty rows and columns are those of a solution.
+
+        Their masses, which depend on potentials alone, are too small for steps of the
+        whole shape. Where that is no better, the shape itself.
+        """
+        rows = shape.sum(axis=1) < _EMPTY
+        cols = shape.sum(axis=0) < _EMPTY
+        taken = np.where(rows[:, None] | cols[None, :], solved, shape)
+        taken = taken / taken.sum()
+        value = self.value(shape, self.gradient(shape))
+        return taken if self.value(taken, self.gradient(taken)) < value else shape
 
     def settled(
         self, shape: NumpyArray, support: NumpyArray, tolerance: float
@@ -281,7 +302,8 @@ def _newton(
         sizes = np.maximum(sizes, _FLAT * sizes.max())
         solved = vectors @ ((vectors.T @ slopes) / sizes)
     solved -= normal * (normal @ solved)
-    return -solved * units
+    direction: NumpyArray = -solved * units
+    return direction
 
 
 def _float64(array: NumpyArray) -> NumpyArray:

@@ -38,15 +38,21 @@ class _Point(NamedTuple):
 
 
 def relative_entropy(masses: NumpyArray, weights: NumpyArray) -> float:
-    """Return Σ p_i log(p_i / a_i), where atoms without mass count nothing."""
-    return float(masses @ log_ratios(masses, weights))
+    """Return KL(p | a) = Σ p_i log(p_i / a_i) − p_i + a_i, with 0 log 0 = 0.
+
+    Where p is near a its digits are those of the difference, not of the sum.
+    """
+    terms = masses * log_ratios(masses, weights) - (masses - weights)
+    return float(terms.sum())
 
 
 def log_ratios(masses: NumpyArray, weights: NumpyArray) -> NumpyArray:
     """Return log(p_i / a_i), (n,), where p_i is 0 that of the least positive float."""
     floor = np.finfo(float).tiny
-    ratios: NumpyArray = np.log(np.maximum(masses, floor)) - np.log(weights)
-    return ratios
+    apart = np.log(np.maximum(masses, floor)) - np.log(weights)
+    near = np.abs(masses - weights) <= weights / 2
+    excess = np.where(near, masses - weights, 0.0) / weights
+    return np.where(near, np.log1p(excess), apart)
 
 
 def penalised(
@@ -120,15 +126,27 @@ def _measured(
     """Return a point with the value of its masses and a dual value."""
     plan = masses / masses.sum()
     value = penalised_value(costs, a, b, prices, plan)
-    rows = masses.sum(axis=1)
-    cols = masses.sum(axis=0)
-    f = -prices[0] * log_ratios(rows, a)
-    g = -prices[1] * log_ratios(cols, b)
-    # Potentials that meet f_i + g_j ≤ G_ij everywhere.
+    lower = dual_value(costs, a, b, prices, masses)
+    return _Point(masses, slacks, value, lower)
+
+
+def dual_value(
+    costs: NumpyArray,
+    a: NumpyArray,
+    b: NumpyArray,
+    prices: tuple[float, float],
+    masses: NumpyArray,
+) -> float:
+    """Return a number that no plan's value is below, from the marginals of masses.
+
+    At a solution f_i = −r log(p_i / a_i), and g likewise, are potentials that prove it;
+    elsewhere they are lowered until f_i + g_j ≤ G_ij. Up to float error.
+    """
+    f = -prices[0] * log_ratios(masses.sum(axis=1), a)
+    g = -prices[1] * log_ratios(masses.sum(axis=0), b)
     g = np.minimum(g, (costs - f[:, None]).min(axis=0))
     f = (costs - g[None, :]).min(axis=1)
-    lower = soft_least(f, a, prices[0]) + soft_least(g, b, prices[1])
-    return _Point(masses, slacks, value, lower)
+    return soft_least(f, a, prices[0]) + soft_least(g, b, prices[1])
 
 
 def penalised_value(
@@ -243,9 +261,15 @@ def _longest(values: NumpyArray, changes: NumpyArray) -> float:
 
 
 def _without_small_masses(point: _Point, span: float) -> NumpyArray:
-    """Drop the masses at slack constraints, and return the rest with the sum 1."""
+    """Drop the masses at slack constraints, and return the rest with the sum 1.
+
+    No row and no column is emptied: at every solution all have mass.
+    """
     masses, slacks = point.masses, point.slacks
-    kept = masses * span >= slacks * masses.sum()
-    kept[np.unravel_index(int(masses.argmax()), masses.shape)] = True
-    plan = np.where(kept, masses, 0.0)
-    return plan / plan.sum()
+    ratios = masses / slacks
+    kept = ratios * span >= masses.sum()
+    kept |= ratios == ratios.max(axis=1, keepdims=True)
+    kept |= ratios == ratios.max(axis=0, keepdims=True)
+    plan: NumpyArray = np.where(kept, masses, 0.0)
+    plan /= plan.sum()
+    return plan
