@@ -9,7 +9,7 @@ from gwtools import _array
 from gwtools._array import Array
 from gwtools.distortions import sum_of_squares
 from gwtools.free_marginals import FreeMarginals, mass_of
-from gwtools.plans import Plan, SparsePlan, make_unchecked
+from gwtools.plans import DensePlan, Plan, SparsePlan, make_unchecked
 from gwtools.problems import Quadratic
 from gwtools.spaces import Space, detached
 
@@ -128,14 +128,20 @@ def _extreme(matrix: Array) -> tuple[float, float]:
 
 
 def listed_plan(plan: Plan) -> Plan:
-    """Return a matrix of few positive masses as a list; others as they are."""
-    if isinstance(plan, SparsePlan):
+    """Return a matrix of few positive masses as a list; others as they are.
+
+    A plan without mass is a matrix: no sum goes over an empty list.
+    """
+    if isinstance(plan, SparsePlan) and plan.masses.shape[0] > 0:
         return plan
     matrix = plan.dense()
     xp = _array.namespace(matrix)
     n, m = plan.shape
+    count = int(xp.count_nonzero(matrix))
+    if count == 0:
+        return make_unchecked(DensePlan, matrix=matrix)
     # Sums over pairs of more atoms cost more than products of matrices.
-    if int(xp.count_nonzero(matrix)) > 4 * (n + m):
+    if count > 4 * (n + m):
         return plan
     rows, cols = xp.nonzero(matrix)
     masses = xp.reshape(matrix, (-1,))

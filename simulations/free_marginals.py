@@ -1,10 +1,12 @@
 """Plans with free marginals: against POT's from one start, and what they recover.
 
 Random pairs of 5 to 20 atoms of unlike numbers, with weights that are not uniform:
-Euclidean clouds, and symmetric matrices of random entries. POT and gwtools begin at the
-product plan; the default, a few starts, is recorded beside. Then points of which some
-are replaced by outliers far away: partial plans of the inliers' mass are to match these
-to their copies.
+Euclidean clouds, and symmetric matrices of random entries, of which every fifth has an
+atom whose values are all 0. Partial plans of masses from 1e-3 to 1, and unbalanced ones
+at prices from 1e-3 to 1e6. POT and gwtools begin at the product plan; the default, a
+few starts, is recorded beside. Then graphs of three blocks, partitioned by semi-relaxed
+plans from one random start; and points of which some are replaced by outliers far away:
+partial plans of the inliers' mass are to match these to their copies.
 
     python -m simulations.free_marginals --out DIR [--quick] [--seed S]
 
@@ -16,15 +18,19 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import networkx as nx
 import numpy as np
 import numpy.typing as npt
 import ot
 from scipy.spatial.distance import cdist
+from scipy.special import kl_div
+from sklearn.metrics import adjusted_rand_score
 from tqdm import tqdm
 
 import gwtools as gw
@@ -33,35 +39,47 @@ from simulations._report import Row
 
 Numbers = npt.NDArray[Any]
 
-CASES, QUICK_CASES = 40, 3
+CASES, QUICK_CASES = 50, 3
 FAMILIES = ("clouds", "random matrices")
-KINDS = ("semi_relaxed", "partial")
+KINDS = ("semi_relaxed", "partial", "unbalanced")
+RHOS = tuple(10.0**power for power in range(-3, 7))  # one after another, by the seed
+BLOCKS = "graphs of 3 blocks"
+BLOCK_CASES = 10
 # Points, and outliers among them.
 OUTLIERS = ((36, 6), (180, 30))
 OUTLIER_CASES = 5
-EQUAL = 1e-6  # by which objectives may differ, relative to POT's
+EQUAL, CLOSE = 1e-6, 1e-3  # by which objectives may differ, relative to POT's
+RANDS = ("rand_pot", "rand_single", "rand_default")
 UNITS = {
     "pot, single, default": "objective of the plan, squared units of C: of POT's, of "
     "gwtools' from the same start, of gwtools' from a few starts",
     "seconds": "of each call; gwtools' with its certificate",
+    "rand": "adjusted Rand index of the blocks, of the same plans",
     "matched": "share of the inliers that go to their copies",
 }
 NOTES = """\
 - pot, single, default: the mean objective of POT's plan, of `gwtools.solve` by \
 `ConditionalGradient(init=...)` from the same
   start, and of the default's; objectives are computed from the plans alone.
-- not above: the share of cases whose objective is at most POT's, up to 1e-6 of it.
+- not above: the share of cases whose objective is at most POT's, up to 1e-6 of it; \
+close: up to 1e-3.
+- unbalanced: prices 1e-3, 1e-2, … 1e6; the objective with KL(p⊗p | a⊗a), which \
+`ot.gromov.fused_unbalanced_gromov_wasserstein` without
+  entropy has too, of the better one of its two plans. Where POT raises for NaN (pot \
+failed), the case is in no other number.
+- rand: the mean adjusted Rand index of the blocks that the plans send to one node each.
 - matched: the mean, and the least, share of the inliers that go to their copies."""
 
 
 class Pair(NamedTuple):
-    """Two matrices with weights, and the mass that a partial plan moves."""
+    """Two matrices with weights, the mass of a partial plan, and the price rho."""
 
     C: Numbers
     a: Numbers
     D: Numbers
     b: Numbers
     mass: float
+    rho: float
 
 
 def draw(family: str, seed: int) -> Pair:
@@ -73,8 +91,12 @@ def draw(family: str, seed: int) -> Pair:
         C, D = cdist(points, points), cdist(others, others)
     else:
         C, D = (_symmetric(rng, k) for k in (n, m))
+        if seed % 5 == 0:
+            for matrix in (C, D):
+                matrix[0, :] = matrix[:, 0] = 0.0
     a, b = (rng.dirichlet(np.full(k, 3.0)) for k in (n, m))
-    return Pair(C, a, D, b, rng.uniform(0.3, 0.95))
+    mass = 10 ** rng.uniform(-3.0, 0.0)
+    return Pair(C, a, D, b, mass, RHOS[seed % len(RHOS)])
 
 
 def _symmetric(rng: np.random.Generator, k: int) -> Numbers:
@@ -92,8 +114,23 @@ def objective(pair: Pair, plan: Numbers) -> float:
     return float(squares - 2 * np.vdot(plan, pair.C @ plan @ pair.D))
 
 
-def pot_plan(pair: Pair, kind: str, start: Numbers) -> Numbers:
-    """Return POT's plan from a start."""
+def unbalanced_objective(pair: Pair, plan: Numbers) -> float:
+    """Return the objective with the price of KL(p⊗p | a⊗a) and KL(q⊗q | b⊗b)."""
+    penalties = _divergence(plan.sum(axis=1), pair.a)
+    penalties += _divergence(plan.sum(axis=0), pair.b)
+    return objective(pair, plan) + pair.rho * penalties
+
+
+def _divergence(p: Numbers, a: Numbers) -> float:
+    """Return KL(p⊗p | a⊗a) as a sum over pairs."""
+    masses, weights = np.outer(p, p), np.outer(a, a)
+    return float(kl_div(masses, weights).sum())
+
+
+def pot_plan(pair: Pair, kind: str, start: Numbers) -> Numbers | None:
+    """Return POT's plan from a start; None where it finds none."""
+    if kind == "unbalanced":
+        return _pot_unbalanced(pair, start)
     if kind == "semi_relaxed":
         plan = ot.gromov.semirelaxed_gromov_wasserstein(
             pair.C, pair.D, pair.a, symmetric=True, G0=start, tol_rel=1e-12
@@ -113,28 +150,84 @@ def pot_plan(pair: Pair, kind: str, start: Numbers) -> Numbers:
     return np.asarray(plan)
 
 
+def _pot_unbalanced(pair: Pair, start: Numbers) -> Numbers | None:
+    """Return the better one of POT's two plans; None where it raises for NaN."""
+    try:
+        with warnings.catch_warnings():
+            # Of divisions, and of iterations that run out.
+            warnings.simplefilter("ignore")
+            plans = ot.gromov.fused_unbalanced_gromov_wasserstein(
+                pair.C, pair.D, pair.a, pair.b, pair.rho, epsilon=0, init_pi=start
+            )
+    except ValueError:
+        return None
+    found = [np.asarray(plan) for plan in plans]
+    return min(found, key=lambda plan: unbalanced_objective(pair, plan))
+
+
+def setting(pair: Pair, kind: str) -> tuple[Any, Numbers]:
+    """Return the marginals, and the product plan to start from."""
+    if kind == "semi_relaxed":
+        return kind, np.outer(pair.a, np.full(len(pair.b), 1 / len(pair.b)))
+    product = np.outer(pair.a, pair.b)
+    if kind == "partial":
+        return gw.Partial(pair.mass), pair.mass * product
+    return gw.Unbalanced(pair.rho), product
+
+
 def compare(family: str, kind: str, seed: int) -> Row:
     """Solve one pair by POT and by gwtools from one start, and by the default."""
     pair = draw(family, seed)
-    if kind == "semi_relaxed":
-        marginals: Any = kind
-        start = np.outer(pair.a, np.full(len(pair.b), 1 / len(pair.b)))
-    else:
-        marginals = gw.Partial(pair.mass)
-        start = pair.mass * np.outer(pair.a, pair.b)
+    marginals, start = setting(pair, kind)
+    plans, seconds = solved(pair, kind, marginals, start)
+    measured = unbalanced_objective if kind == "unbalanced" else objective
+    found = {
+        name: "" if plan is None else measured(pair, plan)
+        for name, plan in plans.items()
+    }
+    return found | seconds | {"matched": ""} | dict.fromkeys(RANDS, "")
+
+
+def solved(
+    pair: Pair, kind: str, marginals: Any, start: Numbers
+) -> tuple[dict[str, Numbers | None], dict[str, float]]:
+    """Return the plans of POT, of gwtools from the same start and of its default.
+
+    And the seconds that each took.
+    """
     x, y = gw.DenseSpace(pair.C, pair.a), gw.DenseSpace(pair.D, pair.b)
     began = time.perf_counter()
     plans = {"pot": pot_plan(pair, kind, start)}
-    seconds = {"pot": time.perf_counter() - began}
+    seconds = {"seconds_pot": time.perf_counter() - began}
     solvers = {"single": gw.ConditionalGradient(init=start), "default": None}
     for name, solver in solvers.items():
         began = time.perf_counter()
         result = gw.solve(x, y, solver, marginals=marginals)
-        seconds[name] = time.perf_counter() - began
+        seconds[f"seconds_{name}"] = time.perf_counter() - began
         plans[name] = np.asarray(result.plan)
-    found = {name: objective(pair, plan) for name, plan in plans.items()}
-    times = {f"seconds_{name}": value for name, value in seconds.items()}
-    return found | times | {"matched": ""}
+    return plans, seconds
+
+
+def partition(seed: int) -> Row:
+    """Send the nodes of a graph of three blocks to a template of three nodes."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(20, 31, 3)
+    chances = np.full((3, 3), 0.1) + 0.3 * np.eye(3)
+    graph = nx.stochastic_block_model(sizes, chances, seed=seed)
+    C = nx.to_numpy_array(graph)
+    n = len(C)
+    blocks = np.repeat(np.arange(3), sizes)
+    pair = Pair(C, np.full(n, 1 / n), chances, np.full(3, 1 / 3), 1.0, 1.0)
+    start = rng.dirichlet(np.ones(3), n) / n
+    plans, seconds = solved(pair, "semi_relaxed", "semi_relaxed", start)
+    row: Row = {}
+    for name, plan in plans.items():
+        assert plan is not None
+        row[name] = objective(pair, plan)
+        row[f"rand_{name}"] = float(adjusted_rand_score(blocks, plan.argmax(axis=1)))
+    ordered = {name: row[name] for name in ("pot", "single", "default")}
+    rands = {name: row[name] for name in RANDS}
+    return ordered | seconds | {"matched": ""} | rands
 
 
 def recover(n: int, count: int, seed: int) -> Row:
@@ -160,7 +253,7 @@ def recover(n: int, count: int, seed: int) -> Row:
         "seconds_single": "",
         "seconds_default": seconds,
         "matched": float(matched),
-    }
+    } | dict.fromkeys(RANDS, "")
 
 
 def cases(first: int, quick: bool) -> list[tuple[str, str, int]]:
@@ -172,6 +265,8 @@ def cases(first: int, quick: bool) -> list[tuple[str, str, int]]:
         for kind in KINDS
         for seed in range(count)
     ]
+    blocks = 1 if quick else BLOCK_CASES
+    listed += [(BLOCKS, "semi_relaxed", first + seed) for seed in range(blocks)]
     sizes = OUTLIERS[:1] if quick else OUTLIERS
     seeds = 1 if quick else OUTLIER_CASES
     for n, outliers in sizes:
@@ -185,6 +280,8 @@ def measure(family: str, kind: str, seed: int) -> Row:
     row: Row = {"family": family, "kind": kind, "seed": seed}
     if family in FAMILIES:
         return row | compare(family, kind, seed)
+    if family == BLOCKS:
+        return row | partition(seed)
     count, n = (int(word) for word in family.split() if word.isdigit())
     return row | recover(n, count, seed)
 
@@ -216,22 +313,28 @@ def _summary(family: str, kind: str, group: Sequence[Row]) -> Row:
     """Return the means of one family and kind, and who is not above POT."""
     row: Row = {"family": family, "kind": kind, "cases": len(group)}
     names = ("pot", "single", "default")
+    compared = [trial for trial in group if trial["pot"] != ""]
+    row["pot_failed"] = len(group) - len(compared) if compared else ""
     for name in names:
-        row[name] = _mean([trial[name] for trial in group])
+        row[name] = _mean([trial[name] for trial in compared or group])
     for name in names[1:]:
-        row[f"{name}_not_above"] = _mean(
-            [
-                trial[name] <= trial["pot"] * (1 + EQUAL) + 1e-15
-                for trial in group
-                if trial["pot"] != ""
-            ]
-        )
+        row[f"{name}_not_above"] = _share_within(compared, name, EQUAL)
+    row["default_close"] = _share_within(compared, "default", CLOSE)
+    for name in RANDS:
+        row[name] = _mean([trial[name] for trial in group])
     matched = [trial["matched"] for trial in group if trial["matched"] != ""]
     row["matched"] = _mean(matched)
     row["least_matched"] = min(matched) if matched else ""
     for name in names:
         row[f"seconds_{name}"] = _mean([trial[f"seconds_{name}"] for trial in group])
     return row
+
+
+def _share_within(trials: Sequence[Row], name: str, share: float) -> float | str:
+    """Return the share of trials that are not above POT by more than a share."""
+    return _mean(
+        [trial[name] <= trial["pot"] * (1 + share) + 1e-15 for trial in trials]
+    )
 
 
 def _mean(values: Sequence[Any]) -> float | str:

@@ -115,7 +115,8 @@ class FreeSearch:
         if isinstance(alone, FreeDescent):
             return alone.run(problem, callback)
         # One start, by several paths.
-        outcome = _best_of(descent, problem, _paths(alone, ""), callback)
+        paths = _paths(alone, "start given", _RANDOM // 2)
+        outcome = _best_of(descent, problem, paths, callback)
         return replace(outcome, starts=None)
 
 
@@ -190,7 +191,7 @@ def _trials(descent: Descent, problem: FreeProblem) -> Trials:
     if not isinstance(descent, UnbalancedDescent):
         return trials
     product = replace(descent, first=product_of(problem))
-    return _paths(product, "product plan") | trials
+    return _paths(product, "product plan", _RANDOM) | trials
 
 
 def _from_start(descent: Descent, make: MakePlan) -> Descent:
@@ -198,12 +199,15 @@ def _from_start(descent: Descent, make: MakePlan) -> Descent:
     return replace(descent, first=make())
 
 
-def _paths(descent: UnbalancedDescent, name: str) -> Trials:
-    """Return descents from one start: straight, and by soft paths."""
+def _paths(descent: UnbalancedDescent, name: str, count: int) -> Trials:
+    """Return descents from one start: straight, by soft paths, and by random ones."""
     trials: Trials = {name: lambda: descent}
     for softness in _SOFTNESS:
         soft = replace(descent, softness=softness)
         trials[f"{name}, by a path of softness {softness:g}"] = partial(_itself, soft)
+    for seed in range(count):
+        random = replace(descent, softness=_SOFTNESS[0], seed=seed)
+        trials[f"{name}, by random path {seed + 1}"] = partial(_itself, random)
     return trials
 
 
@@ -240,6 +244,8 @@ def _starts(problem: FreeProblem) -> dict[str, MakePlan]:
     if isinstance(problem, UnbalancedProblem) and not problem.is_partial:
         starts["semi-relaxed plan"] = partial(_semi_relaxed, problem)
         starts["nearest pair"] = partial(_nearest_pair, problem)
+        # Random paths from the product plan lead further than random vertices.
+        return starts
     for seed in range(_RANDOM):
         starts[f"random vertex {seed + 1}"] = partial(_random_vertex, problem, seed)
     return starts

@@ -19,7 +19,12 @@ _LEAST = -300.0  # of the logarithms of masses
 _MIXED = 0.1
 
 
-def soft_path(shapes: Shapes, shape: NumpyArray, softness: float) -> NumpyArray:
+def soft_path(
+    shapes: Shapes,
+    shape: NumpyArray,
+    softness: float,
+    seed: int | None = None,
+) -> NumpyArray:
     """Return the shape that 50 proximal steps lead to.
 
     Parameters
@@ -30,9 +35,16 @@ def soft_path(shapes: Shapes, shape: NumpyArray, softness: float) -> NumpyArray:
         Where the path begins, up to a share of the product plan.
     softness : float
         ε as a share of the range of the gradient where the path begins.
+    seed : int or None
+        Where given, all masses are first multiplied by random numbers of this seed.
     """
     product = shapes.a[:, None] * shapes.b[None, :]
     shape = (1 - _MIXED) * shape + _MIXED * product / product.sum()
+    if seed is not None:
+        # Beside 0, so that all logarithms are finite.
+        rng = np.random.default_rng(seed)
+        shape = shape * (rng.exponential(size=shape.shape) + _MIXED)
+        shape = shape / shape.sum()
     epsilon = softness * float(np.ptp(shapes.gradient(shape)))
     if not epsilon > 0.0:
         return shape

@@ -86,10 +86,13 @@ class UnbalancedDescent(IterativeSolver[_State]):
         The plan to start from, of any positive mass.
     softness : float
         Where above 0, a soft path of this ε leads away from that plan first.
+    seed : int or None
+        Of random numbers that the masses are multiplied by where a soft path begins.
     """
 
     first: Any = None
     softness: float = 0.0
+    seed: int | None = None
 
     def run(self, problem: Any, callback: Callback | None = None) -> Outcome:
         """Take steps until the gap is closed; see :meth:`IterativeSolver.run`."""
@@ -122,7 +125,7 @@ class UnbalancedDescent(IterativeSolver[_State]):
         matrix = _array.to_numpy(self.first.dense()).astype(np.float64)
         shape = matrix / matrix.sum()
         if self.softness > 0.0:
-            shape = soft_path(shapes, shape, self.softness)
+            shape = soft_path(shapes, shape, self.softness, self.seed)
         return _at(unbalanced, shapes, shape)
 
     def step(self, problem: Quadratic, state: _State) -> _State:

@@ -251,10 +251,16 @@ def _descended(
     """Return masses of a lower L, and that; None where no step promises a decrease."""
     gradient = on.gradient(masses)
     gradient = gradient - float(gradient @ masses)
-    # 1. Masses that are 0 stay so where they would cost more.
-    free = np.nonzero((masses > 0.0) | (gradient < 0.0))[0]
+    # 1. Masses that are 0 stay so where they would cost more, and in empty rows and
+    # columns, whose curvature has no end.
+    p, q = on.marginals(masses)
+    beside = np.minimum(p[on.rows], q[on.cols])
+    joins = (gradient < 0.0) & (beside > 0.0)
+    free = np.nonzero((masses > 0.0) | joins)[0]
+    # Those that join are as large as their row and column allow.
+    sizes = np.where(masses > 0.0, masses, np.minimum(beside, 1e-2 / len(masses)))
     direction = np.zeros_like(masses)
-    direction[free] = _newton(on.hessian(masses, free), gradient[free], masses[free])
+    direction[free] = _newton(on.hessian(masses, free), gradient[free], sizes[free])
     promised = -float(gradient @ direction)
     if not promised > tolerance:
         return None
@@ -273,15 +279,13 @@ def _descended(
     return None
 
 
-def _newton(
-    hessian: NumpyArray, gradient: NumpyArray, masses: NumpyArray
-) -> NumpyArray:
+def _newton(hessian: NumpyArray, gradient: NumpyArray, sizes: NumpyArray) -> NumpyArray:
     """Return Newton's direction of sum 0, negative curvatures taken as positive.
 
-    In units of the roots of the masses, in which divergences curve alike everywhere.
+    In units of the roots of the sizes of masses, in which divergences curve alike
+    everywhere.
     """
-    least = 1e-2 / len(masses)
-    units = np.sqrt(np.maximum(masses, least * (masses == 0.0)))
+    units = np.sqrt(sizes)
     normal = units / np.linalg.norm(units)
     scaled = hessian * (units[:, None] * units[None, :])
     slopes = gradient * units

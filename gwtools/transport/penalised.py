@@ -167,8 +167,8 @@ def soft_least(values: NumpyArray, weights: NumpyArray, price: float) -> float:
     least = float(values.min())
     # Near 0 for large r, where log(1 + x) keeps the digits.
     excess = np.expm1(-(values - least) / price)
-    total = float(weights.sum())
-    return least - price * float(np.log1p(total - 1 + weights @ excess))
+    mean = float(weights @ excess) / float(weights.sum())
+    return least - price * float(np.log1p(mean))
 
 
 def _stepped(
