@@ -43,7 +43,7 @@ stationarity: $(VENV) ## whether plans that solvers call stationary are
 	$(call simulate,$(PY),stationarity)
 
 free_marginals: export OMP_NUM_THREADS := 1
-free_marginals: $(VENV) ## semi-relaxed and partial plans against POT's, and inliers among outliers
+free_marginals: $(VENV) ## semi-relaxed, partial and unbalanced plans against POT's, partitions, outliers
 	$(call simulate,$(PY),free_marginals)
 
 directions: export OMP_NUM_THREADS := 1

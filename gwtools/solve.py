@@ -84,12 +84,13 @@ def solve(
     alpha : float or 0-d array, optional
         The share α of F, from 0 (linear transport, whose optimum is found and proved)
         to 1 (F alone, as without features); it comes with the features. See the notes.
-    marginals : "balanced", "semi_relaxed" or Partial
+    marginals : "balanced", "semi_relaxed", Partial or Unbalanced
         Which plans compete. By default the couplings of both weights, "balanced".
         "semi_relaxed": the mass of each atom of x is its weight, and atoms of y receive
         what is best; no weight of y is read, so that those of weight 0 may receive
         mass, too. ``gwtools.Partial(mass)``: a part of the mass, no atom giving or
-        receiving more than its weight. See the notes.
+        receiving more than its weight. ``gwtools.Unbalanced(rho)``: any masses, at a
+        price for what their marginals miss of the weights. See the notes.
     loss : {"square", "kl", "absolute"}, optional
         The loss L between values of C and of D in the objective Σ L(C_ik, D_jl) π_ij
         π_kl. "square": (c − d)². "kl": c log(c/d) − c + d with 0 log 0 = 0, for C ≥ 0
@@ -192,7 +193,9 @@ def solve(
     asked for. ``certificate.lower`` is 0, and from ``effort="cubic"`` on a bound from
     minima over rows. There is no distance, no potentials and no features beside.
     Objectives have gradients in distances, points and factors, semi-relaxed ones in the
-    weights of x, too (THEORY.md, theorem 18).
+    weights of x, too, unbalanced ones with divergences in both weights (THEORY.md,
+    theorem 18). Unbalanced plans have no bound but 0; with divergences they descend
+    from each start by several paths, of which ``init`` is the start, too.
 
     Directed spaces, ``DenseSpace(C, directed=True)`` or a digraph's, and other losses
     than squares are carried by conditional gradient, Sinkhorn's algorithm and a search

@@ -14,7 +14,8 @@ X, Y = 1 - np.eye(3), 1 - np.eye(4)
     ("marginals", "error", "words"),
     [
         ("semi-relaxed", ValueError, ("'semi-relaxed'", "pass one of these")),
-        ("unbalanced", ValueError, ("'balanced'", "gwtools.Partial")),
+        ("unbalanced", ValueError, ("'balanced'", "pass gwtools.Unbalanced(rho)")),
+        (gw.Unbalanced, TypeError, ("the class Unbalanced", "an instance")),
         (0.5, TypeError, ("is 0.5", "gwtools.Partial(mass)")),
         (gw.Partial, TypeError, ("the class Partial", "an instance")),
         (None, TypeError, ("is None", "pass one of these")),
@@ -29,12 +30,30 @@ def test_masses_that_are_no_part(mass):
     refused(lambda: gw.Partial(mass), ValueError, "mass", "at most 1")
 
 
+@pytest.mark.parametrize("rho", [0, -1.0, np.nan, "1", True, None, (1.0, 0.0)])
+def test_prices_that_are_none(rho):
+    refused(lambda: gw.Unbalanced(rho), ValueError, "rho", "greater than 0")
+
+
+def test_prices_without_end_and_of_another_number():
+    for rho in (np.inf, (1.0, np.inf), float("inf")):
+        refused(lambda rho=rho: gw.Unbalanced(rho), ValueError, "rho", "'balanced'")
+    refused(lambda: gw.Unbalanced((1, 2, 3)), ValueError, "rho", "one number or two")
+    refused(lambda: gw.Unbalanced(1, "l2"), ValueError, "penalty", "'kl'", "'tv'")
+    two = (1.0, 2.0)
+    refused(lambda: gw.Unbalanced(two, "tv"), ValueError, "rho", "one number", "'kl'")
+    assert gw.Unbalanced((2, 2), "tv") == gw.Unbalanced(2.0, "tv")
+    assert gw.Unbalanced((1, 2)).prices == (1.0, 2.0)
+
+
 @pytest.mark.parametrize(
     "solver",
     [gw.MultiStart(), gw.Sinkhorn(), gw.Sorted(), gw.BranchAndBound()],
     ids=str,
 )
-@pytest.mark.parametrize("marginals", ["semi_relaxed", gw.Partial(0.5)], ids=str)
+@pytest.mark.parametrize(
+    "marginals", ["semi_relaxed", gw.Partial(0.5), gw.Unbalanced(1.0)], ids=str
+)
 def test_solvers_of_the_balanced_problem(solver, marginals):
     refused(
         lambda: gw.solve(X, Y, solver, marginals=marginals),
@@ -63,6 +82,9 @@ def test_gradients_in_the_weights_of_partial_problems():
     partial = gw.Partial(0.5)
     refused(lambda: gw.solve(x, y, marginals=partial), TypeError, "x must", "detach")
     refused(lambda: gw.solve(y, x, marginals=partial), TypeError, "y must", "detach")
+    variation = gw.Unbalanced(0.5, "tv")
+    words = ("x must", "gwtools.Unbalanced", "detach")
+    refused(lambda: gw.solve(x, y, marginals=variation), TypeError, *words)
 
 
 def start(plan, marginals):
@@ -87,6 +109,10 @@ def test_starts_of_other_marginals():
     refused(start(heavy, half), ValueError, "init", "no atom of y", "0.25")
     single = coupling.astype(np.float32)
     refused(start(single, "semi_relaxed"), TypeError, "init", "float32")
+    nothing = np.zeros((3, 4))
+    refused(start(nothing, gw.Unbalanced(1.0)), ValueError, "init", "a mass above 0")
+    by_variation = gw.Unbalanced(1.0, "tv")
+    refused(start(lopsided, by_variation), ValueError, "init", "no atom of x", "0.167")
 
 
 @pytest.mark.parametrize("call", [gw.certify, gw.solve_batch])

@@ -28,7 +28,7 @@ from gwtools.free_marginals import (
 )
 from gwtools.free_problems import FreeProblem, listed_plan
 from gwtools.history import now
-from gwtools.plans import Plan, SparsePlan
+from gwtools.plans import DensePlan, Plan, SparsePlan
 from gwtools.preparation import Prepared, prepare
 from gwtools.problems import GWProblem
 from gwtools.results import Certificate
@@ -71,7 +71,7 @@ def free_interval(
         beside=largest_root(marginals),
     )
     problem = free_problem(ready.x, ready.y, marginals, ready.unit)
-    plan = listed_plan(restricted(widened(plan), ready))
+    plan = _on_support(widened(plan), ready)
     pair = enclosed(GWProblem(ready.x, ready.y))
     upper = _upper(problem, pair, plan)
     # 2. Lower bounds: a sum of squares is not below 0.
@@ -110,6 +110,17 @@ def free_interval(
         objective=value * unit * unit,
         distance=value**0.5 * unit,
     )
+
+
+def _on_support(plan: Plan, ready: Prepared) -> Plan:
+    """Restrict a plan to the atoms of positive weight, also one that has no mass."""
+    masses = plan.masses
+    xp = _array.namespace(masses)
+    if bool(xp.any(masses > 0)):
+        return listed_plan(restricted(plan, ready))
+    shape = (ready.x.size, ready.y.size)
+    zeros = xp.zeros(shape, dtype=masses.dtype, device=_array.device(masses))
+    return DensePlan(zeros)
 
 
 def _upper(problem: FreeProblem, pair: EnclosedPair, plan: Plan) -> Bound:
