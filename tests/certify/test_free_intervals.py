@@ -1,5 +1,6 @@
 """Certificates of plans with free marginals, against rational arithmetic."""
 
+from decimal import Decimal, getcontext
 from fractions import Fraction
 
 import numpy as np
@@ -64,6 +65,49 @@ def test_what_a_plan_misses_widens_the_interval():
     # The nearest plan of the marginals is covered, which is 1e-6 away.
     assert widened.upper >= checkers.objective(C, D, matrix)
     assert widened.upper <= right.upper + 1e-4 * np.abs(C).max() ** 2
+
+
+@pytest.mark.parametrize("penalty", ["kl", "tv"])
+@pytest.mark.parametrize("rho", [1e-3, 1.0, 1e6])
+def test_theorem_18_upper_end_of_unbalanced_plans(penalty, rho):
+    """Above the exact objective with its penalties, in decimals of 60 digits."""
+    marginals = gw.Unbalanced(rho, penalty)
+    getcontext().prec = 60
+    for seed in range(3):
+        C, a, D, b, rng = free_plans.drawn(seed, least=3, most=6)
+        x, y = gw.DenseSpace(C, a), gw.DenseSpace(D, b)
+        matrix = rng.dirichlet(np.ones(len(a) * len(b))).reshape(len(a), len(b))
+        matrix = (0.2 + 0.3 * seed) * matrix
+        exact = decimal(checkers.exact_objective(C, D, matrix))
+        for sums, weights in ((matrix, x.weights), (matrix.T, y.weights)):
+            p = [sum(map(Fraction, row.tolist())) for row in sums]
+            total = sum(map(Fraction, weights.tolist()))
+            w = [Fraction(weight) / total for weight in weights.tolist()]
+            if penalty == "tv":
+                size = decimal(sum(abs(k - h) for k, h in zip(p, w, strict=True)))
+            else:
+                mass = decimal(sum(p))
+                size = (
+                    1
+                    - mass**2
+                    + 2
+                    * mass
+                    * sum(
+                        decimal(k) * decimal(k / h).ln()
+                        for k, h in zip(p, w, strict=True)
+                    )
+                )
+            exact += Decimal(rho) * size
+        plan = gw.DensePlan(matrix)
+        interval = free_interval(x, y, plan, marginals, "linear", 0.0).certificate
+        assert Decimal(interval.upper) >= exact
+        assert interval.upper <= float(exact) * (1 + 1e-9) + 1e-9 * rho
+        assert interval.lower == 0
+
+
+def decimal(value):
+    """A fraction in decimals."""
+    return Decimal(value.numerator) / Decimal(value.denominator)
 
 
 def test_only_cubic_efforts_compute_the_bound_by_minima():
