@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 
+from gwtools import _compiled
 from gwtools._array import NumpyArray
 from gwtools.plans import SparsePlan, changed, make_unchecked
+from gwtools.transport.column_generation import generated
 from gwtools.transport.one_dimensional import SLIVER, comonotone
 
 # Entries: larger programs with a start are priced, on few arcs at a time.
@@ -75,6 +77,10 @@ def exact(
     n, m = cost.shape
     if n == 1 or m == 1:
         return _only_coupling(cost, a, b)
+    if start is not None and n * m > _DENSE_PROGRAM and _compiled.available():
+        program = _by_columns(cost, a, b, start, potentials)
+        if program is not None:
+            return program
     # POT takes negative costs for infeasible ones and has absolute tolerances: shift to
     # >= 0 and scale to 1.
     shift = float(cost.min())
@@ -98,6 +104,27 @@ def exact(
     lower = dual_value * unit + shift
     unscaled = (u * unit + shift, v * unit)
     return Program(plan, unscaled, lower)
+
+
+def _by_columns(
+    cost: NumpyArray,
+    a: NumpyArray,
+    b: NumpyArray,
+    start: SparsePlan,
+    potentials: tuple[NumpyArray, NumpyArray] | None,
+) -> Program | None:
+    """Solve a large program by compiled pivots; None where they come to no end."""
+    b = b * (a.sum() / b.sum())
+    found = generated(cost, a, b, start, potentials)
+    if found is None:
+        return None
+    plan, u, v, lower = found
+    of_rows, of_cols = plan.marginals()
+    missed_a = float(np.abs(of_rows - a).max())
+    missed_b = float(np.abs(of_cols - b).max())
+    if max(missed_a, missed_b) > _MISSED:
+        plan = _repaired(plan, a, b)
+    return Program(plan, (u, v), lower)
 
 
 def _only_coupling(

@@ -1,0 +1,194 @@
+"""Transport programs on few arcs at a time, by compiled pricing and pivots.
+
+Arcs that violate dual feasibility join until none is left, so that the answer is
+optimal for the whole matrix of costs. A program starts from a plan and potentials near
+its solution, which a sequence of programs has.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from gwtools._array import NumpyArray
+from gwtools._compiled.network_simplex import (
+    Arcs,
+    Tree,
+    empty_tree,
+    pivoted,
+    plant,
+    settle,
+)
+from gwtools._compiled.pricing import tightened, violated
+from gwtools.plans import SparsePlan, make_unchecked
+from gwtools.transport.one_dimensional import SLIVER, comonotone
+
+_PER_ROW = 8  # arcs that a row gets at a time
+_FLOAT_ERROR = 1e-14  # of reduced costs, relative to costs and potentials
+_MISSED = 1e-12  # a start whose marginals are off by more is not used
+_PIVOTS_PER_NODE = 1000  # far above what programs take
+
+
+class Units(NamedTuple):
+    """Weights in units of mass, in which those of equal weights are whole numbers.
+
+    Pivots then have no float error: an arc is empty or not.
+
+    Attributes
+    ----------
+    a, b : numpy arrays of shape (n,) and (m,)
+        The weights, in units.
+    unit : float
+        The mass of a unit.
+    """
+
+    a: NumpyArray
+    b: NumpyArray
+    unit: float
+
+    @classmethod
+    def of(cls, a: NumpyArray, b: NumpyArray) -> Units:
+        """Choose units for weights."""
+        n = len(a)
+        m = len(b)
+        if a.min() < a.max() or b.min() < b.max():
+            return cls(a, b, 1.0)
+        common = math.gcd(n, m)
+        # n rows of m / g units each, as much as m columns of n / g.
+        each_row = float(m // common)
+        each_col = float(n // common)
+        unit = float(a[0]) / each_row
+        return cls(np.full(n, each_row), np.full(m, each_col), unit)
+
+    @property
+    def are_whole(self) -> bool:
+        """Whether all masses of vertices are whole numbers."""
+        return self.unit != 1.0
+
+
+def generated(
+    cost: NumpyArray,
+    a: NumpyArray,
+    b: NumpyArray,
+    start: SparsePlan,
+    potentials: tuple[NumpyArray, NumpyArray] | None,
+) -> tuple[SparsePlan, NumpyArray, NumpyArray, float] | None:
+    """Minimise Σ cost_ij π_ij over couplings of a and b.
+
+    Parameters
+    ----------
+    cost : numpy array of shape (n, m)
+        Costs, of any sign; float64, of C order.
+    a, b : numpy arrays of shape (n,) and (m,)
+        Positive weights of equal sums.
+    start : SparsePlan
+        The coupling from which pivots start, where its marginals are a and b; a
+        coupling in the order of the atoms where they are not.
+    potentials : pair of arrays or None
+        Potentials of a similar program.
+
+    Returns
+    -------
+    tuple or None
+        A vertex, its potentials u and v, and a number that no coupling costs less
+        than, up to float error: Σ a_i u_i + Σ b_j v_j plus the least reduced cost of
+        each row times its weight, where that is below 0. None where pivots came to no
+        end.
+    """
+    n, m = cost.shape
+    units = Units.of(a, b)
+    # 1. Potentials that leave every atom an arc of reduced cost 0, and the arcs that
+    # they price lowest, behind those of the start.
+    u = np.zeros(n) if potentials is None else np.array(potentials[0], dtype=float)
+    per_row = min(_PER_ROW, m)
+    _, of_rows, of_cols = tightened(cost, u, per_row)
+    rows, cols, masses = _started(units, start)
+    all_rows = [rows, np.repeat(np.arange(n), per_row), of_cols.ravel()]
+    all_cols = [cols, of_rows.ravel(), np.repeat(np.arange(m), of_cols.shape[1])]
+    arcs = _arcs(cost, np.concatenate(all_rows), np.concatenate(all_cols))
+    tree = empty_tree(n, m, u - u[0])
+    plant(tree, arcs, masses, n)
+    largest = max(float(cost.max()), -float(cost.min()))
+    while True:
+        # 2. Solve on these arcs, and price all.
+        size = max(largest, float(np.abs(tree.potentials).max()))
+        allowed = _FLOAT_ERROR * size
+        most = _PIVOTS_PER_NODE * (n + m)
+        if pivoted(tree, arcs, n, allowed, most) == most:
+            return None
+        u = tree.potentials[:n]
+        v = tree.potentials[n:-1]
+        # 3. Stop where no other arc improves the plan: the tolerance of the pivots, and
+        # a margin for another order of the same sums.
+        least, rows, cols = violated(cost, u, v, per_row, 4 * allowed)
+        if len(rows) == 0:
+            break
+        # 4. The arcs that violate dual feasibility join.
+        joining = _arcs(cost, rows, cols)
+        arcs = Arcs(*map(np.concatenate, zip(arcs, joining, strict=True)))
+    lower = float(a @ (u + np.minimum(least, 0.0)) + b @ v)
+    return _plan_of(tree, arcs, units), u.copy(), v.copy(), lower
+
+
+def _arcs(cost: NumpyArray, rows: NumpyArray, cols: NumpyArray) -> Arcs:
+    """Return arcs with their costs."""
+    costs = cost[rows, cols]
+    return Arcs(rows.astype(np.int32), cols.astype(np.int32), costs)
+
+
+def _started(
+    units: Units,
+    start: SparsePlan,
+) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
+    """Return rows, columns and masses of a coupling, in units, that fits the weights.
+
+    The start, or the coupling of all atoms in their order.
+    """
+    n, m = start.size
+    rows = start.rows
+    cols = start.cols
+    masses = start.mass / units.unit
+    if units.are_whole:
+        masses = np.rint(masses)
+    of_rows = np.bincount(rows, weights=masses, minlength=n)
+    of_cols = np.bincount(cols, weights=masses, minlength=m)
+    missed = max(
+        float(np.abs(of_rows - units.a).max()),
+        float(np.abs(of_cols - units.b).max()),
+    )
+    positive = masses > 0.0
+    touched = np.bincount(cols[positive], minlength=m)
+    # `not <=` refuses NaN too.
+    if not missed <= _MISSED * units.a.sum() or touched.min() == 0:
+        # Weights, of sum 1, and not units of them.
+        a = units.unit * units.a
+        b = units.unit * units.b
+        chain = comonotone(np.arange(n), a, np.arange(m), b)
+        rows = chain.rows
+        cols = chain.cols
+        masses = chain.mass / units.unit
+        if units.are_whole:
+            masses = np.rint(masses)
+        positive = masses > 0.0
+    return rows[positive], cols[positive], masses[positive]
+
+
+def _plan_of(tree: Tree, arcs: Arcs, units: Units) -> SparsePlan:
+    """Return the plan of a tree, without arcs whose mass is none but float error."""
+    n = len(units.a)
+    m = len(units.b)
+    supplies = np.concatenate([units.a, -units.b, np.zeros(1)])
+    deepest_first = np.argsort(-tree.depths, kind="stable")
+    settle(tree, supplies, deepest_first, n)
+    least = SLIVER * max(units.a.max(), units.b.max())
+    nodes = np.nonzero((tree.flows > least) & (tree.arcs >= 0))[0]
+    chosen = tree.arcs[nodes]
+    return make_unchecked(
+        SparsePlan,
+        rows=arcs.rows[chosen].astype(np.int64),
+        cols=arcs.cols[chosen].astype(np.int64),
+        mass=units.unit * tree.flows[nodes],
+        size=(n, m),
+    )
