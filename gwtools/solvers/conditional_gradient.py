@@ -403,8 +403,9 @@ class ConditionalGradient(IterativeSolver[_State]):
         # Exchanges of parts of atoms leave the vertices. A copy is the next program's
         # start, so that the plan counts as a mixture: a vertex that is as good may
         # replace it.
+        cross = problem.updated_cross(plan, state.plan, state.cross)
         return replace(
-            _alone(problem, plan),
+            _alone(problem, plan, cross),
             vertex=changed(plan),
             gap_before=state.gap_before,
             potentials=state.potentials,

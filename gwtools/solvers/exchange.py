@@ -12,14 +12,16 @@ from typing import NamedTuple, Self
 import numpy as np
 import scipy.sparse
 
-from gwtools import _array
+from gwtools import _array, _compiled
 from gwtools._array import Array, NumpyArray
-from gwtools.channel_problems import FormBlock, blocks
+from gwtools._compiled.exchanges import add_product, best_exchange
+from gwtools.channel_problems import ChannelProblem, FormBlock, blocks
 from gwtools.plans import SparsePlan, changed
 from gwtools.problems import GWProblem
 from gwtools.transport.one_dimensional import SLIVER
 
 MOST_ATOMS = 3000  # K: arrays over all pairs of them are held
+_COMPILED_ATOMS = 300  # K above which compiled passes pay
 
 
 class Exchange(NamedTuple):
@@ -166,20 +168,29 @@ class Atoms:
 
         It has the array library, dtype and shape of the plan ``like``.
         """
-        positions = (self.rows, self.cols)
-        # Compressed rows add the masses of one position.
-        compressed = scipy.sparse.csr_array((self.mass, positions), shape=like.size)
-        total = compressed.tocoo()
-        rows, cols = total.coords
-        # SciPy's positions are as narrow as the shape allows.
-        rows = rows.astype(np.int64)
-        cols = cols.astype(np.int64)
-        return changed(
-            like,
-            rows=_array.from_numpy(rows, like.rows),
-            cols=_array.from_numpy(cols, like.rows),
-            mass=_array.from_numpy(total.data, like.mass),
-        )
+        return _plan_of(self.rows, self.cols, self.mass, like)
+
+
+def _plan_of(
+    rows: NumpyArray,
+    cols: NumpyArray,
+    mass: NumpyArray,
+    like: SparsePlan,
+) -> SparsePlan:
+    """Return a plan of atoms, with one for each position, as :meth:`Atoms.plan`."""
+    # Compressed rows add the masses of one position.
+    compressed = scipy.sparse.csr_array((mass, (rows, cols)), shape=like.size)
+    total = compressed.tocoo()
+    rows, cols = total.coords
+    # SciPy's positions are as narrow as the shape allows.
+    rows = rows.astype(np.int64)
+    cols = cols.astype(np.int64)
+    return changed(
+        like,
+        rows=_array.from_numpy(rows, like.rows),
+        cols=_array.from_numpy(cols, like.rows),
+        mass=_array.from_numpy(total.data, like.mass),
+    )
 
 
 def _double(values: Array) -> NumpyArray:
@@ -225,6 +236,11 @@ def exchanged(
     if plan.mass.shape[0] > MOST_ATOMS:
         return plan
     gradient = problem.gradient(cross)
+    is_large = plan.mass.shape[0] > _COMPILED_ATOMS
+    # Compiled passes read one form, that of the plain objective.
+    has_one_form = not isinstance(problem, ChannelProblem)
+    if is_large and has_one_form and _compiled.available():
+        return _exchanged_in_matrices(problem, plan, gradient, negligible)
     atoms = Atoms.of(problem, plan, gradient)
     has_moved = False
     n, m = plan.shape
@@ -238,3 +254,46 @@ def exchanged(
     if not has_moved:
         return plan
     return atoms.plan(plan)
+
+
+def _exchanged_in_matrices(
+    problem: GWProblem,
+    plan: SparsePlan,
+    gradient: Array,
+    negligible: float,
+) -> SparsePlan:
+    """Make exchanges as :func:`exchanged`, by compiled passes over whole matrices.
+
+    Exchanges are chosen and made as by :class:`Atoms`, whose steps these are.
+    """
+    slopes = np.array(_double(gradient), order="C")  # (n, m), overwritten
+    left = _double(problem.share * problem.left.dense())
+    right = _double(problem.right.dense())
+    rows = _array.to_numpy(plan.rows)
+    cols = _array.to_numpy(plan.cols)
+    mass = _double(plan.mass)
+    has_moved = False
+    for _ in range(sum(plan.shape)):
+        change, s, t = best_exchange(slopes, left, right, rows, cols, mass)
+        # Written so that changes that are no numbers end the search.
+        if not change < -negligible:
+            break
+        if mass[t] > mass[s]:
+            s, t = t, s
+        moved = mass[t]
+        # Δ = τ (e_i − e_j)(e_l − e_k)ᵀ changes the gradient by −4 R Δ S.
+        i, k, j, c = rows[s], cols[s], rows[t], cols[t]
+        along_rows = left[:, i] - left[:, j]
+        along_cols = right[c] - right[k]
+        add_product(slopes, -4 * moved * along_rows, along_cols)
+        rows = np.append(rows, i)
+        cols = np.append(cols, c)
+        mass = np.append(mass, moved)
+        cols[t] = k
+        mass[s] -= moved
+        kept = mass > SLIVER * mass.max()
+        rows, cols, mass = rows[kept], cols[kept], mass[kept]
+        has_moved = True
+    if not has_moved:
+        return plan
+    return _plan_of(rows, cols, mass, plan)
