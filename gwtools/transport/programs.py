@@ -106,6 +106,37 @@ def exact(
     return Program(plan, unscaled, lower)
 
 
+def exact_on_arcs(
+    costs: NumpyArray,
+    arcs: tuple[NumpyArray, NumpyArray],
+    a: NumpyArray,
+    b: NumpyArray,
+) -> tuple[SparsePlan, NumpyArray, NumpyArray]:
+    """Minimise Σ cost_k π_k over couplings of a and b on k arcs alone.
+
+    Parameters
+    ----------
+    costs : numpy array of shape (k,)
+        Costs of the arcs, of any sign; float64.
+    arcs : pair of integer arrays of shape (k,)
+        Their rows and columns, among which a coupling has all its mass.
+    a, b : numpy arrays of shape (n,) and (m,)
+        Positive weights of equal sum.
+
+    Returns
+    -------
+    (SparsePlan, array of shape (n,), array of shape (m,))
+        A vertex and its potentials, in units of the costs.
+    """
+    # POT takes costs >= 0 and has absolute tolerances.
+    shift = float(costs.min())
+    unit = max(float(costs.max()) - shift, np.finfo(float).tiny)
+    scaled = (costs - shift) / unit
+    shape = (len(a), len(b))
+    plan, u, v = _simplex(scipy.sparse.coo_array((scaled, arcs), shape=shape), a, b)
+    return plan, u * unit + shift, v * unit
+
+
 def _by_columns(
     cost: NumpyArray,
     a: NumpyArray,

@@ -1,0 +1,347 @@
+"""Optimal transport between points for the costs −⟨u, v⟩, without their matrix.
+
+Reduced costs are squared distances in one dimension more, so that nearest neighbours
+price them exactly (theorem 12 h).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import scipy.sparse
+
+from gwtools._array import NumpyArray
+from gwtools.plans import SparsePlan
+from gwtools.transport.one_dimensional import comonotone
+from gwtools.transport.programs import Program, exact, exact_on_arcs
+
+DENSE_ENTRIES = 2**18  # programs of fewer are solved as matrices
+_OF_ROWS = 16  # arcs that are priced for an atom of x at once
+_OF_COLUMNS = 2  # and for an atom of y
+_MOST_ARCS = 32  # of an atom, above which the dearest are dropped
+_KEPT_ARCS = 16
+_MOST_ROUNDS = 200
+_LEAF = 64  # points of a leaf of the trees
+_CELL = 12  # points of a cell, of which coarse programs have one
+_BLOCK = 2**15  # points that are priced at once
+_FLOAT_ERROR = 1e-14  # of reduced costs, relative to the largest terms
+
+
+@dataclass(frozen=True, eq=False)
+class LiftedCosts:
+    """The costs −⟨u_i, v_j⟩ (n, m) between weighted points.
+
+    Parameters
+    ----------
+    u, v : arrays of shape (n, q) and (m, q)
+        Points, in float64.
+    """
+
+    u: NumpyArray
+    v: NumpyArray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of points (n, m)."""
+        return len(self.u), len(self.v)
+
+    @property
+    def size(self) -> float:
+        """A bound of the absolute values of the costs."""
+        return _longest(self.u) * _longest(self.v)
+
+    @property
+    def transposed(self) -> LiftedCosts:
+        """The costs of the same pairs, rows and columns exchanged."""
+        return LiftedCosts(self.v, self.u)
+
+    def at(self, rows: NumpyArray, cols: NumpyArray) -> NumpyArray:
+        """Return the costs of pairs (k,)."""
+        return -np.einsum("kq,kq->k", self.u[rows], self.v[cols])
+
+    def balanced(self) -> Self:
+        """Return the same costs by coordinates of one standard deviation in u and v."""
+        spread_u = self.u.std(axis=0)
+        spread_v = self.v.std(axis=0)
+        kept = (spread_u > 0.0) & (spread_v > 0.0)
+        stretch = np.ones_like(spread_u)
+        stretch[kept] = np.sqrt(spread_v[kept] / spread_u[kept])
+        return type(self)(self.u * stretch, self.v / stretch)
+
+    def cheapest(
+        self,
+        prices: NumpyArray,
+        count: int,
+    ) -> tuple[NumpyArray, NumpyArray]:
+        """Return the columns j of least −⟨u_i, v_j⟩ − g_j in each row, and these.
+
+        By nearest neighbours of (u_i, 0) among the points (v_j, √(2 (w_j − min w))),
+        with w_j = −g_j − |v_j|²/2 (theorem 12 h).
+
+        Parameters
+        ----------
+        prices : array of shape (m,)
+            g.
+        count : int
+            Columns of a row.
+
+        Returns
+        -------
+        pair of arrays of shape (n, min(count, m))
+            Columns, and their reduced costs; ascending.
+        """
+        from scipy.spatial import cKDTree  # takes long to import
+
+        n, m = self.shape
+        count = min(count, m)
+        heights = -prices - np.sum(self.v**2, axis=1) / 2
+        heights = np.sqrt(2 * (heights - heights.min()))
+        tree = cKDTree(
+            np.column_stack([self.v, heights]), leafsize=_LEAF, compact_nodes=False
+        )
+        columns = np.empty((n, count), dtype=np.int64)
+        reduced = np.empty((n, count))
+        for start in range(0, n, _BLOCK):
+            u = self.u[start : start + _BLOCK]
+            _, near = tree.query(np.column_stack([u, np.zeros(len(u))]), k=count)
+            near = near.reshape(len(u), count)
+            costs = -np.einsum("iq,ikq->ik", u, self.v[near]) - prices[near]
+            # Distances have other float errors than reduced costs.
+            order = np.argsort(costs, axis=1, kind="stable")
+            stop = start + len(u)
+            columns[start:stop] = np.take_along_axis(near, order, axis=1)
+            reduced[start:stop] = np.take_along_axis(costs, order, axis=1)
+        return columns, reduced
+
+
+def _longest(points: NumpyArray) -> float:
+    """Return the largest norm of points."""
+    return float(np.sqrt(np.sum(points**2, axis=1).max()))
+
+
+def lifted_program(
+    costs: LiftedCosts,
+    a: NumpyArray,
+    b: NumpyArray,
+    start: SparsePlan | None = None,
+    potentials: tuple[NumpyArray, NumpyArray] | None = None,
+    share: float = 0.0,
+) -> Program:
+    """Minimise −Σ ⟨u_i, v_j⟩ π_ij over couplings of a and b, on few arcs at a time.
+
+    Arcs that violate dual feasibility join until none is left, up to float error.
+
+    Parameters
+    ----------
+    costs : LiftedCosts
+        The costs.
+    a, b : arrays of shape (n,) and (m,)
+        Positive weights of sum 1.
+    start : SparsePlan, optional
+        A coupling whose arcs are kept at first.
+    potentials : pair of arrays, optional
+        Potentials of a similar program; by default those of a program of few cells.
+    share : float
+        The part of what the program gains over ``start`` that may be left: it ends
+        early where the cost of its plan is proved to be that near to the least one.
+
+    Returns
+    -------
+    Program
+        A vertex of few arcs, potentials that are feasible for all pairs, and their
+        value, which is below the cost of every coupling, up to float error.
+    """
+    b = b * (a.sum() / b.sum())
+    n, m = costs.shape
+    if n * m <= DENSE_ENTRIES or min(n, m) == 1:
+        return exact(-(costs.u @ costs.v.T), a, b)
+    costs = costs.balanced()
+    if potentials is None:
+        g = _coarse_prices(costs, a, b)
+    else:
+        g = potentials[1]
+    chain = comonotone(costs.u[:, 0], a, costs.v[:, 0], b)
+    feasible = [(chain.rows, chain.cols)]
+    if start is not None:
+        feasible.append((start.rows, start.cols))
+    priced = _Priced.of(costs, a, b, g)
+    arcs = _Arcs.of(m, [*priced.arcs(), *feasible])
+    for _ in range(_MOST_ROUNDS):
+        # 1. Solve on these arcs, by reduced costs: their potentials are near 0.
+        c = costs.at(arcs.rows, arcs.cols)
+        reduced = c - priced.f[arcs.rows] - priced.g[arcs.cols]
+        plan, u, v = exact_on_arcs(reduced, (arcs.rows, arcs.cols), a, b)
+        f = priced.f + u
+        g = priced.g + v
+        reduced = c - f[arcs.rows] - g[arcs.cols]
+        value = float(plan.mass @ costs.at(plan.rows, plan.cols))
+        # 2. Price all pairs.
+        priced = _Priced.of(costs, a, b, g)
+        float_error = _FLOAT_ERROR * (costs.size + np.abs(f).max() + np.abs(g).max())
+        float_error = max(float_error, -float(reduced.min()))
+        violated = priced.violated(costs, f, g, float_error)
+        left = value - priced.lower
+        if not violated or left <= share * _gain(costs, start, priced.lower):
+            break
+        # 3. Add the arcs that violate dual feasibility.
+        arcs = arcs.extended(reduced, [*violated, (plan.rows, plan.cols), *feasible])
+    return Program(plan, (priced.f, priced.g), priced.lower)
+
+
+def _gain(costs: LiftedCosts, start: SparsePlan | None, lower: float) -> float:
+    """Return how far the cost of a start is above a lower value, at least 0."""
+    if start is None:
+        return 0.0
+    return max(0.0, float(start.mass @ costs.at(start.rows, start.cols)) - lower)
+
+
+@dataclass(frozen=True, eq=False)
+class _Priced:
+    """Feasible potentials f (n,) and g (m,), and the pairs that they price lowest.
+
+    Parameters
+    ----------
+    f, g : arrays of shape (n,) and (m,)
+        Each f_i is the least cost less g_j for the given g; each g_j the least cost
+        less f_i, which is no lower.
+    lower : float
+        a·f + b·g.
+    of_rows, of_columns : integer arrays of shape (n, k) and (m, l)
+        The columns of least reduced costs in each row, and the rows in each column.
+    """
+
+    f: NumpyArray
+    g: NumpyArray
+    lower: float
+    of_rows: NumpyArray
+    of_columns: NumpyArray
+
+    @classmethod
+    def of(
+        cls,
+        costs: LiftedCosts,
+        a: NumpyArray,
+        b: NumpyArray,
+        g: NumpyArray,
+    ) -> Self:
+        """Price all pairs by potentials g."""
+        of_rows, reduced = costs.cheapest(g, _OF_ROWS)
+        f = reduced[:, 0].copy()
+        of_columns, reduced = costs.transposed.cheapest(f, _OF_COLUMNS)
+        g = reduced[:, 0].copy()
+        return cls(f, g, float(a @ f + b @ g), of_rows, of_columns)
+
+    def arcs(self) -> Iterator[tuple[NumpyArray, NumpyArray]]:
+        """Yield rows and columns of the pairs."""
+        n, count = self.of_rows.shape
+        yield np.repeat(np.arange(n), count), self.of_rows.ravel()
+        m, count = self.of_columns.shape
+        yield self.of_columns.ravel(), np.repeat(np.arange(m), count)
+
+    def violated(
+        self,
+        costs: LiftedCosts,
+        f: NumpyArray,
+        g: NumpyArray,
+        float_error: float,
+    ) -> list[tuple[NumpyArray, NumpyArray]]:
+        """Return the pairs whose cost is below f_i + g_j for potentials of arcs."""
+        found = []
+        for rows, cols in self.arcs():
+            reduced = costs.at(rows, cols) - f[rows] - g[cols]
+            below = reduced < -float_error
+            if below.any():
+                found.append((rows[below], cols[below]))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Arcs:
+    """Arcs between n and m points, by ascending positions i m + j."""
+
+    width: int  # m
+    positions: NumpyArray
+
+    @classmethod
+    def of(cls, width: int, pairs: list[tuple[NumpyArray, NumpyArray]]) -> Self:
+        """Return the arcs of lists of rows and columns, each of them once."""
+        positions = [rows.astype(np.int64) * width + cols for rows, cols in pairs]
+        return cls(width, np.unique(np.concatenate(positions)))
+
+    @property
+    def rows(self) -> NumpyArray:
+        """The rows i."""
+        return self.positions // self.width
+
+    @property
+    def cols(self) -> NumpyArray:
+        """The columns j."""
+        return self.positions % self.width
+
+    def extended(
+        self,
+        reduced: NumpyArray,
+        pairs: list[tuple[NumpyArray, NumpyArray]],
+    ) -> Self:
+        """Return the arcs with others, without the dearest where there are many."""
+        atoms = self.width + int(self.rows[-1]) + 1
+        kept = self.positions
+        if len(kept) > _MOST_ARCS * atoms:
+            count = _KEPT_ARCS * atoms
+            kept = kept[np.argpartition(reduced, count)[:count]]
+        added = self.of(self.width, pairs)
+        return type(self)(self.width, np.union1d(kept, added.positions))
+
+
+def _coarse_prices(
+    costs: LiftedCosts,
+    a: NumpyArray,
+    b: NumpyArray,
+) -> NumpyArray:
+    """Return prices g (m,) by the program between the cells of both clouds.
+
+    The costs are bilinear, so that those between means are the means of costs: the
+    program is that of the couplings of cells.
+    """
+    u, of_u = cell_means(costs.u, a, cells_of(costs.u))
+    v, of_v = cell_means(costs.v, b, cells_of(costs.v))
+    coarse = lifted_program(LiftedCosts(u, v), of_u, of_v)
+    f, _ = coarse.potentials
+    # The largest prices that are feasible against the cells of x.
+    _, reduced = LiftedCosts(costs.v, u).cheapest(f, 1)
+    return reduced[:, 0].copy()
+
+
+def cells_of(points: NumpyArray, most: int = _CELL) -> NumpyArray:
+    """Number the cells (n,) of a partition of points into boxes of few points."""
+    from scipy.spatial import cKDTree  # takes long to import
+
+    tree = cKDTree(points, leafsize=most)
+    cells = np.empty(len(points), dtype=np.int64)
+    number = 0
+    nodes = [tree.tree]
+    while nodes:
+        node = nodes.pop()
+        if node.lesser is None:
+            cells[node.indices] = number
+            number += 1
+        else:
+            nodes += [node.lesser, node.greater]
+    return cells
+
+
+def cell_means(
+    points: NumpyArray,
+    weights: NumpyArray,
+    cells: NumpyArray,
+) -> tuple[NumpyArray, NumpyArray]:
+    """Return the means (k, q) of points over cells, and the weights (k,) of these."""
+    total = np.bincount(cells, weights=weights)
+    shares = scipy.sparse.csr_array(
+        (weights / total[cells], (cells, np.arange(len(cells)))),
+        shape=(len(total), len(cells)),
+    )
+    return shares @ points, total
