@@ -5,16 +5,17 @@ Plain, or fused with a linear term of costs between atoms.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, cast
 
 from gwtools import _array, _check, _check_fused, _check_plans, _check_spaces
-from gwtools._array import Array
+from gwtools._array import Array, NumpyArray
 from gwtools._stacks import Numbers, at_atoms, dot, expanded, numbers
 from gwtools.distortions import sum_of_squares
 from gwtools.linear_terms import LinearTerm, share_of
-from gwtools.plans import Plan, SparsePlan
+from gwtools.plans import Plan, SparsePlan, inner_products
 from gwtools.spaces import Space, detached, fields_alone
 from gwtools.spaces.double_centering import LowRankResidual, Residual
 
@@ -182,6 +183,19 @@ class Quadratic:
             sign = left.sign * right.sign
             return sign * ((left.factor @ core) @ right.factor.T)
         return left.apply(plan.apply(right.dense()))
+
+    def inner(self, plan: Plan, matrix: Array) -> Numbers:
+        """Return Σ π_ij matrix_ij, for a matrix that this problem made."""
+        return numbers(plan.inner(matrix))
+
+    def inner_products(self, plans: Sequence[Plan], matrix: Array) -> NumpyArray:
+        """Return the inner products (K,) of K plans with a matrix of this problem."""
+        return inner_products(plans, matrix)
+
+    def block(self, matrix: Array, rows: Array, cols: Array) -> Array:
+        """Return the entries of a matrix of this problem between rows and columns."""
+        xp = _array.namespace(matrix)
+        return xp.take(xp.take(matrix, rows, axis=0), cols, axis=1)
 
     def relative_objective(self, plan: Plan, cross: Array) -> Numbers:
         """Return F(π) − F(a ⊗ b) = −4 E_π αβ − 2 ⟨π, R π S⟩, in squared units of C.

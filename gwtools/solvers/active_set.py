@@ -13,7 +13,7 @@ import numpy as np
 import scipy.linalg
 
 from gwtools._array import Array, NumpyArray
-from gwtools.plans import Plan, inner_products, mixture
+from gwtools.plans import Plan, mixture
 from gwtools.problems import Quadratic
 
 MOST = 512  # couplings: matrices of this size are factored in a few milliseconds
@@ -52,8 +52,8 @@ class ActiveSet:
         cross: Array,
     ) -> Self:
         """Return the set of one coupling, given with its ``cross`` matrix R π S."""
-        linear = float(plan.inner(problem.bilinear_cost))  # −4 E_π αβ
-        quadratic = -2 * float(plan.inner(cross))  # −2 ⟨π, R π S⟩
+        linear = float(problem.inner(plan, problem.bilinear_cost))  # −4 E_π αβ
+        quadratic = -2 * float(problem.inner(plan, cross))  # −2 ⟨π, R π S⟩
         return cls(
             plans=(plan,),
             weights=np.ones(1),
@@ -95,11 +95,11 @@ class ActiveSet:
         weights[:-1] = self.weights
         linear = np.empty(size)
         linear[:-1] = self.linear
-        linear[-1] = float(plan.inner(problem.bilinear_cost))
+        linear[-1] = float(problem.inner(plan, problem.bilinear_cost))
         quadratic = np.empty((size, size))
         quadratic[:-1, :-1] = self.quadratic
         # K is symmetric: R V S alone gives the new row and column.
-        with_new = -2 * inner_products(plans, cross)
+        with_new = -2 * problem.inner_products(plans, cross)
         quadratic[-1, :] = with_new
         quadratic[:, -1] = with_new
         return type(self)(plans, weights, linear, quadratic)

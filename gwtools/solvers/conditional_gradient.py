@@ -14,16 +14,18 @@ import numpy as np
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
 from gwtools.bounds.moments import has_one_row
+from gwtools.lifted_problems import LiftedProblem, are_lifted
 from gwtools.marginals import has_marginals, rounded_plan
 from gwtools.plans import Plan, SparsePlan, changed
 from gwtools.preparation import Prepared
-from gwtools.problems import GWProblem
+from gwtools.problems import GWProblem, Quadratic
 from gwtools.results import Status
 from gwtools.solvers import given_starts
 from gwtools.solvers.active_set import ActiveSet
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, gap_above
 from gwtools.solvers.exchange import MOST_ATOMS, exchanged
 from gwtools.solvers.given_starts import given_plan
+from gwtools.solvers.lifted_starts import lifted_outcome, lifted_start
 from gwtools.solvers.starts import (
     couplings_of_one_row,
     is_stationary_at_product,
@@ -211,6 +213,9 @@ class ConditionalGradient(IterativeSolver[_State]):
             If ``init`` has another shape, or misses the weights by more than a
             thousandth of the mass.
         """
+        _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
+        if problem.linear is None and are_lifted(problem.x, problem.y):
+            return self._run_lifted(problem.detached(), callback)
         outcome = super().run(problem, callback)
         a = _array.detached(problem.x.weights)
         b = _array.detached(problem.y.weights)
@@ -220,8 +225,24 @@ class ConditionalGradient(IterativeSolver[_State]):
         plan = rounded_plan(outcome.plan.dense(), a, b)
         return replace(outcome, plan=plan)
 
-    def first_plan(self, problem: GWProblem) -> Plan:
+    def _run_lifted(
+        self,
+        problem: GWProblem,
+        callback: Callback | None,
+    ) -> Outcome:
+        """Take the same steps by programs between coordinates (theorem 12 g)."""
+        lifted = LiftedProblem.of(problem)
+        solver = self
+        if not isinstance(self.init, str):
+            given = given_plan(self.init, problem)
+            solver = replace(self, init=lifted.coupling(given))
+        outcome = solver._repeated(lifted, callback)
+        return lifted_outcome(outcome, lifted, problem.x.weights)
+
+    def first_plan(self, problem: Quadratic) -> Plan:
         """Return the given coupling, or the product coupling."""
+        if isinstance(self.init, str) and isinstance(problem, LiftedProblem):
+            return sorting_coupling(problem)
         if isinstance(self.init, str):
             return product_plan(problem)
         return given_plan(self.init, problem)
@@ -242,6 +263,9 @@ class ConditionalGradient(IterativeSolver[_State]):
         product coupling where that is a minimum. Between Gram spaces of one row, a
         coupling that is optimal.
         """
+        if isinstance(problem, LiftedProblem):
+            vertex = lifted_start(problem, self.negligible(problem))
+            return replace(_alone(problem, vertex), vertex=vertex)
         plain = problem.is_plain
         if plain and has_one_row(problem.x) and has_one_row(problem.y):
             return _of_one_row(problem)
@@ -292,7 +316,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         gradient = problem.gradient(state.cross)
         program = linear_program(problem, gradient, state.vertex, state.potentials)
         # In squared units of C, as all values below.
-        value = float(state.plan.inner(gradient))
+        value = float(problem.inner(state.plan, gradient))
         gap = gap_above(program.lower, value)
         state = replace(
             state,

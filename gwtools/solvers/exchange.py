@@ -15,7 +15,7 @@ import scipy.sparse
 from gwtools import _array, _compiled
 from gwtools._array import Array, NumpyArray
 from gwtools._compiled.exchanges import add_product, best_exchange
-from gwtools.channel_problems import ChannelProblem, FormBlock, blocks
+from gwtools.channel_problems import FormBlock, blocks
 from gwtools.plans import SparsePlan, changed
 from gwtools.problems import GWProblem
 from gwtools.transport.one_dimensional import SLIVER
@@ -82,9 +82,7 @@ class Atoms:
         gradient : array of shape (n, m)
             The gradient of F at the coupling.
         """
-        xp = _array.namespace(gradient)
-        slopes = xp.take(gradient, plan.rows, axis=0)
-        slopes = xp.take(slopes, plan.cols, axis=1)
+        slopes = problem.block(gradient, plan.rows, plan.cols)
         forms = []
         for left, right, sign in blocks(problem, plan):
             # That share of R π S, and with it of the curvature.
@@ -237,9 +235,9 @@ def exchanged(
         return plan
     gradient = problem.gradient(cross)
     is_large = plan.mass.shape[0] > _COMPILED_ATOMS
-    # Compiled passes read one form, that of the plain objective.
-    has_one_form = not isinstance(problem, ChannelProblem)
-    if is_large and has_one_form and _compiled.available():
+    # Compiled passes read whole matrices, and of one form: those of the plain problem.
+    has_matrices = type(problem) is GWProblem
+    if is_large and has_matrices and _compiled.available():
         return _exchanged_in_matrices(problem, plan, gradient, negligible)
     atoms = Atoms.of(problem, plan, gradient)
     has_moved = False

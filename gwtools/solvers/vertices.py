@@ -11,7 +11,10 @@ from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.plans import Plan, SparsePlan, changed
 from gwtools.problems import GWProblem
+from gwtools.transport.lifted import LiftedCosts, lifted_program
 from gwtools.transport.programs import Program, exact
+
+_LEFT = 0.1  # of what a program between coordinates gains over its start
 
 
 def linear_program(
@@ -32,7 +35,16 @@ def linear_program(
         A vertex near the solution.
     potentials : pair of arrays or None
         Potentials near those of the solution.
+
+    Notes
+    -----
+    Costs between coordinates are solved on few arcs, and early ones not to the end: a
+    tenth of what the program gains over ``start`` may be left.
     """
+    if isinstance(gradient, LiftedCosts):
+        a = problem.x.weights
+        b = problem.y.weights
+        return lifted_program(gradient, a, b, start, potentials, share=_LEFT)
     # The simplex and its reduced costs are in float64, whatever the spaces are in.
     cost = _contiguous(gradient)  # (n, m)
     a = _contiguous(problem.x.weights)

@@ -221,7 +221,7 @@ def _simplex(
             f"{error:.3g}: {reason}"
         )
     if error > _MISSED:
-        plan = _repaired(plan, a, b)
+        plan = repaired(plan, a, b)
     return plan, log["u"], log["v"]
 
 
@@ -245,7 +245,7 @@ def _read_flow(
     )
 
 
-def _repaired(
+def repaired(
     plan: SparsePlan,
     a: NumpyArray,
     b: NumpyArray,

@@ -62,6 +62,7 @@ ROOMS = {
             "losses",
             "distortions",
             "problems",
+            "lifted_problems",
             "free_marginals",
             "free_problems",
             "channel_problems",
