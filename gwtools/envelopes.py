@@ -10,7 +10,8 @@ from dataclasses import replace
 from gwtools import _array
 from gwtools._array import Array
 from gwtools.channel_problems import ChannelProblem
-from gwtools.plans import Plan
+from gwtools.lifted_problems import are_lifted
+from gwtools.plans import Plan, SparsePlan
 from gwtools.problems import GWProblem
 from gwtools.spaces import Space
 
@@ -51,9 +52,9 @@ def enveloped(
     if isinstance(still, ChannelProblem):
         shift_x, shift_y = still.row_parts(plan)
     else:
-        matrix = plan.dense()
-        shift_x = _row_part(still.x, still.y, matrix)
-        shift_y = _row_part(still.y, still.x, matrix.T)
+        image_x, image_y = _images(still, plan)
+        shift_x = _row_part(still.x, still.y, image_x)
+        shift_y = _row_part(still.y, still.x, image_y)
     if still.linear is not None:
         shift_x = still.share * shift_x + still.linear.row_means
         shift_y = still.share * shift_y + still.linear.column_means
@@ -65,18 +66,33 @@ def enveloped(
     return value + change_b @ (g + shift_y)
 
 
+def _images(problem: GWProblem, plan: Plan) -> tuple[Array, Array]:
+    """Return π β (n,) and πᵀ α (m,)."""
+    alpha = problem.x.deviations
+    beta = problem.y.deviations
+    if isinstance(plan, SparsePlan) and are_lifted(problem.x, problem.y):
+        # No array of all pairs is made of spaces that have none.
+        xp = _array.namespace(alpha)
+        to_rows = plan.mass * xp.take(beta, plan.cols)
+        to_cols = plan.mass * xp.take(alpha, plan.rows)
+        n, m = plan.size
+        image_x = _array.scatter_sum(plan.rows, to_rows, n)
+        return image_x, _array.scatter_sum(plan.cols, to_cols, m)
+    matrix = plan.dense()
+    return matrix @ beta, matrix.T @ alpha
+
+
 def _row_part(
     x: Space,
     y: Space,
-    plan: Array,
+    image: Array,
 ) -> Array:
     """Return the part of the gradient that depends on i alone, shape (n,).
 
     It is the part of 2 Σ (C_ik − D_jl)² π_kl that ``GWProblem.gradient`` leaves out,
-    up to a constant: changes of the weights have the sum 0.
+    up to a constant: changes of the weights have the sum 0. ``image`` is π β, (n,).
     """
     alpha = x.deviations
-    image = plan @ y.deviations  # (n,)
     column = x.residual().apply(image[:, None])  # R π β, (n, 1)
     squares = x.power_means(2.0)  # Σ_k C_ik² a_k
     return 2 * squares - 4 * y.mean * alpha - 4 * column[:, 0]

@@ -15,7 +15,7 @@ import numpy as np
 
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
-from gwtools.marginals import has_marginals
+from gwtools.marginals import has_marginals, rounded_plan
 from gwtools.plans import DensePlan, Plan, SparsePlan, changed, make_unchecked
 from gwtools.problems import GWProblem, Quadratic
 from gwtools.spaces import Space
@@ -25,6 +25,7 @@ from gwtools.transport.programs import repaired
 
 LEAST_ENTRIES = 2000**2  # n m from which programs between coordinates take less time
 MOST_COORDINATES = 8  # min(d, d'): nearest neighbours among more are found slowly
+_NUMBERS_OF_AN_ATOM = 1000  # arcs, neighbours and trees, in a program
 
 
 def are_lifted(x: Space, y: Space) -> bool:
@@ -37,6 +38,11 @@ def are_lifted(x: Space, y: Space) -> bool:
     rank = cast(LowRankForm, x.low_rank).rank
     other_rank = cast(LowRankForm, y.low_rank).rank
     return min(rank, other_rank) <= MOST_COORDINATES
+
+
+def numbers_of_lifted(x: Space, y: Space) -> float:
+    """Estimate from above how many numbers programs between coordinates hold."""
+    return _NUMBERS_OF_AN_ATOM * float(x.size + y.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +62,11 @@ class Coordinates:
     weights: NumpyArray
     deviations: NumpyArray
     factor: NumpyArray
+
+    @property
+    def row_means(self) -> NumpyArray:
+        """Row means of C, up to a constant, shape (n,)."""
+        return self.deviations
 
     @classmethod
     def of(cls, space: Space) -> Coordinates:
@@ -110,7 +121,7 @@ class LiftedProblem(Quadratic):
 
     @property
     def float_error(self) -> float:
-        """Estimate of the float error of a relative objective, in squared units of C."""
+        """Estimate of the float error of relative objectives, in squared units of C."""
         return cast(float, self.whole.float_error)
 
     @property
@@ -132,7 +143,10 @@ class LiftedProblem(Quadratic):
 
     def cross(self, plan: Plan) -> LiftedCosts:
         """Return R π S = ± G Z Hᵀ with Z = Gᵀ π H = Σ σ_k p_k q_kᵀ, as costs."""
-        core = self.x.factor.T @ plan.apply(self.y.factor)  # Z, (d, d')
+        return self.cross_of(self.x.factor.T @ plan.apply(self.y.factor))
+
+    def cross_of(self, core: NumpyArray) -> LiftedCosts:
+        """Return ± G Z Hᵀ for a matrix Z (d, d'), as costs."""
         P, singular, Q = np.linalg.svd(core, full_matrices=False)
         root = np.sqrt(singular)
         left = self.x.factor @ (P * root)
@@ -178,13 +192,19 @@ class LiftedProblem(Quadratic):
 
     def coupling(self, plan: Plan) -> Plan:
         """Bring a coupling to NumPy and float64, rounded onto the weights."""
+        plan = self.as_computed(plan)
+        if isinstance(plan, SparsePlan):
+            return self.rounded(plan)
+        return rounded_plan(plan.dense(), self.x.weights, self.y.weights)
+
+    def as_computed(self, plan: Plan) -> Plan:
+        """Bring a plan to NumPy and float64."""
         mass = _double(plan.masses)
         if not isinstance(plan, SparsePlan):
             return make_unchecked(DensePlan, matrix=mass)
         rows = _array.to_numpy(plan.rows)
         cols = _array.to_numpy(plan.cols)
-        listed = changed(plan, rows=rows, cols=cols, mass=mass)
-        return self.rounded(listed)
+        return changed(plan, rows=rows, cols=cols, mass=mass)
 
     def rounded(self, plan: SparsePlan) -> SparsePlan:
         """Round a sparse plan onto the weights where float errors are off them."""

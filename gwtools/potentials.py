@@ -7,9 +7,11 @@ import numpy as np
 from gwtools import _array
 from gwtools._array import Array
 from gwtools.fused import Fused, problem_of
+from gwtools.lifted_problems import LiftedProblem, are_lifted
 from gwtools.losses import SQUARE, Loss
 from gwtools.plans import Plan
 from gwtools.preparation import Prepared, without_offset
+from gwtools.problems import GWProblem
 from gwtools.spaces import Space, converted, detached
 
 Potentials = tuple[Array, Array]  # (n,) and (m,), in squared units of C
@@ -108,6 +110,9 @@ def with_c_transforms(
         whole_x, whole_y = without_offset(whole_x, whole_y)
     # Values at atoms without weight may be of any size.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        is_plain = fused is None and loss == SQUARE
+        if is_plain and are_lifted(whole_x, whole_y):
+            return _by_coordinates(GWProblem(whole_x, whole_y), plan, (f, g))
         problem = problem_of(whole_x, whole_y, _as_computed(fused, unit), loss)
         cost = problem.linearize(plan)  # (n, m)
         xp = _array.namespace(cost)
@@ -119,6 +124,28 @@ def with_c_transforms(
         of_columns = xp.min(cost - f[:, None], axis=0)  # (m,)
         g = xp.where(b_positive, g, _finite(of_columns))
     return f, g
+
+
+def _by_coordinates(
+    problem: GWProblem,
+    plan: Plan,
+    potentials: Potentials,
+) -> Potentials:
+    """Give the atoms without weight their potentials by nearest neighbours.
+
+    As :func:`with_c_transforms`, for spaces whose costs are between coordinates.
+    """
+    lifted = LiftedProblem.of(problem)
+    costs = lifted.gradient(lifted.cross(lifted.as_computed(plan)))
+    f, g = (_array.to_numpy(values).astype(np.float64) for values in potentials)
+    empty_x = np.nonzero(lifted.x.weights == 0)[0]
+    present_y = np.nonzero(lifted.y.weights > 0)[0]
+    empty_y = np.nonzero(lifted.y.weights == 0)[0]
+    present_x = np.arange(len(f))
+    f[empty_x] = costs.least(empty_x, present_y, g)
+    g[empty_y] = costs.transposed.least(empty_y, present_x, f)
+    like = problem.x.weights
+    return _array.from_numpy(f, like), _array.from_numpy(g, like)
 
 
 def _as_computed(fused: Fused | None, unit: float) -> Fused | None:

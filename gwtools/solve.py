@@ -19,6 +19,7 @@ from gwtools.channel_problems import (
 from gwtools.free_marginals import given_marginals
 from gwtools.free_results import free_result, free_search
 from gwtools.fused import Fused, given_features, problem_of
+from gwtools.lifted_problems import are_lifted
 from gwtools.losses import SQUARE, Loss
 from gwtools.preparation import Prepared
 from gwtools.results import ConvergenceError, ConvergenceWarning, GWResult
@@ -419,6 +420,9 @@ def require_memory(
     if fused:
         # M, (1 − α) M and the same centred, converted, with a copy for the certificate.
         of_solver += 6.0 * x.size * y.size
+        if are_lifted(x, y):
+            # With M the programs are those between all pairs.
+            of_solver += 8.0 * x.size * y.size
     of_solver += numbers_of_forms(x, y, loss)
     of_effort = numbers_held(x, y, effort)
     _memory.require(of_solver, shape, str(solver), x.weights, limit, name)

@@ -137,9 +137,11 @@ class BranchAndBound(Solver):
 
     def numbers_held(self, x: Space, y: Space) -> float:
         """Estimate from above how many numbers are held at once."""
+        entries = float(x.size * y.size)
         of_descent = ConditionalGradient().numbers_held(x, y)
+        of_programs = max(of_descent, 8 * entries)
         # Costs, and the potentials of some thousand cuts.
-        return of_descent + 6.0 * x.size * y.size + 5000.0 * (x.size + y.size)
+        return of_programs + 6 * entries + 5000.0 * (x.size + y.size)
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Search until the interval is closed.

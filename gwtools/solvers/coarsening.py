@@ -15,15 +15,18 @@ from scipy.spatial.distance import cdist
 
 from gwtools import _array
 from gwtools._array import NumpyArray
+from gwtools.lifted_problems import LiftedProblem
 from gwtools.problems import GWProblem
 from gwtools.solvers.base import Solver
 from gwtools.spaces import DenseSpace, Space
-from gwtools.spaces.double_centering import Residual
+from gwtools.spaces.double_centering import LowRankResidual, Residual
+from gwtools.transport.lifted import LiftedCosts
 
 _CELLS = 120  # of each space at most
 _ATOMS_PER_CELL = 5  # at least, on average
 _LANDMARKS = 16  # atoms whose values describe all others
 _ROUNDS = 5  # of moving the centres of cells
+_SAMPLED = 4000  # atoms that stand for all where coordinates are enough
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,11 +157,7 @@ def coarse_costs(problem: GWProblem, solver: Solver) -> NumpyArray:
     NumPy array of shape (n, m)
         −4 α_i β_j − 4 (R π S)_ij of the lifted coupling π, in squared units of C.
     """
-    n, m = problem.shape
-    count_x = min(_CELLS, n // _ATOMS_PER_CELL)
-    count_y = min(_CELLS, m // _ATOMS_PER_CELL)
-    x = quantised(problem.x, problem.left, count_x)
-    y = quantised(problem.y, problem.right, count_y)
+    x, y = _both_quantised(problem)
     features = None
     if problem.linear is not None:
         whole = _array.to_numpy(problem.features).astype(np.float64)
@@ -169,3 +168,47 @@ def coarse_costs(problem: GWProblem, solver: Solver) -> NumpyArray:
     cross = problem.share * (x.columns @ between_cells @ y.columns.T)
     bilinear = _array.to_numpy(problem.bilinear_cost).astype(np.float64)
     return np.asarray(bilinear - 4 * cross)
+
+
+def _both_quantised(problem: GWProblem) -> tuple[Quantised, Quantised]:
+    """Quantise both spaces of a problem."""
+    n, m = problem.shape
+    count_x = min(_CELLS, n // _ATOMS_PER_CELL)
+    count_y = min(_CELLS, m // _ATOMS_PER_CELL)
+    x = quantised(problem.x, problem.left, count_x)
+    y = quantised(problem.y, problem.right, count_y)
+    return x, y
+
+
+def coarse_lifted_costs(problem: LiftedProblem, solver: Solver) -> LiftedCosts:
+    """Return the same gradient between coordinates, of cells of a few atoms.
+
+    Parameters
+    ----------
+    problem : LiftedProblem
+        The problem of all atoms.
+    solver : Solver
+        Solves the problem of the quantised spaces.
+    """
+    # 1. Atoms that stand for equal parts of the mass, in the order of α.
+    sample_x = _sampled(problem.whole.x)
+    sample_y = _sampled(problem.whole.y)
+    sample = GWProblem(sample_x, sample_y)
+    x, y = _both_quantised(sample)
+    coarse = solver.run(GWProblem(x.space, y.space))
+    # 2. Gᵀ π H of the lifted coupling of the sample, through the cells.
+    left = cast(LowRankResidual, sample.left).factor.T @ x.shares
+    right = cast(LowRankResidual, sample.right).factor.T @ y.shares
+    core = left @ coarse.plan.dense() @ right.T
+    return problem.gradient(problem.cross_of(core))
+
+
+def _sampled(space: Space) -> Space:
+    """Return the space of atoms at equal steps of mass, in the order of α."""
+    order = np.argsort(space.deviations, kind="stable")
+    mass = np.cumsum(space.weights[order])
+    count = min(_SAMPLED, space.size)
+    steps = (np.arange(count) + 0.5) / count
+    places = np.searchsorted(mass, steps * mass[-1])
+    atoms = space.restrict(order[places])
+    return space.with_data(atoms.data, np.full(count, 1 / count))

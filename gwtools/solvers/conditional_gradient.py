@@ -14,7 +14,7 @@ import numpy as np
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
 from gwtools.bounds.moments import has_one_row
-from gwtools.lifted_problems import LiftedProblem, are_lifted
+from gwtools.lifted_problems import LiftedProblem, are_lifted, numbers_of_lifted
 from gwtools.marginals import has_marginals, rounded_plan
 from gwtools.plans import Plan, SparsePlan, changed
 from gwtools.preparation import Prepared
@@ -24,7 +24,7 @@ from gwtools.solvers import given_starts
 from gwtools.solvers.active_set import ActiveSet
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, gap_above
 from gwtools.solvers.exchange import MOST_ATOMS, exchanged
-from gwtools.solvers.given_starts import given_plan
+from gwtools.solvers.given_starts import given_plan, near_coupling
 from gwtools.solvers.lifted_starts import lifted_outcome, lifted_start
 from gwtools.solvers.starts import (
     couplings_of_one_row,
@@ -182,17 +182,24 @@ class ConditionalGradient(IterativeSolver[_State]):
         """Estimate from above how many numbers are held at once, R and S included.
 
         Costs and linear programs need eight n × m arrays, or four while atoms are
-        exchanged; the objective of the answer needs rows of C and D in blocks.
+        exchanged; the objective of the answer needs rows of C and D in blocks. Programs
+        between coordinates need few numbers for each atom.
         """
+        if are_lifted(x, y):
+            return numbers_of_lifted(x, y) + self._of_exchanges(x, y)
         entries = float(x.size * y.size)
         programs = 8 * entries
-        exchanges = 4 * entries
-        if self.exchange:
-            atoms = min(x.size + y.size, MOST_ATOMS)
-            exchanges += 9 * float(atoms) ** 2
+        exchanges = 4 * entries + self._of_exchanges(x, y)
         objective = numbers_at_atoms(x, y)
         most = max(programs, exchanges, objective)
         return x.numbers_held + y.numbers_held + most
+
+    def _of_exchanges(self, x: Space, y: Space) -> float:
+        """Estimate how many numbers are held for all pairs of atoms of a plan."""
+        if not self.exchange:
+            return 0.0
+        atoms = min(x.size + y.size, MOST_ATOMS)
+        return 9 * float(atoms) ** 2
 
     def run(self, problem: GWProblem, callback: Callback | None = None) -> Outcome:
         """Take steps until the gap is closed.
@@ -214,7 +221,7 @@ class ConditionalGradient(IterativeSolver[_State]):
             thousandth of the mass.
         """
         _check.instance(problem, "problem", GWProblem, "pass gwtools.GWProblem(x, y)")
-        if problem.linear is None and are_lifted(problem.x, problem.y):
+        if problem.is_plain and are_lifted(problem.x, problem.y):
             return self._run_lifted(problem.detached(), callback)
         outcome = super().run(problem, callback)
         a = _array.detached(problem.x.weights)
@@ -234,7 +241,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         lifted = LiftedProblem.of(problem)
         solver = self
         if not isinstance(self.init, str):
-            given = given_plan(self.init, problem)
+            given = near_coupling(self.init, problem)
             solver = replace(self, init=lifted.coupling(given))
         outcome = solver._repeated(lifted, callback)
         return lifted_outcome(outcome, lifted, problem.x.weights)

@@ -9,7 +9,7 @@ from gwtools._array import Array
 from gwtools.marginals import has_marginals, rounded_plan
 from gwtools.plans import DensePlan, Plan, as_plan, detached_plan, make_unchecked
 from gwtools.preparation import Prepared
-from gwtools.problems import GWProblem
+from gwtools.problems import GWProblem, Quadratic
 
 PRODUCT = "product"
 
@@ -138,14 +138,14 @@ def _taken(values: Array, positions: Array | None, axis: int) -> Array:
     return xp.take(values, positions, axis=axis)
 
 
-def given_plan(given: Any, problem: GWProblem) -> Plan:
+def given_plan(given: Any, problem: Quadratic) -> Plan:
     """Return a given coupling, rounded where it misses the weights a little.
 
     Parameters
     ----------
     given : Plan or array of shape (n, m)
         The coupling; called ``init`` in errors.
-    problem : GWProblem
+    problem : Quadratic
         The problem.
 
     Returns
@@ -155,6 +155,16 @@ def given_plan(given: Any, problem: GWProblem) -> Plan:
     """
     a = problem.x.weights
     b = problem.y.weights
+    plan = near_coupling(given, problem)
+    if has_marginals(plan, a, b):
+        return plan
+    return rounded_plan(plan.dense(), a, b)
+
+
+def near_coupling(given: Any, problem: Quadratic) -> Plan:
+    """Return a given coupling as a plan, which may miss the weights a little."""
+    a = problem.x.weights
+    b = problem.y.weights
     plan = as_plan(given, problem.shape, "init")
     plan = detached_plan(plan)
     rows, cols = plan.marginals()
@@ -162,9 +172,7 @@ def given_plan(given: Any, problem: GWProblem) -> Plan:
     _check_plans.marginal(rows, a, "x", name="init")
     _check.same_kind(cols, b, "init", "the spaces")
     _check_plans.marginal(cols, b, "y", name="init")
-    if has_marginals(plan, a, b):
-        return plan
-    return rounded_plan(plan.dense(), a, b)
+    return plan
 
 
 def given_potentials(init: Any, problem: GWProblem) -> Pair | None:

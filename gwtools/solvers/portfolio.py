@@ -23,16 +23,18 @@ from gwtools.bounds.distributions import third_costs
 from gwtools.bounds.float_error import gamma, matrix_radii
 from gwtools.bounds.moments import squared_distance_of_spectra
 from gwtools.certify import ProvedInterval
+from gwtools.lifted_problems import LiftedProblem, are_lifted
 from gwtools.plans import DensePlan, Plan, SparsePlan, make_unchecked
 from gwtools.preparation import is_double
 from gwtools.problems import GWProblem
 from gwtools.solvers.base import Solver
-from gwtools.solvers.coarsening import coarse_costs
+from gwtools.solvers.coarsening import coarse_costs, coarse_lifted_costs
 from gwtools.solvers.exact_copies import exact_copy
 from gwtools.solvers.permutations import MOST_ATOMS, enumerated
 from gwtools.solvers.perturbed import perturbed_plan
 from gwtools.solvers.sinkhorn import Sinkhorn
-from gwtools.solvers.vertices import vertex_like
+from gwtools.solvers.starts import sorting_coupling
+from gwtools.solvers.vertices import linear_program, vertex_like
 from gwtools.transport.local_distributions import Centred, centred, uniform
 from gwtools.transport.one_dimensional import comonotone, sorting_plan
 from gwtools.transport.programs import exact
@@ -393,7 +395,16 @@ def coarse_to_fine(search: Search) -> Iterator[Candidate]:
     """The best vertex at the lifted coupling of two quantised spaces."""
     if min(search.problem.shape) < _FEWEST_TO_COARSEN:
         return
-    costs = coarse_costs(search.problem, search.coarse_solver)
+    problem = search.problem
+    if problem.linear is None and are_lifted(problem.x, problem.y):
+        lifted = LiftedProblem.of(problem)
+        gradient = coarse_lifted_costs(lifted, search.coarse_solver)
+        start = sorting_coupling(lifted)
+        program = linear_program(lifted, gradient, start)
+        plan = vertex_like(program.plan, problem.x.weights)
+        yield Candidate("coarse to fine", plan)
+        return
+    costs = coarse_costs(problem, search.coarse_solver)
     yield Candidate("coarse to fine", search.vertex(costs))
 
 

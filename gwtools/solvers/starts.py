@@ -28,7 +28,7 @@ def product_plan(problem: Quadratic) -> DensePlan:
     return make_unchecked(DensePlan, matrix=matrix)
 
 
-def sorting_coupling(problem: GWProblem) -> SparsePlan:
+def sorting_coupling(problem: Quadratic) -> SparsePlan:
     """Return the sorting coupling of the row means.
 
     It solves the linear program at the product coupling (theorem 8 c).

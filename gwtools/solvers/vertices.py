@@ -10,15 +10,15 @@ import numpy as np
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.plans import Plan, SparsePlan, changed
-from gwtools.problems import GWProblem
+from gwtools.problems import Quadratic
 from gwtools.transport.lifted import LiftedCosts, lifted_program
 from gwtools.transport.programs import Program, exact
 
-_LEFT = 0.1  # of what a program between coordinates gains over its start
+_LEFT = 0.3  # of what a program between coordinates gains over its start
 
 
 def linear_program(
-    problem: GWProblem,
+    problem: Quadratic,
     gradient: Array,
     start: SparsePlan | None,
     potentials: tuple[NumpyArray, NumpyArray] | None = None,
@@ -27,7 +27,7 @@ def linear_program(
 
     Parameters
     ----------
-    problem : GWProblem
+    problem : Quadratic
         Its weights are the marginals.
     gradient : array of shape (n, m)
         The costs.

@@ -24,7 +24,7 @@ _OF_COLUMNS = 2  # and for an atom of y
 _MOST_ARCS = 32  # of an atom, above which the dearest are dropped
 _KEPT_ARCS = 16
 _MOST_ROUNDS = 200
-_LEAF = 64  # points of a leaf of the trees
+_LEAF = 96  # points of a leaf of the trees
 _CELL = 12  # points of a cell, of which coarse programs have one
 _BLOCK = 2**15  # points that are priced at once
 _FLOAT_ERROR = 1e-14  # of reduced costs, relative to the largest terms
@@ -60,7 +60,8 @@ class LiftedCosts:
 
     def at(self, rows: NumpyArray, cols: NumpyArray) -> NumpyArray:
         """Return the costs of pairs (k,)."""
-        return -np.einsum("kq,kq->k", self.u[rows], self.v[cols])
+        costs: NumpyArray = -np.einsum("kq,kq->k", self.u[rows], self.v[cols])
+        return costs
 
     def balanced(self) -> Self:
         """Return the same costs by coordinates of one standard deviation in u and v."""
@@ -116,6 +117,26 @@ class LiftedCosts:
             reduced[start:stop] = np.take_along_axis(costs, order, axis=1)
         return columns, reduced
 
+    def least(
+        self,
+        rows: NumpyArray,
+        cols: NumpyArray,
+        prices: NumpyArray,
+    ) -> NumpyArray:
+        """Return min over ``cols`` of the costs less prices (m,) in ``rows``.
+
+        0 in rows of points that are no numbers.
+        """
+        least = np.zeros(len(rows))
+        finite = np.isfinite(self.u[rows]).all(axis=1)
+        there = np.isfinite(self.v[cols]).all(axis=1)
+        if finite.any() and there.any():
+            kept = cols[there]
+            among = LiftedCosts(self.u[rows[finite]], self.v[kept])
+            _, reduced = among.cheapest(prices[kept], 1)
+            least[finite] = reduced[:, 0]
+        return least
+
 
 def _longest(points: NumpyArray) -> float:
     """Return the largest norm of points."""
@@ -159,10 +180,7 @@ def lifted_program(
     if n * m <= DENSE_ENTRIES or min(n, m) == 1:
         return exact(-(costs.u @ costs.v.T), a, b)
     costs = costs.balanced()
-    if potentials is None:
-        g = _coarse_prices(costs, a, b)
-    else:
-        g = potentials[1]
+    g = _coarse_prices(costs, a, b) if potentials is None else potentials[1]
     chain = comonotone(costs.u[:, 0], a, costs.v[:, 0], b)
     feasible = [(chain.rows, chain.cols)]
     if start is not None:
