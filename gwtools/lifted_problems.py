@@ -86,7 +86,8 @@ class LiftedProblem(Quadratic):
     x, y : Coordinates
         The atoms.
     whole : GWProblem
-        The problem of all atoms, in NumPy and float64.
+        The problem of all atoms, in NumPy and float64. Where x and y are cells of
+        these, it still says what is small.
     """
 
     x: Coordinates
@@ -98,6 +99,11 @@ class LiftedProblem(Quadratic):
         """Return the problem of all atoms, outside any gradient graph."""
         whole = GWProblem(_in_double(problem.x), _in_double(problem.y))
         return cls(Coordinates.of(whole.x), Coordinates.of(whole.y), whole)
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether x and y are cells of the atoms."""
+        return self.shape != self.whole.shape
 
     @property
     def sign(self) -> int:

@@ -210,8 +210,8 @@ class Quadratic:
         cross : array of shape (…, n, m)
             Its matrix R π S, see :meth:`cross`.
         """
-        linear = numbers(plan.inner(self.bilinear_cost))
-        quadratic = numbers(plan.inner(cross))
+        linear = self.inner(plan, self.bilinear_cost)
+        quadratic = self.inner(plan, cross)
         return linear - 2 * quadratic
 
     def value(self, plan: Plan, cross: Array) -> Array:

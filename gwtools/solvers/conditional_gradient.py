@@ -277,7 +277,8 @@ class ConditionalGradient(IterativeSolver[_State]):
         coupling that is optimal.
         """
         if isinstance(problem, LiftedProblem):
-            vertex = lifted_start(problem, self.negligible(problem))
+            coarse = replace(self, exchange=False)
+            vertex = lifted_start(problem, coarse)
             return replace(_alone(problem, vertex), vertex=vertex)
         plain = problem.is_plain
         if plain and has_one_row(problem.x) and has_one_row(problem.y):

@@ -6,6 +6,7 @@ Theorem 12 (g); no (n, m) array is made.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from gwtools._array import Array, NumpyArray
 from gwtools.bounds.moments import has_one_row
 from gwtools.lifted_problems import Coordinates, LiftedProblem
 from gwtools.plans import SparsePlan
-from gwtools.solvers.base import Outcome
+from gwtools.solvers.base import IterativeSolver, Outcome
+from gwtools.solvers.lifted_cells import Cells
 from gwtools.solvers.starts import (
     couplings_of_one_row,
     is_stationary_at_product,
@@ -23,39 +25,45 @@ from gwtools.solvers.starts import (
 from gwtools.solvers.vertices import vertex_like
 from gwtools.transport.one_dimensional import sorting_plan
 
+LARGE = 20_000  # atoms of the larger space from which cells come first
+_TOLERANCE = 1e-6  # of descents between cells
 
-def lifted_start(problem: LiftedProblem, negligible: float) -> SparsePlan:
-    """Return the vertex that the product coupling leads to.
+
+def lifted_start(problem: LiftedProblem, solver: IterativeSolver[Any]) -> SparsePlan:
+    """Return where the product coupling leads, between large spaces through cells.
 
     Parameters
     ----------
     problem : LiftedProblem
         The problem.
-    negligible : float
-        Slopes up to this count as none, in squared units of C.
+    solver : IterativeSolver
+        Solves the problem of the cells.
 
     Returns
     -------
     SparsePlan
         The better of two sorting couplings between Gram spaces of one row, else the
         sorting coupling of the row means, or where the product coupling is stationary
-        that of the leading eigenvectors.
+        that of the leading eigenvectors. Between large spaces the coupling of the atoms
+        of coupled cells.
     """
+    if max(problem.shape) >= LARGE:
+        cells = Cells.of(problem)
+        tolerance = max(solver.tolerance, _TOLERANCE)
+        outcome = replace(solver, tolerance=tolerance)._repeated(cells.coarse)
+        return cells.extended(cast(SparsePlan, outcome.plan))
     whole = problem.whole
-    if has_one_row(whole.x) and has_one_row(whole.y):
+    if not problem.is_coarse and has_one_row(whole.x) and has_one_row(whole.y):
         plans = couplings_of_one_row(whole)
-        return min(plans, key=lambda plan: _relative(problem, plan))
-    if not is_stationary_at_product(problem, negligible):
-        return sorting_coupling(whole)
+        return min(
+            plans,
+            key=lambda plan: problem.relative_objective(plan, problem.cross(plan)),
+        )
+    if not is_stationary_at_product(problem, solver.negligible(problem)):
+        return sorting_coupling(problem)
     of_x = _leading(problem.x)
     of_y = _leading(problem.y)
     return sorting_plan(of_x, problem.x.weights, of_y, problem.y.weights)
-
-
-def _relative(problem: LiftedProblem, plan: SparsePlan) -> float:
-    """Return F(π) − F(a ⊗ b), in squared units of C."""
-    linear = problem.inner(plan, problem.bilinear_cost)
-    return linear - 2 * problem.inner(plan, problem.cross(plan))
 
 
 def _leading(atoms: Coordinates) -> NumpyArray:
