@@ -89,12 +89,21 @@ def test_large_programs_are_those_of_the_matrix(n, m, most_arcs, rng, monkeypatc
 @FEW
 @given(points(least=3), st.sampled_from([0.1, 0.5]))
 def test_early_ends_leave_a_share_of_what_is_gained(program, share):
-    u, v, a, b = program
+    leaves_a_share(*program, share)
+
+
+@pytest.mark.parametrize("share", [0.1, 1e-6])
+def test_early_ends_of_large_programs_leave_a_share(share, rng):
+    u, v = rng.standard_normal((90, 3)), rng.gamma(2.0, 1.0, (70, 3))
+    leaves_a_share(u, v, rng.dirichlet(np.ones(90)), rng.dirichlet(np.ones(70)), share)
+
+
+def leaves_a_share(u, v, a, b, share):
     cost, (n, m) = -(u @ v.T), (len(u), len(v))
     rows, cols = np.divmod(np.arange(n * m), m)
     start = SparsePlan(rows, cols, np.outer(a, b).ravel(), (n, m))
     found = lifted_program(LiftedCosts(u, v), a, b, start, share=share)
-    least, scale = checkers.linear_program(cost, a, b), max(1.0, np.abs(cost).max())
+    least, scale = exact(cost, a, b).lower, max(1.0, np.abs(cost).max())
     assert found.lower <= least + 1e-9 * scale
     gained = cost_of(start, cost) - found.lower
     left = cost_of(found.plan, cost) - found.lower
