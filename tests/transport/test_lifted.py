@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gwtools.plans import SparsePlan
 from gwtools.transport import lifted
 from gwtools.transport.lifted import LiftedCosts, lifted_program
+from gwtools.transport.one_dimensional import sorting_plan
 from gwtools.transport.programs import exact
 from tests import checkers
 from tests.strategies import values, weights
@@ -99,9 +99,8 @@ def test_early_ends_of_large_programs_leave_a_share(share, rng):
 
 
 def leaves_a_share(u, v, a, b, share):
-    cost, (n, m) = -(u @ v.T), (len(u), len(v))
-    rows, cols = np.divmod(np.arange(n * m), m)
-    start = SparsePlan(rows, cols, np.outer(a, b).ravel(), (n, m))
+    cost = -(u @ v.T)
+    start = sorting_plan(u[:, 0], a, -v[:, 0], b)
     found = lifted_program(LiftedCosts(u, v), a, b, start, share=share)
     least, scale = exact(cost, a, b).lower, max(1.0, np.abs(cost).max())
     assert found.lower <= least + 1e-9 * scale
