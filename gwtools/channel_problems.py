@@ -160,7 +160,7 @@ class ChannelProblem(GWProblem):
         error = 16 * _array.epsilon(self.x.weights) * error
         if self.linear is None:
             return error
-        return self.share * error + self.linear.float_error
+        return float(self.share * error + self.linear.float_error)
 
     def _whole_cross(self, plan: Plan) -> Array:
         """Return Σ R π Sᵀ over the forms."""
@@ -209,7 +209,7 @@ class ChannelProblem(GWProblem):
         product = max(0.0, _array.number(self.product_value))
         if self.linear is None:
             return product
-        return self.share * product + self.linear.mean
+        return float(self.share * product + self.linear.mean)
 
     def _plain_objective(self, plan: Plan) -> Array:
         """Return F(π): the sum of losses where it is short."""

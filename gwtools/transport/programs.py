@@ -154,7 +154,7 @@ def _by_columns(
     missed_a = float(np.abs(of_rows - a).max())
     missed_b = float(np.abs(of_cols - b).max())
     if max(missed_a, missed_b) > _MISSED:
-        plan = _repaired(plan, a, b)
+        plan = repaired(plan, a, b)
     return Program(plan, (u, v), lower)
 
 
