@@ -237,6 +237,16 @@ def misses(plan: Plan, x: Space, y: Space, marginals: FreeMarginals) -> float:
     return _array.number(above_a) + _array.number(above_b) + off
 
 
+def below_weights(matrix: Array, a: Array, b: Array) -> Array:
+    """Scale down the rows, then the columns, that give or get more than the weights."""
+    xp = _array.namespace(matrix)
+    tiny = xp.finfo(matrix.dtype).smallest_normal
+    row_sums = xp.clip(xp.sum(matrix, axis=1), min=tiny)
+    matrix = matrix * xp.clip(a / row_sums, max=1.0)[:, None]
+    col_sums = xp.clip(xp.sum(matrix, axis=0), min=tiny)
+    return matrix * xp.clip(b / col_sums, max=1.0)[None, :]
+
+
 def rounded_free(
     matrix: Array, x: Space, y: Space, marginals: FreeMarginals
 ) -> DensePlan:
@@ -251,11 +261,11 @@ def rounded_free(
     xp = _array.namespace(matrix)
     tiny = xp.finfo(matrix.dtype).smallest_normal
     # 1. Scale down.
-    row_sums = xp.clip(xp.sum(matrix, axis=1), min=tiny)
-    matrix = matrix * xp.clip(a / row_sums, max=1.0)[:, None]
-    if isinstance(marginals, Partial):
-        col_sums = xp.clip(xp.sum(matrix, axis=0), min=tiny)
-        matrix = matrix * xp.clip(b / col_sums, max=1.0)[None, :]
+    if not isinstance(marginals, Partial):
+        row_sums = xp.clip(xp.sum(matrix, axis=1), min=tiny)
+        matrix = matrix * xp.clip(a / row_sums, max=1.0)[:, None]
+    else:
+        matrix = below_weights(matrix, a, b)
         moved = _array.number(xp.sum(matrix))
         matrix = matrix * min(1.0, marginals.mass / max(moved, float(tiny)))
     # 2. Spread what is missing.

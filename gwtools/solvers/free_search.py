@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import cast
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -17,6 +18,7 @@ from gwtools.free_marginals import (
     FreeMarginals,
     Partial,
     Unbalanced,
+    below_weights,
     misses,
     rounded_free,
 )
@@ -241,6 +243,10 @@ def _starts(problem: FreeProblem) -> dict[str, MakePlan]:
         for part in (1.0, 0.5):
             name = f"nearest {part:g} of the mass"
             starts[name] = partial(_of_nearest, problem, part)
+    if by_total_variation:
+        for softness in (0.0, *_SOFTNESS):
+            name = f"divergences, by a path of softness {softness:g}"
+            starts[name] = partial(_by_divergences, problem, softness)
     if isinstance(problem, UnbalancedProblem) and not problem.is_partial:
         starts["semi-relaxed plan"] = partial(_semi_relaxed, problem)
         starts["nearest pair"] = partial(_nearest_pair, problem)
@@ -249,6 +255,16 @@ def _starts(problem: FreeProblem) -> dict[str, MakePlan]:
     for seed in range(_RANDOM):
         starts[f"random vertex {seed + 1}"] = partial(_random_vertex, problem, seed)
     return starts
+
+
+def _by_divergences(problem: FreeProblem, softness: float) -> Plan:
+    """Return the plan found with divergences at the same price, below the weights."""
+    rho = cast(Unbalanced, problem.marginals).prices
+    smooth = UnbalancedProblem(problem.x, problem.y, Unbalanced(rho))
+    descent = UnbalancedDescent(first=product_of(problem), softness=softness)
+    matrix = descent.run(smooth).plan.dense()
+    below = below_weights(matrix, problem.x.weights, problem.y.weights)
+    return make_unchecked(DensePlan, matrix=below)
 
 
 def _semi_relaxed(problem: FreeProblem) -> Plan:
