@@ -211,7 +211,7 @@ def missed(draw):
 def test_plans_of_a_simplex_that_stopped_early_are_set_right(instance):
     plan, a, b, noise = instance
     rows, cols = np.nonzero(plan)
-    found = programs._repaired(
+    found = programs.repaired(
         gw.SparsePlan(rows, cols, (plan * noise)[rows, cols], plan.shape), a, b
     )
     assert checkers.coupling_error(found.dense(), a, b) <= 1e-15
