@@ -265,7 +265,9 @@ def _exchanged_in_matrices(
     Exchanges are chosen and made as by :class:`Atoms`, whose steps these are.
     """
     slopes = np.array(_double(gradient), order="C")  # (n, m), overwritten
-    left = _double(problem.share * problem.left.dense())
+    left = _double(problem.left.dense())
+    if problem.linear is not None:
+        left = problem.share * left
     right = _double(problem.right.dense())
     rows = _array.to_numpy(plan.rows)
     cols = _array.to_numpy(plan.cols)

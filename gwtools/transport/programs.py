@@ -1,6 +1,7 @@
-"""Optimal transport as a linear program, solved exactly by POT's network simplex.
+"""Optimal transport as a linear program, solved exactly by a network simplex.
 
-The dual potentials prove the value, whatever the simplex did.
+POT's, or a compiled one where a program is large and starts near its solution. The
+dual potentials prove the value, whatever the simplex did.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def exact(
     Large programs with a ``start`` are solved on few arcs at a time: those that the
     potentials price lowest and those of the start. Arcs that violate dual feasibility
     join until none is left up to float error, so the answer is optimal for the whole
-    matrix.
+    matrix. With numba, the extra ``fast``, pricing and pivots are compiled, and pivots
+    go on from the start; without it POT's simplex solves each set of arcs anew.
 
     Parameters
     ----------

@@ -3,13 +3,16 @@
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given
 
+import gwtools as gw
 from gwtools.plans import SparsePlan
 from gwtools.problems import GWProblem
+from gwtools.solvers import exchange
 from gwtools.solvers.exchange import Atoms, exchanged
 from tests import checkers
-from tests.strategies import coupled
+from tests.strategies import coupled, vertex
 
 
 @given(coupled(null=True))
@@ -52,3 +55,21 @@ def test_theorem_8_exchange(instance):
         checkers.objective(x.matrix, y.matrix, found.dense()) <= before + 1e-11 * scale
     )
     assert np.array_equal(found.sparse().toarray(), found.dense())
+
+
+@pytest.mark.parametrize(("n", "m"), [(30, 30), (22, 31)])
+def test_compiled_passes_make_the_same_exchanges(n, m, monkeypatch, rng):
+    """From permutations, and from couplings whose atoms have unequal masses."""
+    x, y = (gw.PointCloud(rng.standard_normal((k, 3))) for k in (n, m))
+    problem = GWProblem(x, y)
+    start = vertex(x.weights, y.weights, rng.permutation(n), rng.permutation(m))
+    rows, cols = np.nonzero(start)
+    plan = SparsePlan(rows, cols, start[rows, cols], start.shape)
+    expected = exchanged(problem, plan, problem.cross(plan), 1e-12)
+    monkeypatch.setattr(exchange, "_COMPILED_ATOMS", 0)
+    monkeypatch.setattr("gwtools._compiled.available", lambda: True)
+    found = exchanged(problem, plan, problem.cross(plan), 1e-12)
+    assert found is not plan
+    assert np.abs(found.dense() - expected.dense()).max() <= 1e-15
+    if n == m:  # the others end by their number
+        assert exchanged(problem, found, problem.cross(found), 1e-12) is found

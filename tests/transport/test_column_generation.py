@@ -1,0 +1,85 @@
+"""Programs on few arcs are those on all: any start, any potentials, ties, weights."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gwtools as gw
+from gwtools import _compiled
+from gwtools.transport import column_generation, programs
+from tests import checkers
+from tests.strategies import values, vertex, weights
+
+
+def sparse(plan):
+    rows, cols = np.nonzero(plan)
+    return gw.SparsePlan(rows, cols, plan[rows, cols], plan.shape)
+
+
+def assert_solves(found, cost, a, b, scale):
+    plan, u, v, lower = found
+    least = checkers.linear_program(cost, a, b)
+    assert checkers.coupling_error(plan.dense(), a, b) <= 1e-13
+    assert len(plan.mass) <= len(a) + len(b) - 1
+    assert float(plan.inner(cost)) == pytest.approx(least, abs=1e-9 * scale)
+    assert least - 1e-9 * scale <= lower <= least + 1e-12 * scale
+    assert (cost - u[:, None] - v).min() >= -1e-12 * scale
+
+
+@st.composite
+def instances(draw):
+    n, m = draw(st.integers(2, 12)), draw(st.integers(2, 12))
+    cost = draw(values((n, m), False))
+    if draw(st.booleans()):  # few values, many ties
+        cost = np.rint(cost)
+    a, b = draw(weights(n)), draw(weights(m))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    start = vertex(a, b, rng.permutation(n), rng.permutation(m))
+    size = draw(st.sampled_from([0.0, 1.0, 1e6]))
+    return cost, a, b, start, size * rng.standard_normal(n)
+
+
+@given(instances())
+def test_generated_columns_solve_the_program(instance):
+    cost, a, b, start, u = instance
+    found = column_generation.generated(cost, a, b, sparse(start), (u, None))
+    assert_solves(found, cost, a, b, max(1.0, np.abs(cost).max()))
+
+
+@pytest.mark.parametrize(("n", "m"), [(12, 12), (12, 8), (7, 9)])
+def test_equal_weights_have_no_float_error(n, m, rng):
+    """Masses are multiples of that of the least common cell."""
+    a, b = np.full(n, 1 / n), np.full(m, 1 / m)
+    cost = rng.integers(0, 4, (n, m)).astype(float)
+    start = vertex(a, b, rng.permutation(n), rng.permutation(m))
+    found = column_generation.generated(cost, a, b, sparse(start), None)
+    assert_solves(found, cost, a, b, 4.0)
+    cells = found[0].mass * (n * m / np.gcd(n, m))
+    assert np.abs(cells - np.rint(cells)).max() <= 1e-14 * n
+    if n == m:
+        assert np.array_equal(found[0].mass, a)
+
+
+def test_a_start_that_fits_other_weights_is_not_used(rng):
+    n, m = 9, 11
+    cost = rng.standard_normal((n, m))
+    a, b = rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(m))
+    places = np.arange(n)
+    start = gw.SparsePlan(places, places, np.full(n, 1 / n), (n, m))
+    found = column_generation.generated(cost, a, b, start, None)
+    assert_solves(found, cost, a, b, 4.0)
+
+
+def test_pivots_that_come_to_no_end_leave_the_program_to_POT(monkeypatch, rng):
+    cost, w = rng.standard_normal((301, 301)), np.full(301, 1 / 301)
+    places = np.arange(301)
+    start = gw.SparsePlan(places, places, w, (301, 301))
+    expected = programs.exact(cost, w, w, start)
+    monkeypatch.setattr(_compiled, "available", lambda: True)
+    monkeypatch.setattr(programs, "generated", lambda *arguments: None)
+    found = programs.exact(cost, w, w, start)
+    assert found.lower == pytest.approx(expected.lower, abs=1e-12)
+    assert np.array_equal(found.plan.dense(), expected.plan.dense())
+    monkeypatch.setattr(column_generation, "_PIVOTS_PER_NODE", 0)
+    assert column_generation.generated(cost, w, w, start, None) is None
