@@ -85,3 +85,14 @@ def test_the_soft_minimum_is_the_least_of_a_linear_function_and_a_divergence():
     expected = float(f @ p) + 0.4 * rel_entr(p, a).sum()
     assert soft_least(f, a, 0.4) == pytest.approx(expected, rel=1e-12)
     assert soft_least(f, a, 1e9) == pytest.approx(float(f @ a), abs=1e-8)
+
+
+def test_no_row_and_no_column_is_emptied():
+    """The slope of x log x at 0 has no end, so that far atoms keep a little mass."""
+    costs, a, b, _ = drawn(6)
+    costs[0] += 30.0
+    costs[:, 1] += 30.0
+    plan = penalised(costs, a, b, (0.5, 0.5)).plan
+    assert plan.sum(1).min() > 0
+    assert plan.sum(0).min() > 0
+    assert plan.sum(1)[0] < 1e-9
