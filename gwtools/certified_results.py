@@ -99,18 +99,15 @@ def result_of(
         objective, root, certified, tolerance
     )
     # 3. The solver's own value, if it has one, and the objective plus entropy.
-    estimate = objective
-    if outcome.estimate is not None:
-        estimate = rescaled(outcome.estimate, unit, outcome.power)
+    estimate = _estimate(outcome, objective, unit)
     # At a fixed ε the gradient of the sum is exact, as this is what is at its minimum.
     # An interval is known of it where F is the plain one alone.
-    has_interval = not has_forms(x, y, loss)
     with_entropy = value_with_entropy(
         ready.x,
         ready.y,
         outcome.plan,
         solver.in_units(unit).entropy_weight(problem),
-        outcome.potentials if has_interval else None,
+        None if has_forms(x, y, loss) else outcome.potentials,
         objective,
         unit,
         fused_here,
@@ -140,6 +137,13 @@ def _gap(outcome: Outcome, unit: float) -> float | None:
     """Return the Frank-Wolfe gap in the given units, if it was computed."""
     gap = outcome.frank_wolfe_gap
     return None if gap is None else float(rescaled(gap, unit))
+
+
+def _estimate(outcome: Outcome, objective: Array, unit: float) -> Array:
+    """Return the solver's own value in given units; the objective where it has none."""
+    if outcome.estimate is None:
+        return objective
+    return rescaled(outcome.estimate, unit, outcome.power)
 
 
 def _objective(problem: GWProblem, outcome: Outcome) -> Array:

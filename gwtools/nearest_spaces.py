@@ -49,8 +49,8 @@ class NearestResult:
 
     Examples
     --------
-    A copy of the query is surely nearest, as nothing can be nearer than 0; of the
-    ring it is undecided whether it is nearer than the star.
+    A copy of the query is surely nearest, as nothing can be nearer than 0, and bounds
+    show that the star is farther than the ring.
 
     >>> import networkx as nx, gwtools as gw
     >>> graphs = [nx.cycle_graph(7), nx.path_graph(6), nx.star_graph(5)]
@@ -58,9 +58,9 @@ class NearestResult:
     ...     [gw.GraphSpace(graphs[1])], [gw.GraphSpace(graph) for graph in graphs], k=2
     ... )
     >>> result.indices, result.certified
-    (array([[1, 0]]), array([[ True, False]]))
+    (array([[1, 0]]), array([[ True,  True]]))
     >>> result
-    NearestResult(2 nearest of 1 queries: 50% certified, 3 of 3 pairs solved)
+    NearestResult(2 nearest of 1 queries: 100% certified, 3 of 3 pairs solved)
     """
 
     indices: NumpyArray

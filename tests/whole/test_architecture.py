@@ -53,8 +53,6 @@ ROOMS = {
             "glued_plans",
             "marginals",
             "spaces",
-        ),
-        *(
             "transport",
             "linear",
             "preparation",
