@@ -188,9 +188,8 @@ def arrows(module):
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_arrows_point_one_way(module):
     for name in arrows(module):
-        last = (
-            module.endswith("__main__") or ".examples." in module
-        )  # these use the public names, as everybody does
+        # These use the public names, as everybody does.
+        last = module.endswith("__main__") or ".examples." in module
         assert place(name) <= place(module) or last, f"{module} imports {name}"
 
 
