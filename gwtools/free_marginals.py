@@ -34,17 +34,23 @@ class Partial:
 
     Examples
     --------
-    Of four points on a line one is far away in y. Three quarters of the mass are
-    matched without a distortion.
+    A handwritten three as a cloud of its dark pixels, and the same with its lower half
+    erased and stray ink elsewhere. The mass of what is left is matched without a
+    distortion, every pixel to itself.
 
     >>> import numpy as np, gwtools as gw
-    >>> x = gw.PointCloud(np.array([[0.0], [1.0], [3.0], [7.0]]))
-    >>> y = gw.PointCloud(np.array([[7.0], [1.0], [0.0], [99.0]]))
-    >>> result = gw.solve(x, y, marginals=gw.Partial(0.75))
+    >>> from sklearn.datasets import load_digits
+    >>> whole = np.argwhere(load_digits().images[3] > 8).astype(float)
+    >>> erased = whole[:, 0] >= 6
+    >>> damaged = whole.copy()
+    >>> rng = np.random.default_rng(0)
+    >>> damaged[erased] = 20 + 5 * rng.standard_normal((erased.sum(), 2))
+    >>> x, y = gw.PointCloud(whole), gw.PointCloud(damaged)
+    >>> result = gw.solve(x, y, marginals=gw.Partial(1 - erased.mean()))
     >>> round(float(result.objective), 12)
     0.0
-    >>> [(i, j) for i, j, share in result.matching()]
-    [(0, 2), (1, 1), (3, 0)]
+    >>> [i for i, j, share in result.matching() if i != j], len(result.matching())
+    ([], 11)
     """
 
     mass: float
