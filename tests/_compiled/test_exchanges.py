@@ -5,6 +5,7 @@ import pytest
 
 from gwtools._compiled import compilation
 from gwtools._compiled.exchanges import add_product, best_exchange
+from gwtools.channel_problems import FormBlock
 from gwtools.solvers.exchange import Atoms
 
 numba_alone = pytest.mark.skipif(
@@ -37,8 +38,7 @@ def test_the_best_exchange_is_that_of_the_matrices(best, seed):
         cols=cols,
         mass=mass,
         slopes=gradient[rows][:, cols],
-        left=left[rows][:, rows],
-        right=right[cols][:, cols],
+        forms=(FormBlock(left[rows][:, rows], right[cols][:, cols], 1.0),),
     )
     expected = atoms.best()
     change, first, second = best(gradient, left, right, rows, cols, mass)

@@ -8,7 +8,7 @@ import pytest
 import gwtools as gw
 from gwtools.solvers import multi_start
 from gwtools.solvers.multi_start import _Limit
-from gwtools.solvers.portfolio import Candidate
+from gwtools.solvers.portfolio import PARTS, Candidate
 from tests.solvers.test_multi_start import clouds, same
 
 # --------------------------------------------------------------------------------
@@ -152,8 +152,8 @@ def from_plans(monkeypatch, plans, independent=True):
         for place, plan in enumerate(plans):
             yield Candidate(f"plan {place}", gw.DensePlan(plan), independent)
 
-    part = multi_start.PARTS[0]._replace(starts=starts)
-    monkeypatch.setattr(multi_start, "PARTS", (part,))
+    part = PARTS[0]._replace(starts=starts)
+    monkeypatch.setattr(multi_start, "parts_of", lambda problem: (part,))
 
 
 @pytest.mark.parametrize("independent", [True, False])

@@ -373,7 +373,7 @@ def test_what_is_left_out_at_a_size(n, m, words):
     search = search_of(x, y)
     # The larger space decides.
     assert search.atoms == max(n, m)
-    found = left_out(search)
+    found = left_out(search, PARTS)
     assert words in found
     assert bool(found) == bool(words)
     assert found == "" or found.endswith("random and perturbed starts")
@@ -389,7 +389,7 @@ def test_large_third_bounds_need_equal_weights(monkeypatch):
     ):
         x = random_space("euclidean", n, 0, uniform)
         y = random_space("euclidean", m, 1, uniform)
-        said = left_out(search_of(x.space(), y.space()))
+        said = left_out(search_of(x.space(), y.space()), PARTS)
         assert ("the third bound" in said) == missing
         names = {start.name for start in gw.solve(x.space(), y.space()).starts}
         assert missing == ("third bound" not in names)
