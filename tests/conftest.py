@@ -1,5 +1,6 @@
 """Hypothesis profiles, and the array libraries that the suite runs over."""
 
+import gc
 import os
 from importlib.metadata import PackageNotFoundError, version
 
@@ -43,6 +44,12 @@ def _compile_quickly():
 
 
 _compile_quickly()
+
+
+def pytest_collection_finish():
+    """Leave what is imported to no garbage collection: each training makes one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def exact(x, y):
     return np.sqrt(certificate.lower), np.sqrt(certificate.upper)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10**6), k=st.integers(1, 3))
 def test_neighbours_are_those_of_the_whole_matrix(seed, k):
     queries, spaces = shapes(seed, 2), shapes(seed + 1, 6)

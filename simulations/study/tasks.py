@@ -21,6 +21,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations, pairwise, permutations, product
 
 # Questions of a family at most, and those that are the same whatever the seed.
@@ -99,6 +100,7 @@ class Parts:
     rest: tuple[Question, ...]
 
 
+@cache
 def parts(family: Family) -> Parts:
     """Part the questions of a family, in the same way each time."""
     questions = family.make()
