@@ -144,8 +144,8 @@ class Absolute(Loss):
 
     @property
     def products(self) -> int:
-        """One for each level but the first."""
-        return len(self.levels) - 1
+        """One for each level but the first, and one of zeros beside a single level."""
+        return max(1, len(self.levels) - 1)
 
     def values(self, c: Array, d: Array) -> Array:
         """Return |c − d|."""
@@ -171,6 +171,8 @@ class Absolute(Loss):
             step = xp.astype(few > middle, few.dtype)
             change = (self._from(other, place - 1) - self._from(other, place)) / 2
             pairs.append((step, change) if self.of_x else (change, step))
+        if not pairs:
+            pairs.append((c * 0, d * 0))
         return tuple(Channel(x, y) for x, y in pairs)
 
     def _from(self, values: Array, place: int) -> Array:

@@ -50,3 +50,14 @@ def test_nothing_is_lost_where_a_value_is_0():
 
 def test_levels_are_the_different_values():
     assert levels(np.array([[2.0, 1.0], [1.0, -1.0]])) == (-1.0, 1.0, 2.0)
+
+
+@pytest.mark.parametrize("of_x", [True, False])
+def test_absolute_differences_from_a_constant_have_one_product_of_zeros(of_x):
+    c, d = values()
+    loss = Absolute((1.0,), of_x)
+    c, d = (c * 0 + 1.0, d) if of_x else (c, d * 0 + 1.0)
+    channels = loss.channels(c, d)
+    assert len(channels) == loss.products == 1
+    assert not np.any(channels)
+    assert np.array_equal(loss.of_first(c) + loss.of_second(d), np.abs(c - d))
