@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, final
@@ -92,9 +93,8 @@ class KullbackLeibler(Loss):
     def values(self, c: Array, d: Array) -> Array:
         """Return c log(c/d) − c + d."""
         xp = _array.namespace(c)
-        ratio = _positive(c) / d
         # Float error may bring the divergence of nearly equal numbers below 0.
-        return xp.clip(c * xp.log(ratio) - c + d, min=0.0)
+        return xp.clip(c * _log_ratio(c, d) - c + d, min=0.0)
 
     def of_first(self, c: Array) -> Array:
         """Return c log c − c."""
@@ -113,13 +113,29 @@ class KullbackLeibler(Loss):
     def size(self, c: Array, d: Array) -> Array:
         """Return c |log(c/d)| + c + d."""
         xp = _array.namespace(c)
-        return c * xp.abs(xp.log(_positive(c) / d)) + c + d
+        return c * xp.abs(_log_ratio(c, d)) + c + d
 
 
 def _positive(c: Array) -> Array:
     """Return numbers with 1 in place of 0, of which a logarithm is 0 too."""
     xp = _array.namespace(c)
     return xp.where(c > 0, c, xp.ones_like(c))
+
+
+def _log_ratio(c: Array, d: Array) -> Array:
+    """Return log(c/d), also where the ratio itself is no number of the dtype.
+
+    Where c is 0 it is −log(d).
+    """
+    xp = _array.namespace(c)
+    c = _positive(c)
+    info = xp.finfo(c.dtype)
+    logs = xp.log(c) - xp.log(d)
+    # Far from 1 the difference of logarithms is as precise; near 1 the ratio alone is.
+    near = xp.abs(logs) < -math.log(float(info.smallest_normal)) / 2
+    one = xp.ones_like(logs)
+    ratio = xp.where(near, c, one) / xp.where(near, d, one)
+    return xp.where(near, xp.log(ratio), logs)
 
 
 @final

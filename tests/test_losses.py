@@ -61,3 +61,18 @@ def test_absolute_differences_from_a_constant_have_one_product_of_zeros(of_x):
     assert len(channels) == loss.products == 1
     assert not np.any(channels)
     assert np.array_equal(loss.of_first(c) + loss.of_second(d), np.abs(c - d))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("of_c", "of_d"), [(0, 1), (1, 0)])
+def test_divergences_whose_ratio_is_no_number_are_finite(dtype, of_c, of_d):
+    exponent = 130 if dtype == np.float64 else 15
+    sizes = [10.0 ** (-2 * exponent), 10.0**exponent]
+    c, d = (np.array([sizes[of], sizes[of] * 3], dtype) for of in (of_c, of_d))
+    wide_c, wide_d = c.astype(np.longdouble), d.astype(np.longdouble)
+    expected = wide_c * (np.log(wide_c) - np.log(wide_d)) - wide_c + wide_d
+    found = KullbackLeibler().values(c, d)
+    assert np.allclose(found, expected.astype(float), rtol=1e-5)
+    size = KullbackLeibler().size(c, d)
+    assert np.isfinite(size).all()
+    assert (size >= np.abs(found)).all()
