@@ -3,7 +3,8 @@
 The spaces need not share coordinates. Data become spaces, with any weights:
 `PointCloud` from points, `DenseSpace` from a matrix of distances, `GramSpace` from
 features, `GraphSpace` from a graph. `solve` compares two spaces, `solve_batch` lists of
-them:
+them, `pairwise` all of them with each other; `nearest` finds neighbours, `barycenter`
+the space in the middle:
 
 >>> import numpy as np, gwtools as gw
 >>> x = gw.PointCloud(
@@ -26,8 +27,9 @@ more work:
 [0.268576, 0.737702] (bracket, lower bound by second)
 
 `bounds` are the lower bounds alone, `batch` those of many pairs at once, `stability`
-how far a distance moves when data do. Read on in `help(gw.solve)` and
-`help(gw.GWResult)`; every theorem is proved in THEORY.md, in the folder of this
+how far a distance moves when data do, `plot` draws results. Features, free marginals,
+directions and other losses than squares are told in `help(gw.solve)`. Read on there and
+in `help(gw.GWResult)`; every theorem is proved in THEORY.md, in the folder of this
 package.
 """
 

@@ -168,7 +168,7 @@ def certify(
         a lower effort, the plan misses the weights by more than that, or values of C
         are so large that squared differences are no float64 numbers; or ``features``
         have another shape or are not finite, ``alpha`` is not from 0 to 1, or a proof
-        is to be kept of both.
+        is to be kept with features, a directed space or another loss.
     MemoryError
         If what the effort needs does not fit, before it is asked for.
 
