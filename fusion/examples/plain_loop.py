@@ -63,6 +63,7 @@ def train(
     """Take the steps, and print the terms of the loss at every tenth."""
     trained = [p for p in student.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=arguments.learning_rate)
+    # To show every term: by default there is no graph, and the weight is 0.02.
     loss = fusion.FusionLoss(
         weight=0.3,
         graph="row_means",
