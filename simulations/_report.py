@@ -20,6 +20,7 @@ from typing import Any
 
 import matplotlib
 from cycler import cycler
+from tqdm import tqdm
 
 Row = dict[str, Any]
 
@@ -103,6 +104,61 @@ class Grid:
         count = getattr(arguments, self.unit) or (quick if arguments.quick else full)
         folder = results_folder(arguments)
         run = partial(self.run, folder, sizes, count, arguments.seed)
+        return run_and_publish(folder, run, self.publish)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison by numbered trials: how one is measured, and all are published.
+
+    Attributes
+    ----------
+    measure : callable
+        Returns the row of a trial, of a seed and one of ``trials``.
+    publish : callable
+        Writes what is shown of a folder's trials.
+    trials : callable
+        Returns the trials of a count, in their order.
+    counts : pair of int
+        The count of a full and of a quick run.
+    unit : str
+        What is counted, in the plural.
+    units : dict of str
+        Of the columns.
+    """
+
+    measure: Callable[[int, Any], Row]
+    publish: Callable[[Path], None]
+    trials: Callable[[int], Sequence[Any]]
+    counts: tuple[int, int]
+    unit: str
+    units: Mapping[str, str]
+
+    def run(self, folder: Path, seed: int, count: int) -> None:
+        """Measure the trials that are not in the folder yet."""
+        facts = {"seed": seed, self.unit: count, "units": self.units, **versions()}
+        claim(folder, facts)
+        path = folder / "trials.csv"
+        done = len(resume_rows(path))
+        trials = self.trials(count)
+        # The first solve loads libraries, which no time should include.
+        self.measure(seed, trials[0])
+        for trial in tqdm(trials[done:], unit=self.unit):
+            append_row(path, self.measure(seed, trial))
+
+    def main(self, description: str | None, argv: Sequence[str] | None) -> int:
+        """Read the command line, run what is not finished, and publish all of it."""
+        parser = command_line(description)
+        full, quick = self.counts
+        parser.add_argument(
+            f"--{self.unit}",
+            type=int,
+            help=f"{self.unit} (default: {full}, quick {quick})",
+        )
+        arguments = parser.parse_args(argv)
+        count = getattr(arguments, self.unit) or (quick if arguments.quick else full)
+        folder = results_folder(arguments)
+        run = partial(self.run, folder, arguments.seed, count)
         return run_and_publish(folder, run, self.publish)
 
 

@@ -17,14 +17,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import ot
-from tqdm import tqdm
 
 import gwtools as gw
 from gwtools.block_descent import Task, minimised
@@ -173,8 +171,9 @@ def by_barycenter(case: Case) -> tuple[gw.Barycenter, list[Numbers]]:
     return found, [np.asarray(plan.dense()) for plan in found.plans]
 
 
-def measure(seed: int, number: int, fused: bool) -> Row:
-    """Compute the barycenter of one list four times."""
+def measure(seed: int, trial: tuple[int, bool]) -> Row:
+    """Compute the barycenter of one list, of a number and a kind, four times."""
+    number, fused = trial
     case = draw(seed, number, fused)
     row: Row = {
         "fused": int(fused),
@@ -201,18 +200,6 @@ def measure(seed: int, number: int, fused: bool) -> Row:
     for name, (middle, of_middle) in found.items():
         row[name] = objective(case, middle, of_middle)
     return row | {"lower": result.interval[0]} | seconds
-
-
-def run(folder: Path, seed: int, count: int) -> None:
-    """Compute what is not in the folder yet."""
-    facts = {"seed": seed, "cases": count, "units": UNITS, **report.versions()}
-    report.claim(folder, facts)
-    path = folder / "trials.csv"
-    done = len(report.resume_rows(path))
-    every = [(number, fused) for fused in (False, True) for number in range(count)]
-    measure(seed, 0, False)  # the first one loads libraries, which no time includes
-    for number, fused in tqdm(every[done:], unit="list"):
-        report.append_row(path, measure(seed, number, fused))
 
 
 def summarise(trials: Sequence[Row]) -> list[Row]:
@@ -290,16 +277,17 @@ def publish(folder: Path) -> None:
     print(text, f"Written to {folder}.", sep="\n\n")
 
 
+def _trials(count: int) -> list[tuple[int, bool]]:
+    """Return number and kind of all lists, plain ones first."""
+    return [(number, fused) for fused in (False, True) for number in range(count)]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = report.command_line(__doc__)
-    parser.add_argument(
-        "--cases", type=int, help=f"lists (default: {CASES}, quick {QUICK_CASES})"
+    """Run what is not finished, and publish all of it."""
+    comparison = report.Comparison(
+        measure, publish, _trials, (CASES, QUICK_CASES), "cases", UNITS
     )
-    arguments = parser.parse_args(argv)
-    count = arguments.cases or (QUICK_CASES if arguments.quick else CASES)
-    folder = report.results_folder(arguments)
-    run_here = partial(run, folder, arguments.seed, count)
-    return report.run_and_publish(folder, run_here, publish)
+    return comparison.main(__doc__, argv)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 import ot
 from scipy.sparse.csgraph import dijkstra
-from tqdm import tqdm
 
 import gwtools as gw
 from simulations import _report as report
@@ -168,17 +166,6 @@ def measure(seed: int, number: int) -> Row:
     return row | {"lower": found.certificate.lower} | seconds
 
 
-def run(folder: Path, seed: int, count: int) -> None:
-    """Solve the pairs that are not in the folder yet."""
-    facts = {"seed": seed, "pairs": count, "units": UNITS, **report.versions()}
-    report.claim(folder, facts)
-    path = folder / "trials.csv"
-    done = len(report.resume_rows(path))
-    measure(seed, 0)  # the first solve loads libraries, which no time should include
-    for number in tqdm(range(done, count), unit="pair"):
-        report.append_row(path, measure(seed, number))
-
-
 def summarise(trials: Sequence[Row]) -> list[Row]:
     """Return one row for each family, and one for each loss."""
     groups: dict[str, list[Row]] = {}
@@ -241,15 +228,11 @@ def publish(folder: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = report.command_line(__doc__)
-    parser.add_argument(
-        "--pairs", type=int, help=f"pairs (default: {PAIRS}, quick {QUICK_PAIRS})"
+    """Run what is not finished, and publish all of it."""
+    comparison = report.Comparison(
+        measure, publish, range, (PAIRS, QUICK_PAIRS), "pairs", UNITS
     )
-    arguments = parser.parse_args(argv)
-    count = arguments.pairs or (QUICK_PAIRS if arguments.quick else PAIRS)
-    folder = report.results_folder(arguments)
-    run_here = partial(run, folder, arguments.seed, count)
-    return report.run_and_publish(folder, run_here, publish)
+    return comparison.main(__doc__, argv)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from fusion.training.comparison import (
 from fusion.training.config import FusionConfig
 from fusion.training.config_checks import AUTO
 from fusion.training.data import (
+    FittingExamples,
     check_kept,
     check_stores,
     fitting_examples,
@@ -183,10 +184,7 @@ class FusionTrainer(Trainer):
         if processing_class is None:
             processing_class = load_tokenizer(student_of(args))
         self._tokenizer = processing_class
-        check_tokenizers(self.stores, processing_class, args.alignment)
-        if live_teachers is None:
-            live_teachers = load_teachers(args)
-        check_tokenizers(live_teachers, processing_class, args.alignment)
+        live_teachers = self._fitting_teachers(args, live_teachers)
         self._meters = meters(self.stores, live_teachers, args.alignment)
         check_metric(args.metric_for_best_model, self._meters["eval"].names)
         if model is None:
@@ -195,12 +193,7 @@ class FusionTrainer(Trainer):
         # Denominators of the step that is under way; None before the first one.
         self._totals: Totals | None = None
 
-        # Before the first step: what does not fit would end the training there.
-        fitting = partial(fitting_examples, tokenizer=processing_class, model=model)
-        training = fitting(train_dataset, args=args, name="training examples")
-        held_out = fitting(eval_dataset, args=args, name="held-out examples")
-        # What a store holds may have been left out.
-        check_kept(self.stores, args, training, held_out)
+        training, held_out = self._fitting(args, model, train_dataset, eval_dataset)
         examples = training or held_out
         collator: Any = collator_of(self.stores, processing_class, args, examples)
         self._own = own_completions(
@@ -223,6 +216,33 @@ class FusionTrainer(Trainer):
         self.loss_is_scaled_for_ga = True
         self._reader = reader_of(self.model, processing_class, args, student_k)
         self._head = head_of(self.model)
+
+    def _fitting_teachers(
+        self, args: FusionConfig, given: Mapping[str, LiveTeacher] | None
+    ) -> Mapping[str, LiveTeacher]:
+        """Return the teachers in memory; all teachers' tokenizers suit the losses."""
+        check_tokenizers(self.stores, self._tokenizer, args.alignment)
+        teachers = load_teachers(args) if given is None else given
+        check_tokenizers(teachers, self._tokenizer, args.alignment)
+        return teachers
+
+    def _fitting(
+        self,
+        args: FusionConfig,
+        model: PreTrainedModel,
+        train_dataset: Sequence[Example] | None,
+        eval_dataset: Sequence[Example] | None,
+    ) -> tuple[FittingExamples | None, FittingExamples | None]:
+        """Return the examples that fit the student, to learn and to evaluate on.
+
+        Before the first step: what does not fit would end the training there.
+        """
+        fitting = partial(fitting_examples, tokenizer=self._tokenizer, model=model)
+        training = fitting(train_dataset, args=args, name="training examples")
+        held_out = fitting(eval_dataset, args=args, name="held-out examples")
+        # What a store holds may have been left out.
+        check_kept(self.stores, args, training, held_out)
+        return training, held_out
 
     def _watch(self, start: Start) -> None:
         """Add what prints, counts and ends training: lines, progress, interruption."""

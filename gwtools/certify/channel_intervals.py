@@ -6,7 +6,6 @@ those of C and D as computed.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,10 +28,7 @@ from gwtools.bounds.float_error import (
 from gwtools.bounds.transport_error import dual_value
 from gwtools.certify.intervals import (
     CertifiedObjective,
-    closed_up_to,
-    finite_or_zero,
-    in_given_units,
-    kind_of,
+    interval_of_bounds,
 )
 from gwtools.channel_problems import ChannelProblem
 from gwtools.distortions import sum_of_losses
@@ -41,7 +37,6 @@ from gwtools.history import now
 from gwtools.losses import SQUARE, Channel, Loss
 from gwtools.plans import DensePlan, Plan, SparsePlan
 from gwtools.preparation import Prepared
-from gwtools.results import Certificate
 from gwtools.spaces import Space
 from gwtools.transport.local_distributions import transports
 from gwtools.transport.programs import exact
@@ -323,7 +318,6 @@ def channel_interval(
         Width that counts as closed because it was asked for, in given units.
     """
     pair = ChannelPair(ChannelProblem(ready.x, ready.y, loss=loss))
-    unit = ready.unit
     here = plan
     if here is None:
         a = ready.x.weights
@@ -340,29 +334,13 @@ def channel_interval(
             started = now()
             bounds[name] = proved()
             seconds[name] = now() - started
-    best = max(bounds, key=bounds.__getitem__)
     # 2. The interval, with the width that float errors of the values account for.
-    lower = {
-        name: in_given_units(finite_or_zero(bound), unit, -math.inf)
-        for name, bound in bounds.items()
-    }
-    high = in_given_units(upper.upper, unit, math.inf)
-    width = in_given_units(pair.error_width, unit, math.inf)
-    closed, tolerance = closed_up_to(high - lower[best], width, tolerance)
-    certificate = Certificate(
-        lower=lower[best],
-        upper=high,
-        kind=kind_of(closed, of_plan=plan is not None),
-        bound=best,
-        bounds=lower,
-        tolerance=tolerance,
-        rounding=width,
-        seconds=seconds,
-    )
-    # 3. The objective itself: float error may have moved it below the lower end.
-    value = max(upper.value, finite_or_zero(bounds[best]))
-    return CertifiedObjective(
-        certificate,
-        objective=value * unit * unit,
-        distance=value**0.5 * unit,
+    return interval_of_bounds(
+        bounds,
+        seconds,
+        upper,
+        pair.error_width,
+        ready.unit,
+        tolerance,
+        of_plan=plan is not None,
     )

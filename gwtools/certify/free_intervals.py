@@ -12,10 +12,8 @@ from gwtools.bounds.float_error import Bound, gamma
 from gwtools.bounds.row_minima import RowsSide, row_minima
 from gwtools.certify.intervals import (
     CertifiedObjective,
-    closed_up_to,
     finite_or_zero,
-    in_given_units,
-    kind_of,
+    interval_of_bounds,
 )
 from gwtools.certify.objectives import enclosed
 from gwtools.certify.plans import restricted, widened
@@ -31,7 +29,6 @@ from gwtools.history import now
 from gwtools.plans import DensePlan, Plan, SparsePlan
 from gwtools.preparation import Prepared, prepare
 from gwtools.problems import GWProblem
-from gwtools.results import Certificate
 from gwtools.spaces import Space, converted, detached
 from gwtools.transport.local_distributions import centred
 from gwtools.unbalanced_problems import UnbalancedProblem, free_problem
@@ -82,33 +79,10 @@ def free_interval(
         started = now()
         bounds[THIRD] = float(_third(ready, pair, marginals).lower)
         seconds[THIRD] = now() - started
-    best = max(bounds, key=bounds.__getitem__)
     # 3. The interval, with the width that float errors of the values account for.
-    unit = ready.unit
-    lower = {
-        name: in_given_units(finite_or_zero(bound), unit, -math.inf)
-        for name, bound in bounds.items()
-    }
-    high = in_given_units(upper.upper, unit, math.inf)
-    width = float(pair.float_error_above(finite_or_zero(bounds[best])))
-    width = in_given_units(width, unit, math.inf)
-    closed, tolerance = closed_up_to(high - lower[best], width, tolerance)
-    certificate = Certificate(
-        lower=lower[best],
-        upper=high,
-        kind=kind_of(closed, of_plan=True),
-        bound=best,
-        bounds=lower,
-        tolerance=tolerance,
-        rounding=width,
-        seconds=seconds,
-    )
-    # 4. The objective itself: float error may have moved it below the lower end.
-    value = max(upper.value, finite_or_zero(bounds[best]))
-    return CertifiedObjective(
-        certificate,
-        objective=value * unit * unit,
-        distance=value**0.5 * unit,
+    width = float(pair.float_error_above(finite_or_zero(max(bounds.values()))))
+    return interval_of_bounds(
+        bounds, seconds, upper, width, ready.unit, tolerance, of_plan=True
     )
 
 

@@ -118,6 +118,61 @@ def certified_interval(
     )
 
 
+def interval_of_bounds(
+    bounds: Mapping[str, float],
+    seconds: Mapping[str, float],
+    upper: Bound,
+    width: float,
+    unit: float,
+    tolerance: float,
+    of_plan: bool,
+) -> CertifiedObjective:
+    """Return the certificate of the best of some bounds, in the given units.
+
+    Parameters
+    ----------
+    bounds, seconds : mappings from a name to a number
+        Lower bounds, rounded down, and what they took.
+    upper : Bound
+        An objective, and the same rounded up.
+    width : float
+        Width of an interval that float errors of the values account for.
+    unit : float
+        What values of C were divided by.
+    tolerance : float
+        Width that counts as closed because it was asked for, in the given units.
+    of_plan : bool
+        Whether the upper end is that of a plan that was given.
+    """
+    best = max(bounds, key=bounds.__getitem__)
+    # 1. The ends.
+    lower = {
+        name: in_given_units(finite_or_zero(bound), unit, -math.inf)
+        for name, bound in bounds.items()
+    }
+    high = in_given_units(upper.upper, unit, math.inf)
+    # 2. What the width says.
+    width = in_given_units(width, unit, math.inf)
+    closed, tolerance = closed_up_to(high - lower[best], width, tolerance)
+    certificate = Certificate(
+        lower=lower[best],
+        upper=high,
+        kind=kind_of(closed, of_plan),
+        bound=best,
+        bounds=lower,
+        tolerance=tolerance,
+        rounding=width,
+        seconds=dict(seconds),
+    )
+    # 3. The objective itself: float error may have moved it below the lower end.
+    value = max(upper.value, finite_or_zero(bounds[best]))
+    return CertifiedObjective(
+        certificate,
+        objective=value * unit * unit,
+        distance=value**0.5 * unit,
+    )
+
+
 def with_proved(
     certified: CertifiedObjective,
     proved: ProvedInterval | None,
