@@ -336,16 +336,22 @@ class GWResult:
             name = free_marginals.title_of(self.marginals)
         elif self.loss != SQUARE.name:
             name = f"Gromov-Wasserstein of the loss {self.loss!r}"
-        elif not self._has_distance:
-            name = "Fused Gromov-Wasserstein"
+        if self._is_fused:
+            # The first word of others, "Gromov" but for free marginals, is a name.
+            name = name if name.startswith("Gromov") else name[0].lower() + name[1:]
+            name = f"Fused {name}"
         return f"{name} between {n} and {m} atoms by {self.solver}"
 
     @property
     def _has_distance(self) -> bool:
         """Whether the root of the objective is a distance between the spaces."""
-        is_plain = self.alpha is None or self.alpha == 1.0
         is_of_squares = self.loss == SQUARE.name
-        return is_plain and is_of_squares and not self._has_free_marginals
+        return is_of_squares and not self._is_fused and not self._has_free_marginals
+
+    @property
+    def _is_fused(self) -> bool:
+        """Whether features have a share in the objective."""
+        return self.alpha is not None and self.alpha != 1.0
 
     @property
     def _has_free_marginals(self) -> bool:
@@ -361,15 +367,20 @@ class GWResult:
         if isinstance(self.marginals, Unbalanced):
             mass = free_marginals.moved_mass(self.plan, self.marginals)
             rows.append(("mass", f"{mass:.6g}  (moved by the plan)"))
+        part = "GW_2^2"
         if self._has_free_marginals:
             meaning = free_marginals.meaning_of(self.marginals)
+            part = "the distortion"
         elif self.loss != SQUARE.name:
             meaning = "mean loss of the plan"
+            part = "the loss"
         elif self._has_distance:
             rows.append(("distance", f"{_array.number(self.distance):.6g}"))
-        else:
-            rows.append(("alpha", f"{self.alpha:.6g}  (the share of GW_2^2)"))
-            meaning = "alpha GW_2^2 + (1 - alpha) features, of the plan"
+        if self._is_fused:
+            rows.append(("alpha", f"{self.alpha:.6g}  (the share of {part})"))
+            penalised = isinstance(self.marginals, Unbalanced)
+            penalties = " + penalties" if penalised else ""
+            meaning = f"alpha {part} + (1 - alpha) features{penalties}, of the plan"
         rows.append(("objective", f"{objective:.6g}  ({meaning})"))
         # Iterative solvers have no value of their own.
         if estimate != objective:

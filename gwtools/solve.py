@@ -205,8 +205,9 @@ def solve(
     vertices. Their certificates have the bound ``row_means`` and, from "cubic" on,
     ``third``. Gradients in a directed matrix have no symmetry; "absolute" has none.
     "kl" and "absolute" are in units of C. Zeros of D, as on the diagonal of distances,
-    are refused with "kl", which is infinite there. Features and free marginals are not
-    carried beside (THEORY.md, "Losses and directions").
+    are refused with "kl", which is infinite there. Features go beside: M is in units of
+    the loss then, and the bounds are ``joint row_means`` and ``joint third``, of one
+    linear program each. Free marginals do not (THEORY.md, "Losses and directions").
 
     Examples
     --------
@@ -287,7 +288,6 @@ def solve(
     words = words_of_forms(x, y, given_loss)
     if words is not None:
         _check_losses.alone(free is not None, "marginals", words)
-        _check_losses.alone(fused is not None, "features", words)
         if given is not None:
             _check_losses.carried(given.carries_losses, str(given), words)
     if free is not None:

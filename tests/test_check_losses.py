@@ -8,7 +8,6 @@ from tests import channel_problems
 
 X = gw.DenseSpace(1.5 - np.eye(3))
 TOWARDS = gw.DenseSpace(np.triu(np.ones((3, 3))), directed=True)
-FEATURES = np.zeros((3, 3))
 
 
 @pytest.mark.parametrize(
@@ -18,12 +17,10 @@ FEATURES = np.zeros((3, 3))
         ({"loss": "kl", "y": 1 - np.eye(3)}, "y must have values above 0 alone"),
         ({"loss": "kl", "x": -np.eye(3)}, "x must have no values below 0"),
         ({"loss": "kl", "solver": gw.Sorted()}, "with loss='kl', but is Sorted"),
-        ({"loss": "kl", "features": FEATURES, "alpha": 0.5}, "features must be left"),
         ({"loss": "kl", "marginals": "semi_relaxed"}, "marginals must be left out"),
         ({"x": TOWARDS, "solver": gw.Sorted()}, "with directed spaces, but is Sorted"),
         ({"x": TOWARDS, "solver": gw.BranchAndBound()}, "with directed spaces"),
         ({"y": TOWARDS, "marginals": gw.Partial(0.5)}, "with directed spaces"),
-        ({"y": TOWARDS, "features": FEATURES, "alpha": 0.5}, "with directed spaces"),
     ],
     ids=str,
 )

@@ -6,11 +6,12 @@ THEORY.md, "Fused objectives" (g).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from gwtools._array import NumpyArray
-from gwtools.bounds.certified import AffineMinorant, EnclosedParts, linear_program
+from gwtools.bounds.certified import AffineMinorant
 from gwtools.bounds.float_error import UNDERFLOW, gamma
 
 # 1 − s of the slope s below, a power of two so that both are exact.
@@ -19,19 +20,19 @@ _LARGEST_LOSS = 2.0**-1
 
 
 def joint(
-    x: EnclosedParts,
-    y: EnclosedParts,
+    least: Callable[[NumpyArray, NumpyArray], float],
     minorant: AffineMinorant,
     features: NumpyArray,
     share: float,
     size: float,
 ) -> float:
-    """Return a number that α F + (1 − α) ⟨M, ·⟩ is below at no coupling.
+    """Return a number that α F + (1 − α) ⟨M, ·⟩ is below at no plan.
 
     Parameters
     ----------
-    x, y : EnclosedParts
-        The spaces.
+    least : function
+        From costs (n, m), and by how much they may be too large, to a number that the
+        linear program over the plans is not below.
     minorant : AffineMinorant
         What F is not below.
     features : numpy array of shape (n, m)
@@ -51,12 +52,12 @@ def joint(
     linear = (1.0 - share) * features
     sizes = np.abs(structure) + np.abs(linear)
     costs_error = weight * minorant.costs_error + gamma(8) * sizes
-    program = linear_program(structure + linear, x, y, costs_error)
+    proved = least(structure + linear, costs_error)
     # 3. The constant, and the float errors of this sum.
     constant = weight * minorant.offset
     fall = weight * minorant.radius**2 / loss
-    total = constant - fall + program.lower
-    size_of_sum = abs(constant) + fall + abs(program.lower)
+    total = constant - fall + proved
+    size_of_sum = abs(constant) + fall + abs(proved)
     return float(total - gamma(20) * size_of_sum - UNDERFLOW)
 
 

@@ -20,12 +20,13 @@ from gwtools.bounds import certified
 from gwtools.bounds.memory import require_memory_of_certificate
 from gwtools.certify.channel_intervals import channel_interval
 from gwtools.certify.efforts import EFFORTS, Collected, Work, from_matrices
-from gwtools.certify.fused_intervals import FusedPair, fused_interval, joint_bounds
+from gwtools.certify.fused_intervals import FusedPair, joint_bounds
 from gwtools.certify.intervals import (
     CertifiedObjective,
     certified_interval,
     finite_or_zero,
 )
+from gwtools.certify.linear_costs import fused_interval
 from gwtools.certify.objectives import (
     PlanObjective,
     enclosed,
@@ -147,7 +148,8 @@ def certify(
     loss : {"square", "kl", "absolute"}, optional
         The loss; see :func:`gwtools.solve`. For another one than "square", and for
         directed spaces, the bounds are ``row_means``, from "cubic" on ``third``, both
-        by one linear program, and that no loss is below 0.
+        by one linear program, which has the costs of features too, and that no loss is
+        below 0.
 
     Returns
     -------
@@ -209,7 +211,6 @@ def certify(
     fused = given_features(features, alpha, x, y)
     words = words_of_forms(x, y, given_loss)
     if words is not None:
-        _check_losses.alone(fused is not None, "features", words)
         _check_losses.alone(keep_proof, "keep_proof", words)
     if fused is not None:
         _check_fused.without_proof(keep_proof)
@@ -274,10 +275,10 @@ def certified_objective(
     ready = prepared_for(loss, x, y, 0.0 if fused is None else fused.size(x, y))
     if plan is not None:
         plan = restricted(plan, ready)
-    if has_forms(x, y, loss):
-        return channel_interval(ready, plan, loss, effort, tolerance)
     if fused is not None:
         fused = fused.prepared(ready)
+    if has_forms(x, y, loss):
+        return channel_interval(ready, plan, loss, effort, tolerance, fused)
     asked = Asked(effort, tolerance, evaluated, deadline, memory_limit)
     found, proof = _certified(ready, plan, asked, fused)
     if keep_proof:
@@ -391,10 +392,11 @@ def _fused(
         joint = joint_bounds(fused, work, plan, curvature)
     lower = {name: bound.lower for name, bound in collected.bounds.items()}
     interval = fused_interval(
-        fused,
+        fused.linear,
         lower,
         joint,
         upper,
+        fused.width_of_structure,
         asked.tolerance,
         ready.unit,
         of_plan=plan is not None,

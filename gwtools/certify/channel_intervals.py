@@ -6,15 +6,18 @@ those of C and D as computed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 
 import numpy as np
 
 from gwtools import _array
 from gwtools._array import Array, NumpyArray
-from gwtools.bounds import outward
-from gwtools.bounds.certified import lower_by_root
+from gwtools.bounds import certified_fused, outward
+from gwtools.bounds.certified import AffineMinorant, lower_by_root
 from gwtools.bounds.float_error import (
     UNDERFLOW,
     Bound,
@@ -30,9 +33,11 @@ from gwtools.certify.intervals import (
     CertifiedObjective,
     interval_of_bounds,
 )
+from gwtools.certify.linear_costs import LinearCosts, fused_interval
 from gwtools.channel_problems import ChannelProblem
 from gwtools.distortions import sum_of_losses
 from gwtools.free_problems import listed_plan
+from gwtools.fused import Fused
 from gwtools.history import now
 from gwtools.losses import SQUARE, Channel, Loss
 from gwtools.plans import DensePlan, Plan, SparsePlan
@@ -80,6 +85,11 @@ class ChannelPair:
     def radii(self) -> tuple[Radii, Radii]:
         """How far the values of both spaces may be from the exact ones."""
         return _radii(self.problem.x), _radii(self.problem.y)
+
+    @property
+    def omega(self) -> float:
+        """ω of the weights (theorem 13)."""
+        return float(max(side.weights for side in self.radii))
 
     @cached_property
     def entries(self) -> float:
@@ -139,6 +149,13 @@ class ChannelPair:
             return Bound(0.0, 0.0, 0.0)
         plan = listed_plan(plan)
         error = self._error(plan, value)
+        missed = self.missed_mass(plan)
+        root = (value + error) ** 0.5 + 1.01 * (1 + missed) * self.entries
+        moved = 1.01 * self.largest * missed * (2 + missed)
+        return Bound(value, 0.0, float(rounded_up(root**2 + moved)))
+
+    def missed_mass(self, plan: Plan) -> float:
+        """Return how much mass a plan may be off the nearest coupling."""
         rows, cols = plan.marginals()
         x, y = self.radii
         missed = outward.missed_mass(
@@ -148,9 +165,7 @@ class ChannelPair:
             x,
             y,
         )
-        root = (value + error) ** 0.5 + 1.01 * (1 + missed) * self.entries
-        moved = 1.01 * self.largest * missed * (2 + missed)
-        return Bound(value, 0.0, float(rounded_up(root**2 + moved)))
+        return float(missed)
 
     def _error(self, plan: Plan, value: float) -> float:
         """Bound the float error of the objective of a plan."""
@@ -173,8 +188,8 @@ class ChannelPair:
             size += 128 * _largest(x_r) * _largest(y_r)
         return float(gamma(4 * self.terms) * size + UNDERFLOW)
 
-    def row_means(self) -> float:
-        """Return the bound of row means, and of column means, by one linear program."""
+    def row_means(self) -> AffineMinorant:
+        """Return the bound of row means, and of column means, but for its program."""
         C, D = self.matrices
         a, b = self.weights
         means_x = (C @ a, C.T @ a)
@@ -189,7 +204,7 @@ class ChannelPair:
             # Means are off by a relative γ, and the loss by a few times that.
             error += 5 * gamma(self.terms) * self.loss.size(f_here, g_here)
             error += 2 * gamma(self.terms) * self._means_size
-        return self._by_program(costs, error)
+        return AffineMinorant(0.0, costs, error, self.entries)
 
     @property
     def _means_size(self) -> float:
@@ -204,7 +219,7 @@ class ChannelPair:
         self,
         means_x: tuple[NumpyArray, NumpyArray],
         means_y: tuple[NumpyArray, NumpyArray],
-    ) -> float:
+    ) -> AffineMinorant:
         """Return (m_C − m_D)² + min E_π (α − β)² + E_π (α′ − β′)² (theorem 2)."""
         a, b = self.weights
         mean_x = float(a @ means_x[0])
@@ -218,10 +233,10 @@ class ChannelPair:
             costs_error += 2 * differences * error + error**2
         costs_error += gamma(8) * costs
         gap = lower_end(abs(mean_x - mean_y), error)
-        return self._by_program(costs, costs_error, offset=float(gap**2))
+        return AffineMinorant(float(gap**2), costs, costs_error, self.entries)
 
-    def third(self) -> float:
-        """Return the bound of coupled rows, and columns, by one linear program."""
+    def third(self) -> AffineMinorant:
+        """Return the bound of coupled rows, and columns, but for its program."""
         C, D = self.matrices
         costs, error = self._of_rows(C, D)
         if self.both_ways:
@@ -229,7 +244,8 @@ class ChannelPair:
             of_columns, error_of_columns = self._of_rows(*turned)
             costs = (costs + of_columns) / 2
             error = (error + error_of_columns) / 2
-        return self._by_program(costs, error + gamma(4) * np.abs(costs))
+        error = error + gamma(4) * np.abs(costs)
+        return AffineMinorant(0.0, costs, error, self.entries)
 
     def _of_rows(self, C: NumpyArray, D: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
         """Return min Σ L(C_ik, D_jl) γ_kl over couplings of rows, and its error.
@@ -250,16 +266,17 @@ class ChannelPair:
         error = np.full(costs.shape, 16 * float(gamma(self.terms)) * size)
         return costs, error
 
-    def _by_program(
-        self, costs: NumpyArray, error: NumpyArray, offset: float = 0.0
-    ) -> float:
+    def of_minorant(self, minorant: AffineMinorant) -> float:
         """Return offset + min ⟨costs, π⟩, lowered by all errors."""
+        least = self.program(minorant.costs, minorant.costs_error)
+        return lower_by_root(minorant.offset + max(least, 0.0), minorant.radius)
+
+    def program(self, costs: NumpyArray, error: NumpyArray) -> float:
+        """Return a number that ⟨costs − error, π⟩ is below at no coupling π."""
         a, b = self.weights
         program = exact(np.ascontiguousarray(costs), a, b)
-        omega = max(side.weights for side in self.radii)
         potential = program.potentials[1]
-        lower = dual_value(costs, potential, a, b, float(omega), error)
-        return lower_by_root(offset + max(float(lower), 0.0), self.entries)
+        return float(dual_value(costs, potential, a, b, self.omega, error))
 
 
 def _radii(space: Space) -> Radii:
@@ -301,8 +318,9 @@ def channel_interval(
     loss: Loss,
     effort: str,
     tolerance: float,
+    fused: Fused | None = None,
 ) -> CertifiedObjective:
-    """Return the certificate of a plan, or of the product coupling, in given units.
+    """Return the certificate of a plan, or of a cheap coupling, in given units.
 
     Parameters
     ----------
@@ -316,15 +334,12 @@ def channel_interval(
         From "cubic" on rows are coupled, and columns.
     tolerance : float
         Width that counts as closed because it was asked for, in given units.
+    fused : Fused or None
+        Features between these spaces and their share.
     """
     pair = ChannelPair(ChannelProblem(ready.x, ready.y, loss=loss))
-    here = plan
-    if here is None:
-        a = ready.x.weights
-        here = DensePlan(a[:, None] * ready.y.weights[None, :])
-    upper = pair.of_plan(here)
-    # 1. Lower bounds: no loss is below 0.
-    bounds = {NONNEGATIVITY: 0.0}
+    # 1. Lower bounds, each but for its linear program.
+    minorants = {}
     seconds = {}
     for name, proved, efforts in (
         (ROW_MEANS, pair.row_means, ("linear", "quadratic", "cubic", "quartic")),
@@ -332,15 +347,68 @@ def channel_interval(
     ):
         if effort in efforts:
             started = now()
-            bounds[name] = proved()
+            minorants[name] = proved()
             seconds[name] = now() - started
-    # 2. The interval, with the width that float errors of the values account for.
+    if fused is not None:
+        found = _fused(pair, minorants, plan, fused, tolerance, ready.unit)
+        return found._replace(certificate=replace(found.certificate, seconds=seconds))
+    # 2. Their programs; no loss is below 0.
+    bounds = {NONNEGATIVITY: 0.0}
+    for name, minorant in minorants.items():
+        started = now()
+        bounds[name] = pair.of_minorant(minorant)
+        seconds[name] += now() - started
+    # 3. The interval, with the width that float errors of the values account for.
     return interval_of_bounds(
         bounds,
         seconds,
-        upper,
+        pair.of_plan(_product(ready) if plan is None else plan),
         pair.error_width,
         ready.unit,
         tolerance,
+        of_plan=plan is not None,
+    )
+
+
+def _product(ready: Prepared) -> DensePlan:
+    """Return the product coupling."""
+    return DensePlan(ready.x.weights[:, None] * ready.y.weights[None, :])
+
+
+def _fused(
+    pair: ChannelPair,
+    minorants: Mapping[str, AffineMinorant],
+    plan: Plan | None,
+    fused: Fused,
+    tolerance: float,
+    unit: float,
+) -> CertifiedObjective:
+    """Certify a fused objective, by one linear program of both terms for each bound."""
+    problem = pair.problem
+    linear = LinearCosts(problem.x, problem.y, fused, pair.omega)
+
+    def upper_of(plan: Plan) -> Bound:
+        return linear.of_plan(plan, pair.of_plan(plan), pair.missed_mass(plan))
+
+    if plan is None:
+        a = problem.x.weights
+        product = DensePlan(a[:, None] * problem.y.weights[None, :])
+        upper = min(map(upper_of, (product, linear.plan)), key=attrgetter("upper"))
+    else:
+        upper = upper_of(plan)
+    joint = {}
+    if linear.share > 0.0:
+        for name, minorant in minorants.items():
+            joint[f"joint {name}"] = certified_fused.joint(
+                pair.program, minorant, linear.costs, linear.share, pair.largest
+            )
+    return fused_interval(
+        linear,
+        {NONNEGATIVITY: 0.0},
+        {name: bound for name, bound in joint.items() if math.isfinite(bound)},
+        upper,
+        lambda _: pair.error_width,
+        tolerance,
+        unit,
         of_plan=plan is not None,
     )

@@ -1,7 +1,6 @@
 """Intervals of fused objectives, held against rational arithmetic."""
 
 from fractions import Fraction
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gwtools as gw
-from gwtools.bounds.float_error import UNIT
-from gwtools.certify.fused_intervals import FusedPair
-from gwtools.fused import Fused
 from tests import checkers
 from tests.fused_problems import fused_problems
 
@@ -65,31 +61,6 @@ def test_no_float_error_makes_an_interval_false(first, second, seed, alpha, offs
         assert Fraction(result.certificate.lower) <= other
     if alpha == 0.0:
         assert certificate.kind is gw.Kind.GLOBAL
-
-
-def rounded_sum(share, plain, least):
-    """The sum of both shares as a certificate rounds it down, and exactly."""
-    known = SimpleNamespace(fused=Fused(None, share), least_transport=least)
-    exact = Fraction(share) * Fraction(plain) + (1 - Fraction(share)) * Fraction(least)
-    return FusedPair.at_least(known, plain), exact
-
-
-def test_sums_of_both_shares_are_rounded_down():
-    """Four roundings, of which each may go up."""
-    rng = np.random.default_rng(0)
-    for share, plain, least in zip(
-        rng.random(500), rng.random(500), rng.standard_normal(500), strict=True
-    ):
-        lower, exact = rounded_sum(float(share), float(plain), float(least))
-        size = Fraction(share * plain + (1 - share) * abs(least))
-        assert exact - 16 * Fraction(UNIT) * size <= Fraction(lower) <= exact
-
-
-@pytest.mark.parametrize("count", [1, 3, 5])
-def test_shares_that_underflow_are_rounded_down(count):
-    """Halves of odd multiples of the least number are no numbers."""
-    lower, exact = rounded_sum(0.5, count * 5e-324, 0.0)
-    assert Fraction(lower) <= exact
 
 
 @given(fused_problems(shares=(0.1, 0.5, 0.9), null=True))
