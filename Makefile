@@ -13,7 +13,7 @@ simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds claims search global stationarity variants free_marginals pairs watchdog proofs attack speed batch losses study gpu test mutants lint notebooks docs minimum barycenters directions clean $(VENV)
+.PHONY: help table bounds claims search global stationarity variants free_marginals pairs watchdog proofs attack speed scaling batch losses study gpu test mutants lint notebooks docs minimum barycenters directions clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -80,6 +80,10 @@ study: $(VENV) ## whether graphs on logits help a student, arm by arm, against l
 
 speed: $(VENV) ## running times against POT
 	$(call simulate,$(PY),speed)
+
+scaling: export OMP_NUM_THREADS := 1
+scaling: $(VENV) ## time, memory and objective against n, beside POT and OTT-JAX
+	$(call simulate,$(PY),scaling)
 
 batch: export OMP_NUM_THREADS := 1
 batch: $(VENV) ## throughput of batches against loops and ot.batch

@@ -165,11 +165,12 @@ class Comparison:
 def versions() -> dict[str, str]:
     """Return the versions that the numbers of a run depend on."""
     return {"python": platform.python_version()} | {
-        name: _version(name) for name in PACKAGES
+        name: version_of(name) for name in PACKAGES
     }
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Return the version of a package, or that it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -20,7 +20,6 @@ empty; of the device on CUDA.
 from __future__ import annotations
 
 import gc
-import re
 import sys
 import time
 import warnings
@@ -37,6 +36,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 import fusion
+from simulations import _processes as processes
 from simulations import _report as report
 from simulations._report import Row
 
@@ -115,13 +115,7 @@ def _memory(reset: bool = False) -> int | None:
         if reset:
             torch.cuda.reset_peak_memory_stats()
         return int(torch.cuda.max_memory_allocated())
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return None
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
-    return None if found is None else int(found[1]) * 1024
+    return processes.peak_bytes(reset)
 
 
 def differentiated(loss: Callable[[], Tensor], *inputs: Tensor) -> Run:
