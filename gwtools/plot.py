@@ -138,6 +138,7 @@ def matching(x: Any, y: Any, plan: Any, ax: Any = None) -> Any:
     two principal axes, and all other spaces by classical scaling of C, taken as
     distances: a picture, in which some of C may be lost. An atom of y has the colour of
     those of x whose mass it gets; lines carry at least a hundredth of the largest mass.
+    Atoms that a plan with free marginals leaves without mass are hollow.
 
     Parameters
     ----------
@@ -180,8 +181,8 @@ def matching(x: Any, y: Any, plan: Any, ax: Any = None) -> Any:
     right = _in_square(_positions(y)) + np.array([1.5, 0.0])
     # 2. Colours: of x by place along its first axis, of y by the mean of what it gets.
     shades = left[:, 0]
-    received = np.zeros(y.size)
-    np.add.at(received, masses.col, masses.data)
+    given = np.bincount(masses.row, masses.data, x.size)
+    received = np.bincount(masses.col, masses.data, y.size)
     mixed = np.zeros(y.size)
     np.add.at(mixed, masses.col, masses.data * shades[masses.row])
     mixed = np.divide(mixed, received, out=np.zeros(y.size), where=received > 0)
@@ -192,10 +193,19 @@ def matching(x: Any, y: Any, plan: Any, ax: Any = None) -> Any:
             ends = np.stack([left[i], right[j]])
             share = float(mass / largest)
             ax.plot(*ends.T, color="grey", alpha=0.15 + 0.35 * share, linewidth=0.8)
-    for places, values, space in ((left, shades, x), (right, mixed, y)):
+    for places, values, moved, space in (
+        (left, shades, given, x),
+        (right, mixed, received, y),
+    ):
         weights = _numbers(space.weights)
         sizes = 30 * weights / weights.max()
-        ax.scatter(*places.T, c=values, s=sizes, vmin=0, vmax=1, zorder=3)
+        kept, out = moved > 0, moved == 0
+        ax.scatter(
+            *places[kept].T, c=values[kept], s=sizes[kept], vmin=0, vmax=1, zorder=3
+        )
+        if out.any():
+            hollow = {"facecolors": "none", "edgecolors": "grey"}
+            ax.scatter(*places[out].T, s=sizes[out], zorder=3, **hollow)
     ax.set_title(f"x: {x.size} atoms", loc="left")
     ax.set_title(f"y: {y.size} atoms", loc="right")
     ax.set_aspect("equal")

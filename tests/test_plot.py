@@ -79,6 +79,18 @@ def test_lines_are_the_pairs_of_the_plan(pair, result):
     assert right[:, 0].min() > left[:, 0].max()
 
 
+def test_atoms_that_a_partial_plan_leaves_out_are_hollow():
+    x = gw.PointCloud(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]]))
+    y = gw.PointCloud(np.array([[0.0, 0.0], [1.0, 0.0], [9.0, 9.0], [8.0, 0.0]]))
+    plan = np.zeros((3, 4))
+    plan[0, 0] = plan[1, 1] = 0.25
+    ax = gw.plot.matching(x, y, gw.DensePlan(plan))
+    assert [len(points.get_offsets()) for points in ax.collections] == [2, 1, 2, 2]
+    filled = [bool(len(points.get_facecolor())) for points in ax.collections]
+    assert filled == [True, False, True, False]
+    assert len(ax.lines) == 2
+
+
 def test_distances_in_the_plane_are_drawn_to_scale():
     """Classical scaling of Euclidean distances gives the points back."""
     rng = np.random.default_rng(1)
