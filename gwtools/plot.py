@@ -310,14 +310,16 @@ def starts(result: GWResult, ax: Any = None) -> Any:
 
 
 def distances(
-    result: PairwiseResult | Any, ax: Any = None, names: Sequence[Any] | None = None
+    result: PairwiseResult | Space | Any,
+    ax: Any = None,
+    names: Sequence[Any] | None = None,
 ) -> Any:
-    """Draw a matrix of distances.
+    """Draw a matrix of distances, between spaces or between the atoms of one.
 
     Parameters
     ----------
-    result : PairwiseResult or array of shape (N, M)
-        The distances, in units of C.
+    result : PairwiseResult, Space or array of shape (N, M)
+        The distances between spaces, in units of C; of a space its matrix C.
     ax : matplotlib axes, optional
         Where; by default in a new figure.
     names : sequence, optional
@@ -344,7 +346,11 @@ def distances(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['4', '6', '9']
     """
-    values = result.distances if isinstance(result, PairwiseResult) else result
+    values, label = result, "GW₂, units of C"
+    if isinstance(result, PairwiseResult):
+        values = result.distances
+    elif isinstance(result, Space):
+        values, label = detached(result).dense(), "C"
     matrix = _numbers(_check.array(values, "result", 2))
     count, other = matrix.shape
     rows = list(range(count)) if names is None else list(names)
@@ -352,7 +358,7 @@ def distances(
     cols = rows if other == count else list(range(other))
     ax = _axes(ax)
     image = ax.imshow(matrix, cmap="viridis", aspect="auto")
-    ax.figure.colorbar(image, ax=ax, label="GW₂, units of C")
+    ax.figure.colorbar(image, ax=ax, label=label)
     _name_cells(ax, rows, cols)
     return ax
 

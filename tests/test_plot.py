@@ -128,6 +128,13 @@ def test_steps_and_starts_stand_above_what_is_proved(result):
     assert first == pytest.approx(result.starts.best.objective)
 
 
+def test_the_matrix_of_a_space_is_drawn_as_its_own(pair):
+    ax = gw.plot.distances(pair[1])
+    (image,) = ax.images
+    assert np.asarray(image.get_array()) == pytest.approx(pair[1].dense(), abs=0)
+    assert ax.figure.axes[1].get_ylabel() == "C"
+
+
 def test_given_axes_are_drawn_into(result):
     figure, axes = matplotlib.pyplot.subplots(1, 2)
     assert gw.plot.history(result, axes[0]) is axes[0]
