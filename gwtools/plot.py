@@ -21,6 +21,7 @@ from gwtools.spaces import PointCloud, Space, as_space, detached
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 _MOST_NAMES = 40  # that fit beside a matrix
 _LEAST_SHARE = 0.01  # of the largest mass, from which on a line is drawn
+_MOST_LARGE = 300  # atoms beside each other that are drawn at full size
 
 __all__ = ["certificate", "coupling", "distances", "history", "matching", "starts"]
 
@@ -131,7 +132,9 @@ def coupling(result: GWResult | Plan, ax: Any = None, names: Any = None) -> Any:
     return ax
 
 
-def matching(x: Any, y: Any, plan: Any, ax: Any = None) -> Any:
+def matching(
+    x: Any, y: Any, plan: Any, ax: Any = None, lines: int | None = None
+) -> Any:
     """Draw two spaces side by side, and the plan as lines between their atoms.
 
     Point clouds of one or two dimensions are drawn as they are, others by their first
@@ -148,6 +151,9 @@ def matching(x: Any, y: Any, plan: Any, ax: Any = None) -> Any:
         The plan.
     ax : matplotlib axes, optional
         Where; by default in a new figure.
+    lines : int, optional
+        How many lines to draw at most, spread evenly over the atoms of x; by default
+        all. Colours show the whole plan in any case.
 
     Returns
     -------
@@ -166,11 +172,15 @@ def matching(x: Any, y: Any, plan: Any, ax: Any = None) -> Any:
     >>> import networkx as nx, gwtools as gw
     >>> club = nx.karate_club_graph()
     >>> x, y = gw.GraphSpace(club, weight=None), gw.GraphSpace(nx.path_graph(34))
-    >>> ax = gw.plot.matching(x, y, gw.solve(x, y))
+    >>> ax = gw.plot.matching(x, y, gw.solve(x, y), lines=20)
+    >>> len(ax.get_lines())
+    20
     >>> ax.get_title(loc="left"), ax.get_title(loc="right")
     ('x: 34 atoms', 'y: 34 atoms')
     """
     x, y = detached(as_space(x, "x")), detached(as_space(y, "y"))
+    if lines is not None:
+        _check.integer(lines, "lines", least=0)
     if isinstance(plan, GWResult):
         plan = plan.plan
     plan = as_plan(plan, (x.size, y.size))
@@ -188,21 +198,21 @@ def matching(x: Any, y: Any, plan: Any, ax: Any = None) -> Any:
     mixed = np.divide(mixed, received, out=np.zeros(y.size), where=received > 0)
     # 3. Lines, and atoms above them.
     largest = masses.data.max()
-    for i, j, mass in zip(masses.row, masses.col, masses.data, strict=True):
-        if mass >= _LEAST_SHARE * largest:
-            ends = np.stack([left[i], right[j]])
-            share = float(mass / largest)
-            ax.plot(*ends.T, color="grey", alpha=0.15 + 0.35 * share, linewidth=0.8)
+    for entry in _drawn_entries(masses, lines):
+        ends = np.stack([left[masses.row[entry]], right[masses.col[entry]]])
+        alpha = 0.15 + 0.35 * float(masses.data[entry] / largest)
+        ax.plot(*ends.T, color="grey", alpha=alpha, linewidth=0.8)
     for places, values, moved, space in (
         (left, shades, given, x),
         (right, mixed, received, y),
     ):
         weights = _numbers(space.weights)
-        sizes = 30 * weights / weights.max()
+        room = min(1.0, _MOST_LARGE / space.size)
+        sizes = 30 * room * weights / weights.max()
+        edge = None if room == 1.0 else 0.0  # an edge would be wider than such a mark
         kept, out = moved > 0, moved == 0
-        ax.scatter(
-            *places[kept].T, c=values[kept], s=sizes[kept], vmin=0, vmax=1, zorder=3
-        )
+        marks = {"vmin": 0, "vmax": 1, "zorder": 3, "linewidths": edge}
+        ax.scatter(*places[kept].T, c=values[kept], s=sizes[kept], **marks)
         if out.any():
             hollow = {"facecolors": "none", "edgecolors": "grey"}
             ax.scatter(*places[out].T, s=sizes[out], zorder=3, **hollow)
@@ -260,6 +270,9 @@ def history(result: GWResult, ax: Any = None) -> Any:
 def starts(result: GWResult, ax: Any = None) -> Any:
     """Draw where the starts of a search ended, the best first.
 
+    Restarts begin at the best plan and mostly return to it: their marks are hollow, as
+    only the others are a sign that no better plan is left.
+
     Parameters
     ----------
     result : GWResult
@@ -296,12 +309,16 @@ def starts(result: GWResult, ax: Any = None) -> Any:
     places = np.arange(1, len(ordered) + 1)
     values = np.array([start.objective for start in ordered])
     reached = np.array([start.reached for start in ordered])
-    for chosen, mark, color, words in (
-        (reached, "o", GREEN, "ended at the best"),
-        (~reached, ".", BLUE, "ended elsewhere"),
+    independent = np.array([start.independent for start in ordered])
+    for chosen, mark, color, filled, words in (
+        (reached & independent, "o", GREEN, True, "ended at the best"),
+        (reached & ~independent, "o", GREEN, False, "returned to the best"),
+        (~reached, ".", BLUE, True, "ended elsewhere"),
     ):
         if chosen.any():
-            ax.plot(places[chosen], values[chosen], mark, color=color, label=words)
+            inside = color if filled else "none"
+            style = {"color": color, "markerfacecolor": inside, "label": words}
+            ax.plot(places[chosen], values[chosen], mark, **style)
     _lower_end(ax, result)
     _count_from_one(ax, "start, the best first")
     ax.set_ylabel("objective, squared units of C")
@@ -404,6 +421,17 @@ def _first_two(points: NumpyArray) -> NumpyArray:
     kept = min(2, len(sizes))
     found[:, :kept] = left[:, :kept] * sizes[:kept]
     return found
+
+
+def _drawn_entries(masses: Any, lines: int | None) -> NumpyArray:
+    """Return which entries of a sparse plan are drawn, row by row."""
+    rows_first = np.lexsort((masses.col, masses.row))
+    large = masses.data[rows_first] >= _LEAST_SHARE * masses.data.max()
+    entries = rows_first[large]
+    if lines is None or lines >= len(entries):
+        return cast(NumpyArray, entries)
+    evenly = np.linspace(0, len(entries) - 1, lines).round().astype(int)
+    return cast(NumpyArray, entries[evenly])
 
 
 def _in_square(points: NumpyArray) -> NumpyArray:

@@ -1,9 +1,11 @@
 """Execute the notebooks: a quick check of copies, or with --write, in full.
 
-A full run keeps the outputs.
+A full run keeps the outputs, and the picture of the cell that is tagged "gallery" as
+docs/pictures/NAME.png, which docs/gallery.md shows.
 """
 
 import argparse
+import base64
 import os
 import sys
 import time
@@ -26,6 +28,7 @@ def execute(path: Path, write: bool) -> None:
         notebook,
         timeout=None,
         record_timing=False,
+        coalesce_streams=True,  # what a cell prints is one text
         resources={"metadata": {"path": str(path.parent)}},
         extra_arguments=[
             "--log-level=ERROR"
@@ -39,6 +42,25 @@ def execute(path: Path, write: bool) -> None:
                     output for output in cell.outputs if output.get("name") != "stderr"
                 ]
         nbformat.write(notebook, path)
+        keep_picture(notebook, path)
+
+
+def pictures(notebook: nbformat.NotebookNode) -> list[bytes]:
+    """Return the pictures of the cells that are tagged "gallery", as PNG."""
+    return [
+        base64.b64decode(output["data"]["image/png"])
+        for cell in notebook.cells
+        if "gallery" in cell.metadata.get("tags", [])
+        for output in cell.outputs
+        if "image/png" in output.get("data", {})
+    ]
+
+
+def keep_picture(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Write the picture for the gallery, where the notebook has one."""
+    for picture in pictures(notebook)[:1]:
+        folder = path.resolve().parents[1] / "docs" / "pictures"
+        (folder / f"{path.stem}.png").write_bytes(picture)
 
 
 def main() -> int:

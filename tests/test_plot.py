@@ -91,6 +91,41 @@ def test_atoms_that_a_partial_plan_leaves_out_are_hollow():
     assert len(ax.lines) == 2
 
 
+def test_fewer_lines_are_pairs_from_the_first_atom_to_the_last(pair, result):
+    every = gw.plot.matching(*pair, result).lines
+    few = gw.plot.matching(*pair, result, lines=4).lines
+    ends = [line.get_xydata().tolist() for line in every]
+    drawn = [line.get_xydata().tolist() for line in few]
+    assert len(drawn) == 4
+    assert [drawn[0], drawn[-1]] == [ends[0], ends[-1]]
+    assert all(line in ends for line in drawn)
+    assert len(gw.plot.matching(*pair, result, lines=0).lines) == 0
+    assert len(gw.plot.matching(*pair, result, lines=10**6).lines) == len(every)
+
+
+def test_marks_of_many_atoms_are_small():
+    few = gw.PointCloud(np.random.default_rng(3).standard_normal((300, 2)))
+    many = gw.PointCloud(np.random.default_rng(3).standard_normal((1200, 2)))
+    plan = gw.DensePlan(np.full((300, 1200), 1 / 360_000))
+    full, small = gw.plot.matching(few, many, plan, lines=0).collections
+    assert full.get_sizes().max() == pytest.approx(30)
+    assert small.get_sizes().max() == pytest.approx(7.5)
+
+
+def test_restarts_that_return_are_told_from_starts_that_agree():
+    rng = np.random.default_rng(0)
+    x, y = (gw.PointCloud(rng.standard_normal((12, 2))) for _ in range(2))
+    result = gw.solve(x, y)
+    ax = gw.plot.starts(result)
+    shown = {line.get_label(): len(line.get_xdata()) for line in ax.lines[:-1]}
+    reached = [start for start in result.starts if start.reached]
+    returned = [start for start in reached if not start.independent]
+    assert 0 < len(returned) < len(reached)
+    assert shown["returned to the best"] == len(returned)
+    assert shown["ended at the best"] == len(reached) - len(returned)
+    assert shown["ended elsewhere"] == len(result.starts) - len(reached)
+
+
 def test_distances_in_the_plane_are_drawn_to_scale():
     """Classical scaling of Euclidean distances gives the points back."""
     rng = np.random.default_rng(1)
@@ -154,6 +189,8 @@ def test_what_cannot_be_drawn_is_refused(pair, result):
         gw.plot.coupling(result, ax=3)
     with pytest.raises(ValueError, match=r"names\[0\] must have a name for each of 7"):
         gw.plot.coupling(result, names=("ab", range(9)))
+    with pytest.raises(ValueError, match="lines must be an integer at least 0"):
+        gw.plot.matching(*pair, result, lines=-1)
     with pytest.raises(ValueError, match="names must have a name for each of 2"):
         gw.plot.distances(np.zeros((2, 2)), names=["one"])
     assert matplotlib.pyplot.get_fignums() == []

@@ -3,6 +3,7 @@
 The quick run of CI leaves them alone.
 """
 
+import base64
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 nbformat = pytest.importorskip("nbformat")
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
+PICTURES = FOLDER.parent / "docs" / "pictures"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 MACHINE = re.compile(
     r"/(tmp|work|home|root|Users|mnt|opt|usr|var)/|[A-Z]:\\\\|"
@@ -82,9 +84,28 @@ def test_outputs_hold_no_error_no_warning_and_no_trace_of_a_machine(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_show_pictures_and_stay_small(path):
-    kinds = {kind for output in outputs(path) for kind in output.get("data", {})}
-    assert "image/png" in kinds
+    images = [
+        base64.b64decode(output["data"]["image/png"])
+        for output in outputs(path)
+        if "image/png" in output.get("data", {})
+    ]
+    assert images
     assert path.stat().st_size < MOST_BYTES
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_gallery_shows_a_picture_that_is_stored_in_the_notebook(path):
+    tagged = [c for c in code_cells(path) if "gallery" in c.metadata.get("tags", [])]
+    shown = [
+        base64.b64decode(output["data"]["image/png"])
+        for cell in tagged
+        for output in cell.outputs
+        if "image/png" in output.get("data", {})
+    ]
+    picture = PICTURES / f"{path.stem}.png"
+    assert picture.exists() == bool(tagged)
+    if tagged:
+        assert picture.read_bytes() == shown[0]
 
 
 @pytest.mark.parametrize(("words", "stored"), [([], None), (["--write"], "full")])
