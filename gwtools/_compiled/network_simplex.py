@@ -1,7 +1,8 @@
 """The network simplex of transport programs, started from a plan and potentials.
 
-On the arcs that are listed. Pivots keep the tree strongly feasible, so that they do not
-cycle (Cunningham 1976, A network simplex method, Mathematical Programming 11).
+On all arcs: the arc that enters is the one of least reduced cost c_ij − u_i − v_j of a
+row, rows in turn. Pivots keep the tree strongly feasible, so that they do not cycle
+(Cunningham 1976, A network simplex method, Mathematical Programming 11).
 """
 
 from __future__ import annotations
@@ -12,13 +13,7 @@ import numpy as np
 
 from gwtools._compiled.compilation import compiled
 
-
-class Arcs(NamedTuple):
-    """The arcs that may carry mass: from rows to columns, at costs; arrays (k,)."""
-
-    rows: Any
-    cols: Any
-    costs: Any
+_LANES = 16  # minima at a time: two vectors of eight
 
 
 class Tree(NamedTuple):
@@ -33,8 +28,6 @@ class Tree(NamedTuple):
     ----------
     parents, children, nexts, previous : integer arrays
         The parent, the first child, and the siblings of a node; −1 where none is.
-    arcs : integer array
-        Which arc a node hangs on; −1 for the root and the rows that hang on it.
     depths : integer array
         How many arcs lead to the root.
     flows : array
@@ -51,7 +44,6 @@ class Tree(NamedTuple):
     children: Any
     nexts: Any
     previous: Any
-    arcs: Any
     depths: Any
     flows: Any
     potentials: Any
@@ -62,7 +54,7 @@ class Tree(NamedTuple):
 def empty_tree(n: int, m: int, given: Any) -> Tree:
     """Return a tree without arcs, whose arcs to the root cost ``given`` (n,)."""
     size = n + m + 1
-    links = np.full((5, size), -1, dtype=np.int32)
+    links = np.full((4, size), -1, dtype=np.int32)
     costs = np.zeros(size)
     costs[:n] = given
     return Tree(
@@ -70,7 +62,6 @@ def empty_tree(n: int, m: int, given: Any) -> Tree:
         children=links[1],
         nexts=links[2],
         previous=links[3],
-        arcs=links[4],
         depths=np.zeros(size, dtype=np.int32),
         flows=np.zeros(size),
         potentials=np.zeros(size),
@@ -80,34 +71,35 @@ def empty_tree(n: int, m: int, given: Any) -> Tree:
 
 
 @compiled
-def plant(tree: Tree, arcs: Arcs, masses: Any, n: int) -> None:
+def plant(tree: Tree, cost: Any, rows: Any, cols: Any, masses: Any) -> None:
     """Hang all nodes on arcs of a plan, each component by one row on the root.
 
     Parameters
     ----------
     tree : Tree
         Without arcs, and overwritten.
-    arcs : Arcs
-        The first of them are those of the plan, which touches every column. One that
-        closes a circle is left out.
+    cost : numpy array of shape (n, m)
+        Costs, of C order.
+    rows, cols : integer arrays of shape (k,)
+        The arcs of the plan, which touches every column. One that closes a circle is
+        left out.
     masses : numpy array of shape (k,)
-        Those of the plan's arcs, above 0.
-    n : int
-        The number of rows.
+        Their masses, above 0.
     """
+    n = len(cost)
     root = len(tree.parents) - 1
     # 1. The arcs at each node: those at node q are at[first[q] : first[q + 1]].
     first = np.zeros(root + 1, np.int64)
     for t in range(len(masses)):
-        first[arcs.rows[t] + 1] += 1
-        first[n + arcs.cols[t] + 1] += 1
+        first[rows[t] + 1] += 1
+        first[n + cols[t] + 1] += 1
     for q in range(root):
         first[q + 1] += first[q]
     at = np.empty(2 * len(masses), np.int64)
     free = first[:-1].copy()
     for t in range(len(masses)):
-        i = arcs.rows[t]
-        j = n + arcs.cols[t]
+        i = rows[t]
+        j = n + cols[t]
         at[free[i]] = t
         at[free[j]] = t
         free[i] += 1
@@ -126,30 +118,29 @@ def plant(tree: Tree, arcs: Arcs, masses: Any, n: int) -> None:
             q = tree.stack[top]
             for s in range(first[q], first[q + 1]):
                 t = at[s]
-                child = n + arcs.cols[t] if q < n else arcs.rows[t]
+                child = n + cols[t] if q < n else rows[t]
                 if reached[child]:
                     continue
                 reached[child] = True
                 _hang(tree, child, q)
-                tree.arcs[child] = t
                 tree.flows[child] = masses[t]
                 tree.stack[top] = child
                 top += 1
-        _renew(tree, arcs, i)
+        _renew(tree, cost, i)
 
 
 @compiled
-def pivoted(tree: Tree, arcs: Arcs, n: int, allowed: float, most: int) -> int:
+def pivoted(tree: Tree, cost: Any, least: Any, allowed: float, most: int) -> int:
     """Make pivots until no arc has a reduced cost below minus ``allowed``.
 
     Parameters
     ----------
     tree : Tree
         Strongly feasible, and overwritten.
-    arcs : Arcs
-        All arcs that may enter.
-    n : int
-        The number of rows.
+    cost : numpy array of shape (n, m)
+        Costs, of C order.
+    least : numpy array of shape (n,)
+        Overwritten by the least reduced cost of each row.
     allowed : float
         What float error may do to reduced costs.
     most : int
@@ -160,85 +151,105 @@ def pivoted(tree: Tree, arcs: Arcs, n: int, allowed: float, most: int) -> int:
     int
         How many pivots were made; ``most`` where that ended them.
     """
-    count = len(arcs.costs)
-    block = max(int(np.sqrt(count)), 20)
-    place = 0
-    for pivot in range(most):
-        # 1. The arc of least reduced cost of the first block that has a negative one.
-        entering = -1
-        least = -allowed
-        left = block
-        for _ in range(count):
-            i = arcs.rows[place]
-            j = n + arcs.cols[place]
-            reduced = arcs.costs[place] - tree.potentials[i] - tree.potentials[j]
-            if reduced < least:
-                least = reduced
-                entering = place
-            place += 1
-            if place == count:
-                place = 0
-            left -= 1
-            if left == 0:
-                if entering >= 0:
-                    break
-                left = block
-        if entering < 0:
-            return pivot
-        i = arcs.rows[entering]
-        j = n + arcs.cols[entering]
-        # 2. Mass goes round the circle that it closes, until an arc is empty.
-        above = _common_ancestor(tree, i, j)
-        leaving, below_row, moved = _leaving(tree, i, j, above, n)
-        if moved > 0.0:
-            _move(tree, i, above, n, moved)
-            _move(tree, j, above, n, -moved)
-        # 3. The part of the tree below that arc hangs on the entering one.
-        low = i if below_row else j
-        high = j if below_row else i
-        _rehang(tree, low, high, leaving, entering, moved)
-        _renew(tree, arcs, low)
-    return most
+    n, m = cost.shape
+    v = tree.potentials[n : n + m]
+    minima = np.empty(_LANES)
+    row = 0
+    pivots = 0
+    # Rows in turn, until all were passed without a pivot.
+    passed = 0
+    while passed < n:
+        # 1. The arc of least reduced cost of a row.
+        of_row = cost[row]
+        value = _least_difference(of_row, v, minima)
+        least[row] = value - tree.potentials[row]
+        if not least[row] < -allowed:
+            passed += 1
+            row = row + 1 if row + 1 < n else 0
+            continue
+        col = _place(of_row, v, value)
+        if pivots == most or col < 0:
+            return most
+        # 2. It enters, and the row is read again.
+        _pivot(tree, cost, row, n + col)
+        pivots += 1
+        passed = 0
+    return pivots
 
 
 @compiled
-def _common_ancestor(tree: Tree, i: int, j: int) -> int:
-    """Return the node where the ways of two nodes to the root meet."""
-    while tree.depths[i] > tree.depths[j]:
-        i = tree.parents[i]
-    while tree.depths[j] > tree.depths[i]:
-        j = tree.parents[j]
-    while i != j:
-        i = tree.parents[i]
-        j = tree.parents[j]
-    return i
+def _least_difference(of_row: Any, v: Any, minima: Any) -> float:
+    """Return the least c_j − v_j; ``minima`` (16,) is overwritten.
 
-
-@compiled
-def _leaving(tree: Tree, i: int, j: int, above: int, n: int) -> Any:
-    """Return the node whose arc leaves, whether it is on the row's side, and its mass.
-
-    Of the emptiest arcs the last one on the way round from the common ancestor, down to
-    row i, over to column j and up again: so the tree stays strongly feasible. Mass that
-    goes this way leaves the arcs of rows on the first side, of columns on the second.
+    By several minima side by side, which processors take at once.
     """
-    moved = np.inf
-    leaving = -1
-    below_row = True
-    q = i
-    while q != above:
-        if q < n and tree.flows[q] < moved:
-            moved = tree.flows[q]
-            leaving = q
-        q = tree.parents[q]
-    q = j
-    while q != above:
-        if q >= n and tree.flows[q] <= moved:
-            moved = tree.flows[q]
-            leaving = q
-            below_row = False
-        q = tree.parents[q]
-    return leaving, below_row, moved
+    minima[:] = np.inf
+    whole = len(v) - len(v) % _LANES
+    for start in range(0, whole, _LANES):
+        for lane in range(_LANES):
+            value = of_row[start + lane] - v[start + lane]
+            minima[lane] = value if value < minima[lane] else minima[lane]
+    least = np.inf
+    for lane in range(_LANES):
+        least = min(least, minima[lane])
+    for j in range(whole, len(v)):
+        least = min(least, of_row[j] - v[j])
+    return least
+
+
+@compiled
+def _place(of_row: Any, v: Any, value: float) -> int:
+    """Return the first j of c_j − v_j = value, or −1."""
+    for j in range(len(v)):
+        if of_row[j] - v[j] == value:
+            return j
+    return -1
+
+
+@compiled
+def _pivot(tree: Tree, cost: Any, i: int, j: int) -> None:
+    """Let the arc from a row i to a column's node j enter the tree."""
+    n = len(cost)
+    # 1. Mass goes round the circle that it closes, until an arc is empty.
+    above, leaving, below_row, moved = _circle(tree, i, j, n)
+    if moved > 0.0:
+        _move(tree, i, above, n, moved)
+        _move(tree, j, above, n, -moved)
+    # 2. The part of the tree below that arc hangs on the entering one.
+    low = i if below_row else j
+    high = j if below_row else i
+    _rehang(tree, low, high, leaving, moved)
+    _renew(tree, cost, low)
+
+
+@compiled
+def _circle(tree: Tree, i: int, j: int, n: int) -> Any:
+    """Follow the circle that the arc from row i to node j closes.
+
+    Returns the node where the ways of both to the root meet, the node whose arc leaves,
+    whether that is on the row's side, and its mass. Of the emptiest arcs it is the last
+    one on the way round from the common ancestor, down to row i, over to column j and
+    up again: so the tree stays strongly feasible. Mass that goes this way leaves the
+    arcs of rows on the first side, of columns on the second.
+    """
+    of_row_side = np.inf
+    of_col_side = np.inf
+    on_row_side = -1
+    on_col_side = -1
+    while i != j:
+        if tree.depths[i] >= tree.depths[j]:
+            if i < n and tree.flows[i] < of_row_side:
+                of_row_side = tree.flows[i]
+                on_row_side = i
+            i = tree.parents[i]
+        else:
+            if j >= n and tree.flows[j] <= of_col_side:
+                of_col_side = tree.flows[j]
+                on_col_side = j
+            j = tree.parents[j]
+    if of_col_side <= of_row_side:
+        return i, on_col_side, False, of_col_side
+    return i, on_row_side, True, of_row_side
 
 
 @compiled
@@ -253,30 +264,24 @@ def _move(tree: Tree, q: int, above: int, n: int, moved: float) -> None:
 
 
 @compiled
-def _rehang(
-    tree: Tree, low: int, high: int, leaving: int, entering: int, moved: float
-) -> None:
+def _rehang(tree: Tree, low: int, high: int, leaving: int, moved: float) -> None:
     """Turn the arcs from ``low`` up to ``leaving`` round, and hang ``low`` on ``high``.
 
     By the entering arc, whose mass is given.
     """
     q = low
     parent = high
-    arc = entering
     flow = moved
     while True:
         old_parent = tree.parents[q]
-        old_arc = tree.arcs[q]
         old_flow = tree.flows[q]
         _unhang(tree, q)
         _hang(tree, q, parent)
-        tree.arcs[q] = arc
         tree.flows[q] = flow
         if q == leaving:
             break
         parent = q
         q = old_parent
-        arc = old_arc
         flow = old_flow
 
 
@@ -306,8 +311,10 @@ def _unhang(tree: Tree, q: int) -> None:
 
 
 @compiled
-def _renew(tree: Tree, arcs: Arcs, top_node: int) -> None:
+def _renew(tree: Tree, cost: Any, top_node: int) -> None:
     """Compute depths and potentials of a node and all below it, from its parent's."""
+    n = len(cost)
+    root = len(tree.parents) - 1
     tree.stack[0] = top_node
     top = 1
     while top > 0:
@@ -315,11 +322,12 @@ def _renew(tree: Tree, arcs: Arcs, top_node: int) -> None:
         q = tree.stack[top]
         parent = tree.parents[q]
         tree.depths[q] = tree.depths[parent] + 1
-        arc = tree.arcs[q]
-        if arc >= 0:
-            tree.potentials[q] = arcs.costs[arc] - tree.potentials[parent]
-        else:
+        if parent == root:
             tree.potentials[q] = tree.given[q]
+        elif q < n:
+            tree.potentials[q] = cost[q, parent - n] - tree.potentials[parent]
+        else:
+            tree.potentials[q] = cost[parent, q - n] - tree.potentials[parent]
         child = tree.children[q]
         while child >= 0:
             tree.stack[top] = child

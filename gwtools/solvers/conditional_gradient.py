@@ -93,7 +93,7 @@ class _State:
 class ConditionalGradient(IterativeSolver[_State]):
     """Find a stationary coupling by linear programs, each of them solved exactly.
 
-    On the CPU, by POT's network simplex, or above 300 atoms by a compiled one where the
+    On the CPU, by POT's network simplex, or above 45 atoms by a compiled one where the
     extra ``fast`` is installed.
 
     Parameters

@@ -1,7 +1,7 @@
 """Optimal transport as a linear program, solved exactly by a network simplex.
 
-POT's, or a compiled one where a program is large and starts near its solution. The
-dual potentials prove the value, whatever the simplex did.
+POT's, or a compiled one where a program starts near its solution. The dual potentials
+prove the value, whatever the simplex did.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import scipy.sparse
 from gwtools import _compiled
 from gwtools._array import NumpyArray
 from gwtools.plans import SparsePlan, changed, make_unchecked
-from gwtools.transport.column_generation import generated
 from gwtools.transport.one_dimensional import SLIVER, comonotone
+from gwtools.transport.simplex import minimised
 
 # Entries: larger programs with a start are priced, on few arcs at a time.
 _DENSE_PROGRAM = 300**2
+_COMPILED_PROGRAM = 45**2  # entries above which compiled pivots go on from a start
 _ARCS_PER_ATOM = 8
 _FLOAT_ERROR = 1e-14  # of reduced costs, relative to the potentials
 _MISSED = 1e-12  # plans whose marginals are off by more are rounded onto them
@@ -47,11 +48,11 @@ def exact(
 ) -> Program:
     """Minimise Σ cost_ij π_ij over couplings of a and b exactly, on the CPU.
 
-    Large programs with a ``start`` are solved on few arcs at a time: those that the
-    potentials price lowest and those of the start. Arcs that violate dual feasibility
-    join until none is left up to float error, so the answer is optimal for the whole
-    matrix. With numba, the extra ``fast``, pricing and pivots are compiled, and pivots
-    go on from the start; without it POT's simplex solves each set of arcs anew.
+    With numba, the extra ``fast``, compiled pivots go on from a ``start``. Without it
+    POT's simplex solves large programs with a start on few arcs at a time: those that
+    the potentials price lowest and those of the start. Arcs that violate dual
+    feasibility join until none is left up to float error, so the answer is optimal for
+    the whole matrix.
 
     Parameters
     ----------
@@ -79,8 +80,8 @@ def exact(
     n, m = cost.shape
     if n == 1 or m == 1:
         return _only_coupling(cost, a, b)
-    if start is not None and n * m > _DENSE_PROGRAM and _compiled.available():
-        program = _by_columns(cost, a, b, start, potentials)
+    if start is not None and n * m > _COMPILED_PROGRAM and _compiled.available():
+        program = _by_pivots(cost, a, b, start, potentials)
         if program is not None:
             return program
     # POT takes negative costs for infeasible ones and has absolute tolerances: shift to
@@ -139,16 +140,16 @@ def exact_on_arcs(
     return plan, u * unit + shift, v * unit
 
 
-def _by_columns(
+def _by_pivots(
     cost: NumpyArray,
     a: NumpyArray,
     b: NumpyArray,
     start: SparsePlan,
     potentials: tuple[NumpyArray, NumpyArray] | None,
 ) -> Program | None:
-    """Solve a large program by compiled pivots; None where they come to no end."""
+    """Solve a program by compiled pivots; None where they come to no end."""
     b = b * (a.sum() / b.sum())
-    found = generated(cost, a, b, start, potentials)
+    found = minimised(cost, a, b, start, potentials)
     if found is None:
         return None
     plan, u, v, lower = found

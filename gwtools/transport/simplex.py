@@ -1,8 +1,6 @@
-"""Transport programs on few arcs at a time, by compiled pricing and pivots.
+"""Transport programs by compiled pivots, from a plan and potentials near the solution.
 
-Arcs that violate dual feasibility join until none is left, so that the answer is
-optimal for the whole matrix of costs. A program starts from a plan and potentials near
-its solution, which a sequence of programs has.
+A sequence of programs has both.
 """
 
 from __future__ import annotations
@@ -13,21 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from gwtools._array import NumpyArray
-from gwtools._compiled.network_simplex import (
-    Arcs,
-    Tree,
-    empty_tree,
-    pivoted,
-    plant,
-    settle,
-)
-from gwtools._compiled.pricing import tightened, violated
+from gwtools._compiled.network_simplex import Tree, empty_tree, pivoted, plant, settle
 from gwtools.plans import SparsePlan, make_unchecked
 from gwtools.transport.one_dimensional import SLIVER, comonotone
 
-_PER_ROW = 8  # arcs that a row gets at a time
 _FLOAT_ERROR = 1e-14  # of reduced costs, relative to costs and potentials
 _MISSED = 1e-12  # a start whose marginals are off by more is not used
+_FAR = 4  # times the largest cost: potentials of a solution are not so large
 _PIVOTS_PER_NODE = 1000  # far above what programs take
 
 
@@ -68,7 +58,7 @@ class Units(NamedTuple):
         return self.unit != 1.0
 
 
-def generated(
+def minimised(
     cost: NumpyArray,
     a: NumpyArray,
     b: NumpyArray,
@@ -99,43 +89,32 @@ def generated(
     """
     n, m = cost.shape
     units = Units.of(a, b)
-    # 1. Potentials that leave every atom an arc of reduced cost 0, and the arcs that
-    # they price lowest, behind those of the start.
-    u = np.zeros(n) if potentials is None else np.array(potentials[0], dtype=float)
-    per_row = min(_PER_ROW, m)
-    _, of_rows, of_cols = tightened(cost, u, per_row)
-    rows, cols, masses = _started(units, start)
-    all_rows = [rows, np.repeat(np.arange(n), per_row), of_cols.ravel()]
-    all_cols = [cols, of_rows.ravel(), np.repeat(np.arange(m), of_cols.shape[1])]
-    arcs = _arcs(cost, np.concatenate(all_rows), np.concatenate(all_cols))
-    tree = empty_tree(n, m, u - u[0])
-    plant(tree, arcs, masses, n)
     largest = max(float(cost.max()), -float(cost.min()))
-    while True:
-        # 2. Solve on these arcs, and price all.
-        size = max(largest, float(np.abs(tree.potentials).max()))
-        allowed = _FLOAT_ERROR * size
-        most = _PIVOTS_PER_NODE * (n + m)
-        if pivoted(tree, arcs, n, allowed, most) == most:
-            return None
-        u = tree.potentials[:n]
-        v = tree.potentials[n:-1]
-        # 3. Stop where no other arc improves the plan: the tolerance of the pivots, and
-        # a margin for another order of the same sums.
-        least, rows, cols = violated(cost, u, v, per_row, 4 * allowed)
-        if len(rows) == 0:
-            break
-        # 4. The arcs that violate dual feasibility join.
-        joining = _arcs(cost, rows, cols)
-        arcs = Arcs(*map(np.concatenate, zip(arcs, joining, strict=True)))
+    # 1. A tree of the start: each part of it keeps the potential of one row.
+    u = np.zeros(n) if potentials is None else potentials[0] - potentials[0][0]
+    if float(np.abs(u).max()) > _FAR * largest:
+        u = _tightened(cost, u)
+    tree = empty_tree(n, m, u)
+    rows, cols, masses = _started(units, start)
+    plant(tree, cost, rows, cols, masses)
+    # 2. Pivots, until no arc improves the plan.
+    size = max(largest, float(np.abs(tree.potentials).max()))
+    least = np.empty(n)
+    most = _PIVOTS_PER_NODE * (n + m)
+    if pivoted(tree, cost, least, _FLOAT_ERROR * size, most) == most:
+        return None
+    u = tree.potentials[:n]
+    v = tree.potentials[n:-1]
     lower = float(a @ (u + np.minimum(least, 0.0)) + b @ v)
-    return _plan_of(tree, arcs, units), u.copy(), v.copy(), lower
+    return _plan_of(tree, units), u.copy(), v.copy(), lower
 
 
-def _arcs(cost: NumpyArray, rows: NumpyArray, cols: NumpyArray) -> Arcs:
-    """Return arcs with their costs."""
-    costs = cost[rows, cols]
-    return Arcs(rows.astype(np.int32), cols.astype(np.int32), costs)
+def _tightened(cost: NumpyArray, u: NumpyArray) -> NumpyArray:
+    """Return potentials u (n,) that leave each atom an arc of reduced cost 0."""
+    v = (cost - u[:, None]).min(axis=0)
+    tight: NumpyArray = (cost - v).min(axis=1)
+    tight -= tight[0]
+    return tight
 
 
 def _started(
@@ -175,7 +154,7 @@ def _started(
     return rows[positive], cols[positive], masses[positive]
 
 
-def _plan_of(tree: Tree, arcs: Arcs, units: Units) -> SparsePlan:
+def _plan_of(tree: Tree, units: Units) -> SparsePlan:
     """Return the plan of a tree, without arcs whose mass is none but float error."""
     n = len(units.a)
     m = len(units.b)
@@ -183,12 +162,14 @@ def _plan_of(tree: Tree, arcs: Arcs, units: Units) -> SparsePlan:
     deepest_first = np.argsort(-tree.depths, kind="stable")
     settle(tree, supplies, deepest_first, n)
     least = SLIVER * max(units.a.max(), units.b.max())
-    nodes = np.nonzero((tree.flows > least) & (tree.arcs >= 0))[0]
-    chosen = tree.arcs[nodes]
+    # Arcs to the root, the last node, carry nothing but float error.
+    carrying = (tree.flows > least) & (tree.parents < n + m)
+    nodes = np.nonzero(carrying)[0]
+    parents = tree.parents[nodes]
     return make_unchecked(
         SparsePlan,
-        rows=arcs.rows[chosen].astype(np.int64),
-        cols=arcs.cols[chosen].astype(np.int64),
+        rows=np.minimum(nodes, parents).astype(np.int64),
+        cols=np.maximum(nodes, parents).astype(np.int64) - n,
         mass=units.unit * tree.flows[nodes],
         size=(n, m),
     )

@@ -1,4 +1,4 @@
-"""Programs on few arcs are those on all: any start, any potentials, ties, weights."""
+"""Programs by compiled pivots: any start, any potentials, ties, weights."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools import _compiled
-from gwtools.transport import column_generation, programs
+from gwtools.transport import programs, simplex
 from tests import checkers
 from tests.strategies import values, vertex, weights
 
@@ -41,9 +41,9 @@ def instances(draw):
 
 
 @given(instances())
-def test_generated_columns_solve_the_program(instance):
+def test_pivots_solve_the_program(instance):
     cost, a, b, start, u = instance
-    found = column_generation.generated(cost, a, b, sparse(start), (u, None))
+    found = simplex.minimised(cost, a, b, sparse(start), (u, None))
     assert_solves(found, cost, a, b, max(1.0, np.abs(cost).max()))
 
 
@@ -53,7 +53,7 @@ def test_equal_weights_have_no_float_error(n, m, rng):
     a, b = np.full(n, 1 / n), np.full(m, 1 / m)
     cost = rng.integers(0, 4, (n, m)).astype(float)
     start = vertex(a, b, rng.permutation(n), rng.permutation(m))
-    found = column_generation.generated(cost, a, b, sparse(start), None)
+    found = simplex.minimised(cost, a, b, sparse(start), None)
     assert_solves(found, cost, a, b, 4.0)
     cells = found[0].mass * (n * m / np.gcd(n, m))
     assert np.abs(cells - np.rint(cells)).max() <= 1e-14 * n
@@ -67,7 +67,7 @@ def test_a_start_that_fits_other_weights_is_not_used(rng):
     a, b = rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(m))
     places = np.arange(n)
     start = gw.SparsePlan(places, places, np.full(n, 1 / n), (n, m))
-    found = column_generation.generated(cost, a, b, start, None)
+    found = simplex.minimised(cost, a, b, start, None)
     assert_solves(found, cost, a, b, 4.0)
 
 
@@ -77,9 +77,9 @@ def test_pivots_that_come_to_no_end_leave_the_program_to_POT(monkeypatch, rng):
     start = gw.SparsePlan(places, places, w, (301, 301))
     expected = programs.exact(cost, w, w, start)
     monkeypatch.setattr(_compiled, "available", lambda: True)
-    monkeypatch.setattr(programs, "generated", lambda *arguments: None)
+    monkeypatch.setattr(programs, "minimised", lambda *arguments: None)
     found = programs.exact(cost, w, w, start)
     assert found.lower == pytest.approx(expected.lower, abs=1e-12)
     assert np.array_equal(found.plan.dense(), expected.plan.dense())
-    monkeypatch.setattr(column_generation, "_PIVOTS_PER_NODE", 0)
-    assert column_generation.generated(cost, w, w, start, None) is None
+    monkeypatch.setattr(simplex, "_PIVOTS_PER_NODE", 0)
+    assert simplex.minimised(cost, w, w, start, None) is None
