@@ -13,7 +13,7 @@ simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds claims search global stationarity variants free_marginals pairs watchdog proofs attack speed scaling batch losses study gpu test mutants lint notebooks docs minimum barycenters directions clean $(VENV)
+.PHONY: help table bounds claims search global stationarity variants free_marginals pairs watchdog proofs attack speed scaling batch losses study gpu test mutants lint notebooks docs minimum barycenters directions interval clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,6 +37,10 @@ global: $(VENV) ## how far solvers end from proved minima, and what other global
 claims: export OMP_NUM_THREADS := 1
 claims: $(VENV) ## what certificates prove in given seconds, family by family
 	$(call simulate,$(PY),certificate_claims)
+
+interval: export OMP_NUM_THREADS := 1
+interval: $(VENV) ## how the proved interval of two pairs closes, from effort to effort
+	$(call simulate,$(PY),closing_interval)
 
 stationarity: export OMP_NUM_THREADS := 1
 stationarity: $(VENV) ## whether plans that solvers call stationary are

@@ -33,7 +33,7 @@ def certificate(
     """Draw proved intervals of GW_2² as bars from 0.
 
     Dark is what is proved, from 0 to the lower end; light is what is open, up to the
-    upper one.
+    upper one. In given axes the marks are labelled, and the legend is left to you.
 
     Parameters
     ----------
@@ -68,14 +68,26 @@ def certificate(
     named = certificates if isinstance(certificates, Mapping) else {"": certificates}
     for value in named.values():
         _check_plot.instance(value, "certificates", (Certificate, GWResult))
+    with_legend = ax is None
     ax = _axes(ax)
     for place, value in enumerate(named.values()):
         known = value.certificate if isinstance(value, GWResult) else value
         lower = max(known.lower, 0.0)
-        ax.barh(place, lower, color=BLUE, height=0.6)
-        still_open = known.upper - lower
-        ax.barh(place, still_open, left=lower, color=BLUE, alpha=0.3, height=0.6)
-        ax.plot([known.upper] * 2, [place - 0.4, place + 0.4], color="black")
+        # Each mark is in the legend once; labels that begin with "_" are not.
+        words = ("proved: no plan is below", "open", "objective of a plan")
+        proved, still_open, attained = words if place == 0 else ("_", "_", "_")
+        bar: dict[str, Any] = {"color": BLUE, "height": 0.6}
+        ax.barh(place, lower, label=proved, **bar)
+        width = known.upper - lower
+        ax.barh(place, width, left=lower, alpha=0.3, label=still_open, **bar)
+        ends = [place - 0.4, place + 0.4]
+        ax.plot([known.upper] * 2, ends, color="black", label=attained)
+    # The last mark is not cut off.
+    ax.margins(x=0.02)
+    ax.use_sticky_edges = False
+    ax.set_xlim(left=0.0)
+    if with_legend:
+        ax.figure.legend(loc="outside upper center", ncols=3, frameon=False)
     ax.set_yticks(range(len(named)), list(named))
     ax.invert_yaxis()
     ax.set_xlabel("GW₂², squared units of C")

@@ -24,6 +24,17 @@ from tqdm import tqdm
 
 Row = dict[str, Any]
 
+# Distinct to most eyes (Okabe and Ito), and two more.
+DISTINCT = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#8B5A2B",
+)
 PACKAGES = ("numpy", "scipy", "POT", "gwfusion")
 
 
@@ -277,9 +288,7 @@ def figure_style() -> AbstractContextManager[None]:
         "axes.spines.right": False,
         "axes.grid": True,
         "grid.alpha": 0.3,
-        "axes.prop_cycle": cycler(
-            color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
-        ),
+        "axes.prop_cycle": cycler(color=DISTINCT),
         "legend.frameon": False,
         "errorbar.capsize": 2,
     }

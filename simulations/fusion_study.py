@@ -382,13 +382,16 @@ def publish(folder: Path, plan: Protocol) -> None:
     if choices := report.resume_rows(folder / "choices.csv"):
         text += f"\n\n## Whom a report chooses\n\n{tables.choices_table(choices)}"
     (folder / "fusion_study.md").write_text(f"{text}\n", encoding="utf-8")
-    figures.bars_with_intervals(gains, words).savefig(folder / "gains.png")
-    draw_measures(folder, rows, words)
+    draw(folder)
     print(text, f"Written to {folder}.", sep="\n\n")
 
 
-def draw_measures(folder: Path, rows: Sequence[Row], words: dict[str, str]) -> None:
-    """Draw what is measured beside scores, where it is."""
+def draw(folder: Path) -> None:
+    """Draw what is recorded: gains, and what is measured beside scores."""
+    rows = report.read_rows(folder / "cells.csv")
+    gains = report.read_rows(folder / "summary.csv")
+    words = {name: arm.words for name, arm in ARMS.items()}
+    figures.bars_with_intervals(gains, words).savefig(folder / "gains.png")
     if history := report.resume_rows(folder / "history.csv"):
         family = history[0]["family"]
         drawn = figures.losses_over_steps(history, family, words=words)

@@ -28,6 +28,7 @@ from zlib import crc32
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from tqdm import tqdm
 
 import gwtools as gw
@@ -278,8 +279,12 @@ def draw(trials: Sequence[Row], summary: Sequence[Row], path: Path) -> None:
         found, excess = figure.subplots(1, 2)
         _found(found, [row for row in summary if row["proved"]])
         _excesses(excess, [row for row in trials if row["proved"]])
-        handles = found.get_legend_handles_labels()
-        figure.legend(*handles, loc="outside lower center", ncols=len(METHODS))
+        # Left the marks are of a method, right the lines.
+        handles = [
+            Line2D([], [], color=f"C{i}", marker="osD^"[i], ms=5, label=name)
+            for i, name in enumerate(METHODS)
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(METHODS))
         figure.savefig(path)
 
 
@@ -290,12 +295,13 @@ def _found(axes: Axes, rows: Sequence[Row]) -> None:
         percent = [100 * row[f"{name}_found"] / row["proved"] for row in rows]
         # Marks of methods that are equal stand side by side.
         shift = 0.12 * (i - (len(METHODS) - 1) / 2)
-        axes.plot(percent, place + shift, "osD^"[i], color=f"C{i}", ms=5, label=name)
+        axes.plot(percent, place + shift, "osD^"[i], color=f"C{i}", ms=5)
     labels = [f"{row['kind']}, {row['weights']} ({row['proved']})" for row in rows]
     axes.set_yticks(place, labels)
     axes.invert_yaxis()
     axes.set(xlim=(-2, 102), xlabel="% of instances whose minimum was found")
-    axes.set_title("kind, weights (proved instances)", fontsize="medium")
+    axes.set_ylabel("kind, weights (proved instances)")
+    axes.set_title("how often the minimum is found", fontsize="medium")
 
 
 def _excesses(axes: Axes, rows: Sequence[Row]) -> None:

@@ -1,24 +1,34 @@
 """Check the documentation: code of its pages runs, and the built site is whole.
 
-``python -m tests.pages build/docs`` is part of ``make docs``. It runs the code of the
-pages in ``docs/`` and compares what is shown. Of the built site it checks that links
-and pictures lead to something, that headings are unique in a page, that nothing is
-loaded from a network, and that every public name has a place.
+``python -m tests.pages build/docs`` is part of ``make docs``. It runs README's code and
+that of the pages in ``docs/``, Python and commands, each in an empty folder, and
+compares what is shown. Of the built site it checks that links and pictures lead to
+something, that headings are unique in a page, that nothing is loaded from a network,
+and that every public name has a place.
+
+``python -m tests.pages --seconds PAGE`` runs the code of one page, and prints the
+seconds of a CPU that each of its sections took.
 """
 
 from __future__ import annotations
 
 import doctest
+import io
+import os
 import re
+import shlex
+import subprocess
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import unquote, urlsplit
 
 from tests.docstrings import MODULES
@@ -132,25 +142,60 @@ def faults_of_site(site: Path) -> Iterator[str]:
                 yield f"{path} is on no page: add it to docs/api"
 
 
-def faults_of_code(path: Path) -> Iterator[str]:
-    """Yield the examples of a page that fail, all of them run in one namespace."""
-    runner = doctest.DocTestRunner(verbose=False, optionflags=OPTIONS)
+def faults_of_code(path: Path, seconds: Counter[str] | None = None) -> Iterator[str]:
+    """Yield the examples of a page that fail, all of them run in one namespace.
+
+    The seconds of a CPU that each section took are added to ``seconds``.
+    """
     names: dict[str, object] = {}
     text = path.read_text(encoding="utf-8")
-    for block in FENCE.finditer(text):
-        if not block["kind"]:
-            yield f"{path.name} has a block of code that says no language"
-        if block["kind"] != "pycon":
-            continue
-        line = text.count("\n", 0, block.start("code"))
-        parsed = doctest.DocTestParser().get_doctest(
-            block["code"], names, path.name, str(path), line
+    path = path.resolve()
+    with TemporaryDirectory() as folder, chdir(folder):
+        for block in FENCE.finditer(text):
+            before = sum(os.times()[:4])  # of this process and of commands
+            if not block["kind"]:
+                yield f"{path.name} has a block of code that says no language"
+            elif block["kind"] == "pycon":
+                line = text.count("\n", 0, block.start("code"))
+                yield from faults_of_python(block["code"], names, path, line)
+            elif block["kind"] == "console":
+                yield from faults_of_commands(block["code"], path)
+            if seconds is not None:
+                section = re.findall(r"^## (.*)", text[: block.start()], re.MULTILINE)
+                seconds[section[-1] if section else ""] += sum(os.times()[:4]) - before
+
+
+def faults_of_python(
+    code: str, names: dict[str, object], path: Path, line: int
+) -> Iterator[str]:
+    """Yield what differs between a block of Python and what it shows."""
+    runner = doctest.DocTestRunner(verbose=False, optionflags=OPTIONS)
+    parsed = doctest.DocTestParser().get_doctest(
+        code, names, path.name, str(path), line
+    )
+    told: list[str] = []
+    runner.run(parsed, out=told.append, clear_globs=False)
+    names.update(parsed.globs)
+    if told:
+        yield "".join(told)
+
+
+def faults_of_commands(code: str, path: Path) -> Iterator[str]:
+    """Yield the commands, lines that begin with "$", that fail or print otherwise."""
+    for each in re.split(r"^\$ ", code, flags=re.MULTILINE)[1:]:
+        command, _, shown = each.partition("\n")
+        words = shlex.split(command)
+        assert words[0] == "python", f"{path.name}: {words[0]} is not run here"
+        done = subprocess.run(
+            [sys.executable, *words[1:]],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
         )
-        told: list[str] = []
-        runner.run(parsed, out=told.append, clear_globs=False)
-        names = parsed.globs
-        if told:
-            yield "".join(told)
+        same = doctest.OutputChecker().check_output(shown, done.stdout, OPTIONS)
+        if done.returncode or not same:
+            yield f"{path.name}: {command}\n{done.stdout}{done.stderr}"
 
 
 def unnamed_results() -> Iterator[str]:
@@ -164,23 +209,46 @@ def unnamed_results() -> Iterator[str]:
             yield f"{name} is on no page: add it to docs/benchmarks.md"
 
 
+def faults_of_readme() -> Iterator[str]:
+    """Yield what differs between the code of README and what it shows."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for code, shown in re.findall(
+        r"^```python\n(.*?)^```\n\n((?:    [^\n]*\n)+)", text, re.MULTILINE | re.DOTALL
+    ):
+        told = io.StringIO()
+        with redirect_stdout(told):
+            exec(code, {})
+        if not doctest.OutputChecker().check_output(shown, told.getvalue(), OPTIONS):
+            yield f"README.md: the code shows\n{told.getvalue()}"
+
+
+def print_seconds(path: Path) -> int:
+    """Print what is wrong in a page, and the seconds that its sections took."""
+    seconds: Counter[str] = Counter()
+    faults = list(faults_of_code(path, seconds))
+    print(*faults, sep="\n")
+    for section, taken in seconds.items():
+        print(f"{taken:6.1f} s  {section}")
+    return int(bool(faults))
+
+
 def main(argv: list[str]) -> int:
     """Print what is wrong; the exit status is 1 where anything is."""
+    if argv[1:2] == ["--seconds"]:
+        return print_seconds(Path(argv[2]))
     site = Path(argv[1] if len(argv) > 1 else "build/docs")
     pages = sorted(PAGES.rglob("*.md"))
-    found = 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for path in pages:
-            for fault in faults_of_code(path):
-                found += 1
-                print(fault)
-    for fault in [*faults_of_site(site), *unnamed_results()]:
-        found += 1
-        print(fault)
+        faults = [fault for path in pages for fault in faults_of_code(path)]
+        faults += faults_of_readme()
+    faults += [*faults_of_site(site), *unnamed_results()]
+    print(*faults, sep="\n")
     count = len(list(site.rglob("*.html")))
-    print(f"{len(pages)} pages with their code, {count} of the site, {found} faults")
-    return int(found > 0)
+    print(
+        f"{len(pages)} pages with their code, {count} of the site, {len(faults)} faults"
+    )
+    return int(bool(faults))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,17 @@ def test_bars_end_where_certificates_do(result):
     assert len(gw.plot.certificate(result).patches) == 2
 
 
+def test_every_mark_of_an_interval_is_in_the_legend_once(result):
+    ax = gw.plot.certificate({"found": result, "again": result})
+    (legend,) = ax.figure.legends
+    words = [text.get_text() for text in legend.get_texts()]
+    assert sorted(words) == ["objective of a plan", "open", "proved: no plan is below"]
+    given = matplotlib.pyplot.subplots()[1]
+    gw.plot.certificate(result, given)
+    assert sorted(given.get_legend_handles_labels()[1]) == sorted(words)
+    assert not given.figure.legends
+
+
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
 def test_masses_of_a_plan_are_its_colours(library):
     a, b = np.array([0.5, 0.25, 0.25]), np.full(5, 0.2)

@@ -15,22 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from simulations._report import Row, figure_style
+from simulations._report import DISTINCT, Row, figure_style
 from simulations.study import statistics
 from simulations.study.statistics import GAIN, LOSS, NEITHER, Correlation
 from simulations.study.tables import AGAINST
 
 COLOURS = {GAIN: "#009E73", NEITHER: "#999999", LOSS: "#D55E00"}
-DISTINCT = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-    "#8B5A2B",
-)
 MARKERS = "osD^vP*X"
 LINES = ("-", "--", ":", "-.")
 DRAWN_ARMS = ("labels", "uld", "gld", "uld_gld")

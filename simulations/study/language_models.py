@@ -263,10 +263,12 @@ def draw(training: Sequence[Row], path: Path) -> None:
     """Draw each term over the steps."""
     arms = list(dict.fromkeys(row["arm"] for row in training))
     with report.figure_style():
-        figure = Figure(figsize=(7.5, 2.6))
+        figure = Figure(figsize=(7.5, 3.2))
         panels = figure.subplots(1, len(TERMS))
         for ax, (term, (title, unit)) in zip(panels, TERMS.items(), strict=True):
             for arm in arms:
+                # Arms that began at one point are seen in one another.
+                size = 9 - 2 * arms.index(arm)
                 for part, style in (("training", "-"), ("held out", "o")):
                     points = [
                         (r["step"], r[term])
@@ -276,6 +278,8 @@ def draw(training: Sequence[Row], path: Path) -> None:
                     ax.plot(
                         *zip(*points, strict=True),
                         style,
+                        markersize=size,
+                        fillstyle="none",
                         color=f"C{arms.index(arm)}",
                         label=f"{arm}, {part}",
                     )
@@ -283,7 +287,8 @@ def draw(training: Sequence[Row], path: Path) -> None:
             ax.set_xlabel("step")
             ax.set_ylabel(unit)
             ax.set_ylim(bottom=0)
-        figure.axes[0].legend(fontsize=6)
+        marks = panels[0].get_legend_handles_labels()
+        figure.legend(*marks, loc="outside lower center", ncols=len(arms))
         figure.savefig(path)
 
 
