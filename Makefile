@@ -59,8 +59,9 @@ variants: $(VENV) ## fused objectives against POT's
 	$(call simulate,$(PY),variants)
 
 pairs: export OMP_NUM_THREADS := 1
-pairs: $(VENV) ## all pairs of 200 graphs, killed, resumed and distributed, and certified neighbours
+pairs: $(VENV) ## all pairs of 200 graphs, killed, resumed and distributed, certified neighbours, and bounds as features
 	$(call simulate,$(PY),all_pairs)
+	$(call simulate,$(PY),bounds_as_features)
 
 barycenters: export OMP_NUM_THREADS := 1
 barycenters: $(VENV) ## barycenters, plain and fused, against POT's

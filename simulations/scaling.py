@@ -44,7 +44,7 @@ LARGEST = {"euclidean": 8000, "sqeuclidean": 64000}
 QUICK_LARGEST = 80
 # Points of the run before the measured one: kernels are compiled for larger problems.
 WARM, WARM_OF_SMALL, SMALL = 320, 30, 300
-LONGEST = 30.0  # seconds that a run is predicted to take at most
+LONGEST = 20.0  # seconds that a run is predicted to take at most
 MOST_MEMORY = 3000.0  # MB that a run is predicted to need at most
 FITTED_FROM = 1000  # points
 RANK = 10  # of low-rank plans
