@@ -13,6 +13,27 @@ def loss(value: object) -> None:
     _check.choice(value, "loss", LOSSES)
 
 
+def edge_features(of_x: int | None, of_y: int | None, name: object) -> None:
+    """Require vectors of one length as values of both spaces, or numbers.
+
+    ``name`` is that of the loss: of vectors the square of their distance alone.
+    """
+    if of_x != of_y:
+        shown = [
+            "one number" if count is None else f"{count} edge features"
+            for count in (of_x, of_y)
+        ]
+        raise ValueError(
+            f"y must have {shown[0]} for each pair of atoms, as x, but has {shown[1]}: "
+            "pass gwtools.DenseSpace of arrays of shape (n, n, c) and (m, m, c)."
+        )
+    if of_x is not None and name != "square":
+        raise ValueError(
+            f"loss must be 'square' with edge features, but is {name!r}: leave it out, "
+            "or pass one of the features as a matrix."
+        )
+
+
 def divergent(least_x: float, least_y: float) -> None:
     """Require C ≥ 0 and D > 0 for the Kullback-Leibler divergence.
 

@@ -36,10 +36,11 @@ def readable(arrays: Sequence[Any], name: str) -> None:
 
 def square(matrix: Array, name: str) -> None:
     """Require as many columns as rows."""
-    n, m = matrix.shape
+    n, m = matrix.shape[:2]
     if n != m:
+        shape = tuple(int(axis) for axis in matrix.shape)
         raise ValueError(
-            f"{name} must be a square matrix, but has shape {(n, m)}: "
+            f"{name} must be a square matrix, but has shape {shape}: "
             "pass the values of all pairs, or gwtools.PointCloud for coordinates."
         )
 
@@ -56,6 +57,24 @@ def symmetric(skew: float, largest: float, epsilon: float, name: str) -> None:
             f"but differs from its transpose by up to {skew:.3g}: "
             "pass (C + C.T) / 2, or gwtools.DenseSpace(C, directed=True) for values "
             "that have a direction, if that is what you mean."
+        )
+
+
+def matrix_axes(value: Any) -> int:
+    """Return how many axes a matrix of numbers or of vectors has, of which it is one.
+
+    Three for vectors; two else, also where it is no array.
+    """
+    return 3 if getattr(value, "ndim", 2) == 3 else 2
+
+
+def of_numbers(edge_features: int | None, name: str) -> None:
+    """Refuse a space whose values are vectors where C_ik must be a number."""
+    if edge_features is not None:
+        raise ValueError(
+            f"{name} must have one number for each pair of atoms here, but has "
+            f"{edge_features} edge features: call gwtools.solve or gwtools.certify, "
+            f"which take it, or pass gwtools.DenseSpace({name}.distances[:, :, 0])."
         )
 
 

@@ -114,7 +114,7 @@ def result_of(
     )
     return GWResult(
         objective=objective,
-        distance=None if problem.share < 1.0 or loss != SQUARE else distance,
+        distance=distance if problem.share == 1.0 and loss.is_squared else None,
         estimate=estimate,
         plan=plan,
         status=final_status(outcome.status, certificate),

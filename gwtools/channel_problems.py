@@ -10,7 +10,15 @@ from gwtools import _array, _check_losses
 from gwtools._array import Array
 from gwtools.distortions import sum_of_losses
 from gwtools.free_problems import listed_plan
-from gwtools.losses import SQUARE, Absolute, Channel, KullbackLeibler, Loss, levels
+from gwtools.losses import (
+    SQUARE,
+    Absolute,
+    Channel,
+    KullbackLeibler,
+    Loss,
+    SquaredLength,
+    levels,
+)
 from gwtools.plans import Plan, SparsePlan
 from gwtools.preparation import (
     Prepared,
@@ -55,10 +63,10 @@ class FormBlock(NamedTuple):
 class ChannelProblem(GWProblem):
     """Minimise F(π) = Σ L(C_ik, D_jl) π_ij π_kl over couplings of two spaces.
 
-    C and D may be directed. With L(c, d) = f(c) + g(d) − 2 Σ_r X_r(c) Y_r(d), F is a
-    constant less 2 Σ_r ⟨π, X_r π Y_rᵀ⟩ over couplings. Each X_r and Y_r is split into
-    its symmetric and its antisymmetric part: mixed products vanish (THEORY.md,
-    "Losses"). Fused as other problems are.
+    C and D may be directed, and their values vectors. With L(c, d) = f(c) + g(d) − 2
+    Σ_r X_r(c) Y_r(d), F is a constant less 2 Σ_r ⟨π, X_r π Y_rᵀ⟩ over couplings. Each
+    X_r and Y_r is split into its symmetric and its antisymmetric part: mixed products
+    vanish (THEORY.md, "Losses"). Fused as other problems are.
 
     Parameters
     ----------
@@ -76,8 +84,8 @@ class ChannelProblem(GWProblem):
 
     @cached_property
     def matrices(self) -> tuple[Array, Array]:
-        """C and D, (n, n) and (m, m)."""
-        return self.x.dense(), self.y.dense()
+        """C and D, (n, n) and (m, m), with a third axis where values are vectors."""
+        return self.x.values(), self.y.values()
 
     @cached_property
     def channels(self) -> tuple[Channel, ...]:
@@ -247,7 +255,10 @@ class ChannelProblem(GWProblem):
 
 
 def has_forms(x: Space, y: Space, loss: Loss) -> bool:
-    """Tell whether a problem is not the plain one: directed, or of another loss."""
+    """Tell whether a problem is not the plain one: directed, or of another loss.
+
+    That of edge features is another one, too.
+    """
     return x.directed or y.directed or loss != SQUARE
 
 
@@ -263,6 +274,8 @@ def numbers_of_forms(x: Space, y: Space, loss: Loss) -> float:
 
 def words_of_forms(x: Space, y: Space, loss: Loss) -> str | None:
     """Return what errors call such a problem; None for the plain one."""
+    if x.edge_features is not None:
+        return "edge features"
     if loss != SQUARE:
         return f"loss={loss.name!r}"
     return "directed spaces" if has_forms(x, y, loss) else None
@@ -278,6 +291,9 @@ def read_loss(name: Any, x: Space, y: Space) -> Loss:
         loss.
     """
     _check_losses.loss(name)
+    _check_losses.edge_features(x.edge_features, y.edge_features, name)
+    if x.edge_features is not None:
+        return SquaredLength(x.edge_features)
     if name == "square":
         return SQUARE
     first, second = (restrict_to_support(detached(space))[0] for space in (x, y))
@@ -304,7 +320,7 @@ def _extremes(matrix: Array) -> tuple[float, float]:
 
 def prepared_for(loss: Loss, x: Space, y: Space, beside: float = 0.0) -> Prepared:
     """Make two spaces ready to compute a loss with, see :func:`gwtools.preparation`."""
-    if loss == SQUARE:
+    if loss.is_squared:
         return prepare(x, y, beside=beside)
     return prepare_as_given(x, y)
 

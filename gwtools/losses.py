@@ -20,6 +20,13 @@ class Channel(NamedTuple):
     y: Array  # Y, (m, m)
 
 
+class Entries(NamedTuple):
+    """The values C_ik and D_jl, or one entry of each where they are vectors."""
+
+    x: Array  # (n, n)
+    y: Array  # (m, m)
+
+
 @dataclass(frozen=True)
 class Loss(ABC):
     """L(c, d) = f(c) + g(d) − 2 Σ_r X_r(c) Y_r(d), which is at least 0.
@@ -36,6 +43,15 @@ class Loss(ABC):
     def products(self) -> int:
         """The number of products X_r Y_r."""
         return 1
+
+    @property
+    def is_squared(self) -> bool:
+        """Whether it is a squared difference, of numbers or of vectors."""
+        return self.name == Square.name
+
+    def entries(self, c: Array, d: Array) -> tuple[Entries, ...]:
+        """Return all entries of C and of D as pairs of matrices, one for numbers."""
+        return (Entries(c, d),)
 
     @abstractmethod
     def values(self, c: Array, d: Array) -> Array:
@@ -81,6 +97,50 @@ class Square(Loss):
     def channels(self, c: Array, d: Array) -> tuple[Channel, ...]:
         """Return c and d themselves."""
         return (Channel(c, d),)
+
+
+@final
+@dataclass(frozen=True)
+class SquaredLength(Loss):
+    """The squared length Σ_r (c_r − d_r)² of the difference of two vectors.
+
+    Entries C_ik and D_jl are vectors along the last axis.
+
+    Parameters
+    ----------
+    length : int
+        The number of entries of a vector.
+    """
+
+    name: ClassVar[str] = Square.name
+    power: ClassVar[int] = 2
+    length: int
+
+    @property
+    def products(self) -> int:
+        """One for each entry of a vector."""
+        return self.length
+
+    def entries(self, c: Array, d: Array) -> tuple[Entries, ...]:
+        """Return the r-th entries of c and of d, for each r."""
+        return tuple(Entries(c[..., r], d[..., r]) for r in range(self.length))
+
+    def values(self, c: Array, d: Array) -> Array:
+        """Return Σ_r (c_r − d_r)²."""
+        return self.of_first(c - d)
+
+    def of_first(self, c: Array) -> Array:
+        """Return Σ_r c_r²."""
+        xp = _array.namespace(c)
+        return xp.sum(c**2, axis=-1)
+
+    def of_second(self, d: Array) -> Array:
+        """Return Σ_r d_r²."""
+        return self.of_first(d)
+
+    def channels(self, c: Array, d: Array) -> tuple[Channel, ...]:
+        """Return the r-th entries of c and of d, for each r."""
+        return tuple(Channel(*pair) for pair in self.entries(c, d))
 
 
 @final

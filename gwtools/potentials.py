@@ -106,7 +106,7 @@ def with_c_transforms(
     # Without what the spaces have cached, which may be n × n numbers.
     whole_x = _rescaled(x, unit)
     whole_y = _rescaled(y, unit)
-    if loss == SQUARE:
+    if loss.is_squared:
         whole_x, whole_y = without_offset(whole_x, whole_y)
     # Values at atoms without weight may be of any size.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):

@@ -304,6 +304,7 @@ class GWProblem(Quadratic):
             remedy = f"pass gwtools.as_space({name}) for a square array"
             _check.instance(space, name, Space, remedy)
             if not self.carries_directions:
+                _check_spaces.of_numbers(space.edge_features, name)
                 _check_spaces.undirected(space.directed, name)
         _check.same_kind(self.x.weights, self.y.weights, "x", "y")
         alpha = _check_fused.features(self.features, self.alpha, self.x, self.y)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gwtools._array.libraries import Array, detached, device, namespace, tracked
+from gwtools._array.matrices import exchanged_axes
 
 
 def number(array: Array) -> float:
@@ -25,11 +26,13 @@ def with_value(array: Array, number: float) -> Array:
 def symmetric(matrix: Array) -> Array:
     """Return a symmetric matrix (n, n) with the same values and symmetric gradients.
 
+    Its entries may be vectors, along a third axis.
+
     Gradients of a function of symmetric matrices are determined up to an antisymmetric
     part, which depends on how the function is written; a step along it would leave the
     symmetric matrices.
     """
-    mean = matrix / 2 + matrix.T / 2
+    mean = matrix / 2 + exchanged_axes(matrix) / 2
     # The values are those given, to the last digit; the gradient is that of the mean.
     return detached(matrix) + (mean - detached(mean))
 

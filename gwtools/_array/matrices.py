@@ -35,6 +35,13 @@ def transposed(matrix: Array) -> Array:
     return namespace(matrix).matrix_transpose(matrix)
 
 
+def exchanged_axes(values: Array) -> Array:
+    """Exchange the first two axes of values (n, m) or (n, m, c)."""
+    if values.ndim == 2:
+        return values.T
+    return namespace(values).permute_dims(values, (1, 0, 2))
+
+
 def columns(matrix: Array) -> Array:
     """Transpose matrices (…, n, m); in NumPy and SciPy, store the columns as rows."""
     if isinstance(matrix, csr_array):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gwtools import _array, _check
+from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
 from gwtools.preparation import Prepared
 from gwtools.spaces import Space, as_space, undirected_space
@@ -19,6 +19,8 @@ def read_pair(x: Any, y: Any, directed: bool = False) -> tuple[Space, Space]:
     read = as_space if directed else undirected_space
     space_x = read(x, "x")
     space_y = read(y, "y")
+    _check_spaces.of_numbers(space_x.edge_features, "x")
+    _check_spaces.of_numbers(space_y.edge_features, "y")
     _check.same_kind(
         space_x.weights,
         space_y.weights,

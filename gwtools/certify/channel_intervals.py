@@ -7,7 +7,7 @@ those of C and D as computed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
@@ -39,7 +39,7 @@ from gwtools.distortions import sum_of_losses
 from gwtools.free_problems import listed_plan
 from gwtools.fused import Fused
 from gwtools.history import now
-from gwtools.losses import SQUARE, Channel, Loss
+from gwtools.losses import SQUARE, Channel, Entries, Loss
 from gwtools.plans import DensePlan, Plan, SparsePlan
 from gwtools.preparation import Prepared
 from gwtools.spaces import Space
@@ -75,6 +75,16 @@ class ChannelPair:
         return C, D
 
     @cached_property
+    def entries(self) -> tuple[Entries, ...]:
+        """C and D, or where values are vectors the matrices of their entries."""
+        return self.loss.entries(*self.matrices)
+
+    @property
+    def loss_of_entries(self) -> Loss:
+        """L of numbers, of which that of vectors is a sum."""
+        return SQUARE if self.loss.is_squared else self.loss
+
+    @cached_property
     def weights(self) -> tuple[NumpyArray, NumpyArray]:
         """The stored weights a and b in NumPy."""
         a = _array.to_numpy(self.problem.x.weights)
@@ -92,10 +102,14 @@ class ChannelPair:
         return float(max(side.weights for side in self.radii))
 
     @cached_property
-    def entries(self) -> float:
-        """How far C_ik − D_jl may be off, of squares; no loss else has exact values."""
+    def radius(self) -> float:
+        """How far |C_ik − D_jl| may be off, of squares; no loss else has exact values.
+
+        The length of a vector is off by at most the sum over its entries.
+        """
         x, y = self.radii
-        return float(x.entries + y.entries) if self.loss == SQUARE else 0.0
+        of_entry = float(x.entries + y.entries) if self.loss.is_squared else 0.0
+        return of_entry * len(self.entries)
 
     @cached_property
     def largest(self) -> float:
@@ -103,34 +117,35 @@ class ChannelPair:
 
         Losses are convex in either value, so that it is one of extreme values.
         """
-        c, d = self._corners
-        return float(self.loss.values(c, d).max())
+        loss = self.loss_of_entries
+        return sum(float(loss.values(c, d).max()) for c, d in self._corners)
 
     @cached_property
     def size(self) -> float:
         """The largest sum of absolute values that a loss is computed from."""
-        c, d = self._corners
-        return float(self.loss.size(c, d).max())
+        loss = self.loss_of_entries
+        return sum(float(loss.size(c, d).max()) for c, d in self._corners)
 
     @property
-    def _corners(self) -> tuple[NumpyArray, NumpyArray]:
-        """The extreme values of C, each with those of D."""
-        C, D = self.matrices
-        c = np.array([C.min(), C.max()])
-        d = np.array([D.min(), D.max()])
-        return np.repeat(c, 2), np.tile(d, 2)
+    def _corners(self) -> Iterator[tuple[NumpyArray, NumpyArray]]:
+        """The extreme values of C, each with those of D; for all entries of vectors."""
+        for C, D in self.entries:
+            c = np.array([C.min(), C.max()])
+            d = np.array([D.min(), D.max()])
+            yield np.repeat(c, 2), np.tile(d, 2)
 
     @cached_property
     def terms(self) -> float:
         """More float operations than a sum over a row of either matrix has."""
         x, y = self.radii
-        return float(6 * sum(self.problem.shape) + x.weights + y.weights + 64)
+        of_sums = 6 * sum(self.problem.shape) + 4 * (len(self.entries) - 1)
+        return float(of_sums + x.weights + y.weights + 64)
 
     @cached_property
     def error_width(self) -> float:
         """Width of an interval that float errors of the values account for."""
         sums = 16 * gamma(self.terms) * self.size
-        root = 2 * self.entries
+        root = 2 * self.radius
         return float(sums + root * (root + 2 * self.largest**0.5) + UNDERFLOW)
 
     @cached_property
@@ -150,7 +165,7 @@ class ChannelPair:
         plan = listed_plan(plan)
         error = self._error(plan, value)
         missed = self.missed_mass(plan)
-        root = (value + error) ** 0.5 + 1.01 * (1 + missed) * self.entries
+        root = (value + error) ** 0.5 + 1.01 * (1 + missed) * self.radius
         moved = 1.01 * self.largest * missed * (2 + missed)
         return Bound(value, 0.0, float(rounded_up(root**2 + moved)))
 
@@ -178,7 +193,7 @@ class ChannelPair:
             size = _array.number(
                 sum_of_losses(problem.x, problem.y, plan, self.loss.size)
             )
-            terms = 2 * (atoms + weights) + 40
+            terms = 2 * (atoms + weights + len(self.entries) - 1) + 40
             return float(gamma(terms) * size + atoms * UNDERFLOW * (1 + self.size))
         # A difference of sums: of f and g, of X and Y, and of their centred parts,
         # which are at most four times as large.
@@ -190,12 +205,9 @@ class ChannelPair:
 
     def row_means(self) -> AffineMinorant:
         """Return the bound of row means, and of column means, but for its program."""
-        C, D = self.matrices
-        a, b = self.weights
-        means_x = (C @ a, C.T @ a)
-        means_y = (D @ b, D.T @ b)
-        if self.loss == SQUARE:
-            return self._squared_means(means_x, means_y)
+        if self.loss.is_squared:
+            return self._squared_means()
+        means_x, means_y = self._means(*self.matrices)
         costs = np.zeros(self.problem.shape)
         error = np.zeros(self.problem.shape)
         for f, g in zip(means_x, means_y, strict=True):
@@ -204,7 +216,14 @@ class ChannelPair:
             # Means are off by a relative γ, and the loss by a few times that.
             error += 5 * gamma(self.terms) * self.loss.size(f_here, g_here)
             error += 2 * gamma(self.terms) * self._means_size
-        return AffineMinorant(0.0, costs, error, self.entries)
+        return AffineMinorant(0.0, costs, error, self.radius)
+
+    def _means(
+        self, C: NumpyArray, D: NumpyArray
+    ) -> tuple[tuple[NumpyArray, NumpyArray], tuple[NumpyArray, NumpyArray]]:
+        """Return the means of rows and of columns of C, and those of D."""
+        a, b = self.weights
+        return (C @ a, C.T @ a), (D @ b, D.T @ b)
 
     @property
     def _means_size(self) -> float:
@@ -215,43 +234,52 @@ class ChannelPair:
         C, D = self.matrices
         return 0.0 if self.loss.name == "kl" else _largest(C) + _largest(D)
 
-    def _squared_means(
-        self,
-        means_x: tuple[NumpyArray, NumpyArray],
-        means_y: tuple[NumpyArray, NumpyArray],
-    ) -> AffineMinorant:
-        """Return (m_C − m_D)² + min E_π (α − β)² + E_π (α′ − β′)² (theorem 2)."""
+    def _squared_means(self) -> AffineMinorant:
+        """Return (m_C − m_D)² + min E_π (α − β)² + E_π (α′ − β′)² (theorem 2).
+
+        Of vectors the sum over their entries, with one coupling for all of them.
+        """
         a, b = self.weights
-        mean_x = float(a @ means_x[0])
-        mean_y = float(b @ means_y[0])
         error = 4 * float(gamma(self.terms)) * self._means_size
         costs = np.zeros(self.problem.shape)
         costs_error = np.zeros(self.problem.shape)
-        for f, g in zip(means_x, means_y, strict=True):
-            differences = np.abs((f - mean_x)[:, None] - (g - mean_y))
-            costs += differences**2
-            costs_error += 2 * differences * error + error**2
-        costs_error += gamma(8) * costs
-        gap = lower_end(abs(mean_x - mean_y), error)
-        return AffineMinorant(float(gap**2), costs, costs_error, self.entries)
+        offset = 0.0
+        for C, D in self.entries:
+            means_x, means_y = self._means(C, D)
+            mean_x = float(a @ means_x[0])
+            mean_y = float(b @ means_y[0])
+            for f, g in zip(means_x, means_y, strict=True):
+                differences = np.abs((f - mean_x)[:, None] - (g - mean_y))
+                costs += differences**2
+                costs_error += 2 * differences * error + error**2
+            gap = lower_end(abs(mean_x - mean_y), error)
+            offset += float(gap**2)
+        # Sums over entries, of numbers ≥ 0.
+        more = len(self.entries) - 1
+        costs_error += gamma(8 + 2 * more) * costs
+        if more:
+            offset *= 1 - float(gamma(2 * more))
+        return AffineMinorant(offset, costs, costs_error, self.radius)
 
     def third(self) -> AffineMinorant:
         """Return the bound of coupled rows, and columns, but for its program."""
-        C, D = self.matrices
-        costs, error = self._of_rows(C, D)
+        costs, error = self._of_rows(*self.matrices)
         if self.both_ways:
-            turned = [np.ascontiguousarray(M.T) for M in (C, D)]
+            turned = [
+                np.ascontiguousarray(_array.exchanged_axes(M)) for M in self.matrices
+            ]
             of_columns, error_of_columns = self._of_rows(*turned)
             costs = (costs + of_columns) / 2
             error = (error + error_of_columns) / 2
         error = error + gamma(4) * np.abs(costs)
-        return AffineMinorant(0.0, costs, error, self.entries)
+        return AffineMinorant(0.0, costs, error, self.radius)
 
     def _of_rows(self, C: NumpyArray, D: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
         """Return min Σ L(C_ik, D_jl) γ_kl over couplings of rows, and its error.
 
         All X_r and Y_r of a row are sorted by one coupling of it, so that it is f and g
-        on average less 2 max E X_r Y_r = E X_r² + E Y_r² − W_2²(X_r, Y_r).
+        on average less 2 max E X_r Y_r = E X_r² + E Y_r² − W_2²(X_r, Y_r). Of vectors
+        each entry is sorted by a coupling of its own, which bounds that minimum.
         """
         a, b = self.weights
         of_first = self.loss.of_first(C)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import numpy as np
@@ -31,17 +31,24 @@ from gwtools.solvers.portfolio import (
 )
 from gwtools.solvers.starts import product_plan
 from gwtools.solvers.vertices import linear_program, vertex_like
+from gwtools.spaces import Space
+from gwtools.spaces.dense import dense_space
 from gwtools.transport.local_distributions import Centred, centred, transports
 
 _SAME = 1000  # spacings of 1.0: values of exact copies that differ by less are equal
 # M = C + θ Cᵀ tells both C_ik and C_ki, unless two pairs happen to have one sum.
 _THETA = 0.3819660112501051
+# And a power of it for each further entry of vectors.
+_OF_ENTRIES = 0.7548776662466927
 _SINGLE_STEPS = 100
 
 
 def parts_of(problem: GWProblem) -> tuple[Part, ...]:
     """Return the parts of the portfolio for a problem, in their order."""
-    return CHANNEL_PARTS if isinstance(problem, ChannelProblem) else PARTS
+    if not isinstance(problem, ChannelProblem):
+        return PARTS
+    has_vectors = problem.x.edge_features is not None
+    return EDGE_PARTS if has_vectors else CHANNEL_PARTS
 
 
 def copies(search: Search) -> Iterator[Candidate]:
@@ -57,10 +64,18 @@ def copies(search: Search) -> Iterator[Candidate]:
 
 def _both_directions(search: Search) -> tuple[Centred, Centred]:
     """Return both spaces with C + θ Cᵀ for C, as copies are looked for in them."""
-    C, D = _matrices(search)
-    of_x = centred(search.problem.x)._replace(matrix=C + _THETA * C.T)
-    of_y = centred(search.problem.y)._replace(matrix=D + _THETA * D.T)
-    return of_x, of_y
+    problem = search.problem
+    first, second = zip(*_matrices(search), strict=True)
+    return _told_apart(problem.x, first), _told_apart(problem.y, second)
+
+
+def _told_apart(space: Space, entries: Sequence[NumpyArray]) -> Centred:
+    """Return a space with one number for all entries C_ik and C_ki of a pair."""
+    numbers = entries[0] + _THETA * entries[0].T
+    for place, C in enumerate(entries[1:], start=1):
+        numbers = numbers + _OF_ENTRIES**place * (C + _THETA * C.T)
+    matrix = _array.from_numpy(numbers, space.weights)
+    return centred(dense_space(matrix, space.weights))._replace(matrix=numbers)
 
 
 def rows(search: Search) -> Iterator[Candidate]:
@@ -70,14 +85,16 @@ def rows(search: Search) -> Iterator[Candidate]:
     differ, as in Mémoli's third bound (theorem 7).
     """
     problem = search.problem
-    C, D = _matrices(search)
     a, b = search.weights
-    costs = transports(C, a, D, b)
-    if problem.x.directed or problem.y.directed:
-        of_columns = transports(
-            np.ascontiguousarray(C.T), a, np.ascontiguousarray(D.T), b
-        )
-        costs = (costs + of_columns) / 2
+    costs = np.zeros(problem.shape)
+    for C, D in _matrices(search):
+        of_rows = transports(C, a, D, b)
+        if problem.x.directed or problem.y.directed:
+            of_columns = transports(
+                np.ascontiguousarray(C.T), a, np.ascontiguousarray(D.T), b
+            )
+            of_rows = (of_rows + of_columns) / 2
+        costs += of_rows
     if problem.linear is not None:
         costs = problem.share * costs + numpy64(problem.linear.costs)
     yield Candidate("third bound", search.vertex(costs))
@@ -105,11 +122,11 @@ def single_steps(search: Search) -> Iterator[Candidate]:
     yield Candidate("single steps", plan)
 
 
-def _matrices(search: Search) -> tuple[NumpyArray, NumpyArray]:
-    """Return C and D in NumPy and float64."""
+def _matrices(search: Search) -> tuple[tuple[NumpyArray, NumpyArray], ...]:
+    """Return C and D in NumPy and float64; one pair for each entry of vectors."""
     problem = cast(ChannelProblem, search.problem)
-    C, D = problem.matrices
-    return numpy64(C), numpy64(D)
+    C, D = (numpy64(values) for values in problem.matrices)
+    return tuple(problem.loss.entries(C, D))
 
 
 CHANNEL_PARTS = (
@@ -122,3 +139,6 @@ CHANNEL_PARTS = (
     Part("the second bound", second_bound, SMALL),
     Part("annealing", annealing, SMALL),
 )
+# Without those that sort one number for each pair of atoms.
+_OF_NUMBERS = (first_bound, second_bound)
+EDGE_PARTS = tuple(part for part in CHANNEL_PARTS if part.starts not in _OF_NUMBERS)

@@ -10,8 +10,8 @@ from gwtools.problems import GWProblem, Quadratic
 from gwtools.results import Status
 from gwtools.solvers.base import Callback, Outcome, Progress, gap_above
 from gwtools.solvers.conditional_gradient import ConditionalGradient
+from gwtools.solvers.starts import sorting_coupling
 from gwtools.solvers.vertices import linear_program
-from gwtools.transport.one_dimensional import sorting_plan
 
 # Entries of the largest linear programs that are solved to refine or to judge a plan.
 MOST_PROGRAM_ENTRIES = 10**7
@@ -107,11 +107,9 @@ def judged(
     Outcome
         The same plan.
     """
-    x = problem.x
-    y = problem.y
     gradient = problem.linearize(outcome.plan)  # (n, m)
     # The sorting coupling is near to the best vertex, and the program starts there.
-    start = sorting_plan(x.row_means, x.weights, y.row_means, y.weights)
+    start = sorting_coupling(problem)
     program = linear_program(problem, gradient, start)
     # No coupling is below the dual value: the gap is an upper bound.
     value = float(outcome.plan.inner(gradient))

@@ -15,6 +15,7 @@ from gwtools.marginals import rounded_plan
 from gwtools.plans import DensePlan, SparsePlan, make_unchecked
 from gwtools.problems import GWProblem, Quadratic
 from gwtools.solvers.channel_directions import steepest_direction
+from gwtools.spaces import Space
 from gwtools.transport.one_dimensional import sorting_plan
 
 _TIED = 1e-6  # eigenvalues that differ by at most this share count as one
@@ -35,7 +36,15 @@ def sorting_coupling(problem: Quadratic) -> SparsePlan:
     """
     x = problem.x
     y = problem.y
-    return sorting_plan(x.row_means, x.weights, y.row_means, y.weights)
+    return sorting_plan(_row_means(x), x.weights, _row_means(y), y.weights)
+
+
+def _row_means(space: Space) -> Array:
+    """Return the row means of a space, or those of the sum of its edge features."""
+    if space.edge_features is None:
+        return space.row_means
+    xp = _array.namespace(space.weights)
+    return xp.sum(space.values(), axis=-1) @ space.weights
 
 
 def couplings_of_one_row(problem: GWProblem) -> tuple[SparsePlan, SparsePlan]:

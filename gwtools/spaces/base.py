@@ -55,6 +55,11 @@ class Space(ABC):
     directed: bool = False  # whether C_ik and C_ki may differ
 
     @property
+    def edge_features(self) -> int | None:
+        """The number of entries of each C_ik where it is a vector, else None."""
+        return None
+
+    @property
     @abstractmethod
     def data(self) -> Array:
         """The stored values that define C."""
@@ -173,8 +178,7 @@ class Space(ABC):
 
         The float error of an entry is at most γ_ρ max |C_ik|, but for underflow.
         """
-        # More than the additions along a path of n nodes. Kinds of spaces that compute
-        # entries in another way override this.
+        # More than the additions along a path of n nodes. Other kinds override this.
         return self.size
 
     @cached_property
@@ -193,8 +197,7 @@ class Space(ABC):
         """About how many numbers are held at once while R is made."""
         if self.saves_work:
             return 0.0
-        # C and R.
-        return 2.0 * self.size**2
+        return 2.0 * self.size**2  # C and R
 
     @property
     def numbers_copied(self) -> float:
@@ -224,12 +227,14 @@ class Space(ABC):
         return fields_alone(self)
 
     def __repr__(self) -> str:
-        """Name the kind, the size, the array library and directions, if any."""
+        """Name the kind, the size, the array library and what values are."""
         name = type(self).__name__
         library = _array.library(self.weights)
         dtype = self.weights.dtype
         directions = ", directed" if self.directed else ""
-        return f"{name}(size={self.size}, {library} {dtype}{directions})"
+        count = self.edge_features
+        vectors = "" if count is None else f", edge_features={count}"
+        return f"{name}(size={self.size}, {library} {dtype}{vectors}{directions})"
 
     def blocks(self) -> Iterator[tuple[int, int]]:
         """Return ranges of rows that hold about two million entries each.
@@ -250,6 +255,16 @@ class Space(ABC):
             In units of C.
         """
         return self._joined_rows(self.rows)
+
+    def values(self) -> Array:
+        """Return all values C_ik, numbers or vectors.
+
+        Returns
+        -------
+        array of shape (n, n) or (n, n, c)
+            In units of C.
+        """
+        return self.dense()
 
     def _joined_rows(self, rows: Callable[[int, int], Array]) -> Array:
         """Return the matrix (n, n) that is made block by block."""
@@ -424,8 +439,7 @@ def numbers_in_blocks(x: Space, y: Space) -> float:
     # The rows are those at the atoms of a sparse plan, of which there are about n + m.
     block = min((x.size + y.size) ** 2, BLOCK_ENTRIES)
     # One block of C and one of D, and arithmetic on them.
-    in_blocks = 5.0 * block
-    return in_blocks + x.numbers_copied + y.numbers_copied
+    return 5.0 * block + x.numbers_copied + y.numbers_copied
 
 
 def numbers_at_atoms(x: Space, y: Space) -> float:
@@ -451,8 +465,7 @@ def copy_unchecked(space: S, **changed: Array) -> S:
     copy = object.__new__(type(space))
     for field in fields(cast(Any, space)):
         name = field.name
-        # Not changed.get(name, getattr(…)), which reads the field in any case: a space
-        # that has not been initialised has none.
+        # Not changed.get, as a space that has not been initialised has no fields yet.
         value = changed[name] if name in changed else getattr(space, name)
         object.__setattr__(copy, name, value)
     return copy

@@ -23,9 +23,13 @@ class DenseSpace(Space):
 
     Parameters
     ----------
-    distances : array of shape (n, n)
+    distances : array of shape (n, n) or (n, n, c)
         Matrix C of finite floating-point numbers, symmetric unless ``directed``; it
-        need not be a metric.
+        need not be a metric. With a third axis each C_ik is a vector of c edge
+        features, such as kinds of bonds, and the objective a sum of squared lengths
+        |C_ik − D_jl|²: a feature that is to count w times as much is multiplied by the
+        root of w. :func:`gwtools.solve` and :func:`gwtools.certify` take such spaces,
+        with the solvers named below, and nothing else does.
     weights : array of shape (n,), optional
         Probability weights; uniform by default.
     features : array of shape (n, d), optional, keyword only
@@ -46,7 +50,8 @@ class DenseSpace(Space):
         library, dtype or device.
     ValueError
         If the matrix is empty, not square, not finite or, unless ``directed``, not
-        symmetric, or the weights are negative, do not sum to 1 or do not match.
+        symmetric, or the weights are negative, do not sum to 1 or do not match; and by
+        what needs one number for each pair, where there are edge features.
 
     Examples
     --------
@@ -64,6 +69,24 @@ class DenseSpace(Space):
     >>> hours[0, 1:] += 1
     >>> gw.DenseSpace(hours, directed=True).row_means.round(2)
     array([2.  , 1.  , 1.67])
+
+    Two attributes of the edges of a graph, and the graph with its nodes in another
+    order.
+
+    >>> import networkx as nx
+    >>> ring = nx.cycle_graph(5)
+    >>> for number, (_, _, edge) in enumerate(ring.edges(data=True)):
+    ...     edge.update(length=1.0 + number, kind=float(number % 2))
+    >>> def space(order):
+    ...     names = ("length", "kind")
+    ...     of_edges = [nx.to_numpy_array(ring, order, weight=name) for name in names]
+    ...     return gw.DenseSpace(np.stack(of_edges, axis=-1))
+    >>> x, y = space([0, 1, 2, 3, 4]), space([2, 0, 4, 1, 3])
+    >>> x
+    DenseSpace(size=5, numpy float64, edge_features=2)
+    >>> result = gw.solve(x, y)
+    >>> float(result.objective), [pair[1] for pair in result.matching()]
+    (0.0, [1, 3, 0, 4, 2])
     """
 
     distances: Array
@@ -77,7 +100,8 @@ class DenseSpace(Space):
     def _accept(self, name: str) -> None:
         """Check the matrix, called ``name`` in errors, and the weights."""
         _check.flag(self.directed, "directed")
-        matrix = _check.floating(self.distances, name, 2, "distances")
+        axes = 2 if name != "distances" else _check_spaces.matrix_axes(self.distances)
+        matrix = _check.floating(self.distances, name, axes, "distances")
         # The dataclass is frozen: its fields are set past it, here alone. The matrix is
         # set before the other checks, which read its cached extremes and skew.
         object.__setattr__(self, "distances", matrix)
@@ -110,12 +134,25 @@ class DenseSpace(Space):
         """0: the entries are the stored values."""
         return 0
 
+    @property
+    def edge_features(self) -> int | None:
+        """The number c of entries of each C_ik, None where these are numbers."""
+        # Stacks of matrices have stacks of weights.
+        has_vectors = self.distances.ndim - self.weights.ndim == 2
+        return int(self.distances.shape[-1]) if has_vectors else None
+
     def rows(self, start: int, stop: int) -> Array:
         """Return rows ``start`` to ``stop`` of C, (stop − start, n), in units of C."""
+        _check_spaces.of_numbers(self.edge_features, "space")
         return self.distances[..., start:stop, :]
 
     def dense(self) -> Array:
         """Return the (n, n) matrix C."""
+        _check_spaces.of_numbers(self.edge_features, "space")
+        return self.distances
+
+    def values(self) -> Array:
+        """Return all C_ik, of shape (n, n), or (n, n, c) where they are vectors."""
         return self.distances
 
     def largest(self) -> float:
@@ -148,11 +185,11 @@ class DenseSpace(Space):
         # By blocks of rows, so that no second matrix is made; differences have no name,
         # so that one block is freed before the next is made.
         for start, stop in row_blocks(n):
-            rows = matrix[start:stop, :]
-            columns = matrix[:, start:stop]
+            rows = matrix[start:stop, ...]
+            columns = matrix[:, start:stop, ...]
             # C_ik − C_ki and C_ki − C_ik are both among the differences of all blocks:
             # their maximum is that of the absolute values.
-            largest.append(float(xp.max(rows - columns.T)))
+            largest.append(float(xp.max(rows - _array.exchanged_axes(columns))))
         return max(largest)
 
     def with_data(self, data: Array, weights: Array) -> Self:
@@ -183,7 +220,7 @@ class DenseSpace(Space):
 
         Solvers and certificates make them before they start.
         """
-        n_squared = 1.0 * self.size**2
+        n_squared = 1.0 * self.size**2 * (self.edge_features or 1)
         is_converted = _array.epsilon(self.weights) > 1e-10
         if is_converted or not _array.all_positive(self.weights):
             # To float64, or without the atoms of weight 0; and then to other units.
@@ -276,6 +313,7 @@ def without_directions(space: Space) -> Space:
 def undirected_space(value: Any, name: str) -> Space:
     """Return a space as :func:`as_space`, and refuse a directed one."""
     space = as_space(value, name)
+    _check_spaces.of_numbers(space.edge_features, name)
     _check_spaces.undirected(space.directed, name)
     return space
 

@@ -35,8 +35,10 @@ def read_spaces(values: Sequence[Any], name: str) -> list[Space]:
 
 
 def _undirected(spaces: list[Space], name: str) -> list[Space]:
-    """Refuse directed spaces, which no function of many spaces carries."""
+    """Refuse directed spaces and edge features, which no function of many carries."""
     for i, space in enumerate(spaces):
+        if space.edge_features is not None:
+            _check_spaces.of_numbers(space.edge_features, f"{name}[{i}]")
         if space.directed:
             _check_spaces.undirected(space.directed, f"{name}[{i}]")
     return spaces
