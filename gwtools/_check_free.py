@@ -86,12 +86,13 @@ def carried(carries: bool, solver: str, shown: str) -> None:
         )
 
 
-def without_features(given: bool, shown: str) -> None:
-    """Refuse features and free marginals in one problem."""
-    if given:
+def costs_of_masses(least: float, shown: str) -> None:
+    """Require costs of at least 0 where plans above the weights are left out."""
+    if least < 0.0:
         raise ValueError(
-            "features must be left out where a marginal is free, but were given with "
-            f"marginals={shown}: leave one of both out."
+            f"features must be at least 0 with marginals={shown}, as more mass than "
+            f"the weights could pay otherwise, but the least is {least:.3g}: pass "
+            f"penalty={KL!r}, or costs from 0 on."
         )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from gwtools import _array
 from gwtools._array import Array
 from gwtools.distortions import sum_of_squares
 from gwtools.free_marginals import FreeMarginals, mass_of
+from gwtools.linear_terms import LinearTerm, share_of
 from gwtools.plans import DensePlan, Plan, SparsePlan, make_unchecked
 from gwtools.problems import Quadratic
 from gwtools.spaces import Space, detached
@@ -20,7 +22,8 @@ class FreeProblem(Quadratic):
 
     With p = π1 and q = πᵀ1, F is the quadratic form −2 ⟨π, Q(π)⟩ of Q(π)_ij = (CπD)_ij
     − (C²p)_i / 2 − (D²q)_j / 2, where squares are those of entries (THEORY.md, theorem
-    22). Row means and residuals have no part in it, as p and q vary.
+    22). Row means and residuals have no part in it, as p and q vary. With features M
+    the objective is fused: (1 − α) ⟨M, π⟩ + α F(π).
 
     Parameters
     ----------
@@ -28,11 +31,38 @@ class FreeProblem(Quadratic):
         Spaces of n and m atoms. Not checked here.
     marginals : "semi_relaxed" or Partial
         Which plans there are.
+    features : array of shape (n, m), optional
+        Costs M between the atoms, in squared units of C.
+    alpha : float or 0-d array, optional
+        The share α of F; it comes with the features.
     """
 
     x: Space
     y: Space
     marginals: FreeMarginals
+    features: Array = None
+    alpha: Any = None
+
+    @cached_property
+    def share(self) -> float:
+        """α, the factor of F in a fused objective; 1 for F alone."""
+        return 1.0 if self.alpha is None else share_of(self.alpha)
+
+    @cached_property
+    def linear(self) -> LinearTerm | None:
+        """The linear term (1 − α) ⟨M, π⟩; None for F alone, also where α is 1."""
+        if self.share == 1.0:
+            return None
+        costs = (1.0 - self.share) * self.features
+        return LinearTerm(costs, self.x.weights, self.y.weights)
+
+    @cached_property
+    def largest_cost(self) -> float:
+        """The largest |L_ij| of the linear term, in squared units of C."""
+        if self.linear is None:
+            return 0.0
+        xp = _array.namespace(self.linear.costs)
+        return _array.number(xp.max(xp.abs(self.linear.costs)))
 
     @property
     def mass(self) -> float:
@@ -52,7 +82,9 @@ class FreeProblem(Quadratic):
 
     @cached_property
     def bilinear_cost(self) -> Array:
-        """Zeros (n, m): the objective has no linear part."""
+        """The costs L of the linear term, (n, m); zeros, as F has no linear part."""
+        if self.linear is not None:
+            return self.linear.costs
         a = self.x.weights
         b = self.y.weights
         xp = _array.namespace(a)
@@ -61,7 +93,7 @@ class FreeProblem(Quadratic):
     @cached_property
     def largest(self) -> tuple[float, float]:
         """Ω ≥ max |C_ik − D_jl| and Λ ≥ max |C_ik|, max |D_jl|, in units of C."""
-        extremes_x = [_extreme(matrix) for matrix in self.matrices]
+        extremes_x = [extremes(matrix) for matrix in self.matrices]
         (low_x, high_x), (low_y, high_y) = extremes_x
         difference = max(high_x - low_y, high_y - low_x, 0.0)
         size = max(-low_x, high_x, -low_y, high_y)
@@ -69,9 +101,16 @@ class FreeProblem(Quadratic):
 
     @cached_property
     def variation(self) -> float:
-        """Ω² s², in squared units of C: every objective is between 0 and this."""
+        """Ω² s², in squared units of C: every objective is between 0 and this.
+
+        Of a fused objective that share of it, and s times the range of L.
+        """
         difference, _ = self.largest
-        return (difference * self.mass) ** 2
+        distortions = (difference * self.mass) ** 2
+        if self.linear is None:
+            return distortions
+        low, high = extremes(self.linear.costs)
+        return self.share * distortions + self.mass * (high - low)
 
     @cached_property
     def float_error(self) -> float:
@@ -80,7 +119,8 @@ class FreeProblem(Quadratic):
         Its terms are at most Λ² s² each. The factor 16 is a margin, no proof.
         """
         _, size = self.largest
-        return 16 * _array.epsilon(self.x.weights) * (size * self.mass) ** 2
+        terms = self.share * (size * self.mass) ** 2 + self.mass * self.largest_cost
+        return 16 * _array.epsilon(self.x.weights) * terms
 
     @property
     def product_objective(self) -> float:
@@ -90,10 +130,14 @@ class FreeProblem(Quadratic):
     @property
     def floor(self) -> float:
         """A number that no objective is below."""
-        return 0.0
+        return 0.0 if self.linear is None else self.mass * float(self.linear.least)
 
     def cross(self, plan: Plan) -> Array:
-        """Return Q(π), shape (n, m), in squared units of C."""
+        """Return Q(π), or that share of it, shape (n, m), in squared units of C."""
+        return self._shared(self._whole_cross(plan))
+
+    def _whole_cross(self, plan: Plan) -> Array:
+        """Return Q(π)."""
         C, D = self.matrices
         squares_x, squares_y = self.squares
         p, q = plan.marginals()
@@ -103,11 +147,21 @@ class FreeProblem(Quadratic):
         return product - of_rows[:, None] - of_cols[None, :]
 
     def objective(self, plan: Plan) -> Array:
-        """Return F(π), in squared units of C: the sum of squares where it is short."""
+        """Return F(π), or the fused objective, in squared units of C."""
+        return self.fused_with(self.distortion(plan), plan)
+
+    def fused_with(self, distortion: Array, plan: Plan) -> Array:
+        """Return α F(π) + (1 − α) ⟨M, π⟩ where F(π) is known."""
+        if self.features is None:
+            return distortion
+        return self.alpha * distortion + (1.0 - self.alpha) * plan.inner(self.features)
+
+    def distortion(self, plan: Plan) -> Array:
+        """Return F(π) alone: the sum of squares where it is short."""
         listed = listed_plan(plan)
         if isinstance(listed, SparsePlan):
             return sum_of_squares(self.x, self.y, listed)
-        objective = -2 * plan.inner(self.cross(plan))
+        objective = -2 * plan.inner(self._whole_cross(plan))
         xp = _array.namespace(objective)
         # A sum of squares, which float errors alone can bring below 0.
         return xp.clip(objective, min=0.0)
@@ -116,12 +170,19 @@ class FreeProblem(Quadratic):
         """Return the problem outside any gradient graph."""
         x = detached(self.x)
         y = detached(self.y)
-        if x is self.x and y is self.y:
+        features = self.features
+        alpha = self.alpha
+        if features is not None:
+            features = _array.detached(features)
+            alpha = self.share
+        # The problem itself keeps its cached matrices.
+        same_spaces = x is self.x and y is self.y
+        if same_spaces and features is self.features and alpha is self.alpha:
             return self
-        return FreeProblem(x, y, self.marginals)
+        return replace(self, x=x, y=y, features=features, alpha=alpha)
 
 
-def _extreme(matrix: Array) -> tuple[float, float]:
+def extremes(matrix: Array) -> tuple[float, float]:
     """Return the least and the largest entry."""
     xp = _array.namespace(matrix)
     return _array.number(xp.min(matrix)), _array.number(xp.max(matrix))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from gwtools import _array, _check_free, _memory
@@ -22,8 +23,9 @@ from gwtools.free_marginals import (
     with_read_weights,
 )
 from gwtools.free_problems import FreeProblem
+from gwtools.fused import Fused
 from gwtools.history import in_units
-from gwtools.preparation import prepare
+from gwtools.preparation import Prepared, prepare
 from gwtools.results import GWResult
 from gwtools.solvers import ConditionalGradient, Outcome, Solver
 from gwtools.solvers.base import Callback
@@ -35,7 +37,7 @@ from gwtools.unbalanced_problems import free_problem
 def free_search(
     given: Solver | None,
     marginals: FreeMarginals,
-    has_features: bool,
+    fused: Fused | None,
     x: Space,
     y: Space,
 ) -> FreeSearch:
@@ -44,18 +46,21 @@ def free_search(
     Raises
     ------
     TypeError, ValueError
-        If the solver answers balanced problems alone, features were given, or gradients
-        in weights are asked for that there are none of.
+        If the solver answers balanced problems alone, costs are below 0 with a penalty
+        that this is not proved for, or gradients in weights are asked for that there
+        are none of.
     """
     shown = repr(marginals)
-    _check_free.without_features(has_features, shown)
     settings = given if isinstance(given, ConditionalGradient) else None
     carries = given is None or settings is not None
     _check_free.carried(carries, str(given), shown)
     kind = type(marginals).__name__
-    # Divergences alone are smooth in the weights.
     is_part = isinstance(marginals, Partial)
-    if is_part or (isinstance(marginals, Unbalanced) and marginals.penalty == TV):
+    by_variation = isinstance(marginals, Unbalanced) and marginals.penalty == TV
+    if by_variation and fused is not None and fused.share < 1.0:
+        _check_free.costs_of_masses(_least_cost(fused), shown)
+    # Divergences alone are smooth in the weights.
+    if is_part or by_variation:
         for space, name in ((x, "x"), (y, "y")):
             _check_free.without_gradients(_array.tracked(space.weights), name, kind)
     return FreeSearch(settings)
@@ -69,6 +74,7 @@ def free_result(
     effort: str,
     callback: Any,
     memory_limit: float | None = None,
+    fused: Fused | None = None,
 ) -> GWResult:
     """Minimise F over plans with free marginals, and certify the result.
 
@@ -86,6 +92,8 @@ def free_result(
         From the unit of the prepared spaces to a callback of steps in it, or to None.
     memory_limit : float or None
         Bytes that may be used; None for what is free.
+    fused : Fused or None
+        Features and their share, as they were given.
 
     Returns
     -------
@@ -100,9 +108,12 @@ def free_result(
     _require_memory(x, y, search, marginals, memory_limit)
     y = with_read_weights(y, marginals)
     # 1. The problem of the atoms that carry weight, in units near 1.
-    ready = prepare(x, y, beside=largest_root(marginals))
+    beside = largest_root(marginals)
+    if fused is not None:
+        beside = max(beside, fused.size(x, y))
+    ready = prepare(x, y, beside=beside)
     unit = ready.unit
-    problem = free_problem(ready.x, ready.y, marginals, unit)
+    problem = _problem(ready, marginals, fused)
     here: Callback | None = callback(unit)
     search = search.on_atoms(ready, (x.size, y.size))
     outcome = search.run(problem, here)
@@ -112,7 +123,7 @@ def free_result(
     # 3. The certificate, which is that of the given spaces.
     descent = search.descent(marginals)
     tolerance = rescaled(descent.accepted_gap(problem.detached()), unit)
-    certified = free_interval(x, y, plan, marginals, effort, tolerance)
+    certified = free_interval(x, y, plan, marginals, effort, tolerance, fused)
     # There is no distance: the root goes along with the objective alone.
     objective, _, certificate = within_certificate(
         rescaled(solved, unit), _array.root(solved) * unit, certified, tolerance
@@ -131,8 +142,27 @@ def free_result(
         names=(x.names, y.names),
         starts=None if outcome.starts is None else outcome.starts.scaled(unit),
         history=in_units(outcome.history, unit),
+        alpha=None if fused is None else fused.share,
         marginals=marginals,
     )
+
+
+def _problem(
+    ready: Prepared, marginals: FreeMarginals, fused: Fused | None
+) -> FreeProblem:
+    """Return the problem of prepared spaces, plain or fused."""
+    if fused is None:
+        return free_problem(ready.x, ready.y, marginals, ready.unit)
+    here = fused.prepared(ready)
+    return free_problem(
+        ready.x, ready.y, marginals, ready.unit, here.features, here.alpha
+    )
+
+
+def _least_cost(fused: Fused) -> float:
+    """Return the least entry of M."""
+    features = _array.detached(fused.features)
+    return _array.number(_array.namespace(features).min(features))
 
 
 def _require_memory(
@@ -163,7 +193,7 @@ def _enveloped(problem: FreeProblem, outcome: Outcome) -> Array:
     held = _array.detached(a)
     still = problem.detached()
     x = problem.x.with_data(problem.x.data, held)
-    value = FreeProblem(x, problem.y, problem.marginals).objective(outcome.plan)
+    value = replace(problem, x=x).objective(outcome.plan)
     gradient = still.gradient(still.cross(outcome.plan))
     xp = _array.namespace(gradient)
     return value + (a - held) @ xp.min(gradient, axis=1)

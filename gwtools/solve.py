@@ -192,11 +192,15 @@ def solve(
     to another atom of y as long as one lowers the objective. A
     ``ConditionalGradient(init=...)`` makes that start alone, of the marginals that are
     asked for. ``certificate.lower`` is 0, and from ``effort="cubic"`` on a bound from
-    minima over rows. There is no distance, no potentials and no features beside.
-    Objectives have gradients in distances, points and factors, semi-relaxed ones in the
-    weights of x, too, unbalanced ones with divergences in both weights (THEORY.md,
-    theorem 18). Unbalanced plans have no bound but 0; with divergences they descend
-    from each start by several paths, of which ``init`` is the start, too.
+    minima over rows. There is no distance and there are no potentials. Features go
+    beside: bounds have the costs of both terms then, those of unbalanced plans the
+    least cost of a mass. With "tv" costs below 0 are refused, as plans above the
+    weights would compete; with "kl" no mass at all may be best where costs exceed the
+    prices. Objectives have gradients in distances, points and factors, semi-relaxed
+    ones in the weights of x, too, unbalanced ones with divergences in both weights
+    (THEORY.md, theorem 18). Unbalanced plans without features have no bound but 0; with
+    divergences they descend from each start by several paths, of which ``init`` is the
+    start, too.
 
     Directed spaces, ``DenseSpace(C, directed=True)`` or a digraph's, and other losses
     than squares are carried by conditional gradient, Sinkhorn's algorithm and a search
@@ -291,10 +295,9 @@ def solve(
         if given is not None:
             _check_losses.carried(given.carries_losses, str(given), words)
     if free is not None:
-        has_features = features is not None or fused is not None
-        search = free_search(given, free, has_features, x, y)
+        search = free_search(given, free, fused, x, y)
         heard = partial(_in_units, callback)
-        result = free_result(x, y, free, search, effort, heard, memory_limit)
+        result = free_result(x, y, free, search, effort, heard, memory_limit, fused)
         return _announced(result, throw)
     if fused is not None and given is not None:
         _check_fused.carried(given.carries_features, str(given))

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 from gwtools import _array
 from gwtools._array import Array
 from gwtools._check_free import TV
 from gwtools.free_marginals import FreeMarginals, Unbalanced, in_units
-from gwtools.free_problems import FreeProblem
+from gwtools.free_problems import FreeProblem, extremes
 from gwtools.plans import Plan
-from gwtools.spaces import Space, detached
+from gwtools.spaces import Space
 
 
 @dataclass(frozen=True, eq=False)
 class UnbalancedProblem(FreeProblem):
     """Minimise F(π) + ρ₁ Pen(π1, a) + ρ₂ Pen(πᵀ1, b) over all π ≥ 0.
 
-    With total variation, plans that give or receive too much are no better than others
-    that do not, whose penalty is 2ρ (1 − s): over these the problem is F with linear
-    costs, −2ρ for each mass (THEORY.md, theorem 18 viii).
+    With features (1 − α) ⟨M, π⟩ + α F(π) stands in the place of F. With total
+    variation, plans that give or receive too much are no better than others that do
+    not, whose penalty is 2ρ (1 − s): over these the problem is F with linear costs, −2ρ
+    for each mass (THEORY.md, theorem 18 viii).
 
     Parameters
     ----------
@@ -48,9 +49,9 @@ class UnbalancedProblem(FreeProblem):
 
     @cached_property
     def bilinear_cost(self) -> Array:
-        """−(ρ₁ + ρ₂) for each mass where that is what it saves; else zeros, (n, m)."""
-        zeros = super().bilinear_cost
-        return zeros - self.price if self.is_partial else zeros
+        """L, less ρ₁ + ρ₂ for each mass where that is what it saves, (n, m)."""
+        costs = super().bilinear_cost
+        return costs - self.price if self.is_partial else costs
 
     @property
     def product_objective(self) -> float:
@@ -61,10 +62,15 @@ class UnbalancedProblem(FreeProblem):
     def variation(self) -> float:
         """What the least objective cannot exceed, in squared units of C.
 
-        The objective of the product plan, at most Ω², or that of no plan.
+        The objective of the product plan, at most Ω², or that of no plan; with features
+        the size of both.
         """
         difference, _ = self.largest
-        return min(difference**2, self.price)
+        if self.linear is None:
+            return min(difference**2, self.price)
+        structure = self.share * difference**2
+        low, high = extremes(self.linear.costs)
+        return min(structure + max(high, -low), self.price + max(-low, 0.0))
 
     @cached_property
     def float_error(self) -> float:
@@ -73,7 +79,15 @@ class UnbalancedProblem(FreeProblem):
         They count for more, as sums of many masses are multiplied by them.
         """
         _, size = self.largest
-        return 16 * _array.epsilon(self.x.weights) * (size**2 + 8 * self.price)
+        terms = self.share * size**2 + self.largest_cost
+        return 16 * _array.epsilon(self.x.weights) * (terms + 8 * self.price)
+
+    @property
+    def floor(self) -> float:
+        """A number that no objective is below (theorem 18 x)."""
+        if self.linear is None or self.is_partial:
+            return 0.0
+        return least_of_mass(float(self.linear.least), self.price)
 
     def objective(self, plan: Plan) -> Array:
         """Return F(π) + ρ₁ Pen(π1, a) + ρ₂ Pen(πᵀ1, b), in squared units of C."""
@@ -82,11 +96,7 @@ class UnbalancedProblem(FreeProblem):
         penalty = total_variation if self.is_partial else quadratic_divergence
         of_rows = first * penalty(p, self.x.weights)
         of_cols = second * penalty(q, self.y.weights)
-        return self.distortion(plan) + of_rows + of_cols
-
-    def distortion(self, plan: Plan) -> Array:
-        """Return F(π) alone, in squared units of C."""
-        return super().objective(plan)
+        return super().objective(plan) + of_rows + of_cols
 
     def size_of_penalties(self, plan: Plan) -> float:
         """Return the sum of the sizes of all terms of the penalties.
@@ -103,13 +113,15 @@ class UnbalancedProblem(FreeProblem):
             total += 4 * price * mass * (logarithms + 4 * mass + 4)
         return total
 
-    def detached(self) -> UnbalancedProblem:
-        """Return the problem outside any gradient graph."""
-        x = detached(self.x)
-        y = detached(self.y)
-        if x is self.x and y is self.y:
-            return self
-        return UnbalancedProblem(x, y, self.marginals)
+
+def least_of_mass(cost: float, price: float) -> float:
+    """Return the least of c s + R (1 − s)² over masses s ≥ 0.
+
+    R (1 − s)² is what divergences of a plan of mass s cost at least (theorem 18 x).
+    """
+    if cost >= 2 * price:
+        return price
+    return cost - cost * cost / (4 * price)
 
 
 def total_variation(masses: Array, weights: Array) -> Array:
@@ -146,7 +158,12 @@ def log_ratios(masses: Array, weights: Array) -> Array:
 
 
 def free_problem(
-    x: Space, y: Space, marginals: FreeMarginals, unit: float
+    x: Space,
+    y: Space,
+    marginals: FreeMarginals,
+    unit: float,
+    features: Array = None,
+    alpha: Any = None,
 ) -> FreeProblem:
     """Return the problem of spaces whose C was divided by ``unit``.
 
@@ -158,7 +175,10 @@ def free_problem(
         Which plans there are; prices are in squared units of the given C.
     unit : float
         What C was divided by.
+    features, alpha : array of shape (n, m) and float, optional
+        Costs M in squared units of the spaces' C, and the share of F.
     """
     if isinstance(marginals, Unbalanced):
-        return UnbalancedProblem(x, y, in_units(marginals, unit))
-    return FreeProblem(x, y, marginals)
+        prices = in_units(marginals, unit)
+        return UnbalancedProblem(x, y, prices, features, alpha)
+    return FreeProblem(x, y, marginals, features, alpha)

@@ -3,8 +3,9 @@
 Random pairs of 5 to 20 atoms of unlike numbers, with weights that are not uniform:
 Euclidean clouds, and symmetric matrices of random entries, of which every fifth has an
 atom whose values are all 0. Partial plans of masses from 1e-3 to 1, and unbalanced ones
-at prices from 1e-3 to 1e6. POT and gwtools begin at the product plan; the default, a
-few starts, is recorded beside. Then graphs of three blocks, partitioned by semi-relaxed
+at prices from 1e-3 to 1e6; and all three with features, of shares α of 0.3, 0.5 and
+0.8. POT and gwtools begin at the product plan; the default, a few starts, is recorded
+beside. Then graphs of three blocks, partitioned by semi-relaxed
 plans from one random start; and points of which some are replaced by outliers far away:
 partial plans of the inliers' mass are to match these to their copies.
 
@@ -41,7 +42,10 @@ Numbers = npt.NDArray[Any]
 
 CASES, QUICK_CASES = 50, 3
 FAMILIES = ("clouds", "random matrices")
-KINDS = ("semi_relaxed", "partial", "unbalanced")
+PLAIN = ("semi_relaxed", "partial", "unbalanced")
+FUSED = "fused "  # in front of the kinds with features
+KINDS = (*PLAIN, *(FUSED + kind for kind in PLAIN))
+SHARES = (0.3, 0.5, 0.8)  # α, one after another, by the seed
 RHOS = tuple(10.0**power for power in range(-3, 7))  # one after another, by the seed
 BLOCKS = "graphs of 3 blocks"
 BLOCK_CASES = 10
@@ -67,12 +71,18 @@ close: up to 1e-3.
 `ot.gromov.fused_unbalanced_gromov_wasserstein` without
   entropy has too, of the better one of its two plans. Where POT raises for NaN (pot \
 failed), the case is in no other number.
+- fused: (1 - α) <M, π> + α times the distortion in its place, \
+random costs M in [0, 1]; POT's unbalanced
+  function takes (1 - α)/α as its alpha, and the price divided by α.
 - rand: the mean adjusted Rand index of the blocks that the plans send to one node each.
 - matched: the mean, and the least, share of the inliers that go to their copies."""
 
 
 class Pair(NamedTuple):
-    """Two matrices with weights, the mass of a partial plan, and the price rho."""
+    """Two matrices with weights, the mass of a partial plan, and the price rho.
+
+    And costs M between the atoms, where there are any, with the share alpha.
+    """
 
     C: Numbers
     a: Numbers
@@ -80,6 +90,15 @@ class Pair(NamedTuple):
     b: Numbers
     mass: float
     rho: float
+    features: Numbers | None = None
+    alpha: float = 1.0
+
+
+def with_features(pair: Pair, seed: int) -> Pair:
+    """Return a pair with random costs between the atoms, of another seed."""
+    rng = np.random.default_rng([seed, 1])
+    features = rng.random((len(pair.a), len(pair.b)))
+    return pair._replace(features=features, alpha=SHARES[seed % len(SHARES)])
 
 
 def draw(family: str, seed: int) -> Pair:
@@ -108,10 +127,17 @@ def _symmetric(rng: np.random.Generator, k: int) -> Numbers:
 
 
 def objective(pair: Pair, plan: Numbers) -> float:
-    """Return Σ (C_ik − D_jl)² π_ij π_kl from the marginals of a plan."""
+    """Return Σ (C_ik − D_jl)² π_ij π_kl from the marginals of a plan.
+
+    With features its share, and that of their mean.
+    """
     p, q = plan.sum(axis=1), plan.sum(axis=0)
     squares = p @ pair.C**2 @ p + q @ pair.D**2 @ q
-    return float(squares - 2 * np.vdot(plan, pair.C @ plan @ pair.D))
+    distortion = float(squares - 2 * np.vdot(plan, pair.C @ plan @ pair.D))
+    if pair.features is None:
+        return distortion
+    linear = float(np.vdot(pair.features, plan))
+    return (1 - pair.alpha) * linear + pair.alpha * distortion
 
 
 def unbalanced_objective(pair: Pair, plan: Numbers) -> float:
@@ -129,8 +155,10 @@ def _divergence(p: Numbers, a: Numbers) -> float:
 
 def pot_plan(pair: Pair, kind: str, start: Numbers) -> Numbers | None:
     """Return POT's plan from a start; None where it finds none."""
-    if kind == "unbalanced":
+    if kind.endswith("unbalanced"):
         return _pot_unbalanced(pair, start)
+    if pair.features is not None:
+        return _pot_fused(pair, kind, start)
     if kind == "semi_relaxed":
         plan = ot.gromov.semirelaxed_gromov_wasserstein(
             pair.C, pair.D, pair.a, symmetric=True, G0=start, tol_rel=1e-12
@@ -150,14 +178,56 @@ def pot_plan(pair: Pair, kind: str, start: Numbers) -> Numbers | None:
     return np.asarray(plan)
 
 
+def _pot_fused(pair: Pair, kind: str, start: Numbers) -> Numbers:
+    """Return POT's semi-relaxed or partial plan with features."""
+    if kind.endswith("semi_relaxed"):
+        plan = ot.gromov.semirelaxed_fused_gromov_wasserstein(
+            pair.features,
+            pair.C,
+            pair.D,
+            pair.a,
+            symmetric=True,
+            alpha=pair.alpha,
+            G0=start,
+            tol_rel=1e-12,
+        )
+    else:
+        plan = ot.gromov.partial_fused_gromov_wasserstein(
+            pair.features,
+            pair.C,
+            pair.D,
+            pair.a,
+            pair.b,
+            m=pair.mass,
+            alpha=pair.alpha,
+            G0=start,
+            symmetric=True,
+            numItermax=10_000,
+            tol=1e-12,
+        )
+    return np.asarray(plan)
+
+
 def _pot_unbalanced(pair: Pair, start: Numbers) -> Numbers | None:
     """Return the better one of POT's two plans; None where it raises for NaN."""
+    # Its objective is that of gwtools divided by α.
+    linear = {}
+    if pair.features is not None:
+        linear = {"M": pair.features, "alpha": (1 - pair.alpha) / pair.alpha}
+    rho = pair.rho / pair.alpha
     try:
         with warnings.catch_warnings():
             # Of divisions, and of iterations that run out.
             warnings.simplefilter("ignore")
             plans = ot.gromov.fused_unbalanced_gromov_wasserstein(
-                pair.C, pair.D, pair.a, pair.b, pair.rho, epsilon=0, init_pi=start
+                pair.C,
+                pair.D,
+                pair.a,
+                pair.b,
+                rho,
+                epsilon=0,
+                init_pi=start,
+                **linear,
             )
     except ValueError:
         return None
@@ -167,10 +237,10 @@ def _pot_unbalanced(pair: Pair, start: Numbers) -> Numbers | None:
 
 def setting(pair: Pair, kind: str) -> tuple[Any, Numbers]:
     """Return the marginals, and the product plan to start from."""
-    if kind == "semi_relaxed":
-        return kind, np.outer(pair.a, np.full(len(pair.b), 1 / len(pair.b)))
+    if kind.endswith("semi_relaxed"):
+        return "semi_relaxed", np.outer(pair.a, np.full(len(pair.b), 1 / len(pair.b)))
     product = np.outer(pair.a, pair.b)
-    if kind == "partial":
+    if kind.endswith("partial"):
         return gw.Partial(pair.mass), pair.mass * product
     return gw.Unbalanced(pair.rho), product
 
@@ -178,9 +248,11 @@ def setting(pair: Pair, kind: str) -> tuple[Any, Numbers]:
 def compare(family: str, kind: str, seed: int) -> Row:
     """Solve one pair by POT and by gwtools from one start, and by the default."""
     pair = draw(family, seed)
+    if kind.startswith(FUSED):
+        pair = with_features(pair, seed)
     marginals, start = setting(pair, kind)
     plans, seconds = solved(pair, kind, marginals, start)
-    measured = unbalanced_objective if kind == "unbalanced" else objective
+    measured = unbalanced_objective if kind.endswith("unbalanced") else objective
     found = {
         name: "" if plan is None else measured(pair, plan)
         for name, plan in plans.items()
@@ -200,9 +272,12 @@ def solved(
     plans = {"pot": pot_plan(pair, kind, start)}
     seconds = {"seconds_pot": time.perf_counter() - began}
     solvers = {"single": gw.ConditionalGradient(init=start), "default": None}
+    given: dict[str, Any] = {"marginals": marginals}
+    if pair.features is not None:
+        given |= {"features": pair.features, "alpha": pair.alpha}
     for name, solver in solvers.items():
         began = time.perf_counter()
-        result = gw.solve(x, y, solver, marginals=marginals)
+        result = gw.solve(x, y, solver, **given)
         seconds[f"seconds_{name}"] = time.perf_counter() - began
         plans[name] = np.asarray(result.plan)
     return plans, seconds

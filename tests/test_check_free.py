@@ -64,15 +64,24 @@ def test_solvers_of_the_balanced_problem(solver, marginals):
     )
 
 
-@pytest.mark.parametrize("marginals", ["semi_relaxed", gw.Partial(0.5)], ids=str)
-def test_features_beside_free_marginals(marginals):
+def test_costs_below_0_with_total_variation():
+    """There plans above the weights could be better, which are not tried."""
     features = np.ones((3, 4))
+    marginals = gw.Unbalanced(1.0, "tv")
+    given = {"alpha": 0.5, "marginals": marginals}
+    assert gw.solve(X, Y, features=features, **given).status.success
+    features[1, 2] = -0.25
     refused(
-        lambda: gw.solve(X, Y, features=features, alpha=0.5, marginals=marginals),
+        lambda: gw.solve(X, Y, features=features, **given),
         ValueError,
         "features",
-        "leave one of both out",
+        "the least is -0.25",
+        "penalty='kl'",
     )
+    # The remedy, and the share at which costs do not count.
+    given["marginals"] = gw.Unbalanced(1.0)
+    assert gw.solve(X, Y, features=features, **given).status.success
+    assert gw.solve(X, Y, features=features, alpha=1, marginals=marginals).alpha is None
 
 
 def test_gradients_in_the_weights_of_partial_problems():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from gwtools._array import NumpyArray
-from gwtools.bounds.certified import lower_by_root
+from gwtools.bounds.certified import AffineMinorant, lower_by_root
 from gwtools.bounds.float_error import UNDERFLOW, Bound, gamma
 
 
@@ -20,34 +21,58 @@ class RowsSide(NamedTuple):
     entries: float  # radius of the entries
 
 
-def row_minima(x: RowsSide, y: RowsSide, mass: float) -> Bound:
-    """Bound F from below over all plans with π1 ≤ a and of a given mass.
+@dataclass(frozen=True, eq=False)
+class RowCosts:
+    """Costs T (n, m) of which F(π) ≥ ⟨T, π⟩, over plans with π1 ≤ a and of a mass.
 
     Parameters
     ----------
-    x, y : RowsSide
-        The spaces; the weights of y are not read.
+    side : RowsSide
+        The space of the rows.
+    minorant : AffineMinorant
+        T; its error is that of T, of sums over it, and of their masses.
     mass : float
         s. Where it is 1, π1 = a, as semi-relaxed plans have it.
-
-    Returns
-    -------
-    Bound
-        The value as computed, and the same rounded down; in squared units of C. O(n m
-        (n log m)) for s = 1, and O(n m (n log n m)) for others, with O(n²) memory.
     """
-    n, _ = x.matrix.shape
-    m, _ = y.matrix.shape
-    costs = np.empty((n, m))  # T
-    for j in range(m):
-        nearest = _nearest_squares(x.matrix, np.sort(y.matrix[j]))
-        costs[:, j] = _least_sums(nearest, x.weights, mass)
-    least = costs.min(axis=1)  # (n,)
-    value = float(_least_sums(least[None, :], x.weights, mass)[0])
-    # All float errors are relative to the largest square: n terms a sum, twice.
-    largest = float(np.abs(x.matrix).max() + np.abs(y.matrix).max()) ** 2
-    error = 8 * gamma(2 * n + 2 * x.omega + 40) * largest + UNDERFLOW
-    return Bound(value, lower_by_root(value - error, x.entries + y.entries))
+
+    side: RowsSide
+    minorant: AffineMinorant
+    mass: float
+
+    @classmethod
+    def of(cls, x: RowsSide, y: RowsSide, mass: float) -> Self:
+        """Compute T in O(n m (n log m)) for s = 1, and O(n m (n log n m)) for others.
+
+        Parameters
+        ----------
+        x, y : RowsSide
+            The spaces; the weights of y are not read.
+        mass : float
+            s.
+        """
+        n, _ = x.matrix.shape
+        m, _ = y.matrix.shape
+        costs = np.empty((n, m))  # T
+        for j in range(m):
+            nearest = _nearest_squares(x.matrix, np.sort(y.matrix[j]))
+            costs[:, j] = _least_sums(nearest, x.weights, mass)
+        # All float errors are relative to the largest square: n terms a sum, twice.
+        largest = float(np.abs(x.matrix).max() + np.abs(y.matrix).max()) ** 2
+        error = 8 * gamma(2 * n + 2 * x.omega + 40) * largest + UNDERFLOW
+        errors = np.full((n, m), error)
+        minorant = AffineMinorant(0.0, costs, errors, x.entries + y.entries)
+        return cls(x, minorant, mass)
+
+    def least(self) -> Bound:
+        """Bound F from below: the value as computed, and the same rounded down."""
+        value = self._over_rows(self.minorant.costs)
+        error = float(self.minorant.costs_error.max())
+        return Bound(value, lower_by_root(value - error, self.minorant.radius))
+
+    def _over_rows(self, costs: NumpyArray) -> float:
+        """Return the least Σ w_i min_j costs_ij of all 0 ≤ w ≤ a with Σ w = s."""
+        least = costs.min(axis=1)  # (n,)
+        return float(_least_sums(least[None, :], self.side.weights, self.mass)[0])
 
 
 def _nearest_squares(values: NumpyArray, ascending: NumpyArray) -> NumpyArray:

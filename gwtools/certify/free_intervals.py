@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from gwtools import _array
+from gwtools.bounds import certified_fused
+from gwtools.bounds.certified import AffineMinorant
 from gwtools.bounds.enclosures import EnclosedPair
-from gwtools.bounds.float_error import Bound, gamma
-from gwtools.bounds.row_minima import RowsSide, row_minima
+from gwtools.bounds.float_error import UNDERFLOW, Bound, gamma
+from gwtools.bounds.row_minima import RowCosts, RowsSide
+from gwtools.certify.free_costs import FreeCosts
 from gwtools.certify.intervals import (
     CertifiedObjective,
     finite_or_zero,
     interval_of_bounds,
+)
+from gwtools.certify.linear_costs import (
+    TRANSPORT,
+    fused_interval,
+    interval_of_any_sign,
 )
 from gwtools.certify.objectives import enclosed
 from gwtools.certify.plans import restricted, widened
@@ -22,19 +32,26 @@ from gwtools.free_marginals import (
     Partial,
     Unbalanced,
     largest_root,
+    mass_of,
     misses,
 )
 from gwtools.free_problems import FreeProblem, listed_plan
+from gwtools.fused import Fused
 from gwtools.history import now
 from gwtools.plans import DensePlan, Plan, SparsePlan
 from gwtools.preparation import Prepared, prepare
 from gwtools.problems import GWProblem
 from gwtools.spaces import Space, converted, detached
 from gwtools.transport.local_distributions import centred
-from gwtools.unbalanced_problems import UnbalancedProblem, free_problem
+from gwtools.unbalanced_problems import (
+    UnbalancedProblem,
+    free_problem,
+    least_of_mass,
+)
 
 NONNEGATIVITY = "nonnegativity"
 THIRD = "third"
+MASS = "mass"
 
 
 def free_interval(
@@ -44,6 +61,7 @@ def free_interval(
     marginals: FreeMarginals,
     effort: str,
     tolerance: float,
+    fused: Fused | None = None,
 ) -> CertifiedObjective:
     """Return the certificate of a plan with free marginals, in the given units.
 
@@ -60,29 +78,148 @@ def free_interval(
         plans, which may have no mass.
     tolerance : float
         Width that counts as closed because it was asked for, in squared units of C.
+    fused : Fused or None
+        Features between the spaces and their share.
     """
     # 1. The same in float64, on the atoms of positive weight, in units near 1.
-    ready = prepare(
-        converted(detached(x), _array.widen),
-        converted(detached(y), _array.widen),
-        beside=largest_root(marginals),
-    )
+    x = converted(detached(x), _array.widen)
+    y = converted(detached(y), _array.widen)
+    beside = largest_root(marginals)
+    if fused is not None:
+        fused = fused.detached().converted(_array.widen)
+        beside = max(beside, fused.size(x, y))
+    ready = prepare(x, y, beside=beside)
     problem = free_problem(ready.x, ready.y, marginals, ready.unit)
     plan = _on_support(widened(plan), ready)
     pair = enclosed(GWProblem(ready.x, ready.y))
-    upper = _upper(problem, pair, plan)
-    # 2. Lower bounds: a sum of squares is not below 0.
-    bounds = {NONNEGATIVITY: 0.0}
-    seconds = {}
-    has_mass = not isinstance(marginals, Unbalanced)
-    if effort in ("cubic", "quartic") and has_mass:
-        started = now()
-        bounds[THIRD] = float(_third(ready, pair, marginals).lower)
-        seconds[THIRD] = now() - started
+    # 2. The bound by minima over rows, but for its last step.
+    started = now()
+    sides: list[RowCosts] = []
+    if effort in ("cubic", "quartic") and not isinstance(marginals, Unbalanced):
+        sides = _row_costs(ready, pair, marginals)
+    lower = {NONNEGATIVITY: 0.0}
+    if sides:
+        lower[THIRD] = max(float(side.least().lower) for side in sides)
+    seconds = {THIRD: now() - started} if sides else {}
     # 3. The interval, with the width that float errors of the values account for.
-    width = float(pair.float_error_above(finite_or_zero(max(bounds.values()))))
+    if fused is not None:
+        here = _FusedPlans(problem, pair, fused.prepared(ready), mass_of(marginals))
+        minorants = [side.minorant for side in sides]
+        if len(sides) > 1:
+            minorants[1] = _turned(minorants[1])
+        found = here.interval(lower, minorants, plan, tolerance, ready.unit)
+        return found._replace(certificate=replace(found.certificate, seconds=seconds))
+    upper = _upper(problem, pair, plan)
+    width = float(pair.float_error_above(finite_or_zero(max(lower.values()))))
     return interval_of_bounds(
-        bounds, seconds, upper, width, ready.unit, tolerance, of_plan=True
+        lower, seconds, upper, width, ready.unit, tolerance, of_plan=True
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _FusedPlans:
+    """A fused problem with free marginals, certified.
+
+    Parameters
+    ----------
+    problem : FreeProblem
+        The problem of F alone.
+    pair : EnclosedPair
+        The enclosures of both spaces.
+    fused : Fused
+        The features M, prepared, and α.
+    mass : float
+        The mass of all plans, where they have one.
+    """
+
+    problem: FreeProblem
+    pair: EnclosedPair
+    fused: Fused
+    mass: float
+
+    @cached_property
+    def linear(self) -> FreeCosts:
+        """The linear term."""
+        radii = (self.pair.x.radii, self.pair.y.radii)
+        omega = float(max(side.weights for side in radii))
+        problem = self.problem
+        mass = self.mass if isinstance(problem.marginals, Partial) else None
+        return FreeCosts(problem.x, problem.y, self.fused, omega, mass)
+
+    def interval(
+        self,
+        lower: dict[str, float],
+        minorants: list[AffineMinorant],
+        plan: Plan,
+        tolerance: float,
+        unit: float,
+    ) -> CertifiedObjective:
+        """Return the certificate of a plan, in units of which C was divided by one."""
+        linear = self.linear
+        width_of = self.pair.float_error_above
+        missed = 0.0
+        if isinstance(self.problem, UnbalancedProblem):
+            bounds = self._of_prices(self.problem)
+            value = _array.number(self.problem.distortion(plan))
+            plain = _distortion(self.problem, self.pair, plan, value)
+            rest = linear.of_plan(plan, plain, missed)
+            penalties, error = _penalties(self.problem, self.pair, plan)
+            upper = Bound(rest.value + penalties, 0.0, rest.upper + penalties + error)
+            structure = linear.structure_of(rest.value)
+            width = linear.error_width(float(width_of(structure)))
+            return interval_of_any_sign(
+                bounds, upper, width, tolerance, unit, of_plan=True
+            )
+        plain = _upper(self.problem, self.pair, plan)
+        missed = _missed_mass(self.problem, self.pair, plan)
+        joint = {}
+        if minorants and linear.share > 0.0:
+            proved = [self._joint(minorant) for minorant in minorants]
+            joint[f"joint {THIRD}"] = max(proved)
+        return fused_interval(
+            linear,
+            lower,
+            {name: bound for name, bound in joint.items() if math.isfinite(bound)},
+            linear.of_plan(plan, plain, missed),
+            lambda value: float(width_of(value)),
+            tolerance,
+            unit,
+            of_plan=True,
+        )
+
+    def _joint(self, minorant: AffineMinorant) -> float:
+        """Return the bound of the costs of rows and M by one program of both."""
+        linear = self.linear
+        return certified_fused.joint(
+            linear.program_of,
+            minorant,
+            linear.costs,
+            linear.share,
+            float(self.problem.variation),
+        )
+
+    def _of_prices(self, problem: UnbalancedProblem) -> dict[str, float]:
+        """Return lower bounds of an objective with penalties (theorem 18 x)."""
+        bounds = {}
+        linear = self.linear
+        cost = (1 - linear.share) * float(linear.costs.min())
+        if cost >= 0.0:
+            bounds[NONNEGATIVITY] = 0.0
+        price = problem.price
+        if problem.is_partial:
+            bounds[TRANSPORT] = linear.least_at_price(price)
+        else:
+            size = abs(cost) + price + cost * cost / price
+            error = float(gamma(8)) * size + UNDERFLOW
+            bounds[MASS] = least_of_mass(cost, price) - error
+        return bounds
+
+
+def _turned(minorant: AffineMinorant) -> AffineMinorant:
+    """Return costs (m, n) as costs (n, m)."""
+    return minorant._replace(
+        costs=np.ascontiguousarray(minorant.costs.T),
+        costs_error=np.ascontiguousarray(minorant.costs_error.T),
     )
 
 
@@ -115,12 +252,21 @@ def _with_penalties(
     """
     distortion = _array.number(problem.distortion(plan))
     least = _distortion(problem, pair, plan, distortion).upper
+    penalties, error = _penalties(problem, pair, plan)
     value = _array.number(problem.objective(plan))
-    penalties = max(0.0, value - distortion)
+    return Bound(value, 0.0, least + penalties + error)
+
+
+def _penalties(
+    problem: UnbalancedProblem, pair: EnclosedPair, plan: Plan
+) -> tuple[float, float]:
+    """Return the penalties of a plan, and their float error."""
+    value = _array.number(problem.objective(plan))
+    penalties = max(0.0, value - _array.number(problem.distortion(plan)))
     terms = sum(problem.shape) + int(plan.masses.shape[0])
     terms += pair.x.radii.weights + pair.y.radii.weights + 40
     error = float(gamma(terms)) * (value + problem.size_of_penalties(plan))
-    return Bound(value, 0.0, least + penalties + error)
+    return penalties, error
 
 
 def _distortion(
@@ -155,12 +301,14 @@ def _missed_mass(problem: FreeProblem, pair: EnclosedPair, plan: Plan) -> float:
     return float(1.01 * 2 * missed + 8 * gamma(terms))
 
 
-def _third(ready: Prepared, pair: EnclosedPair, marginals: FreeMarginals) -> Bound:
-    """Return the bound by minima over rows; of partial plans the better of both sides.
+def _row_costs(
+    ready: Prepared, pair: EnclosedPair, marginals: FreeMarginals
+) -> list[RowCosts]:
+    """Return the costs of the bound by minima over rows; of partial plans both sides.
 
     The masses of rows are bounded by a there, and those of columns by b.
     """
-    sides = [
+    x, y = (
         RowsSide(
             matrix=np.ascontiguousarray(centred(space).matrix),
             weights=_array.to_numpy(space.weights),
@@ -168,9 +316,9 @@ def _third(ready: Prepared, pair: EnclosedPair, marginals: FreeMarginals) -> Bou
             entries=float(side.radii.entries),
         )
         for space, side in ((ready.x, pair.x), (ready.y, pair.y))
-    ]
-    x, y = sides
-    if not isinstance(marginals, Partial):
-        return row_minima(x, y, 1.0)
-    both = [row_minima(x, y, marginals.mass), row_minima(y, x, marginals.mass)]
-    return max(both, key=lambda bound: (bound.lower, -math.inf))
+    )
+    mass = mass_of(marginals)
+    sides = [RowCosts.of(x, y, mass)]
+    if isinstance(marginals, Partial):
+        sides.append(RowCosts.of(y, x, mass))
+    return sides

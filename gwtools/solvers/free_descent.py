@@ -213,7 +213,7 @@ def _moved(
 
     The whole mass a_i of atom i goes to atom j instead: in the direction d = a_i e_j −
     π_i of row i the objective changes by ⟨G_i, d⟩ + Σ E_jl d_j d_l, where E_jl = D_jl²
-    − 2 C_ii D_jl (THEORY.md, theorem 18).
+    − 2 C_ii D_jl, or the share of F of it (THEORY.md, theorem 18).
     """
     a = problem.x.weights
     C, D = problem.matrices
@@ -231,6 +231,7 @@ def _moved(
     own = xp.vecdot(matrix, image)[:, None]
     weights = a[:, None]
     curvatures = weights**2 * at_targets - 2 * weights * image + own
+    curvatures = problem.share * curvatures  # the linear term has none
     # 3. The best of them.
     changes = _array.to_numpy(slopes + curvatures)
     best = int(changes.argmin())

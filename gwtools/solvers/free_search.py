@@ -161,7 +161,7 @@ def _best_of(
         records.append(
             Start(name, objective, outcome.iterations, seconds, False, False)
         )
-        if counted.stopped or objective <= problem.float_error:
+        if counted.stopped or objective <= problem.floor + problem.float_error:
             break
     # Of starts that are as good up to float error, the first.
     ranked = [value if math.isfinite(value) else math.inf for value in objectives]
@@ -222,7 +222,7 @@ def _starts(problem: FreeProblem) -> dict[str, MakePlan]:
     """Return what makes the starts, by name, in their order."""
     x = problem.x
     y = problem.y
-    balanced = GWProblem(x, y)
+    balanced = GWProblem(x, y, problem.features, problem.alpha)
 
     def scaled(plan: Plan) -> Plan:
         return _times(plan, problem.mass)
@@ -236,6 +236,9 @@ def _starts(problem: FreeProblem) -> dict[str, MakePlan]:
         "sorting coupling": lambda: scaled(sorting_coupling(balanced)),
         "balanced coupling": solved,
     }
+    if problem.linear is not None:
+        linear = problem.linear.costs
+        starts["linear transport"] = lambda: first_vertex(problem, linear)
     if max(problem.shape) <= _MOST_ROWS:
         starts["distributions of distances"] = lambda: _of_rows(problem)
     if isinstance(problem.marginals, Partial) or by_total_variation:
@@ -260,7 +263,7 @@ def _starts(problem: FreeProblem) -> dict[str, MakePlan]:
 def _by_divergences(problem: FreeProblem, softness: float) -> Plan:
     """Return the plan found with divergences at the same price, below the weights."""
     rho = cast(Unbalanced, problem.marginals).prices
-    smooth = UnbalancedProblem(problem.x, problem.y, Unbalanced(rho))
+    smooth = replace(problem, marginals=Unbalanced(rho))
     descent = UnbalancedDescent(first=product_of(problem), softness=softness)
     matrix = descent.run(smooth).plan.dense()
     below = below_weights(matrix, problem.x.weights, problem.y.weights)
@@ -269,7 +272,9 @@ def _by_divergences(problem: FreeProblem, softness: float) -> Plan:
 
 def _semi_relaxed(problem: FreeProblem) -> Plan:
     """Return the plan that is found where the weights of y are free."""
-    relaxed = FreeProblem(problem.x, problem.y, SEMI_RELAXED)
+    relaxed = FreeProblem(
+        problem.x, problem.y, SEMI_RELAXED, problem.features, problem.alpha
+    )
     return FreeDescent(first=product_of(relaxed)).run(relaxed).plan
 
 
@@ -285,7 +290,9 @@ def _nearest_pair(problem: UnbalancedProblem) -> Plan:
     gaps = xp.linalg.diagonal(C)[:, None] - xp.linalg.diagonal(D)[None, :]
     of_rows = 2 * first * xp.log(problem.x.weights)
     of_cols = 2 * second * xp.log(problem.y.weights)
-    costs = _array.to_numpy(gaps**2 - of_rows[:, None] - of_cols[None, :])
+    costs = _array.to_numpy(
+        _with_linear(problem, gaps**2) - of_rows[:, None] - of_cols[None, :]
+    )
     matrix = np.zeros(costs.shape)
     matrix.flat[int(costs.argmin())] = 1.0
     return make_unchecked(
@@ -311,7 +318,8 @@ def _of_rows(problem: FreeProblem) -> Plan:
         _array.to_numpy(array).astype(np.float64) for array in (C, a, D, b)
     )
     costs = transports(first, weights, second, others)
-    return first_vertex(problem, _array.from_numpy(costs, a))
+    costs = _with_linear(problem, _array.from_numpy(costs, a))
+    return first_vertex(problem, costs)
 
 
 def _of_nearest(problem: FreeProblem, part: float) -> Plan:
@@ -327,7 +335,15 @@ def _of_nearest(problem: FreeProblem, part: float) -> Plan:
     nearest_x = _quantiles(C, x.weights, levels)
     nearest_y = _quantiles(D, y.weights, levels)
     costs = cdist(nearest_x, nearest_y, "sqeuclidean")
-    return first_vertex(problem, _array.from_numpy(costs, x.weights))
+    costs = _with_linear(problem, _array.from_numpy(costs, x.weights))
+    return first_vertex(problem, costs)
+
+
+def _with_linear(problem: FreeProblem, costs: Array) -> Array:
+    """Return the share of costs that stand for F, with those of the linear term."""
+    if problem.linear is None:
+        return costs
+    return problem.share * costs + problem.linear.costs
 
 
 def _quantiles(matrix: Array, weights: Array, levels: NumpyArray) -> NumpyArray:

@@ -12,6 +12,7 @@ from gwtools.free_marginals import Partial
 from gwtools.free_problems import FreeProblem
 from gwtools.plans import SparsePlan, changed, make_unchecked
 from gwtools.solvers.vertices import vertex_like
+from gwtools.transport.dummy_atoms import with_dummies, without_dummies
 from gwtools.transport.programs import Program, exact
 from gwtools.unbalanced_problems import UnbalancedProblem
 
@@ -72,21 +73,18 @@ def _partial(
     themselves move s.
     """
     mass = problem.mass
-    n, m = problem.shape
     matrix = _array.to_numpy(costs).astype(np.float64)
     a, b = _weights(problem)
     # 1. Costs from 0 up: as s is fixed, a constant changes no plan.
     shift = float(matrix.min())
-    extended = np.zeros((n + 1, m + 1))
-    extended[:n, :m] = matrix - shift
+    shifted = matrix - shift
     # 2. A mass between the dummies frees as much on either side, whose cost is ≥ 0.
-    extended[n, m] = 2 * float(extended.max()) + np.finfo(float).tiny
+    corner = 2 * float(shifted.max()) + np.finfo(float).tiny
     # 3. Weights of sum 1, for which the program's lower value holds.
     total = 2 - mass
-    rows = np.append(a, 1 - mass) / total
-    cols = np.append(b, 1 - mass) / total
-    program = _solved(extended, rows, cols, previous)
-    plan = vertex_like(_without_dummies(program.plan, total), costs)
+    extended = with_dummies(shifted, a, b, 1 - mass, total, corner)
+    program = _solved(*extended, previous)
+    plan = vertex_like(without_dummies(program.plan, total), costs)
     return Vertex(plan, total * program.lower + shift * mass, program)
 
 
@@ -100,14 +98,10 @@ def _any_part(
     One dummy atom on each side takes what is not moved, at no cost, and the dummies
     exchange what is.
     """
-    n, m = problem.shape
-    extended = np.zeros((n + 1, m + 1))
-    extended[:n, :m] = _array.to_numpy(costs)
     a, b = _weights(problem)
-    rows = np.append(a, 1.0) / 2
-    cols = np.append(b, 1.0) / 2
-    program = _solved(extended, rows, cols, previous)
-    plan = _without_dummies(program.plan, 2.0)
+    matrix = _array.to_numpy(costs).astype(np.float64)
+    program = _solved(*with_dummies(matrix, a, b, 1.0, 2.0), previous)
+    plan = without_dummies(program.plan, 2.0)
     if len(plan.mass) == 0:
         plan = _without_mass(plan)
     return Vertex(vertex_like(plan, costs), 2 * program.lower, program)
@@ -148,17 +142,3 @@ def _solved(
     if previous is None:
         return exact(costs, rows, cols)
     return exact(costs, rows, cols, previous.plan, previous.potentials)
-
-
-def _without_dummies(plan: SparsePlan, total: float) -> SparsePlan:
-    """Return the arcs between atoms, in units of their mass."""
-    n = plan.size[0] - 1
-    m = plan.size[1] - 1
-    kept: NumpyArray = (plan.rows < n) & (plan.cols < m)
-    return changed(
-        plan,
-        rows=plan.rows[kept],
-        cols=plan.cols[kept],
-        mass=total * plan.mass[kept],
-        size=(n, m),
-    )

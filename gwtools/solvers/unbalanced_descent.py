@@ -96,7 +96,8 @@ class UnbalancedDescent(IterativeSolver[_State]):
 
     def run(self, problem: Any, callback: Callback | None = None) -> Outcome:
         """Take steps until the gap is closed; see :meth:`IterativeSolver.run`."""
-        return self._repeated(problem.detached(), callback)
+        problem = problem.detached()
+        return _or_without_mass(problem, self._repeated(problem, callback))
 
     def numbers_held(self, x: Space, y: Space) -> float:
         """Estimate how many numbers are held: matrices, normal equations, supports."""
@@ -123,6 +124,7 @@ class UnbalancedDescent(IterativeSolver[_State]):
         unbalanced = cast(UnbalancedProblem, problem)
         shapes = Shapes.of(unbalanced)
         matrix = _array.to_numpy(self.first.dense()).astype(np.float64)
+        shapes = replace(shapes, held_mass=float(matrix.sum()))
         shape = matrix / matrix.sum()
         if self.softness > 0.0:
             shape = soft_path(shapes, shape, self.softness, self.seed)
@@ -164,8 +166,22 @@ class UnbalancedDescent(IterativeSolver[_State]):
         return replace(following, stalled=stalled)
 
 
+def _or_without_mass(problem: UnbalancedProblem, outcome: Outcome) -> Outcome:
+    """Return the plan without mass where costs above 0 make it better.
+
+    It is a local minimum then, which no shape leads to.
+    """
+    if problem.linear is None or not float(problem.linear.least) > 0.0:
+        return outcome
+    if _array.number(problem.objective(outcome.plan)) <= problem.price:
+        return outcome
+    nothing = make_unchecked(DensePlan, matrix=0 * outcome.plan.dense())
+    return replace(outcome, plan=nothing, status=Status.STATIONARY, frank_wolfe_gap=0.0)
+
+
 def _at(problem: UnbalancedProblem, shapes: Shapes, shape: NumpyArray) -> _State:
-    """Return the state at a shape."""
+    """Return the state at a shape, with its best mass."""
+    shapes = shapes.massed(shape)
     gradient = shapes.gradient(shape)
     value = shapes.value(shape, gradient)
     masses = _array.from_numpy(shapes.mass(value) * shape, problem.x.weights)

@@ -1,12 +1,15 @@
 """Shapes of unbalanced plans: probabilities π of least distortion and divergence.
 
 L(π) = F(π) + 2ρ₁ KL(π1 | a) + 2ρ₂ KL(πᵀ1 | b), whose minimum over probabilities says
-which unbalanced plan is best, and what mass it has (theorem 18 vii).
+which unbalanced plan is best, and what mass it has (theorem 18 vii). With a linear term
+L depends on the mass, and both are improved in turn (theorem 18 xi).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -28,6 +31,7 @@ _POINTS = 64  # at which a line is searched before its best part is
 _NEWTON_STEPS = 40
 _HALVINGS = 30
 _EMPTY = 1e-6  # masses of rows and columns below this count as nearly none
+_MOST_EXPONENT = 200.0  # of masses, whose squares are numbers
 _FLAT = 1e-10  # curvatures below this share of the largest count as it
 
 
@@ -43,6 +47,12 @@ class Shapes:
         The weights.
     prices : pair of float
         2ρ₁ and 2ρ₂.
+    share : float
+        α, the factor of F.
+    costs : array of shape (n, m) or None
+        The costs of the linear term; None without one.
+    held_mass : float
+        The mass s of the plan where there is a linear term, which is of size 1/s in L.
     """
 
     C: NumpyArray
@@ -50,6 +60,9 @@ class Shapes:
     a: NumpyArray
     b: NumpyArray
     prices: tuple[float, float]
+    share: float = 1.0
+    costs: NumpyArray | None = None
+    held_mass: float = 1.0
 
     @classmethod
     def of(cls, problem: UnbalancedProblem) -> Self:
@@ -58,20 +71,36 @@ class Shapes:
         first, second = problem.unbalanced.prices
         a = _float64(problem.x.weights)
         b = _float64(problem.y.weights)
-        return cls(C, D, a, b, (2 * first, 2 * second))
+        shapes = cls(C, D, a, b, (2 * first, 2 * second))
+        if problem.linear is None:
+            return shapes
+        costs = _float64(problem.linear.costs)
+        return replace(shapes, share=problem.share, costs=costs)
 
     @property
     def total_price(self) -> float:
         """ρ₁ + ρ₂."""
         return sum(self.prices) / 2
 
+    @cached_property
+    def slopes(self) -> NumpyArray:
+        """The costs of the linear term in L, (n, m)."""
+        if self.costs is None:
+            return np.zeros((len(self.a), len(self.b)))
+        return self.costs / self.held_mass
+
     def gradient(self, shape: NumpyArray) -> NumpyArray:
-        """Return ∇F(π), (n, m)."""
+        """Return ∇F(π), (n, m), or its share with the costs of the linear term."""
+        gradient = self.quadratic(shape)
+        return gradient if self.costs is None else gradient + self.slopes
+
+    def quadratic(self, shape: NumpyArray) -> NumpyArray:
+        """Return ∇F(π), or its share, which is linear in π; (n, m)."""
         rows = self.C**2 @ shape.sum(axis=1)
         cols = self.D**2 @ shape.sum(axis=0)
         gradient: NumpyArray = 2 * (rows[:, None] + cols[None, :])
         gradient -= 4 * (self.C @ shape @ self.D)
-        return gradient
+        return self.share * gradient
 
     def divergences(self, shape: NumpyArray) -> float:
         """Return 2ρ₁ KL(π1 | a) + 2ρ₂ KL(πᵀ1 | b)."""
@@ -81,19 +110,43 @@ class Shapes:
 
     def value(self, shape: NumpyArray, gradient: NumpyArray) -> float:
         """Return L(π); F is half of ⟨∇F(π), π⟩."""
-        distortion = max(0.0, float(np.vdot(gradient, shape)) / 2)
-        return distortion + self.divergences(shape)
+        linear = 0.0 if self.costs is None else float(np.vdot(self.slopes, shape))
+        distortion = max(0.0, (float(np.vdot(gradient, shape)) - linear) / 2)
+        return distortion + linear + self.divergences(shape)
+
+    def massed(self, shape: NumpyArray) -> Shapes:
+        """Return the same with the best mass of a shape, near the one that is held.
+
+        Without a linear term no mass is held.
+        """
+        if self.costs is None:
+            return self
+        linear = float(np.vdot(self.costs, shape))
+        value = self.value(shape, self.gradient(shape))
+        rest = value - linear / self.held_mass
+        mass = best_mass(rest, linear, self.total_price, self.held_mass)
+        return replace(self, held_mass=mass)
 
     def mass(self, value: float) -> float:
-        """Return s = exp(−L / 2(ρ₁ + ρ₂)), the best mass of a shape."""
+        """Return s = exp(−L / 2(ρ₁ + ρ₂)), the best mass of a shape, or that held."""
+        if self.costs is not None:
+            return self.held_mass
         return float(np.exp(-value / (2 * self.total_price)))
 
     def objective(self, value: float) -> float:
-        """Return (ρ₁ + ρ₂)(1 − s²), the objective of a shape with its best mass."""
+        """Return (ρ₁ + ρ₂)(1 − s²), the objective of a shape with its best mass.
+
+        With a linear term, that of the mass held.
+        """
+        if self.costs is not None:
+            s = self.held_mass
+            return s * s * value + self.total_price * mass_penalty(s)
         return -self.total_price * float(np.expm1(-value / self.total_price))
 
     def decrease(self, value: float, gap: float) -> float:
         """Return by how much the objective falls where L falls by a gap."""
+        if self.costs is not None:
+            return self.held_mass**2 * gap
         left = self.total_price * float(np.exp(-value / self.total_price))
         with np.errstate(over="ignore"):
             promised = left * float(np.expm1(gap / self.total_price))
@@ -120,7 +173,7 @@ class Shapes:
         """
         direction = end - shape
         slope = float(np.vdot(gradient, direction))
-        curvature = float(np.vdot(self.gradient(direction), direction)) / 2
+        curvature = float(np.vdot(self.quadratic(direction), direction)) / 2
         rows, cols = shape.sum(axis=1), shape.sum(axis=0)
         to_rows, to_cols = direction.sum(axis=1), direction.sum(axis=0)
 
@@ -199,14 +252,16 @@ class _Support:
     shapes: Shapes
     rows: NumpyArray  # (k,)
     cols: NumpyArray  # (k,)
-    distortions: NumpyArray  # (C_ik − D_jl)², (k, k)
+    distortions: NumpyArray  # (C_ik − D_jl)², or a share of it, (k, k)
+    slopes: NumpyArray  # costs of the linear term, (k,)
 
     @classmethod
     def of(cls, shapes: Shapes, support: NumpyArray) -> Self:
         """Return that of the pairs where a matrix is True."""
         rows, cols = np.nonzero(support)
         differences = shapes.C[np.ix_(rows, rows)] - shapes.D[np.ix_(cols, cols)]
-        return cls(shapes, rows, cols, differences**2)
+        distortions = shapes.share * differences**2
+        return cls(shapes, rows, cols, distortions, shapes.slopes[rows, cols])
 
     def marginals(self, masses: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
         """Return p (n,) and q (m,)."""
@@ -220,7 +275,8 @@ class _Support:
         first, second = self.shapes.prices
         divergences = first * relative_entropy(p, self.shapes.a)
         divergences += second * relative_entropy(q, self.shapes.b)
-        return float(masses @ self.distortions @ masses) + divergences
+        linear = float(self.slopes @ masses)
+        return float(masses @ self.distortions @ masses) + divergences + linear
 
     def gradient(self, masses: NumpyArray) -> NumpyArray:
         """Return the gradient (k,), but for a constant."""
@@ -228,7 +284,7 @@ class _Support:
         first, second = self.shapes.prices
         of_rows = first * log_ratios(p, self.shapes.a)
         of_cols = second * log_ratios(q, self.shapes.b)
-        gradient: NumpyArray = 2 * (self.distortions @ masses)
+        gradient: NumpyArray = 2 * (self.distortions @ masses) + self.slopes
         return gradient + of_rows[self.rows] + of_cols[self.cols]
 
     def hessian(self, masses: NumpyArray, free: NumpyArray) -> NumpyArray:
@@ -308,6 +364,52 @@ def _newton(hessian: NumpyArray, gradient: NumpyArray, sizes: NumpyArray) -> Num
     solved -= normal * (normal @ solved)
     direction: NumpyArray = -solved * units
     return direction
+
+
+def mass_penalty(s: float) -> float:
+    """Return 2 s² log s − s² + 1, what a mass pays for each unit of ρ₁ + ρ₂."""
+    if s == 0.0:
+        return 1.0
+    return 2 * s * s * math.log(s) - (s - 1) * (s + 1)
+
+
+def best_mass(rest: float, linear: float, price: float, held: float) -> float:
+    """Return the mass s > 0 of least s² A + s B + R (2 s² log s − s² + 1), or near it.
+
+    Its derivative is s k(s) with k(s) = 2 A + B / s + 4 R log s. For B ≤ 0 that changes
+    its sign once; for B > 0 never, or twice, from + to − and back (theorem 18 xi).
+
+    Parameters
+    ----------
+    rest : float
+        A, of the shape's distortion and divergences.
+    linear : float
+        B, of its linear term.
+    price : float
+        R > 0.
+    held : float
+        The mass that is held: where it is better, it is kept.
+    """
+
+    def slope(s: float) -> float:
+        return 2 * rest + linear / s + 4 * price * math.log(s)
+
+    def value(s: float) -> float:
+        return s * s * rest + s * linear + price * mass_penalty(s)
+
+    if linear > 0.0:
+        # Where k is least; if it is not below 0 there, less mass is always better.
+        low = linear / (4 * price)
+        high = 1.0
+        if low >= 1.0 or slope(low) >= 0.0:
+            return min(low, held)
+    else:
+        low = math.exp(-min(rest / (2 * price), _MOST_EXPONENT))
+        high = math.exp(min(-linear / (4 * price), _MOST_EXPONENT))
+    best = high if slope(high) <= 0.0 else low
+    if slope(low) < 0.0 < slope(high):
+        best = float(brentq(slope, low, high, xtol=1e-300, rtol=1e-14))
+    return best if value(best) <= value(held) else held
 
 
 def _float64(array: NumpyArray) -> NumpyArray:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import gwtools as gw
-from gwtools.bounds.row_minima import RowsSide, row_minima
+from gwtools.bounds.row_minima import RowCosts, RowsSide
 from tests import checkers, free_plans
 
 
@@ -28,7 +28,7 @@ def least_of_rows(values, a, mass):
 def test_theorem_22_row_minima(mass, seed, metric):
     """Its value is that of the formula, and no plan is below it."""
     C, a, D, b, rng = free_plans.drawn(seed, metric, False, 3, 6)
-    bound = row_minima(side(C, a), side(D, b), mass)
+    bound = RowCosts.of(side(C, a), side(D, b), mass).least()
     costs = np.empty((len(a), len(b)))
     for i, j in np.ndindex(*costs.shape):
         nearest = ((C[i][:, None] - D[j][None, :]) ** 2).min(axis=1)
@@ -56,7 +56,7 @@ def test_the_bound_is_sharp_for_one_atom():
 
 def test_computed_entries_lower_the_bound_by_their_radius():
     C, a, D, b, _ = free_plans.drawn(1, False)
-    exact = row_minima(RowsSide(C, a, 4.0, 0.0), side(D, b), 1.0)
-    loose = row_minima(RowsSide(C, a, 4.0, 1e-3), side(D, b), 1.0)
+    exact = RowCosts.of(RowsSide(C, a, 4.0, 0.0), side(D, b), 1.0).least()
+    loose = RowCosts.of(RowsSide(C, a, 4.0, 1e-3), side(D, b), 1.0).least()
     root = max(exact.lower**0.5 - 1e-3, 0.0)
     assert loose.lower == pytest.approx(root**2, rel=1e-9)
