@@ -4,7 +4,8 @@ Random pairs of 5 to 30 atoms of unlike numbers, with weights that are not unifo
 squares of directed values: travel times in the plane that grow uphill, shortest paths
 in digraphs, and matrices of random entries. For the divergence: Gaussian kernels of
 clouds, strengths of contacts in graphs, and symmetric matrices of random entries. The
-objective of every plan is computed here, from the dense matrices.
+last third of the pairs has features, of shares α of 0.3, 0.5 and 0.8. The objective of
+every plan is computed here, from the dense matrices.
 
     python -m simulations.directions --out DIR [--quick] [--seed S] [--pairs K]
 
@@ -31,14 +32,16 @@ from simulations._report import Row
 
 Numbers = npt.NDArray[Any]
 
-PAIRS, QUICK_PAIRS = 200, 12
+PLAIN_PAIRS = 200  # those behind have features
+PAIRS, QUICK_PAIRS = 300, 12
+SHARES = (0.3, 0.5, 0.8)
 FEWEST, MOST = 5, 30  # atoms of a space
 # Relative differences of objectives that count as none, and that an answer may have.
 EQUAL, CLOSE = 1e-6, 1e-3
 POT_LOSSES = {"square": "square_loss", "kl": "kl_loss"}
 UNITS = {
-    "pot, one, auto": "sum L(C_ik, D_jl) pi_ij pi_kl of POT's plan, of "
-    "ConditionalGradient's and of solve's",
+    "pot, one, auto": "sum L(C_ik, D_jl) pi_ij pi_kl, or its share and that of the "
+    "features, of POT's plan, of ConditionalGradient's and of solve's",
     "lower": "of the certificate of solve's plan, in the same units",
     "seconds_...": "of the call, certificate included",
 }
@@ -47,6 +50,8 @@ NOTES = """\
 one: gw.ConditionalGradient(), from the same
   coupling; auto: gw.solve(x, y, loss=...). \
 All objectives are those of the plans, computed apart from both.
+- fused: (1 - α) <M, π> + α times that sum, random costs M in [0, 1]; \
+POT: ot.gromov.fused_gromov_wasserstein.
 - as good: objectives at most 1e-6 above POT's, relative to it; ratio: \
 the mean objective over POT's mean.
 - proved: the mean of lower / objective of auto, with effort="cubic"; seconds: the \
@@ -102,7 +107,7 @@ FAMILIES: dict[str, tuple[str, Callable[[int, np.random.Generator], Numbers]]] =
 
 
 class Pair(NamedTuple):
-    """Two weighted matrices, and the loss between their values."""
+    """Two weighted matrices, the loss between their values, and costs if any."""
 
     family: str
     loss: str
@@ -110,6 +115,8 @@ class Pair(NamedTuple):
     D: Numbers
     a: Numbers
     b: Numbers
+    features: Numbers | None = None
+    alpha: float = 1.0
 
 
 def pair(seed: int, number: int) -> Pair:
@@ -120,12 +127,27 @@ def pair(seed: int, number: int) -> Pair:
     n, m = rng.choice(np.arange(FEWEST, MOST + 1), size=2, replace=False)
     C, D = (draw(int(size), rng) for size in (n, m))
     a, b = (rng.uniform(0.2, 1.0, int(size)) for size in (n, m))
-    return Pair(family, loss, C, D, a / a.sum(), b / b.sum())
+    drawn = Pair(family, loss, C, D, a / a.sum(), b / b.sum())
+    if number < PLAIN_PAIRS:
+        return drawn
+    share = SHARES[number % len(SHARES)]
+    return drawn._replace(
+        family=f"{family}, fused", features=rng.random((int(n), int(m))), alpha=share
+    )
 
 
 def objective(drawn: Pair, plan: Numbers) -> float:
+    """Return the objective of any masses, with its features if there are any."""
+    structure = mean_loss(drawn, plan)
+    if drawn.features is None:
+        return structure
+    linear = float(np.sum(drawn.features * plan))
+    return (1 - drawn.alpha) * linear + drawn.alpha * structure
+
+
+def mean_loss(drawn: Pair, plan: Numbers) -> float:
     """Return Σ L(C_ik, D_jl) π_ij π_kl of any masses."""
-    _, loss, C, D, _, _ = drawn
+    _, loss, C, D, *_ = drawn
     rows, cols = plan.sum(axis=1), plan.sum(axis=0)
     if loss == "square":
         own = rows @ C**2 @ rows + cols @ D**2 @ cols
@@ -134,26 +156,38 @@ def objective(drawn: Pair, plan: Numbers) -> float:
     return float(own - np.sum((C @ plan @ np.log(D).T) * plan))
 
 
+def pot_plan(drawn: Pair) -> Numbers:
+    """Return POT's plan from the product coupling."""
+    _, loss, C, D, a, b, features, alpha = drawn
+    settings: dict[str, Any] = {
+        "loss_fun": POT_LOSSES[loss],
+        "symmetric": loss != "square",
+        "armijo": False,
+    }
+    if features is None:
+        plan = ot.gromov.gromov_wasserstein(C, D, a, b, **settings)
+    else:
+        plan = ot.gromov.fused_gromov_wasserstein(
+            features, C, D, a, b, alpha=alpha, **settings
+        )
+    return np.asarray(plan)
+
+
 def measure(seed: int, number: int) -> Row:
     """Solve one pair three times."""
     drawn = pair(seed, number)
-    family, loss, C, D, a, b = drawn
+    family, loss, C, D, a, b, features, alpha = drawn
     directed = loss == "square"
+    given: dict[str, Any] = {"loss": loss}
+    if features is not None:
+        given |= {"features": features, "alpha": alpha}
     x = gw.DenseSpace(C, a, directed=directed)
     y = gw.DenseSpace(D, b, directed=directed)
     one_start = gw.ConditionalGradient()
     calls: dict[str, Callable[[], Any]] = {
-        "pot": lambda: ot.gromov.gromov_wasserstein(
-            C,
-            D,
-            a,
-            b,
-            loss_fun=POT_LOSSES[loss],
-            symmetric=not directed,
-            armijo=False,
-        ),
-        "one": lambda: gw.solve(x, y, one_start, loss=loss),
-        "auto": lambda: gw.solve(x, y, loss=loss, effort="cubic"),
+        "pot": lambda: pot_plan(drawn),
+        "one": lambda: gw.solve(x, y, one_start, **given),
+        "auto": lambda: gw.solve(x, y, effort="cubic", **given),
     }
     row: Row = {"pair": number, "family": family, "n": len(a), "m": len(b)}
     seconds = {}
@@ -170,9 +204,10 @@ def summarise(trials: Sequence[Row]) -> list[Row]:
     """Return one row for each family, and one for each loss."""
     groups: dict[str, list[Row]] = {}
     for name, (loss, _) in FAMILIES.items():
-        here = [row for row in trials if row["family"] == name]
-        groups[f"{loss}: {name}"] = here
-        groups.setdefault(f"{loss}: all", []).extend(here)
+        for family, together in ((name, "all"), (f"{name}, fused", "all, fused")):
+            here = [row for row in trials if row["family"] == family]
+            groups[f"{loss}: {family}"] = here
+            groups.setdefault(f"{loss}: {together}", []).extend(here)
     rows = []
     for name in sorted(groups, reverse=True):
         group = groups[name]

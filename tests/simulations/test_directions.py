@@ -18,6 +18,20 @@ def test_objectives_are_sums_over_quadruples(number):
     assert drawn.loss == "square" or drawn.D.min() > 0
 
 
+@pytest.mark.parametrize("number", [200, 201])
+def test_the_last_third_has_features(number):
+    drawn = directions.pair(0, number)
+    plan = directions.pot_plan(drawn)
+    linear = (drawn.features * plan).sum()
+    expected = (1 - drawn.alpha) * linear
+    expected += drawn.alpha * directions.mean_loss(drawn, plan)
+    assert directions.objective(drawn, plan) == pytest.approx(expected, rel=1e-12)
+    row = directions.measure(0, number)
+    assert row["family"].endswith(", fused")
+    assert row["lower"] <= min(row["one"], row["auto"])
+    assert row["auto"] <= row["pot"] * (1 + 1e-6)
+
+
 def test_a_quick_run_is_published_and_resumed(tmp_path, capsys):
     arguments = ["--out", str(tmp_path / "out"), "--quick", "--pairs", "2"]
     assert directions.main(arguments) == 0
