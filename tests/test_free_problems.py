@@ -1,5 +1,7 @@
 """Theorem 18: the objective over plans with free marginals, and its gradient."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -32,6 +34,26 @@ def test_theorem_22_objective(marginals, seed):
     slope = checkers.gradient(C, D, matrix)
     assert np.allclose(problem.gradient(cross), slope, rtol=1e-11, atol=1e-11)
     assert 0 <= expected <= problem.variation
+
+
+@pytest.mark.parametrize("marginals", KINDS, ids=str)
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6), alpha=st.sampled_from([0.0, 0.3, 0.9]))
+def test_theorem_18_fused_objective(marginals, seed, alpha):
+    """Both terms, their gradient, and between which numbers all objectives are."""
+    problem, matrix, C, D = problem_of(seed, marginals)
+    rng = np.random.default_rng(seed)
+    features = rng.standard_normal(matrix.shape)
+    problem = replace(problem, features=features, alpha=alpha)
+    plan = gw.DensePlan(matrix)
+    cross = problem.cross(plan)
+    expected = alpha * checkers.objective(C, D, matrix)
+    expected += (1 - alpha) * float((features * matrix).sum())
+    assert problem.relative_objective(plan, cross) == pytest.approx(expected, abs=1e-10)
+    assert float(problem.objective(plan)) == pytest.approx(expected, abs=1e-10)
+    slope = alpha * checkers.gradient(C, D, matrix) + (1 - alpha) * features
+    assert np.allclose(problem.gradient(cross), slope, rtol=1e-11, atol=1e-11)
+    assert problem.floor <= expected <= problem.floor + problem.variation
 
 
 def test_constants_added_to_both_matrices_change_nothing_but_float_errors():

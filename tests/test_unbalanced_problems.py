@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools.free_problems import FreeProblem
-from gwtools.unbalanced_problems import UnbalancedProblem, free_problem
+from gwtools.unbalanced_problems import (
+    UnbalancedProblem,
+    free_problem,
+    least_of_mass,
+)
 from tests import checkers, free_plans, unbalanced_plans
 
 KINDS = [gw.Unbalanced((0.2, 0.7)), gw.Unbalanced(0.3, "tv")]
@@ -76,3 +80,31 @@ def test_prices_change_with_the_units():
     problem = free_problem(x, x, gw.Unbalanced((4.0, 8.0)), 2.0)
     assert problem.marginals == gw.Unbalanced((1.0, 2.0))
     assert type(free_problem(x, x, "semi_relaxed", 2.0)) is FreeProblem
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    mass=st.sampled_from([1e-3, 0.4, 1.0, 2.0]),
+    shift=st.sampled_from([-2.0, 0.0, 0.5, 5.0]),
+)
+def test_theorem_18_no_mass_pays_less_than_the_least_cost_and_its_price(
+    seed, mass, shift
+):
+    """min μ s + R (1 − s)², which is R where no mass is worth its cost."""
+    C, a, D, b, rng = free_plans.drawn(seed, zero_diagonal=False)
+    features = rng.random((len(a), len(b))) + shift
+    prices = gw.Unbalanced((0.2, 0.7))
+    x, y = gw.DenseSpace(C, a), gw.DenseSpace(D, b)
+    problem = UnbalancedProblem(x, y, prices, features, 0.25)
+    masses = np.linspace(0, 5, 5001)
+    cost = 0.75 * features.min()
+    expected = (cost * masses + 0.9 * (1 - masses) ** 2).min()
+    assert least_of_mass(cost, 0.9) == pytest.approx(expected, abs=1e-6)
+    assert problem.floor == pytest.approx(expected, abs=1e-6)
+    plan = mass * rng.dirichlet(np.full(features.size, 0.3)).reshape(features.shape)
+    value = unbalanced_plans.objective(C, a, D, b, plan, prices)
+    value += 0.75 * ((features * plan).sum() - checkers.objective(C, D, plan))
+    found = float(problem.objective(gw.DensePlan(plan)))
+    assert found == pytest.approx(value, abs=1e-11 * (1 + abs(value)))
+    assert problem.floor <= found

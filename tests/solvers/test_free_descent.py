@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools.free_problems import FreeProblem
-from gwtools.solvers.free_descent import FreeDescent
+from gwtools.solvers.free_descent import FreeDescent, _moved
 from gwtools.solvers.free_search import product_of
 from tests import checkers, free_plans
 
@@ -40,6 +40,30 @@ def test_theorem_22_no_move_of_an_atom_descends(seed, metric, zero):
     # Moves only descend.
     without = FreeDescent(first=product_of(problem), exchange=False).run(problem)
     assert found <= checkers.objective(C, D, without.plan.dense()) + 1e-12
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6), alpha=st.sampled_from([0.1, 0.5, 0.9]))
+def test_theorem_18_no_move_of_an_atom_descends_with_features(seed, alpha):
+    """The move's change is exact: no other lowers the fused objective."""
+    C, a, D, b, rng = free_plans.drawn(seed, False, False)
+    features = rng.standard_normal((len(a), len(b)))
+    x, y = gw.DenseSpace(C, a), gw.DenseSpace(D, b)
+    problem = FreeProblem(x, y, "semi_relaxed", features, alpha)
+
+    def objective(plan):
+        linear = float((features * plan).sum())
+        return alpha * checkers.objective(C, D, plan) + (1 - alpha) * linear
+
+    plan = FreeDescent(first=product_of(problem)).run(problem).plan.dense()
+    found = objective(plan)
+    gradient = problem.gradient(problem.cross(gw.DensePlan(plan)))
+    assert _moved(problem, gw.DensePlan(plan), gradient, 1e-9) is None
+    for i, j in np.ndindex(*plan.shape):
+        other = plan.copy()
+        other[i] = 0.0
+        other[i, j] = plan[i].sum()
+        assert objective(other) >= found - 1e-7 * problem.variation
 
 
 @settings(max_examples=5, deadline=None)

@@ -1,10 +1,12 @@
 """Theorem 18: shapes of unbalanced plans, and the steps that lower L."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import gwtools as gw
-from gwtools.solvers.unbalanced_shapes import Shapes
+from gwtools.solvers.unbalanced_shapes import Shapes, best_mass, mass_penalty
 from gwtools.unbalanced_problems import UnbalancedProblem
 from tests import checkers, free_plans
 
@@ -30,6 +32,58 @@ def test_the_gradient_is_that_of_the_distortion(seed):
     found = value(shapes, shape)
     plan = gw.DensePlan(shapes.mass(found) * shape)
     assert float(problem.objective(plan)) == pytest.approx(shapes.objective(found))
+
+
+def fused(seed, mass=0.7):
+    """Shapes with a linear term, of a mass that is held."""
+    _, shape, rng, problem = drawn(seed)
+    features = rng.standard_normal(shape.shape)
+    problem = replace(problem, features=features, alpha=0.25)
+    return replace(Shapes.of(problem), held_mass=mass), shape, problem
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_linear_term_counts_by_the_mass_that_is_held(seed):
+    """The objective is that of the plan, and L falls as the plans of this mass do."""
+    shapes, shape, problem = fused(seed)
+    plan = gw.DensePlan(shapes.held_mass * shape)
+    found = value(shapes, shape)
+    assert float(problem.objective(plan)) == pytest.approx(shapes.objective(found))
+    other = shape[::-1].copy()
+    end = value(shapes, other)
+    there = float(problem.objective(gw.DensePlan(shapes.held_mass * other)))
+    fall = float(problem.objective(plan)) - there
+    assert fall == pytest.approx(shapes.held_mass**2 * (found - end))
+    on = np.ones(shape.shape, dtype=bool)
+    assert value(shapes, shapes.settled(shape, on, 1e-12)) <= found
+    # Along a line it is quadratic, but for the divergences.
+    searched = shapes.searched(shape, shapes.gradient(shape), other)
+    line = [value(shapes, shape + t * (other - shape)) for t in np.linspace(0, 1, 101)]
+    assert value(shapes, searched) <= min(line) + 1e-6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_mass_of_a_fused_shape(seed):
+    shapes, shape, problem = fused(seed)
+    best = shapes.massed(shape).held_mass
+    found = float(problem.objective(gw.DensePlan(best * shape)))
+    for mass in np.linspace(0.01, 3, 60):
+        other = float(problem.objective(gw.DensePlan(mass * shape)))
+        assert found <= other + 1e-12
+
+
+@pytest.mark.parametrize("linear", [0.3, 0.9, 5.0])
+def test_masses_of_costs_that_nothing_pays_for(linear):
+    """Where less is always better the mass falls, and never rises."""
+
+    def objective(s):
+        return s * s * 0.2 + s * linear + 0.5 * mass_penalty(s)
+
+    mass = 1.0
+    for _ in range(3):
+        following = best_mass(0.2, linear, 0.5, mass)
+        assert objective(following) <= objective(mass)
+        mass = following
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -40,7 +40,6 @@ CASES = [
     {"loss": "kl"},
     {"marginals": "semi_relaxed"},
     {"marginals": gw.Partial(0.7)},
-    {"marginals": gw.Unbalanced(0.3)},
 ]
 
 
