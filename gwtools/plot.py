@@ -154,6 +154,7 @@ def matching(
     distances: a picture, in which some of C may be lost. An atom of y has the colour of
     those of x whose mass it gets; lines carry at least a hundredth of the largest mass.
     Atoms that a plan with free marginals leaves without mass are hollow.
+    Above 300 atoms of a space their marks are the smaller, the more there are.
 
     Parameters
     ----------
