@@ -73,6 +73,13 @@ def test_notebooks_are_stored_as_they_ran(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_go_from_a_question_to_what_was_shown(path):
+    cells = nbformat.read(path, as_version=4).cells
+    assert re.search(r"\*\*[^*]+\?\*\*", cells[0].source)
+    assert "## What was shown, and what not\n" in cells[-1].source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_outputs_hold_no_error_no_warning_and_no_trace_of_a_machine(path):
     for output in outputs(path):
         assert output.output_type != "error"
