@@ -16,7 +16,7 @@ simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 .PHONY: help table bounds claims search global stationarity variants free_marginals pairs watchdog proofs attack speed scaling batch losses study gpu test mutants lint notebooks docs minimum barycenters directions interval clean $(VENV)
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z_]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 table: $(VENV) ## the Gromov-Wasserstein simulation table, beside the published one
 	$(call simulate,$(PY),gw_table)
@@ -99,7 +99,7 @@ losses: $(VENV) ## what the fusion losses move, what they cost, and what stores 
 	$(call simulate,$(PY),loss_speed)
 	$(call simulate,$(PY),store_precision)
 
-gpu: ## the tests that need a CUDA device, then its timing tables
+gpu: ## the tests that need a CUDA device, then its timing tables and training in bfloat16
 	$(GPU_PYTHON) -m pytest -o addopts= -o faulthandler_timeout=900 -m gpu
 	$(call simulate,$(GPU_PYTHON),gpu)
 	$(call simulate,$(GPU_PYTHON),gpu_bounds)

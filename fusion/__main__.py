@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         "--dtype",
         choices=("float32", "bfloat16", "float16"),
         default="float32",
+        help="what the weights are stored in (default: %(default)s)",
     )
 
     for name, text in _COMMANDS.items():

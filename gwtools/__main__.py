@@ -335,7 +335,8 @@ def _add_options_of_solving(parser: argparse.ArgumentParser) -> None:
         "--solver",
         choices=tuple(_SOLVERS),
         default="auto",
-        help="(default: auto, a search from several starts where that can find more)",
+        help="what looks for the plan (default: auto, a search from several starts "
+        "where that can find more)",
     )
     parser.add_argument(
         "--effort",

@@ -40,7 +40,11 @@ PACKAGES = ("numpy", "scipy", "POT", "gwfusion")
 
 def command_line(description: str | None) -> argparse.ArgumentParser:
     """Return a parser of the options that every simulation takes."""
-    parser = argparse.ArgumentParser(description=description)
+    # The description is a docstring, whose lines are as they should be.
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument(
         "--quick", action="store_true", help="a small run; its results go to OUT-quick"

@@ -10,12 +10,10 @@ writes bounds.csv, meta.json and bounds.md. Without CUDA it says so and stops.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -60,11 +58,8 @@ def measure(n: int, metric: str, seed: int, steps: int, device: str) -> Row:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sizes", type=int, nargs="+")
+    parser = report.command_line(__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", help="numbers of atoms")
     settings = parser.parse_args(argv)
     if importlib.util.find_spec("torch") is None:
         print("PyTorch is not installed: nothing was run.")
@@ -79,10 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     cases = [(n, m, steps) for n in sizes for m in METRICS for steps in all_steps]
     measure(10, METRICS[0], settings.seed, 10, "cuda")  # what is loaded is not timed
     rows = []
-    settings.out.mkdir(parents=True, exist_ok=True)
+    folder = report.results_folder(settings)
     for n, metric, steps in tqdm(cases, unit="case"):
         rows.append(measure(n, metric, settings.seed, steps, "cuda"))
-        report.write_rows(settings.out / "bounds.csv", rows)
+        report.write_rows(folder / "bounds.csv", rows)
     names = ["n", "metric", "steps", "search_s", "bound_s", "share"]
     cells = [
         [row[name] if name != "share" else f"{row[name]:.1%}" for name in names]
@@ -96,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             report.markdown_table(names, cells),
         ]
     )
-    (settings.out / "bounds.md").write_text(text + "\n")
+    (folder / "bounds.md").write_text(text + "\n")
     print(text)
     return 0
 

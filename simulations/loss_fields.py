@@ -196,7 +196,7 @@ def draw(
                 image = _panel(panels[i, j], fields[case, loss])
                 panels[0, j].set_title(loss, fontsize="medium")
                 panels[-1, j].set_xlabel("channel (rank of the logit)")
-            panels[i, 0].set_ylabel(f"{case} differ\nposition")
+            panels[i, 0].set_ylabel(f"differs: {case}\nposition")
         bar = figure.colorbar(image, ax=panels, shrink=0.6, pad=0.02)
         bar.set_ticks([-1, 0, 1])
         bar.set_label(
