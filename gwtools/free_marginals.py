@@ -94,6 +94,7 @@ class Unbalanced:
     ``ot.gromov.fused_unbalanced_gromov_wasserstein`` of POT 0.9.7 with ``epsilon=0``,
     ``divergence="kl"`` and ``reg_marginals=rho`` has the same objective as "kl", where
     both of its plans are the same one; it has no "tv", but squared differences ("l2").
+    With features it is the same where its ``alpha`` is (1 − α)/α and its price ρ/α.
 
     By theorem 18 (vii) "kl" separates shape from mass: the plan is s times the
     probability π of least L = F + 2ρ₁ Σ p_i log(p_i/a_i) + 2ρ₂ Σ q_j log(q_j/b_j), for

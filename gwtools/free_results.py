@@ -105,7 +105,7 @@ def free_result(
     MemoryError
         If the matrices and the programs do not fit.
     """
-    _require_memory(x, y, search, marginals, memory_limit)
+    _require_memory(x, y, search, marginals, memory_limit, fused is not None)
     y = with_read_weights(y, marginals)
     # 1. The problem of the atoms that carry weight, in units near 1.
     beside = largest_root(marginals)
@@ -171,11 +171,15 @@ def _require_memory(
     search: FreeSearch,
     marginals: FreeMarginals,
     limit: float | None,
+    has_features: bool,
 ) -> None:
     """Refuse spaces whose matrices, or whose programs, do not fit."""
     if limit is None and _memory.atoms_surely_fit(x.size, y.size):
         return
     held = search.descent(marginals).numbers_held(x, y)
+    if has_features:
+        # M and (1 − α) M, converted, with a copy for the certificate.
+        held += 6.0 * x.size * y.size
     shape = (x.size, y.size)
     _memory.require(held, shape, search.name, x.weights, limit)
 

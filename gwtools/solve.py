@@ -269,6 +269,18 @@ def solve(
     >>> sum(club.nodes[i]["club"] == "Mr. Hi" for i in club if group[i] == group[0])
     16
 
+    With a cost for both leaders, the first and the last member, each group has a name:
+    32 of the 34 members are found in their leader's.
+
+    >>> costs = np.zeros((34, 2))
+    >>> costs[0, 1] = costs[33, 0] = 1
+    >>> named = gw.solve(
+    ...     friends, np.eye(2), features=costs, alpha=0.5, marginals="semi_relaxed"
+    ... )
+    >>> leaders = ["Mr. Hi", "Officer"]
+    >>> sum(club.nodes[i]["club"] == leaders[j] for i, j, share in named.matching())
+    32
+
     A league in which one player beats both others, against one in which one loses to
     both: who beats whom has a direction.
 
