@@ -55,6 +55,11 @@ class Quadratic:
         """The linear term ⟨L, π⟩ of a fused objective; None for F alone."""
         return None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the objective is F alone, of symmetric C and D."""
+        return self.linear is None
+
     @cached_property
     def left(self) -> Residual:
         """R, the residual of x: C_ik = m_C + α_i + α_k + R_ik (theorem 2)."""
@@ -327,11 +332,6 @@ class GWProblem(Quadratic):
             return None
         costs = (1.0 - self.share) * self.features
         return LinearTerm(costs, self.x.weights, self.y.weights)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the objective is F alone, of symmetric C and D."""
-        return self.linear is None
 
     @property
     def floor(self) -> float:

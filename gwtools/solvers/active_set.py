@@ -37,12 +37,15 @@ class ActiveSet:
         q_k = −4 E_{V_k} αβ, in squared units of C.
     quadratic : array of shape (K, K)
         K_kl = −2 ⟨V_k, R V_l S⟩, in squared units of C.
+    joined : int
+        How many couplings have joined the first one.
     """
 
     plans: tuple[Plan, ...]
     weights: NumpyArray  # w, (K,)
     linear: NumpyArray  # q, (K,)
     quadratic: NumpyArray  # the matrix K, (K, K)
+    joined: int = 0
 
     @classmethod
     def of(
@@ -102,7 +105,11 @@ class ActiveSet:
         with_new = -2 * problem.inner_products(plans, cross)
         quadratic[-1, :] = with_new
         quadratic[:, -1] = with_new
-        return type(self)(plans, weights, linear, quadratic)
+        return type(self)(plans, weights, linear, quadratic, self.joined + 1)
+
+    def on_the_line(self) -> Self:
+        """Return the best mixture of π and the last coupling alone."""
+        return self._kept(_line_search(self.linear, self.quadratic, self.weights))
 
     def minimised(self, tolerance: float, float_error: float) -> Self:
         """Return a mixture that is no worse than any between π and the last coupling.
@@ -143,7 +150,7 @@ class ActiveSet:
         shares = weights[kept] / weights[kept].sum()
         linear = self.linear[kept]
         quadratic = self.quadratic[np.ix_(kept, kept)]
-        return type(self)(tuple(plans), shares, linear, quadratic)
+        return type(self)(tuple(plans), shares, linear, quadratic, self.joined)
 
     def _merged(self, weights: NumpyArray, order: NumpyArray) -> Self:
         """Return a set of 512 couplings: those of least weight become one, the last.
@@ -167,7 +174,7 @@ class ActiveSet:
         quadratic = parts @ self.quadratic @ parts.T
         merged = np.append(weights[rest], few_weights.sum())
         shares = merged / merged.sum()
-        return type(self)(tuple(plans), shares, linear, quadratic)
+        return type(self)(tuple(plans), shares, linear, quadratic, self.joined)
 
 
 def _value(q: NumpyArray, K: NumpyArray, w: NumpyArray) -> float:

@@ -37,6 +37,9 @@ from gwtools.solvers.vertices import has_same_atoms, linear_program, vertex_like
 from gwtools.spaces import Space, numbers_at_atoms
 
 _STALLED = 20  # steps in a row that hardly lower the objective
+# Steps along the line to the vertex alone, of any but plain problems, before
+# mixtures of all vertices are sought: these settle early on the face of the first few.
+_STRAIGHT = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +142,8 @@ class ConditionalGradient(IterativeSolver[_State]):
     couplings: every program's step is a full one and the answer mostly a vertex
     (theorem 11). Elsewhere a step is fully corrective: the objective is lowered over
     the mixtures of the vertices found so far that still have weight, as steps towards
-    single vertices zigzag (Lacoste-Julien and Jaggi 2015, arXiv:1511.05932).
+    single vertices zigzag (Lacoste-Julien and Jaggi 2015, arXiv:1511.05932). With
+    features, directions or another loss, the first ten steps are line searches.
 
     Between squared distances or inner products of n m ≥ 2000² atoms, one space of at
     most eight coordinates, programs are transport between points, priced by nearest
@@ -387,7 +391,10 @@ class ConditionalGradient(IterativeSolver[_State]):
         tolerance = 1e-2 * self.negligible(problem)
         float_error = 16 * _array.epsilon(problem.x.weights)
         active = active.extended(problem, vertex, cross)
-        active = active.minimised(tolerance, float_error)
+        if active.joined <= _STRAIGHT and not problem.is_plain:
+            active = active.on_the_line()
+        else:
+            active = active.minimised(tolerance, float_error)
         plan = active.plan()
         # A full step needs no other product with R and S.
         if plan is not vertex:
@@ -483,11 +490,7 @@ def _alone(
     )
 
 
-def _cross(
-    problem: GWProblem,
-    state: _State,
-    vertex: SparsePlan,
-) -> Array:
+def _cross(problem: GWProblem, state: _State, vertex: SparsePlan) -> Array:
     """Return R π S of a vertex, from the plan's where that is a vertex near it."""
     # The same object: after a full step the plan is the last vertex.
     if state.plan is state.vertex:

@@ -78,3 +78,31 @@ def test_many_active_couplings_are_merged_without_moving_the_plan():
     assert after.relative_objective == pytest.approx(
         problem.relative_objective(before, problem.cross(before)), abs=1e-13
     )
+
+
+def test_a_step_on_the_line_is_the_best_of_it_and_forgets_no_coupling():
+    """As all steps of plain Frank-Wolfe, whose first coupling keeps some weight."""
+    rng = np.random.default_rng(4)
+    x, y = (
+        gw.DenseSpace(
+            np.cov(rng.standard_normal((n, 2 * n))), rng.dirichlet(np.ones(n))
+        )
+        for n in (6, 5)
+    )
+    problem = GWProblem(x, gw.DenseSpace(-y.distances, y.weights))  # a convex one
+    product = gw.DensePlan(np.outer(x.weights, y.weights))
+    active = ActiveSet.of(problem, product, problem.cross(product))
+    for count in range(1, 5):
+        vertex = random_vertex(x, y, rng)
+        before = active.plan().dense()
+        wider = active.extended(problem, vertex, problem.cross(vertex))
+        active = wider.on_the_line()
+        assert active.joined == count
+        values = []
+        for t in np.linspace(0, 1, 201):
+            plan = gw.DensePlan((1 - t) * before + t * vertex.dense())
+            values.append(problem.relative_objective(plan, problem.cross(plan)))
+        assert active.relative_objective <= min(values) + 1e-12
+        assert active.relative_objective == pytest.approx(min(values), rel=0.05)
+        corrected = wider.minimised(1e-12, 1e-15)
+        assert corrected.relative_objective <= active.relative_objective + 1e-12
