@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 
-from gwtools import _array
+from gwtools import _array, _compiled
 from gwtools._array import Array, NumpyArray
 from gwtools.marginals import has_marginals, rounded_plan
 from gwtools.plans import DensePlan, Plan, SparsePlan, changed, make_unchecked
@@ -25,7 +25,10 @@ from gwtools.transport.programs import repaired
 
 LEAST_ENTRIES = 2000**2  # n m from which programs between coordinates take less time
 MOST_COORDINATES = 8  # min(d, d'): nearest neighbours among more are found slowly
+_MOST_ATOMS = 200_000  # of the larger space, between which programs are solved
+_MOST_WITHOUT_PIVOTS = 50_000  # the same where no pivots are compiled
 _NUMBERS_OF_AN_ATOM = 1000  # arcs, neighbours and trees, in a program
+_NUMBERS_WITHOUT_PROGRAMS = 120  # plans and trees
 
 
 def are_lifted(x: Space, y: Space) -> bool:
@@ -42,7 +45,16 @@ def are_lifted(x: Space, y: Space) -> bool:
 
 def numbers_of_lifted(x: Space, y: Space) -> float:
     """Estimate from above how many numbers programs between coordinates hold."""
-    return _NUMBERS_OF_AN_ATOM * float(x.size + y.size)
+    of_an_atom = _NUMBERS_OF_AN_ATOM
+    if are_too_many((x.size, y.size)):
+        of_an_atom = _NUMBERS_WITHOUT_PROGRAMS
+    return of_an_atom * float(x.size + y.size)
+
+
+def are_too_many(shape: tuple[int, int]) -> bool:
+    """Tell whether programs between coordinates of so many atoms are not solved."""
+    most = _MOST_ATOMS if _compiled.available() else _MOST_WITHOUT_PIVOTS
+    return max(shape) > most
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +70,8 @@ class Coordinates:
     factor : array of shape (n, d)
         G, where R = ± G Gᵀ.
     """
+
+    edge_features: ClassVar[None] = None  # values are numbers
 
     weights: NumpyArray
     deviations: NumpyArray

@@ -1,8 +1,9 @@
 """The network simplex of transport programs, started from a plan and potentials.
 
 On all arcs: the arc that enters is the one of least reduced cost c_ij − u_i − v_j of a
-row, rows in turn. Pivots keep the tree strongly feasible, so that they do not cycle
-(Cunningham 1976, A network simplex method, Mathematical Programming 11).
+row, rows in turn. On listed arcs: that of a block of the list, blocks in turn. Pivots
+keep the tree strongly feasible, so that they do not cycle (Cunningham 1976, A network
+simplex method, Mathematical Programming 11).
 """
 
 from __future__ import annotations
@@ -14,6 +15,14 @@ import numpy as np
 from gwtools._compiled.compilation import compiled
 
 _LANES = 16  # minima at a time: two vectors of eight
+
+
+class Arcs(NamedTuple):
+    """The arcs that may carry mass: from rows to columns, at costs; arrays (k,)."""
+
+    rows: Any
+    cols: Any
+    costs: Any
 
 
 class Tree(NamedTuple):
@@ -34,8 +43,8 @@ class Tree(NamedTuple):
         The mass of the arc that a node hangs on.
     potentials : array
         u and v, by which the arcs of the tree have reduced cost 0; 0 at the root.
-    given : array
-        The costs of arcs to the root.
+    costs : array
+        The cost of the arc that a node hangs on.
     stack : integer array
         Nodes still to be visited.
     """
@@ -47,7 +56,7 @@ class Tree(NamedTuple):
     depths: Any
     flows: Any
     potentials: Any
-    given: Any
+    costs: Any
     stack: Any
 
 
@@ -65,28 +74,27 @@ def empty_tree(n: int, m: int, given: Any) -> Tree:
         depths=np.zeros(size, dtype=np.int32),
         flows=np.zeros(size),
         potentials=np.zeros(size),
-        given=costs,
+        costs=costs,
         stack=np.zeros(size, dtype=np.int32),
     )
 
 
 @compiled
-def plant(tree: Tree, cost: Any, rows: Any, cols: Any, masses: Any) -> None:
+def plant(tree: Tree, n: int, rows: Any, cols: Any, costs: Any, masses: Any) -> None:
     """Hang all nodes on arcs of a plan, each component by one row on the root.
 
     Parameters
     ----------
     tree : Tree
         Without arcs, and overwritten.
-    cost : numpy array of shape (n, m)
-        Costs, of C order.
+    n : int
+        The number of rows.
     rows, cols : integer arrays of shape (k,)
         The arcs of the plan, which touches every column. One that closes a circle is
         left out.
-    masses : numpy array of shape (k,)
-        Their masses, above 0.
+    costs, masses : numpy arrays of shape (k,)
+        Their costs, and their masses, above 0.
     """
-    n = len(cost)
     root = len(tree.parents) - 1
     # 1. The arcs at each node: those at node q are at[first[q] : first[q + 1]].
     first = np.zeros(root + 1, np.int64)
@@ -123,10 +131,11 @@ def plant(tree: Tree, cost: Any, rows: Any, cols: Any, masses: Any) -> None:
                     continue
                 reached[child] = True
                 _hang(tree, child, q)
+                tree.costs[child] = costs[t]
                 tree.flows[child] = masses[t]
                 tree.stack[top] = child
                 top += 1
-        _renew(tree, cost, i)
+        _renew(tree, i)
 
 
 @compiled
@@ -171,10 +180,64 @@ def pivoted(tree: Tree, cost: Any, least: Any, allowed: float, most: int) -> int
         if pivots == most or col < 0:
             return most
         # 2. It enters, and the row is read again.
-        _pivot(tree, cost, row, n + col)
+        _pivot(tree, n, row, n + col, of_row[col])
         pivots += 1
         passed = 0
     return pivots
+
+
+@compiled
+def pivoted_on_arcs(tree: Tree, arcs: Arcs, n: int, allowed: float, most: int) -> int:
+    """Make pivots until no listed arc has a reduced cost below minus ``allowed``.
+
+    Parameters
+    ----------
+    tree : Tree
+        Strongly feasible, and overwritten.
+    arcs : Arcs
+        All arcs that may enter.
+    n : int
+        The number of rows.
+    allowed : float
+        What float error may do to reduced costs.
+    most : int
+        Pivots at most.
+
+    Returns
+    -------
+    int
+        How many pivots were made; ``most`` where that ended them.
+    """
+    count = len(arcs.costs)
+    block = max(int(np.sqrt(count)), 20)
+    place = 0
+    for pivot in range(most):
+        # 1. The arc of least reduced cost of the first block that has a negative one.
+        entering = -1
+        least = -allowed
+        left = block
+        for _ in range(count):
+            i = arcs.rows[place]
+            j = n + arcs.cols[place]
+            reduced = arcs.costs[place] - tree.potentials[i] - tree.potentials[j]
+            if reduced < least:
+                least = reduced
+                entering = place
+            place += 1
+            if place == count:
+                place = 0
+            left -= 1
+            if left == 0:
+                if entering >= 0:
+                    break
+                left = block
+        if entering < 0:
+            return pivot
+        # 2. It enters.
+        i = arcs.rows[entering]
+        j = n + arcs.cols[entering]
+        _pivot(tree, n, i, j, arcs.costs[entering])
+    return most
 
 
 @compiled
@@ -207,9 +270,8 @@ def _place(of_row: Any, v: Any, value: float) -> int:
 
 
 @compiled
-def _pivot(tree: Tree, cost: Any, i: int, j: int) -> None:
-    """Let the arc from a row i to a column's node j enter the tree."""
-    n = len(cost)
+def _pivot(tree: Tree, n: int, i: int, j: int, cost: float) -> None:
+    """Let the arc from a row i to a column's node j enter the tree, at its cost."""
     # 1. Mass goes round the circle that it closes, until an arc is empty.
     above, leaving, below_row, moved = _circle(tree, i, j, n)
     if moved > 0.0:
@@ -218,8 +280,8 @@ def _pivot(tree: Tree, cost: Any, i: int, j: int) -> None:
     # 2. The part of the tree below that arc hangs on the entering one.
     low = i if below_row else j
     high = j if below_row else i
-    _rehang(tree, low, high, leaving, moved)
-    _renew(tree, cost, low)
+    _rehang(tree, low, high, leaving, cost, moved)
+    _renew(tree, low)
 
 
 @compiled
@@ -264,24 +326,29 @@ def _move(tree: Tree, q: int, above: int, n: int, moved: float) -> None:
 
 
 @compiled
-def _rehang(tree: Tree, low: int, high: int, leaving: int, moved: float) -> None:
+def _rehang(
+    tree: Tree, low: int, high: int, leaving: int, cost: float, moved: float
+) -> None:
     """Turn the arcs from ``low`` up to ``leaving`` round, and hang ``low`` on ``high``.
 
-    By the entering arc, whose mass is given.
+    By the entering arc, whose cost and mass are given.
     """
     q = low
     parent = high
     flow = moved
     while True:
         old_parent = tree.parents[q]
+        old_cost = tree.costs[q]
         old_flow = tree.flows[q]
         _unhang(tree, q)
         _hang(tree, q, parent)
+        tree.costs[q] = cost
         tree.flows[q] = flow
         if q == leaving:
             break
         parent = q
         q = old_parent
+        cost = old_cost
         flow = old_flow
 
 
@@ -311,10 +378,8 @@ def _unhang(tree: Tree, q: int) -> None:
 
 
 @compiled
-def _renew(tree: Tree, cost: Any, top_node: int) -> None:
+def _renew(tree: Tree, top_node: int) -> None:
     """Compute depths and potentials of a node and all below it, from its parent's."""
-    n = len(cost)
-    root = len(tree.parents) - 1
     tree.stack[0] = top_node
     top = 1
     while top > 0:
@@ -322,12 +387,7 @@ def _renew(tree: Tree, cost: Any, top_node: int) -> None:
         q = tree.stack[top]
         parent = tree.parents[q]
         tree.depths[q] = tree.depths[parent] + 1
-        if parent == root:
-            tree.potentials[q] = tree.given[q]
-        elif q < n:
-            tree.potentials[q] = cost[q, parent - n] - tree.potentials[parent]
-        else:
-            tree.potentials[q] = cost[parent, q - n] - tree.potentials[parent]
+        tree.potentials[q] = tree.costs[q] - tree.potentials[parent]
         child = tree.children[q]
         while child >= 0:
             tree.stack[top] = child

@@ -41,9 +41,17 @@ class Cells:
 
     @classmethod
     def of(cls, problem: LiftedProblem) -> Self:
-        """Partition both spaces into boxes of atoms whose rows of C are near."""
-        of_x = cells_of(_profiles(problem.x), _POINTS)
-        of_y = cells_of(_profiles(problem.y), _POINTS)
+        """Partition both spaces into boxes of atoms whose rows of C are near.
+
+        A space of far fewer atoms than the other keeps them.
+        """
+        n, m = problem.shape
+        of_x = np.arange(n)
+        of_y = np.arange(m)
+        if _POINTS * n > m:
+            of_x = cells_of(_profiles(problem.x), _POINTS)
+        if _POINTS * m > n:
+            of_y = cells_of(_profiles(problem.y), _POINTS)
         x = _means(problem.x, of_x)
         y = _means(problem.y, of_y)
         return cls(problem, of_x, of_y, LiftedProblem(x, y, problem.whole))

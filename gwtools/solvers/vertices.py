@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from gwtools import _array
+from gwtools import _array, _compiled
 from gwtools._array import Array, NumpyArray
+from gwtools.lifted_problems import are_too_many
 from gwtools.plans import Plan, SparsePlan, changed
 from gwtools.problems import Quadratic
-from gwtools.transport.lifted import LiftedCosts, lifted_program
+from gwtools.transport.lifted import LiftedCosts, lifted_program, priced_plan
+from gwtools.transport.lifted_pivots import continued_program
 from gwtools.transport.programs import Program, exact
 
+_MANY = 20_000  # atoms of the larger space from which programs go on by pivots
 _LEFT = 0.3  # of what a program between coordinates gains over its start
 
 
@@ -39,12 +42,11 @@ def linear_program(
     Notes
     -----
     Costs between coordinates are solved on few arcs, and early ones not to the end: a
-    tenth of what the program gains over ``start`` may be left.
+    part of what the program gains over ``start`` may be left. Between too many atoms
+    the start itself is returned, and ``lower`` tells how far it is from a solution.
     """
     if isinstance(gradient, LiftedCosts):
-        a = problem.x.weights
-        b = problem.y.weights
-        return lifted_program(gradient, a, b, start, potentials, share=_LEFT)
+        return _lifted(problem, gradient, start, potentials)
     # The simplex and its reduced costs are in float64, whatever the spaces are in.
     cost = _contiguous(gradient)  # (n, m)
     a = _contiguous(problem.x.weights)
@@ -57,6 +59,25 @@ def linear_program(
             mass=_array.to_numpy(start.mass),
         )
     return exact(cost, a, b, start, potentials)
+
+
+def _lifted(
+    problem: Quadratic,
+    gradient: LiftedCosts,
+    start: SparsePlan | None,
+    potentials: tuple[NumpyArray, NumpyArray] | None,
+) -> Program:
+    """Solve a program between coordinates in the way that suits its size."""
+    a = problem.x.weights
+    b = problem.y.weights
+    shape = gradient.shape
+    if start is not None and are_too_many(shape):
+        return priced_plan(gradient, a, b, start, potentials)
+    if start is not None and max(shape) >= _MANY and _compiled.available():
+        program = continued_program(gradient, a, b, start, potentials, _LEFT)
+        if program is not None:
+            return program
+    return lifted_program(gradient, a, b, start, potentials, _LEFT)
 
 
 def vertex_like(plan: SparsePlan, like: Array) -> SparsePlan:

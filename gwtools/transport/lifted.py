@@ -26,6 +26,7 @@ _KEPT_ARCS = 16
 _MOST_ROUNDS = 200
 _LEAF = 96  # points of a leaf of the trees
 _CELL = 12  # points of a cell, of which coarse programs have one
+_MOST_CELLS = 8192  # of coarse programs: more points have larger cells
 _BLOCK = 2**15  # points that are priced at once
 _FLOAT_ERROR = 1e-14  # of reduced costs, relative to the largest terms
 
@@ -180,12 +181,12 @@ def lifted_program(
     if n * m <= DENSE_ENTRIES or min(n, m) == 1:
         return exact(-(costs.u @ costs.v.T), a, b)
     costs = costs.balanced()
-    g = _coarse_prices(costs, a, b) if potentials is None else potentials[1]
+    g = coarse_prices(costs, a, b) if potentials is None else potentials[1]
     chain = comonotone(costs.u[:, 0], a, costs.v[:, 0], b)
     feasible = [(chain.rows, chain.cols)]
     if start is not None:
         feasible.append((start.rows, start.cols))
-    priced = _Priced.of(costs, a, b, g)
+    priced = Priced.of(costs, a, b, g)
     arcs = _Arcs.of(m, [*priced.arcs(), *feasible])
     for _ in range(_MOST_ROUNDS):
         # 1. Solve on these arcs, by reduced costs: their potentials are near 0.
@@ -197,19 +198,52 @@ def lifted_program(
         reduced = c - f[arcs.rows] - g[arcs.cols]
         value = float(plan.mass @ costs.at(plan.rows, plan.cols))
         # 2. Price all pairs.
-        priced = _Priced.of(costs, a, b, g)
+        priced = Priced.of(costs, a, b, g)
         float_error = _FLOAT_ERROR * (costs.size + np.abs(f).max() + np.abs(g).max())
         float_error = max(float_error, -float(reduced.min()))
         violated = priced.violated(costs, f, g, float_error)
         left = value - priced.lower
-        if not violated or left <= share * _gain(costs, start, priced.lower):
+        if not violated or left <= share * gain(costs, start, priced.lower):
             break
         # 3. Add the arcs that violate dual feasibility.
         arcs = arcs.extended(reduced, [*violated, (plan.rows, plan.cols), *feasible])
     return Program(plan, (priced.f, priced.g), priced.lower)
 
 
-def _gain(costs: LiftedCosts, start: SparsePlan | None, lower: float) -> float:
+def priced_plan(
+    costs: LiftedCosts,
+    a: NumpyArray,
+    b: NumpyArray,
+    plan: SparsePlan,
+    potentials: tuple[NumpyArray, NumpyArray] | None = None,
+) -> Program:
+    """Return a coupling with a lower value of its program, which is not solved.
+
+    Parameters
+    ----------
+    costs : LiftedCosts
+        The costs.
+    a, b : arrays of shape (n,) and (m,)
+        Positive weights of sum 1.
+    plan : SparsePlan
+        The coupling.
+    potentials : pair of arrays, optional
+        Potentials of a similar program; by default those of a program of few cells.
+
+    Returns
+    -------
+    Program
+        The coupling itself, and feasible potentials: one query for each row.
+    """
+    costs = costs.balanced()
+    b = b * (a.sum() / b.sum())
+    g = coarse_prices(costs, a, b) if potentials is None else potentials[1]
+    _, reduced = costs.cheapest(g, 1)
+    f = reduced[:, 0].copy()
+    return Program(plan, (f, g), float(a @ f + b @ g))
+
+
+def gain(costs: LiftedCosts, start: SparsePlan | None, lower: float) -> float:
     """Return how far the cost of a start is above a lower value, at least 0."""
     if start is None:
         return 0.0
@@ -217,7 +251,7 @@ def _gain(costs: LiftedCosts, start: SparsePlan | None, lower: float) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Priced:
+class Priced:
     """Feasible potentials f (n,) and g (m,), and the pairs that they price lowest.
 
     Parameters
@@ -314,7 +348,7 @@ class _Arcs:
         return type(self)(self.width, np.union1d(kept, added.positions))
 
 
-def _coarse_prices(
+def coarse_prices(
     costs: LiftedCosts,
     a: NumpyArray,
     b: NumpyArray,
@@ -324,8 +358,11 @@ def _coarse_prices(
     The costs are bilinear, so that those between means are the means of costs: the
     program is that of the couplings of cells.
     """
-    u, of_u = cell_means(costs.u, a, cells_of(costs.u))
-    v, of_v = cell_means(costs.v, b, cells_of(costs.v))
+    n, m = costs.shape
+    cells_u = cells_of(costs.u, max(_CELL, n // _MOST_CELLS))
+    cells_v = cells_of(costs.v, max(_CELL, m // _MOST_CELLS))
+    u, of_u = cell_means(costs.u, a, cells_u)
+    v, of_v = cell_means(costs.v, b, cells_v)
     coarse = lifted_program(LiftedCosts(u, v), of_u, of_v)
     f, _ = coarse.potentials
     # The largest prices that are feasible against the cells of x.
@@ -333,7 +370,7 @@ def _coarse_prices(
     return reduced[:, 0].copy()
 
 
-def cells_of(points: NumpyArray, most: int = _CELL) -> NumpyArray:
+def cells_of(points: NumpyArray, most: int) -> NumpyArray:
     """Number the cells (n,) of a partition of points into boxes of few points."""
     from scipy.spatial import cKDTree  # takes long to import
 

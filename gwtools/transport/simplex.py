@@ -95,8 +95,8 @@ def minimised(
     if float(np.abs(u).max()) > _FAR * largest:
         u = _tightened(cost, u)
     tree = empty_tree(n, m, u)
-    rows, cols, masses = _started(units, start)
-    plant(tree, cost, rows, cols, masses)
+    rows, cols, masses = started(units, start)
+    plant(tree, n, rows, cols, cost[rows, cols], masses)
     # 2. Pivots, until no arc improves the plan.
     size = max(largest, float(np.abs(tree.potentials).max()))
     least = np.empty(n)
@@ -106,7 +106,7 @@ def minimised(
     u = tree.potentials[:n]
     v = tree.potentials[n:-1]
     lower = float(a @ (u + np.minimum(least, 0.0)) + b @ v)
-    return _plan_of(tree, units), u.copy(), v.copy(), lower
+    return plan_of(tree, units), u.copy(), v.copy(), lower
 
 
 def _tightened(cost: NumpyArray, u: NumpyArray) -> NumpyArray:
@@ -117,7 +117,7 @@ def _tightened(cost: NumpyArray, u: NumpyArray) -> NumpyArray:
     return tight
 
 
-def _started(
+def started(
     units: Units,
     start: SparsePlan,
 ) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
@@ -154,7 +154,7 @@ def _started(
     return rows[positive], cols[positive], masses[positive]
 
 
-def _plan_of(tree: Tree, units: Units) -> SparsePlan:
+def plan_of(tree: Tree, units: Units) -> SparsePlan:
     """Return the plan of a tree, without arcs whose mass is none but float error."""
     n = len(units.a)
     m = len(units.b)
