@@ -52,6 +52,7 @@ one: gw.ConditionalGradient(), from the same
 All objectives are those of the plans, computed apart from both.
 - fused: (1 - α) <M, π> + α times that sum, random costs M in [0, 1]; \
 POT: ot.gromov.fused_gromov_wasserstein.
+  Seconds of these pairs are those of a busy machine.
 - as good: objectives at most 1e-6 above POT's, relative to it; ratio: \
 the mean objective over POT's mean.
 - one takes line searches in its first ten steps. That number was chosen on pairs of \

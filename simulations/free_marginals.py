@@ -73,7 +73,8 @@ close: up to 1e-3.
 failed), the case is in no other number.
 - fused: (1 - α) <M, π> + α times the distortion in its place, \
 random costs M in [0, 1]; POT's unbalanced
-  function takes (1 - α)/α as its alpha, and the price divided by α.
+  function takes (1 - α)/α as its alpha, and the price divided by α. Seconds of these \
+cases are those of a busy machine.
 - rand: the mean adjusted Rand index of the blocks that the plans send to one node each.
 - matched: the mean, and the least, share of the inliers that go to their copies."""
 
