@@ -36,7 +36,11 @@ def sorting_coupling(problem: Quadratic) -> SparsePlan:
     """
     x = problem.x
     y = problem.y
-    return sorting_plan(_row_means(x), x.weights, _row_means(y), y.weights)
+    if isinstance(problem, ChannelProblem):
+        f, g = _row_means(x), _row_means(y)
+    else:
+        f, g = x.row_means, y.row_means
+    return sorting_plan(f, x.weights, g, y.weights)
 
 
 def _row_means(space: Space) -> Array:
