@@ -83,8 +83,10 @@ study: export OMP_NUM_THREADS := 1
 study: $(VENV) ## whether graphs on logits help a student, arm by arm, against labels and the teacher's answers
 	$(call simulate,$(PY),fusion_study)
 
+speed: export OMP_NUM_THREADS := 1
 speed: $(VENV) ## running times against POT
 	$(call simulate,$(PY),speed)
+	$(call simulate,$(PY),dense_speed)
 
 scaling: export OMP_NUM_THREADS := 1
 scaling: $(VENV) ## time, memory and objective against n, beside POT and OTT-JAX

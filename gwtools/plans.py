@@ -17,6 +17,7 @@ from gwtools._array import Array, NumpyArray
 
 # Entries up to which a plan is multiplied as a matrix: sparse products start slowly.
 _SMALL = 64**2
+_COMPARED = 200**2  # entries from which comparing plans saves products
 P = TypeVar("P", bound="Plan")
 
 
@@ -277,8 +278,7 @@ class SparsePlan(Plan):
     def inner(self, matrix: Array) -> Array:
         """Return Σ π_ij matrix_ij for a matrix of shape (n, m)."""
         xp = _array.namespace(matrix)
-        flat = xp.reshape(matrix, (-1,))  # (n m,)
-        at_atoms = xp.take(flat, self._positions)  # (k,)
+        at_atoms = xp.take(xp.reshape(matrix, (-1,)), self._positions)  # (k,)
         return xp.vecdot(self.mass, at_atoms)
 
     def apply(self, values: Array) -> Array:
@@ -306,11 +306,11 @@ class SparsePlan(Plan):
         integer array or None
             Ascending; None where comparing takes longer than a product with a plan.
         """
-        if not self._is_large or not compat.is_numpy_array(self.mass):
+        n, m = self.size
+        if n * m <= _COMPARED or not compat.is_numpy_array(self.mass):
             return None
         difference = self._csr - other._csr
-        rows, _ = difference.nonzero()
-        return np.unique(rows)
+        return np.unique(difference.nonzero()[0])
 
     def apply_rows(self, rows: Array, values: Array) -> Array:
         """Return some rows of π @ values.

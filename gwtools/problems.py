@@ -243,7 +243,10 @@ class Quadratic:
         Terms that depend on i or on j alone are left out: they are constant on
         couplings.
         """
-        return self.bilinear_cost - 4 * cross
+        gradient = -4 * cross
+        # In place, so that no third array is made.
+        gradient += self.bilinear_cost
+        return gradient
 
 
 def _norms(space: Any) -> tuple[Numbers, Numbers]:

@@ -138,6 +138,8 @@ def to_numpy(array: Array) -> NumpyArray:
 
     bfloat16, which NumPy lacks, becomes float32, which holds each of its values.
     """
+    if type(array) is np.ndarray:  # small problems spend their time on questions
+        return array
     if compat.is_torch_array(array):
         tensor = array.detach().cpu()
         if "bfloat16" in str(tensor.dtype):

@@ -1,4 +1,7 @@
-"""The best exchange of two atoms of a coupling, in one pass over all pairs of them."""
+"""The best exchanges of two atoms of a coupling, by passes over all pairs of them.
+
+Of the atoms s at (i, k) and t at (j, l), numbers are kept for s < t.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +12,81 @@ import numpy as np
 from gwtools._compiled.compilation import compiled
 
 _TILE = 32  # atoms: tiles of two matrices stay in the cache together
+_LANES = 16  # minima at a time: two vectors of eight
 
 
 @compiled
-def best_exchange(
-    gradient: Any,
-    left: Any,
-    right: Any,
-    rows: Any,
-    cols: Any,
-    mass: Any,
+def pairs(
+    gradient: Any, left: Any, right: Any, rows: Any, cols: Any, spare: int
 ) -> Any:
-    """Return the exchange of :meth:`gwtools.solvers.exchange.Atoms.best`.
+    """Return what exchanges of all pairs of atoms change.
 
     Parameters
     ----------
     gradient : numpy array of shape (n, m)
-        That of F at the coupling.
+        That of F at the coupling, g.
     left, right : numpy arrays of shape (n, n) and (m, m)
         R and S.
     rows, cols : integer arrays of shape (K,)
         The positions of the atoms.
+    spare : int
+        Room for that many atoms more is made.
+
+    Returns
+    -------
+    (array of shape (K + spare, K + spare), array of that shape)
+        The slopes g_il + g_jk − g_ik − g_jl, and the curvatures (R_ii − 2 R_ij + R_jj)
+        (S_kk − 2 S_kl + S_ll).
+    """
+    count = len(rows)
+    # 1. The gradient at the row of one atom and the column of another.
+    at_pairs = np.empty((count, count))
+    for s in range(count):
+        of_row = gradient[rows[s]]
+        for t in range(count):
+            at_pairs[s, t] = of_row[cols[t]]
+    # 2. Tile by tile, as one of both entries of a pair is read down a column.
+    room = count + spare
+    slopes = np.empty((room, room))
+    curvatures = np.empty((room, room))
+    for low in range(0, count, _TILE):
+        for begin in range(low, count, _TILE):
+            end = min(begin + _TILE, count)
+            for s in range(low, min(low + _TILE, count)):
+                i = rows[s]
+                k = cols[s]
+                for t in range(max(begin, s + 1), end):
+                    j = rows[t]
+                    c = cols[t]
+                    both = at_pairs[s, t] + at_pairs[t, s]
+                    slopes[s, t] = both - at_pairs[s, s] - at_pairs[t, t]
+                    along_x = left[i, i] + left[j, j] - 2 * left[i, j]
+                    along_y = right[k, k] + right[c, c] - 2 * right[k, c]
+                    curvatures[s, t] = along_x * along_y
+    return slopes, curvatures
+
+
+@compiled
+def best_pair(
+    slopes: Any,
+    curvatures: Any,
+    mass: Any,
+    along_x: Any,
+    along_y: Any,
+    moved: float,
+) -> Any:
+    """Make the slopes those after an exchange, and return the best next one.
+
+    Parameters
+    ----------
+    slopes, curvatures : numpy arrays of at least shape (K, K)
+        Those of :func:`pairs`; the slopes are overwritten.
     mass : numpy array of shape (K,)
-        Their masses.
+        The masses of the atoms.
+    along_x, along_y : numpy arrays of shape (K,)
+        R_si − R_sj and S_ls − S_ks of the exchange that was made, at all atoms.
+    moved : float
+        The mass that it moved; 0 where none was made.
 
     Returns
     -------
@@ -40,38 +95,87 @@ def best_exchange(
         twice 0 where there is no change below that.
     """
     count = len(mass)
-    # 1. The gradient at the row of one atom and the column of another.
-    slopes = np.empty((count, count))
-    for s in range(count):
-        of_row = gradient[rows[s]]
-        for t in range(count):
-            slopes[s, t] = of_row[cols[t]]
-    # 2. Tile by tile, as one of both slopes of a pair is read down a column.
+    changes = np.empty(count)
+    minima = np.empty(_LANES)
     least = 0.0
     first = 0
     second = 0
-    for low in range(0, count, _TILE):
-        for begin in range(low, count, _TILE):
-            end = min(begin + _TILE, count)
-            for s in range(low, min(low + _TILE, count)):
-                i = rows[s]
-                k = cols[s]
-                of_s = slopes[s, s]
-                R_ii = left[i, i]
-                S_kk = right[k, k]
-                for t in range(max(begin, s + 1), end):
-                    j = rows[t]
-                    c = cols[t]
-                    moved = min(mass[s], mass[t])
-                    slope = slopes[s, t] + slopes[t, s] - of_s - slopes[t, t]
-                    along_x = R_ii + left[j, j] - 2 * left[i, j]
-                    along_y = S_kk + right[c, c] - 2 * right[k, c]
-                    change = moved * (slope - 2 * moved * along_x * along_y)
-                    if change < least:
-                        least = change
-                        first = s
-                        second = t
+    for s in range(count - 1):
+        of_s = slopes[s]
+        bends = curvatures[s]
+        x_s = along_x[s]
+        y_s = along_y[s]
+        mass_s = mass[s]
+        for t in range(s + 1, count):
+            # The gradient has changed by −4 τ x yᵀ.
+            of_s[t] += 4 * moved * (x_s - along_x[t]) * (y_s - along_y[t])
+            lesser = mass_s if mass_s < mass[t] else mass[t]
+            changes[t] = lesser * (of_s[t] - 2 * lesser * bends[t])
+        value = _least(changes[s + 1 :], minima)
+        if value < least:
+            least = value
+            first = s
+            for t in range(s + 1, count):
+                if changes[t] == value:
+                    second = t
+                    break
     return least, first, second
+
+
+@compiled
+def _least(values: Any, minima: Any) -> float:
+    """Return the least value; ``minima`` (16,) is overwritten.
+
+    By several minima side by side, which processors take at once.
+    """
+    minima[:] = np.inf
+    whole = len(values) - len(values) % _LANES
+    for start in range(0, whole, _LANES):
+        for lane in range(_LANES):
+            value = values[start + lane]
+            minima[lane] = value if value < minima[lane] else minima[lane]
+    least = np.inf
+    for lane in range(_LANES):
+        least = min(least, minima[lane])
+    for t in range(whole, len(values)):
+        least = min(least, values[t])
+    return least
+
+
+@compiled
+def renew_pairs(
+    slopes: Any,
+    curvatures: Any,
+    gradient: Any,
+    left: Any,
+    right: Any,
+    rows: Any,
+    cols: Any,
+    s: int,
+) -> None:
+    """Compute anew what exchanges with one atom change, whose place is another.
+
+    Parameters
+    ----------
+    slopes, curvatures : numpy arrays of at least shape (K, K)
+        Those of :func:`pairs`; overwritten for the pairs of that atom.
+    gradient, left, right, rows, cols : numpy arrays
+        As there, the gradient and the places as they are now.
+    s : int
+        The atom.
+    """
+    i = rows[s]
+    k = cols[s]
+    for t in range(len(rows)):
+        j = rows[t]
+        c = cols[t]
+        slope = gradient[i, c] + gradient[j, k] - gradient[i, k] - gradient[j, c]
+        along_x = left[i, i] + left[j, j] - 2 * left[i, j]
+        along_y = right[k, k] + right[c, c] - 2 * right[k, c]
+        low = min(s, t)
+        high = max(s, t)
+        slopes[low, high] = slope
+        curvatures[low, high] = along_x * along_y
 
 
 @compiled

@@ -340,6 +340,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         program = linear_program(problem, gradient, state.vertex, state.potentials)
         # In squared units of C, as all values below.
         value = float(problem.inner(state.plan, gradient))
+        del gradient  # an array less while products are made
         gap = gap_above(program.lower, value)
         state = replace(
             state,

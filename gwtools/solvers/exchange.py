@@ -14,14 +14,20 @@ import scipy.sparse
 
 from gwtools import _array, _compiled
 from gwtools._array import Array, NumpyArray
-from gwtools._compiled.exchanges import add_product, best_exchange
+from gwtools._compiled.exchanges import (
+    add_product,
+    best_pair,
+    pairs,
+    renew_pairs,
+)
 from gwtools.channel_problems import FormBlock, blocks
 from gwtools.plans import SparsePlan, changed
 from gwtools.problems import GWProblem
 from gwtools.transport.one_dimensional import SLIVER
 
 MOST_ATOMS = 3000  # K: arrays over all pairs of them are held
-_COMPILED_ATOMS = 300  # K above which compiled passes pay
+_COMPILED_ATOMS = 45  # K above which compiled passes pay
+_SPARE = 64  # atoms that there is room for beside those of a coupling
 
 
 class Exchange(NamedTuple):
@@ -137,23 +143,26 @@ class Atoms:
             # Columns of S, which are its rows up to the sign.
             along_cols = sign * (right[t, :] - right[s, :])
             slopes = slopes - 4 * moved * along_rows[:, None] * along_cols[None, :]
-        # 3. With s at (i, k) and t at (j, l): s stays with the mass that is left, t
-        # moves to (j, k), and a new atom is at (i, l). The sources are the old atoms
-        # whose rows and whose columns these have.
-        atoms = np.arange(len(self.mass))
-        sources_x = np.append(atoms, s)
-        sources_y = np.append(atoms, t)
-        sources_y[t] = s
-        mass = np.append(self.mass, moved)
-        mass[s] -= moved
-        # 4. Drop the atoms that are empty up to float error.
-        kept = np.nonzero(mass > SLIVER * mass.max())[0]
-        x = sources_x[kept]
-        y = sources_y[kept]
+        # 3. With s at (i, k) and t at (j, l): t moves to (j, k), and s to (i, l). Where
+        # mass of s is left, s stays with it, and a new atom is at (i, l). The sources
+        # are the old atoms whose rows and columns these have.
+        x = np.arange(len(self.mass))
+        y = x.copy()
+        y[t] = s
+        mass = self.mass.copy()
+        rest = mass[s] - moved
+        if rest > SLIVER * mass.max():
+            mass[s] = rest
+            x = np.append(x, s)
+            y = np.append(y, t)
+            mass = np.append(mass, moved)
+        else:
+            mass[s] = moved
+            y[s] = t
         return type(self)(
             rows=self.rows[x],
             cols=self.cols[y],
-            mass=mass[kept],
+            mass=mass,
             slopes=slopes[x][:, y],
             forms=tuple(
                 FormBlock(left[x][:, x], right[y][:, y], sign)
@@ -264,36 +273,57 @@ def _exchanged_in_matrices(
 
     Exchanges are chosen and made as by :class:`Atoms`, whose steps these are.
     """
-    slopes = np.array(_double(gradient), order="C")  # (n, m), overwritten
+    gradient = np.array(_double(gradient), order="C")  # (n, m), overwritten
     left = _double(problem.left.dense())
     if problem.linear is not None:
         left = problem.share * left
     right = _double(problem.right.dense())
     rows = _array.to_numpy(plan.rows)
-    cols = _array.to_numpy(plan.cols)
-    mass = _double(plan.mass)
+    cols = _array.to_numpy(plan.cols).copy()
+    mass = _double(plan.mass).copy()
+    slopes, curvatures = pairs(gradient, left, right, rows, cols, _SPARE)
+    along_x = along_y = np.zeros(len(mass))
+    moved = 0.0
     has_moved = False
     for _ in range(sum(plan.shape)):
-        change, s, t = best_exchange(slopes, left, right, rows, cols, mass)
+        # 1. The last exchange changes the slopes of all others.
+        change, s, t = best_pair(slopes, curvatures, mass, along_x, along_y, moved)
         # Written so that changes that are no numbers end the search.
         if not change < -negligible:
             break
+        has_moved = True
         if mass[t] > mass[s]:
             s, t = t, s
-        moved = mass[t]
-        # Δ = τ (e_i − e_j)(e_l − e_k)ᵀ changes the gradient by −4 R Δ S.
+        moved = float(mass[t])
+        # 2. Δ = τ (e_i − e_j)(e_l − e_k)ᵀ changes the gradient by −4 R Δ S.
         i, k, j, c = rows[s], cols[s], rows[t], cols[t]
-        along_rows = left[:, i] - left[:, j]
-        along_cols = right[c] - right[k]
-        add_product(slopes, -4 * moved * along_rows, along_cols)
-        rows = np.append(rows, i)
-        cols = np.append(cols, c)
-        mass = np.append(mass, moved)
+        x = left[:, i] - left[:, j]
+        y = right[c] - right[k]
         cols[t] = k
-        mass[s] -= moved
-        kept = mass > SLIVER * mass.max()
-        rows, cols, mass = rows[kept], cols[kept], mass[kept]
-        has_moved = True
+        rest = mass[s] - moved
+        if rest > SLIVER * mass.max():
+            mass[s] = rest
+            rows = np.append(rows, i)
+            cols = np.append(cols, c)
+            mass = np.append(mass, moved)
+            altered = (t, len(rows) - 1)
+        else:
+            mass[s] = moved
+            cols[s] = c
+            altered = (s, t)
+        if len(rows) > len(slopes):  # no more room
+            add_product(gradient, -4 * moved * x, y)
+            slopes, curvatures = pairs(gradient, left, right, rows, cols, _SPARE)
+            along_x = along_y = np.zeros(len(mass))
+            moved = 0.0
+            continue
+        # 3. Two atoms are at other places: their slopes are those of the gradient
+        # before, to which the next pass adds the change, as to all others.
+        for atom in altered:
+            renew_pairs(slopes, curvatures, gradient, left, right, rows, cols, atom)
+        add_product(gradient, -4 * moved * x, y)
+        along_x = x[rows]
+        along_y = y[cols]
     if not has_moved:
         return plan
     return _plan_of(rows, cols, mass, plan)

@@ -57,9 +57,14 @@ def test_theorem_8_exchange(instance):
     assert np.array_equal(found.sparse().toarray(), found.dense())
 
 
+@pytest.mark.parametrize("spare", [64, 1])
 @pytest.mark.parametrize(("n", "m"), [(30, 30), (22, 31)])
-def test_compiled_passes_make_the_same_exchanges(n, m, monkeypatch, rng):
-    """From permutations, and from couplings whose atoms have unequal masses."""
+def test_compiled_passes_make_the_same_exchanges(n, m, spare, monkeypatch, rng):
+    """From permutations, and from couplings whose atoms have unequal masses.
+
+    Their number grows, beyond what there is room for.
+    """
+    monkeypatch.setattr(exchange, "_SPARE", spare)
     x, y = (gw.PointCloud(rng.standard_normal((k, 3))) for k in (n, m))
     problem = GWProblem(x, y)
     start = vertex(x.weights, y.weights, rng.permutation(n), rng.permutation(m))
