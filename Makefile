@@ -21,8 +21,9 @@ help: ## list these targets
 table: $(VENV) ## the Gromov-Wasserstein simulation table, beside the published one
 	$(call simulate,$(PY),gw_table)
 
-bounds: $(VENV) ## how tight each lower bound is
+bounds: $(VENV) ## how tight each lower bound is, and whether quantised spaces prove more
 	$(call simulate,$(PY),bounds)
+	$(call simulate,$(PY),quantised_bounds)
 
 search: export OMP_NUM_THREADS := 1
 search: $(VENV) ## what the default search finds on hard pairs, against others, and in what time

@@ -312,7 +312,7 @@ def summarise(trials: Sequence[Row]) -> list[Row]:
                 | {
                     "exponent of seconds": exponent(fitted, "seconds", 1e-3),
                     "exponent of memory": exponent(fitted, "memory", 1.0),
-                    "end": notes[-1] if notes else "",
+                    "end": notes[-1] if notes else "" if rows else "not run",
                 }
             )
     return summary

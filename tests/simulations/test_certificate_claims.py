@@ -16,7 +16,9 @@ def test_the_quick_form_runs_resumes_and_publishes(tmp_path, capsys):
     assert certificate_claims.main(arguments) == 0
     assert report.read_rows(folder / "trials.csv") == trials
     text = capsys.readouterr().out
-    assert "Missed: 0 of 2." in text
+    # How much is proved in half a second is the machine's, and that of its extras.
+    missed = sum(row["share"] < row["least"] for row in trials)
+    assert f"Missed: {missed} of 2." in text
     assert (folder / "certificate_claims.md").read_text().strip() in text
 
 
