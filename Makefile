@@ -13,7 +13,7 @@ simulate = $(1) -m simulations.$(2) --out simulations/results/$(2) $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help table bounds claims search global stationarity variants free_marginals pairs watchdog proofs attack speed scaling batch losses study gpu test mutants lint notebooks docs minimum barycenters directions interval clean $(VENV)
+.PHONY: help table bounds claims search global stationarity variants free_marginals pairs watchdog proofs attack speed scaling batch losses study gpu test mutants lint notebooks docs minimum barycenters directions interval clouds clean $(VENV)
 
 help: ## list these targets
 	@sed -n 's/^\([a-z_]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -67,6 +67,10 @@ pairs: $(VENV) ## all pairs of 200 graphs, killed, resumed and distributed, cert
 barycenters: export OMP_NUM_THREADS := 1
 barycenters: $(VENV) ## barycenters, plain and fused, against POT's
 	$(call simulate,$(PY),barycenters)
+
+clouds: export OMP_NUM_THREADS := 1
+clouds: $(VENV) ## plans between squared clouds of up to a million points
+	$(call simulate,$(PY),squared_clouds)
 
 watchdog: export OMP_NUM_THREADS := 1
 watchdog: $(VENV) ## random pairs of every kind, each under a time limit

@@ -13,7 +13,7 @@ from typing import ClassVar, cast
 
 import numpy as np
 
-from gwtools import _array, _compiled
+from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.marginals import has_marginals, rounded_plan
 from gwtools.plans import DensePlan, Plan, SparsePlan, changed, make_unchecked
@@ -25,8 +25,7 @@ from gwtools.transport.programs import repaired
 
 LEAST_ENTRIES = 2000**2  # n m from which programs between coordinates take less time
 MOST_COORDINATES = 8  # min(d, d'): nearest neighbours among more are found slowly
-_MOST_ATOMS = 200_000  # of the larger space, between which programs are solved
-_MOST_WITHOUT_PIVOTS = 50_000  # the same where no pivots are compiled
+_MOST_ATOMS = 50_000  # of the larger space, between which programs are solved
 _NUMBERS_OF_AN_ATOM = 1000  # arcs, neighbours and trees, in a program
 _NUMBERS_WITHOUT_PROGRAMS = 120  # plans and trees
 
@@ -53,8 +52,7 @@ def numbers_of_lifted(x: Space, y: Space) -> float:
 
 def are_too_many(shape: tuple[int, int]) -> bool:
     """Tell whether programs between coordinates of so many atoms are not solved."""
-    most = _MOST_ATOMS if _compiled.available() else _MOST_WITHOUT_PIVOTS
-    return max(shape) > most
+    return max(shape) > _MOST_ATOMS
 
 
 @dataclass(frozen=True, eq=False)

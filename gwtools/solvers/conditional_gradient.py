@@ -150,8 +150,8 @@ class ConditionalGradient(IterativeSolver[_State]):
     neighbours on the CPU (theorem 12 g, h): no array of all pairs is made. From 20,000
     atoms on, in place of the sorting coupling, it starts from a plan between few cells,
     which programs in blocks lower between ever smaller ones (theorem 12 i); these steps
-    are not counted. Above 200,000 atoms, or 50,000 without the extra ``fast``, no
-    program is solved after that: the Frank-Wolfe gap says what one could gain.
+    are not counted. Above 50,000 atoms no program of all atoms is solved after that:
+    the Frank-Wolfe gap says what one could gain at most.
 
     Examples
     --------

@@ -15,8 +15,8 @@ from gwtools.transport.blocks import lowered_by_columns, lowered_by_rows
 from gwtools.transport.lifted import LiftedCosts, cells_of
 
 _BLOCK = 256  # atoms of a block at most
-_MOST_SWEEPS = 12
-_LEAST_GAIN = 5e-3  # of the objective, which a sweep must lower for another one
+_MOST_SWEEPS = 24
+_LEAST_GAIN = 3e-3  # of the objective, which a sweep must lower for another one
 
 
 def swept(problem: LiftedProblem, plan: SparsePlan) -> SparsePlan:

@@ -41,7 +41,6 @@ def as_large(monkeypatch):
 def too_many(as_large, monkeypatch):
     """Solve no program between more than 60 atoms."""
     monkeypatch.setattr(lifted_problems, "_MOST_ATOMS", 60)
-    monkeypatch.setattr(lifted_problems, "_MOST_WITHOUT_PIVOTS", 60)
 
 
 def listed(matrix):
@@ -168,5 +167,4 @@ def test_a_million_atoms_need_two_gibibytes_at_most(monkeypatch):
     x = gw.PointCloud(np.zeros((1000, 3)), metric="sqeuclidean")
     few = ONE.numbers_held(x, x)
     monkeypatch.setattr(lifted_problems, "_MOST_ATOMS", 100)
-    monkeypatch.setattr(lifted_problems, "_MOST_WITHOUT_PIVOTS", 100)
     assert 1000 * ONE.numbers_held(x, x) * 8 <= 2**31 < 1000 * few * 8
