@@ -23,7 +23,7 @@ from gwtools.bounds.distributions import third_costs
 from gwtools.bounds.float_error import gamma, matrix_radii
 from gwtools.bounds.moments import squared_distance_of_spectra
 from gwtools.certify import ProvedInterval
-from gwtools.lifted_problems import LiftedProblem, are_lifted
+from gwtools.lifted_problems import LiftedProblem, are_lifted, are_too_many
 from gwtools.plans import DensePlan, Plan, SparsePlan, make_unchecked
 from gwtools.preparation import is_double
 from gwtools.problems import GWProblem
@@ -397,6 +397,9 @@ def coarse_to_fine(search: Search) -> Iterator[Candidate]:
         return
     problem = search.problem
     if problem.linear is None and are_lifted(problem.x, problem.y):
+        # The product coupling leads through cells there, and no program is solved.
+        if are_too_many(problem.shape):
+            return
         lifted = LiftedProblem.of(problem)
         gradient = coarse_lifted_costs(lifted, search.coarse_solver)
         start = sorting_coupling(lifted)

@@ -168,3 +168,13 @@ def test_a_million_atoms_need_two_gibibytes_at_most(monkeypatch):
     few = ONE.numbers_held(x, x)
     monkeypatch.setattr(lifted_problems, "_MOST_ATOMS", 100)
     assert 1000 * ONE.numbers_held(x, x) * 8 <= 2**31 < 1000 * few * 8
+
+
+@pytest.mark.usefixtures("too_many")
+@pytest.mark.filterwarnings("ignore:.*above the tolerance")
+def test_searches_do_not_start_from_programs_that_are_not_solved(rng):
+    x, y = clouds(210, 220, rng)
+    found = gw.solve(x, y, gw.MultiStart(starts=2))
+    names = [start.name for start in found.starts]
+    assert names[0] == "product coupling"
+    assert "coarse to fine" not in names
