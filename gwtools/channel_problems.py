@@ -87,6 +87,15 @@ class ChannelProblem(GWProblem):
         """C and D, (n, n) and (m, m), with a third axis where values are vectors."""
         return self.x.values(), self.y.values()
 
+    @property
+    def row_means(self) -> tuple[Array, Array]:
+        """Row means (n,) and (m,) of C and D; of vectors those of their sums."""
+        if self.x.edge_features is None:
+            return super().row_means
+        xp = _array.namespace(self.x.weights)
+        C, D = (xp.sum(values, axis=-1) for values in self.matrices)
+        return C @ self.x.weights, D @ self.y.weights
+
     @cached_property
     def channels(self) -> tuple[Channel, ...]:
         """X_r and Y_r, the functions of C and D that are multiplied."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, cast
+from typing import cast
 
 import numpy as np
 
@@ -68,8 +68,6 @@ class Coordinates:
     factor : array of shape (n, d)
         G, where R = ± G Gᵀ.
     """
-
-    edge_features: ClassVar[None] = None  # values are numbers
 
     weights: NumpyArray
     deviations: NumpyArray

@@ -60,6 +60,11 @@ class Quadratic:
         """Whether the objective is F alone, of symmetric C and D."""
         return self.linear is None
 
+    @property
+    def row_means(self) -> tuple[Array, Array]:
+        """Row means (…, n) and (…, m) of C and D, in whose order atoms are sorted."""
+        return self.x.row_means, self.y.row_means
+
     @cached_property
     def left(self) -> Residual:
         """R, the residual of x: C_ik = m_C + α_i + α_k + R_ik (theorem 2)."""

@@ -15,7 +15,6 @@ from gwtools.marginals import rounded_plan
 from gwtools.plans import DensePlan, SparsePlan, make_unchecked
 from gwtools.problems import GWProblem, Quadratic
 from gwtools.solvers.channel_directions import steepest_direction
-from gwtools.spaces import Space
 from gwtools.transport.one_dimensional import sorting_plan
 
 _TIED = 1e-6  # eigenvalues that differ by at most this share count as one
@@ -34,21 +33,8 @@ def sorting_coupling(problem: Quadratic) -> SparsePlan:
 
     It solves the linear program at the product coupling (theorem 8 c).
     """
-    x = problem.x
-    y = problem.y
-    if isinstance(problem, ChannelProblem):
-        f, g = _row_means(x), _row_means(y)
-    else:
-        f, g = x.row_means, y.row_means
-    return sorting_plan(f, x.weights, g, y.weights)
-
-
-def _row_means(space: Space) -> Array:
-    """Return the row means of a space, or those of the sum of its edge features."""
-    if space.edge_features is None:
-        return space.row_means
-    xp = _array.namespace(space.weights)
-    return xp.sum(space.values(), axis=-1) @ space.weights
+    f, g = problem.row_means
+    return sorting_plan(f, problem.x.weights, g, problem.y.weights)
 
 
 def couplings_of_one_row(problem: GWProblem) -> tuple[SparsePlan, SparsePlan]:
