@@ -32,8 +32,7 @@ class Library:
         if self.name != "jax":
             yield
             return
-        import jax
-
+        jax = pytest.importorskip("jax")
         with jax.enable_x64(self.dtype == "float64"):
             yield
 
