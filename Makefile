@@ -145,7 +145,7 @@ minimum: ## the tests of gwtools with the least versions of what it needs, in .v
 	$(PYTHON) -m venv .venv-minimum
 	.venv-minimum/bin/python -m pip install --constraint constraints-minimum.txt torch
 	.venv-minimum/bin/python -m pip install --constraint constraints-minimum.txt --editable '.[$(MINIMUM)]'
-	.venv-minimum/bin/python -m pytest --ignore=tests/fusion --ignore=tests/simulations $(ARGS)
+	.venv-minimum/bin/python -m pytest --ignore=tests/fusion --ignore=tests/simulations --ignore=tests/whole/test_extras.py $(ARGS)
 
 clean: ## remove caches, build products and quick results
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache simulations/results/*-quick
