@@ -70,7 +70,11 @@ effort=...)` alone, of the cheap coupling that it finds itself.
 divided by the least one of all methods at this size.
 - Exponents are slopes of log seconds and log memory against log n, from \
 n = {FITTED_FROM} on. A method ends where doubling n is predicted
-  to take more than {LONGEST:.0f} s or {MOST_MEMORY:.0f} MB."""
+  to take more than {LONGEST:.0f} s or {MOST_MEMORY:.0f} MB. Between 2000 and 4000 \
+points our descents on squared distances change to programs without matrices,
+  so that their memory falls.
+- The machine was busy with other work, which slows what is bound by memory: compare \
+exponents and orders of magnitude, and times by `make speed`."""
 
 
 class Found(NamedTuple):
@@ -323,17 +327,28 @@ def _is(row: Row, key: Row) -> bool:
 
 
 def with_shares(trials: Sequence[Row]) -> list[Row]:
-    """Add objective and lower end over the least objective at the same size."""
+    """Add objective and lower end over the least objective at the same size.
+
+    They are left out at sizes where no descent was run.
+    """
     best: dict[Any, float] = {}
+    descents = ("auto", "ConditionalGradient", "Sinkhorn", "POT")
+    sizes = {
+        (row["metric"], row["n"])
+        for row in trials
+        if row["method"] in descents and row["objective"] != ""
+    }
     for row in trials:
-        if row["objective"] != "":
+        if row["objective"] != "" and (row["metric"], row["n"]) in sizes:
             key = row["metric"], row["n"]
             best[key] = min(best.get(key, math.inf), row["objective"])
     shares = []
     for row in trials:
-        least = best.get((row["metric"], row["n"]), math.nan)
+        least = best.get((row["metric"], row["n"]))
         of_row = {
-            f"{name} over best": "" if row[name] == "" else row[name] / least
+            f"{name} over best": ""
+            if row[name] == "" or least is None
+            else row[name] / least
             for name in ("objective", "lower")
         }
         shares.append({**row, **of_row})

@@ -57,6 +57,19 @@ def test_a_method_ends_where_the_next_size_would_take_too_long():
     assert rows[-1]["n"] == 200
 
 
+def test_shares_are_of_the_best_where_a_descent_was_run():
+    names = ("metric", "method", "n", "objective", "lower")
+    cells = [
+        ("euclidean", "POT", 10, 2.0, ""),
+        ("euclidean", "Sorted", 10, 4.0, 1.0),
+        ("euclidean", "Sorted", 20, 4.0, 1.0),
+    ]
+    rows = [dict(zip(names, row, strict=True)) for row in cells]
+    found = scaling.with_shares(rows)
+    assert [row["objective over best"] for row in found] == [1.0, 2.0, ""]
+    assert [row["lower over best"] for row in found] == ["", 0.5, ""]
+
+
 def test_objectives_of_rivals_are_those_of_their_plans():
     points = scaling.clouds(0, 8, 0)
     plan = np.full((8, 8), 1 / 64)
