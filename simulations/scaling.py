@@ -385,7 +385,7 @@ def draw(trials: Sequence[Row], path: Path) -> None:
 
 
 def _curves(axes: Axes, rows: Sequence[Row], methods: Sequence[str], name: str) -> None:
-    """Draw a line a method: ours with dots, those of others dashed with squares."""
+    """Draw a line a method: dotted for certificates, dashed for other libraries."""
     for i, method in enumerate(methods):
         found = [
             (row["n"], row[name])
@@ -395,11 +395,17 @@ def _curves(axes: Axes, rows: Sequence[Row], methods: Sequence[str], name: str) 
         if name.startswith("objective") and method.startswith("certify"):
             continue  # its upper end is that of a cheap coupling
         if found:
-            other = method.startswith(("POT", "OTT"))
-            style: Any = {"marker": "s" if other else "o", "ls": "--" if other else "-"}
+            style: Any = {"marker": "o", "ls": "-"}
+            if method.startswith(("POT", "OTT")):
+                style = {"marker": "s", "ls": "--"}
+            elif method.startswith("certify"):
+                style = {"marker": "^", "ls": ":"}
             sizes, values = zip(*found, strict=True)
             axes.plot(sizes, values, ms=3, color=f"C{i % 5}", label=method, **style)
     axes.set(xscale="log", yscale="log")
+    sizes = sorted({row["n"] for row in rows})
+    axes.set_xticks(sizes, [str(n) for n in sizes], fontsize="x-small", rotation=60)
+    axes.minorticks_off()
 
 
 def publish(folder: Path) -> None:
