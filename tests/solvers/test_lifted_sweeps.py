@@ -114,6 +114,7 @@ def test_levels_of_cells_end_near_the_answer_by_programs_of_all(
     with pytest.warns(UserWarning, match="gap is above the tolerance"):
         rough = gw.solve(x, y, ONE)
     assert rough.status is gw.Status.NOT_STATIONARY
+    assert rough.iterations == 1
     assert check(x, y, rough) <= rough.frank_wolfe_gap + 1e-9
     assert float(rough.objective) <= 1.05 * float(wanted.objective)
     # The gap is as proved as that of a solved program: a tolerance above it is met.
