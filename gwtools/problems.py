@@ -81,9 +81,7 @@ class Quadratic:
         a = self.x.weights
         b = self.y.weights
         xp = _array.namespace(a)
-        log_a = xp.log(at_atoms(a, a, 1.0))
-        log_b = xp.log(at_atoms(b, b, 1.0))
-        return log_a, log_b
+        return xp.log(at_atoms(a, a, 1.0)), xp.log(at_atoms(b, b, 1.0))
 
     @cached_property
     def constant(self) -> Array:
@@ -382,10 +380,7 @@ class GWProblem(Quadratic):
         return float(self.share * product + self.linear.mean)
 
     def updated_cross(
-        self,
-        plan: SparsePlan,
-        previous: SparsePlan,
-        cross: Array,
+        self, plan: SparsePlan, previous: SparsePlan, cross: Array
     ) -> Array:
         """Return R π S of a plan that differs from the previous one in few rows.
 
@@ -460,10 +455,7 @@ class GWProblem(Quadratic):
         _check_plans.coupling_shape(plan.shape, self.shape)
 
     def _from_factors(
-        self,
-        plan: SparsePlan,
-        left: LowRankResidual,
-        right: LowRankResidual,
+        self, plan: SparsePlan, left: LowRankResidual, right: LowRankResidual
     ) -> Array:
         """Return F(π) of a sparse plan, by ⟨π, R π S⟩ = ± ‖Gᵀ π H‖² (theorem 12)."""
         mass = plan.mass

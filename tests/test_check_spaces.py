@@ -51,7 +51,7 @@ BAD_MATRICES = {
         ("must be a square matrix", "(2, 3)", "PointCloud"),
     ),
     "vector": (GOOD[0], ValueError, ("must have 2 axes", "(3,)")),
-    "cube": (GOOD[None], ValueError, ("must have 2 axes", "(1, 3, 3)")),
+    "four axes": (GOOD[None, None], ValueError, ("must have 2 axes", "(1, 1, 3, 3)")),
     "empty": (np.zeros((0, 0)), ValueError, ("must not be empty", "(0, 0)")),
     "integers": (
         GOOD.astype(int),

@@ -247,11 +247,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         plan = rounded_plan(outcome.plan.dense(), a, b)
         return replace(outcome, plan=plan)
 
-    def _run_lifted(
-        self,
-        problem: GWProblem,
-        callback: Callback | None,
-    ) -> Outcome:
+    def _run_lifted(self, problem: GWProblem, callback: Callback | None) -> Outcome:
         """Take the same steps by programs between coordinates (theorem 12 g)."""
         lifted = LiftedProblem.of(problem)
         solver = self
@@ -361,11 +357,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         cross = _cross(problem, state, vertex)
         active = cast(ActiveSet, state.active)
         following = self._corrected(problem, active, vertex, cross)
-        following = replace(
-            following,
-            gap_before=gap,
-            potentials=program.potentials,
-        )
+        following = replace(following, gap_before=gap, potentials=program.potentials)
         decrease = state.relative_objective - following.relative_objective
         if decrease > negligible:
             return following
