@@ -44,7 +44,7 @@ draws of one normal law, whose
   distance is that of samples.
 - sorting: descent from the sorting coupling; cells: from cells, with programs of all \
 points; blocks: from cells, no program
-  of all points. Above 20,000 points the default is cells, above 50,000 it is blocks.
+  of all points. From 20,000 points on the default is cells, above 50,000 it is blocks.
 - seconds of CPU on one core, certificates included; MiB: most memory of the process; \
 gap: the Frank-Wolfe gap over the objective."""
 
@@ -136,7 +136,7 @@ def publish(folder: Path) -> None:
     ]
     table = report.markdown_table(list(rows[0]), [list(row.values()) for row in rows])
     text = f"{NOTES}\n\n{table}"
-    title = "# Squared clouds of up to a million points"
+    title = "# Large squared clouds"
     (folder / "squared_clouds.md").write_text(f"{title}\n\n{text}\n")
     print(text, f"Written to {folder}.", sep="\n\n")
 
