@@ -373,14 +373,18 @@ def draw(trials: Sequence[Row], path: Path) -> None:
         "objective over best": "objective over the best",
     }
     with report.figure_style():
-        figure = Figure(figsize=(11, 3.6 * len(METHODS)))
+        figure = Figure(figsize=(12, 3.6 * len(METHODS)))
         rows = figure.subplots(len(METHODS), len(kinds))
         for places, (metric, methods) in zip(rows, METHODS.items(), strict=True):
             of_metric = [row for row in trials if row["metric"] == metric]
             for axes, (name, label) in zip(places, kinds.items(), strict=True):
                 _curves(axes, of_metric, list(methods), name)
                 axes.set(xlabel="points n", ylabel=label, title=TITLES[metric])
-            places[0].legend(fontsize="x-small")
+            # Beside the row: within the panels it would cover lines.
+            lines = places[0].get_legend_handles_labels()
+            places[-1].legend(
+                *lines, fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5)
+            )
         figure.savefig(path)
 
 
