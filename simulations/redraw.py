@@ -21,6 +21,7 @@ from simulations import (
     global_gap,
     gw_table,
     hard_pairs,
+    scaling,
 )
 from simulations._report import read_rows
 from simulations.study import language_models
@@ -51,6 +52,11 @@ def _global_gap(folder: Path) -> None:
     global_gap.draw(trials, global_gap.summarise(trials), folder / "global_gap.png")
 
 
+def _scaling(folder: Path) -> None:
+    trials = scaling.with_shares(read_rows(folder / "trials.csv"))
+    scaling.draw(trials, folder / "scaling.png")
+
+
 def _language_models(folder: Path) -> None:
     rows = read_rows(folder / "training.csv")
     language_models.draw(rows, folder / "language_models.png")
@@ -62,6 +68,7 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "bounds": _bounds,
     "hard_pairs": _hard_pairs,
     "global_gap": _global_gap,
+    "scaling": _scaling,
     "fusion_study": fusion_study.draw,
     "fusion_study_gemma": _language_models,
     "fusion_study_taught": _language_models,
