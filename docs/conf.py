@@ -70,6 +70,7 @@ myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # tables that a notebook shows are tables
 
 html_math_renderer = "mathml"
 html_theme = "furo"
