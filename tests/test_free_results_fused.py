@@ -1,6 +1,7 @@
 """Features beside free marginals, from end to end: known answers, bounds, gradients."""
 
 import itertools
+import warnings
 
 import numpy as np
 import ot
@@ -149,6 +150,31 @@ def test_at_share_0_total_variation_is_a_linear_program():
     solved = linprog((features - 0.6).ravel(), A_ub=sums, b_ub=weights)
     assert float(result.objective) == pytest.approx(0.6 + solved.fun, abs=1e-12)
     assert result.certificate.kind is gw.Kind.GLOBAL
+
+
+@pytest.mark.parametrize("price", [1e-3, 1.0, 1e4, 1e8])
+def test_intervals_close_at_any_price(price):
+    """What prices multiply float errors of masses by counts as float error."""
+    marginals = gw.Unbalanced(price, "tv")
+    x, y, features, _, _ = drawn(7, marginals)
+    for costs in (features, 0 * features):
+        result = gw.solve(x, y, features=costs, alpha=0, marginals=marginals)
+        assert result.certificate.kind is gw.Kind.GLOBAL
+        assert result.certificate.rounding <= 1e-11 * (price + 1)
+
+
+@pytest.mark.parametrize("gained", [1e3, 1e5])
+def test_costs_far_below_0_beside_a_small_price(gained):
+    """More mass is better by far; one pair of cells says what mass."""
+    C = np.array([[0.0, 1.0], [1.0, 0.0]])
+    costs = np.full((2, 2), -gained)
+    given = {"alpha": 0.5, "marginals": gw.Unbalanced(1.0)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", gw.ConvergenceWarning)
+        result = gw.solve(C, C, features=costs, **given)
+    s = float(result.plan.masses.sum())
+    # The derivative in s of s L − s gained / 2 and of the prices is 0.
+    assert 8 * np.log(s) * s == pytest.approx(gained / 2, rel=1e-6)
 
 
 @pytest.mark.parametrize("cost", [-0.7, 0.0, 0.4, 3.0])

@@ -111,6 +111,9 @@ def free_interval(
         return found._replace(certificate=replace(found.certificate, seconds=seconds))
     upper = _upper(problem, pair, plan)
     width = float(pair.float_error_above(finite_or_zero(max(lower.values()))))
+    if isinstance(problem, UnbalancedProblem):
+        # Sums of masses are multiplied by prices.
+        width += 2 * _penalties(problem, pair, plan)[1]
     return interval_of_bounds(
         lower, seconds, upper, width, ready.unit, tolerance, of_plan=True
     )
@@ -166,7 +169,8 @@ class _FusedPlans:
             penalties, error = _penalties(self.problem, self.pair, plan)
             upper = Bound(rest.value + penalties, 0.0, rest.upper + penalties + error)
             structure = linear.structure_of(rest.value)
-            width = linear.error_width(float(width_of(structure)))
+            # The float errors of both ends: sums of masses are multiplied by prices.
+            width = linear.error_width(float(width_of(structure))) + 2 * error
             return interval_of_any_sign(
                 bounds, upper, width, tolerance, unit, of_plan=True
             )

@@ -32,6 +32,7 @@ _NEWTON_STEPS = 40
 _HALVINGS = 30
 _EMPTY = 1e-6  # masses of rows and columns below this count as nearly none
 _MOST_EXPONENT = 200.0  # of masses, whose squares are numbers
+_MOST_BISECTIONS = 1000  # far above what a root takes
 _FLAT = 1e-10  # curvatures below this share of the largest count as it
 
 
@@ -391,25 +392,28 @@ def best_mass(rest: float, linear: float, price: float, held: float) -> float:
         The mass that is held: where it is better, it is kept.
     """
 
-    def slope(s: float) -> float:
-        return 2 * rest + linear / s + 4 * price * math.log(s)
+    def slope(logarithm: float) -> float:
+        inverse = math.exp(-logarithm)
+        return 2 * rest + linear * inverse + 4 * price * logarithm
 
     def value(s: float) -> float:
         return s * s * rest + s * linear + price * mass_penalty(s)
 
     if linear > 0.0:
         # Where k is least; if it is not below 0 there, less mass is always better.
-        low = linear / (4 * price)
-        high = 1.0
-        if low >= 1.0 or slope(low) >= 0.0:
-            return min(low, held)
+        low = max(math.log(linear) - math.log(4 * price), -_MOST_EXPONENT)
+        high = 0.0
+        if low >= 0.0 or slope(low) >= 0.0:
+            return min(math.exp(low), held)
     else:
-        low = math.exp(-min(rest / (2 * price), _MOST_EXPONENT))
-        high = math.exp(min(-linear / (4 * price), _MOST_EXPONENT))
+        low = -min(rest / (2 * price), _MOST_EXPONENT)
+        high = min(-linear / (4 * price), _MOST_EXPONENT)
     best = high if slope(high) <= 0.0 else low
     if slope(low) < 0.0 < slope(high):
-        best = float(brentq(slope, low, high, xtol=1e-300, rtol=1e-14))
-    return best if value(best) <= value(held) else held
+        # Over log s, as masses may be small by any number of digits.
+        best = float(brentq(slope, low, high, xtol=1e-15, maxiter=_MOST_BISECTIONS))
+    mass = math.exp(best)
+    return mass if value(mass) <= value(held) else held
 
 
 def _float64(array: NumpyArray) -> NumpyArray:

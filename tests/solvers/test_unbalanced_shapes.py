@@ -86,6 +86,15 @@ def test_masses_of_costs_that_nothing_pays_for(linear):
         mass = following
 
 
+@pytest.mark.parametrize("price", [1e-12, 1e-3, 10.0])
+@pytest.mark.parametrize("gained", [1e2, 1e5, 1e12])
+def test_the_best_mass_where_costs_are_far_below_0(gained, price):
+    """At it the derivative 2 A + B / s + 4 R log s is 0, though s may be very large."""
+    mass = best_mass(0.3 * price, -gained * price, price, 1.0)
+    ratio = 0.6 + 4 * np.log(mass)
+    assert ratio * mass == pytest.approx(gained, rel=1e-12)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_line_is_searched_to_a_point_that_is_no_worse_than_others(seed):
     shapes, shape, rng, _ = drawn(seed)
