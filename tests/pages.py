@@ -50,6 +50,9 @@ ALIASES = {
     "gwtools.bounds.tlb",
 }
 
+# Below the head of a table in Markdown; typesetting makes dashes of hyphens.
+RULE = re.compile(r"^\|(\s*:?[-–—]+:?\s*\|)+$", re.MULTILINE)
+
 
 @dataclass
 class Page(HTMLParser):
@@ -61,6 +64,8 @@ class Page(HTMLParser):
     loaded: list[str] = field(default_factory=list)
     headings: list[tuple[str, str]] = field(default_factory=list)
     heading: str = ""
+    in_code: bool = False
+    has_raw_table: bool = False
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -68,6 +73,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Keep anchors, links, and what the page loads."""
+        self.in_code |= tag == "pre"
         values = {name: value or "" for name, value in attrs}
         if "id" in values:
             self.anchors.append(values["id"])
@@ -81,13 +87,17 @@ class Page(HTMLParser):
             self.headings.append((tag, ""))
 
     def handle_data(self, data: str) -> None:
-        """Gather the text of a heading."""
+        """Gather the text of a heading, and find tables that are left as Markdown."""
+        if not self.in_code and RULE.search(data):
+            self.has_raw_table = True
         if self.heading:
             tag, text = self.headings[-1]
             self.headings[-1] = (tag, text + data)
 
     def handle_endtag(self, tag: str) -> None:
-        """End a heading."""
+        """End a heading, or code."""
+        if tag == "pre":
+            self.in_code = False
         if tag == self.heading:
             self.heading = ""
 
@@ -125,6 +135,8 @@ def faults_of_page(page: Page) -> Iterator[str]:
     titles = [text for tag, text in page.headings if tag == "h1"]
     if len(titles) != 1 and page.path.name not in WITHOUT_TITLE:
         yield f"has {len(titles)} titles"
+    if page.has_raw_table:
+        yield "shows a table of Markdown as text"
 
 
 def faults_of_site(site: Path) -> Iterator[str]:

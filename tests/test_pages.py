@@ -46,6 +46,7 @@ def test_a_whole_page_has_no_fault(site):
         (">Another<", ">Part<", "has 2 headings 'Part'"),
         ("<h2>Another", '<h2 id="part">Another', "has 2 places called part"),
         ("h1", "h3", "has 0 titles"),
+        ("</body>", "<p>| n |\n|—:|\n| 1 |</p>", "shows a table of Markdown as text"),
     ],
 )
 def test_each_fault_of_a_page_is_found(site, right, wrong, fault):
