@@ -13,7 +13,8 @@ import numpy as np
 import scipy.linalg
 
 from gwtools._array import Array, NumpyArray
-from gwtools.plans import Plan, mixture
+from gwtools.free_problems import listed_plan
+from gwtools.plans import Plan, SparsePlan, mixture
 from gwtools.problems import Quadratic
 
 MOST = 512  # couplings: matrices of this size are factored in a few milliseconds
@@ -74,6 +75,12 @@ class ActiveSet:
         if len(self.plans) == 1:
             return self.plans[0]
         return mixture(self.plans, self.weights.tolist())
+
+    def listed(self, plan: Plan) -> Plan:
+        """Return a mixture of lists of atoms as one in every library; others as is."""
+        if all(isinstance(vertex, SparsePlan) for vertex in self.plans):
+            return listed_plan(plan)
+        return plan
 
     def extended(
         self,

@@ -441,15 +441,16 @@ class ConditionalGradient(IterativeSolver[_State]):
         negligible: float,
     ) -> _State:
         """Return a stationary state, or the one after exchanges where some descend."""
-        if not self.exchange or not isinstance(state.plan, SparsePlan):
+        before = cast(ActiveSet, state.active).listed(state.plan)
+        if not self.exchange or not isinstance(before, SparsePlan):
             return replace(state, status=Status.STATIONARY)
-        plan = exchanged(problem, state.plan, state.cross, negligible)
-        if plan is state.plan:
+        plan = exchanged(problem, before, state.cross, negligible)
+        if plan is before:
             return replace(state, status=Status.STATIONARY)
         # Exchanges of parts of atoms leave the vertices. A copy is the next program's
         # start, so that the plan counts as a mixture: a vertex that is as good may
         # replace it.
-        cross = problem.updated_cross(plan, state.plan, state.cross)
+        cross = problem.updated_cross(plan, before, state.cross)
         return replace(
             _alone(problem, plan, cross),
             vertex=changed(plan),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import gwtools as gw
 from gwtools.problems import GWProblem
@@ -106,3 +107,19 @@ def test_a_step_on_the_line_is_the_best_of_it_and_forgets_no_coupling():
         assert active.relative_objective == pytest.approx(min(values), rel=0.05)
         corrected = wider.minimised(1e-12, 1e-15)
         assert corrected.relative_objective <= active.relative_objective + 1e-12
+
+
+@pytest.mark.parametrize("seed", [5, 10, 42])
+def test_mixtures_are_exchanged_in_every_library(seed):
+    """PyTorch keeps mixtures as matrices, whose atoms may be exchanged all the same."""
+    rng = np.random.default_rng(seed)
+    n, m = rng.integers(3, 6, 2)
+    C, D = rng.random((n, n)) + 0.1, rng.random((m, m)) + 0.1
+    a, b = rng.random(n) + 0.2, rng.random(m) + 0.2
+    arrays = [C + C.T, a / a.sum(), D + D.T, b / b.sum()]
+    found = []
+    for convert in (np.asarray, torch.asarray):
+        of_x, x_weights, of_y, y_weights = map(convert, arrays)
+        x, y = gw.DenseSpace(of_x, x_weights), gw.DenseSpace(of_y, y_weights)
+        found.append(float(gw.solve(x, y, gw.ConditionalGradient()).objective))
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
