@@ -26,6 +26,7 @@ from gwtools.transport.programs import repaired
 LEAST_ENTRIES = 2000**2  # n m from which programs between coordinates take less time
 MOST_COORDINATES = 8  # min(d, d'): nearest neighbours among more are found slowly
 _MOST_ATOMS = 50_000  # of the larger space, between which programs are solved
+_MOST_PRICED = 300_000  # and between which they are priced, so that a gap is known
 _NUMBERS_OF_AN_ATOM = 1000  # arcs, neighbours and trees, in a program
 _NUMBERS_WITHOUT_PROGRAMS = 120  # plans and trees
 
@@ -53,6 +54,11 @@ def numbers_of_lifted(x: Space, y: Space) -> float:
 def are_too_many(shape: tuple[int, int]) -> bool:
     """Tell whether programs between coordinates of so many atoms are not solved."""
     return max(shape) > _MOST_ATOMS
+
+
+def are_unpriced(shape: tuple[int, int]) -> bool:
+    """Tell whether no program of so many atoms is priced: no gap is known there."""
+    return max(shape) > _MOST_PRICED
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,7 +107,7 @@ class GWResult:
     cost⟩ by at most that gap. Where it is None, they are those of the last program
     solved, whose costs were those of the plan before the last step. Where no program
     was solved, as every coupling is as good as the product coupling, or this is a
-    minimum at which no linearisation descends, they are zeros.
+    minimum at which no linearisation descends, or atoms are too many, they are zeros.
 
     Kernels: ε u and ε v of the last scalings, so that f_i + g_j is cost_ij where the
     plan of a proximal solver at rest has mass; it may be above cost_ij elsewhere. At a

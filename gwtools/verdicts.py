@@ -50,8 +50,8 @@ class Status(Enum):
     )
     NOT_STATIONARY = (
         "Steps hardly lower the objective any more, but the Frank-Wolfe gap is above "
-        "the tolerance: raise the tolerance, compute in float64, or, after a proximal "
-        "Sinkhorn, go on with ConditionalGradient(init=result.plan)."
+        "the tolerance, or unknown: raise the tolerance, compute in float64, or, after "
+        "a proximal Sinkhorn, go on with ConditionalGradient(init=result.plan)."
     )
     SCALING_UNFINISHED = (
         "The last kernel was not scaled to its marginals, and the gap is above the "

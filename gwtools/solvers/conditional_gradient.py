@@ -14,7 +14,12 @@ import numpy as np
 from gwtools import _array, _check
 from gwtools._array import Array, NumpyArray
 from gwtools.bounds.moments import has_one_row
-from gwtools.lifted_problems import LiftedProblem, are_lifted, numbers_of_lifted
+from gwtools.lifted_problems import (
+    LiftedProblem,
+    are_lifted,
+    are_unpriced,
+    numbers_of_lifted,
+)
 from gwtools.marginals import has_marginals, rounded_plan
 from gwtools.plans import Plan, SparsePlan, changed
 from gwtools.preparation import Prepared
@@ -151,7 +156,8 @@ class ConditionalGradient(IterativeSolver[_State]):
     atoms on, in place of the sorting coupling, it starts from a plan between few cells,
     which programs in blocks lower between ever smaller ones (theorem 12 i); these steps
     are not counted. Above 50,000 atoms no program of all atoms is solved after that:
-    the Frank-Wolfe gap says what one could gain at most.
+    the Frank-Wolfe gap says what one could gain at most. Above 300,000 it is not
+    computed either.
 
     Examples
     --------
@@ -331,6 +337,8 @@ class ConditionalGradient(IterativeSolver[_State]):
 
         Of its vertex and those before.
         """
+        if isinstance(problem, LiftedProblem) and are_unpriced(problem.shape):
+            return replace(state, status=Status.NOT_STATIONARY)
         # 1. The steepest vertex and the Frank-Wolfe gap (theorem 8 b).
         gradient = problem.gradient(state.cross)
         program = linear_program(problem, gradient, state.vertex, state.potentials)
@@ -434,12 +442,7 @@ class ConditionalGradient(IterativeSolver[_State]):
                 )
         return self._at_rest(problem, state, self.negligible(problem))
 
-    def _at_rest(
-        self,
-        problem: GWProblem,
-        state: _State,
-        negligible: float,
-    ) -> _State:
+    def _at_rest(self, problem: GWProblem, state: _State, negligible: float) -> _State:
         """Return a stationary state, or the one after exchanges where some descend."""
         before = cast(ActiveSet, state.active).listed(state.plan)
         if not self.exchange or not isinstance(before, SparsePlan):
@@ -472,11 +475,7 @@ def _of_one_row(problem: GWProblem) -> _State:
     return alike
 
 
-def _alone(
-    problem: GWProblem,
-    plan: Plan,
-    cross: Array | None = None,
-) -> _State:
+def _alone(problem: GWProblem, plan: Plan, cross: Array | None = None) -> _State:
     """Return the state at one coupling, given with its ``cross`` matrix or without."""
     if cross is None:
         cross = problem.cross(plan)

@@ -142,6 +142,23 @@ def test_equal_points_leave_equal_answers(rng):
 
 @pytest.mark.usefixtures("too_many")
 @pytest.mark.filterwarnings("ignore:.*above the tolerance")
+@pytest.mark.parametrize("given", [False, True])
+def test_no_gap_is_computed_where_no_program_is_priced(given, rng, monkeypatch):
+    x, y = clouds(80, 70, rng)
+    priced = gw.solve(x, y, ONE)
+    monkeypatch.setattr(lifted_problems, "_MOST_PRICED", 60)
+    solver = gw.ConditionalGradient(init=priced.plan) if given else ONE
+    found = gw.solve(x, y, solver)
+    assert priced.frank_wolfe_gap > 0.0
+    assert found.frank_wolfe_gap is None
+    assert found.status is gw.Status.NOT_STATIONARY
+    assert float(found.objective) <= float(priced.objective) * (1 + 1e-12)
+    assert not np.any(found.potentials[0])
+    check(x, y, found)
+
+
+@pytest.mark.usefixtures("too_many")
+@pytest.mark.filterwarnings("ignore:.*above the tolerance")
 def test_given_couplings_are_swept_where_no_program_is_solved(rng):
     x, y = clouds(80, 70, rng)
     start = gw.solve(x, y, gw.Sorted()).plan
