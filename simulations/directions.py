@@ -57,7 +57,7 @@ POT: ot.gromov.fused_gromov_wasserstein.
 the mean objective over POT's mean.
 - one takes line searches in its first ten steps. That number was chosen on pairs of \
 other seeds, 900 and 901.
-- proved: the mean of lower / objective of auto, with effort="cubic"; seconds: the \
+- proved: the mean of lower / objective of auto, with `effort="cubic"`; seconds: the \
 median, by the process clock on one thread."""
 
 
