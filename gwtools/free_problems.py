@@ -22,7 +22,7 @@ class FreeProblem(Quadratic):
 
     With p = π1 and q = πᵀ1, F is the quadratic form −2 ⟨π, Q(π)⟩ of Q(π)_ij = (CπD)_ij
     − (C²p)_i / 2 − (D²q)_j / 2, where squares are those of entries (THEORY.md, theorem
-    22). Row means and residuals have no part in it, as p and q vary. With features M
+    18). Row means and residuals have no part in it, as p and q vary. With features M
     the objective is fused: (1 − α) ⟨M, π⟩ + α F(π).
 
     Parameters

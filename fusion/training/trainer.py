@@ -212,8 +212,7 @@ class FusionTrainer(Trainer):
         # The loss comes divided by the totals of the whole step: the Trainer must not
         # divide it by the number of micro-batches. Its older versions look at the first
         # of these, newer ones at the second.
-        self.model_accepts_loss_kwargs = True
-        self.loss_is_scaled_for_ga = True
+        self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
         self._reader = reader_of(self.model, processing_class, args, student_k)
         self._head = head_of(self.model)
 

@@ -23,7 +23,7 @@ _OF_ROWS = 16  # arcs that are priced for an atom of x at once
 _OF_COLUMNS = 2  # and for an atom of y
 _MOST_ARCS = 32  # of an atom, above which the dearest are dropped
 _KEPT_ARCS = 16
-_MOST_ROUNDS = 200
+MOST_ROUNDS = 200
 _LEAF = 96  # points of a leaf of the trees
 _CELL = 12  # points of a cell, of which coarse programs have one
 _MOST_CELLS = 8192  # of coarse programs: more points have larger cells
@@ -188,7 +188,7 @@ def lifted_program(
         feasible.append((start.rows, start.cols))
     priced = Priced.of(costs, a, b, g)
     arcs = _Arcs.of(m, [*priced.arcs(), *feasible])
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(MOST_ROUNDS):
         # 1. Solve on these arcs, by reduced costs: their potentials are near 0.
         c = costs.at(arcs.rows, arcs.cols)
         reduced = c - priced.f[arcs.rows] - priced.g[arcs.cols]

@@ -18,7 +18,13 @@ from gwtools._compiled.network_simplex import (
     plant,
 )
 from gwtools.plans import SparsePlan
-from gwtools.transport.lifted import LiftedCosts, Priced, coarse_prices, gain
+from gwtools.transport.lifted import (
+    MOST_ROUNDS,
+    LiftedCosts,
+    Priced,
+    coarse_prices,
+    gain,
+)
 from gwtools.transport.programs import Program, exact_on_arcs
 from gwtools.transport.simplex import Units, plan_of, started
 
@@ -56,7 +62,7 @@ def continued_program(
     -------
     Program or None
         As :func:`gwtools.transport.lifted.lifted_program` returns it; None where pivots
-        came to no end.
+        or rounds came to no end.
     """
     b = b * (a.sum() / b.sum())
     n, m = costs.shape
@@ -70,7 +76,7 @@ def continued_program(
     arcs = _arcs(costs, first, [(rows, cols), *first.arcs()])
     tree = empty_tree(n, m, np.zeros(n))
     plant(tree, n, rows, cols, arcs.costs[: len(rows)], masses)
-    while True:
+    for _ in range(MOST_ROUNDS):
         # 2. Solve on these arcs.
         size = costs.size + max(np.abs(first.f).max(), np.abs(first.g).max())
         allowed = _FLOAT_ERROR * (size + float(np.abs(tree.potentials).max()))
@@ -91,6 +97,7 @@ def continued_program(
         # 4. The arcs that violate dual feasibility join.
         joining = _arcs(costs, first, violated)
         arcs = Arcs(*map(np.concatenate, zip(arcs, joining, strict=True)))
+    return None
 
 
 def _arcs(
