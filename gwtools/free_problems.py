@@ -10,14 +10,14 @@ from gwtools import _array
 from gwtools._array import Array
 from gwtools.distortions import sum_of_squares
 from gwtools.free_marginals import FreeMarginals, mass_of
-from gwtools.linear_terms import LinearTerm, share_of
+from gwtools.linear_terms import WithFeatures
 from gwtools.plans import DensePlan, Plan, SparsePlan, make_unchecked
 from gwtools.problems import Quadratic
 from gwtools.spaces import Space, detached
 
 
 @dataclass(frozen=True, eq=False)
-class FreeProblem(Quadratic):
+class FreeProblem(WithFeatures, Quadratic):
     """Minimise F(π) = Σ (C_ik − D_jl)² π_ij π_kl over plans with free marginals.
 
     With p = π1 and q = πᵀ1, F is the quadratic form −2 ⟨π, Q(π)⟩ of Q(π)_ij = (CπD)_ij
@@ -42,19 +42,6 @@ class FreeProblem(Quadratic):
     marginals: FreeMarginals
     features: Array = None
     alpha: Any = None
-
-    @cached_property
-    def share(self) -> float:
-        """α, the factor of F in a fused objective; 1 for F alone."""
-        return 1.0 if self.alpha is None else share_of(self.alpha)
-
-    @cached_property
-    def linear(self) -> LinearTerm | None:
-        """The linear term (1 − α) ⟨M, π⟩; None for F alone, also where α is 1."""
-        if self.share == 1.0:
-            return None
-        costs = (1.0 - self.share) * self.features
-        return LinearTerm(costs, self.x.weights, self.y.weights)
 
     @cached_property
     def largest_cost(self) -> float:

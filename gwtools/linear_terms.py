@@ -128,3 +128,25 @@ def _largest(matrix: Array) -> Numbers:
 def share_of(alpha: Any) -> float:
     """Return α as a number, of a float or of an array without axes."""
     return alpha if isinstance(alpha, float) else _array.number(alpha)
+
+
+class WithFeatures:
+    """The share and the linear term of a problem with features M, or without."""
+
+    x: Any
+    y: Any
+    features: Array  # M, (n, m), or None
+    alpha: Any  # α, or None
+
+    @cached_property
+    def share(self) -> float:
+        """α, the factor of F in a fused objective; 1 for F alone."""
+        return 1.0 if self.alpha is None else share_of(self.alpha)
+
+    @cached_property
+    def linear(self) -> LinearTerm | None:
+        """The linear term (1 − α) ⟨M, π⟩; None for F alone, also where α is 1."""
+        if self.share == 1.0:
+            return None
+        costs = (1.0 - self.share) * self.features
+        return LinearTerm(costs, self.x.weights, self.y.weights)

@@ -14,7 +14,7 @@ from gwtools import _array, _check, _check_fused, _check_plans, _check_spaces
 from gwtools._array import Array, NumpyArray
 from gwtools._stacks import Numbers, at_atoms, dot, expanded, numbers
 from gwtools.distortions import sum_of_squares
-from gwtools.linear_terms import LinearTerm, share_of
+from gwtools.linear_terms import LinearTerm, WithFeatures
 from gwtools.plans import Plan, SparsePlan, inner_products
 from gwtools.spaces import Space, detached, fields_alone
 from gwtools.spaces.double_centering import LowRankResidual, Residual
@@ -260,7 +260,7 @@ def _norms(space: Any) -> tuple[Numbers, Numbers]:
 
 
 @dataclass(frozen=True, eq=False)
-class GWProblem(Quadratic):
+class GWProblem(WithFeatures, Quadratic):
     """Minimise F(π) = Σ (C_ik − D_jl)² π_ij π_kl over couplings π of two spaces.
 
     By theorem 2, for every coupling of the weights of x and y, F(π) = (m_C − m_D)² + 2
@@ -325,19 +325,6 @@ class GWProblem(Quadratic):
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields alone for copies and pickles."""
         return fields_alone(self)
-
-    @cached_property
-    def share(self) -> float:
-        """α, the factor of F in a fused objective; 1 for F alone."""
-        return 1.0 if self.alpha is None else share_of(self.alpha)
-
-    @cached_property
-    def linear(self) -> LinearTerm | None:
-        """The linear term (1 − α) ⟨M, π⟩; None for F alone, also where α is 1."""
-        if self.share == 1.0:
-            return None
-        costs = (1.0 - self.share) * self.features
-        return LinearTerm(costs, self.x.weights, self.y.weights)
 
     @property
     def floor(self) -> float:

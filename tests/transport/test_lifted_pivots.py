@@ -100,8 +100,9 @@ def test_forests_have_no_circles_and_cost_no_more(rng):
     assert lifted_pivots._forest(costs, a, b, found) is found
 
 
-def test_pivots_without_an_end_are_given_up(rng, monkeypatch):
-    monkeypatch.setattr(lifted_pivots, "_PIVOTS_PER_POINT", 0)
+@pytest.mark.parametrize("limit", ["_PIVOTS_PER_POINT", "MOST_ROUNDS"])
+def test_pivots_without_an_end_are_given_up(limit, rng, monkeypatch):
+    monkeypatch.setattr(lifted_pivots, limit, 0)
     a = np.full(20, 1 / 20)
     costs = LiftedCosts(rng.standard_normal((20, 2)), rng.standard_normal((20, 2)))
     start = sorting_plan(costs.u[:, 0], a, costs.v[:, 0], a)
