@@ -91,6 +91,8 @@ class LinearCosts:
     @cached_property
     def least(self) -> float:
         """A number that ⟨M, π⟩ is below for no plan; of couplings by duality."""
+        if self.largest == 0.0:
+            return 0.0
         a, b = self.weights
         potential = self.program.potentials[1]
         return float(dual_value(self.costs, potential, a, b, self.omega))
@@ -104,7 +106,9 @@ class LinearCosts:
         structure = share * plain
         linear: float = (1 - share) * self.least
         size = structure + abs(linear)
-        return float(structure + linear - gamma(8) * size - UNDERFLOW)
+        # Nothing underflows where all terms are 0.
+        underflow = UNDERFLOW if size > 0.0 else 0.0
+        return float(structure + linear - gamma(8) * size - underflow)
 
     def of_plan(self, plan: Plan, plain: Bound, missed: float) -> Bound:
         """Return the objective of a plan, with that of a plan nearby rounded up.
@@ -140,7 +144,8 @@ class LinearCosts:
         total = share * plain.value + (1 - share) * value
         upper = share * plain.upper + (1 - share) * (value + error)
         sums = share * plain.upper + (1 - share) * (size + error)
-        return Bound(total, -math.inf, upper + gamma(8) * sums + UNDERFLOW)
+        underflow = UNDERFLOW if sums > 0.0 else 0.0
+        return Bound(total, -math.inf, upper + gamma(8) * sums + underflow)
 
     def structure_of(self, total: float) -> float:
         """Return about what F is where the objective is a number."""
