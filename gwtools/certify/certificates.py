@@ -282,9 +282,7 @@ def certified_objective(
     asked = Asked(effort, tolerance, evaluated, deadline, memory_limit)
     found, proof = _certified(ready, plan, asked, fused)
     if keep_proof:
-        proof = replace(proof, plan=given)
-        certificate = replace(found.certificate, proof=proof)
-        found = found._replace(certificate=certificate)
+        found = found.noting(proof=replace(proof, plan=given))
     return found
 
 
@@ -354,12 +352,8 @@ def _certified(
         unit=unit,
         of_plan=plan is not None,
     )
-    certificate = replace(
-        interval.certificate,
-        seconds=collected.seconds,
-        left_out=collected.left_out,
-    )
-    return interval._replace(certificate=certificate), _proof(collected, unit)
+    interval = interval.noting(seconds=collected.seconds, left_out=collected.left_out)
+    return interval, _proof(collected, unit)
 
 
 def _fused(
@@ -401,12 +395,8 @@ def _fused(
         ready.unit,
         of_plan=plan is not None,
     )
-    certificate = replace(
-        interval.certificate,
-        seconds=collected.seconds,
-        left_out=collected.left_out,
-    )
-    return interval._replace(certificate=certificate), Proof()
+    interval = interval.noting(seconds=collected.seconds, left_out=collected.left_out)
+    return interval, Proof()
 
 
 def _proof(collected: Collected, unit: float) -> Proof:

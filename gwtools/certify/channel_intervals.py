@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
 
@@ -31,6 +31,7 @@ from gwtools.bounds.float_error import (
 from gwtools.bounds.transport_error import dual_value
 from gwtools.certify.intervals import (
     CertifiedObjective,
+    finite_or_zero,
     interval_of_bounds,
 )
 from gwtools.certify.linear_costs import LinearCosts, fused_interval
@@ -379,7 +380,7 @@ def channel_interval(
             seconds[name] = now() - started
     if fused is not None:
         found = _fused(pair, minorants, plan, fused, tolerance, ready.unit)
-        return found._replace(certificate=replace(found.certificate, seconds=seconds))
+        return found.noting(seconds=seconds)
     # 2. Their programs; no loss is below 0.
     bounds = {NONNEGATIVITY: 0.0}
     for name, minorant in minorants.items():
@@ -387,15 +388,15 @@ def channel_interval(
         bounds[name] = pair.of_minorant(minorant)
         seconds[name] += now() - started
     # 3. The interval, with the width that float errors of the values account for.
-    return interval_of_bounds(
-        bounds,
-        seconds,
+    found = interval_of_bounds(
+        {name: finite_or_zero(bound) for name, bound in bounds.items()},
         pair.of_plan(_product(ready) if plan is None else plan),
         pair.error_width,
-        ready.unit,
         tolerance,
+        ready.unit,
         of_plan=plan is not None,
     )
+    return found.noting(seconds=seconds)
 
 
 def _product(ready: Prepared) -> DensePlan:

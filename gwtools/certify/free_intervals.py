@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -23,7 +23,6 @@ from gwtools.certify.intervals import (
 from gwtools.certify.linear_costs import (
     TRANSPORT,
     fused_interval,
-    interval_of_any_sign,
 )
 from gwtools.certify.objectives import enclosed
 from gwtools.certify.plans import restricted, widened
@@ -108,15 +107,21 @@ def free_interval(
         if len(sides) > 1:
             minorants[1] = _turned(minorants[1])
         found = here.interval(lower, minorants, plan, tolerance, ready.unit)
-        return found._replace(certificate=replace(found.certificate, seconds=seconds))
+        return found.noting(seconds=seconds)
     upper = _upper(problem, pair, plan)
     width = float(pair.float_error_above(finite_or_zero(max(lower.values()))))
     if isinstance(problem, UnbalancedProblem):
         # Sums of masses are multiplied by prices.
         width += 2 * _penalties(problem, pair, plan)[1]
-    return interval_of_bounds(
-        lower, seconds, upper, width, ready.unit, tolerance, of_plan=True
+    found = interval_of_bounds(
+        {name: finite_or_zero(bound) for name, bound in lower.items()},
+        upper,
+        width,
+        tolerance,
+        ready.unit,
+        of_plan=True,
     )
+    return found.noting(seconds=seconds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +176,7 @@ class _FusedPlans:
             structure = linear.structure_of(rest.value)
             # The float errors of both ends: sums of masses are multiplied by prices.
             width = linear.error_width(float(width_of(structure))) + 2 * error
-            return interval_of_any_sign(
+            return interval_of_bounds(
                 bounds, upper, width, tolerance, unit, of_plan=True
             )
         plain = _upper(self.problem, self.pair, plan)

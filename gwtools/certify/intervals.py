@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gwtools.bounds.float_error import Bound
 from gwtools.branch_proofs import BranchProof
@@ -24,6 +24,10 @@ class CertifiedObjective(NamedTuple):
     certificate: Certificate
     objective: float
     distance: float
+
+    def noting(self, **fields: Any) -> CertifiedObjective:
+        """Return the same, with other fields of the certificate."""
+        return self._replace(certificate=replace(self.certificate, **fields))
 
 
 class ProvedInterval(NamedTuple):
@@ -57,18 +61,56 @@ def certified_interval(
     unit: float = 1.0,
     of_plan: bool = True,
 ) -> CertifiedObjective:
-    """Return the certificate of lower bounds and an objective, in the given units.
+    """Return the certificate of lower bounds of GW_2² and an objective.
 
     Parameters
     ----------
     bounds : mapping from the name of a theorem to a number
-        Lower bounds of GW_2², rounded down, among them that of "norm".
+        Lower bounds, rounded down, among them that of "norm".
     upper : Bound
         An objective, and the same rounded up for a coupling.
     a_priori : float
         How far GW_2² can lie above the bound "norm".
+    error_width, tolerance, unit, of_plan
+        As in :func:`interval_of_bounds`.
+
+    Returns
+    -------
+    CertifiedObjective
+        In the units that were given; its objective is at least the best lower bound.
+    """
+    found = interval_of_bounds(
+        {name: finite_or_zero(bound) for name, bound in bounds.items()},
+        upper,
+        error_width,
+        tolerance,
+        unit,
+        of_plan,
+    )
+    # ``a_priori`` counts from the bound "norm", which the units may have rounded down.
+    shift = 2 * math.ulp(found.certificate.bounds["norm"])
+    a_priori = in_given_units(a_priori, unit, math.inf) + shift
+    return found.noting(a_priori=a_priori)
+
+
+def interval_of_bounds(
+    bounds: Mapping[str, float],
+    upper: Bound,
+    error_width: float,
+    tolerance: float,
+    unit: float,
+    of_plan: bool,
+) -> CertifiedObjective:
+    """Return the certificate of the best of some bounds and an objective.
+
+    Parameters
+    ----------
+    bounds : mapping from a name to a number
+        Lower bounds of any sign, rounded down.
+    upper : Bound
+        An objective, and the same rounded up for a plan that competes.
     error_width : float
-        Width that float errors of the values account for.
+        Width of an interval that float errors of the values account for.
     tolerance : float
         Width that counts as closed because it was asked for, in the units that were
         given.
@@ -83,77 +125,18 @@ def certified_interval(
     CertifiedObjective
         In the units that were given; its objective is at least the best lower bound.
     """
-    # 1. The lower end: the best of the bounds, as many of them as are numbers.
-    lower = {}
-    for name, bound in bounds.items():
-        lower[name] = in_given_units(finite_or_zero(bound), unit, -math.inf)
+    # 1. The ends.
+    lower = {
+        name: in_given_units(bound, unit, -math.inf) for name, bound in bounds.items()
+    }
     best = max(lower, key=lower.__getitem__)
-    low = lower[best]
-    # 2. The upper end.
     high = in_given_units(upper.upper, unit, math.inf)
     if high == 0.0 and unit > 1:
         # Values that were scaled down may have underflowed to the same.
         high = math.ulp(0.0)
-    # 3. What the width says.
-    error_width = in_given_units(error_width, unit, math.inf)
-    closed, tolerance = closed_up_to(high - low, error_width, tolerance)
-    # ``a_priori`` counts from the bound "norm", which the units may have rounded down.
-    shift = 2 * math.ulp(lower["norm"])
-    certificate = Certificate(
-        lower=low,
-        upper=high,
-        kind=kind_of(closed, of_plan),
-        bound=best,
-        bounds=lower,
-        a_priori=in_given_units(a_priori, unit, math.inf) + shift,
-        tolerance=tolerance,
-        rounding=error_width,
-    )
-    # 4. The objective itself: float error may have moved it below the lower end.
-    value = max(upper.value, finite_or_zero(bounds[best]))
-    return CertifiedObjective(
-        certificate,
-        objective=value * unit * unit,
-        distance=value**0.5 * unit,
-    )
-
-
-def interval_of_bounds(
-    bounds: Mapping[str, float],
-    seconds: Mapping[str, float],
-    upper: Bound,
-    width: float,
-    unit: float,
-    tolerance: float,
-    of_plan: bool,
-) -> CertifiedObjective:
-    """Return the certificate of the best of some bounds, in the given units.
-
-    Parameters
-    ----------
-    bounds, seconds : mappings from a name to a number
-        Lower bounds, rounded down, and what they took.
-    upper : Bound
-        An objective, and the same rounded up.
-    width : float
-        Width of an interval that float errors of the values account for.
-    unit : float
-        What values of C were divided by.
-    tolerance : float
-        Width that counts as closed because it was asked for, in the given units.
-    of_plan : bool
-        Whether the upper end is that of a plan that was given.
-    """
-    best = max(bounds, key=bounds.__getitem__)
-    # 1. The ends.
-    lower = {
-        name: in_given_units(finite_or_zero(bound), unit, -math.inf)
-        for name, bound in bounds.items()
-    }
-    high = in_given_units(upper.upper, unit, math.inf)
     # 2. What the width says.
-    width = in_given_units(width, unit, math.inf)
-    closed, tolerance = closed_up_to(high - lower[best], width, tolerance)
+    error_width = in_given_units(error_width, unit, math.inf)
+    closed, tolerance = closed_up_to(high - lower[best], error_width, tolerance)
     certificate = Certificate(
         lower=lower[best],
         upper=high,
@@ -161,15 +144,14 @@ def interval_of_bounds(
         bound=best,
         bounds=lower,
         tolerance=tolerance,
-        rounding=width,
-        seconds=dict(seconds),
+        rounding=error_width,
     )
     # 3. The objective itself: float error may have moved it below the lower end.
-    value = max(upper.value, finite_or_zero(bounds[best]))
+    value = max(upper.value, bounds[best])
     return CertifiedObjective(
         certificate,
         objective=value * unit * unit,
-        distance=value**0.5 * unit,
+        distance=max(value, 0.0) ** 0.5 * unit,
     )
 
 
@@ -298,8 +280,11 @@ def in_given_units(
     unit: float,
     towards: float,
 ) -> float:
-    """Return value · unit², rounded to the next float in the given direction."""
+    """Return value · unit², rounded to the next float in the given direction.
+
+    One that underflows is rounded no farther than to 0.
+    """
     if value == 0.0:
         return 0.0
-    square = float(value) * unit * unit
-    return max(0.0, math.nextafter(square, towards))
+    given = math.nextafter(float(value) * unit * unit, towards)
+    return max(0.0, given) if value > 0 else min(0.0, given)

@@ -18,13 +18,11 @@ from gwtools.bounds.float_error import UNDERFLOW, UNIT, Bound, gamma
 from gwtools.bounds.transport_error import dual_value
 from gwtools.certify.intervals import (
     CertifiedObjective,
-    closed_up_to,
     finite_or_zero,
-    kind_of,
+    interval_of_bounds,
 )
 from gwtools.fused import Fused
 from gwtools.plans import Plan, SparsePlan, changed
-from gwtools.results import Certificate
 from gwtools.spaces import Space
 from gwtools.transport.programs import Program, exact
 
@@ -210,49 +208,4 @@ def fused_interval(
             here[f"{name} + {TRANSPORT}"] = linear.at_least(finite_or_zero(bound))
     # 2. The width of both terms together.
     width = linear.error_width(width_of(linear.structure_of(upper.value)))
-    return interval_of_any_sign(here, upper, width, tolerance, unit, of_plan)
-
-
-def interval_of_any_sign(
-    bounds: Mapping[str, float],
-    upper: Bound,
-    width: float,
-    tolerance: float,
-    unit: float,
-    of_plan: bool,
-) -> CertifiedObjective:
-    """Return the certificate of the best of some bounds, of which any may be negative.
-
-    Parameters are those of :func:`fused_interval`; ``width`` is what float errors
-    account for.
-    """
-    # 1. The ends.
-    lower = {name: _in_given(value, unit, -math.inf) for name, value in bounds.items()}
-    best = max(lower, key=lower.__getitem__)
-    high = _in_given(upper.upper, unit, math.inf)
-    # 2. What the width says.
-    width = _in_given(width, unit, math.inf)
-    closed, tolerance = closed_up_to(high - lower[best], width, tolerance)
-    certificate = Certificate(
-        lower=lower[best],
-        upper=high,
-        kind=kind_of(closed, of_plan),
-        bound=best,
-        bounds=lower,
-        tolerance=tolerance,
-        rounding=width,
-    )
-    # 3. The objective itself: float error may have moved it below the lower end.
-    value = max(upper.value, bounds[best])
-    return CertifiedObjective(
-        certificate,
-        objective=value * unit * unit,
-        distance=max(value, 0.0) ** 0.5 * unit,
-    )
-
-
-def _in_given(value: float, unit: float, towards: float) -> float:
-    """Return value · unit², of any sign, rounded to the next float in a direction."""
-    if value == 0.0:
-        return 0.0
-    return math.nextafter(float(value) * unit * unit, towards)
+    return interval_of_bounds(here, upper, width, tolerance, unit, of_plan)

@@ -101,6 +101,8 @@ def test_units_are_given_back_outward(value, unit):
         (1e-300, 4.0**-100, 0.0, 5e-324),
         (1e300, 4.0**100, sys.float_info.max, math.inf),
         (0.0, 4.0, 0.0, 0.0),
+        (-1e-300, 4.0**-100, -5e-324, 0.0),
+        (-1e300, 4.0**100, -math.inf, -sys.float_info.max),
     ],
 )
 def test_units_that_leave_the_range(value, unit, below, above):
