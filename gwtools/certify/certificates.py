@@ -147,9 +147,9 @@ def certify(
         The share α of F, from 0 to 1; it comes with the features.
     loss : {"square", "kl", "absolute"}, optional
         The loss; see :func:`gwtools.solve`. For another one than "square", and for
-        directed spaces, the bounds are ``row_means``, from "cubic" on ``third``, both
-        by one linear program, which has the costs of features too, and that no loss is
-        below 0.
+        directed spaces, the bounds are ``row_means``, from "cubic" on or against one
+        point ``third``, both by one linear program, which has the costs of features
+        too, and that no loss is below 0.
 
     Returns
     -------

@@ -144,7 +144,7 @@ class ChannelPair:
 
     @cached_property
     def error_width(self) -> float:
-        """Width of an interval that float errors of the values account for."""
+        """Width of an interval that float errors of the objective account for."""
         sums = 16 * gamma(self.terms) * self.size
         root = 2 * self.radius
         return float(sums + root * (root + 2 * self.largest**0.5) + UNDERFLOW)
@@ -360,26 +360,31 @@ def channel_interval(
     loss : Loss
         L.
     effort : str
-        From "cubic" on rows are coupled, and columns.
+        From "cubic" on rows are coupled, and columns; against one point always.
     tolerance : float
         Width that counts as closed because it was asked for, in given units.
     fused : Fused or None
         Features between these spaces and their share.
     """
     pair = ChannelPair(ChannelProblem(ready.x, ready.y, loss=loss))
-    # 1. Lower bounds, each but for its linear program.
+    # 1. Lower bounds, each but for its linear program. Against one point rows have one
+    # coupling, and the bound costs little.
+    one_point = min(pair.problem.shape) == 1
     minorants = {}
     seconds = {}
     for name, proved, efforts in (
         (ROW_MEANS, pair.row_means, ("linear", "quadratic", "cubic", "quartic")),
         (THIRD, pair.third, ("cubic", "quartic")),
     ):
-        if effort in efforts:
+        if effort in efforts or one_point:
             started = now()
             minorants[name] = proved()
             seconds[name] = now() - started
+    # Float errors of the values account for this width of an interval.
+    lowered = max(float(minorant.costs_error.max()) for minorant in minorants.values())
+    width = pair.error_width + lowered
     if fused is not None:
-        found = _fused(pair, minorants, plan, fused, tolerance, ready.unit)
+        found = _fused(pair, minorants, plan, fused, width, tolerance, ready.unit)
         return found.noting(seconds=seconds)
     # 2. Their programs; no loss is below 0.
     bounds = {NONNEGATIVITY: 0.0}
@@ -387,11 +392,11 @@ def channel_interval(
         started = now()
         bounds[name] = pair.of_minorant(minorant)
         seconds[name] += now() - started
-    # 3. The interval, with the width that float errors of the values account for.
+    # 3. The interval.
     found = interval_of_bounds(
         {name: finite_or_zero(bound) for name, bound in bounds.items()},
         pair.of_plan(_product(ready) if plan is None else plan),
-        pair.error_width,
+        width,
         tolerance,
         ready.unit,
         of_plan=plan is not None,
@@ -409,6 +414,7 @@ def _fused(
     minorants: Mapping[str, AffineMinorant],
     plan: Plan | None,
     fused: Fused,
+    width: float,
     tolerance: float,
     unit: float,
 ) -> CertifiedObjective:
@@ -436,7 +442,7 @@ def _fused(
         {NONNEGATIVITY: 0.0},
         {name: bound for name, bound in joint.items() if math.isfinite(bound)},
         upper,
-        lambda _: pair.error_width,
+        lambda _: width,
         tolerance,
         unit,
         of_plan=plan is not None,

@@ -73,8 +73,8 @@ def free_interval(
     marginals : "semi_relaxed", Partial or Unbalanced
         Which plans there are.
     effort : str
-        From "cubic" on the bound by minima over rows is computed, but for unbalanced
-        plans, which may have no mass.
+        From "cubic" on, or against one point, the bound by minima over rows is
+        computed, but for unbalanced plans, which may have no mass.
     tolerance : float
         Width that counts as closed because it was asked for, in squared units of C.
     fused : Fused or None
@@ -94,7 +94,9 @@ def free_interval(
     # 2. The bound by minima over rows, but for its last step.
     started = now()
     sides: list[RowCosts] = []
-    if effort in ("cubic", "quartic") and not isinstance(marginals, Unbalanced):
+    # Against one point rows have one coupling, and the bound costs little.
+    affordable = effort in ("cubic", "quartic") or min(problem.shape) == 1
+    if affordable and not isinstance(marginals, Unbalanced):
         sides = _row_costs(ready, pair, marginals)
     lower = {NONNEGATIVITY: 0.0}
     if sides:

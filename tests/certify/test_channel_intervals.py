@@ -116,3 +116,24 @@ def test_paths_with_rounded_sums_are_widened_by_their_float_error():
     # The exact sums differ from the rounded ones, so that the upper end is above 0.
     assert 0 < result.certificate.upper < 1e-12
     assert result.certificate.kind is gw.Kind.GLOBAL
+
+
+@pytest.mark.parametrize("features", [False, True])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("effort", ["linear", "quadratic"])
+@pytest.mark.parametrize("kind", ["directed", "kl", "absolute", "edges"])
+def test_against_one_point_intervals_are_closed(kind, effort, turned, features, rng):
+    C = rng.random((5, 5, 2) if kind == "edges" else (5, 5))
+    D = np.full((1, 1, 2) if kind == "edges" else (1, 1), 0.3)
+    a = rng.dirichlet(np.ones(5))
+    x = gw.DenseSpace(C, weights=a, directed=True)
+    y = gw.DenseSpace(D, directed=True)
+    loss = kind if kind in channel_problems.LOSSES else "square"
+    plan = a[:, None]
+    costs = rng.random((5, 1))
+    if turned:
+        x, y, plan, costs = y, x, plan.T, costs.T
+    options = {"features": costs, "alpha": 0.4} if features else {}
+    found = gw.certify(x, y, plan, effort=effort, loss=loss, **options)
+    assert found.kind is gw.Kind.GLOBAL
+    assert found.upper - found.lower <= found.rounding <= 1e-10

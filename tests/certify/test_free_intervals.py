@@ -110,6 +110,18 @@ def decimal(value):
     return Decimal(value.numerator) / Decimal(value.denominator)
 
 
+def test_against_one_point_the_interval_is_closed(rng):
+    C = rng.random((5, 5))
+    C = C + C.T
+    x = gw.DenseSpace(C, weights=rng.dirichlet(np.ones(5)))
+    point = gw.DenseSpace(np.array([[0.3]]))
+    result = gw.solve(x, point, marginals="semi_relaxed", effort="linear")
+    assert result.certificate.kind is gw.Kind.GLOBAL
+    # All mass of the point may go to any one atom.
+    result = gw.solve(point, x, marginals="semi_relaxed", effort="linear")
+    assert result.certificate.lower <= min((C.diagonal() - 0.3) ** 2)
+
+
 def test_only_cubic_efforts_compute_the_bound_by_minima():
     C, a, D, b, _ = free_plans.drawn(3)
     x, y = gw.DenseSpace(C, a), gw.DenseSpace(D, b)
