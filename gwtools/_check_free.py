@@ -96,6 +96,24 @@ def costs_of_masses(least: float, shown: str) -> None:
         )
 
 
+def plan_is_given(is_given: bool, shown: str) -> None:
+    """Require the plan of a certificate with free marginals."""
+    if not is_given:
+        raise ValueError(
+            f"plan must be given with marginals={shown}, but is None: pass a plan, or "
+            f"read gwtools.solve(x, y, marginals={shown}).certificate."
+        )
+
+
+def without_proof(keep_proof: bool, shown: str) -> None:
+    """Refuse to keep a proof of a plan with free marginals."""
+    if keep_proof:
+        raise ValueError(
+            f"keep_proof must be False with marginals={shown}, but is True: "
+            "leave it out, as proofs are kept for couplings alone."
+        )
+
+
 def without_gradients(tracked: bool, name: str, shown: str) -> None:
     """Refuse weights in a gradient graph, of which these plans give no gradient."""
     if tracked:
@@ -106,8 +124,8 @@ def without_gradients(tracked: bool, name: str, shown: str) -> None:
         )
 
 
-def start_below(sums: Array, weights: Array, side: str) -> None:
-    """Require that a start's marginal is nowhere above the weights, but for a little.
+def marginal_below(sums: Array, weights: Array, side: str, name: str) -> None:
+    """Require that a plan's marginal is nowhere above the weights, but for a little.
 
     In total by no more than what couplings may miss.
     """
@@ -117,18 +135,18 @@ def start_below(sums: Array, weights: Array, side: str) -> None:
     if not above <= MOST_MISSED:
         above_text, most = _words.distinguishable(above, MOST_MISSED)
         raise ValueError(
-            f"init must send no atom of {side} more than its weight up to {most} in "
+            f"{name} must send no atom of {side} more than its weight up to {most} in "
             f"total, but exceeds the weights by {above_text}: scale its rows and "
             "columns down first."
         )
 
 
-def start_mass(received: float, expected: float) -> None:
-    """Require that a start moves the mass that is asked for."""
+def moved_mass(received: float, expected: float, name: str) -> None:
+    """Require that a plan moves the mass that is asked for."""
     if not abs(received - expected) <= MOST_MISSED:
         received_text, expected_text = _words.distinguishable(received, expected)
         raise ValueError(
-            f"init must have the mass {expected_text} of gwtools.Partial up to "
+            f"{name} must have the mass {expected_text} of gwtools.Partial up to "
             f"{MOST_MISSED:g}, but has {received_text}: "
             "multiply a coupling by the mass."
         )
@@ -143,14 +161,14 @@ def start_has_mass(moved: float) -> None:
         )
 
 
-def start_rows(sums: Array, weights: Array) -> None:
-    """Require that a start has the weights of x as its row sums, up to a little."""
+def row_sums(sums: Array, weights: Array, name: str) -> None:
+    """Require that a plan has the weights of x as its row sums, up to a little."""
     xp = _array.namespace(weights)
     missed = _array.number(xp.sum(xp.abs(sums - weights)))
     if not missed <= MOST_MISSED:
         missed_text, most = _words.distinguishable(missed, MOST_MISSED)
         raise ValueError(
-            f"init must have the weights of x as its row sums up to {most} in total, "
+            f"{name} must have the weights of x as its row sums up to {most} in total, "
             f"but misses them by {missed_text}: scale its rows first."
         )
 

@@ -225,6 +225,41 @@ def meaning_of(marginals: FreeMarginals) -> str:
     return f"{meaning}, and its penalties" if is_unbalanced else meaning
 
 
+def require_marginals(
+    plan: Plan, x: Space, y: Space, marginals: FreeMarginals, name: str
+) -> None:
+    """Require that a plan keeps its constraints up to a thousandth of the mass.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    x, y : Space
+        The spaces.
+    marginals : "semi_relaxed", Partial or Unbalanced
+        Which plans there are. With penalties of total variation these are nowhere above
+        the weights; with divergences there are no constraints.
+    name : str
+        What errors call the plan.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+    """
+    if isinstance(marginals, Unbalanced) and marginals.penalty == KL:
+        return
+    rows, cols = plan.marginals()
+    if isinstance(marginals, str):
+        _check_free.row_sums(rows, x.weights, name)
+        return
+    _check_free.marginal_below(rows, x.weights, "x", name)
+    _check_free.marginal_below(cols, y.weights, "y", name)
+    if isinstance(marginals, Partial):
+        xp = _array.namespace(rows)
+        _check_free.moved_mass(_array.number(xp.sum(rows)), marginals.mass, name)
+
+
 def misses(plan: Plan, x: Space, y: Space, marginals: FreeMarginals) -> float:
     """Return by how much mass a plan misses its constraints, in total.
 

@@ -14,6 +14,7 @@ from gwtools.certified_results import (
     rescaled,
     within_certificate,
 )
+from gwtools.certify.free_certificates import require_costs
 from gwtools.certify.free_intervals import free_interval
 from gwtools.free_marginals import (
     FreeMarginals,
@@ -57,8 +58,7 @@ def free_search(
     kind = type(marginals).__name__
     is_part = isinstance(marginals, Partial)
     by_variation = isinstance(marginals, Unbalanced) and marginals.penalty == TV
-    if by_variation and fused is not None and fused.share < 1.0:
-        _check_free.costs_of_masses(_least_cost(fused), shown)
+    require_costs(marginals, fused)
     # Divergences alone are smooth in the weights.
     if is_part or by_variation:
         for space, name in ((x, "x"), (y, "y")):
@@ -157,12 +157,6 @@ def _problem(
     return free_problem(
         ready.x, ready.y, marginals, ready.unit, here.features, here.alpha
     )
-
-
-def _least_cost(fused: Fused) -> float:
-    """Return the least entry of M."""
-    features = _array.detached(fused.features)
-    return _array.number(_array.namespace(features).min(features))
 
 
 def _require_memory(

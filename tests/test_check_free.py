@@ -124,8 +124,6 @@ def test_starts_of_other_marginals():
     refused(start(lopsided, by_variation), ValueError, "init", "no atom of x", "0.167")
 
 
-@pytest.mark.parametrize("call", [gw.certify, gw.solve_batch])
-def test_marginals_are_not_offered_elsewhere(call):
-    arguments = (X, Y) if call is gw.certify else ([X], [Y])
+def test_marginals_are_not_offered_in_batches():
     with pytest.raises(TypeError, match="marginals"):
-        call(*arguments, marginals="semi_relaxed")
+        gw.solve_batch([X], [Y], marginals="semi_relaxed")

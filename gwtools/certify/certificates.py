@@ -10,6 +10,7 @@ from typing import Any
 from gwtools import (
     _array,
     _check,
+    _check_free,
     _check_fused,
     _check_losses,
     _check_plans,
@@ -20,6 +21,7 @@ from gwtools.bounds import certified
 from gwtools.bounds.memory import require_memory_of_certificate
 from gwtools.certify.channel_intervals import channel_interval
 from gwtools.certify.efforts import EFFORTS, Collected, Work, from_matrices
+from gwtools.certify.free_certificates import free_certificate
 from gwtools.certify.fused_intervals import FusedPair, joint_bounds
 from gwtools.certify.intervals import (
     CertifiedObjective,
@@ -36,6 +38,7 @@ from gwtools.certify.objectives import (
 )
 from gwtools.certify.plans import restricted, widened
 from gwtools.channel_problems import has_forms, prepared_for, read_loss, words_of_forms
+from gwtools.free_marginals import given_marginals
 from gwtools.fused import Fused, given_features
 from gwtools.history import now
 from gwtools.losses import SQUARE, Loss
@@ -90,6 +93,7 @@ def certify(
     features: Any = None,
     alpha: Any = None,
     loss: str = "square",
+    marginals: Any = "balanced",
 ) -> Certificate:
     """Prove an interval that contains GW_2² of the stored values.
 
@@ -150,6 +154,12 @@ def certify(
         directed spaces, the bounds are ``row_means``, from "cubic" on or against one
         point ``third``, both by one linear program, which has the costs of features
         too, and that no loss is below 0.
+    marginals : {"balanced", "semi_relaxed"}, Partial or Unbalanced, optional
+        Which plans there are; see :func:`gwtools.solve`. Where they are free the plan
+        must be given and one of these, up to a thousandth of the mass, and the interval
+        is that of the least objective over them. Its bounds are ``nonnegativity`` and,
+        from "cubic" on or against one point, ``third``, by minima over rows; with
+        :class:`gwtools.Unbalanced` there is no ``third``.
 
     Returns
     -------
@@ -170,7 +180,9 @@ def certify(
         a lower effort, the plan misses the weights by more than that, or values of C
         are so large that squared differences are no float64 numbers; or ``features``
         have another shape or are not finite, ``alpha`` is not from 0 to 1, or a proof
-        is to be kept with features, a directed space or another loss.
+        is to be kept with features, free marginals, a directed space or another loss;
+        or marginals are free and no plan is given, or spaces are directed or the loss
+        is another one.
     MemoryError
         If what the effort needs does not fit, before it is asked for.
 
@@ -207,14 +219,19 @@ def certify(
     _check.choice(effort, "effort", EFFORTS)
     _check_proofs.budget(budget, effort)
     _check.flag(keep_proof, "keep_proof")
+    free = given_marginals(marginals)
     given_loss = read_loss(loss, x, y)
     fused = given_features(features, alpha, x, y)
     words = words_of_forms(x, y, given_loss)
     if words is not None:
         _check_losses.alone(keep_proof, "keep_proof", words)
+        _check_losses.alone(free is not None, "marginals", words)
     if fused is not None:
         _check_fused.without_proof(keep_proof)
     require_memory_of_certificate(x, y, plan, effort, memory_limit)
+    if free is not None:
+        _check_free.without_proof(keep_proof, repr(free))
+        return free_certificate(x, y, plan, free, effort, tolerance, fused)
     deadline = math.inf if budget is None else started + budget
     return certified_objective(
         x,

@@ -20,6 +20,7 @@ from gwtools.free_marginals import (
     Unbalanced,
     below_weights,
     misses,
+    require_marginals,
     rounded_free,
 )
 from gwtools.free_problems import FreeProblem
@@ -386,21 +387,12 @@ def given_free_plan(given: Plan | Array, problem: FreeProblem) -> Plan:
     x = problem.x
     y = problem.y
     plan = detached_plan(as_plan(given, problem.shape, "init"))
-    rows, cols = plan.marginals()
+    rows, _ = plan.marginals()
     _check.same_kind(rows, x.weights, "init", "the spaces")
-    if isinstance(problem.marginals, Partial):
-        xp = _array.namespace(rows)
-        _check_free.start_below(rows, x.weights, "x")
-        _check_free.start_below(cols, y.weights, "y")
-        _check_free.start_mass(_array.number(xp.sum(rows)), problem.mass)
-    elif isinstance(problem, UnbalancedProblem):
+    if isinstance(problem.marginals, Unbalanced):
         xp = _array.namespace(rows)
         _check_free.start_has_mass(_array.number(xp.sum(rows)))
-        if problem.is_partial:
-            _check_free.start_below(rows, x.weights, "x")
-            _check_free.start_below(cols, y.weights, "y")
-    else:
-        _check_free.start_rows(rows, x.weights)
+    require_marginals(plan, x, y, problem.marginals, "init")
     float_error = max(4 * _array.epsilon(x.weights), 1e-13)
     if misses(plan, x, y, problem.marginals) <= float_error:
         return plan
