@@ -145,7 +145,8 @@ class Search:
         first, *others = corrections
         by_k = np.transpose(first, (1, 0, 2))  # [k, j, l] of g¹_jkl
         contiguous: Any = tuple(np.ascontiguousarray(g) for g in (by_k, *others))
-        numbers = (np.float32(missing_mass), np.float32(_RELAXATION))
+        precision = self._root_a.dtype.type
+        numbers = (precision(missing_mass), precision(_RELAXATION))
         of_pairs = np.empty_like(contiguous[0])  # (n, m, m)
         mirrored = np.empty_like(contiguous[0])
         second = np.empty_like(contiguous[1])  # (n, n, m)
@@ -219,7 +220,7 @@ class Search:
         n = len(self.x.weights)
         m = len(self.y.weights)
         i, k = np.triu_indices(n)
-        w = np.empty((n, m, n, m), np.float32)
+        w = np.empty((n, m, n, m), self._w[0].dtype)
         w[k, :, i, :] = np.transpose(self._w[0], (0, 2, 1))
         w[i, :, k, :] = self._w[0]
         return w

@@ -11,17 +11,17 @@ numba_alone = pytest.mark.skipif(
 )
 
 
-def arguments(n, m, seed):
-    """Arrays of single precision that are of no search, so that all terms count."""
+def arguments(n, m, seed, dtype=np.float32):
+    """Arrays that are of no search, so that all terms count."""
     rng = np.random.default_rng(seed)
 
     def drawn(*shape):
-        return rng.standard_normal(shape).astype(np.float32)
+        return rng.standard_normal(shape).astype(dtype)
 
-    roots = tuple(np.sqrt(rng.dirichlet(np.ones(k))).astype(np.float32) for k in (n, m))
+    roots = tuple(np.sqrt(rng.dirichlet(np.ones(k))).astype(dtype) for k in (n, m))
     costs = drawn(n, n), drawn(m, m), drawn(n, m), drawn(n, m)
     corrections = drawn(n, m, m), drawn(n, n, m), drawn(n, m, m), drawn(n, m, n)
-    numbers = np.float32(0.7), np.float32(1.8)
+    numbers = dtype(0.7), dtype(1.8)
     sums = drawn(n, m, m), drawn(n, m, m), drawn(n, n, m)  # which are overwritten
     return drawn(n * (n + 1) // 2, m, m), roots, costs, corrections, numbers, sums
 
@@ -60,18 +60,22 @@ def by_loops(w, roots, costs, corrections, numbers):
         pytest.param(douglas_rachford_step.__wrapped__, id="not compiled"),
     ],
 )
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("sizes", [(5, 4), (3, 6), (1, 3), (4, 1), (1, 1)])
-def test_a_step_is_what_its_formula_says(step, sizes):
-    w, roots, costs, corrections, numbers, sums = arguments(*sizes, seed=3)
+def test_a_step_is_what_its_formula_says(step, sizes, dtype):
+    """To the digits of the precision: single is what a search uses."""
+    w, roots, costs, corrections, numbers, sums = arguments(*sizes, 3, dtype)
     wanted, wanted_sums = by_loops(w, roots, costs, corrections, numbers)
     others = [np.copy(array) for array in (*roots, *costs, *corrections)]
     step(w, roots, costs, corrections, numbers, sums)
-    assert w.dtype == np.float32
-    np.testing.assert_allclose(w, wanted, rtol=0, atol=2e-5)
+    assert w.dtype == dtype
     direct, mirrored, of_second = sums
     of_first = direct.transpose(1, 0, 2) + mirrored.transpose(2, 0, 1)
-    for found, expected in zip((of_first, of_second), wanted_sums, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=0, atol=5e-5)
+    pairs = zip((w, of_first, of_second), (wanted, *wanted_sums), strict=True)
+    digits = {np.float32: 1e-6, np.float64: 1e-14}[dtype]
+    for found, expected in pairs:
+        allowed = digits * np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=allowed)
     for found, kept in zip((*roots, *costs, *corrections), others, strict=True):
         assert np.array_equal(found, kept)
 

@@ -87,6 +87,24 @@ def test_steps_are_those_of_the_splitting(name, place):
     np.testing.assert_allclose(iterate(search), wanted, rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("without", [False, True])
+def test_steps_agree_to_the_last_digits_in_double_precision(
+    monkeypatch, request, name, without
+):
+    """What separates the iterates with numba from those without is single precision."""
+    if without:
+        request.getfixturevalue("no_numba")
+    monkeypatch.setattr(level_one, "in_single_precision", lambda array, like: array)
+    x, y = parts(name)
+    search = Search(x, y)
+    for _ in range(20):
+        search.step()
+    wanted = plain_steps(x, y, search.penalty, 20)
+    assert iterate(search).dtype == np.float64
+    np.testing.assert_allclose(iterate(search), wanted, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("block", [1, 2 * 9 * 6 * 9, 2**18])
 def test_steps_without_numba_go_block_by_block(no_numba, monkeypatch, block):
     monkeypatch.setattr(level_one, "_BLOCK", block)
