@@ -2,10 +2,11 @@
 
 import math
 from decimal import Context, Decimal, localcontext
+from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gwtools as gw
@@ -95,3 +96,29 @@ def test_intervals_of_any_plans_meet_those_of_the_pair_itself(data):
     assert fewer.lower <= lower
     assert fewer.upper >= upper
     assert gw.landmark_interval(of_y, of_x) == (lower, upper)
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        gw.bounds.row_means,
+        gw.bounds.first,
+        gw.bounds.norm,
+        gw.bounds.spectral,
+        gw.bounds.second,
+        gw.bounds.third,
+        partial(gw.bounds.third, residual=True),
+    ],
+    ids=lambda bound: getattr(bound, "__name__", "residual third"),
+)
+@settings(max_examples=15)
+@given(st.lists(spaces(most=4), min_size=3, max_size=3))
+def test_bounds_that_are_distances_prove_what_landmarks_do(bound, drawn):
+    """A landmark proves no more of a pair than such a bound of the pair itself."""
+    x, y, landmark = (each.space() for each in drawn)
+    near, far = float(bound(y, landmark)), float(bound(x, landmark))
+    scale = max(float(np.abs(each.matrix).max()) for each in drawn)
+    # The root of a bound that is 0 but for its float error.
+    slack = 1e-7 * scale
+    difference = abs(math.sqrt(max(far, 0.0)) - math.sqrt(max(near, 0.0)))
+    assert difference <= math.sqrt(max(float(bound(x, y)), 0.0)) + slack
