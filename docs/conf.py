@@ -73,6 +73,7 @@ nb_merge_streams = True
 nb_render_markdown_format = "myst"  # tables that a notebook shows are tables
 
 html_math_renderer = "mathml"
+smartquotes = False  # quotes are those of values, to be typed as they stand
 html_theme = "furo"
 html_title = "gwfusion"
 html_static_path = ["_static"]

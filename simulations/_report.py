@@ -9,6 +9,7 @@ import argparse
 import csv
 import json
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -269,17 +270,50 @@ def _rounded(value: Any) -> Any:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Lay out a Markdown table, numbers to the right, readable as plain text."""
+    """Lay out a Markdown table, words to the left and numbers to the right.
+
+    It is readable as plain text, too.
+    """
     cells = [list(header), *([str(value) for value in row] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = [
-        "| "
-        + " | ".join(text.rjust(w) for text, w in zip(row, widths, strict=True))
-        + " |"
-        for row in cells
+    columns = list(zip(*cells, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    of_words = [_holds_words(column[1:]) for column in columns]
+    lines = []
+    for row in cells:
+        texts = [
+            text.ljust(width) if words else text.rjust(width)
+            for text, width, words in zip(row, widths, of_words, strict=True)
+        ]
+        lines.append(f"| {' | '.join(texts)} |")
+    rules = [
+        "-" * (width + 1) + ("-" if words else ":")
+        for width, words in zip(widths, of_words, strict=True)
     ]
-    rule = "|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    return "\n".join([lines[0], f"|{'|'.join(rules)}|", *lines[1:]])
+
+
+def _holds_words(column: Sequence[str]) -> bool:
+    """Return whether most filled cells of a column are letters for the most part."""
+    filled = ["".join(text.split()) for text in column if text.strip()]
+    words = [sum(map(str.isalpha, text)) > len(text) / 2 for text in filled]
+    return sum(words) > len(words) / 2
+
+
+# The head of a table, the rule below it, and its rows.
+_TABLE = re.compile(r"^\|.*\|\n\|[-:|]+\|(?:\n\|.*\|)*$", re.MULTILINE)
+
+
+def lay_out_tables(text: str) -> str:
+    """Lay out the tables of a page again."""
+
+    def again(table: re.Match[str]) -> str:
+        cells = [
+            [cell.strip() for cell in line[1:-1].split("|")]
+            for line in table[0].split("\n")
+        ]
+        return markdown_table(cells[0], cells[2:])
+
+    return _TABLE.sub(again, text)
 
 
 def figure_style() -> AbstractContextManager[None]:

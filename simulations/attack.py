@@ -20,6 +20,7 @@ statement), summary.csv, meta.json and attack.md, and exits with 1 if there is a
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 import warnings
@@ -396,7 +397,9 @@ def publish(folder: Path) -> int:
         report.markdown_table(names, listed[:50]) if listed else "none",
     ]
     text = "\n\n".join(parts)
-    (folder / "attack.md").write_text(f"# Lower bounds against couplings\n\n{text}\n")
+    seed = json.loads((folder / "meta.json").read_text())["seed"]
+    title = f"# Lower bounds against couplings, seed {seed}"
+    (folder / "attack.md").write_text(f"{title}\n\n{text}\n")
     print(text, f"Written to {folder}.", sep="\n\n")
     return violating
 

@@ -282,7 +282,7 @@ def tables(summary: Sequence[Row], against: Sequence[Row]) -> str:
     ]
     first = [
         [
-            row["case"],
+            f"`{row['case']}`",
             row["pairs"],
             row["loop_of"],
             f"{row['batch_per_s']:.4g}",
@@ -313,7 +313,12 @@ def tables(summary: Sequence[Row], against: Sequence[Row]) -> str:
     return "\n\n".join(parts)
 
 
-def run(folder: Path, arguments: Any, machine: Machine) -> int:
+def run(
+    folder: Path,
+    arguments: Any,
+    machine: Machine,
+    title: str = "Throughput of batches",
+) -> int:
     """Measure everything and write the results, with the machine's name beside them."""
     scale = QUICK if arguments.quick else FULL
     scale = replace(scale, slow_pairs=arguments.pairs or scale.slow_pairs)
@@ -346,7 +351,7 @@ def run(folder: Path, arguments: Any, machine: Machine) -> int:
         "in which all take turns."
     )
     (folder / f"{folder.name.removesuffix('-quick')}.md").write_text(
-        f"# Throughput of batches\n\n{text}\n\n{note}\n"
+        f"# {title}\n\n{text}\n\n{note}\n"
     )
     print(text, f"Written to {folder}.", sep="\n\n")
     return 0

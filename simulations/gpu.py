@@ -139,7 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = report.results_folder(arguments)
     sizes = QUICK_SIZES if arguments.quick else SIZES
     rows = large(sizes, arguments.seed, machine, folder / "large.csv")
-    code = batch.run(folder, arguments, machine)
+    title = "Throughput of batches on a GPU"
+    code = batch.run(folder, arguments, machine, title)
     header = ["n", "solver", "seconds", "objective"]
     table = report.markdown_table(
         header, [[row[name] for name in header] for row in rows]

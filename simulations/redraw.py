@@ -1,17 +1,18 @@
-"""Draw figures again from what is recorded; nothing is run and no table is written.
+"""Draw figures again from what is recorded; nothing is run, no number is written.
 
     python -m simulations.redraw [NAME ...]
+    python -m simulations.redraw --tables
 
 The names are those of folders in simulations/results; by default all that have a figure
 whose numbers are recorded. Gradients of ``loss_fields`` are not: its script takes
-seconds, and draws them.
+seconds, and draws them. ``--tables`` lays out the tables of all recorded pages again.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from simulations import (
@@ -23,7 +24,7 @@ from simulations import (
     hard_pairs,
     scaling,
 )
-from simulations._report import read_rows
+from simulations._report import lay_out_tables, read_rows
 from simulations.study import language_models
 
 RESULTS = Path(__file__).parent / "results"
@@ -75,11 +76,26 @@ FIGURES: dict[str, Callable[[Path], None]] = {
 }
 
 
+def pages() -> Iterator[Path]:
+    """Yield the recorded pages."""
+    for path in sorted(RESULTS.glob("*/*.md")):
+        if not path.parent.name.endswith("-quick"):
+            yield path
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("names", nargs="*", metavar="NAME", help="folders of results")
-    names = parser.parse_args(argv).names or list(FIGURES)
+    parser.add_argument(
+        "--tables", action="store_true", help="lay out the tables of all pages instead"
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.tables:
+        for path in pages():
+            path.write_text(lay_out_tables(path.read_text()))
+        return 0
+    names = arguments.names or list(FIGURES)
     if unknown := sorted(set(names) - set(FIGURES)):
         parser.error(f"{', '.join(unknown)}: NAME must be one of {', '.join(FIGURES)}")
     for name in names:

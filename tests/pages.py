@@ -3,8 +3,9 @@
 ``python -m tests.pages build/docs`` is part of ``make docs``. It runs README's code and
 that of the pages in ``docs/``, Python and commands, each in an empty folder, and
 compares what is shown. Of the built site it checks that links and pictures lead to
-something, that headings are unique in a page, that nothing is loaded from a network,
-and that every public name has a place.
+something, that titles are unique in the site and headings in a page, that tables and
+powers are typeset, that nothing is loaded from a network, and that every public name
+has a place.
 
 ``python -m tests.pages --seconds PAGE`` runs the code of one page, and prints the
 seconds of a CPU that each of its sections took.
@@ -50,6 +51,8 @@ ALIASES = {
     "gwtools.bounds.tlb",
 }
 
+CODE = {"pre", "code", "script", "style", "math"}
+
 # Below the head of a table in Markdown; typesetting makes dashes of hyphens.
 RULE = re.compile(r"^\|(\s*:?[-–—]+:?\s*\|)+$", re.MULTILINE)
 
@@ -64,8 +67,11 @@ class Page(HTMLParser):
     loaded: list[str] = field(default_factory=list)
     headings: list[tuple[str, str]] = field(default_factory=list)
     heading: str = ""
-    in_code: bool = False
+    title: str = ""
+    in_title: bool = False
+    in_code: int = 0
     has_raw_table: bool = False
+    raw_powers: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -73,7 +79,9 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Keep anchors, links, and what the page loads."""
-        self.in_code |= tag == "pre"
+        self.in_code += tag in CODE
+        # The first one: pictures within the page have titles, too.
+        self.in_title = tag == "title" and not self.title
         values = {name: value or "" for name, value in attrs}
         if "id" in values:
             self.anchors.append(values["id"])
@@ -87,17 +95,21 @@ class Page(HTMLParser):
             self.headings.append((tag, ""))
 
     def handle_data(self, data: str) -> None:
-        """Gather the text of a heading, and find tables that are left as Markdown."""
-        if not self.in_code and RULE.search(data):
-            self.has_raw_table = True
+        """Gather titles and headings, and find tables that are left as Markdown."""
+        if self.in_title:
+            self.title += data
+        if not self.in_code:
+            self.has_raw_table |= bool(RULE.search(data))
+            self.raw_powers += re.findall(r"\S*\^\S*", data)
         if self.heading:
             tag, text = self.headings[-1]
             self.headings[-1] = (tag, text + data)
 
     def handle_endtag(self, tag: str) -> None:
         """End a heading, or code."""
-        if tag == "pre":
-            self.in_code = False
+        if tag == "title":
+            self.in_title = False
+        self.in_code -= tag in CODE
         if tag == self.heading:
             self.heading = ""
 
@@ -137,16 +149,23 @@ def faults_of_page(page: Page) -> Iterator[str]:
         yield f"has {len(titles)} titles"
     if page.has_raw_table:
         yield "shows a table of Markdown as text"
+    for power in page.raw_powers:
+        yield f"shows {power!r} as text"
 
 
 def faults_of_site(site: Path) -> Iterator[str]:
     """Yield what is wrong with the built site."""
     anchors = set()
+    titled: dict[str, str] = {}
     for path in sorted(site.resolve().rglob("*.html")):
         page = read_page(path)
         anchors.update(page.anchors)
+        name = path.relative_to(site.resolve()).as_posix()
+        if first := titled.get(page.title):
+            yield f"{name} has the title of {first}, {page.title!r}"
+        titled[page.title] = name
         for fault in faults_of_page(page):
-            yield f"{path.relative_to(site.resolve())} {fault}"
+            yield f"{name} {fault}"
     for module in MODULES:
         for name in import_module(module).__all__:
             path = f"{module}.{name}"

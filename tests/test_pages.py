@@ -47,6 +47,7 @@ def test_a_whole_page_has_no_fault(site):
         ("<h2>Another", '<h2 id="part">Another', "has 2 places called part"),
         ("h1", "h3", "has 0 titles"),
         ("</body>", "<p>| n |\n|—:|\n| 1 |</p>", "shows a table of Markdown as text"),
+        ("</body>", "<p>of order n^(1/2) <code>2^n</code>", "shows 'n^(1/2)' as text"),
     ],
 )
 def test_each_fault_of_a_page_is_found(site, right, wrong, fault):
@@ -56,6 +57,14 @@ def test_each_fault_of_a_page_is_found(site, right, wrong, fault):
 def test_an_empty_picture_is_found(site):
     (site / "picture.png").write_bytes(b"")
     assert faults(site, WHOLE) == ["shows picture.png, which is empty"]
+
+
+def test_pages_of_one_title_are_found(site):
+    for name in ("page.html", "last.html"):
+        text = f"<title>One</title>{WHOLE}<svg><title>Picture</title></svg>"
+        (site / name).write_text(text)
+    faults = [fault for fault in pages.faults_of_site(site) if "title of" in fault]
+    assert faults == ["page.html has the title of last.html, 'One'"]
 
 
 def test_a_public_name_without_a_place_is_found(site):

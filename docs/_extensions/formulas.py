@@ -17,15 +17,22 @@ from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.writers.html5 import HTML5Translator
 
-# A base: one letter or two capitals, TLB, or the end of a bracket or norm; then one
-# index or more. Words with an underscore have longer bases, or stand in code.
-_LETTERS = r"(?<![A-Za-z_./-])(?:TLB|[A-ZΓΔΣΠ]{1,2}|[a-zα-ωΑ-Ω∇])"
-_BASE = rf"{_LETTERS}|[‖)\]}}⟩|′\u0302\u0303\u0304]"
-_ONE = r"\{[^{}]*\}|\([^()\s]{1,12}\)|[0-9A-Za-zα-ωΑ-Ωℓ∞∗*⊗+′]+"
-_INDEX = re.compile(rf"(?P<base>{_BASE})(?P<parts>(?:[_^](?:{_ONE}))+)")
+# What an index belongs to: a letter or two, the end of a bracket, a norm, an accent.
+# Names with an underscore have longer words before it, or stand in code.
+_LETTER = r"[a-zß-öø-ÿāα-ωΑ-Ω∇]|[A-ZΓΔΣΠ\u211d]{1,2}|(?:TLB|SLB|DMW)|[A-Z]\*"
+_BASE = rf"(?<![A-Za-z_.-])(?:{_LETTER})|[‖)\]}}⟩|′¹²\u0302\u0303\u0304]"
+_BRACKET = r"\((?:[^()]|\((?:[^()]|\([^()]*\))*\)){1,40}\)"
+_ONE = rf"\{{[^{{}}]*\}}|{_BRACKET}|[½⊥]|(?:[0-9A-Za-zĈα-ωΑ-Ωℓ∞∗*⊗′]|\+(?!\w))+"
+_INDEX = re.compile(
+    rf"(?P<base>{_BASE})(?P<parts>(?:[_^](?:{_ONE}))+)"
+    # Powers of any word or number, and operators over what is in braces.
+    rf"|(?P<word>[\w±])(?P<power>\^(?:{_ONE})|_\{{[^{{}}]*\}})"
+    # Entries of what has a name: cost_ij.
+    r"|(?P<name>\b(?:cost|matrix|min))(?P<entry>_[ijkl]{1,2})\b"
+)
 _NAME = re.compile(r"[a-z]_(?![ijkl]+$)[a-z]{3,}$")  # as n_jobs
 _PART = re.compile(
-    r"(?P<sign>[_^])(?:\{(?P<group>[^{}]*)\}|(?P<plain>\([^()]*\)|[^_^{}]+))"
+    rf"(?P<sign>[_^])(?:\{{(?P<group>[^{{}}]*)\}}|(?P<plain>{_BRACKET}|[^_^{{}}]+))"
 )
 
 
@@ -36,13 +43,14 @@ def typeset(text: str) -> list[nodes.Node]:
     for match in _INDEX.finditer(text):
         if _NAME.match(match[0]):
             continue
-        found.append(nodes.Text(text[end : match.end("base")]))
-        for part in _PART.finditer(match["parts"]):
+        base = next(name for name in ("base", "word", "name") if match[name])
+        found.append(nodes.Text(text[end : match.end(base)]))
+        for part in _PART.finditer(text[match.end(base) : match.end()]):
             kind = nodes.subscript if part["sign"] == "_" else nodes.superscript
             inner = part["group"] if part["group"] is not None else part["plain"]
             if inner.startswith("(") and inner.endswith(")"):
                 inner = inner[1:-1]
-            found.append(kind("", inner))
+            found.append(kind("", "", *(typeset(inner) or [nodes.Text(inner)])))
         end = match.end()
     if not found:
         return []
@@ -52,13 +60,15 @@ def typeset(text: str) -> list[nodes.Node]:
 
 
 class TypesetIndices(SphinxPostTransform):
-    """Set the indices of all text that is neither code nor a link's address."""
+    """Set the indices of all text that is neither code nor a link's address.
+
+    Blocks of the pages in ``_OF_FORMULAS`` are formulas, not code.
+    """
 
     default_priority = 900
     formats = ("html",)
     _KEPT = (
         nodes.literal,
-        nodes.literal_block,
         nodes.doctest_block,
         nodes.raw,
         nodes.FixedTextElement,
@@ -66,9 +76,11 @@ class TypesetIndices(SphinxPostTransform):
         nodes.math,
         nodes.math_block,
     )
+    _OF_FORMULAS = frozenset({"gwtools/THEORY"})
 
     def run(self, **_: object) -> None:
         """Replace the texts of the page that hold an index."""
+        self._blocks_are_kept = self.env.docname not in self._OF_FORMULAS
         for text in list(self.document.findall(nodes.Text)):
             if text.parent is None or self._is_kept(text.parent):
                 continue
@@ -79,6 +91,8 @@ class TypesetIndices(SphinxPostTransform):
     def _is_kept(self, node: nodes.Node | None) -> bool:
         while node is not None:
             # Signatures and code keep their underscores.
+            if isinstance(node, nodes.literal_block):
+                return self._blocks_are_kept
             if isinstance(node, self._KEPT) or node.tagname.startswith("desc_sig"):
                 return True
             if node.tagname in {"desc_signature", "desc_parameterlist"}:

@@ -262,6 +262,6 @@ def test_choices_are_beside_those_who_were_taught():
         " dyck languages ",
         "              0.02 ",
         "             3.50 ",
-        "      byte ",
-        "   byte ",
+        " byte      ",
+        " byte   ",
     ]
