@@ -50,6 +50,7 @@ extensions = [
     "sphinx_copybutton",
     "command_help",
     "formulas",
+    "narrow_code",
 ]
 
 # Docstrings: a name in backticks is a link where it is one.

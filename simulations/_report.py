@@ -294,7 +294,9 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def _holds_words(column: Sequence[str]) -> bool:
     """Return whether most filled cells of a column are letters for the most part."""
-    filled = ["".join(text.split()) for text in column if text.strip()]
+    filled = [
+        "".join(text.split()) for text in column if text.strip() not in {"", "nan"}
+    ]
     words = [sum(map(str.isalpha, text)) > len(text) / 2 for text in filled]
     return sum(words) > len(words) / 2
 

@@ -44,10 +44,10 @@ UNITS = {
     "seconds_...": "of the call, certificates included where there are any",
 }
 NOTES = """\
-- pot: ot.gromov.gromov_barycenters, fused ot.gromov.fgw_barycenters, \
-max_iter=1000, from a random start; one: the block descent of
-  gwtools from that start alone; given: gw.barycenter(init=start, \
-solver=gw.ConditionalGradient()), which begins at others, too.
+- pot: `ot.gromov.gromov_barycenters`, fused `ot.gromov.fgw_barycenters`, \
+`max_iter=1000`, from a random start; one: the block descent of
+  gwtools from that start alone; given: `gw.barycenter(init=start, \
+solver=gw.ConditionalGradient())`, which begins at others, too.
 - as good: objectives at most 1e-6 above POT's, relative to it; mean ratio: \
 the mean of objective / POT's; worst: the largest.
 - at its middle: objectives of one at most 1e-6 above POT's where one begins \

@@ -46,12 +46,12 @@ UNITS = {
     "seconds_...": "of the call by the process clock, certificate included",
 }
 NOTES = """\
-- POT: ot.gromov.gromov_wasserstein(armijo=False) from the product coupling; \
-one: gw.ConditionalGradient(), from the same
-  coupling; auto: gw.solve(x, y, loss=...). \
+- POT: `ot.gromov.gromov_wasserstein(armijo=False)` from the product coupling; \
+one: `gw.ConditionalGradient()`, from the same
+  coupling; auto: `gw.solve(x, y, loss=...)`. \
 All objectives are those of the plans, computed apart from both.
-- fused: (1 - α) <M, π> + α times that sum, random costs M in [0, 1]; \
-POT: ot.gromov.fused_gromov_wasserstein.
+- fused: (1 − α)⟨M, π⟩ + α times that sum, random costs M in [0, 1]; \
+POT: `ot.gromov.fused_gromov_wasserstein`.
   Seconds of these pairs are those of a busy machine.
 - as good: objectives at most 1e-6 above POT's, relative to it; ratio: \
 the mean objective over POT's mean.

@@ -62,7 +62,7 @@ the best gain of exchanging the images of two
   atoms, where the plan is a permutation; saddle: the gain of the step along \
 eigenvectors, where the plan is the product
   coupling. All are the worst over the seeds, \
-over tolerance * (4 |alpha||beta| + 2 |R||S|): above 1 the plan is not
+over tolerance · (4‖α‖‖β‖ + 2‖R‖‖S‖): above 1 the plan is not
   stationary to the solver's tolerance (swaps are no small steps: \
 a plan may be stationary and a swap still gain).
 - success, and the gap of these alone; over best: the mean of objective / best, \

@@ -41,9 +41,9 @@ UNITS = {
     "seconds_...": "of the call by the process clock, certificate included",
 }
 NOTES = """\
-- POT: ot.gromov.fused_gromov_wasserstein(armijo=False) from the product coupling; \
-one: gw.ConditionalGradient(), from the same
-  coupling; auto: gw.solve(x, y, features=M, alpha=alpha). \
+- POT: `ot.gromov.fused_gromov_wasserstein(armijo=False)` from the product coupling; \
+one: `gw.ConditionalGradient()`, from the same
+  coupling; auto: `gw.solve(x, y, features=M, alpha=alpha)`. \
 All objectives are those of the plans, computed apart from both.
 - as good: objectives at most 1e-6 above POT's, relative to it; mean ratio: \
 the mean of objective / POT's; worst: the largest.

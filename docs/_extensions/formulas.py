@@ -17,6 +17,9 @@ from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.writers.html5 import HTML5Translator
 
+# Pages whose indented blocks are formulas, not code.
+_OF_FORMULAS = {"gwtools/THEORY", "docs/index"}
+
 # What an index belongs to: a letter or two, the end of a bracket, a norm, an accent.
 # Names with an underscore have longer words before it, or stand in code.
 _LETTER = r"[a-zß-öø-ÿāα-ωΑ-Ω∇]|[A-ZΓΔΣΠ\u211d]{1,2}|(?:TLB|SLB|DMW)|[A-Z]\*"
@@ -62,7 +65,7 @@ def typeset(text: str) -> list[nodes.Node]:
 class TypesetIndices(SphinxPostTransform):
     """Set the indices of all text that is neither code nor a link's address.
 
-    Blocks of the pages in ``_OF_FORMULAS`` are formulas, not code.
+    Blocks of some pages are formulas, not code.
     """
 
     default_priority = 900
@@ -76,11 +79,10 @@ class TypesetIndices(SphinxPostTransform):
         nodes.math,
         nodes.math_block,
     )
-    _OF_FORMULAS = frozenset({"gwtools/THEORY"})
 
     def run(self, **_: object) -> None:
         """Replace the texts of the page that hold an index."""
-        self._blocks_are_kept = self.env.docname not in self._OF_FORMULAS
+        self._blocks_are_kept = self.env.docname not in _OF_FORMULAS
         for text in list(self.document.findall(nodes.Text)):
             if text.parent is None or self._is_kept(text.parent):
                 continue
@@ -99,6 +101,16 @@ class TypesetIndices(SphinxPostTransform):
                 return True
             node = node.parent
         return False
+
+
+# Part (b) of a statement or a proof, or a word such as *Proof*, on a line of its own.
+_PART_OF_THEOREM = re.compile(r"(?<=[.:;∎])\n(?=\((?:[a-z]|[ivx]+)\) |\*[A-Z])")
+
+
+def begin_parts(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Let each part of a theorem that begins a line begin a paragraph."""
+    if docname in _OF_FORMULAS:
+        source[0] = _PART_OF_THEOREM.sub("\n\n", source[0])
 
 
 _CODE = re.compile(r"(``.*?``|`[^`]*`)")
@@ -126,7 +138,8 @@ def show_formula(page: HTML5Translator, node: nodes.Element) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Add the transform, the change of docstrings before numpydoc's, and MathML."""
+    """Add the transforms, the change of docstrings before numpydoc's, and MathML."""
+    app.connect("source-read", begin_parts)
     app.connect("autodoc-process-docstring", keep_bars, priority=100)
     renderers = ((show_formula, None), (show_formula, None))
     app.add_html_math_renderer("mathml", *renderers)
