@@ -27,6 +27,9 @@ _AXES = {
     ("weights", 2): "pass weights.reshape(-1) if it holds one number for each atom",
 }
 
+# Arguments that may be plans: their sparse matrices have a class of their own.
+_PLANS = ("plan", "init", "plan_x", "plan_y")
+
 
 def shown(value: Any) -> str:
     """Write a number or a name, or say of which type a value is."""
@@ -57,6 +60,11 @@ def to_array(value: Any, name: str) -> str:
         return (
             "read the numbers from their file first, for example with numpy.load or "
             "numpy.loadtxt"
+        )
+    if scipy.sparse.issparse(value) and name in _PLANS:
+        return (
+            f"pass gwtools.SparsePlan(c.row, c.col, c.data, c.shape) of c = "
+            f"{name}.tocoo(), or {name}.toarray()"
         )
     if scipy.sparse.issparse(value):
         return f"pass {name}.toarray()"

@@ -67,7 +67,7 @@ def glued_plan(plan_x: Any, plan_y: Any) -> Plan:
     shares = _inverses(columns)  # 1 / c_k
     if _is_sparse(P) and _is_sparse(Q):
         return _glued_in_scipy(P, Q, shares)
-    matrix = (P.dense() * shares[None, :]) @ Q.dense().T
+    matrix = (P.dense() * shares[None, :]) @ Q.transpose().dense()
     return make_unchecked(DensePlan, matrix=matrix)
 
 

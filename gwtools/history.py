@@ -29,6 +29,10 @@ class Step(NamedTuple):
     seconds : float
         When the step was done, since the solver started. A solver that goes on for
         another one counts on, in steps and in seconds.
+    lower : float or None
+        What no objective is below by the boxes searched so far, in squared units of C,
+        as branch and bound computes it: the certificate alone rounds it outward. None
+        of all other solvers.
 
     Examples
     --------
@@ -54,6 +58,7 @@ class Step(NamedTuple):
     frank_wolfe_gap: float | None  # in squared units of C
     epsilon: float | None  # in squared units of C
     seconds: float
+    lower: float | None = None  # in squared units of C
 
 
 def now() -> float:
@@ -135,6 +140,7 @@ def in_units(steps: tuple[Step, ...], unit: float) -> tuple[Step, ...]:
             objective=step.objective * unit * unit,
             frank_wolfe_gap=rescaled(step.frank_wolfe_gap),
             epsilon=rescaled(step.epsilon),
+            lower=rescaled(step.lower),
         )
         for step in steps
     )

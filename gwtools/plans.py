@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeGuard, TypeVar, final
+from typing import Any, Self, TypeGuard, TypeVar, final
 
 import array_api_compat as compat
 import numpy as np
@@ -37,6 +37,12 @@ class Plan(ABC):
     >>> rows, columns = plan.marginals()
     >>> rows.round(4), columns.round(4)
     (array([0.5, 0.5]), array([0.5 , 0.25, 0.25]))
+
+    Of the same kind is the plan from y to x.
+
+    >>> back = plan.transpose()
+    >>> back.shape, type(back) is type(plan)
+    ((3, 2), True)
     """
 
     @property
@@ -55,6 +61,10 @@ class Plan(ABC):
     @abstractmethod
     def marginals(self) -> tuple[Array, Array]:
         """Return the row sums (n,) and the column sums (m,)."""
+
+    @abstractmethod
+    def transpose(self) -> Self:
+        """Return the plan from y to x, of shape (m, n) and the same kind."""
 
     @abstractmethod
     def inner(self, matrix: Array) -> Array:
@@ -163,6 +173,10 @@ class DensePlan(Plan):
         rows = xp.sum(self.matrix, axis=1)  # (n,)
         cols = xp.sum(self.matrix, axis=0)  # (m,)
         return rows, cols
+
+    def transpose(self) -> Self:
+        """Return the plan from y to x, of shape (m, n)."""
+        return make_unchecked(type(self), matrix=_array.transposed(self.matrix))
 
     def inner(self, matrix: Array) -> Array:
         """Return Σ π_ij matrix_ij for a matrix (n, m), or for each of a stack."""
@@ -274,6 +288,13 @@ class SparsePlan(Plan):
         rows = _array.scatter_sum(self.rows, self.mass, n)  # (n,)
         cols = _array.scatter_sum(self.cols, self.mass, m)  # (m,)
         return rows, cols
+
+    def transpose(self) -> Self:
+        """Return the plan from y to x, of shape (m, n)."""
+        n, m = self.size
+        return make_unchecked(
+            type(self), rows=self.cols, cols=self.rows, mass=self.mass, size=(m, n)
+        )
 
     def inner(self, matrix: Array) -> Array:
         """Return Σ π_ij matrix_ij for a matrix of shape (n, m)."""

@@ -454,6 +454,9 @@ def _in_units(callback: Callback | None, unit: float) -> Callback | None:
         gap = progress.frank_wolfe_gap
         if gap is not None:
             gap = rescaled(gap, unit)
-        return callback(Progress(progress.iteration, objective, gap))
+        lower = progress.lower
+        if lower is not None:
+            lower = rescaled(lower, unit)
+        return callback(Progress(progress.iteration, objective, gap, lower))
 
     return in_units_of_the_caller

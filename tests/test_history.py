@@ -38,6 +38,8 @@ def test_every_step_is_one_that_a_callback_was_told_of(solver, pair):
         (progress.iteration, progress.objective) for progress in told
     ]
     for step, progress in zip(result.history, told, strict=True):
+        assert step.lower is None
+        assert progress.lower is None
         if progress.frank_wolfe_gap is not None:
             assert step.frank_wolfe_gap == progress.frank_wolfe_gap
     assert len(result.history) == result.iterations

@@ -1,7 +1,10 @@
 """Plans: a sparse and a dense coupling of the same masses say the same."""
 
+import re
+
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +55,19 @@ def test_every_form_says_the_same(form, matrix, seed):
     assert np.abs(plan.apply(values) - matrix @ values).max() <= 1e-14
     assert plan.masses.sum() == pytest.approx(1, abs=1e-14)
     assert np.array_equal(np.asarray(plan), plan.dense())
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(masses(null=True))
+def test_the_plan_from_y_to_x_is_of_the_same_kind(form, matrix):
+    plan = FORMS[form](matrix)
+    back = plan.transpose()
+    assert type(back) is type(plan)
+    assert back.shape == matrix.shape[::-1]
+    assert np.array_equal(np.asarray(back), np.asarray(plan).T)
+    assert np.array_equal(np.asarray(back.transpose()), np.asarray(plan))
+    for ours, theirs in zip(back.marginals(), plan.marginals()[::-1], strict=True):
+        assert np.abs(ours - theirs).max() <= 1e-15
 
 
 @pytest.mark.parametrize("first", FORMS)
@@ -114,6 +130,19 @@ def test_plans_are_read_as_numpy_arrays(library):
             assert str(found.dtype) == library.dtype
             assert np.array_equal(found, matrix)
             assert np.asarray(plan, dtype=np.float16).dtype == np.float16
+            assert np.array_equal(np.asarray(plan.transpose()), matrix.T)
+
+
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_array, scipy.sparse.coo_matrix])
+def test_sparse_matrices_become_plans_as_the_error_says(kind):
+    x, y = 1 - np.eye(2), 1 - np.eye(3)
+    plan = kind(np.array([[1 / 3, 1 / 6, 0.0], [0.0, 1 / 6, 1 / 3]]))
+    with pytest.raises(TypeError) as error:
+        gw.certify(x, y, plan)
+    code = re.search(r"pass gwtools\.(SparsePlan\(.*\)) of c = plan", str(error.value))
+    read = eval(code[1], {"SparsePlan": gw.SparsePlan, "c": plan.tocoo()})
+    assert np.array_equal(np.asarray(read), plan.toarray())
+    assert gw.certify(x, y, read) == gw.certify(x, y, plan.toarray())
 
 
 def test_plans_in_a_gradient_graph_are_read_as_numpy_arrays():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import starmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,7 +98,7 @@ class StackHistory:
             seconds.tolist(),
             strict=True,
         )
-        steps = list(map(Step._make, rows))
+        steps = list(starmap(Step, rows))
         starts = np.searchsorted(problem, np.arange(count + 1)).tolist()
         histories = []
         for k in range(count):

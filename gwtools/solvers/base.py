@@ -38,6 +38,9 @@ class Progress:
         The objective of the plan, in squared units of C.
     frank_wolfe_gap : float or None
         The Frank-Wolfe gap where it was computed, in squared units of C.
+    lower : float or None
+        What no objective is below, in squared units of C, as far as branch and bound
+        has found, not yet rounded outward; None from all other solvers.
 
     Examples
     --------
@@ -59,6 +62,7 @@ class Progress:
     iteration: int
     objective: float
     frank_wolfe_gap: float | None
+    lower: float | None = None
 
 
 Callback = Callable[[Progress], Any]

@@ -217,12 +217,12 @@ class BranchAndBound(Solver):
                     search.step()
                     show(search)
                     seconds = now() - started
-                    objective = search.objective
-                    step = Step(search.nodes, objective, None, None, seconds)
+                    lower, objective = search.ends
+                    step = Step(search.nodes, objective, None, None, seconds, lower)
                     steps.append(step)
                     if callback is None:
                         continue
-                    told = Progress(search.nodes, objective, None)
+                    told = Progress(search.nodes, objective, None, lower)
                     if is_true(callback(told)) and not search.is_closed:
                         return Status.STOPPED
         except KeyboardInterrupt:

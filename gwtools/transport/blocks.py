@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from gwtools._array import NumpyArray
-from gwtools.plans import SparsePlan, changed, make_unchecked
+from gwtools.plans import SparsePlan, make_unchecked
 from gwtools.transport.lifted import LiftedCosts
 from gwtools.transport.programs import exact
 
@@ -62,14 +62,8 @@ def lowered_by_columns(
 
     As :func:`lowered_by_rows` does for rows.
     """
-    turned = lowered_by_rows(costs.transposed, _transposed(plan), blocks)
-    return _transposed(turned)
-
-
-def _transposed(plan: SparsePlan) -> SparsePlan:
-    """Return the plan from columns to rows."""
-    n, m = plan.size
-    return changed(plan, rows=plan.cols, cols=plan.rows, size=(m, n))
+    turned = lowered_by_rows(costs.transposed, plan.transpose(), blocks)
+    return turned.transpose()
 
 
 def _coupled_anew(

@@ -285,6 +285,27 @@ def test_a_callback_stops_it():
     assert told[-1].objective == pytest.approx(float(result.objective), rel=1e-9)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-60])
+def test_the_lower_end_rises_to_the_one_that_is_proved(unit):
+    rng = np.random.default_rng(2)
+    x, y = (
+        gw.PointCloud(unit * rng.standard_normal((n, 2)), metric="sqeuclidean")
+        for n in (9, 12)
+    )
+    told = []
+    result = gw.solve(x, y, gw.BranchAndBound(), callback=told.append)
+    assert result.status is gw.Status.GLOBAL
+    lower = [step.lower for step in result.history]
+    assert [progress.lower for progress in told] == lower
+    assert {type(value) for value in lower} == {float}
+    assert lower == sorted(lower)
+    certificate = result.certificate
+    proved = certificate.bounds["branch_and_bound"]
+    assert 0 <= lower[0] < lower[-1]
+    assert lower[-1] == pytest.approx(proved, abs=certificate.tolerance)
+    assert all(step.lower <= step.objective for step in result.history)
+
+
 @pytest.mark.parametrize("at", [1, 2, 30, 60])
 def test_an_interrupt_anywhere_leaves_an_interval_that_holds(at, monkeypatch):
     x, y = open_pair()
