@@ -19,6 +19,7 @@ from gwtools.spaces import PointCloud, Space, as_space, detached
 
 # Distinct to most eyes, and in grey (Okabe and Ito).
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+_PROVED = "proved: no plan is below"
 _MOST_NAMES = 40  # that fit beside a matrix
 _LEAST_SHARE = 0.01  # of the largest mass, from which on a line is drawn
 _MOST_LARGE = 300  # atoms beside each other that are drawn at full size
@@ -74,7 +75,7 @@ def certificate(
         known = value.certificate if isinstance(value, GWResult) else value
         lower = max(known.lower, 0.0)
         # Each mark is in the legend once; labels that begin with "_" are not.
-        words = ("proved: no plan is below", "open", "objective of a plan")
+        words = (_PROVED, "open", "objective of a plan")
         proved, still_open, attained = words if place == 0 else ("_", "_", "_")
         bar: dict[str, Any] = {"color": BLUE, "height": 0.6}
         ax.barh(place, lower, label=proved, **bar)
@@ -239,6 +240,9 @@ def matching(
 def history(result: GWResult, ax: Any = None) -> Any:
     """Draw the objective after each step of an iterative solver.
 
+    Of branch and bound also what was proved after each step; of others the lower end of
+    the certificate, in a line.
+
     Parameters
     ----------
     result : GWResult
@@ -249,7 +253,7 @@ def history(result: GWResult, ax: Any = None) -> Any:
     Returns
     -------
     matplotlib axes
-        With the steps, and the certificate's lower end.
+        With the steps, and what is proved.
 
     Raises
     ------
@@ -273,7 +277,11 @@ def history(result: GWResult, ax: Any = None) -> Any:
     steps = [step.iteration for step in result.history]
     values = [step.objective for step in result.history]
     ax.plot(steps, values, ".-", color=BLUE, label="objective after the step")
-    _lower_end(ax, result)
+    lower = [step.lower for step in result.history if step.lower is not None]
+    if len(lower) == len(steps):
+        ax.plot(steps, lower, "--", color=ORANGE, label=_PROVED)
+    else:
+        _lower_end(ax, result)
     _count_from_one(ax, "step")
     ax.set_ylabel("objective, squared units of C")
     ax.legend()
@@ -473,5 +481,4 @@ def _count_from_one(ax: Any, what: str) -> None:
 def _lower_end(ax: Any, result: GWResult) -> None:
     """Draw the lower end of the certificate as a line."""
     lower = max(result.certificate.lower, 0.0)
-    words = "proved: no plan is below"
-    ax.axhline(lower, color=ORANGE, linestyle="--", label=words)
+    ax.axhline(lower, color=ORANGE, linestyle="--", label=_PROVED)

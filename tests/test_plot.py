@@ -174,6 +174,18 @@ def test_steps_and_starts_stand_above_what_is_proved(result):
     assert first == pytest.approx(result.starts.best.objective)
 
 
+def test_what_branch_and_bound_proves_is_drawn_box_by_box():
+    rng = np.random.default_rng(0)
+    x, y = (
+        gw.PointCloud(rng.standard_normal((n, 2)), metric="sqeuclidean") for n in (7, 9)
+    )
+    found = gw.solve(x, y, gw.BranchAndBound())
+    objectives, lower = gw.plot.history(found).lines
+    assert objectives.get_ydata().tolist() == [s.objective for s in found.history]
+    assert lower.get_ydata().tolist() == [step.lower for step in found.history]
+    assert lower.get_label() == "proved: no plan is below"
+
+
 def test_the_matrix_of_a_space_is_drawn_as_its_own(pair):
     ax = gw.plot.distances(pair[1])
     (image,) = ax.images

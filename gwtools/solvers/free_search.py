@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import cast
 
 import numpy as np
@@ -40,7 +40,7 @@ from gwtools.results import Status
 from gwtools.solvers.base import Callback, Outcome, Progress, is_true
 from gwtools.solvers.conditional_gradient import ConditionalGradient
 from gwtools.solvers.free_descent import FreeDescent
-from gwtools.solvers.free_vertices import first_vertex
+from gwtools.solvers.free_vertices import cheapest_part, first_vertex
 from gwtools.solvers.starts import product_plan, sorting_coupling
 from gwtools.solvers.unbalanced_descent import UnbalancedDescent
 from gwtools.start_records import Start, Starts
@@ -51,9 +51,12 @@ _RANDOM = 6  # random vertices among the starts
 _LEVELS = 64  # quantiles by which parts of rows are compared
 # How soft the paths are by which unbalanced shapes descend, beside the straight one.
 _SOFTNESS = (0.5, 0.2, 0.1)
+# Masses s' > s of which parts are starts, as shares of the way from s to 1.
+_LARGER = (0.25, 0.5, 0.75)
 _MOST_ROWS = 500  # atoms up to which distributions of distances are compared
 
 MakePlan = Callable[[], Plan]
+MakeCosts = Callable[[], Array]
 Descent = FreeDescent | UnbalancedDescent
 Trials = dict[str, Callable[[], Descent]]
 
@@ -240,8 +243,9 @@ def _starts(problem: FreeProblem) -> dict[str, MakePlan]:
     if problem.linear is not None:
         linear = problem.linear.costs
         starts["linear transport"] = lambda: first_vertex(problem, linear)
+    rows = cache(partial(_costs_of_rows, problem))
     if max(problem.shape) <= _MOST_ROWS:
-        starts["distributions of distances"] = lambda: _of_rows(problem)
+        starts["distributions of distances"] = partial(_first_of, problem, rows)
     if isinstance(problem.marginals, Partial) or by_total_variation:
         # What is far away is mostly left out: the rest of it counts for nothing here.
         for part in (1.0, 0.5):
@@ -258,7 +262,57 @@ def _starts(problem: FreeProblem) -> dict[str, MakePlan]:
         return starts
     for seed in range(_RANDOM):
         starts[f"random vertex {seed + 1}"] = partial(_random_vertex, problem, seed)
+    if isinstance(problem.marginals, Partial):
+        starts |= _parts(problem, rows)
     return starts
+
+
+def _parts(problem: FreeProblem, rows: MakeCosts) -> dict[str, MakePlan]:
+    """Return what makes starts that are parts of plans of larger masses.
+
+    What is found where more mass must be matched hangs less on single pairs.
+    """
+    starts: dict[str, MakePlan] = {}
+    for part in _LARGER:
+        mass = problem.mass + part * (1 - problem.mass)
+        if not problem.mass < mass < 1:
+            continue
+        larger = replace(problem, marginals=Partial(mass))
+        first = partial(_of_nearest, larger, 1.0)
+        name = f"part of a plan of mass {mass:.3g}"
+        starts[name] = partial(_part_of_descent, problem, larger, first)
+        if part == _LARGER[1] and max(problem.shape) <= _MOST_ROWS:
+            first = partial(_first_of, larger, rows)
+            name = f"{name}, by distributions"
+            starts[name] = partial(_part_of_descent, problem, larger, first)
+    return starts
+
+
+def _first_of(problem: FreeProblem, costs: MakeCosts) -> Plan:
+    """Return the vertex of costs that are made now."""
+    return first_vertex(problem, costs())
+
+
+def _part_of_descent(
+    problem: FreeProblem, larger: FreeProblem, first: MakePlan
+) -> Plan:
+    """Return a part of the plan that a descent finds at a larger mass."""
+    return part_of(problem, FreeDescent(first=first()).run(larger).plan)
+
+
+def part_of(problem: FreeProblem, plan: Plan) -> Plan:
+    """Return a partial plan that is below one of a larger mass: the better of two.
+
+    The plan scaled down, of F times the square of the factor (theorem 22 iv), and what
+    of it costs least by the gradient there.
+    """
+    rows, _ = plan.marginals()
+    scaled = _times(plan, problem.mass / float(_array.to_numpy(rows).sum()))
+    gradient = problem.gradient(problem.cross(scaled))
+    cheapest = cheapest_part(plan, gradient, problem.mass)
+    candidates = (scaled, cheapest)
+    objectives = [_array.number(problem.objective(each)) for each in candidates]
+    return candidates[int(np.argmin(objectives))]
 
 
 def _by_divergences(problem: FreeProblem, softness: float) -> Plan:
@@ -310,8 +364,8 @@ def _times(plan: Plan, mass: float) -> Plan:
     return make_unchecked(DensePlan, matrix=mass * plan.dense())
 
 
-def _of_rows(problem: FreeProblem) -> Plan:
-    """Return the vertex whose costs are W_2² between the rows of C and of D."""
+def _costs_of_rows(problem: FreeProblem) -> Array:
+    """Return W_2² between the rows of C and of D, with the costs of the features."""
     C, D = problem.matrices
     a = problem.x.weights
     b = problem.y.weights
@@ -319,8 +373,7 @@ def _of_rows(problem: FreeProblem) -> Plan:
         _array.to_numpy(array).astype(np.float64) for array in (C, a, D, b)
     )
     costs = transports(first, weights, second, others)
-    costs = _with_linear(problem, _array.from_numpy(costs, a))
-    return first_vertex(problem, costs)
+    return _with_linear(problem, _array.from_numpy(costs, a))
 
 
 def _of_nearest(problem: FreeProblem, part: float) -> Plan:

@@ -10,7 +10,7 @@ from gwtools import _array
 from gwtools._array import Array, NumpyArray
 from gwtools.free_marginals import Partial
 from gwtools.free_problems import FreeProblem
-from gwtools.plans import SparsePlan, changed, make_unchecked
+from gwtools.plans import Plan, SparsePlan, changed, make_unchecked
 from gwtools.solvers.vertices import vertex_like
 from gwtools.transport.dummy_atoms import with_dummies, without_dummies
 from gwtools.transport.programs import Program, exact
@@ -123,6 +123,36 @@ def first_vertex(problem: FreeProblem, costs: Array) -> SparsePlan:
         return steepest_vertex(problem, costs).plan
     matrix = _array.to_numpy(costs).astype(np.float64)
     return vertex_like(_solved(matrix, *_weights(problem), None).plan, costs)
+
+
+def cheapest_part(plan: Plan, costs: Array, mass: float) -> SparsePlan:
+    """Return the part π′ ≤ π of a plan π, of the given mass, of least ⟨costs, π′⟩.
+
+    Parameters
+    ----------
+    plan : Plan
+        A plan π of at least that mass.
+    costs : array of shape (n, m)
+        Costs of any sign.
+    mass : float
+        What is kept.
+    """
+    whole = plan.sparse()
+    of_pairs = _array.to_numpy(costs)[whole.row, whole.col]
+    order = np.argsort(of_pairs, kind="stable")
+    moved = whole.data[order].astype(np.float64)
+    # The cheapest pairs are kept whole, the last of them in part.
+    before = np.cumsum(moved) - moved
+    taken = np.clip(mass - before, 0.0, moved)
+    kept = taken > 0
+    part = make_unchecked(
+        SparsePlan,
+        rows=whole.row[order][kept].astype(np.int64),
+        cols=whole.col[order][kept].astype(np.int64),
+        mass=taken[kept],
+        size=plan.shape,
+    )
+    return vertex_like(part, costs)
 
 
 def _weights(problem: FreeProblem) -> tuple[NumpyArray, NumpyArray]:
