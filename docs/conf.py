@@ -50,7 +50,7 @@ extensions = [
     "sphinx_copybutton",
     "command_help",
     "formulas",
-    "narrow_code",
+    "code_joints",
 ]
 
 # Docstrings: a name in backticks is a link where it is one.
