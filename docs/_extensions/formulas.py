@@ -22,10 +22,15 @@ _OF_FORMULAS = {"gwtools/THEORY", "docs/index"}
 
 # What an index belongs to: a letter or two, the end of a bracket, a norm, an accent.
 # Names with an underscore have longer words before it, or stand in code.
-_LETTER = r"[a-zß-öø-ÿāα-ωΑ-Ω∇]|[A-ZΓΔΣΠ\u211d]{1,2}|(?:TLB|SLB|DMW)|[A-Z]\*"
-_BASE = rf"(?<![A-Za-z_.-])(?:{_LETTER})|[‖)\]}}⟩|′¹²\u0302\u0303\u0304]"
+_LETTER = r"[a-zß-öø-ÿā∇]|[A-ZΓΔΣΠ\u211d]{1,2}|(?:TLB|SLB|DMW)|[A-Z]\*"
+_BASE = (
+    rf"(?<![A-Za-z_.-])(?:{_LETTER})|[α-ωΑ-Ω]|(?<=_[a-z])[A-Z]"
+    r"|[‖)\]}⟩|′¹²\u0302\u0303\u0304]"
+)
 _BRACKET = r"\((?:[^()]|\((?:[^()]|\([^()]*\))*\)){1,40}\)"
-_ONE = rf"\{{[^{{}}]*\}}|{_BRACKET}|[½⊥]|(?:[0-9A-Za-zĈα-ωΑ-Ωℓ∞∗*⊗′]|\+(?!\w))+"
+# An index without brackets ends where letters of another kind, a factor, begin.
+_PLAIN = r"(?:[0-9]*[a-zℓ]+|[A-ZĈ]+|[0-9]+|[α-ω]+|[\u0391-Ω]|[∞∗*⊗]|\+(?!\w))′?"
+_ONE = rf"\{{[^{{}}]*\}}|{_BRACKET}|[½⊥]|{_PLAIN}"
 _INDEX = re.compile(
     rf"(?P<base>{_BASE})(?P<parts>(?:[_^](?:{_ONE}))+)"
     # Powers of any word or number, and operators over what is in braces.
