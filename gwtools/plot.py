@@ -21,6 +21,7 @@ from gwtools.spaces import PointCloud, Space, as_space, detached
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 _PROVED = "proved: no plan is below"
 _MOST_NAMES = 40  # that fit beside a matrix
+_MOST_MARKS = 100  # steps that are marked one by one
 _LEAST_SHARE = 0.01  # of the largest mass, from which on a line is drawn
 _MOST_LARGE = 300  # atoms beside each other that are drawn at full size
 
@@ -276,7 +277,9 @@ def history(result: GWResult, ax: Any = None) -> Any:
     ax = _axes(ax)
     steps = [step.iteration for step in result.history]
     values = [step.objective for step in result.history]
-    ax.plot(steps, values, ".-", color=BLUE, label="objective after the step")
+    # The marks of many steps would be a thick line.
+    mark = ".-" if len(steps) <= _MOST_MARKS else "-"
+    ax.plot(steps, values, mark, color=BLUE, label="objective after the step")
     lower = [step.lower for step in result.history if step.lower is not None]
     if len(lower) == len(steps):
         ax.plot(steps, lower, "--", color=ORANGE, label=_PROVED)

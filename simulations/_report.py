@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from cycler import cycler
+from matplotlib.axes import Axes
 from tqdm import tqdm
 
 Row = dict[str, Any]
@@ -36,6 +38,7 @@ DISTINCT = (
     "#000000",
     "#8B5A2B",
 )
+MARKS = "osD^vP*X"
 PACKAGES = ("numpy", "scipy", "POT", "gwfusion")
 
 
@@ -333,3 +336,37 @@ def figure_style() -> AbstractContextManager[None]:
         "errorbar.capsize": 2,
     }
     return matplotlib.rc_context(style)
+
+
+def marks_by_row(
+    axes: Axes,
+    labels: Sequence[str],
+    values: Mapping[str, Sequence[float]],
+    ends: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    spread: float = 0.0,
+) -> None:
+    """Draw a row for each label, the first one above, and a mark on it for each name.
+
+    Parameters
+    ----------
+    axes : matplotlib axes
+        Where.
+    labels : sequence of str
+        Of the rows.
+    values : dict of sequences
+        Of each name a number for each row; one without finite numbers has no mark.
+    ends : dict of sequences of pairs, optional
+        Intervals of the same names, drawn as lines.
+    spread : float
+        How far the marks of a row stand from one another, in rows.
+    """
+    for i, (name, numbers) in enumerate(values.items()):
+        place = np.arange(len(labels)) + spread * (i - (len(values) - 1) / 2)
+        colour = DISTINCT[i % 5]
+        if not np.isfinite(np.asarray(numbers, dtype=float)).any():
+            continue
+        axes.plot(numbers, place, MARKS[i], color=colour, ms=5, label=name)
+        if ends is not None:
+            axes.plot(np.transpose(ends[name]), [place, place], "-", color=colour, lw=1)
+    axes.set_yticks(np.arange(len(labels)), labels)
+    axes.invert_yaxis()

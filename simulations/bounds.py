@@ -402,18 +402,12 @@ def _each_bound(times: Axes, proved: Axes, trials: Sequence[Row]) -> None:
 
 def _by_family(axes: Axes, rows: Sequence[Row]) -> None:
     """Draw one line a family, and on it a mark for each bound."""
-    place = np.arange(len(rows))
-    names = [name for name in DRAWN if name in BOUNDS]
-    for i, name in enumerate(names):
-        percent = 100 * column(rows, name)
-        style: Any = {"color": f"C{i % 5}", "marker": "osD^vP*"[i], "ls": "", "ms": 5}
-        if np.isfinite(percent).any():
-            axes.plot(percent, place, label=name, **style)
+    percent = {name: 100 * column(rows, name) for name in DRAWN if name in BOUNDS}
     labels = [f"{row['family']}, {row['n']}" for row in rows]
-    axes.set_yticks(place, labels, fontsize="small")
+    report.marks_by_row(axes, labels, percent)
+    axes.tick_params(axis="y", labelsize="small")
     axes.set(xlim=(-1, 101), xlabel="% of the best objective (mean over the seeds)")
     axes.set_title("uniform weights, by family and size", fontsize="medium")
-    axes.invert_yaxis()
 
 
 def publish(folder: Path) -> None:

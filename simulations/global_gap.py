@@ -281,7 +281,7 @@ def draw(trials: Sequence[Row], summary: Sequence[Row], path: Path) -> None:
         _excesses(excess, [row for row in trials if row["proved"]])
         # Left the marks are of a method, right the lines.
         handles = [
-            Line2D([], [], color=f"C{i}", marker="osD^"[i], ms=5, label=name)
+            Line2D([], [], color=f"C{i}", marker=report.MARKS[i], ms=5, label=name)
             for i, name in enumerate(METHODS)
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=len(METHODS))
@@ -290,15 +290,13 @@ def draw(trials: Sequence[Row], summary: Sequence[Row], path: Path) -> None:
 
 def _found(axes: Axes, rows: Sequence[Row]) -> None:
     """Draw a line for each kind of instances, and on it a mark for each method."""
-    place = np.arange(len(rows))
-    for i, name in enumerate(METHODS):
-        percent = [100 * row[f"{name}_found"] / row["proved"] for row in rows]
-        # Marks of methods that are equal stand side by side.
-        shift = 0.12 * (i - (len(METHODS) - 1) / 2)
-        axes.plot(percent, place + shift, "osD^"[i], color=f"C{i}", ms=5)
+    percent = {
+        name: [100 * row[f"{name}_found"] / row["proved"] for row in rows]
+        for name in METHODS
+    }
     labels = [f"{row['kind']}, {row['weights']} ({row['proved']})" for row in rows]
-    axes.set_yticks(place, labels)
-    axes.invert_yaxis()
+    # Marks of methods that are equal stand side by side.
+    report.marks_by_row(axes, labels, percent, spread=0.12)
     axes.set(xlim=(-2, 102), xlabel="% of instances whose minimum was found")
     axes.set_ylabel("kind, weights (proved instances)")
     axes.set_title("how often the minimum is found", fontsize="medium")

@@ -15,13 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from simulations._report import DISTINCT, Row, figure_style
+from simulations._report import DISTINCT, MARKS, Row, figure_style, marks_by_row
 from simulations.study import statistics
 from simulations.study.statistics import GAIN, LOSS, NEITHER, Correlation
 from simulations.study.tables import AGAINST
 
 COLOURS = {GAIN: "#009E73", NEITHER: "#999999", LOSS: "#D55E00"}
-MARKERS = "osD^vP*X"
 LINES = ("-", "--", ":", "-.")
 DRAWN_ARMS = ("labels", "uld", "gld", "uld_gld")
 # Title and unit of each term; of its gradient by the student's logits, a unit too.
@@ -92,6 +91,33 @@ def _bars(axes: Axes, places: Sequence[int], gains: Sequence[Row]) -> None:
     axes.axvline(0, color="black", linewidth=0.8)
     if not gains:
         _say_nothing(axes)
+
+
+def primary_comparisons(rows: Sequence[Row], words: Words | None = None) -> Figure:
+    """Draw what each primary comparison gains, in each family and in their mean.
+
+    Rows are those of `simulations.study.tables.primary_rows`.
+    """
+    words = words or {}
+    labels = [
+        f"{words.get(arm, arm)}\nagainst {words.get(other, other)}"
+        for arm, other in dict.fromkeys((row["arm"], row["against"]) for row in rows)
+    ]
+    gains: dict[str, list[float]] = {}
+    ends: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        family = row["family"].replace("_", " ")
+        gain, low, high = (100 * float(row[key]) for key in ("gain", "low", "high"))
+        gains.setdefault(family, []).append(gain)
+        ends.setdefault(family, []).append((low, high))
+    with figure_style():
+        figure = Figure(figsize=(8.0, 0.9 + 0.6 * len(labels)))
+        axes = figure.subplots()
+        marks_by_row(axes, labels, gains, ends, spread=0.18)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_xlabel("gain in accuracy (percentage points), with 95 % interval")
+        figure.legend(loc="outside upper center", ncols=4)
+    return figure
 
 
 def losses_over_steps(
@@ -177,7 +203,7 @@ def gld_against_kl(points: Sequence[Row]) -> Figure:
                 alpha=0.6,
                 linewidths=0,
                 color=DISTINCT[i % len(DISTINCT)],
-                marker=MARKERS[i % len(MARKERS)],
+                marker=MARKS[i % len(MARKS)],
                 label=kind.replace("_", " "),
             )
         if _spans_orders([p["kl"] for p in known]):
@@ -230,7 +256,7 @@ def distance_against_transfer(
             Line2D([], [], color=DISTINCT[i], linewidth=5, label=f"teacher {name}")
             for i, name in enumerate(teachers)
         ]
-        for family, marker in zip(families, MARKERS, strict=False):
+        for family, marker in zip(families, MARKS, strict=False):
             name = family.replace("_", " ")
             style = {"color": "grey", "linestyle": "none", "marker": marker}
             marks.append(Line2D([], [], label=name, **style))
@@ -285,7 +311,7 @@ def _transfer(
         mean, least, most = (100 * point[key] for key in ("gain", "least", "most"))
         colour = DISTINCT[teachers.index(point["teacher"])]
         axes.plot([point["distance"]] * 2, [least, most], color=colour, linewidth=0.9)
-        marker = MARKERS[families.index(point["family"]) % len(MARKERS)]
+        marker = MARKS[families.index(point["family"]) % len(MARKS)]
         axes.plot(point["distance"], mean, marker, color=colour)
     axes.axhline(0, color="black", linewidth=0.8)
     x, y = ([point[key] for point in points] for key in ("distance", "gain"))

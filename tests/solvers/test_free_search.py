@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools.free_problems import FreeProblem
 from gwtools.solvers.free_search import given_free_plan, part_of
 from tests import checkers, free_plans
+from tests.libraries import LIBRARIES
 
 KINDS = ["semi_relaxed", gw.Partial(0.6)]
 
@@ -92,6 +93,7 @@ def test_the_default_is_at_most_what_one_start_gives():
     share=st.floats(0.0, 1.0),
     alpha=st.sampled_from([None, 0.5]),
 )
+@example(seed=439, mass=0.05, share=0.5, alpha=None)  # here the scaled plan is better
 def test_theorem_22_parts_of_plans_of_larger_masses(seed, mass, share, alpha):
     """A part of a plan is feasible, below it, and no worse than the scaled plan."""
     C, a, D, b, rng = free_plans.drawn(seed)
@@ -129,3 +131,18 @@ def test_a_part_of_a_larger_plan_is_found_where_small_masses_mislead():
     assert own.sum() == pytest.approx(0.3, abs=1e-12)
     assert checkers.objective(x.dense(), y.dense(), np.asarray(result.plan)) < 3e-5
     assert result.starts.best.name.startswith("part of a plan of mass")
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=str)
+def test_a_part_leaves_out_the_pair_that_does_not_fit(library):
+    """Three points of which two are as far apart as their partners are."""
+    with library.active():
+        x, y = (
+            gw.PointCloud(library.array(np.array(p)[:, None]))
+            for p in ([0.0, 1.0, 2.0], [0.0, 1.0, 9.0])
+        )
+        whole = gw.DensePlan(library.array(np.eye(3) / 3))
+        part = part_of(FreeProblem(x, y, gw.Partial(0.5)), whole)
+        wanted = np.diag([1 / 3, 1 / 6, 0.0])
+        assert np.asarray(part) == pytest.approx(wanted, abs=library.rtol)
+        assert str(np.asarray(part).dtype) == library.dtype

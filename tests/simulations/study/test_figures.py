@@ -121,6 +121,30 @@ def test_intervals_are_drawn_where_there_are_any():
     assert ends == [pytest.approx(e) for e in ((-7, -3), (-1, 3), (13, 17))]
 
 
+def test_primary_comparisons_are_rows_of_marks_with_their_intervals():
+    halves = {"dyck_languages": 0.02, "formal_logic": 0.03, "mean": math.nan}
+    means = {"uld": (0.1, -0.2, 0.0), "kl": (0.3, 0.2, 0.25)}
+    rows = [
+        gain(arm, "labels", mean, half=halves[family]) | {"family": family}
+        for arm, of_arm in means.items()
+        for family, mean in zip(halves, of_arm, strict=True)
+    ]
+    figure = figures.primary_comparisons(rows, WORDS)
+    (axes,) = figure.axes
+    assert legend_of(figure) == ["dyck languages", "formal logic", "mean"]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names[1] == "labels, answers and KL of next bytes\nagainst labels alone"
+    marks = {line.get_label(): line for line in axes.lines}
+    assert marks["formal logic"].get_xdata() == pytest.approx([-20.0, 20.0])
+    first, second = marks["dyck languages"].get_ydata()
+    assert second - first == 1
+    line = axes.lines[1]
+    assert line.get_xdata() == pytest.approx([8.0, 12.0])
+    assert line.get_ydata() == pytest.approx([first, first])
+    assert axes.yaxis_inverted()
+    check_words(figure)
+
+
 def history(arms=figures.DRAWN_ARMS):
     for arm, seed, step in itertools.product(arms, range(2), (1, 10, 100)):
         fused = {"uld": "uld" in arm, "graph": "gld" in arm}
