@@ -370,3 +370,37 @@ def marks_by_row(
             axes.plot(np.transpose(ends[name]), [place, place], "-", color=colour, lw=1)
     axes.set_yticks(np.arange(len(labels)), labels)
     axes.invert_yaxis()
+
+
+def points_by_kind(
+    axes: Axes,
+    places: Sequence[tuple[float, float]] | np.ndarray[Any, Any],
+    kinds: Sequence[str],
+    size: float = 14.0,
+) -> None:
+    """Draw points in the plane, with a mark and a colour for each kind.
+
+    Parameters
+    ----------
+    axes : matplotlib axes
+        Where.
+    places : array of shape (n, 2)
+        The points.
+    kinds : sequence of str
+        The kind of each; "_" in them are written as spaces.
+    size : float
+        Of the marks, in square points.
+    """
+    for i, kind in enumerate(dict.fromkeys(kinds)):
+        own = np.array(
+            [place for place, k in zip(places, kinds, strict=True) if k == kind]
+        )
+        axes.scatter(
+            *own.T,
+            s=size,
+            alpha=0.6,
+            linewidths=0,
+            color=DISTINCT[i % len(DISTINCT)],
+            marker=MARKS[i % len(MARKS)],
+            label=kind.replace("_", " "),
+        )

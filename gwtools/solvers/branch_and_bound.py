@@ -79,7 +79,8 @@ class BranchAndBound(Solver):
     width that was asked for. Stopped by a callback or by an interrupt (Ctrl-C) it is
     STOPPED; out of time or of nodes, MAX_ITERATIONS. The interval of the certificate is
     proved in any case. ``result.iterations`` are the nodes, and callbacks are called
-    after each.
+    after each; ``lower`` of what they are told, and of ``result.history``, is the lower
+    end so far.
 
     In single precision the masses of the plan and the objective are rounded: where that
     leaves the interval wider than was asked for, ``status`` is STATIONARY. Of half

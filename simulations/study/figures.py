@@ -15,7 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from simulations._report import DISTINCT, MARKS, Row, figure_style, marks_by_row
+from simulations._report import (
+    DISTINCT,
+    MARKS,
+    Row,
+    figure_style,
+    marks_by_row,
+    points_by_kind,
+)
 from simulations.study import statistics
 from simulations.study.statistics import GAIN, LOSS, NEITHER, Correlation
 from simulations.study.tables import AGAINST
@@ -190,22 +197,11 @@ def gld_against_kl(points: Sequence[Row]) -> Figure:
     correlation is of the values themselves, on logarithmic axes too.
     """
     known = [p for p in points if _is_number(p["kl"]) and _is_number(p["gld"])]
-    kinds = list(dict.fromkeys(p.get("family", "one example") for p in known))
+    kinds = [p.get("family", "one example") for p in known]
     with figure_style():
         figure = Figure(figsize=(6.4, 4.6))
         axes = figure.subplots()
-        for i, kind in enumerate(kinds):
-            own = [p for p in known if p.get("family", "one example") == kind]
-            axes.scatter(
-                [p["kl"] for p in own],
-                [p["gld"] for p in own],
-                s=14,
-                alpha=0.6,
-                linewidths=0,
-                color=DISTINCT[i % len(DISTINCT)],
-                marker=MARKS[i % len(MARKS)],
-                label=kind.replace("_", " "),
-            )
+        points_by_kind(axes, [(p["kl"], p["gld"]) for p in known], kinds)
         if _spans_orders([p["kl"] for p in known]):
             axes.set_xscale("log")
         if _spans_orders([p["gld"] for p in known]):
