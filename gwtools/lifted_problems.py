@@ -22,6 +22,7 @@ from gwtools.spaces import Space
 from gwtools.spaces.double_centering import LowRankForm, LowRankResidual, Residual
 from gwtools.transport.lifted import LiftedCosts
 from gwtools.transport.programs import repaired
+from gwtools.transport.simplex import Units
 
 LEAST_ENTRIES = 2000**2  # n m from which programs between coordinates take less time
 MOST_COORDINATES = 8  # min(d, d'): nearest neighbours among more are found slowly
@@ -157,6 +158,11 @@ class LiftedProblem(Quadratic):
         return self.whole.floor
 
     @cached_property
+    def units(self) -> Units:
+        """The units of mass of the atoms, also in plans of cells."""
+        return Units.of(self.whole.x.weights, self.whole.y.weights)
+
+    @cached_property
     def bilinear_cost(self) -> LiftedCosts:
         """The costs −4 α_i β_j, in squared units of C."""
         alpha = self.x.deviations[:, None]
@@ -227,6 +233,12 @@ class LiftedProblem(Quadratic):
         rows = _array.to_numpy(plan.rows)
         cols = _array.to_numpy(plan.cols)
         return changed(plan, rows=rows, cols=cols, mass=mass)
+
+    def without_slivers(self, plan: SparsePlan) -> SparsePlan:
+        """Return a plan without the atoms whose masses are float errors."""
+        weights = np.minimum(self.x.weights[plan.rows], self.y.weights[plan.cols])
+        kept, mass = self.units.fitted(plan.mass).settled(plan.mass, weights)
+        return changed(plan, rows=plan.rows[kept], cols=plan.cols[kept], mass=mass)
 
     def rounded(self, plan: SparsePlan) -> SparsePlan:
         """Round a sparse plan onto the weights where float errors are off them."""

@@ -341,7 +341,10 @@ class ConditionalGradient(IterativeSolver[_State]):
             return replace(state, status=Status.NOT_STATIONARY)
         # 1. The steepest vertex and the Frank-Wolfe gap (theorem 8 b).
         gradient = problem.gradient(state.cross)
-        program = linear_program(problem, gradient, state.vertex, state.potentials)
+        negligible = self.negligible(problem)
+        program = linear_program(
+            problem, gradient, state.vertex, state.potentials, negligible
+        )
         # In squared units of C, as all values below.
         value = float(problem.inner(state.plan, gradient))
         del gradient  # an array less while products are made
@@ -352,7 +355,6 @@ class ConditionalGradient(IterativeSolver[_State]):
             gap_before=gap,
             potentials=program.potentials,
         )
-        negligible = self.negligible(problem)
         is_stationary = gap <= negligible
         # A vertex that solves its own program needs no further step.
         if is_stationary and has_same_atoms(state.plan, program.plan):

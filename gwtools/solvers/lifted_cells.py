@@ -16,6 +16,7 @@ from gwtools.lifted_problems import Coordinates, LiftedProblem
 from gwtools.plans import SparsePlan, make_unchecked
 from gwtools.transport.lifted import cell_means, cells_of
 from gwtools.transport.one_dimensional import comonotone
+from gwtools.transport.simplex import Units
 
 _POINTS = 12  # atoms of a cell at most
 
@@ -69,22 +70,26 @@ class Cells:
         SparsePlan
             A coupling of the atoms, whose masses between cells are those of the plan.
         """
-        # 1. The atoms of each cell are divided among its arcs.
+        # 1. The atoms of each cell are divided among its arcs. Sums of whole numbers
+        # have no float error, by which an atom could lose slivers to other arcs.
+        units = self.fine.units.fitted(plan.mass)
+        plan = self.coarse.without_slivers(plan)
         arcs_x, atoms_x, mass_x = _pieces(
-            plan.rows, plan.cols, plan.mass, self.of_x, self.fine.x
+            plan.rows, plan.cols, plan.mass, self.of_x, self.fine.x, units
         )
         arcs_y, atoms_y, mass_y = _pieces(
-            plan.cols, plan.rows, plan.mass, self.of_y, self.fine.y
+            plan.cols, plan.rows, plan.mass, self.of_y, self.fine.y, units
         )
         # 2. Pieces of one arc are coupled in their order.
         coupling = comonotone(arcs_x, mass_x, arcs_y, mass_y)
-        return make_unchecked(
+        extended = make_unchecked(
             SparsePlan,
             rows=atoms_x[coupling.rows],
             cols=atoms_y[coupling.cols],
-            mass=coupling.mass,
+            mass=coupling.mass / coupling.mass.sum(),
             size=self.fine.shape,
         )
+        return self.fine.without_slivers(extended)
 
 
 def _profiles(atoms: Coordinates) -> NumpyArray:
@@ -112,6 +117,7 @@ def _pieces(
     mass: NumpyArray,
     cells: NumpyArray,
     atoms: Coordinates,
+    units: Units,
 ) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
     """Divide the atoms of cells among the arcs of these.
 
@@ -125,23 +131,29 @@ def _pieces(
         The cells of the atoms.
     atoms : Coordinates
         The atoms.
+    units : Units
+        The units of their masses.
 
     Returns
     -------
     tuple of arrays
-        The arc, the atom and the mass of each piece; by ascending arcs, in which atoms
-        follow α.
+        The arc, the atom and the mass, in units, of each piece; by ascending arcs, in
+        which atoms follow α.
     """
     # Both lists in the order of the cells: their masses are equal in each.
     by_arc = np.lexsort((other, own))
     by_atom = np.lexsort((atoms.deviations, cells))
     divided = comonotone(
         np.arange(len(mass)),
-        mass[by_arc],
+        units.counted(mass[by_arc]),
         np.arange(len(cells)),
-        atoms.weights[by_atom],
+        units.counted(atoms.weights[by_atom]),
     )
     arcs = by_arc[divided.rows]
     pieces = by_atom[divided.cols]
+    weights = np.minimum(mass[arcs], atoms.weights[pieces])
+    kept, masses = units.settled(divided.mass / divided.mass.sum(), weights)
+    arcs = arcs[kept]
+    pieces = pieces[kept]
     order = np.lexsort((atoms.deviations[pieces], arcs))
-    return arcs[order], pieces[order], divided.mass[order]
+    return arcs[order], pieces[order], units.counted(masses[order])

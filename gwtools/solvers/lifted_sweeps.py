@@ -41,7 +41,7 @@ def swept(problem: LiftedProblem, plan: SparsePlan) -> SparsePlan:
     idle = 0
     for sweep in range(_MOST_SWEEPS):
         gradient = problem.gradient(problem.cross(plan))
-        lowered = swept_once(gradient, plan, sweep)
+        lowered = problem.without_slivers(swept_once(gradient, plan, sweep))
         before = value
         value = _objective(problem, lowered)
         # Only float error can raise it.

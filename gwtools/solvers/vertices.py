@@ -16,8 +16,9 @@ from gwtools.transport.lifted import LiftedCosts, lifted_program, priced_plan
 from gwtools.transport.lifted_pivots import continued_program
 from gwtools.transport.programs import Program, exact
 
-_MANY = 20_000  # atoms of the larger space from which programs go on by pivots
-_LEFT = 0.3  # of what a program between coordinates gains over its start
+_LEFT = 0.3  # of what a program between many coordinates gains over its start
+_PART = 0.1  # of what is negligible, which programs may leave
+_FEW_ENTRIES = 4000**2  # n m up to which it is solved to the end, as of matrices
 
 
 def linear_program(
@@ -25,6 +26,7 @@ def linear_program(
     gradient: Array,
     start: SparsePlan | None,
     potentials: tuple[NumpyArray, NumpyArray] | None = None,
+    negligible: float = 0.0,
 ) -> Program:
     """Solve a linear program over couplings, in float64 on the CPU; see :func:`exact`.
 
@@ -38,15 +40,19 @@ def linear_program(
         A vertex near the solution.
     potentials : pair of arrays or None
         Potentials near those of the solution.
+    negligible : float
+        A Frank-Wolfe gap that counts as none, in squared units of C: programs between
+        coordinates leave a small part of it.
 
     Notes
     -----
-    Costs between coordinates are solved on few arcs, and early ones not to the end: a
-    part of what the program gains over ``start`` may be left. Between too many atoms
-    the start itself is returned, and ``lower`` tells how far it is from a solution.
+    Costs between coordinates are solved on few arcs. Between few atoms to the end, so
+    that the steps are those by matrices; between many, early programs leave a part of
+    what they gain over ``start``. Between too many the start itself is returned, and
+    ``lower`` tells how far it is from a solution.
     """
     if isinstance(gradient, LiftedCosts):
-        return _lifted(problem, gradient, start, potentials)
+        return _lifted(problem, gradient, start, potentials, negligible)
     # The simplex and its reduced costs are in float64, whatever the spaces are in.
     cost = _contiguous(gradient)  # (n, m)
     a = _contiguous(problem.x.weights)
@@ -66,6 +72,7 @@ def _lifted(
     gradient: LiftedCosts,
     start: SparsePlan | None,
     potentials: tuple[NumpyArray, NumpyArray] | None,
+    negligible: float,
 ) -> Program:
     """Solve a program between coordinates in the way that suits its size."""
     a = problem.x.weights
@@ -73,11 +80,16 @@ def _lifted(
     shape = gradient.shape
     if start is not None and are_too_many(shape):
         return priced_plan(gradient, a, b, start, potentials)
-    if start is not None and max(shape) >= _MANY and _compiled.available():
-        program = continued_program(gradient, a, b, start, potentials, _LEFT)
+    share = 0.0 if shape[0] * shape[1] <= _FEW_ENTRIES else _LEFT
+    # Far below what is negligible, so that gaps show whether plans are stationary.
+    least = max(_PART * negligible, float(problem.float_error))
+    if start is not None and _compiled.available():
+        program = continued_program(
+            gradient, a, b, start, potentials, share=share, least=least
+        )
         if program is not None:
             return program
-    return lifted_program(gradient, a, b, start, potentials, _LEFT)
+    return lifted_program(gradient, a, b, start, potentials, share=share, least=least)
 
 
 def vertex_like(plan: SparsePlan, like: Array) -> SparsePlan:

@@ -151,6 +151,7 @@ def lifted_program(
     start: SparsePlan | None = None,
     potentials: tuple[NumpyArray, NumpyArray] | None = None,
     share: float = 0.0,
+    least: float = 0.0,
 ) -> Program:
     """Minimise −Σ ⟨u_i, v_j⟩ π_ij over couplings of a and b, on few arcs at a time.
 
@@ -169,6 +170,8 @@ def lifted_program(
     share : float
         The part of what the program gains over ``start`` that may be left: it ends
         early where the cost of its plan is proved to be that near to the least one.
+    least : float
+        What may be left in any case, as it counts as float error.
 
     Returns
     -------
@@ -203,7 +206,8 @@ def lifted_program(
         float_error = max(float_error, -float(reduced.min()))
         violated = priced.violated(costs, f, g, float_error)
         left = value - priced.lower
-        if not violated or left <= share * gain(costs, start, priced.lower):
+        allowed = max(least, share * gain(costs, start, priced.lower))
+        if not violated or left <= allowed:
             break
         # 3. Add the arcs that violate dual feasibility.
         arcs = arcs.extended(reduced, [*violated, (plan.rows, plan.cols), *feasible])

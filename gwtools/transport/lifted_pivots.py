@@ -39,6 +39,7 @@ def continued_program(
     start: SparsePlan,
     potentials: tuple[NumpyArray, NumpyArray] | None = None,
     share: float = 0.0,
+    least: float = 0.0,
 ) -> Program | None:
     """Minimise −Σ ⟨u_i, v_j⟩ π_ij over couplings of a and b, from a coupling near it.
 
@@ -57,6 +58,8 @@ def continued_program(
         Potentials of a similar program; by default those of a program of few cells.
     share : float
         The part of what the program gains over ``start`` that may be left.
+    least : float
+        What may be left in any case, as it counts as float error.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def continued_program(
         # A margin for another order of the same sums.
         violated = priced.violated(costs, f, g, 4 * allowed)
         left = value - priced.lower
-        if not violated or left <= share * gain(costs, start, priced.lower):
+        if not violated or left <= max(least, share * gain(costs, start, priced.lower)):
             return Program(plan, (priced.f, priced.g), priced.lower)
         # 4. The arcs that violate dual feasibility join.
         joining = _arcs(costs, first, violated)

@@ -18,6 +18,9 @@ from gwtools.transport.one_dimensional import SLIVER, comonotone
 _FLOAT_ERROR = 1e-14  # of reduced costs, relative to costs and potentials
 _MISSED = 1e-12  # a start whose marginals are off by more is not used
 _FAR = 4  # times the largest cost: potentials of a solution are not so large
+_OFF = 1e-3  # of a unit, by which float error has masses miss whole numbers
+_SLIVER = 1e-15  # float error of sums of weights up to 1
+_SHARE = 1e-3  # of a weight, above which no part of it is taken for float error
 _PIVOTS_PER_NODE = 1000  # far above what programs take
 
 
@@ -56,6 +59,45 @@ class Units(NamedTuple):
     def are_whole(self) -> bool:
         """Whether all masses of vertices are whole numbers."""
         return self.unit != 1.0
+
+    def fitted(self, masses: NumpyArray) -> Units:
+        """Return these units where masses are whole numbers of them, else none."""
+        counts = masses / self.unit
+        if np.abs(counts - np.rint(counts)).max() <= _OFF:
+            return self
+        return self._replace(unit=1.0)
+
+    def counted(self, masses: NumpyArray) -> NumpyArray:
+        """Return masses in units."""
+        counts: NumpyArray = masses / self.unit
+        return np.rint(counts) if self.are_whole else counts
+
+    def settled(
+        self,
+        masses: NumpyArray,
+        weights: NumpyArray,
+    ) -> tuple[NumpyArray, NumpyArray]:
+        """Tell masses from slivers, which are float errors of long sums of weights.
+
+        Parameters
+        ----------
+        masses : numpy array of shape (k,)
+            Parts of atoms' weights.
+        weights : numpy array of shape (k,)
+            The weights that they are parts of.
+
+        Returns
+        -------
+        pair of numpy arrays
+            Whether each one is a mass, shape (k,), and those that are: whole numbers of
+            units where there are such.
+        """
+        if self.are_whole:
+            counts = self.counted(masses)
+            kept = counts > 0.0
+            return kept, self.unit * counts[kept]
+        kept = (masses > _SLIVER) | (masses > _SHARE * weights)
+        return kept, masses[kept]
 
 
 def minimised(

@@ -34,7 +34,7 @@ def as_large(monkeypatch):
     monkeypatch.setattr(lifted_starts, "LARGE", 60)
     monkeypatch.setattr(lifted_starts, "_FEW", 20)
     monkeypatch.setattr(lifted_sweeps, "_BLOCK", 16)
-    monkeypatch.setattr(vertices, "_MANY", 60)
+    monkeypatch.setattr(vertices, "_FEW_ENTRIES", 0)
 
 
 @pytest.fixture
