@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from gwtools import _compiled
 from gwtools._array import NumpyArray
 from gwtools.lifted_problems import LiftedProblem
 from gwtools.plans import SparsePlan
 from gwtools.transport.blocks import lowered_by_columns, lowered_by_rows
 from gwtools.transport.lifted import LiftedCosts, cells_of
 
-_BLOCK = 256  # atoms of a block at most
+_BLOCK = 2048  # atoms of a block at most
+_COLD_BLOCK = 256  # where no compiled pivots go on from the plan of a block
 _MOST_SWEEPS = 24
-_LEAST_GAIN = 3e-3  # of the objective, which a sweep must lower for another one
+_LEAST_GAIN = 1e-3  # of the objective, which a sweep must lower for another one
 
 
 def swept(problem: LiftedProblem, plan: SparsePlan) -> SparsePlan:
@@ -78,7 +80,8 @@ def _blocks(points: NumpyArray, largest: int, sweep: int) -> NumpyArray:
     sweep : int
         The number of the sweep.
     """
-    most = max(2, _BLOCK * len(points) // largest)
+    block = _BLOCK if _compiled.available() else min(_BLOCK, _COLD_BLOCK)
+    most = max(2, block * len(points) // largest)
     axes = np.random.default_rng(sweep).standard_normal((points.shape[1],) * 2)
     rotation, _ = np.linalg.qr(axes)
     return cells_of(points @ rotation, most)

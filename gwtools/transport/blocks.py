@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from gwtools import _compiled
 from gwtools._array import NumpyArray
 from gwtools.plans import SparsePlan, make_unchecked
 from gwtools.transport.lifted import LiftedCosts
+from gwtools.transport.lifted_pivots import forest
 from gwtools.transport.programs import exact
 
-_MOST_PAIRS = 2**20  # of a block; where heavy atoms make it larger, it stays as it is
+_MOST_PAIRS = 2**22  # of a block; where heavy atoms make it larger, it stays as it is
 
 
 def lowered_by_rows(
@@ -87,7 +89,16 @@ def _coupled_anew(
     if is_only or len(own) * len(other) > _MOST_PAIRS:
         return rows, cols, mass
     total = mass.sum()
-    a = np.bincount(row_of, weights=mass) / total
-    b = np.bincount(col_of, weights=mass) / total
-    best = exact(-(costs.u[own] @ costs.v[other].T), a, b).plan
+    plan = make_unchecked(
+        SparsePlan,
+        rows=row_of,
+        cols=col_of,
+        mass=mass / total,
+        size=(len(own), len(other)),
+    )
+    a, b = plan.marginals()
+    among = LiftedCosts(costs.u[own], costs.v[other])
+    # Compiled pivots go on from what the plan has there.
+    start = forest(among, a, b, plan) if _compiled.available() else None
+    best = exact(-(among.u @ among.v.T), a, b, start).plan
     return own[best.rows], other[best.cols], total * best.mass

@@ -74,7 +74,7 @@ def continued_program(
     first = Priced.of(costs, a, b, g)
     # 1. A tree of the start's arcs; costs are those less the first potentials.
     units = Units.of(a, b)
-    start = _forest(costs, a, b, start)
+    start = forest(costs, a, b, start)
     rows, cols, masses = started(units, start)
     arcs = _arcs(costs, first, [(rows, cols), *first.arcs()])
     tree = empty_tree(n, m, np.zeros(n))
@@ -115,7 +115,7 @@ def _arcs(
     return Arcs(rows.astype(np.int32), cols.astype(np.int32), reduced)
 
 
-def _forest(
+def forest(
     costs: LiftedCosts,
     a: NumpyArray,
     b: NumpyArray,

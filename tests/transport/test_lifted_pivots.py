@@ -93,11 +93,11 @@ def test_forests_have_no_circles_and_cost_no_more(rng):
     u, v = rng.standard_normal((6, 2)), rng.standard_normal((5, 2))
     a, b = rng.dirichlet(np.ones(6)), rng.dirichlet(np.ones(5))
     costs, cost = LiftedCosts(u, v), -(u @ v.T)
-    found = lifted_pivots._forest(costs, a, b, listed(np.outer(a, b)))
+    found = lifted_pivots.forest(costs, a, b, listed(np.outer(a, b)))
     assert len(found.mass) <= 10
     assert checkers.coupling_error(found.dense(), a, b) <= 1e-14
     assert (found.dense() * cost).sum() <= (np.outer(a, b) * cost).sum()
-    assert lifted_pivots._forest(costs, a, b, found) is found
+    assert lifted_pivots.forest(costs, a, b, found) is found
 
 
 @pytest.mark.parametrize("limit", ["_PIVOTS_PER_POINT", "MOST_ROUNDS"])
