@@ -10,17 +10,20 @@ from typing import Any, cast
 
 import numpy as np
 
-from gwtools import _array, _check, _check_plot
+from gwtools import _check, _check_plot
 from gwtools._array import NumpyArray
 from gwtools.pairwise import PairwiseResult
 from gwtools.plans import Plan, as_plan
 from gwtools.results import Certificate, GWResult
-from gwtools.spaces import PointCloud, Space, as_space, detached
+from gwtools.spaces import Space, as_space, detached
+from gwtools.spaces.layout import in_float64, in_square, positions
 
 # Distinct to most eyes, and in grey (Okabe and Ito).
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 _PROVED = "proved: no plan is below"
+_LOWER_END = {"color": ORANGE, "linestyle": "--", "label": _PROVED}
 _MOST_NAMES = 40  # that fit beside a matrix
+_MOST_LETTERS = 24  # of names of columns that stand beside each other
 _MOST_MARKS = 100  # steps that are marked one by one
 _LEAST_SHARE = 0.01  # of the largest mass, from which on a line is drawn
 _MOST_LARGE = 300  # atoms beside each other that are drawn at full size
@@ -138,7 +141,7 @@ def coupling(result: GWResult | Plan, ax: Any = None, names: Any = None) -> Any:
     _check_plot.labels(rows, n, "names[0]")
     _check_plot.labels(cols, m, "names[1]")
     ax = _axes(ax)
-    image = ax.imshow(_numbers(plan.dense()), cmap="Blues", vmin=0.0, aspect="auto")
+    image = ax.imshow(in_float64(plan.dense()), cmap="Blues", vmin=0.0, aspect="auto")
     ax.figure.colorbar(image, ax=ax, label="mass")
     _name_cells(ax, rows, cols)
     ax.set_xlabel("atom of y")
@@ -202,8 +205,8 @@ def matching(
     masses = plan.sparse()
     ax = _axes(ax)
     # 1. Where atoms are, each space in a square of side 1.
-    left = _in_square(_positions(x))
-    right = _in_square(_positions(y)) + np.array([1.5, 0.0])
+    left = in_square(positions(x))
+    right = in_square(positions(y)) + np.array([1.5, 0.0])
     # 2. Colours: of x by place along its first axis, of y by the mean of what it gets.
     shades = left[:, 0]
     given = np.bincount(masses.row, masses.data, x.size)
@@ -221,7 +224,7 @@ def matching(
         (left, shades, given, x),
         (right, mixed, received, y),
     ):
-        weights = _numbers(space.weights)
+        weights = in_float64(space.weights)
         room = min(1.0, _MOST_LARGE / space.size)
         sizes = 30 * room * weights / weights.max()
         edge = None if room == 1.0 else 0.0  # an edge would be wider than such a mark
@@ -282,9 +285,9 @@ def history(result: GWResult, ax: Any = None) -> Any:
     ax.plot(steps, values, mark, color=BLUE, label="objective after the step")
     lower = [step.lower for step in result.history if step.lower is not None]
     if len(lower) == len(steps):
-        ax.plot(steps, lower, "--", color=ORANGE, label=_PROVED)
+        ax.plot(steps, lower, **_LOWER_END)
     else:
-        _lower_end(ax, result)
+        ax.axhline(max(result.certificate.lower, 0.0), **_LOWER_END)
     _count_from_one(ax, "step")
     ax.set_ylabel("objective, squared units of C")
     ax.legend()
@@ -326,8 +329,7 @@ def starts(result: GWResult, ax: Any = None) -> Any:
     """
     _check.instance(result, "result", GWResult, "pass what gwtools.solve returns")
     made = () if result.starts is None else tuple(result.starts)
-    remedy = "solve with gwtools.MultiStart()"
-    _check_plot.known(len(made), "starts", remedy)
+    _check_plot.known(len(made), "starts", "solve with gwtools.MultiStart()")
     ax = _axes(ax)
     ordered = sorted(made, key=lambda start: start.objective)
     places = np.arange(1, len(ordered) + 1)
@@ -343,7 +345,7 @@ def starts(result: GWResult, ax: Any = None) -> Any:
             inside = color if filled else "none"
             style = {"color": color, "markerfacecolor": inside, "label": words}
             ax.plot(places[chosen], values[chosen], mark, **style)
-    _lower_end(ax, result)
+    ax.axhline(max(result.certificate.lower, 0.0), **_LOWER_END)
     _count_from_one(ax, "start, the best first")
     ax.set_ylabel("objective, squared units of C")
     ax.legend()
@@ -354,18 +356,25 @@ def distances(
     result: PairwiseResult | Space | Any,
     ax: Any = None,
     names: Sequence[Any] | None = None,
+    columns: Sequence[Any] | None = None,
+    numbers: bool = False,
 ) -> Any:
     """Draw a matrix of distances, between spaces or between the atoms of one.
 
     Parameters
     ----------
     result : PairwiseResult, Space or array of shape (N, M)
-        The distances between spaces, in units of C; of a space its matrix C.
+        The distances between spaces, in units of C, NaN where one is not known; of a
+        space its matrix C.
     ax : matplotlib axes, optional
         Where; by default in a new figure.
     names : sequence, optional
         Of the rows, and of the columns where the matrix is square; shown where there
         are at most 40.
+    columns : sequence, optional
+        Names of the columns, where these are others than the rows.
+    numbers : bool
+        Whether to write the values into the cells, with three digits.
 
     Returns
     -------
@@ -392,15 +401,22 @@ def distances(
         values = result.distances
     elif isinstance(result, Space):
         values, label = detached(result).dense(), "C"
-    matrix = _numbers(_check.array(values, "result", 2))
+    matrix = in_float64(_check.floating(values, "result", 2))
+    known = ~np.isnan(matrix)
+    _check.finite(matrix[known], "result")
     count, other = matrix.shape
     rows = list(range(count)) if names is None else list(names)
     _check_plot.labels(rows, count, "names")
     cols = rows if other == count else list(range(other))
+    cols = cols if columns is None else list(columns)
+    _check_plot.labels(cols, other, "columns")
+    _check.flag(numbers, "numbers")
     ax = _axes(ax)
     image = ax.imshow(matrix, cmap="viridis", aspect="auto")
     ax.figure.colorbar(image, ax=ax, label=label)
     _name_cells(ax, rows, cols)
+    if numbers:
+        _writein_float64(ax, image, matrix)
     return ax
 
 
@@ -415,38 +431,6 @@ def _axes(ax: Any) -> Any:
     return pyplot.subplots(layout="constrained")[1]
 
 
-def _numbers(array: Any) -> NumpyArray:
-    """Return an array of any library in NumPy, as float64."""
-    return np.asarray(_array.to_numpy(_array.detached(array)), dtype=np.float64)
-
-
-def _positions(space: Space) -> NumpyArray:
-    """Return coordinates (n, 2) in which a space is drawn."""
-    weights = _numbers(space.weights)
-    if isinstance(space, PointCloud):
-        points = _numbers(space.points)
-        if points.shape[1] == 2:
-            return points
-        centred = points - weights @ points
-        return _first_two(centred)
-    # Classical scaling: the doubly centred −C²/2 are products of coordinates.
-    squares = _numbers(space.dense()) ** 2
-    squares = (squares + squares.T) / 2
-    squares -= weights @ squares
-    squares -= (squares @ weights)[:, None]
-    values, vectors = np.linalg.eigh(-squares / 2)
-    return _first_two(vectors * np.sqrt(np.clip(values, 0.0, None)))
-
-
-def _first_two(points: NumpyArray) -> NumpyArray:
-    """Return the first two principal coordinates of centred points, (n, 2)."""
-    left, sizes, _ = np.linalg.svd(points, full_matrices=False)
-    found = np.zeros((len(points), 2))
-    kept = min(2, len(sizes))
-    found[:, :kept] = left[:, :kept] * sizes[:kept]
-    return found
-
-
 def _drawn_entries(masses: Any, lines: int | None) -> NumpyArray:
     """Return which entries of a sparse plan are drawn, row by row."""
     rows_first = np.lexsort((masses.col, masses.row))
@@ -458,30 +442,27 @@ def _drawn_entries(masses: Any, lines: int | None) -> NumpyArray:
     return cast(NumpyArray, entries[evenly])
 
 
-def _in_square(points: NumpyArray) -> NumpyArray:
-    """Scale and move points into the square of side 1 about (½, ½)."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    side = float((high - low).max()) or 1.0
-    return cast(NumpyArray, (points - (low + high) / 2) / side + 0.5)
-
-
 def _name_cells(ax: Any, rows: Sequence[Any], cols: Sequence[Any]) -> None:
     """Name the rows and the columns of a matrix, where the names fit."""
     ax.grid(visible=False)
     if len(rows) <= _MOST_NAMES:
         ax.set_yticks(range(len(rows)), [str(name) for name in rows])
     if len(cols) <= _MOST_NAMES:
-        turned = 90 if max(len(str(name)) for name in cols) > 2 else 0
+        longest = max(len(str(name)) for name in cols)
+        turned = 90 if longest > 2 and longest * len(cols) > _MOST_LETTERS else 0
         ax.set_xticks(range(len(cols)), [str(name) for name in cols], rotation=turned)
+
+
+def _writein_float64(ax: Any, image: Any, matrix: NumpyArray) -> None:
+    """Write the values of a matrix into its cells, "–" where one is not known."""
+    for (i, j), value in np.ndenumerate(matrix):
+        text = "–" if np.isnan(value) else f"{value:.3g}"
+        dark = not np.isnan(value) and image.norm(value) < 0.6  # in viridis
+        style = {"color": "white" if dark else "black", "fontsize": "small"}
+        ax.text(j, i, text, ha="center", va="center", **style)
 
 
 def _count_from_one(ax: Any, what: str) -> None:
     """Say what is counted along the axis; ticks are whole numbers."""
     ax.set_xlabel(what)
     ax.xaxis.get_major_locator().set_params(integer=True)
-
-
-def _lower_end(ax: Any, result: GWResult) -> None:
-    """Draw the lower end of the certificate as a line."""
-    lower = max(result.certificate.lower, 0.0)
-    ax.axhline(lower, color=ORANGE, linestyle="--", label=_PROVED)

@@ -193,6 +193,25 @@ def test_the_matrix_of_a_space_is_drawn_as_its_own(pair):
     assert ax.figure.axes[1].get_ylabel() == "C"
 
 
+def test_values_are_written_into_cells_and_unknown_ones_left_out():
+    values = np.array([[0.12345, 2.0, np.nan], [1.5, 0.0, 0.25]])
+    ax = gw.plot.distances(values, None, "ab", ["one", "two", "three"], numbers=True)
+    wanted = ["0.123", "2", "–", "1.5", "0", "0.25"]
+    assert [text.get_text() for text in ax.texts] == wanted
+    assert ax.texts[1].get_color() == "black"
+    assert ax.texts[4].get_color() == "white"
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == [
+        "one",
+        "two",
+        "three",
+    ]
+    assert not gw.plot.distances(values).texts
+    unknown = gw.plot.distances(np.full((2, 2), np.nan), numbers=True)
+    assert [text.get_text() for text in unknown.texts] == ["–"] * 4
+    unknown.figure.canvas.draw()
+
+
 def test_given_axes_are_drawn_into(result):
     figure, axes = matplotlib.pyplot.subplots(1, 2)
     assert gw.plot.history(result, axes[0]) is axes[0]
@@ -216,4 +235,10 @@ def test_what_cannot_be_drawn_is_refused(pair, result):
         gw.plot.matching(*pair, result, lines=-1)
     with pytest.raises(ValueError, match="names must have a name for each of 2"):
         gw.plot.distances(np.zeros((2, 2)), names=["one"])
+    with pytest.raises(ValueError, match="columns must have a name for each of 3"):
+        gw.plot.distances(np.zeros((2, 3)), columns=["one"])
+    with pytest.raises(ValueError, match="result must be finite"):
+        gw.plot.distances(np.full((2, 2), np.inf))
+    with pytest.raises(TypeError, match="numbers must be True or False"):
+        gw.plot.distances(np.zeros((2, 2)), numbers="yes")
     assert matplotlib.pyplot.get_fignums() == []

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+import gwtools as gw
 from simulations._report import (
     DISTINCT,
     MARKS,
@@ -239,7 +240,7 @@ def distance_against_transfer(
     with figure_style():
         figure = Figure(figsize=(9.0, 4.6))
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
-        _heatmap(figure, left, of_pair, teachers, families)
+        _heatmap(left, of_pair, teachers, families)
         points = [
             gain | {"distance": of_pair[gain["teacher"], gain["family"]]}
             for gain in gains
@@ -263,7 +264,6 @@ def distance_against_transfer(
 
 
 def _heatmap(
-    figure: Figure,
     axes: Axes,
     of_pair: Mapping[tuple[str, str], float],
     teachers: Sequence[str],
@@ -279,18 +279,10 @@ def _heatmap(
     if not np.isfinite(values).any():
         _say_nothing(axes)
         return
-    image = axes.imshow(values, cmap="viridis", aspect="auto")
-    axes.set_xticks(range(len(teachers)), teachers)
-    axes.set_yticks(range(len(families)), [f.replace("_", " ") for f in families])
+    rows = [family.replace("_", " ") for family in families]
+    gw.plot.distances(values, axes, rows, teachers, numbers=True)
+    axes.images[0].colorbar.set_label("structural distance")
     axes.set_xlabel("teacher")
-    for (i, j), value in np.ndenumerate(values):
-        known = math.isfinite(value)
-        # White on the dark half of the colours.
-        dark = known and image.norm(value) < 0.6
-        text = f"{value:.3g}" if known else "–"
-        colour = "white" if dark else "black"
-        axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8)
-    figure.colorbar(image, ax=axes, label="structural distance")
 
 
 def _transfer(
