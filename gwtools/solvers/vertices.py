@@ -16,8 +16,9 @@ from gwtools.transport.lifted import LiftedCosts, lifted_program, priced_plan
 from gwtools.transport.lifted_pivots import continued_program
 from gwtools.transport.programs import Program, exact
 
-_LEFT = 0.3  # of what a program between many coordinates gains over its start
-_PART = 0.1  # of what is negligible, which programs may leave
+_LEFT = 0.3  # of what a program between many atoms gains over its start
+_PART = 0.5  # of what is negligible, which it may leave, too
+_LITTLE = 0.1  # and of few atoms
 _FEW_ENTRIES = 4000**2  # n m up to which it is solved to the end, as of matrices
 
 
@@ -80,9 +81,10 @@ def _lifted(
     shape = gradient.shape
     if start is not None and are_too_many(shape):
         return priced_plan(gradient, a, b, start, potentials)
-    share = 0.0 if shape[0] * shape[1] <= _FEW_ENTRIES else _LEFT
-    # Far below what is negligible, so that gaps show whether plans are stationary.
-    least = max(_PART * negligible, float(problem.float_error))
+    are_few = shape[0] * shape[1] <= _FEW_ENTRIES
+    share = 0.0 if are_few else _LEFT
+    # Below what is negligible, so that gaps show whether plans are stationary.
+    least = (_LITTLE if are_few else _PART) * negligible
     if start is not None and _compiled.available():
         program = continued_program(
             gradient, a, b, start, potentials, share=share, least=least

@@ -12,6 +12,7 @@ from gwtools.plans import DensePlan, SparsePlan
 from gwtools.solvers import lifted_cells, lifted_starts
 from gwtools.solvers.lifted_cells import Cells
 from gwtools.transport import lifted
+from gwtools.transport.one_dimensional import sorting_plan
 from tests import checkers
 from tests.strategies import couplings, spaces
 
@@ -51,6 +52,20 @@ def test_plans_of_cells_are_couplings_of_their_atoms(drawn):
     between = np.zeros_like(plan)
     np.add.at(between, (cells.of_x[:, None], cells.of_y), found)
     assert np.abs(between - plan).max() <= 1e-14
+
+
+@pytest.mark.parametrize(("n", "m"), [(1000, 1000), (1000, 500)])
+def test_plans_between_equal_weights_have_no_atoms_of_float_error(n, m, rng):
+    """Between as many atoms they are permutations, as vertices between cells are."""
+    x, y = (
+        gw.PointCloud(rng.standard_normal((k, 3)), metric="sqeuclidean") for k in (n, m)
+    )
+    cells = Cells.of(LiftedProblem.of(gw.GWProblem(x, y)))
+    of_x, of_y = cells.coarse.x, cells.coarse.y
+    plan = sorting_plan(of_x.deviations, of_x.weights, of_y.deviations, of_y.weights)
+    found = cells.extended(plan)
+    assert len(found.mass) == max(n, m)
+    assert np.abs(found.mass * max(n, m) - 1).max() <= 1e-12
 
 
 @settings(max_examples=40)

@@ -31,9 +31,9 @@ def between_coordinates(monkeypatch):
 
 
 @pytest.fixture
-def to_the_end(monkeypatch):
-    """Solve early programs to the end, so that steps are those of the plain problem."""
-    monkeypatch.setattr(vertices, "_LEFT", 0.0)
+def as_of_many(monkeypatch):
+    """End early programs where a part of what they gain is left."""
+    monkeypatch.setattr(vertices, "_FEW_ENTRIES", 0)
 
 
 def plain(x, y, solver=ONE, **options):
@@ -72,7 +72,6 @@ def dirichlet(n, seed=0):
     return np.random.default_rng(seed).dirichlet(np.full(n, 2.0))
 
 
-@pytest.mark.usefixtures("to_the_end")
 @settings(max_examples=40)
 @given(st.tuples(*[spaces(kinds=KINDS, least=4, most=9, generic=True)] * 2))
 def test_answers_are_those_of_the_plain_problem(pair):
@@ -114,7 +113,7 @@ PAIRS = {
 }
 
 
-@pytest.mark.usefixtures("to_the_end", "no_matrices")
+@pytest.mark.usefixtures("no_matrices")
 @pytest.mark.parametrize("case", PAIRS)
 def test_no_array_of_all_pairs_is_made(case, monkeypatch):
     x, y = PAIRS[case]
@@ -129,6 +128,7 @@ def test_no_array_of_all_pairs_is_made(case, monkeypatch):
     )
 
 
+@pytest.mark.usefixtures("as_of_many")
 @pytest.mark.parametrize("case", ["clouds", "Gram space and cloud"])
 def test_early_ends_of_programs_lead_to_stationary_plans(case):
     x, y = PAIRS[case]
@@ -137,6 +137,34 @@ def test_early_ends_of_programs_lead_to_stationary_plans(case):
     assert found.frank_wolfe_gap <= 1e-9 * gw.GWProblem(x, y).variation
     wanted = plain(x, y)
     assert float(found.objective) <= 1.001 * float(wanted.objective)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("kind", ["unlike", "alike"])
+def test_steps_between_few_atoms_are_those_by_matrices(kind, size):
+    """Where programs end early, steps lead to other couplings."""
+    rng = np.random.default_rng(size)
+    points = rng.standard_normal((2, 120, size))
+    if kind == "unlike":
+        points[0] *= [3, 2, 1][:size]
+    x, y = (gw.PointCloud(p, metric="sqeuclidean") for p in points)
+    found, wanted = gw.solve(x, y, ONE), plain(x, y)
+    assert found.iterations == wanted.iterations
+    assert np.array_equal(found.plan.dense(), wanted.plan.dense())
+
+
+@pytest.mark.parametrize("far", [1e4, 1e8, 1e12])
+def test_outliers_on_either_side_leave_answers_stationary(far, rng, monkeypatch):
+    """What differs between all other atoms is then below the tolerance."""
+    monkeypatch.setattr(lifted, "DENSE_ENTRIES", 12**2)
+    points = rng.standard_normal((2, 36, 3))
+    points[0, :2, 0] = far, -far
+    points[1, 7, 1] = far
+    x, y = (gw.PointCloud(p, metric="sqeuclidean") for p in points)
+    found = gw.solve(x, y, ONE)
+    checkers.check_result(found, x.dense(), x.weights, y.dense(), y.weights)
+    assert found.status.success
+    assert found.iterations <= 20
 
 
 @pytest.mark.parametrize("library", EAGER, ids=str)

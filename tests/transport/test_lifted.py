@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from gwtools.transport import lifted
 from gwtools.transport.lifted import LiftedCosts, lifted_program
+from gwtools.transport.lifted_pivots import continued_program
 from gwtools.transport.one_dimensional import sorting_plan
 from gwtools.transport.programs import exact
 from tests import checkers
@@ -107,6 +108,18 @@ def leaves_a_share(u, v, a, b, share):
     gained = cost_of(start, cost) - found.lower
     left = cost_of(found.plan, cost) - found.lower
     assert left <= share * gained + 1e-9 * scale
+
+
+@pytest.mark.parametrize("solve", [lifted_program, continued_program])
+def test_what_counts_as_float_error_may_be_left(solve, rng):
+    u, v = rng.standard_normal((90, 3)), rng.gamma(2.0, 1.0, (70, 3))
+    a, b = rng.dirichlet(np.ones(90)), rng.dirichlet(np.ones(70))
+    costs, cost = LiftedCosts(u, v), -(u @ v.T)
+    start = sorting_plan(u[:, 0], a, -v[:, 0], b)
+    exact_value = exact(cost, a, b).lower
+    rough = solve(costs, a, b, start, least=0.05)
+    assert rough.lower <= exact_value + 1e-12
+    assert 1e-12 < cost_of(rough.plan, cost) - rough.lower <= 0.05
 
 
 def test_potentials_of_a_like_program_need_fewer_rounds(rng, monkeypatch):

@@ -83,3 +83,28 @@ def test_pivots_that_come_to_no_end_leave_the_program_to_POT(monkeypatch, rng):
     assert np.array_equal(found.plan.dense(), expected.plan.dense())
     monkeypatch.setattr(simplex, "_PIVOTS_PER_NODE", 0)
     assert simplex.minimised(cost, w, w, start, None) is None
+
+
+@pytest.mark.parametrize(("n", "m"), [(10, 10), (10, 4)])
+def test_slivers_of_equal_weights_are_told_from_masses(n, m):
+    a, b = np.full(n, 1 / n), np.full(m, 1 / m)
+    units = simplex.Units.of(a, b)
+    masses = np.array([1.0, 2.0, 0.0]) * units.unit + [1e-16, -2e-16, 1e-16]
+    kept, settled = units.fitted(masses).settled(masses, np.full(3, 1 / n))
+    assert kept.tolist() == [True, True, False]
+    assert np.array_equal(settled, units.unit * np.array([1.0, 2.0]))
+
+
+def test_parts_of_units_and_small_atoms_stay():
+    """Plans need no vertices: of theirs, and of unequal weights, only slivers go."""
+    equal = np.full(10, 0.1)
+    parts = np.array([0.05, 0.025, 1e-16])
+    units = simplex.Units.of(equal, equal).fitted(parts)
+    kept, settled = units.settled(parts, np.full(3, 0.1))
+    assert kept.tolist() == [True, True, False]
+    assert np.array_equal(settled, parts[:2])
+    small = np.array([1e-16, 0.3, 0.7 - 1e-16])
+    units = simplex.Units.of(small, small).fitted(small)
+    kept, settled = units.settled(small, small)
+    assert kept.all()
+    assert np.array_equal(settled, small)
