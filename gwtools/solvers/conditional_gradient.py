@@ -152,12 +152,12 @@ class ConditionalGradient(IterativeSolver[_State]):
 
     Between squared distances or inner products of n m ≥ 2000² atoms, one space of at
     most eight coordinates, programs are transport between points, priced by nearest
-    neighbours on the CPU (theorem 12 g, h): no array of all pairs is made. From 20,000
-    atoms on, in place of the sorting coupling, it starts from a plan between few cells,
-    which programs in blocks lower between ever smaller ones (theorem 12 i); these steps
-    are not counted. Above 50,000 atoms no program of all atoms is solved after that:
-    the Frank-Wolfe gap says what one could gain at most. Above 300,000 it is not
-    computed either.
+    neighbours on the CPU (theorem 12 g, h), and above n m = 4000² early ones leave a
+    part of what they gain: no array of all pairs is made. From 20,000 atoms on, in
+    place of the sorting coupling, it starts from a plan between few cells, which
+    programs in blocks lower between ever smaller ones (theorem 12 i); these steps are
+    not counted. Above 50,000 atoms no program of all atoms is solved after that: the
+    Frank-Wolfe gap says what one could gain at most, up to 300,000 atoms.
 
     Examples
     --------
@@ -341,10 +341,9 @@ class ConditionalGradient(IterativeSolver[_State]):
             return replace(state, status=Status.NOT_STATIONARY)
         # 1. The steepest vertex and the Frank-Wolfe gap (theorem 8 b).
         gradient = problem.gradient(state.cross)
+        known = (state.vertex, state.potentials)
         negligible = self.negligible(problem)
-        program = linear_program(
-            problem, gradient, state.vertex, state.potentials, negligible
-        )
+        program = linear_program(problem, gradient, *known, negligible)
         # In squared units of C, as all values below.
         value = float(problem.inner(state.plan, gradient))
         del gradient  # an array less while products are made
