@@ -17,53 +17,59 @@ _LANES = 16  # minima at a time: two vectors of eight
 
 @compiled
 def pairs(
-    gradient: Any, left: Any, right: Any, rows: Any, cols: Any, spare: int
-) -> Any:
-    """Return what exchanges of all pairs of atoms change.
+    slopes: Any,
+    curvatures: Any,
+    gradient: Any,
+    left: Any,
+    right: Any,
+    rows: Any,
+    cols: Any,
+) -> None:
+    """Compute what exchanges of all pairs of K atoms change.
 
     Parameters
     ----------
+    slopes, curvatures : numpy arrays of at least shape (K, K)
+        Overwritten for s < t by g_il + g_jk − g_ik − g_jl, and by (R_ii − 2 R_ij +
+        R_jj) (S_kk − 2 S_kl + S_ll); other entries by anything. New arrays are made
+        outside, as NumPy asks for large pages of memory.
     gradient : numpy array of shape (n, m)
         That of F at the coupling, g.
     left, right : numpy arrays of shape (n, n) and (m, m)
         R and S.
     rows, cols : integer arrays of shape (K,)
         The positions of the atoms.
-    spare : int
-        Room for that many atoms more is made.
-
-    Returns
-    -------
-    (array of shape (K + spare, K + spare), array of that shape)
-        The slopes g_il + g_jk − g_ik − g_jl, and the curvatures (R_ii − 2 R_ij + R_jj)
-        (S_kk − 2 S_kl + S_ll).
     """
     count = len(rows)
-    # 1. The gradient at the row of one atom and the column of another.
-    at_pairs = np.empty((count, count))
+    own_left = np.empty(count)
+    own_right = np.empty(count)
+    own_slopes = np.empty(count)
+    for s in range(count):
+        own_left[s] = left[rows[s], rows[s]]
+        own_right[s] = right[cols[s], cols[s]]
+        own_slopes[s] = gradient[rows[s], cols[s]]
+    # 1. What is at the row of one atom: the gradient at the columns of all, and the
+    # curvatures.
     for s in range(count):
         of_row = gradient[rows[s]]
+        of_left = left[rows[s]]
+        of_right = right[cols[s]]
+        of_s = slopes[s]
+        bends = curvatures[s]
         for t in range(count):
-            at_pairs[s, t] = of_row[cols[t]]
+            of_s[t] = of_row[cols[t]]
+        for t in range(s + 1, count):
+            along_x = own_left[s] + own_left[t] - 2 * of_left[rows[t]]
+            along_y = own_right[s] + own_right[t] - 2 * of_right[cols[t]]
+            bends[t] = along_x * along_y
     # 2. Tile by tile, as one of both entries of a pair is read down a column.
-    room = count + spare
-    slopes = np.empty((room, room))
-    curvatures = np.empty((room, room))
     for low in range(0, count, _TILE):
         for begin in range(low, count, _TILE):
             end = min(begin + _TILE, count)
             for s in range(low, min(low + _TILE, count)):
-                i = rows[s]
-                k = cols[s]
                 for t in range(max(begin, s + 1), end):
-                    j = rows[t]
-                    c = cols[t]
-                    both = at_pairs[s, t] + at_pairs[t, s]
-                    slopes[s, t] = both - at_pairs[s, s] - at_pairs[t, t]
-                    along_x = left[i, i] + left[j, j] - 2 * left[i, j]
-                    along_y = right[k, k] + right[c, c] - 2 * right[k, c]
-                    curvatures[s, t] = along_x * along_y
-    return slopes, curvatures
+                    both = slopes[s, t] + slopes[t, s]
+                    slopes[s, t] = both - own_slopes[s] - own_slopes[t]
 
 
 @compiled

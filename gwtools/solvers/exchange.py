@@ -273,7 +273,8 @@ def _exchanged_in_matrices(
 
     Exchanges are chosen and made as by :class:`Atoms`, whose steps these are.
     """
-    gradient = np.array(_double(gradient), order="C")  # (n, m), overwritten
+    # (n, m), overwritten; a copy only of arrays that may not be.
+    gradient = np.require(_double(gradient), requirements=["C", "W"])
     left = _double(problem.left.dense())
     if problem.linear is not None:
         left = problem.share * left
@@ -281,7 +282,7 @@ def _exchanged_in_matrices(
     rows = _array.to_numpy(plan.rows)
     cols = _array.to_numpy(plan.cols).copy()
     mass = _double(plan.mass).copy()
-    slopes, curvatures = pairs(gradient, left, right, rows, cols, _SPARE)
+    slopes, curvatures = _pairs(gradient, left, right, rows, cols)
     along_x = along_y = np.zeros(len(mass))
     moved = 0.0
     has_moved = False
@@ -313,7 +314,7 @@ def _exchanged_in_matrices(
             altered = (s, t)
         if len(rows) > len(slopes):  # no more room
             add_product(gradient, -4 * moved * x, y)
-            slopes, curvatures = pairs(gradient, left, right, rows, cols, _SPARE)
+            slopes, curvatures = _pairs(gradient, left, right, rows, cols)
             along_x = along_y = np.zeros(len(mass))
             moved = 0.0
             continue
@@ -327,3 +328,18 @@ def _exchanged_in_matrices(
     if not has_moved:
         return plan
     return _plan_of(rows, cols, mass, plan)
+
+
+def _pairs(
+    gradient: NumpyArray,
+    left: NumpyArray,
+    right: NumpyArray,
+    rows: NumpyArray,
+    cols: NumpyArray,
+) -> tuple[NumpyArray, NumpyArray]:
+    """Return the slopes and curvatures of all exchanges, with room for some atoms."""
+    room = len(rows) + _SPARE
+    slopes = np.empty((room, room))
+    curvatures = np.empty((room, room))
+    pairs(slopes, curvatures, gradient, left, right, rows, cols)
+    return slopes, curvatures

@@ -34,6 +34,14 @@ def drawn(n, m, seed):
     return gradient, left + left.T, right + right.T, rows, cols, mass
 
 
+def all_pairs(plain, gradient, left, right, rows, cols):
+    """The slopes and curvatures, with room for three atoms more."""
+    room = len(rows) + 3
+    slopes, curvatures = np.full((2, room, room), np.nan)
+    kernel(pairs, plain)(slopes, curvatures, gradient, left, right, rows, cols)
+    return slopes, curvatures
+
+
 def upper(matrix):
     """The pairs, without the room for more."""
     return matrix[np.triu_indices(COUNT, 1)]
@@ -52,7 +60,7 @@ def test_the_best_exchange_is_that_of_the_matrices(plain, seed):
         forms=(FormBlock(left[rows][:, rows], right[cols][:, cols], 1.0),),
     )
     expected = atoms.best()
-    slopes, curvatures = kernel(pairs, plain)(gradient, left, right, rows, cols, 3)
+    slopes, curvatures = all_pairs(plain, gradient, left, right, rows, cols)
     none = np.zeros(COUNT)
     best = kernel(best_pair, plain)(slopes, curvatures, mass, none, none, 0.0)
     assert best[0] == pytest.approx(expected.change, rel=1e-12)
@@ -64,7 +72,7 @@ def test_the_best_exchange_is_that_of_the_matrices(plain, seed):
 def test_slopes_after_an_exchange_are_those_of_its_gradient(plain, seed, rng):
     """Two atoms get other columns, and the gradient another product."""
     gradient, left, right, rows, cols, mass = drawn(20, 30, seed)
-    slopes, curvatures = kernel(pairs, plain)(gradient, left, right, rows, cols, 3)
+    slopes, curvatures = all_pairs(plain, gradient, left, right, rows, cols)
     x, y, moved = rng.standard_normal(20), rng.standard_normal(30), 0.25
     cols[[3, 40]] = cols[[40, 3]]
     for atom in (3, 40):
@@ -73,7 +81,7 @@ def test_slopes_after_an_exchange_are_those_of_its_gradient(plain, seed, rng):
         )
     found = kernel(best_pair, plain)(slopes, curvatures, mass, x[rows], y[cols], moved)
     kernel(add_product, plain)(gradient, -4 * moved * x, y)
-    fresh, bends = kernel(pairs, plain)(gradient, left, right, rows, cols, 3)
+    fresh, bends = all_pairs(plain, gradient, left, right, rows, cols)
     assert np.abs(upper(slopes) - upper(fresh)).max() <= 1e-13
     assert np.abs(upper(curvatures) - upper(bends)).max() <= 1e-13
     none = np.zeros(COUNT)
@@ -88,8 +96,8 @@ def test_no_exchange_that_lowers_nothing():
     plan = np.eye(2) / 2
     gradient = -4 * (distance - 0.5) @ plan @ (distance - 0.5)
     order = np.arange(2)
-    slopes, curvatures = pairs(
-        gradient, distance - 0.5, distance - 0.5, order, order, 0
+    slopes, curvatures = all_pairs(
+        False, gradient, distance - 0.5, distance - 0.5, order, order
     )
     none = np.zeros(2)
     change, _, _ = best_pair(slopes, curvatures, np.full(2, 0.5), none, none, 0.0)
