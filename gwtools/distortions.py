@@ -8,6 +8,7 @@ from gwtools import _array
 from gwtools._array import Array
 from gwtools.plans import SparsePlan
 from gwtools.spaces import Space, row_blocks
+from gwtools.spaces.double_centering import LowRankResidual
 
 
 def sum_of_squares(x: Space, y: Space, plan: SparsePlan) -> Array:
@@ -59,6 +60,47 @@ def sum_of_losses(
         return loss(values_x, values_y) @ plan.mass
 
     return _summed(plan, losses)
+
+
+def from_factors(
+    constant: Array,
+    spaces: tuple[Space, Space],
+    plan: SparsePlan,
+    residuals: tuple[LowRankResidual, LowRankResidual],
+) -> Array:
+    """Return F(π) of a sparse plan, by ⟨π, R π S⟩ = ± ‖Gᵀ π H‖² (theorem 12).
+
+    Parameters
+    ----------
+    constant : array of shape ()
+        (m_C − m_D)² + ‖R‖² + ‖S‖², in squared units of C.
+    spaces : pair of Space
+        Both of low rank.
+    plan : SparsePlan
+        The plan π of shape (n, m).
+    residuals : pair of LowRankResidual
+        R and S.
+
+    Returns
+    -------
+    array of shape ()
+        In squared units of C.
+    """
+    x, y = spaces
+    left, right = residuals
+    mass = plan.mass
+    xp = _array.namespace(mass)
+    # α and β, G and H at the atoms of the plan.
+    alpha = xp.take(x.deviations, plan.rows)
+    beta = xp.take(y.deviations, plan.cols)
+    left_rows = xp.take(left.factor, plan.rows, axis=0)  # (k, d)
+    right_rows = xp.take(right.factor, plan.cols, axis=0)  # (k, d')
+    core = (left_rows * mass[:, None]).T @ right_rows  # Gᵀ π H, (d, d')
+    cross = left.sign * right.sign * xp.sum(core**2)
+    spread = mass @ (alpha - beta) ** 2  # E_π(α − β)²
+    objective = constant + 2 * spread - 2 * cross
+    # A sum of squares, which float errors alone can bring below 0.
+    return xp.clip(objective, min=0.0)
 
 
 def _summed(plan: SparsePlan, sums: Callable[[int, int], Array]) -> Array:

@@ -10,14 +10,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, cast
 
+import numpy as np
+
 from gwtools import _array, _check, _check_fused, _check_plans, _check_spaces
 from gwtools._array import Array, NumpyArray
 from gwtools._stacks import Numbers, at_atoms, dot, expanded, numbers
-from gwtools.distortions import sum_of_squares
+from gwtools.distortions import from_factors, sum_of_squares
 from gwtools.linear_terms import LinearTerm, WithFeatures
 from gwtools.plans import Plan, SparsePlan, inner_products
 from gwtools.spaces import Space, detached, fields_alone
+from gwtools.spaces.base import BLOCK_ENTRIES
 from gwtools.spaces.double_centering import LowRankResidual, Residual
+
+_FEW_ROWS = 0.8  # share: where more rows differ, whole products take no longer
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,9 +223,13 @@ class Quadratic:
         cross : array of shape (…, n, m)
             Its matrix R π S, see :meth:`cross`.
         """
-        linear = self.inner(plan, self.bilinear_cost)
+        linear = self.bilinear_inner(plan)
         quadratic = self.inner(plan, cross)
         return linear - 2 * quadratic
+
+    def bilinear_inner(self, plan: Plan) -> Numbers:
+        """Return −4 E_π αβ, with the linear term, in squared units of C."""
+        return self.inner(plan, self.bilinear_cost)
 
     def value(self, plan: Plan, cross: Array) -> Array:
         """Return F(π), in squared units of C, also where the objective is fused.
@@ -366,12 +375,29 @@ class GWProblem(WithFeatures, Quadratic):
             return product
         return float(self.share * product + self.linear.mean)
 
+    def bilinear_inner(self, plan: Plan) -> Numbers:
+        """Return −4 E_π αβ, in plain problems from the atoms of a sparse plan alone."""
+        if not self.is_plain or not isinstance(plan, SparsePlan):
+            return super().bilinear_inner(plan)
+        xp = _array.namespace(plan.mass)
+        alpha = xp.take(self.x.deviations, plan.rows)
+        beta = xp.take(self.y.deviations, plan.cols)
+        return numbers(xp.vecdot(plan.mass, -4 * alpha * beta))
+
+    def gradient(self, cross: Array) -> Array:
+        """Return the gradient as every problem does, in the dtype of ``cross``."""
+        is_large = isinstance(cross, np.ndarray) and cross.size > BLOCK_ENTRIES
+        if not is_large or not self.is_plain:
+            return super().gradient(cross)
+        # No array of all −4 α_i β_j is made, and none is held.
+        gradient = -4 * cross
+        _array.add_outer(gradient, -4 * self.x.deviations, self.y.deviations)
+        return gradient
+
     def updated_cross(
         self, plan: SparsePlan, previous: SparsePlan, cross: Array
     ) -> Array:
-        """Return R π S of a plan that differs from the previous one in few rows.
-
-        Late in a solve few rows differ, and only these are multiplied.
+        """Return R π S of a plan, multiplying only the rows that differ where few do.
 
         Parameters
         ----------
@@ -386,16 +412,24 @@ class GWProblem(WithFeatures, Quadratic):
             The matrix R π S of the plan, in squared units of C.
         """
         rows = plan.differing_rows(previous)
-        if rows is None:
-            return self.cross(plan)
-        most_differ = 2 * rows.shape[0] > plan.shape[0]
         # Products with factors of R cost less than those with its columns.
-        if most_differ or isinstance(self.left, LowRankResidual):
+        if rows is None or isinstance(self.left, LowRankResidual):
             return self.cross(plan)
+        if rows.shape[0] > _FEW_ROWS * plan.shape[0]:
+            return self.cross(plan)
+        updated = self._shared(self._change(rows, plan, previous))
+        # In place, as plans of NumPy alone are compared.
+        updated += cross
+        return updated
+
+    def _change(
+        self, rows: NumpyArray, plan: SparsePlan, previous: SparsePlan
+    ) -> NumpyArray:
+        """Return R (π − π') S of plans that differ in some rows."""
         right = self.right.dense()
-        moved = plan.apply_rows(rows, right) - previous.apply_rows(rows, right)
-        columns = self.left.dense()[:, rows]
-        return cross + self._shared(columns @ moved)
+        moved = plan.apply_rows(rows, right)
+        moved -= previous.apply_rows(rows, right)
+        return cast(NumpyArray, self.left.dense()[:, rows] @ moved)
 
     def objective(self, plan: Plan) -> Array:
         """Return F(π), or the fused objective, in squared units of C.
@@ -432,7 +466,7 @@ class GWProblem(WithFeatures, Quadratic):
         left = self.left
         right = self.right
         if isinstance(left, LowRankResidual) and isinstance(right, LowRankResidual):
-            return self._from_factors(plan, left, right)
+            return from_factors(self.constant, (self.x, self.y), plan, (left, right))
         return self.value(plan, self._whole_cross(plan))
 
     def _check_plan(self, plan: Plan) -> None:
@@ -440,25 +474,6 @@ class GWProblem(WithFeatures, Quadratic):
         remedy = "pass gwtools.DensePlan(plan) for an array"
         _check.instance(plan, "plan", Plan, remedy)
         _check_plans.coupling_shape(plan.shape, self.shape)
-
-    def _from_factors(
-        self, plan: SparsePlan, left: LowRankResidual, right: LowRankResidual
-    ) -> Array:
-        """Return F(π) of a sparse plan, by ⟨π, R π S⟩ = ± ‖Gᵀ π H‖² (theorem 12)."""
-        mass = plan.mass
-        xp = _array.namespace(mass)
-        # α and β, G and H at the atoms of the plan.
-        alpha = xp.take(self.x.deviations, plan.rows)
-        beta = xp.take(self.y.deviations, plan.cols)
-        left_rows = xp.take(left.factor, plan.rows, axis=0)  # (k, d)
-        right_rows = xp.take(right.factor, plan.cols, axis=0)  # (k, d')
-        core = (left_rows * mass[:, None]).T @ right_rows  # Gᵀ π H, (d, d')
-        cross = left.sign * right.sign * xp.sum(core**2)
-        constant = self.constant
-        spread = mass @ (alpha - beta) ** 2  # E_π(α − β)²
-        objective = constant + 2 * spread - 2 * cross
-        # A sum of squares, which float errors alone can bring below 0.
-        return xp.clip(objective, min=0.0)
 
     def linearize(self, plan: Plan) -> Array:
         """Return the costs of the linear program that gives the steepest vertex.

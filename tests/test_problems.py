@@ -152,3 +152,32 @@ def test_theorem_2_variation(instance, factor, constant):
         gw.DensePlan(plan), moved.cross(gw.DensePlan(plan))
     )
     assert abs(again - factor * relative_objective) <= size
+
+
+def test_large_gradients_hold_no_second_array(monkeypatch, rng):
+    """Block by block they are the same numbers, and so is E_π αβ at the atoms."""
+    weights = rng.dirichlet(np.ones(70))
+    x = gw.PointCloud(rng.standard_normal((70, 3)), weights)
+    y = gw.PointCloud(rng.standard_normal((600, 3)))
+    problem = gw.GWProblem(x, y)
+    plan = gw.SparsePlan(np.arange(70), np.arange(70), weights, (70, 600))
+    cross = problem.cross(plan)
+    whole = problem.gradient(cross)
+    monkeypatch.setattr("gwtools.problems.BLOCK_ENTRIES", 1)
+    assert np.array_equal(problem.gradient(cross), whole)
+    assert problem.bilinear_inner(plan) == plan.inner(problem.bilinear_cost)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.7, 0.9])
+def test_updated_products_are_those_of_the_plan(share, rng):
+    """Where few, many or nearly all rows of a plan have changed."""
+    n, m = 250, 230
+    problem = gw.GWProblem(*(gw.PointCloud(rng.random((k, 3))) for k in (n, m)))
+    rows, cols, mass = np.arange(n), rng.permutation(n) % m, np.full(n, 1 / n)
+    moved = np.where(rng.random(n) < share, (cols + 1) % m, cols)
+    before, after = (gw.SparsePlan(rows, c, mass, (n, m)) for c in (cols, moved))
+    cross = problem.cross(before)
+    kept = cross.copy()
+    updated = problem.updated_cross(after, before, cross)
+    assert np.abs(updated - problem.cross(after)).max() <= 1e-15 * n
+    assert np.array_equal(cross, kept)

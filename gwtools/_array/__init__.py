@@ -33,6 +33,7 @@ from gwtools._array.libraries import (
     tracked,
 )
 from gwtools._array.matrices import (
+    add_outer,
     all_equal,
     all_positive,
     columns,
@@ -65,6 +66,7 @@ __all__ = [
     "Array",
     "Namespace",
     "NumpyArray",
+    "add_outer",
     "all_equal",
     "all_positive",
     "at_least_single",

@@ -9,8 +9,17 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.spatial.distance import cdist as _scipy_cdist
 
-from gwtools._array.libraries import Array, device, from_numpy, namespace, on_cpu
+from gwtools._array.libraries import (
+    Array,
+    NumpyArray,
+    device,
+    from_numpy,
+    namespace,
+    on_cpu,
+)
 from gwtools._array.precision import at_least_single, widen
+
+_CACHED = 2**15  # entries: a quarter of a megabyte in float64
 
 
 def times(matrix: Array, vector: Array) -> Array:
@@ -26,6 +35,18 @@ def dot(first: Array, second: Array) -> Array:
     if first.ndim == 1:
         return first @ second
     return namespace(first, second).vecdot(first, second)
+
+
+def add_outer(matrix: NumpyArray, column: NumpyArray, row: NumpyArray) -> None:
+    """Add a column times a row to a matrix (n, m) of NumPy, in place.
+
+    In blocks of rows that stay in the processor's cache.
+    """
+    n, m = matrix.shape
+    step = max(1, _CACHED // m)
+    for start in range(0, n, step):
+        block = slice(start, start + step)
+        matrix[block] += column[block, None] * row
 
 
 def transposed(matrix: Array) -> Array:

@@ -16,6 +16,8 @@ from gwtools._array import Array, NumpyArray
 from gwtools.free_problems import listed_plan
 from gwtools.plans import Plan, SparsePlan, mixture
 from gwtools.problems import Quadratic
+from gwtools.results import Status
+from gwtools.solvers.single_precision import SingleProblem
 
 MOST = 512  # couplings: matrices of this size are factored in a few milliseconds
 _FLAT = 1e-12  # curvatures below this share of the largest are float error
@@ -56,7 +58,7 @@ class ActiveSet:
         cross: Array,
     ) -> Self:
         """Return the set of one coupling, given with its ``cross`` matrix R π S."""
-        linear = float(problem.inner(plan, problem.bilinear_cost))  # −4 E_π αβ
+        linear = float(problem.bilinear_inner(plan))  # −4 E_π αβ
         quadratic = -2 * float(problem.inner(plan, cross))  # −2 ⟨π, R π S⟩
         return cls(
             plans=(plan,),
@@ -105,7 +107,7 @@ class ActiveSet:
         weights[:-1] = self.weights
         linear = np.empty(size)
         linear[:-1] = self.linear
-        linear[-1] = float(problem.inner(plan, problem.bilinear_cost))
+        linear[-1] = float(problem.bilinear_inner(plan))
         quadratic = np.empty((size, size))
         quadratic[:-1, :-1] = self.quadratic
         # K is symmetric: R V S alone gives the new row and column.
@@ -182,6 +184,58 @@ class ActiveSet:
         merged = np.append(weights[rest], few_weights.sum())
         shares = merged / merged.sum()
         return type(self)(tuple(plans), shares, linear, quadratic, self.joined)
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A mixture of vertices, and what the next linear program starts from.
+
+    Parameters
+    ----------
+    plan : Plan
+        The coupling π.
+    relative_objective : float
+        F(π) − F(a ⊗ b), in squared units of C.
+    status : Status or None
+        Why the solver stops here, if it does.
+    frank_wolfe_gap : float or None
+        That of the last linear program's coupling, in squared units of C.
+    cross : array of shape (n, m)
+        R π S.
+    active : ActiveSet or None
+        π as a mixture.
+    vertex : SparsePlan or None
+        The last vertex: the next program starts from it.
+    potentials : pair of arrays or None
+        Those of the last program, from which the next one starts too.
+    stalled : int
+        Steps in a row that did not lower the objective beyond float error.
+    tried : bool
+        Whether since the objective last fell a vertex has already replaced a mixture
+        that was as good.
+    gap_before : float or None
+        The Frank-Wolfe gap of the plan that the last step started from.
+    single : SingleProblem or None
+        The problem in single precision, as long as steps are taken there.
+    """
+
+    plan: Plan
+    relative_objective: float
+    status: Status | None = None
+    frank_wolfe_gap: float | None = None
+    cross: Array = None
+    active: ActiveSet | None = None
+    vertex: SparsePlan | None = None
+    potentials: tuple[NumpyArray, NumpyArray] | None = None
+    stalled: int = 0
+    tried: bool = False
+    gap_before: float | None = None
+    single: SingleProblem | None = None
+
+    @property
+    def epsilon(self) -> None:
+        """Linear programs have no entropy."""
+        return None
 
 
 def _value(q: NumpyArray, K: NumpyArray, w: NumpyArray) -> float:

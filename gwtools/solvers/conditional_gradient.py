@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self, cast, final
 import numpy as np
 
 from gwtools import _array, _check
-from gwtools._array import Array, NumpyArray
+from gwtools._array import Array
 from gwtools.bounds.moments import has_one_row
 from gwtools.lifted_problems import (
     LiftedProblem,
@@ -27,10 +27,12 @@ from gwtools.problems import GWProblem, Quadratic
 from gwtools.results import Status
 from gwtools.solvers import given_starts
 from gwtools.solvers.active_set import ActiveSet
+from gwtools.solvers.active_set import State as _State
 from gwtools.solvers.base import Callback, IterativeSolver, Outcome, gap_above
 from gwtools.solvers.exchange import MOST_ATOMS, exchanged
 from gwtools.solvers.given_starts import given_plan, near_coupling
 from gwtools.solvers.lifted_starts import lifted_given, lifted_outcome, lifted_start
+from gwtools.solvers.single_precision import RESOLVED, SingleProblem
 from gwtools.solvers.starts import (
     couplings_of_one_row,
     is_stationary_at_product,
@@ -45,55 +47,6 @@ _STALLED = 20  # steps in a row that hardly lower the objective
 # Steps along the line to the vertex alone, of any but plain problems, before
 # mixtures of all vertices are sought: these settle early on the face of the first few.
 _STRAIGHT = 10
-
-
-@dataclass(frozen=True, eq=False)
-class _State:
-    """A mixture of vertices, and what the next linear program starts from.
-
-    Parameters
-    ----------
-    plan : Plan
-        The coupling π.
-    relative_objective : float
-        F(π) − F(a ⊗ b), in squared units of C.
-    status : Status or None
-        Why the solver stops here, if it does.
-    frank_wolfe_gap : float or None
-        That of the last linear program's coupling, in squared units of C.
-    cross : array of shape (n, m)
-        R π S.
-    active : ActiveSet or None
-        π as a mixture.
-    vertex : SparsePlan or None
-        The last vertex: the next program starts from it.
-    potentials : pair of arrays or None
-        Those of the last program, from which the next one starts too.
-    stalled : int
-        Steps in a row that did not lower the objective beyond float error.
-    tried : bool
-        Whether since the objective last fell a vertex has already replaced a mixture
-        that was as good.
-    gap_before : float or None
-        The Frank-Wolfe gap of the plan that the last step started from.
-    """
-
-    plan: Plan
-    relative_objective: float
-    status: Status | None = None
-    frank_wolfe_gap: float | None = None
-    cross: Array = None
-    active: ActiveSet | None = None
-    vertex: SparsePlan | None = None
-    potentials: tuple[NumpyArray, NumpyArray] | None = None
-    stalled: int = 0
-    tried: bool = False
-    gap_before: float | None = None
-
-    @property
-    def epsilon(self) -> None:
-        """Linear programs have no entropy."""
-        return None
 
 
 @final
@@ -149,6 +102,9 @@ class ConditionalGradient(IterativeSolver[_State]):
     the mixtures of the vertices found so far that still have weight, as steps towards
     single vertices zigzag (Lacoste-Julien and Jaggi 2015, arXiv:1511.05932). With
     features, directions or another loss, the first ten steps are line searches.
+    Between matrices in NumPy of n m ≥ 700² atoms, full steps are first taken by
+    products in single precision; from where these lower nothing more, steps go on in
+    double precision, in which the gap of the answer is computed.
 
     Between squared distances or inner products of n m ≥ 2000² atoms, one space of at
     most eight coordinates, programs are transport between points, priced by nearest
@@ -310,6 +266,12 @@ class ConditionalGradient(IterativeSolver[_State]):
             if not plain:
                 first = linear_program(problem, problem.bilinear_cost, vertex)
                 vertex = vertex_like(first.plan, problem.x.weights)
+            single = SingleProblem.of(problem)
+            if single is not None:
+                cross = single.cross(vertex)
+                state = self._corrected(single, active, vertex, cross)
+                if state.plan is vertex:
+                    return replace(state, single=single)
             cross = problem.cross(vertex)
             return self._corrected(problem, active, vertex, cross)
         plan = off_saddle(problem, negligible)
@@ -339,6 +301,8 @@ class ConditionalGradient(IterativeSolver[_State]):
         """
         if isinstance(problem, LiftedProblem) and are_unpriced(problem.shape):
             return replace(state, status=Status.NOT_STATIONARY)
+        if state.single is not None:
+            return self._step_in_single(problem, state, state.single)
         # 1. The steepest vertex and the Frank-Wolfe gap (theorem 8 b).
         gradient = problem.gradient(state.cross)
         known = (state.vertex, state.potentials)
@@ -382,6 +346,30 @@ class ConditionalGradient(IterativeSolver[_State]):
         if stalled >= _STALLED:
             return replace(state, status=Status.NOT_STATIONARY)
         return replace(following, stalled=stalled, tried=state.tried)
+
+    def _step_in_single(
+        self, problem: GWProblem, state: _State, single: SingleProblem
+    ) -> _State:
+        """Step to a vertex in single precision, as long as that lowers the objective.
+
+        By more than its float error; else step from the last vertex, in double
+        precision.
+        """
+        rough = max(self.tolerance, RESOLVED)
+        solver = replace(self, tolerance=rough, exchange=False)
+        following = solver.step(single, replace(state, single=None))
+        decrease = state.relative_objective - following.relative_objective
+        is_vertex = following.plan is following.vertex
+        # False of decreases that are no numbers.
+        is_lower = decrease > rough * problem.variation
+        if following.status is None and is_vertex and is_lower:
+            return replace(following, single=single)
+        potentials = following.potentials
+        del following  # an array less while the product is made
+        exact = replace(
+            _alone(problem, state.plan), vertex=state.vertex, potentials=potentials
+        )
+        return self.step(problem, exact)
 
     def _corrected(
         self,

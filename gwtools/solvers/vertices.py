@@ -12,6 +12,7 @@ from gwtools._array import Array, NumpyArray
 from gwtools.lifted_problems import are_too_many
 from gwtools.plans import Plan, SparsePlan, changed
 from gwtools.problems import Quadratic
+from gwtools.solvers.single_precision import SingleProblem
 from gwtools.transport.lifted import LiftedCosts, lifted_program, priced_plan
 from gwtools.transport.lifted_pivots import continued_program
 from gwtools.transport.programs import Program, exact
@@ -29,7 +30,7 @@ def linear_program(
     potentials: tuple[NumpyArray, NumpyArray] | None = None,
     negligible: float = 0.0,
 ) -> Program:
-    """Solve a linear program over couplings, in float64 on the CPU; see :func:`exact`.
+    """Solve a linear program over couplings, on the CPU; see :func:`exact`.
 
     Parameters
     ----------
@@ -54,8 +55,10 @@ def linear_program(
     """
     if isinstance(gradient, LiftedCosts):
         return _lifted(problem, gradient, start, potentials, negligible)
-    # The simplex and its reduced costs are in float64, whatever the spaces are in.
-    cost = _contiguous(gradient)  # (n, m)
+    # Whatever the spaces are in, reduced costs are in float64, and so are costs but in
+    # steps in single precision.
+    is_single = isinstance(problem, SingleProblem)
+    cost = gradient if is_single else _contiguous(gradient)  # (n, m)
     a = _contiguous(problem.x.weights)
     b = _contiguous(problem.y.weights)
     if start is not None:

@@ -57,7 +57,8 @@ def exact(
     Parameters
     ----------
     cost : numpy array of shape (n, m)
-        Costs, of any sign; float64.
+        Costs, of any sign; float64, or float32, of which compiled pivots read half the
+        memory.
     a, b : numpy arrays of shape (n,) and (m,)
         Positive weights of sum 1.
     start : SparsePlan, optional
@@ -84,6 +85,7 @@ def exact(
         program = _by_pivots(cost, a, b, start, potentials)
         if program is not None:
             return program
+    cost = cost.astype(np.float64, copy=False)
     # POT takes negative costs for infeasible ones and has absolute tolerances: shift to
     # >= 0 and scale to 1.
     shift = float(cost.min())

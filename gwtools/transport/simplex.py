@@ -112,7 +112,7 @@ def minimised(
     Parameters
     ----------
     cost : numpy array of shape (n, m)
-        Costs, of any sign; float64, of C order.
+        Costs, of any sign; float64 or float32, of C order.
     a, b : numpy arrays of shape (n,) and (m,)
         Positive weights of equal sums.
     start : SparsePlan

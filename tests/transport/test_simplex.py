@@ -47,6 +47,15 @@ def test_pivots_solve_the_program(instance):
     assert_solves(found, cost, a, b, max(1.0, np.abs(cost).max()))
 
 
+@given(instances())
+def test_costs_in_single_precision_are_solved_in_double(instance):
+    """The answer is that of the rounded costs, up to the same float error."""
+    cost, a, b, start, u = instance
+    rounded = cost.astype(np.float32)
+    found = simplex.minimised(rounded, a, b, sparse(start), (u, None))
+    assert_solves(found, rounded.astype(float), a, b, max(1.0, np.abs(cost).max()))
+
+
 @pytest.mark.parametrize(("n", "m"), [(12, 12), (12, 8), (7, 9)])
 def test_equal_weights_have_no_float_error(n, m, rng):
     """Masses are multiples of that of the least common cell."""
