@@ -269,11 +269,11 @@ class ConditionalGradient(IterativeSolver[_State]):
             single = SingleProblem.of(problem)
             if single is not None:
                 cross = single.cross(vertex)
-                state = self._corrected(single, active, vertex, cross)
+                state = self._corrected(single, active, vertex, cross, 0.0)
                 if state.plan is vertex:
                     return replace(state, single=single)
             cross = problem.cross(vertex)
-            return self._corrected(problem, active, vertex, cross)
+            return self._corrected(problem, active, vertex, cross, 0.0)
         plan = off_saddle(problem, negligible)
         # The objective is convex there, up to what is negligible (theorem 8 d).
         if plan is None:
@@ -327,9 +327,9 @@ class ConditionalGradient(IterativeSolver[_State]):
             return replace(state, status=Status.NOT_STATIONARY)
         # 2. The best mixture of this vertex and those before (theorem 8 i).
         vertex = vertex_like(program.plan, problem.x.weights)
-        cross = _cross(problem, state, vertex)
+        cross = _cross(problem, vertex, state.plan, state.cross)
         active = cast(ActiveSet, state.active)
-        following = self._corrected(problem, active, vertex, cross)
+        following = self._corrected(problem, active, vertex, cross, state.cross)
         following = replace(following, gap_before=gap, potentials=program.potentials)
         decrease = state.relative_objective - following.relative_objective
         if decrease > negligible:
@@ -377,23 +377,32 @@ class ConditionalGradient(IterativeSolver[_State]):
         active: ActiveSet,
         vertex: SparsePlan,
         cross: Array,
+        before: Array,
     ) -> _State:
         """Return the best mixture of the active couplings and a vertex.
 
-        ``cross`` is the vertex's matrix R π S.
+        ``cross`` is the vertex's matrix R π S, and ``before`` that of the mixture of
+        the active couplings, or 0.
         """
         # Slopes that are left in the mixture must not look like a gap of the program.
         tolerance = 1e-2 * self.negligible(problem)
         float_error = 16 * _array.epsilon(problem.x.weights)
+        is_alone = len(active.plans) == 1
         active = active.extended(problem, vertex, cross)
-        if active.joined <= _STRAIGHT and not problem.is_plain:
+        is_straight = active.joined <= _STRAIGHT and not problem.is_plain
+        if is_straight:
             active = active.on_the_line()
         else:
             active = active.minimised(tolerance, float_error)
         plan = active.plan()
-        # A full step needs no other product with R and S.
-        if plan is not vertex:
-            cross = problem.cross(plan)
+        # A full step needs no other product with R and S, nor does one on the line
+        # between two couplings, whose matrices are arrays.
+        is_line = is_alone or is_straight
+        if plan is not vertex and is_line and not isinstance(problem, LiftedProblem):
+            share = float(active.weights[-1]) if active.plans[-1] is vertex else 0.0
+            cross = share * cross + (1 - share) * before
+        elif plan is not vertex:
+            cross = _cross(problem, plan, vertex, cross)
         return _State(
             plan=plan,
             relative_objective=active.relative_objective,
@@ -477,9 +486,8 @@ def _alone(problem: GWProblem, plan: Plan, cross: Array | None = None) -> _State
     )
 
 
-def _cross(problem: GWProblem, state: _State, vertex: SparsePlan) -> Array:
-    """Return R π S of a vertex, from the plan's where that is a vertex near it."""
-    # The same object: after a full step the plan is the last vertex.
-    if state.plan is state.vertex:
-        return problem.updated_cross(vertex, state.vertex, state.cross)
-    return problem.cross(vertex)
+def _cross(problem: GWProblem, plan: Plan, known: Plan, cross: Array) -> Array:
+    """Return R π S of a plan, from a known one where both are lists of atoms."""
+    if isinstance(plan, SparsePlan) and isinstance(known, SparsePlan):
+        return problem.updated_cross(plan, known, cross)
+    return problem.cross(plan)

@@ -43,3 +43,28 @@ def test_the_first_ten_steps_are_line_searches_and_later_ones_no_worse(seed):
     assert found[:9] == pytest.approx(expected[2:11], rel=1e-9)
     assert found[10] < expected[12] * (1 - 1e-9)
     assert found[-1] <= expected[-1] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_products_follow_the_plan(fused, rng):
+    """Those of mixtures are mixed, those of near plans updated: never off the plan's.
+
+    Of graphs, whose objective is not concave, with more than 200 nodes.
+    """
+    weights = rng.dirichlet(np.full(205, 5.0))
+    upper = (np.triu(rng.random((k, k)) < 0.1, 1).astype(float) for k in (205, 215))
+    C, D = (matrix + matrix.T for matrix in upper)
+    features = {"features": rng.random((205, 215)), "alpha": 0.5} if fused else {}
+    problem = gw.GWProblem(gw.DenseSpace(C, weights), gw.DenseSpace(D), **features)
+    solver = gw.ConditionalGradient()
+    state = solver.start(problem)
+    sizes = set()
+    for _ in range(12):
+        state = solver.step(problem, state)
+        sizes.add(min(len(state.active.plans), 3))
+        off = np.abs(state.cross - problem.cross(state.plan)).max()
+        assert off <= 1e-13 * np.abs(state.cross).max()
+        objective = float(problem.objective(state.plan))
+        relative = objective - problem.product_objective
+        assert state.relative_objective == pytest.approx(relative, abs=1e-13)
+    assert sizes >= {1, 2}
