@@ -251,14 +251,27 @@ class SparsePlan(Plan):
         positions = (self.rows, self.cols)
         return scipy.sparse.csr_array((self.mass, positions), shape=self.size)
 
-    @property
+    @cached_property
     def _positions(self) -> Array:
         """Positions (k,) of the atoms in the matrix read row by row."""
         xp = _array.namespace(self.rows)
         # n m positions need not fit into the integers that hold n rows and m columns.
         widest = xp.arange(0).dtype
         _, m = self.size
-        return xp.astype(self.rows, widest) * m + xp.astype(self.cols, widest)
+        starts = xp.astype(self.rows, widest, copy=False) * m
+        return starts + xp.astype(self.cols, widest, copy=False)
+
+    @cached_property
+    def _in_rows(self) -> NumpyArray | None:
+        """The atoms (n,) in the order of their rows, if each row has one; else None."""
+        n, _ = self.size
+        if len(self.rows) != n:
+            return None
+        places = np.arange(n)
+        order = np.zeros_like(places)
+        order[self.rows] = places
+        each_has_one = (self.rows[order] == places).all()
+        return order if each_has_one else None
 
     def dense(self) -> Array:
         """Return the (n, m) matrix of masses."""
@@ -299,12 +312,19 @@ class SparsePlan(Plan):
     def inner(self, matrix: Array) -> Array:
         """Return Σ π_ij matrix_ij for a matrix of shape (n, m)."""
         xp = _array.namespace(matrix)
-        at_atoms = xp.take(xp.reshape(matrix, (-1,)), self._positions)  # (k,)
+        entries = xp.reshape(matrix, (-1,))
+        at_atoms = _array.take_along_rows(entries, self._positions)  # (k,)
         return xp.vecdot(self.mass, at_atoms)
 
     def apply(self, values: Array) -> Array:
         """Return π @ values for values of shape (m, k)."""
-        if self._is_large and compat.is_numpy_array(values):
+        if not compat.is_numpy_array(values):
+            return self.dense() @ values
+        # A row of one atom has one row of the values, times its mass.
+        order = self._in_rows
+        if order is not None:
+            return self.mass[order, None] * values.take(self.cols[order], axis=0)
+        if self._is_large:
             return self._csr @ values
         return self.dense() @ values
 
@@ -394,39 +414,34 @@ def mixture(plans: Sequence[Plan], weights: Sequence[Any]) -> Plan:
 
     The V_k (n, m) are ``plans``, the w_k their ``weights``, ≥ 0 and of sum 1.
     """
-    if _are_sparse(plans) and compat.is_numpy_array(plans[0].masses):
-        return _sparse_mixture(plans, weights)
-    total: Array = 0
-    for plan, weight in zip(plans, weights, strict=True):
-        total = total + weight * plan.dense()
-    return make_unchecked(DensePlan, matrix=total)
+    if not _are_sparse(plans) or not compat.is_numpy_array(plans[0].mass):
+        total: Array = 0
+        for plan, weight in zip(plans, weights, strict=True):
+            total = total + weight * plan.dense()
+        return make_unchecked(DensePlan, matrix=total)
+    rows = np.concatenate([plan.rows for plan in plans])
+    cols = np.concatenate([plan.cols for plan in plans])
+    masses = [weight * plan.mass for plan, weight in zip(plans, weights, strict=True)]
+    return listed_sums(rows, cols, np.concatenate(masses), plans[0].shape)
 
 
-def _sparse_mixture(plans: Sequence[SparsePlan], weights: Sequence[Any]) -> SparsePlan:
-    """Return the coupling Σ w_k V_k of sparse plans of NumPy arrays."""
-    shape = plans[0].shape
-    row_lists = []
-    col_lists = []
-    mass_lists = []
-    for plan, weight in zip(plans, weights, strict=True):
-        row_lists.append(plan.rows)
-        col_lists.append(plan.cols)
-        mass_lists.append(weight * plan.mass)
-    rows = np.concatenate(row_lists)
-    cols = np.concatenate(col_lists)
-    mass = np.concatenate(mass_lists)
-    # Compressed rows add the masses of a pair of atoms that several plans have.
-    compressed = scipy.sparse.csr_array((mass, (rows, cols)), shape=shape)
-    total = compressed.tocoo()
-    rows, cols = total.coords
-    return make_unchecked(
-        SparsePlan,
-        # SciPy's positions are as narrow as the shape allows.
-        rows=rows.astype(np.int64),
-        cols=cols.astype(np.int64),
-        mass=total.data,
-        size=shape,
-    )
+def listed_sums(
+    rows: NumpyArray, cols: NumpyArray, mass: NumpyArray, size: tuple[int, int]
+) -> SparsePlan:
+    """Return the plan of NumPy arrays of atoms (k,), row by row.
+
+    Masses of one position are added.
+    """
+    _, m = size
+    positions = rows.astype(np.int64, copy=False) * m + cols
+    order = np.argsort(positions, kind="stable")
+    positions = positions[order]
+    is_first = np.ones(len(positions), dtype=bool)
+    is_first[1:] = positions[1:] != positions[:-1]
+    places = np.cumsum(is_first) - 1
+    sums = np.bincount(places, weights=mass[order]).astype(mass.dtype, copy=False)
+    rows, cols = np.divmod(positions[is_first], m)
+    return make_unchecked(SparsePlan, rows=rows, cols=cols, mass=sums, size=size)
 
 
 def inner_products(plans: Sequence[Plan], matrix: Array) -> NumpyArray:
@@ -468,23 +483,6 @@ def detached_plan(plan: Plan) -> Plan:
         return plan
     mass = _array.detached(plan.mass)
     return changed(plan, mass=mass)
-
-
-def relative_entropy(plan: Plan, a: Array, b: Array) -> float:
-    """Return KL(π | a ⊗ b) = Σ π_ij log(π_ij / a_i b_j), where 0 log 0 = 0."""
-    matrix = _array.detached(plan.dense())
-    xp = _array.namespace(matrix)
-    tiny = xp.finfo(matrix.dtype).smallest_normal
-    a = xp.clip(_array.detached(a), min=tiny)
-    b = xp.clip(_array.detached(b), min=tiny)
-    # The product of two small weights may underflow to 0, so logarithms are taken one
-    # by one.
-    log_mass = xp.log(xp.clip(matrix, min=tiny))
-    log_a = xp.log(a)
-    log_b = xp.log(b)
-    log_ratio = log_mass - log_a[:, None] - log_b[None, :]  # (n, m)
-    rows = xp.vecdot(matrix, log_ratio)  # (n,)
-    return float(xp.sum(rows))
 
 
 def embed(plan: Plan, rows: Array, cols: Array, shape: tuple[int, int]) -> Plan:

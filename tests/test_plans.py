@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools import _array
-from gwtools.plans import as_plan, embed, mixture
+from gwtools.plans import as_plan, embed, listed_sums, mixture
 from tests import checkers
 from tests.libraries import LIBRARIES
 from tests.strategies import couplings, weights
@@ -173,3 +173,28 @@ def test_positions_do_not_overflow(dtype):
     matrix = np.arange(101 * 100.0).reshape(101, 100)
     assert plan.inner(matrix) == 0.25 * matrix[0, 1] + 0.75 * matrix[100, 90]
     np.testing.assert_array_equal(np.asarray(plan.sparse().todense()), wanted)
+
+
+@pytest.mark.parametrize(("n", "m"), [(3, 5), (60, 71), (70, 70)])
+def test_products_with_one_atom_a_row_are_those_of_the_matrix(n, m, rng):
+    """In any order of the atoms; and no less where a row has none and another two."""
+    values = rng.standard_normal((m, 4))
+    cols, mass = rng.integers(0, m, n), rng.random(n)
+    doubled = np.arange(n)
+    doubled[-1] = 0
+    for rows in (rng.permutation(n), doubled):
+        plan = gw.SparsePlan(rows, cols, mass, (n, m))
+        matrix = np.zeros((n, m))
+        np.add.at(matrix, (rows, cols), mass)
+        assert np.abs(plan.apply(values) - matrix @ values).max() <= 1e-14
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64])
+@given(masses(), st.integers(0, 999))
+def test_masses_of_one_position_are_added(dtype, matrix, seed):
+    rows, cols = (index.astype(dtype) for index in np.nonzero(matrix))
+    order = np.random.default_rng(seed).permutation(2 * len(rows))
+    rows, cols = np.tile(rows, 2)[order], np.tile(cols, 2)[order]
+    plan = listed_sums(rows, cols, matrix[rows, cols] / 2, matrix.shape)
+    assert np.array_equal(plan.dense(), matrix)
+    assert np.array_equal(np.stack([plan.rows, plan.cols]), np.nonzero(matrix))

@@ -158,7 +158,7 @@ def from_numpy(array: NumpyArray, like: Array) -> Array:
     Floating-point values take the dtype of ``like``; integers keep theirs.
     """
     xp = namespace(like)
-    is_real = np.issubdtype(array.dtype, np.floating)
+    is_real = array.dtype.kind == "f"
     dtype = like.dtype if is_real else None
     if xp is namespace(array):
         if dtype is None:
@@ -171,6 +171,8 @@ def from_numpy(array: NumpyArray, like: Array) -> Array:
 
 def detached(array: Array) -> Array:
     """Return the values of an array outside any gradient graph."""
+    if type(array) is np.ndarray:
+        return array
     if compat.is_torch_array(array):
         return array.detach()
     if is_traced(array):
@@ -196,6 +198,8 @@ def is_abstract(array: Array) -> bool:
 
 def tracked(array: Array) -> bool:
     """Tell whether gradients with respect to an array are asked for."""
+    if type(array) is np.ndarray:
+        return False
     if compat.is_torch_array(array):
         return bool(array.requires_grad)
     return is_traced(array)

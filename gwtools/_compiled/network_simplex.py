@@ -16,6 +16,7 @@ from gwtools._compiled.compilation import compiled
 
 _LANES = 16  # minima at a time: two vectors of eight
 _BESIDE = 4 * _LANES  # entries at a time, of which each minimum takes four
+_FLOAT_ERROR = 1e-14  # of reduced costs, relative to costs and potentials
 
 
 class Arcs(NamedTuple):
@@ -61,22 +62,24 @@ class Tree(NamedTuple):
     stack: Any
 
 
+@compiled
 def empty_tree(n: int, m: int, given: Any) -> Tree:
     """Return a tree without arcs, whose arcs to the root cost ``given`` (n,)."""
     size = n + m + 1
-    links = np.full((4, size), -1, dtype=np.int32)
-    costs = np.zeros(size)
-    costs[:n] = given
+    links = np.full((4, size), -1, np.int32)
+    places = np.zeros((2, size), np.int32)
+    values = np.zeros((3, size))
+    values[2, :n] = given
     return Tree(
         parents=links[0],
         children=links[1],
         nexts=links[2],
         previous=links[3],
-        depths=np.zeros(size, dtype=np.int32),
-        flows=np.zeros(size),
-        potentials=np.zeros(size),
-        costs=costs,
-        stack=np.zeros(size, dtype=np.int32),
+        depths=places[0],
+        flows=values[0],
+        potentials=values[1],
+        costs=values[2],
+        stack=places[1],
     )
 
 
@@ -420,25 +423,68 @@ def _renew(tree: Tree, top_node: int) -> None:
 
 
 @compiled
-def settle(tree: Tree, supplies: Any, order: Any, n: int) -> None:
-    """Compute the masses of the tree's arcs from the supplies below them.
+def settled(tree: Tree, a: Any, b: Any, least: float) -> Any:
+    """Compute the masses of the tree's arcs from the weights a and b below them.
 
-    Sums over a tree have less float error than what many pivots leave.
-
-    Parameters
-    ----------
-    tree : Tree
-        Its masses are overwritten.
-    supplies : numpy array of shape (n + m + 1,)
-        What each row has, and minus what each column takes; overwritten.
-    order : integer array of shape (n + m + 1,)
-        The nodes, deepest first.
-    n : int
-        The number of rows.
+    Sums over a tree have less float error than what many pivots leave. Returns rows,
+    columns and masses, arrays (k,), of the arcs that carry more than ``least``.
     """
-    for q in order:
-        parent = tree.parents[q]
-        if parent < 0:
-            continue
-        tree.flows[q] = supplies[q] if q < n else -supplies[q]
-        supplies[parent] += supplies[q]
+    n = len(a)
+    root = n + len(b)
+    # 1. The nodes, deepest first: those of depth d end at ends[d].
+    ends = np.zeros(root + 1, np.int64)
+    for q in range(root):
+        ends[tree.depths[q]] += 1
+    for depth in range(root - 1, 0, -1):
+        ends[depth] += ends[depth + 1]
+    order = np.empty(root, np.int64)
+    for q in range(root - 1, -1, -1):
+        ends[tree.depths[q]] -= 1
+        order[ends[tree.depths[q]]] = q
+    # 2. An arc carries what its node and all below it have or take in total.
+    supplies = np.zeros(root + 1)
+    supplies[:n] = a
+    supplies[n:root] = -b
+    for node in order:
+        tree.flows[node] = supplies[node] if node < n else -supplies[node]
+        supplies[tree.parents[node]] += supplies[node]
+    # 3. Arcs to the root carry nothing but float error.
+    nodes = np.nonzero((tree.flows > least) & (tree.parents < root))[0]
+    parents = tree.parents[nodes]
+    rows = np.minimum(nodes, parents)
+    cols = np.maximum(nodes, parents) - n
+    return rows, cols, tree.flows[nodes]
+
+
+@compiled
+def optimum(
+    cost: Any,
+    weights: Any,
+    plan: Any,
+    given: Any,
+    largest: float,
+    sliver: float,
+    most: int,
+) -> Any:
+    """Make at most ``most`` pivots from a plan until no arc improves it.
+
+    Costs (n, m) are of C order, and ``largest`` is their largest absolute value. The
+    plan is a tuple of rows, columns and masses, as for :func:`plant`; each part of it
+    keeps one of the ``given`` potentials of rows. Arcs that carry at most the share
+    ``sliver`` of the largest weight count as empty. Returns how many pivots were made,
+    ``most`` where that ended them; the potentials (n + m + 1,); the least reduced cost
+    of each row (n,); and what :func:`settled` does.
+    """
+    a, b = weights
+    rows, cols, masses = plan
+    n, m = cost.shape
+    tree = empty_tree(n, m, given)
+    costs = np.empty(len(rows))
+    for t in range(len(rows)):
+        costs[t] = cost[rows[t], cols[t]]
+    plant(tree, n, rows, cols, costs, masses)
+    size = max(largest, np.abs(tree.potentials).max())
+    least = np.empty(n)
+    pivots = pivoted(tree, cost, least, _FLOAT_ERROR * size, most)
+    arcs = settled(tree, a, b, sliver * max(a.max(), b.max()))
+    return pivots, tree.potentials, least, arcs

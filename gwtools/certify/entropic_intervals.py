@@ -13,7 +13,7 @@ from gwtools import _array
 from gwtools._array import Array
 from gwtools.certify.plans import widened
 from gwtools.fused import Fused, problem_of
-from gwtools.plans import Plan, relative_entropy
+from gwtools.plans import Plan
 from gwtools.problems import GWProblem
 from gwtools.spaces import Space, converted, detached
 from gwtools.spaces.double_centering import column_blocks
@@ -76,7 +76,7 @@ def value_with_entropy(
     if epsilon is None:
         return ValueWithEntropy(None)
     # 1. The value; factor by factor, as the square of the unit may have no number.
-    penalty = epsilon * relative_entropy(plan, x.weights, y.weights)
+    penalty = epsilon * _relative_entropy(plan, x.weights, y.weights)
     total = objective + penalty * unit * unit
     if potentials is None:
         return ValueWithEntropy(total)
@@ -189,7 +189,7 @@ def _gap(problem: GWProblem, plan: Plan, epsilon: float, g: Array) -> float:
     cross = problem.share * _cross(problem.x, problem.y, plan)
     gradient = problem.gradient(cross)
     linear = float(plan.inner(gradient))
-    value = linear + epsilon * relative_entropy(plan, a, b)
+    value = linear + epsilon * _relative_entropy(plan, a, b)
     # In units of ε. Each step raises the dual value; after the last one exponentials
     # sum to 1. Where ∇F is additive, as at a ⊗ b where that is stationary, these few
     # end at the potentials from any start.
@@ -214,3 +214,20 @@ def _soft_minima(cost: Array, v: Array, b: Array) -> Array:
 def _in_float64(space: Space) -> Space:
     """Return a space in float64, without gradients."""
     return converted(detached(space), _array.widen)
+
+
+def _relative_entropy(plan: Plan, a: Array, b: Array) -> float:
+    """Return KL(π | a ⊗ b) = Σ π_ij log(π_ij / a_i b_j), where 0 log 0 = 0."""
+    matrix = _array.detached(plan.dense())
+    xp = _array.namespace(matrix)
+    tiny = xp.finfo(matrix.dtype).smallest_normal
+    a = xp.clip(_array.detached(a), min=tiny)
+    b = xp.clip(_array.detached(b), min=tiny)
+    # The product of two small weights may underflow to 0, so logarithms are taken one
+    # by one.
+    log_mass = xp.log(xp.clip(matrix, min=tiny))
+    log_a = xp.log(a)
+    log_b = xp.log(b)
+    log_ratio = log_mass - log_a[:, None] - log_b[None, :]  # (n, m)
+    rows = xp.vecdot(matrix, log_ratio)  # (n,)
+    return float(xp.sum(rows))

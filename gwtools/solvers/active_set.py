@@ -155,11 +155,12 @@ class ActiveSet:
         if len(kept) > MOST:
             ascending = np.argsort(weights[kept])
             return self._merged(weights, kept[ascending])
-        plans = [self.plans[k] for k in kept]
-        shares = weights[kept] / weights[kept].sum()
+        plans = tuple([self.plans[k] for k in kept])
+        shares = weights[kept]
+        shares /= shares.sum()
         linear = self.linear[kept]
-        quadratic = self.quadratic[np.ix_(kept, kept)]
-        return type(self)(tuple(plans), shares, linear, quadratic, self.joined)
+        quadratic = self.quadratic[kept][:, kept]
+        return type(self)(plans, shares, linear, quadratic, self.joined)
 
     def _merged(self, weights: NumpyArray, order: NumpyArray) -> Self:
         """Return a set of 512 couplings: those of least weight become one, the last.
@@ -295,7 +296,7 @@ def _local_minimum(
         # 1. Descend within the face; where a weight falls to 0, its corner is dropped.
         face = np.nonzero(w)[0]
         slopes = _slopes(q, K, w)
-        form = K[np.ix_(face, face)]
+        form = K[face][:, face]
         direction, ends_at_minimum = _descent(slopes[face], form, w[face], flat)
         # Directions keep the sum of the weights: unless all weights stay, one falls.
         falling = direction < 0.0
@@ -371,7 +372,7 @@ def _descent(
     # it the float error of that sum is least.
     heaviest = int(w.argmax())
     others = np.delete(np.arange(len(w)), heaviest)
-    form = K[np.ix_(others, others)]
+    form = K[others][:, others]
     form -= K[others, heaviest][:, None]
     form -= K[heaviest, others][None, :]
     form += K[heaviest, heaviest]

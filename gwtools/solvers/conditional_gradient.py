@@ -42,6 +42,7 @@ from gwtools.solvers.starts import (
 )
 from gwtools.solvers.vertices import has_same_atoms, linear_program, vertex_like
 from gwtools.spaces import Space, numbers_at_atoms
+from gwtools.transport.programs import Program
 
 _STALLED = 20  # steps in a row that hardly lower the objective
 # Steps along the line to the vertex alone, of any but plain problems, before
@@ -312,18 +313,13 @@ class ConditionalGradient(IterativeSolver[_State]):
         value = float(problem.inner(state.plan, gradient))
         del gradient  # an array less while products are made
         gap = gap_above(program.lower, value)
-        state = replace(
-            state,
-            frank_wolfe_gap=gap,
-            gap_before=gap,
-            potentials=program.potentials,
-        )
         is_stationary = gap <= negligible
         # A vertex that solves its own program needs no further step.
         if is_stationary and has_same_atoms(state.plan, program.plan):
-            return self._at_rest(problem, state, negligible)
+            return self._at_rest(problem, _judged(state, program, gap), negligible)
         # The start of a program of too many atoms, which is not solved.
         if not is_stationary and program.plan is state.vertex:
+            state = _judged(state, program, gap)
             return replace(state, status=Status.NOT_STATIONARY)
         # 2. The best mixture of this vertex and those before (theorem 8 i).
         vertex = vertex_like(program.plan, problem.x.weights)
@@ -337,6 +333,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         # 3. Without a decrease that counts: rest where the plan is stationary. Where it
         # is not, go on until twenty steps in a row lower the objective by less than
         # floating point resolves.
+        state = _judged(state, program, gap)
         if is_stationary:
             return self._at_vertex(problem, state, vertex, cross)
         stalled = state.stalled + 1
@@ -471,6 +468,13 @@ def _of_one_row(problem: GWProblem) -> _State:
     if against.relative_objective < alike.relative_objective:
         return against
     return alike
+
+
+def _judged(state: _State, program: Program, gap: float) -> _State:
+    """Return a state with what the linear program at its plan says of it."""
+    return replace(
+        state, frank_wolfe_gap=gap, gap_before=gap, potentials=program.potentials
+    )
 
 
 def _alone(problem: GWProblem, plan: Plan, cross: Array | None = None) -> _State:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
-import scipy.sparse
 
 from gwtools import _array, _compiled
 from gwtools._array import Array, NumpyArray
@@ -21,8 +20,9 @@ from gwtools._compiled.exchanges import (
     renew_pairs,
 )
 from gwtools.channel_problems import FormBlock, blocks
-from gwtools.plans import SparsePlan, changed
+from gwtools.plans import SparsePlan, listed_sums
 from gwtools.problems import GWProblem
+from gwtools.solvers.vertices import vertex_like
 from gwtools.transport.one_dimensional import SLIVER
 
 MOST_ATOMS = 3000  # K: arrays over all pairs of them are held
@@ -185,19 +185,7 @@ def _plan_of(
     like: SparsePlan,
 ) -> SparsePlan:
     """Return a plan of atoms, with one for each position, as :meth:`Atoms.plan`."""
-    # Compressed rows add the masses of one position.
-    compressed = scipy.sparse.csr_array((mass, (rows, cols)), shape=like.size)
-    total = compressed.tocoo()
-    rows, cols = total.coords
-    # SciPy's positions are as narrow as the shape allows.
-    rows = rows.astype(np.int64)
-    cols = cols.astype(np.int64)
-    return changed(
-        like,
-        rows=_array.from_numpy(rows, like.rows),
-        cols=_array.from_numpy(cols, like.rows),
-        mass=_array.from_numpy(total.data, like.mass),
-    )
+    return vertex_like(listed_sums(rows, cols, mass, like.size), like.mass)
 
 
 def _double(values: Array) -> NumpyArray:

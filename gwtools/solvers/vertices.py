@@ -62,13 +62,18 @@ def linear_program(
     a = _contiguous(problem.x.weights)
     b = _contiguous(problem.y.weights)
     if start is not None:
-        start = changed(
-            start,
-            rows=_array.to_numpy(start.rows),
-            cols=_array.to_numpy(start.cols),
-            mass=_array.to_numpy(start.mass),
-        )
+        start = _in_numpy(start)
     return exact(cost, a, b, start, potentials)
+
+
+def _in_numpy(plan: SparsePlan) -> SparsePlan:
+    """Bring a plan to NumPy, on the CPU; one that is there is not copied."""
+    mass = _array.to_numpy(plan.mass)
+    if mass is plan.mass:
+        return plan
+    rows = _array.to_numpy(plan.rows)
+    cols = _array.to_numpy(plan.cols)
+    return changed(plan, rows=rows, cols=cols, mass=mass)
 
 
 def _lifted(
@@ -98,13 +103,16 @@ def _lifted(
 
 
 def vertex_like(plan: SparsePlan, like: Array) -> SparsePlan:
-    """Bring a program's vertex to the library, dtype and device of ``like``."""
-    return changed(
-        plan,
-        rows=_array.from_numpy(plan.rows, like),
-        cols=_array.from_numpy(plan.cols, like),
-        mass=_array.from_numpy(plan.mass, like),
-    )
+    """Bring a program's vertex to the library, dtype and device of ``like``.
+
+    One that is there is not copied.
+    """
+    mass = _array.from_numpy(plan.mass, like)
+    if mass is plan.mass:
+        return plan
+    rows = _array.from_numpy(plan.rows, like)
+    cols = _array.from_numpy(plan.cols, like)
+    return changed(plan, rows=rows, cols=cols, mass=mass)
 
 
 def has_same_atoms(plan: Plan, vertex: SparsePlan) -> bool:

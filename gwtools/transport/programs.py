@@ -14,6 +14,7 @@ import scipy.sparse
 
 from gwtools import _compiled
 from gwtools._array import NumpyArray
+from gwtools._compiled.marginals import missed
 from gwtools.plans import SparsePlan, changed, make_unchecked
 from gwtools.transport.one_dimensional import SLIVER, comonotone
 from gwtools.transport.simplex import minimised
@@ -155,10 +156,8 @@ def _by_pivots(
     if found is None:
         return None
     plan, u, v, lower = found
-    of_rows, of_cols = plan.marginals()
-    missed_a = float(np.abs(of_rows - a).max())
-    missed_b = float(np.abs(of_cols - b).max())
-    if max(missed_a, missed_b) > _MISSED:
+    error, _ = missed(plan.rows, plan.cols, plan.mass, a, b)
+    if error > _MISSED:
         plan = repaired(plan, a, b)
     return Program(plan, (u, v), lower)
 

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from gwtools._array import NumpyArray
-from gwtools._compiled.network_simplex import Tree, empty_tree, pivoted, plant, settle
+from gwtools._compiled.marginals import missed
+from gwtools._compiled.network_simplex import Tree, optimum, settled
 from gwtools.plans import SparsePlan, make_unchecked
 from gwtools.transport.one_dimensional import SLIVER, comonotone
 
-_FLOAT_ERROR = 1e-14  # of reduced costs, relative to costs and potentials
 _MISSED = 1e-12  # a start whose marginals are off by more is not used
 _FAR = 4  # times the largest cost: potentials of a solution are not so large
 _OFF = 1e-3  # of a unit, by which float error has masses miss whole numbers
@@ -136,19 +136,19 @@ def minimised(
     u = np.zeros(n) if potentials is None else potentials[0] - potentials[0][0]
     if float(np.abs(u).max()) > _FAR * largest:
         u = _tightened(cost, u)
-    tree = empty_tree(n, m, u)
-    rows, cols, masses = started(units, start)
-    plant(tree, n, rows, cols, cost[rows, cols], masses)
+    plan = started(units, start)
     # 2. Pivots, until no arc improves the plan.
-    size = max(largest, float(np.abs(tree.potentials).max()))
-    least = np.empty(n)
     most = _PIVOTS_PER_NODE * (n + m)
-    if pivoted(tree, cost, least, _FLOAT_ERROR * size, most) == most:
+    weights = (units.a, units.b)
+    pivots, potentials_found, least, arcs = optimum(
+        cost, weights, plan, u, largest, SLIVER, most
+    )
+    if pivots == most:
         return None
-    u = tree.potentials[:n]
-    v = tree.potentials[n:-1]
+    u = potentials_found[:n]
+    v = potentials_found[n:-1]
     lower = float(a @ (u + np.minimum(least, 0.0)) + b @ v)
-    return plan_of(tree, units), u.copy(), v.copy(), lower
+    return _plan_of(arcs, units), u, v, lower
 
 
 def _tightened(cost: NumpyArray, u: NumpyArray) -> NumpyArray:
@@ -173,16 +173,9 @@ def started(
     masses = start.mass / units.unit
     if units.are_whole:
         masses = np.rint(masses)
-    of_rows = np.bincount(rows, weights=masses, minlength=n)
-    of_cols = np.bincount(cols, weights=masses, minlength=m)
-    missed = max(
-        float(np.abs(of_rows - units.a).max()),
-        float(np.abs(of_cols - units.b).max()),
-    )
-    positive = masses > 0.0
-    touched = np.bincount(cols[positive], minlength=m)
+    error, all_touched = missed(rows, cols, masses, units.a, units.b)
     # `not <=` refuses NaN too.
-    if not missed <= _MISSED * units.a.sum() or touched.min() == 0:
+    if not error <= _MISSED * units.a.sum() or not all_touched:
         # Weights, of sum 1, and not units of them.
         a = units.unit * units.a
         b = units.unit * units.b
@@ -192,26 +185,27 @@ def started(
         masses = chain.mass / units.unit
         if units.are_whole:
             masses = np.rint(masses)
-        positive = masses > 0.0
+    positive = masses > 0.0
+    if positive.all():
+        return rows, cols, masses
     return rows[positive], cols[positive], masses[positive]
 
 
 def plan_of(tree: Tree, units: Units) -> SparsePlan:
     """Return the plan of a tree, without arcs whose mass is none but float error."""
-    n = len(units.a)
-    m = len(units.b)
-    supplies = np.concatenate([units.a, -units.b, np.zeros(1)])
-    deepest_first = np.argsort(-tree.depths, kind="stable")
-    settle(tree, supplies, deepest_first, n)
     least = SLIVER * max(units.a.max(), units.b.max())
-    # Arcs to the root, the last node, carry nothing but float error.
-    carrying = (tree.flows > least) & (tree.parents < n + m)
-    nodes = np.nonzero(carrying)[0]
-    parents = tree.parents[nodes]
+    return _plan_of(settled(tree, units.a, units.b, least), units)
+
+
+def _plan_of(
+    arcs: tuple[NumpyArray, NumpyArray, NumpyArray], units: Units
+) -> SparsePlan:
+    """Return the plan of rows, columns and masses in units."""
+    rows, cols, masses = arcs
     return make_unchecked(
         SparsePlan,
-        rows=np.minimum(nodes, parents).astype(np.int64),
-        cols=np.maximum(nodes, parents).astype(np.int64) - n,
-        mass=units.unit * tree.flows[nodes],
-        size=(n, m),
+        rows=rows,
+        cols=cols,
+        mass=units.unit * masses,
+        size=(len(units.a), len(units.b)),
     )

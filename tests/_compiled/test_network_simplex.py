@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gwtools._compiled import compilation
@@ -11,10 +11,11 @@ from gwtools._compiled.network_simplex import (
     _least_difference,
     _place,
     empty_tree,
+    optimum,
     pivoted,
     pivoted_on_arcs,
     plant,
-    settle,
+    settled,
 )
 from tests import checkers
 from tests.strategies import values, vertex, weights
@@ -96,10 +97,14 @@ def test_pivots_end_at_the_optimum(rule, instance):
     assert checkers.coupling_error(plan, a, b) <= 1e-13
     optimum = checkers.linear_program(cost, a, b)
     assert float((plan * cost).sum()) == pytest.approx(optimum, abs=1e-9 * scale)
-    # The same masses from what hangs below each arc.
-    supplies = np.concatenate([a, -b, np.zeros(1)])
-    settle(tree, supplies, np.argsort(-tree.depths, kind="stable"), n)
-    assert np.abs(plan_of(tree, n, m) - plan).max() <= 1e-13
+    # The same masses from what hangs below each arc, and those above a least one.
+    least = float(np.median(tree.flows))
+    rows, cols, masses = settled(tree, a, b, least)
+    settled_plan = plan_of(tree, n, m)
+    assert np.abs(settled_plan - plan).max() <= 1e-13
+    listed = np.zeros((n, m))
+    listed[rows, cols] = masses
+    assert np.array_equal(listed, np.where(settled_plan > least, settled_plan, 0.0))
 
 
 @pytest.mark.parametrize("rule", PIVOTS)
@@ -123,6 +128,33 @@ def test_arcs_without_mass_go_up(rule, n, seed):
         raise AssertionError("pivots came to no end")
     least = checkers.linear_program(cost, np.full(n, 1 / n), np.full(n, 1 / n))
     assert float((plan_of(tree, n, n) * cost).sum()) == pytest.approx(n * least)
+
+
+@settings(max_examples=30)
+@given(instance=planted(), seed=st.integers(0, 999))
+def test_one_call_makes_the_same_pivots(instance, seed):
+    cost, a, b, tree = instance
+    n, m = cost.shape
+    plan = plan_of(tree, n, m)
+    rows, cols = np.nonzero(plan)
+    given = tree.costs[:n].copy()
+    of_row = tree.parents[:n] == n + m
+    given[~of_row] = np.random.default_rng(seed).standard_normal(np.sum(~of_row))
+    largest = float(np.abs(cost).max())
+    arcs = (rows, cols, plan[rows, cols])
+    arguments = (cost, (a, b), arcs, given, largest, 0.0)
+    pivots, potentials, least, carrying = optimum(*arguments, 10_000)
+    tree = empty_tree(n, m, given)
+    plant(tree, n, rows, cols, cost[rows, cols], arcs[-1])
+    size = max(largest, np.abs(tree.potentials).max())
+    expected = np.empty(n)
+    assert pivoted(tree, cost, expected, 1e-14 * size, 10_000) == pivots
+    assert np.array_equal(potentials, tree.potentials)
+    assert np.array_equal(least, expected)
+    for found, wanted in zip(carrying, settled(tree, a, b, 0.0), strict=True):
+        assert np.array_equal(found, wanted)
+    if pivots > 0:
+        assert optimum(*arguments, 0)[0] == 0
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 47, 64])
