@@ -311,9 +311,10 @@ class SparsePlan(Plan):
 
     def inner(self, matrix: Array) -> Array:
         """Return Σ π_ij matrix_ij for a matrix of shape (n, m)."""
+        if compat.is_numpy_array(matrix):
+            return np.vecdot(self.mass, matrix.take(self._positions))
         xp = _array.namespace(matrix)
-        entries = xp.reshape(matrix, (-1,))
-        at_atoms = _array.take_along_rows(entries, self._positions)  # (k,)
+        at_atoms = xp.take(xp.reshape(matrix, (-1,)), self._positions)  # (k,)
         return xp.vecdot(self.mass, at_atoms)
 
     def apply(self, values: Array) -> Array:

@@ -10,8 +10,10 @@ shortest paths and by adjacency. At n = 5000 ours runs alone, with the memory th
 takes at most beside what was held before.
 
     OMP_NUM_THREADS=1 python -m simulations.dense_speed --out DIR [--quick] [--seed S]
+        [--least N] [--most N]
 
-writes trials.csv (one row a repeat), summary.csv, meta.json and dense_speed.md.
+writes trials.csv (one row a repeat), summary.csv, meta.json and dense_speed.md. Of the
+sizes that are not asked for, what an earlier run measured stays.
 """
 
 from __future__ import annotations
@@ -113,8 +115,8 @@ def held_memory() -> int:
     return int(pages) * resource.getpagesize()
 
 
-def measure(case: Case, seed: int, path: Path) -> Row:
-    """Let the two sides take turns, keep every repeat, and return the medians."""
+def measure(case: Case, seed: int, path: Path) -> list[Row]:
+    """Let the two sides take turns, keep every repeat, and return all of them."""
     x, y = matrices(case, seed)
     calls = max(1, 200 // case.n)
     trials: list[Row] = []
@@ -140,11 +142,22 @@ def measure(case: Case, seed: int, path: Path) -> Row:
             }
         )
         report.append_row(path, trials[-1])
+    return trials
+
+
+def of_case(trials: Sequence[Row], case: Case) -> list[Row]:
+    """Return the repeats of one case."""
+    name = (case.space, case.n)
+    return [trial for trial in trials if (trial["space"], trial["n"]) == name]
+
+
+def medians(trials: Sequence[Row]) -> Row:
+    """Return the row of the summary of the repeats of one case."""
     summary = dict(trials[0])
     del summary["repeat"]
     for side in ("ours_s", "pot_s"):
         summary[side] = median(trial[side] for trial in trials)
-    summary["repeats"] = case.repeats
+    summary["repeats"] = len(trials)
     summary["ratio"] = summary["pot_s"] / summary["ours_s"]
     return summary
 
@@ -164,11 +177,24 @@ def table(summary: Sequence[Row]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure all cases, and write what the module says."""
-    arguments = report.command_line(__doc__).parse_args(argv)
+    parser = report.command_line(__doc__)
+    parser.add_argument("--least", type=int, default=0, help="points at least")
+    parser.add_argument("--most", type=int, default=ALONE, help="points at most")
+    arguments = parser.parse_args(argv)
     folder = report.results_folder(arguments)
-    # Times are compared within one process only, so earlier repeats are of no use.
-    for name in ("trials.csv", "meta.json"):
-        (folder / name).unlink(missing_ok=True)
+    every_case = cases(arguments.quick)
+    chosen = [c for c in every_case if arguments.least <= c.n <= arguments.most]
+    path = folder / "trials.csv"
+    # Both sides of a case take turns in one process: cases may come from several.
+    earlier = report.resume_rows(path)
+    path.unlink(missing_ok=True)
+    trials: list[Row] = []
+    for case in every_case:
+        if case not in chosen:
+            trials += of_case(earlier, case)
+    for trial in trials:
+        report.append_row(path, trial)
+    (folder / "meta.json").unlink(missing_ok=True)
     clock = "process CPU seconds; other processes ran beside"
     report.claim(
         folder,
@@ -177,9 +203,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Kernels are compiled, or read, before any clock runs.
     for n in (30, 60):
         ours(*matrices(Case("Euclidean", n, 1), arguments.seed))
+    for case in tqdm(chosen, unit="case"):
+        trials += measure(case, arguments.seed, path)
+    path.unlink(missing_ok=True)
     summary = []
-    for case in tqdm(cases(arguments.quick), unit="case"):
-        summary.append(measure(case, arguments.seed, folder / "trials.csv"))
+    for case in every_case:
+        of_this = of_case(trials, case)
+        for trial in of_this:
+            report.append_row(path, trial)
+        if of_this:
+            summary.append(medians(of_this))
     report.write_rows(folder / "summary.csv", summary)
     text = table(summary)
     arrays = summary[-1]["arrays"]

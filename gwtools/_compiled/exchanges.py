@@ -200,3 +200,85 @@ def add_product(matrix: Any, column: Any, row: Any) -> None:
         of_row = matrix[i]
         for j in range(len(row)):
             of_row[j] += factor * row[j]
+
+
+@compiled
+def made_exchanges(
+    problem: Any,
+    atoms: Any,
+    count: int,
+    of_pairs: Any,
+    least: float,
+    sliver: float,
+    most: int,
+) -> Any:
+    """Make the best exchange, as long as one lowers the objective by over ``least``.
+
+    At most ``most`` of them, and as long as there is room for one more atom.
+
+    Parameters
+    ----------
+    problem : tuple of arrays
+        The gradient, R and S, as for :func:`pairs`; the gradient is overwritten by
+        that after the exchanges.
+    atoms : tuple of arrays
+        Rows, columns and masses of atoms, with room for more; overwritten.
+    count : int
+        How many atoms there are.
+    of_pairs : tuple of arrays
+        The slopes and curvatures of :func:`pairs`; overwritten.
+    least : float
+        In units of the objective.
+    sliver : float
+        The share of the largest mass up to which the rest of an atom is left out.
+    most : int
+        Exchanges at most.
+
+    Returns
+    -------
+    (int, int)
+        How many exchanges were made, and how many atoms there are then.
+    """
+    gradient, left, right = problem
+    rows, cols, mass = atoms
+    slopes, curvatures = of_pairs
+    along_x = np.zeros(len(rows))
+    along_y = np.zeros(len(rows))
+    moved = 0.0
+    made = 0
+    while made < most and count < len(rows):
+        # 1. The last exchange changes the slopes of all others.
+        now = mass[:count]
+        change, s, t = best_pair(slopes, curvatures, now, along_x, along_y, moved)
+        # Written so that changes that are no numbers end the search.
+        if not change < -least:
+            break
+        made += 1
+        if mass[t] > mass[s]:
+            s, t = t, s
+        moved = mass[t]
+        # 2. Δ = τ (e_i − e_j)(e_l − e_k)ᵀ changes the gradient by −4 R Δ S. Where mass
+        # of s is left, s stays with it, and a new atom is at (i, l).
+        i, k, j, c = rows[s], cols[s], rows[t], cols[t]
+        x = left[:, i] - left[:, j]
+        y = right[c] - right[k]
+        rest = mass[s] - moved
+        if rest > sliver * now.max():
+            mass[s] = rest
+            s = count
+            count += 1
+        cols[t] = k
+        rows[s] = i
+        cols[s] = c
+        mass[s] = moved
+        # 3. Two atoms are at other places: their slopes are those of the gradient
+        # before, to which the next pass adds the change, as to all others.
+        for atom in (s, t):
+            renew_pairs(
+                slopes, curvatures, gradient, left, right, rows[:count], cols, atom
+            )
+        add_product(gradient, -4 * moved * x, y)
+        for atom in range(count):
+            along_x[atom] = x[rows[atom]]
+            along_y[atom] = y[cols[atom]]
+    return made, count

@@ -151,15 +151,15 @@ class ActiveSet:
 
         Where more than 512 have weight, those of least weight become one.
         """
-        kept = np.nonzero(weights)[0]
+        kept = weights.nonzero()[0]
         if len(kept) > MOST:
             ascending = np.argsort(weights[kept])
             return self._merged(weights, kept[ascending])
-        plans = tuple([self.plans[k] for k in kept])
-        shares = weights[kept]
+        plans = tuple([self.plans[k] for k in kept.tolist()])
+        shares = weights.take(kept)
         shares /= shares.sum()
-        linear = self.linear[kept]
-        quadratic = self.quadratic[kept][:, kept]
+        linear = self.linear.take(kept)
+        quadratic = self.quadratic.take(kept, axis=0).take(kept, axis=1)
         return type(self)(plans, shares, linear, quadratic, self.joined)
 
     def _merged(self, weights: NumpyArray, order: NumpyArray) -> Self:

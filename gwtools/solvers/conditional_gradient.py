@@ -42,7 +42,6 @@ from gwtools.solvers.starts import (
 )
 from gwtools.solvers.vertices import has_same_atoms, linear_program, vertex_like
 from gwtools.spaces import Space, numbers_at_atoms
-from gwtools.transport.programs import Program
 
 _STALLED = 20  # steps in a row that hardly lower the objective
 # Steps along the line to the vertex alone, of any but plain problems, before
@@ -306,34 +305,38 @@ class ConditionalGradient(IterativeSolver[_State]):
             return self._step_in_single(problem, state, state.single)
         # 1. The steepest vertex and the Frank-Wolfe gap (theorem 8 b).
         gradient = problem.gradient(state.cross)
-        known = (state.vertex, state.potentials)
         negligible = self.negligible(problem)
-        program = linear_program(problem, gradient, *known, negligible)
+        program = linear_program(
+            problem, gradient, state.vertex, state.potentials, negligible
+        )
         # In squared units of C, as all values below.
         value = float(problem.inner(state.plan, gradient))
         del gradient  # an array less while products are made
         gap = gap_above(program.lower, value)
+        known: dict[str, Any] = {"gap_before": gap, "potentials": program.potentials}
         is_stationary = gap <= negligible
         # A vertex that solves its own program needs no further step.
         if is_stationary and has_same_atoms(state.plan, program.plan):
-            return self._at_rest(problem, _judged(state, program, gap), negligible)
+            state = replace(state, frank_wolfe_gap=gap, **known)
+            return self._at_rest(problem, state, negligible)
         # The start of a program of too many atoms, which is not solved.
         if not is_stationary and program.plan is state.vertex:
-            state = _judged(state, program, gap)
-            return replace(state, status=Status.NOT_STATIONARY)
+            status = Status.NOT_STATIONARY
+            return replace(state, frank_wolfe_gap=gap, status=status, **known)
         # 2. The best mixture of this vertex and those before (theorem 8 i).
         vertex = vertex_like(program.plan, problem.x.weights)
         cross = _cross(problem, vertex, state.plan, state.cross)
         active = cast(ActiveSet, state.active)
-        following = self._corrected(problem, active, vertex, cross, state.cross)
-        following = replace(following, gap_before=gap, potentials=program.potentials)
+        following = self._corrected(
+            problem, active, vertex, cross, state.cross, **known
+        )
         decrease = state.relative_objective - following.relative_objective
         if decrease > negligible:
             return following
         # 3. Without a decrease that counts: rest where the plan is stationary. Where it
         # is not, go on until twenty steps in a row lower the objective by less than
         # floating point resolves.
-        state = _judged(state, program, gap)
+        state = replace(state, frank_wolfe_gap=gap, **known)
         if is_stationary:
             return self._at_vertex(problem, state, vertex, cross)
         stalled = state.stalled + 1
@@ -375,11 +378,12 @@ class ConditionalGradient(IterativeSolver[_State]):
         vertex: SparsePlan,
         cross: Array,
         before: Array,
+        **known: Any,
     ) -> _State:
         """Return the best mixture of the active couplings and a vertex.
 
         ``cross`` is the vertex's matrix R π S, and ``before`` that of the mixture of
-        the active couplings, or 0.
+        the active couplings, or 0; ``known`` are other parts of the state.
         """
         # Slopes that are left in the mixture must not look like a gap of the program.
         tolerance = 1e-2 * self.negligible(problem)
@@ -406,6 +410,7 @@ class ConditionalGradient(IterativeSolver[_State]):
             cross=cross,
             active=active,
             vertex=vertex,
+            **known,
         )
 
     def _at_vertex(
@@ -468,13 +473,6 @@ def _of_one_row(problem: GWProblem) -> _State:
     if against.relative_objective < alike.relative_objective:
         return against
     return alike
-
-
-def _judged(state: _State, program: Program, gap: float) -> _State:
-    """Return a state with what the linear program at its plan says of it."""
-    return replace(
-        state, frank_wolfe_gap=gap, gap_before=gap, potentials=program.potentials
-    )
 
 
 def _alone(problem: GWProblem, plan: Plan, cross: Array | None = None) -> _State:

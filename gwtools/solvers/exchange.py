@@ -13,12 +13,7 @@ import numpy as np
 
 from gwtools import _array, _compiled
 from gwtools._array import Array, NumpyArray
-from gwtools._compiled.exchanges import (
-    add_product,
-    best_pair,
-    pairs,
-    renew_pairs,
-)
+from gwtools._compiled.exchanges import made_exchanges, pairs
 from gwtools.channel_problems import FormBlock, blocks
 from gwtools.plans import SparsePlan, listed_sums
 from gwtools.problems import GWProblem
@@ -178,6 +173,13 @@ class Atoms:
         return _plan_of(self.rows, self.cols, self.mass, like)
 
 
+def _with_room(values: NumpyArray) -> NumpyArray:
+    """Copy values (K,) to the beginning of a longer array."""
+    longer = np.zeros(len(values) + _SPARE, dtype=values.dtype)
+    longer[: len(values)] = values
+    return longer
+
+
 def _plan_of(
     rows: NumpyArray,
     cols: NumpyArray,
@@ -267,55 +269,30 @@ def _exchanged_in_matrices(
     if problem.linear is not None:
         left = problem.share * left
     right = _double(problem.right.dense())
-    rows = _array.to_numpy(plan.rows)
-    cols = _array.to_numpy(plan.cols).copy()
-    mass = _double(plan.mass).copy()
-    slopes, curvatures = _pairs(gradient, left, right, rows, cols)
-    along_x = along_y = np.zeros(len(mass))
-    moved = 0.0
-    has_moved = False
-    for _ in range(sum(plan.shape)):
-        # 1. The last exchange changes the slopes of all others.
-        change, s, t = best_pair(slopes, curvatures, mass, along_x, along_y, moved)
-        # Written so that changes that are no numbers end the search.
-        if not change < -negligible:
+    atoms = (_array.to_numpy(plan.rows), _array.to_numpy(plan.cols), _double(plan.mass))
+    count = len(plan.mass)
+    made = 0
+    most = sum(plan.shape)
+    while True:
+        # Room for some atoms more, as the rest of a heavier one is an atom of its own.
+        rows, cols, mass = (_with_room(values[:count]) for values in atoms)
+        of_pairs = _pairs(gradient, left, right, rows[:count], cols[:count])
+        atoms = (rows, cols, mass)
+        more, count = made_exchanges(
+            (gradient, left, right),
+            atoms,
+            count,
+            of_pairs,
+            negligible,
+            SLIVER,
+            most - made,
+        )
+        made += more
+        if count < len(rows) or made == most:
             break
-        has_moved = True
-        if mass[t] > mass[s]:
-            s, t = t, s
-        moved = float(mass[t])
-        # 2. Δ = τ (e_i − e_j)(e_l − e_k)ᵀ changes the gradient by −4 R Δ S.
-        i, k, j, c = rows[s], cols[s], rows[t], cols[t]
-        x = left[:, i] - left[:, j]
-        y = right[c] - right[k]
-        cols[t] = k
-        rest = mass[s] - moved
-        if rest > SLIVER * mass.max():
-            mass[s] = rest
-            rows = np.append(rows, i)
-            cols = np.append(cols, c)
-            mass = np.append(mass, moved)
-            altered = (t, len(rows) - 1)
-        else:
-            mass[s] = moved
-            cols[s] = c
-            altered = (s, t)
-        if len(rows) > len(slopes):  # no more room
-            add_product(gradient, -4 * moved * x, y)
-            slopes, curvatures = _pairs(gradient, left, right, rows, cols)
-            along_x = along_y = np.zeros(len(mass))
-            moved = 0.0
-            continue
-        # 3. Two atoms are at other places: their slopes are those of the gradient
-        # before, to which the next pass adds the change, as to all others.
-        for atom in altered:
-            renew_pairs(slopes, curvatures, gradient, left, right, rows, cols, atom)
-        add_product(gradient, -4 * moved * x, y)
-        along_x = x[rows]
-        along_y = y[cols]
-    if not has_moved:
+    if made == 0:
         return plan
-    return _plan_of(rows, cols, mass, plan)
+    return _plan_of(rows[:count], cols[:count], mass[:count], plan)
 
 
 def _pairs(

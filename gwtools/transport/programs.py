@@ -156,7 +156,7 @@ def _by_pivots(
     if found is None:
         return None
     plan, u, v, lower = found
-    error, _ = missed(plan.rows, plan.cols, plan.mass, a, b)
+    error, _, _ = missed(plan.rows, plan.cols, plan.mass, a, b)
     if error > _MISSED:
         plan = repaired(plan, a, b)
     return Program(plan, (u, v), lower)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gwtools._array import NumpyArray
-from gwtools._compiled.marginals import missed
+from gwtools._compiled.marginals import are_equal, missed
 from gwtools._compiled.network_simplex import Tree, optimum, settled
 from gwtools.plans import SparsePlan, make_unchecked
 from gwtools.transport.one_dimensional import SLIVER, comonotone
@@ -46,7 +46,7 @@ class Units(NamedTuple):
         """Choose units for weights."""
         n = len(a)
         m = len(b)
-        if a.min() < a.max() or b.min() < b.max():
+        if not (are_equal(a) and are_equal(b)):
             return cls(a, b, 1.0)
         common = math.gcd(n, m)
         # n rows of m / g units each, as much as m columns of n / g.
@@ -173,7 +173,7 @@ def started(
     masses = start.mass / units.unit
     if units.are_whole:
         masses = np.rint(masses)
-    error, all_touched = missed(rows, cols, masses, units.a, units.b)
+    error, all_touched, all_positive = missed(rows, cols, masses, units.a, units.b)
     # `not <=` refuses NaN too.
     if not error <= _MISSED * units.a.sum() or not all_touched:
         # Weights, of sum 1, and not units of them.
@@ -185,9 +185,10 @@ def started(
         masses = chain.mass / units.unit
         if units.are_whole:
             masses = np.rint(masses)
-    positive = masses > 0.0
-    if positive.all():
+        all_positive = False
+    if all_positive:
         return rows, cols, masses
+    positive = masses > 0.0
     return rows[positive], cols[positive], masses[positive]
 
 

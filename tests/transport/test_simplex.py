@@ -80,6 +80,16 @@ def test_a_start_that_fits_other_weights_is_not_used(rng):
     assert_solves(found, cost, a, b, 4.0)
 
 
+def test_a_start_in_the_order_of_the_atoms_has_no_empty_arcs():
+    """Where quantile cells of both lists of weights end together, one is empty."""
+    a, b = np.array([0.5, 0.5]), np.array([0.25, 0.25, 0.5])
+    other = gw.SparsePlan(np.array([0, 1, 1]), np.arange(3), np.full(3, 1 / 3), (2, 3))
+    rows, cols, masses = simplex.started(simplex.Units.of(a, b), other)
+    assert np.array_equal(rows, [0, 0, 1])
+    assert np.array_equal(cols, [0, 1, 2])
+    assert np.array_equal(masses, b)
+
+
 def test_pivots_that_come_to_no_end_leave_the_program_to_POT(monkeypatch, rng):
     cost, w = rng.standard_normal((301, 301)), np.full(301, 1 / 301)
     places = np.arange(301)
