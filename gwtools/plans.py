@@ -464,7 +464,7 @@ def inner_products(plans: Sequence[Plan], matrix: Array) -> NumpyArray:
         count += plan.mass.shape[0]
     positions = np.concatenate(position_lists)
     mass = np.concatenate(mass_lists)
-    terms = mass * matrix.ravel()[positions]
+    terms = mass * matrix.take(positions)
     sums = np.add.reduceat(terms, starts)
     return sums.astype(np.float64, copy=False)
 
