@@ -19,9 +19,9 @@ from gwtools.distortions import from_factors, sum_of_squares
 from gwtools.linear_terms import LinearTerm, WithFeatures
 from gwtools.plans import Plan, SparsePlan, inner_products
 from gwtools.spaces import Space, detached, fields_alone
-from gwtools.spaces.base import BLOCK_ENTRIES
 from gwtools.spaces.double_centering import LowRankResidual, Residual
 
+_MANY = 700**2  # entries from which a second array costs more than loops
 _FEW_ROWS = 0.8  # share: where more rows differ, whole products take no longer
 
 
@@ -386,7 +386,7 @@ class GWProblem(WithFeatures, Quadratic):
 
     def gradient(self, cross: Array) -> Array:
         """Return the gradient as every problem does, in the dtype of ``cross``."""
-        is_large = isinstance(cross, np.ndarray) and cross.size > BLOCK_ENTRIES
+        is_large = isinstance(cross, np.ndarray) and cross.size > _MANY
         if not is_large or not self.is_plain:
             return super().gradient(cross)
         # No array of all −4 α_i β_j is made, and none is held.

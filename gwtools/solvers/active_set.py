@@ -216,6 +216,8 @@ class State:
         that was as good.
     gap_before : float or None
         The Frank-Wolfe gap of the plan that the last step started from.
+    exchanged : Plan or None
+        The plan that the last exchanges led to, all of which were tried there.
     single : SingleProblem or None
         The problem in single precision, as long as steps are taken there.
     """
@@ -231,6 +233,7 @@ class State:
     stalled: int = 0
     tried: bool = False
     gap_before: float | None = None
+    exchanged: Plan | None = None
     single: SingleProblem | None = None
 
     @property

@@ -445,6 +445,8 @@ class ConditionalGradient(IterativeSolver[_State]):
     def _at_rest(self, problem: GWProblem, state: _State, negligible: float) -> _State:
         """Return a stationary state, or the one after exchanges where some descend."""
         before = cast(ActiveSet, state.active).listed(state.plan)
+        if state.plan is state.exchanged:
+            return replace(state, status=Status.STATIONARY)
         if not self.exchange or not isinstance(before, SparsePlan):
             return replace(state, status=Status.STATIONARY)
         plan = exchanged(problem, before, state.cross, negligible)
@@ -457,6 +459,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         return replace(
             _alone(problem, plan, cross),
             vertex=changed(plan),
+            exchanged=plan,
             gap_before=state.gap_before,
             potentials=state.potentials,
         )

@@ -22,7 +22,7 @@ from gwtools.transport.one_dimensional import SLIVER
 
 MOST_ATOMS = 3000  # K: arrays over all pairs of them are held
 _COMPILED_ATOMS = 45  # K above which compiled passes pay
-_SPARE = 64  # atoms that there is room for beside those of a coupling
+_SPARE = 32  # atoms that there is room for beside those of a coupling
 
 
 class Exchange(NamedTuple):

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from gwtools._array import Array, NumpyArray
+from gwtools._stacks import Numbers
 from gwtools.plans import Plan, SparsePlan
 from gwtools.problems import GWProblem
 from gwtools.spaces.base import BLOCK_ENTRIES
@@ -60,6 +61,11 @@ class SingleProblem(GWProblem):
     def right(self) -> Residual:
         """S, in double precision."""
         return cast(Residual, self.whole.right)
+
+    @cached_property
+    def norms(self) -> tuple[tuple[Numbers, Numbers], tuple[Numbers, Numbers]]:
+        """(‖α‖, ‖R‖) and (‖β‖, ‖S‖), in double precision."""
+        return cast(GWProblem, self.whole).norms
 
     def _whole_cross(self, plan: Plan) -> Array:
         """Return R π S, of a dense plan in double precision."""

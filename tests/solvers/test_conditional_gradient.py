@@ -9,6 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import gwtools as gw
+from gwtools.solvers import conditional_gradient
+from gwtools.solvers.exchange import exchanged
 from tests import checkers
 from tests.strategies import (
     CONDITIONALLY_NEGATIVE,
@@ -384,3 +386,20 @@ def test_init_may_have_rows_for_atoms_without_weight():
             y.space(),
             gw.ConditionalGradient(init=np.pad(start, ((1, 0), (0, 0)))),
         )
+
+
+def test_exchanges_of_a_plan_are_tried_once(monkeypatch, rng):
+    """Where the program after them leads to no other plan, they are not tried again."""
+    calls = []
+
+    def recorded(problem, plan, cross, negligible):
+        calls.append((plan, exchanged(problem, plan, cross, negligible)))
+        return calls[-1][1]
+
+    monkeypatch.setattr(conditional_gradient, "exchanged", recorded)
+    clouds = (gw.PointCloud(rng.standard_normal((60, 3))) for _ in range(2))
+    outcome = gw.ConditionalGradient().run(gw.GWProblem(*clouds))
+    assert outcome.status is gw.Status.STATIONARY
+    tried, found = zip(*calls, strict=True)
+    assert any(after is not before for before, after in calls)
+    assert not {id(plan) for plan in tried[1:]} & {id(plan) for plan in found}
