@@ -28,6 +28,9 @@ _LEAF = 96  # points of a leaf of the trees
 _CELL = 12  # points of a cell, of which coarse programs have one
 _MOST_CELLS = 8192  # of coarse programs: more points have larger cells
 _BLOCK = 2**15  # points that are priced at once
+_FAR = 1000  # times the middle half's range, from which points are far from most
+_MOST_FAR = 32  # points that are compared one by one
+_FLAT = 1e-9  # of the largest deviation, below which one counts as that
 _FLOAT_ERROR = 1e-14  # of reduced costs, relative to the largest terms
 
 
@@ -65,13 +68,41 @@ class LiftedCosts:
         return costs
 
     def balanced(self) -> Self:
-        """Return the same costs by coordinates of one standard deviation in u and v."""
+        """Return the same costs by coordinates of one standard deviation in u and v.
+
+        Where points are far from all others, by those of the others, uncorrelated: only
+        then do coordinates that hardly matter between these hardly part them.
+        """
+        of_most_u = ~_are_far(self.u)
+        of_most_v = ~_are_far(self.v)
+        if not (of_most_u.all() and of_most_v.all()):
+            return self._uncorrelated(of_most_u, of_most_v)
         spread_u = self.u.std(axis=0)
         spread_v = self.v.std(axis=0)
         kept = (spread_u > 0.0) & (spread_v > 0.0)
         stretch = np.ones_like(spread_u)
         stretch[kept] = np.sqrt(spread_v[kept] / spread_u[kept])
         return type(self)(self.u * stretch, self.v / stretch)
+
+    def _uncorrelated(self, of_most_u: NumpyArray, of_most_v: NumpyArray) -> Self:
+        """Return the same costs by coordinates of one covariance Λ^½ of most points.
+
+        With Σ_v = L Lᵀ and Lᵀ Σ_u L = V Λ Vᵀ that are u A and v A⁻ᵀ for A = L V Λ^-¼.
+        """
+        factors = []
+        for points in (self.u[of_most_u], self.v[of_most_v]):
+            _, singular, axes = np.linalg.svd(
+                points - points.mean(axis=0), full_matrices=False
+            )
+            least = _FLAT * singular.max(initial=0.0)
+            if least == 0.0:
+                return self
+            root = np.maximum(singular, least) / np.sqrt(len(points))
+            factors.append(axes.T * root)
+        # Roots of both covariances, whose product has the singular values Λ^½.
+        _, size, V = np.linalg.svd(factors[0].T @ factors[1])
+        A = factors[1] @ V.T / np.sqrt(size)
+        return type(self)(self.u @ A, np.linalg.solve(A, self.v.T).T)
 
     def cheapest(
         self,
@@ -95,6 +126,37 @@ class LiftedCosts:
         pair of arrays of shape (n, min(count, m))
             Columns, and their reduced costs; ascending.
         """
+        far_u = _are_far(self.u)
+        far_v = _are_far(self.v)
+        if not (far_u.any() or far_v.any()):
+            return self._nearest(prices, count)
+        # 1. Between most points, by coordinates that are small there.
+        of_most = np.nonzero(~far_v)[0]
+        centre_u = self.u[~far_u].mean(axis=0)
+        centre_v = self.v[of_most].mean(axis=0)
+        v = self.v[of_most]
+        among = type(self)(self.u - centre_u, v - centre_v)
+        near, _ = among._nearest(prices[of_most] + v @ centre_u, count)
+        # 2. Few points that are far from all others are read one by one: by theirs, the
+        # heights of all others would be all but equal.
+        n = len(self.u)
+        every = np.tile(np.nonzero(far_v)[0], (n, 1))
+        columns = np.hstack([of_most[near], every])
+        reduced = -np.einsum("iq,ikq->ik", self.u, self.v[columns]) - prices[columns]
+        columns, reduced = _least_of_rows(columns, reduced, count)
+        # 3. So are all from a point to which they are all but equally far.
+        rows = np.nonzero(far_u)[0]
+        every = np.tile(np.arange(len(self.v)), (len(rows), 1))
+        of_rows = -np.einsum("iq,ikq->ik", self.u[rows], self.v[every]) - prices
+        columns[rows], reduced[rows] = _least_of_rows(every, of_rows, count)
+        return columns, reduced
+
+    def _nearest(
+        self,
+        prices: NumpyArray,
+        count: int,
+    ) -> tuple[NumpyArray, NumpyArray]:
+        """Return the columns of :meth:`cheapest` by one tree of all points."""
         from scipy.spatial import cKDTree  # takes long to import
 
         n, m = self.shape
@@ -112,10 +174,8 @@ class LiftedCosts:
             near = near.reshape(len(u), count)
             costs = -np.einsum("iq,ikq->ik", u, self.v[near]) - prices[near]
             # Distances have other float errors than reduced costs.
-            order = np.argsort(costs, axis=1, kind="stable")
-            stop = start + len(u)
-            columns[start:stop] = np.take_along_axis(near, order, axis=1)
-            reduced[start:stop] = np.take_along_axis(costs, order, axis=1)
+            part = slice(start, start + len(u))
+            columns[part], reduced[part] = _least_of_rows(near, costs, count)
         return columns, reduced
 
     def least(
@@ -137,6 +197,27 @@ class LiftedCosts:
             _, reduced = among.cheapest(prices[kept], 1)
             least[finite] = reduced[:, 0]
         return least
+
+
+def _least_of_rows(
+    columns: NumpyArray,
+    reduced: NumpyArray,
+    count: int,
+) -> tuple[NumpyArray, NumpyArray]:
+    """Return columns (n, count) of least reduced costs, ascending, and these."""
+    order = np.argsort(reduced, axis=1, kind="stable")[:, :count]
+    return (
+        np.take_along_axis(columns, order, axis=1),
+        np.take_along_axis(reduced, order, axis=1),
+    )
+
+
+def _are_far(points: NumpyArray) -> NumpyArray:
+    """Tell which points (n,) are far from most others; none where these are many."""
+    low, middle, high = np.quantile(points, (0.25, 0.5, 0.75), axis=0)
+    far: NumpyArray = (np.abs(points - middle) > _FAR * (high - low)).any(axis=1)
+    most = min(_MOST_FAR, len(points) // 4)
+    return far if np.count_nonzero(far) <= most else np.zeros_like(far)
 
 
 def _longest(points: NumpyArray) -> float:

@@ -151,6 +151,28 @@ def test_prices_of_any_size_are_exact(rng):
     assert np.abs(reduced[:, 0] - least).max() <= 1e-10 * 1e4
 
 
+@pytest.mark.parametrize("sides", ["u", "v", "uv"])
+def test_points_far_from_most_are_priced_exactly(sides, rng):
+    """Most lie near a line there, off the middle, as atoms of clouds with outliers."""
+    u, v = rng.standard_normal((60, 3)), rng.standard_normal((50, 3))
+    u[:, 1] = 1e4 * u[:, 0] + 1e-3 * u[:, 1] + 5e3
+    for points, letter in ((u, "u"), (v, "v")):
+        if letter in sides:
+            points[[3, 8]] = 1e9 * rng.standard_normal((2, 3))
+    costs = LiftedCosts(u, v)
+    balanced = costs.balanced()
+    scale = np.abs(u @ v.T).max()
+    assert np.abs(balanced.u @ balanced.v.T - u @ v.T).max() <= 1e-9 * scale
+    wanted = -(u @ v.T)
+    prices = wanted.min(axis=0) + rng.standard_normal(50)
+    columns, reduced = balanced.cheapest(prices, 50)
+    wanted = np.take_along_axis(wanted - prices, columns, axis=1)
+    assert np.array_equal(np.sort(columns, axis=1)[0], np.arange(50))
+    assert np.abs(reduced - wanted).max() <= 1e-9 * scale
+    _, least = balanced.cheapest(prices, 1)
+    assert np.abs(least[:, 0] - wanted.min(axis=1)).max() <= 1e-9 * scale
+
+
 def test_cells_are_boxes_of_few_points_whose_means_have_the_mean_costs(rng):
     u, v = rng.standard_normal((60, 3)), rng.standard_normal((50, 3))
     a, b = rng.dirichlet(np.ones(60)), rng.dirichlet(np.ones(50))
