@@ -15,10 +15,10 @@ from gwtools.plans import SparsePlan
 from gwtools.transport.blocks import lowered_by_columns, lowered_by_rows
 from gwtools.transport.lifted import LiftedCosts, cells_of
 
-_BLOCK = 2048  # atoms of a block at most
+_BLOCK = 1024  # atoms of a block at most
 _COLD_BLOCK = 256  # where no compiled pivots go on from the plan of a block
 _MOST_SWEEPS = 24
-_LEAST_GAIN = 1e-3  # of the objective, which a sweep must lower for another one
+_LEAST_GAIN = 5e-4  # of the objective, which a sweep must lower for another one
 
 
 def swept(problem: LiftedProblem, plan: SparsePlan) -> SparsePlan:
