@@ -217,7 +217,7 @@ class State:
     gap_before : float or None
         The Frank-Wolfe gap of the plan that the last step started from.
     exchanged : Plan or None
-        The plan that the last exchanges led to, all of which were tried there.
+        The plan that the last exchanges led to, where all were tried there.
     single : SingleProblem or None
         The problem in single precision, as long as steps are taken there.
     """

@@ -233,8 +233,10 @@ class ConditionalGradient(IterativeSolver[_State]):
             return self._from_product(problem)
         # The first program starts from the sorting coupling all the same.
         vertex = sorting_coupling(problem)
-        state = _alone(problem, given_plan(self.init, problem))
-        return replace(state, vertex=vertex)
+        plan = given_plan(self.init, problem)
+        single = SingleProblem.of(problem) if isinstance(plan, SparsePlan) else None
+        state = _alone(problem if single is None else single, plan)
+        return replace(state, vertex=vertex, single=single)
 
     def _from_product(self, problem: GWProblem) -> _State:
         """Return the best coupling on the segment from the product to the sorting one.
@@ -449,7 +451,7 @@ class ConditionalGradient(IterativeSolver[_State]):
             return replace(state, status=Status.STATIONARY)
         if not self.exchange or not isinstance(before, SparsePlan):
             return replace(state, status=Status.STATIONARY)
-        plan = exchanged(problem, before, state.cross, negligible)
+        plan, is_last = exchanged(problem, before, state.cross, negligible)
         if plan is before:
             return replace(state, status=Status.STATIONARY)
         # Exchanges of parts of atoms leave the vertices. A copy is the next program's
@@ -459,7 +461,7 @@ class ConditionalGradient(IterativeSolver[_State]):
         return replace(
             _alone(problem, plan, cross),
             vertex=changed(plan),
-            exchanged=plan,
+            exchanged=plan if is_last else None,
             gap_before=state.gap_before,
             potentials=state.potentials,
         )

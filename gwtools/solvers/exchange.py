@@ -202,12 +202,28 @@ def _squared_lengths(form: NumpyArray) -> NumpyArray:
     return lengths
 
 
+class Exchanged(NamedTuple):
+    """A coupling after exchanges.
+
+    Parameters
+    ----------
+    plan : SparsePlan
+        The coupling.
+    is_last : bool
+        Whether no exchange of two of its atoms is known to be left: not where these
+        were merged at one position after the last exchange, or no more were made.
+    """
+
+    plan: SparsePlan
+    is_last: bool
+
+
 def exchanged(
     problem: GWProblem,
     plan: SparsePlan,
     cross: Array,
     negligible: float,
-) -> SparsePlan:
+) -> Exchanged:
     """Make the best exchange of two atoms as long as one lowers the objective.
 
     By more than ``negligible``, and n + m times at most. Between permutations an
@@ -226,12 +242,12 @@ def exchanged(
 
     Returns
     -------
-    SparsePlan
+    Exchanged
         The coupling, the same object where no exchange lowers the objective by more
         than that.
     """
     if plan.mass.shape[0] > MOST_ATOMS:
-        return plan
+        return Exchanged(plan, is_last=True)
     gradient = problem.gradient(cross)
     is_large = plan.mass.shape[0] > _COMPILED_ATOMS
     # Compiled passes read whole matrices, and of one form: those of the plain problem.
@@ -239,18 +255,20 @@ def exchanged(
     if is_large and has_matrices and _compiled.available():
         return _exchanged_in_matrices(problem, plan, gradient, negligible)
     atoms = Atoms.of(problem, plan, gradient)
-    has_moved = False
-    n, m = plan.shape
-    for _ in range(n + m):
+    made = 0
+    most = sum(plan.shape)
+    while made < most:
         best = atoms.best()
         # Written so that changes that are no numbers end the search.
         if not best.change < -negligible:
             break
         atoms = atoms.after(best)
-        has_moved = True
-    if not has_moved:
-        return plan
-    return atoms.plan(plan)
+        made += 1
+    if made == 0:
+        return Exchanged(plan, is_last=True)
+    found = atoms.plan(plan)
+    are_merged = found.mass.shape[0] < len(atoms.mass)
+    return Exchanged(found, is_last=made < most and not are_merged)
 
 
 def _exchanged_in_matrices(
@@ -258,7 +276,7 @@ def _exchanged_in_matrices(
     plan: SparsePlan,
     gradient: Array,
     negligible: float,
-) -> SparsePlan:
+) -> Exchanged:
     """Make exchanges as :func:`exchanged`, by compiled passes over whole matrices.
 
     Exchanges are chosen and made as by :class:`Atoms`, whose steps these are.
@@ -291,8 +309,10 @@ def _exchanged_in_matrices(
         if count < len(rows) or made == most:
             break
     if made == 0:
-        return plan
-    return _plan_of(rows[:count], cols[:count], mass[:count], plan)
+        return Exchanged(plan, is_last=True)
+    found = _plan_of(rows[:count], cols[:count], mass[:count], plan)
+    are_merged = found.mass.shape[0] < count
+    return Exchanged(found, is_last=made < most and not are_merged)
 
 
 def _pairs(

@@ -37,7 +37,6 @@ from gwtools.solvers.starts import sorting_coupling
 from gwtools.solvers.vertices import linear_program, vertex_like
 from gwtools.transport.local_distributions import Centred, centred, uniform
 from gwtools.transport.one_dimensional import comonotone, sorting_plan
-from gwtools.transport.programs import exact
 
 # Atoms of the larger space up to which a part is worth its time.
 SMALL = 500
@@ -122,8 +121,9 @@ class Search:
 
     def vertex(self, costs: NumpyArray) -> SparsePlan:
         """Return the vertex of least cost, for costs (n, m)."""
-        a, b = self.weights
-        program = exact(np.ascontiguousarray(costs), a, b)
+        # Between many atoms programs go on from a coupling in a part of the time.
+        start = sorting_coupling(self.problem) if self.atoms > SMALL else None
+        program = linear_program(self.problem, costs, start)
         return vertex_like(program.plan, self.problem.x.weights)
 
     def bijection(self, images: NumpyArray) -> SparsePlan:

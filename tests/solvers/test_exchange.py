@@ -49,7 +49,7 @@ def test_theorem_8_exchange(instance):
             np.abs(found - residual.dense()[np.ix_(index, index)]).max()
             <= 1e-13 * scale**0.5
         )
-    found = exchanged(problem, sparse, problem.cross(sparse), 1e-9 * scale + 1e-300)
+    found, _ = exchanged(problem, sparse, problem.cross(sparse), 1e-9 * scale + 1e-300)
     assert checkers.coupling_error(found.dense(), x.weights, y.weights) <= 1e-14
     assert (
         checkers.objective(x.matrix, y.matrix, found.dense()) <= before + 1e-11 * scale
@@ -70,11 +70,39 @@ def test_compiled_passes_make_the_same_exchanges(n, m, spare, monkeypatch, rng):
     start = vertex(x.weights, y.weights, rng.permutation(n), rng.permutation(m))
     rows, cols = np.nonzero(start)
     plan = SparsePlan(rows, cols, start[rows, cols], start.shape)
-    expected = exchanged(problem, plan, problem.cross(plan), 1e-12)
+    expected, _ = exchanged(problem, plan, problem.cross(plan), 1e-12)
     monkeypatch.setattr(exchange, "_COMPILED_ATOMS", 0)
     monkeypatch.setattr("gwtools._compiled.available", lambda: True)
-    found = exchanged(problem, plan, problem.cross(plan), 1e-12)
+    found, is_last = exchanged(problem, plan, problem.cross(plan), 1e-12)
     assert found is not plan
     assert np.abs(found.dense() - expected.dense()).max() <= 1e-15
-    if n == m:  # the others end by their number
-        assert exchanged(problem, found, problem.cross(found), 1e-12) is found
+    assert is_last is (n == m)  # the others end by their number
+    if is_last:
+        again, _ = exchanged(problem, found, problem.cross(found), 1e-12)
+        assert again is found
+
+
+@pytest.mark.parametrize("compiled_atoms", [0, 100])
+def test_exchanges_are_the_last_ones_where_no_other_lowers(compiled_atoms, monkeypatch):
+    """Atoms that meet at one position are one, of which more can be moved."""
+    monkeypatch.setattr(exchange, "_COMPILED_ATOMS", compiled_atoms)
+    monkeypatch.setattr("gwtools._compiled.available", lambda: True)
+    said = set()
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        n, m = rng.integers(4, 14, 2)
+        a, b = rng.dirichlet(np.ones(n)), rng.dirichlet(np.ones(m))
+        if seed % 2:  # permutations, whose atoms never meet
+            a = b = np.full(n, 1 / n)
+            m = n
+        x = gw.PointCloud(rng.standard_normal((n, 3)), weights=a)
+        y = gw.PointCloud(rng.standard_normal((m, 2)), weights=b)
+        problem = GWProblem(x, y)
+        start = vertex(a, b, rng.permutation(n), rng.permutation(m))
+        rows, cols = np.nonzero(start)
+        plan = SparsePlan(rows, cols, start[rows, cols], start.shape)
+        found, is_last = exchanged(problem, plan, problem.cross(plan), 1e-12)
+        again, _ = exchanged(problem, found, problem.cross(found), 1e-12)
+        assert again is found or not is_last
+        said.add((is_last, again is found))
+    assert {(True, True), (False, False)} <= said
