@@ -3,10 +3,10 @@
 Both sides go from arrays to a plan and its objective, as a user would call them, ours
 with the certificate. They run in one process on one core and take turns; the times are
 medians of process CPU time, which does not count other processes, of small problems for
-as many calls in a row as take some milliseconds. Conditional
-gradient starts from the product coupling on both sides; ``exchange=False`` leaves out
-the search that POT has not, so that objectives are equal. POT's proximal solver (PPA)
-runs at epsilon 0.05 for at most 100 iterations: minutes a repeat at n = 1000.
+as many calls in a row as take some milliseconds. Conditional gradient starts from the
+product coupling on both sides; ``exchange=False`` leaves out the search that POT has
+not, so that objectives are equal. POT's proximal solver (PPA) runs at epsilon 0.05 for
+at most 100 iterations: minutes a repeat at n = 1000.
 
     python -m simulations.speed --out DIR [--quick] [--seed S] [--repeats R]
 
@@ -239,7 +239,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     report.write_rows(folder / "summary.csv", summary)
     text = table(summary)
     (folder / "speed.md").write_text(
-        f"# Running times against POT\n\n{text}\n\nMedians of process CPU seconds on one core.\n"
+        f"# Running times against POT\n\n{text}\n\n"
+        "Medians of process CPU seconds on one core.\n"
     )
     print(text, f"Written to {folder}.", sep="\n\n")
     return 0
