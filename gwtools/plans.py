@@ -38,7 +38,7 @@ class Plan(ABC):
     >>> rows.round(4), columns.round(4)
     (array([0.5, 0.5]), array([0.5 , 0.25, 0.25]))
 
-    Of the same kind is the plan from y to x.
+    The plan from y to x is of the same kind:
 
     >>> back = plan.transpose()
     >>> back.shape, type(back) is type(plan)

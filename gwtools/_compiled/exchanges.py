@@ -1,6 +1,7 @@
 """The best exchanges of two atoms of a coupling, by passes over all pairs of them.
 
-Of the atoms s at (i, k) and t at (j, l), numbers are kept for s < t.
+Atoms s at (i, k) and t at (j, l) exchange their columns: mass goes to (i, l) and to
+(j, k). Arrays over pairs of atoms are filled for s < t alone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from gwtools._compiled.compilation import compiled
 
 _TILE = 32  # atoms: tiles of two matrices stay in the cache together
-_LANES = 16  # minima at a time: two vectors of eight
+_LANES = 16  # running minima side by side: two registers of eight numbers
 
 
 @compiled
@@ -31,8 +32,8 @@ def pairs(
     ----------
     slopes, curvatures : numpy arrays of at least shape (K, K)
         Overwritten for s < t by g_il + g_jk − g_ik − g_jl, and by (R_ii − 2 R_ij +
-        R_jj) (S_kk − 2 S_kl + S_ll); other entries by anything. New arrays are made
-        outside, as NumPy asks for large pages of memory.
+        R_jj) (S_kk − 2 S_kl + S_ll); their other entries mean nothing afterwards. The
+        caller makes them by NumPy, which asks the system for large pages of memory.
     gradient : numpy array of shape (n, m)
         That of F at the coupling, g.
     left, right : numpy arrays of shape (n, n) and (m, m)
@@ -48,21 +49,21 @@ def pairs(
         own_left[s] = left[rows[s], rows[s]]
         own_right[s] = right[cols[s], cols[s]]
         own_slopes[s] = gradient[rows[s], cols[s]]
-    # 1. What is at the row of one atom: the gradient at the columns of all, and the
-    # curvatures.
+    # 1. Row by row: g_il of atom s with all others, and the curvatures.
     for s in range(count):
         of_row = gradient[rows[s]]
         of_left = left[rows[s]]
         of_right = right[cols[s]]
         of_s = slopes[s]
-        bends = curvatures[s]
+        curvatures_of_s = curvatures[s]
         for t in range(count):
             of_s[t] = of_row[cols[t]]
         for t in range(s + 1, count):
             along_x = own_left[s] + own_left[t] - 2 * of_left[rows[t]]
             along_y = own_right[s] + own_right[t] - 2 * of_right[cols[t]]
-            bends[t] = along_x * along_y
-    # 2. Tile by tile, as one of both entries of a pair is read down a column.
+            curvatures_of_s[t] = along_x * along_y
+    # 2. g_il + g_jk − g_ik − g_jl. Tile by tile, as g_jk of a pair is read down a
+    # column.
     for low in range(0, count, _TILE):
         for begin in range(low, count, _TILE):
             end = min(begin + _TILE, count)
@@ -90,15 +91,17 @@ def best_pair(
     mass : numpy array of shape (K,)
         The masses of the atoms.
     along_x, along_y : numpy arrays of shape (K,)
-        R_si − R_sj and S_ls − S_ks of the exchange that was made, at all atoms.
+        Of the exchange that was made between atoms at (i, k) and (j, l): the entries
+        of R in column i less those in column j, at the row of each atom, and those of
+        S in row l less those in row k, at its column.
     moved : float
         The mass that it moved; 0 where none was made.
 
     Returns
     -------
     (float, int, int)
-        The change of the objective and the positions of both atoms in the list; 0 and
-        twice 0 where there is no change below that.
+        The change of the objective, and the positions of both atoms in the list; three
+        zeros where no exchange lowers it.
     """
     count = len(mass)
     changes = np.empty(count)
@@ -108,15 +111,16 @@ def best_pair(
     second = 0
     for s in range(count - 1):
         of_s = slopes[s]
-        bends = curvatures[s]
+        curvatures_of_s = curvatures[s]
         x_s = along_x[s]
         y_s = along_y[s]
         mass_s = mass[s]
         for t in range(s + 1, count):
-            # The gradient has changed by −4 τ x yᵀ.
+            # The gradient has changed by −4 τ x yᵀ, and so has the slope of a pair by
+            # 4 τ (x_s − x_t)(y_s − y_t).
             of_s[t] += 4 * moved * (x_s - along_x[t]) * (y_s - along_y[t])
             lesser = mass_s if mass_s < mass[t] else mass[t]
-            changes[t] = lesser * (of_s[t] - 2 * lesser * bends[t])
+            changes[t] = lesser * (of_s[t] - 2 * lesser * curvatures_of_s[t])
         value = _least(changes[s + 1 :], minima)
         if value < least:
             least = value
@@ -132,7 +136,7 @@ def best_pair(
 def _least(values: Any, minima: Any) -> float:
     """Return the least value; ``minima`` (16,) is overwritten.
 
-    By several minima side by side, which processors take at once.
+    Sixteen running minima side by side, which processors update in one instruction.
     """
     minima[:] = np.inf
     whole = len(values) - len(values) % _LANES
@@ -159,14 +163,14 @@ def renew_pairs(
     cols: Any,
     s: int,
 ) -> None:
-    """Compute anew what exchanges with one atom change, whose place is another.
+    """Compute again what exchanges with one atom change, after it has moved.
 
     Parameters
     ----------
     slopes, curvatures : numpy arrays of at least shape (K, K)
         Those of :func:`pairs`; overwritten for the pairs of that atom.
     gradient, left, right, rows, cols : numpy arrays
-        As there, the gradient and the places as they are now.
+        As there, with the rows and columns after the move.
     s : int
         The atom.
     """
@@ -174,7 +178,7 @@ def renew_pairs(
     k = cols[s]
     for t in range(len(rows)):
         j = rows[t]
-        c = cols[t]
+        c = cols[t]  # l
         slope = gradient[i, c] + gradient[j, k] - gradient[i, k] - gradient[j, c]
         along_x = left[i, i] + left[j, j] - 2 * left[i, j]
         along_y = right[k, k] + right[c, c] - 2 * right[k, c]
@@ -247,7 +251,8 @@ def made_exchanges(
     moved = 0.0
     made = 0
     while made < most and count < len(rows):
-        # 1. The last exchange changes the slopes of all others.
+        # 1. The slopes are brought up to date with the last exchange, and the best one
+        # is found, in one pass.
         now = mass[:count]
         change, s, t = best_pair(slopes, curvatures, now, along_x, along_y, moved)
         # Written so that changes that are no numbers end the search.
@@ -259,7 +264,7 @@ def made_exchanges(
         moved = mass[t]
         # 2. Δ = τ (e_i − e_j)(e_l − e_k)ᵀ changes the gradient by −4 R Δ S. Where mass
         # of s is left, s stays with it, and a new atom is at (i, l).
-        i, k, j, c = rows[s], cols[s], rows[t], cols[t]
+        i, k, j, c = rows[s], cols[s], rows[t], cols[t]  # c is l
         x = left[:, i] - left[:, j]
         y = right[c] - right[k]
         rest = mass[s] - moved
@@ -271,8 +276,8 @@ def made_exchanges(
         rows[s] = i
         cols[s] = c
         mass[s] = moved
-        # 3. Two atoms are at other places: their slopes are those of the gradient
-        # before, to which the next pass adds the change, as to all others.
+        # 3. Two atoms have moved: their slopes are taken from the gradient before the
+        # exchange, as the next pass adds the change to theirs as to all others.
         for atom in (s, t):
             renew_pairs(
                 slopes, curvatures, gradient, left, right, rows[:count], cols, atom

@@ -14,8 +14,8 @@ import numpy as np
 
 from gwtools._compiled.compilation import compiled
 
-_LANES = 16  # minima at a time: two vectors of eight
-_BESIDE = 4 * _LANES  # entries at a time, of which each minimum takes four
+_LANES = 16  # running minima side by side: two registers of eight numbers
+_BESIDE = 4 * _LANES  # entries at a time: four for each running minimum
 _FLOAT_ERROR = 1e-14  # of reduced costs, relative to costs and potentials
 
 
@@ -94,7 +94,7 @@ def plant(tree: Tree, n: int, rows: Any, cols: Any, costs: Any, masses: Any) -> 
     n : int
         The number of rows.
     rows, cols : integer arrays of shape (k,)
-        The arcs of the plan, which touches every column. One that closes a circle is
+        The arcs of the plan, which touches every column. One that closes a cycle is
         left out.
     costs, masses : numpy arrays of shape (k,)
         Their costs, and their masses, above 0.
@@ -248,8 +248,9 @@ def pivoted_on_arcs(tree: Tree, arcs: Arcs, n: int, allowed: float, most: int) -
 def _least_difference(of_row: Any, v: Any, minima: Any) -> float:
     """Return the least c_j − v_j; ``minima`` (16,) is overwritten.
 
-    By several minima side by side, which processors take at once. Each takes the least
-    of four entries at a time, as it is read and written only once for them.
+    Sixteen running minima side by side, which processors update in one instruction.
+    Each takes the least of four entries at a time, so that it is read and written once
+    for four.
     """
     minima[:] = np.inf
     begin = len(v) - len(v) % _BESIDE
@@ -299,8 +300,8 @@ def _place(of_row: Any, v: Any, value: float) -> int:
 @compiled
 def _pivot(tree: Tree, n: int, i: int, j: int, cost: float) -> None:
     """Let the arc from a row i to a column's node j enter the tree, at its cost."""
-    # 1. Mass goes round the circle that it closes, until an arc is empty.
-    above, leaving, below_row, moved = _circle(tree, i, j, n)
+    # 1. Mass goes round the cycle that it closes, until an arc is empty.
+    above, leaving, below_row, moved = _cycle(tree, i, j, n)
     if moved > 0.0:
         _move(tree, i, above, n, moved)
         _move(tree, j, above, n, -moved)
@@ -312,14 +313,14 @@ def _pivot(tree: Tree, n: int, i: int, j: int, cost: float) -> None:
 
 
 @compiled
-def _circle(tree: Tree, i: int, j: int, n: int) -> Any:
-    """Follow the circle that the arc from row i to node j closes.
+def _cycle(tree: Tree, i: int, j: int, n: int) -> Any:
+    """Follow the cycle that the arc from row i to node j closes.
 
-    Returns the node where the ways of both to the root meet, the node whose arc leaves,
-    whether that is on the row's side, and its mass. Of the emptiest arcs it is the last
-    one on the way round from the common ancestor, down to row i, over to column j and
-    up again: so the tree stays strongly feasible. Mass that goes this way leaves the
-    arcs of rows on the first side, of columns on the second.
+    Returns the node where the ways of both to the root meet, their common ancestor; the
+    node whose arc leaves; whether that is on the row's side; and its mass. Of the
+    emptiest arcs it is the last one on the way round from the common ancestor, down to
+    row i, over to column j and up again: so the tree stays strongly feasible. Mass that
+    goes this way leaves the arcs of rows on the first side, of columns on the second.
     """
     of_row_side = np.inf
     of_col_side = np.inf
@@ -343,7 +344,7 @@ def _circle(tree: Tree, i: int, j: int, n: int) -> Any:
 
 @compiled
 def _move(tree: Tree, q: int, above: int, n: int, moved: float) -> None:
-    """Take mass off the arcs of rows on the way up, and add it to those of columns."""
+    """On the way up take mass off the arcs of rows, and add it to those of columns."""
     while q != above:
         if q < n:
             tree.flows[q] -= moved

@@ -38,7 +38,7 @@ def free_certificate(
     plan : Plan or array of shape (n, m)
         One of these plans, whose objective is the upper end.
     marginals : "semi_relaxed", Partial or Unbalanced
-        Which plans there are.
+        Which plans compete.
     effort : str
         From "cubic" on the bound by minima over rows is computed.
     tolerance : float
@@ -68,7 +68,11 @@ def free_certificate(
 
 
 def require_costs(marginals: FreeMarginals, fused: Fused | None) -> None:
-    """Require features of at least 0 where plans above the weights are left out."""
+    """Require features of at least 0 with penalties of total variation.
+
+    The bounds are of plans whose marginals are nowhere above the weights: with costs
+    below 0 more mass than that could pay.
+    """
     by_variation = isinstance(marginals, Unbalanced) and marginals.penalty == TV
     if by_variation and fused is not None and fused.share < 1.0:
         features = _array.detached(fused.features)

@@ -68,7 +68,8 @@ def certified_interval(
     bounds : mapping from the name of a theorem to a number
         Lower bounds, rounded down, among them that of "norm".
     upper : Bound
-        An objective, and the same rounded up for a coupling.
+        The objective of a plan as computed, and an upper end that the objective of some
+        coupling is not above, whatever the float errors.
     a_priori : float
         How far GW_2² can lie above the bound "norm".
     error_width, tolerance, unit, of_plan
@@ -108,7 +109,8 @@ def interval_of_bounds(
     bounds : mapping from a name to a number
         Lower bounds of any sign, rounded down.
     upper : Bound
-        An objective, and the same rounded up for a plan that competes.
+        The objective of a plan as computed, and an upper end that the objective of some
+        plan that fulfils all constraints is not above, whatever the float errors.
     error_width : float
         Width of an interval that float errors of the values account for.
     tolerance : float

@@ -26,7 +26,7 @@ _LEAST_SLOPE = 1e-300  # below all slopes that count
 
 @dataclass(frozen=True, eq=False)
 class ActiveSet:
-    """A coupling π = Σ w_k V_k as a mixture of K couplings.
+    """A coupling π = Σ w_k V_k as a mixture of r couplings.
 
     Its objective is F(a ⊗ b) + q·w + wᵀ K w for all weights w (theorem 8 i).
 
@@ -34,20 +34,20 @@ class ActiveSet:
     ----------
     plans : tuple of Plan
         The couplings V_k.
-    weights : array of shape (K,)
+    weights : array of shape (r,)
         The weights w, non-negative and of sum 1.
-    linear : array of shape (K,)
+    linear : array of shape (r,)
         q_k = −4 E_{V_k} αβ, in squared units of C.
-    quadratic : array of shape (K, K)
+    quadratic : array of shape (r, r)
         K_kl = −2 ⟨V_k, R V_l S⟩, in squared units of C.
     joined : int
         How many couplings have joined the first one.
     """
 
     plans: tuple[Plan, ...]
-    weights: NumpyArray  # w, (K,)
-    linear: NumpyArray  # q, (K,)
-    quadratic: NumpyArray  # the matrix K, (K, K)
+    weights: NumpyArray  # w, (r,)
+    linear: NumpyArray  # q, (r,)
+    quadratic: NumpyArray  # the matrix K, (r, r)
     joined: int = 0
 
     @classmethod
@@ -79,7 +79,10 @@ class ActiveSet:
         return mixture(self.plans, self.weights.tolist())
 
     def listed(self, plan: Plan) -> Plan:
-        """Return a mixture of lists of atoms as one in every library; others as is."""
+        """Return the mixture as a list of atoms if all its couplings are, else as is.
+
+        :func:`~gwtools.plans.mixture` lists those of NumPy alone.
+        """
         if all(isinstance(vertex, SparsePlan) for vertex in self.plans):
             return listed_plan(plan)
         return plan
@@ -212,8 +215,8 @@ class State:
     stalled : int
         Steps in a row that did not lower the objective beyond float error.
     tried : bool
-        Whether since the objective last fell a vertex has already replaced a mixture
-        that was as good.
+        Whether a vertex has replaced a mixture that was as good, since the objective
+        last fell: so this is done once, and not for ever.
     gap_before : float or None
         The Frank-Wolfe gap of the plan that the last step started from.
     exchanged : Plan or None
@@ -248,7 +251,7 @@ def _value(q: NumpyArray, K: NumpyArray, w: NumpyArray) -> float:
 
 
 def _slopes(q: NumpyArray, K: NumpyArray, w: NumpyArray) -> NumpyArray:
-    """Return the gradient of q·w + wᵀ K w, shape (K,)."""
+    """Return the gradient of q·w + wᵀ K w, shape (r,)."""
     gradient: NumpyArray = q + 2 * K @ w
     return gradient
 
@@ -286,7 +289,7 @@ def _local_minimum(
 
     Parameters
     ----------
-    q, K, w : arrays of shape (K,), (K, K) and (K,)
+    q, K, w : arrays of shape (r,), (r, r) and (r,)
         The quadratic form and the weights to start from.
     tolerance : float
         Slope that counts as none, in squared units of C.
@@ -365,14 +368,13 @@ def _descent(
 
     Returns
     -------
-    (array of shape (K,), bool)
-        The direction, and whether the minimum over the face's affine hull is at its end
-        at length 1.
+    (array of shape (r,), bool)
+        The direction d, and whether w + d is the minimum over the face's affine hull.
     """
     if len(w) == 1:
         return np.zeros(1), True
-    # The other weights are coordinates, and the heaviest is 1 minus their sum: beside
-    # it the float error of that sum is least.
+    # The other weights are coordinates, and the heaviest is 1 minus their sum: relative
+    # to the heaviest the float error of that sum is least.
     heaviest = int(w.argmax())
     others = np.delete(np.arange(len(w)), heaviest)
     form = K[others][:, others]

@@ -44,7 +44,7 @@ class Cells:
     def of(cls, problem: LiftedProblem) -> Self:
         """Partition both spaces into boxes of atoms whose rows of C are near.
 
-        A space of far fewer atoms than the other keeps them.
+        A space of far fewer atoms than the other is not divided: its atoms are cells.
         """
         n, m = problem.shape
         of_x = np.arange(n)
@@ -80,7 +80,7 @@ class Cells:
         arcs_y, atoms_y, mass_y = _pieces(
             plan.cols, plan.rows, plan.mass, self.of_y, self.fine.y, units
         )
-        # 2. Pieces of one arc are coupled in their order.
+        # 2. Pieces of one arc are coupled in the order of α.
         coupling = comonotone(arcs_x, mass_x, arcs_y, mass_y)
         extended = make_unchecked(
             SparsePlan,
@@ -93,7 +93,7 @@ class Cells:
 
 
 def _profiles(atoms: Coordinates) -> NumpyArray:
-    """Return points (n, d + 1) whose distances are those of rows of C, but for m.
+    """Return points (n, d + 1) whose distances are those of rows of C.
 
     The mean square of C_i· − C_k· over the weights is (α_i − α_k)² + |V½ (g_i − g_k)|²
     with V = Gᵀ diag(a) G.
@@ -137,10 +137,12 @@ def _pieces(
     Returns
     -------
     tuple of arrays
-        The arc, the atom and the mass, in units, of each piece; by ascending arcs, in
-        which atoms follow α.
+        The arc, the atom and the mass, in units, of each piece; sorted by arc, and by α
+        within each.
     """
-    # Both lists in the order of the cells: their masses are equal in each.
+    # Arcs and atoms in the order of their cells. The arcs of a cell carry the mass of
+    # its atoms, so that the coupling of both lists in order pairs arcs with atoms of
+    # their own cell alone.
     by_arc = np.lexsort((other, own))
     by_atom = np.lexsort((atoms.deviations, cells))
     divided = comonotone(

@@ -1,7 +1,8 @@
 """Single precision for steps that are not the last: products at half the time.
 
-Vertices hang on the gradient's order alone, so that they are mostly those of double
-precision. Weights, plans, potentials and sums over atoms stay in double precision.
+The float error of a gradient rarely changes which vertex its linear program ends at, so
+that the vertices are mostly those of double precision. Weights, plans, potentials and
+sums over atoms stay in double precision.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from gwtools.problems import GWProblem
 from gwtools.spaces.base import BLOCK_ENTRIES
 from gwtools.spaces.double_centering import DenseResidual, Residual
 
-RESOLVED = 1e-6  # share of the variation: smaller changes may be float error
-_MANY = 700**2  # entries from which products take most of the time
+RESOLVED = 1e-6  # share of `GWProblem.variation`: less may be float error
+_MANY = 700**2  # n m from which the products R π S take most of the time
 
 
 @dataclass(frozen=True, eq=False)
 class SingleProblem(GWProblem):
     """A problem whose matrices R π S are computed, and held, in single precision.
 
-    Of R and S only blocks of rows are converted at a time.
+    R and S are held in double precision, and converted by blocks of rows, so that no
+    second copy of them is in memory.
 
     Parameters
     ----------
@@ -40,7 +42,10 @@ class SingleProblem(GWProblem):
 
     @classmethod
     def of(cls, problem: GWProblem) -> SingleProblem | None:
-        """Return a large plain problem of matrices in single precision, else None."""
+        """Return a problem in single precision, or None where it is small or unlike.
+
+        Taken are problems without features, between symmetric matrices of float64.
+        """
         n, m = problem.shape
         if n * m < _MANY or type(problem) is not GWProblem or not problem.is_plain:
             return None
@@ -68,7 +73,7 @@ class SingleProblem(GWProblem):
         return cast(GWProblem, self.whole).norms
 
     def _whole_cross(self, plan: Plan) -> Array:
-        """Return R π S, of a dense plan in double precision."""
+        """Return R π S, in single precision where the plan is sparse."""
         if not isinstance(plan, SparsePlan):
             return super()._whole_cross(plan)
         rows = np.arange(self.shape[0])
@@ -77,13 +82,13 @@ class SingleProblem(GWProblem):
     def _change(
         self, rows: NumpyArray, plan: SparsePlan, previous: SparsePlan
     ) -> NumpyArray:
-        """Return R (π − π') S of plans that differ in some rows."""
+        """Return R (π − π') S of plans that differ in these rows alone."""
         moved = self._applied(rows, plan)
         moved -= self._applied(rows, previous)
         return _product(self.left.dense(), moved, rows)
 
     def _applied(self, rows: NumpyArray, plan: SparsePlan) -> NumpyArray:
-        """Return some rows of π S."""
+        """Return these rows of π S."""
         right = self.right.dense()
         values = np.empty((len(rows), right.shape[1]), dtype=np.float32)
         for block in _blocks(*values.shape):
@@ -94,7 +99,7 @@ class SingleProblem(GWProblem):
 def _product(
     left: NumpyArray, values: NumpyArray, columns: NumpyArray | None = None
 ) -> NumpyArray:
-    """Return the product of R, or of some columns of it, and values."""
+    """Return the product of R, or of these columns of it, and values."""
     n = left.shape[0]
     product = np.empty((n, values.shape[1]), dtype=np.float32)
     for block in _blocks(n, n):

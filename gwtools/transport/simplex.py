@@ -1,6 +1,6 @@
 """Transport programs by compiled pivots, from a plan and potentials near the solution.
 
-A sequence of programs has both.
+In a sequence of programs, as of conditional gradient, the last one leaves both.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from gwtools.plans import SparsePlan, make_unchecked
 from gwtools.transport.one_dimensional import SLIVER, comonotone
 
 _MISSED = 1e-12  # a start whose marginals are off by more is not used
-_FAR = 4  # times the largest cost: potentials of a solution are not so large
-_OFF = 1e-3  # of a unit, by which float error has masses miss whole numbers
-_SLIVER = 1e-15  # float error of sums of weights up to 1
-_SHARE = 1e-3  # of a weight, above which no part of it is taken for float error
+_FAR = 4  # times the largest cost: |u_i − u_0| of tight potentials is at most twice it
+_OFF = 1e-3  # of a unit: float error moves masses off whole numbers by less
+_SUM_ERROR = 1e-15  # float error of sums of weights up to 1
+_SHARE = 1e-3  # of a weight: larger parts of it are never float error
 _PIVOTS_PER_NODE = 1000  # far above what programs take
 
 
@@ -61,7 +61,7 @@ class Units(NamedTuple):
         return self.unit != 1.0
 
     def fitted(self, masses: NumpyArray) -> Units:
-        """Return these units where masses are whole numbers of them, else none."""
+        """Return these units if masses are whole numbers of them, else the unit 1."""
         counts = masses / self.unit
         if np.abs(counts - np.rint(counts)).max() <= _OFF:
             return self
@@ -96,7 +96,7 @@ class Units(NamedTuple):
             counts = self.counted(masses)
             kept = counts > 0.0
             return kept, self.unit * counts[kept]
-        kept = (masses > _SLIVER) | (masses > _SHARE * weights)
+        kept = (masses > _SUM_ERROR) | (masses > _SHARE * weights)
         return kept, masses[kept]
 
 
@@ -116,8 +116,8 @@ def minimised(
     a, b : numpy arrays of shape (n,) and (m,)
         Positive weights of equal sums.
     start : SparsePlan
-        The coupling from which pivots start, where its marginals are a and b; a
-        coupling in the order of the atoms where they are not.
+        The coupling from which pivots start. If its marginals are not a and b, they
+        start from that of the north-west corner rule.
     potentials : pair of arrays or None
         Potentials of a similar program.
 
@@ -152,7 +152,7 @@ def minimised(
 
 
 def _tightened(cost: NumpyArray, u: NumpyArray) -> NumpyArray:
-    """Return potentials u (n,) that leave each atom an arc of reduced cost 0."""
+    """Return u (n,) of dual feasible potentials, tight at an arc of each atom."""
     v = (cost - u[:, None]).min(axis=0)
     tight: NumpyArray = (cost - v).min(axis=1)
     tight -= tight[0]
@@ -165,7 +165,8 @@ def started(
 ) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
     """Return rows, columns and masses of a coupling, in units, that fits the weights.
 
-    The start, or the coupling of all atoms in their order.
+    The start if its marginals are the weights, else the coupling of the north-west
+    corner rule: all atoms in their order.
     """
     n, m = start.size
     rows = start.rows
@@ -193,7 +194,7 @@ def started(
 
 
 def plan_of(tree: Tree, units: Units) -> SparsePlan:
-    """Return the plan of a tree, without arcs whose mass is none but float error."""
+    """Return the plan of a tree, without arcs that carry float error alone."""
     least = SLIVER * max(units.a.max(), units.b.max())
     return _plan_of(settled(tree, units.a, units.b, least), units)
 
