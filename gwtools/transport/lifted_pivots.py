@@ -121,9 +121,9 @@ def forest(
     b: NumpyArray,
     plan: SparsePlan,
 ) -> SparsePlan:
-    """Return a coupling on some arcs of a plan that close no circle; it costs no more.
+    """Return a coupling on some arcs of a plan that close no cycle; it costs no more.
 
-    Of a tree all nodes but one hang on an arc.
+    A forest has as many arcs as nodes less components; plans of no more have no cycle.
     """
     n, m = plan.size
     nodes = n + m
