@@ -270,7 +270,7 @@ def _starts(problem: FreeProblem) -> dict[str, MakePlan]:
 def _parts(problem: FreeProblem, rows: MakeCosts) -> dict[str, MakePlan]:
     """Return what makes starts that are parts of plans of larger masses.
 
-    What is found where more mass must be matched hangs less on single pairs.
+    Where more mass must be matched, what a descent finds depends less on single pairs.
     """
     starts: dict[str, MakePlan] = {}
     for part in _LARGER:
@@ -289,7 +289,7 @@ def _parts(problem: FreeProblem, rows: MakeCosts) -> dict[str, MakePlan]:
 
 
 def _first_of(problem: FreeProblem, costs: MakeCosts) -> Plan:
-    """Return the vertex of costs that are made now."""
+    """Return a vertex that is optimal for costs, which are computed only now."""
     return first_vertex(problem, costs())
 
 
@@ -301,10 +301,10 @@ def _part_of_descent(
 
 
 def part_of(problem: FreeProblem, plan: Plan) -> Plan:
-    """Return a partial plan that is below one of a larger mass: the better of two.
+    """Return a partial plan π′ ≤ π of a plan π of a larger mass: the better of two.
 
-    The plan scaled down, of F times the square of the factor (theorem 22 iv), and what
-    of it costs least by the gradient there.
+    They are π scaled down, whose F falls by the square of the factor (theorem 22 iv),
+    and the part of π that costs least by the gradient at that.
     """
     rows, _ = plan.marginals()
     scaled = _times(plan, problem.mass / float(_array.to_numpy(rows).sum()))

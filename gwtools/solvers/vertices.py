@@ -17,10 +17,12 @@ from gwtools.transport.lifted import LiftedCosts, lifted_program, priced_plan
 from gwtools.transport.lifted_pivots import continued_program
 from gwtools.transport.programs import Program, exact
 
-_LEFT = 0.3  # of what a program between many atoms gains over its start
-_PART = 0.5  # of what is negligible, which it may leave, too
-_LITTLE = 0.1  # and of few atoms
-_FEW_ENTRIES = 4000**2  # n m up to which it is solved to the end, as of matrices
+# Between coordinates a program of many atoms may leave a share of what it gains over
+# its start, or of a gap that is negligible; one of few atoms less of such a gap.
+_LEFT = 0.3
+_PART = 0.5
+_LITTLE = 0.1
+_FEW_ENTRIES = 4000**2  # n m up to which atoms are few: steps are as between matrices
 
 
 def linear_program(

@@ -28,9 +28,9 @@ _LEAF = 96  # points of a leaf of the trees
 _CELL = 12  # points of a cell, of which coarse programs have one
 _MOST_CELLS = 8192  # of coarse programs: more points have larger cells
 _BLOCK = 2**15  # points that are priced at once
-_FAR = 1000  # times the middle half's range, from which points are far from most
+_FAR = 1000  # interquartile ranges from the median: such points are far from most
 _MOST_FAR = 32  # points that are compared one by one
-_FLAT = 1e-9  # of the largest deviation, below which one counts as that
+_FLAT = 1e-9  # share of the largest standard deviation: lesser ones are raised to it
 _FLOAT_ERROR = 1e-14  # of reduced costs, relative to the largest terms
 
 
@@ -70,8 +70,10 @@ class LiftedCosts:
     def balanced(self) -> Self:
         """Return the same costs by coordinates of one standard deviation in u and v.
 
-        Where points are far from all others, by those of the others, uncorrelated: only
-        then do coordinates that hardly matter between these hardly part them.
+        Where a few points are far from all others, the standard deviations are those of
+        the others, between which coordinates are also uncorrelated. Else the far points
+        would set the scale, and coordinates that hardly change the costs between the
+        others would decide which of these are near.
         """
         of_most_u = ~_are_far(self.u)
         of_most_v = ~_are_far(self.v)
@@ -130,21 +132,21 @@ class LiftedCosts:
         far_v = _are_far(self.v)
         if not (far_u.any() or far_v.any()):
             return self._nearest(prices, count)
-        # 1. Between most points, by coordinates that are small there.
+        # 1. The nearest among most points, by coordinates about their means.
         of_most = np.nonzero(~far_v)[0]
         centre_u = self.u[~far_u].mean(axis=0)
         centre_v = self.v[of_most].mean(axis=0)
         v = self.v[of_most]
         among = type(self)(self.u - centre_u, v - centre_v)
         near, _ = among._nearest(prices[of_most] + v @ centre_u, count)
-        # 2. Few points that are far from all others are read one by one: by theirs, the
-        # heights of all others would be all but equal.
+        # 2. The few points far from all others are compared one by one: in the tree the
+        # squares of their lengths would leave the heights of the others nearly equal.
         n = len(self.u)
         every = np.tile(np.nonzero(far_v)[0], (n, 1))
         columns = np.hstack([of_most[near], every])
         reduced = -np.einsum("iq,ikq->ik", self.u, self.v[columns]) - prices[columns]
         columns, reduced = _least_of_rows(columns, reduced, count)
-        # 3. So are all from a point to which they are all but equally far.
+        # 3. A far u_i is nearly as far from every v_j: all are compared one by one.
         rows = np.nonzero(far_u)[0]
         every = np.tile(np.arange(len(self.v)), (len(rows), 1))
         of_rows = -np.einsum("iq,ikq->ik", self.u[rows], self.v[every]) - prices
