@@ -94,8 +94,8 @@ def plant(tree: Tree, n: int, rows: Any, cols: Any, costs: Any, masses: Any) -> 
     n : int
         The number of rows.
     rows, cols : integer arrays of shape (k,)
-        The arcs of the plan, which touches every column. One that closes a cycle is
-        left out.
+        The arcs of the plan, which touches every column. Mass goes round the cycle
+        that one closes until an arc of it is empty, and that one is left out.
     costs, masses : numpy arrays of shape (k,)
         Their costs, and their masses, above 0.
     """
@@ -118,6 +118,7 @@ def plant(tree: Tree, n: int, rows: Any, cols: Any, costs: Any, masses: Any) -> 
         free[j] += 1
     # 2. From each row that is not yet reached along all arcs.
     reached = np.zeros(root, np.bool_)
+    is_hung = np.zeros(len(masses), np.bool_)
     for i in range(n):
         if reached[i]:
             continue
@@ -134,12 +135,17 @@ def plant(tree: Tree, n: int, rows: Any, cols: Any, costs: Any, masses: Any) -> 
                 if reached[child]:
                     continue
                 reached[child] = True
+                is_hung[t] = True
                 _hang(tree, child, q)
                 tree.costs[child] = costs[t]
                 tree.flows[child] = masses[t]
                 tree.stack[top] = child
                 top += 1
         _renew(tree, i)
+    # 3. The arcs that close circles enter the tree, each with its mass.
+    for t in range(len(masses)):
+        if not is_hung[t]:
+            _pivot(tree, n, rows[t], n + cols[t], costs[t], masses[t])
 
 
 @compiled
@@ -184,7 +190,7 @@ def pivoted(tree: Tree, cost: Any, least: Any, allowed: float, most: int) -> int
         if pivots == most or col < 0:
             return most
         # 2. It enters, and the row is read again.
-        _pivot(tree, n, row, n + col, of_row[col])
+        _pivot(tree, n, row, n + col, of_row[col], 0.0)
         pivots += 1
         passed = 0
     return pivots
@@ -240,7 +246,7 @@ def pivoted_on_arcs(tree: Tree, arcs: Arcs, n: int, allowed: float, most: int) -
         # 2. It enters.
         i = arcs.rows[entering]
         j = n + arcs.cols[entering]
-        _pivot(tree, n, i, j, arcs.costs[entering])
+        _pivot(tree, n, i, j, arcs.costs[entering], 0.0)
     return most
 
 
@@ -298,8 +304,11 @@ def _place(of_row: Any, v: Any, value: float) -> int:
 
 
 @compiled
-def _pivot(tree: Tree, n: int, i: int, j: int, cost: float) -> None:
-    """Let the arc from a row i to a column's node j enter the tree, at its cost."""
+def _pivot(tree: Tree, n: int, i: int, j: int, cost: float, mass: float) -> None:
+    """Let the arc from a row i to a column's node j enter the tree.
+
+    At its cost, and with the mass that it has before.
+    """
     # 1. Mass goes round the cycle that it closes, until an arc is empty.
     above, leaving, below_row, moved = _cycle(tree, i, j, n)
     if moved > 0.0:
@@ -308,7 +317,7 @@ def _pivot(tree: Tree, n: int, i: int, j: int, cost: float) -> None:
     # 2. The part of the tree below that arc hangs on the entering one.
     low = i if below_row else j
     high = j if below_row else i
-    _rehang(tree, low, high, leaving, cost, moved)
+    _rehang(tree, low, high, leaving, cost, mass + moved)
     _renew(tree, low)
 
 

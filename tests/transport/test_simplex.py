@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gwtools as gw
@@ -44,6 +44,17 @@ def instances(draw):
 def test_pivots_solve_the_program(instance):
     cost, a, b, start, u = instance
     found = simplex.minimised(cost, a, b, sparse(start), (u, None))
+    assert_solves(found, cost, a, b, max(1.0, np.abs(cost).max()))
+
+
+@settings(max_examples=40)
+@given(instances(), st.floats(0.0, 1.0))
+def test_a_start_may_have_circles(instance, share):
+    """Exchanges of parts of atoms, and mixtures, leave the vertices."""
+    cost, a, b, start, u = instance
+    places = np.arange(len(a)), np.arange(len(b))
+    mixed = share * vertex(a, b, *places) + (1 - share) * start
+    found = simplex.minimised(cost, a, b, sparse(mixed), (u, None))
     assert_solves(found, cost, a, b, max(1.0, np.abs(cost).max()))
 
 
