@@ -142,7 +142,7 @@ def plant(tree: Tree, n: int, rows: Any, cols: Any, costs: Any, masses: Any) -> 
                 tree.stack[top] = child
                 top += 1
         _renew(tree, i)
-    # 3. The arcs that close circles enter the tree, each with its mass.
+    # 3. The arcs that close cycles enter the tree, each with its mass.
     for t in range(len(masses)):
         if not is_hung[t]:
             _pivot(tree, n, rows[t], n + cols[t], costs[t], masses[t])
