@@ -416,7 +416,7 @@ def distances(
     ax.figure.colorbar(image, ax=ax, label=label)
     _name_cells(ax, rows, cols)
     if numbers:
-        _writein_float64(ax, image, matrix)
+        _write_values(ax, image, matrix)
     return ax
 
 
@@ -453,7 +453,7 @@ def _name_cells(ax: Any, rows: Sequence[Any], cols: Sequence[Any]) -> None:
         ax.set_xticks(range(len(cols)), [str(name) for name in cols], rotation=turned)
 
 
-def _writein_float64(ax: Any, image: Any, matrix: NumpyArray) -> None:
+def _write_values(ax: Any, image: Any, matrix: NumpyArray) -> None:
     """Write the values of a matrix into its cells, "–" where one is not known."""
     for (i, j), value in np.ndenumerate(matrix):
         text = "–" if np.isnan(value) else f"{value:.3g}"
