@@ -141,6 +141,18 @@ def marginal_below(sums: Array, weights: Array, side: str, name: str) -> None:
         )
 
 
+def mass_at_weights(sums: Array, weights: Array, side: str, name: str) -> None:
+    """Require that a plan sends next to nothing to atoms of weight 0."""
+    xp = _array.namespace(weights)
+    astray = _array.number(xp.sum(xp.where(weights > 0, 0.0 * sums, sums)))
+    if not astray <= MOST_MISSED:
+        raise ValueError(
+            f"{name} must send no mass to atoms of {side} of weight 0, where "
+            f"penalty={KL!r} has no end, but sends {astray:.3g}: "
+            "set its entries there to 0."
+        )
+
+
 def moved_mass(received: float, expected: float, name: str) -> None:
     """Require that a plan moves the mass that is asked for."""
     if not abs(received - expected) <= MOST_MISSED:

@@ -238,7 +238,7 @@ def require_marginals(
         The spaces.
     marginals : "semi_relaxed", Partial or Unbalanced
         Which plans there are. With penalties of total variation these are nowhere above
-        the weights; with divergences there are no constraints.
+        the weights; with divergences they are 0 where weights are.
     name : str
         What errors call the plan.
 
@@ -247,9 +247,11 @@ def require_marginals(
     ValueError
         If it does not.
     """
-    if isinstance(marginals, Unbalanced) and marginals.penalty == KL:
-        return
     rows, cols = plan.marginals()
+    if isinstance(marginals, Unbalanced) and marginals.penalty == KL:
+        _check_free.mass_at_weights(rows, x.weights, "x", name)
+        _check_free.mass_at_weights(cols, y.weights, "y", name)
+        return
     if isinstance(marginals, str):
         _check_free.row_sums(rows, x.weights, name)
         return

@@ -234,6 +234,8 @@ class SparsePlan(Plan):
     def __post_init__(self) -> None:
         _check_plans.atoms_of_plan(self.rows, self.cols, self.mass, self.size)
         object.__setattr__(self, "mass", _array.in_native_order(self.mass))
+        object.__setattr__(self, "rows", _as_index(self.rows))
+        object.__setattr__(self, "cols", _as_index(self.cols))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -370,6 +372,14 @@ class SparsePlan(Plan):
             In units of the values.
         """
         return self._csr[rows] @ values
+
+
+def _as_index(positions: Array) -> Array:
+    """Return positions in a dtype that all libraries take entries by."""
+    xp = _array.namespace(positions)
+    if positions.dtype in (xp.int32, xp.int64):
+        return positions
+    return xp.astype(positions, xp.arange(0).dtype)
 
 
 def make_unchecked(kind: type[P], **values: Any) -> P:

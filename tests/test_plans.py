@@ -1,5 +1,6 @@
 """Plans: a sparse and a dense coupling of the same masses say the same."""
 
+import itertools
 import re
 
 import numpy as np
@@ -131,6 +132,37 @@ def test_plans_are_read_as_numpy_arrays(library):
             assert np.array_equal(found, matrix)
             assert np.asarray(plan, dtype=np.float16).dtype == np.float16
             assert np.array_equal(np.asarray(plan.transpose()), matrix.T)
+
+
+@pytest.mark.parametrize(
+    ("library", "dtype"),
+    [
+        *itertools.product(LIBRARIES, ["uint8", "int16"]),
+        # PyTorch and JAX have next to no functions of this one.
+        *((library, "uint64") for library in (LIBRARIES[0], LIBRARIES[-1])),
+    ],
+    ids=str,
+)
+def test_positions_may_be_of_any_integers(library, dtype):
+    """Libraries take entries by few kinds of integers."""
+    with library.active():
+        mass = library.array([0.25, 0.25, 0.5])
+        xp = _array.namespace(mass)
+        rows, cols = (
+            xp.astype(library.array(index), getattr(xp, dtype))
+            for index in ([0, 1, 1], [0, 0, 1])
+        )
+        plan = gw.SparsePlan(rows, cols, mass, (2, 2))
+        matrix = np.array([[0.25, 0.0], [0.25, 0.5]])
+        values = library.array([[1.0], [2.0]])
+        for found, wanted in (
+            (plan.dense(), matrix),
+            (plan.marginals()[0], matrix.sum(1)),
+            (plan.apply(values), matrix @ [[1.0], [2.0]]),
+            (plan.inner(library.array(matrix)), np.sum(matrix**2)),
+            (plan.transpose().marginals()[0], matrix.sum(0)),
+        ):
+            assert np.allclose(_array.to_numpy(found), wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [scipy.sparse.csr_array, scipy.sparse.coo_matrix])

@@ -238,7 +238,12 @@ def _on_support(plan: Plan, ready: Prepared) -> Plan:
     """Restrict a plan to the atoms of positive weight, also one that has no mass."""
     masses = plan.masses
     xp = _array.namespace(masses)
-    if bool(xp.any(masses > 0)):
+    atoms = plan.sparse()
+    is_there = atoms.data > 0
+    for positions, kept in zip((atoms.row, atoms.col), ready.atoms, strict=True):
+        if kept is not None:
+            is_there &= np.isin(positions, _array.to_numpy(kept))
+    if is_there.any():
         return listed_plan(restricted(plan, ready))
     shape = (ready.x.size, ready.y.size)
     zeros = xp.zeros(shape, dtype=masses.dtype, device=_array.device(masses))

@@ -70,3 +70,20 @@ def test_leaving_all_out_is_a_plan():
     nothing = np.zeros((x.size, y.size))
     found = gw.certify(x, y, nothing, marginals=gw.Unbalanced(0.5))
     assert found.lower <= 1.0 <= found.upper <= 1.0 + 1e-10
+
+
+@pytest.mark.parametrize("sent", [1e-4, 0.3])
+def test_mass_at_atoms_of_weight_0(sent):
+    """A divergence is infinite there; a little mass may be float error, and is left."""
+    x = gw.DenseSpace(1 - np.eye(3), np.array([0.5, 0.5, 0.0]))
+    y = gw.DenseSpace(1 - np.eye(2), np.array([1.0, 0.0]))
+    astray = np.zeros((3, 2))
+    astray[2, 1] = sent
+    if sent > 1e-3:
+        with pytest.raises(ValueError, match="no mass to atoms of x of weight 0"):
+            gw.certify(x, y, astray, marginals=gw.Unbalanced(0.5))
+        return
+    for marginals in (gw.Unbalanced(0.5), gw.Unbalanced(0.5, penalty="tv")):
+        found = gw.certify(x, y, astray, marginals=marginals)
+        nothing = gw.certify(x, y, np.zeros((3, 2)), marginals=marginals)
+        assert (found.lower, found.upper) == (nothing.lower, nothing.upper)
