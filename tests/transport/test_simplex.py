@@ -49,7 +49,7 @@ def test_pivots_solve_the_program(instance):
 
 @settings(max_examples=40)
 @given(instances(), st.floats(0.0, 1.0))
-def test_a_start_may_have_circles(instance, share):
+def test_a_start_may_have_cycles(instance, share):
     """Exchanges of parts of atoms, and mixtures, leave the vertices."""
     cost, a, b, start, u = instance
     places = np.arange(len(a)), np.arange(len(b))
