@@ -17,9 +17,10 @@ from gwtools.block_descent import State, Task, minimised
 from gwtools.certify import certify
 from gwtools.history import Step, in_units
 from gwtools.linear_terms import share_of
-from gwtools.plans import Plan, embed
+from gwtools.plans import Plan
 from gwtools.preparation import (
     common_unit,
+    embed,
     most_size,
     require_in_range,
     restrict_to_support,

@@ -20,9 +20,9 @@ from gwtools.envelopes import enveloped
 from gwtools.fused import Fused, problem_of
 from gwtools.history import in_units
 from gwtools.losses import SQUARE, Loss
-from gwtools.plans import Plan, embed
+from gwtools.plans import Plan
 from gwtools.potentials import of_given_spaces
-from gwtools.preparation import Prepared
+from gwtools.preparation import Prepared, embed
 from gwtools.problems import GWProblem
 from gwtools.results import Certificate, GWResult, Kind, Status
 from gwtools.solvers import Outcome, Solver

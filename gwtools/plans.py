@@ -494,37 +494,3 @@ def detached_plan(plan: Plan) -> Plan:
         return plan
     mass = _array.detached(plan.mass)
     return changed(plan, mass=mass)
-
-
-def embed(plan: Plan, rows: Array, cols: Array, shape: tuple[int, int]) -> Plan:
-    """Place a coupling of some atoms into a coupling of more, without mass elsewhere.
-
-    Its atoms are ``rows`` and ``cols``, ascending, of all atoms (n, m) = ``shape``.
-    """
-    if isinstance(plan, SparsePlan):
-        xp = _array.namespace(plan.mass)
-        new_rows = xp.take(rows, plan.rows)
-        new_cols = xp.take(cols, plan.cols)
-        return changed(plan, rows=new_rows, cols=new_cols, size=shape)
-    n, m = shape
-    matrix = plan.dense()
-    matrix = _spread(matrix, rows, n, axis=0)
-    matrix = _spread(matrix, cols, m, axis=1)
-    return make_unchecked(DensePlan, matrix=matrix)
-
-
-def _spread(matrix: Array, index: Array, size: int, axis: int) -> Array:
-    """Move slices to the positions ``index`` of a longer axis, and put zeros elsewhere.
-
-    The index is ascending.
-    """
-    xp = _array.namespace(matrix)
-    targets = xp.arange(size, device=_array.device(index))
-    # By reading alone, as arrays of some libraries cannot be written to. Each place
-    # reads the slice that belongs there, or any if none does.
-    sources = xp.searchsorted(index, targets)
-    sources = xp.clip(sources, max=index.shape[0] - 1)
-    present = xp.take(index, sources) == targets
-    matrix = xp.take(matrix, sources, axis=axis)
-    mask = present[:, None] if axis == 0 else present[None, :]
-    return xp.where(mask, matrix, xp.zeros_like(matrix))

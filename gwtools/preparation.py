@@ -1,7 +1,8 @@
 """Preparation: two spaces made ready to compute with, in units near 1 (``prepare``).
 
 Atoms without weight are dropped, half precision is converted, and values whose squares
-would over- or underflow are rescaled.
+would over- or underflow are rescaled. Plans of the atoms that are kept go back into
+plans of all (``embed``).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 from gwtools import _array, _check, _check_spaces
 from gwtools._array import Array
+from gwtools.plans import DensePlan, Plan, SparsePlan, changed, make_unchecked
 from gwtools.spaces import DenseSpace, Space, converted
 
 # Fourth powers of values between the inverse of these and these neither overflow nor
@@ -225,3 +227,37 @@ def restrict_to_support(space: Space) -> tuple[Space, Array | None]:
         return space, None
     atoms = xp.nonzero(positive)[0]
     return space.restrict(atoms), atoms
+
+
+def embed(plan: Plan, rows: Array, cols: Array, shape: tuple[int, int]) -> Plan:
+    """Place a coupling of some atoms into a coupling of more, without mass elsewhere.
+
+    Its atoms are ``rows`` and ``cols``, ascending, of all atoms (n, m) = ``shape``.
+    """
+    if isinstance(plan, SparsePlan):
+        xp = _array.namespace(plan.mass)
+        new_rows = xp.take(rows, plan.rows)
+        new_cols = xp.take(cols, plan.cols)
+        return changed(plan, rows=new_rows, cols=new_cols, size=shape)
+    n, m = shape
+    matrix = plan.dense()
+    matrix = _spread(matrix, rows, n, axis=0)
+    matrix = _spread(matrix, cols, m, axis=1)
+    return make_unchecked(DensePlan, matrix=matrix)
+
+
+def _spread(matrix: Array, index: Array, size: int, axis: int) -> Array:
+    """Move slices to the positions ``index`` of a longer axis, and put zeros elsewhere.
+
+    The index is ascending.
+    """
+    xp = _array.namespace(matrix)
+    targets = xp.arange(size, device=_array.device(index))
+    # By reading alone, as arrays of some libraries cannot be written to. Each place
+    # reads the slice that belongs there, or any if none does.
+    sources = xp.searchsorted(index, targets)
+    sources = xp.clip(sources, max=index.shape[0] - 1)
+    present = xp.take(index, sources) == targets
+    matrix = xp.take(matrix, sources, axis=axis)
+    mask = present[:, None] if axis == 0 else present[None, :]
+    return xp.where(mask, matrix, xp.zeros_like(matrix))

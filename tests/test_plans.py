@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import gwtools as gw
 from gwtools import _array
-from gwtools.plans import as_plan, embed, listed_sums, mixture
+from gwtools.plans import as_plan, listed_sums, mixture
+from gwtools.preparation import embed
 from tests import checkers
 from tests.libraries import LIBRARIES
 from tests.strategies import couplings, weights
